@@ -1,0 +1,43 @@
+"""advmf: derive, typeset, compile and check the mean-field theory of adversarial training.
+
+Names load on first use, so that ``import advmf`` costs nothing and symbolic work never imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "advmf.net": "Block Dense Mix Net PRESETS ReLULike Residual Serial plain_residual preactivation residual vanilla",
+    "advmf.claim": "Claim Equation Regime",
+    "advmf.theory.propagation": "growth_rate moments omega",
+    "advmf.theory.correlation": "correlation_map depth_scale nngp",
+    "advmf.theory.norms": "beta",
+    "advmf.theory.bound": "linear_form loss_bound",
+    "advmf.emit.latex": "latex",
+    "advmf.emit.kernels": "Kernel kernel",
+    "advmf.verify.check": "check check_all",
+    "advmf.verify.report": "Report Verdict",
+}
+_NAMES = {name: module for module, names in _HOME.items() for name in names.split()}
+_MODULES = ("simulate", "errors", "symbols", "observables", "theory", "emit", "verify")
+
+__all__ = [*sorted(_NAMES), "simulate", "errors", "symbols", "observables"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        value = getattr(import_module(_NAMES[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"advmf.{name}")
+    else:
+        raise AttributeError(f"module 'advmf' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

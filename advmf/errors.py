@@ -1,0 +1,29 @@
+"""The errors that advmf raises on purpose: each says what was given, what was expected and what to do."""
+
+
+class AdvmfError(Exception):
+    """Base of every error that advmf raises on purpose."""
+
+
+class DeclarationError(AdvmfError, ValueError):
+    """A network was declared whose moments the mean-field theory cannot carry."""
+
+
+class DomainError(AdvmfError, ValueError):
+    """A value lies outside the domain of its symbol."""
+
+
+class ArgumentError(AdvmfError, TypeError):
+    """An argument is missing, unknown, or of the wrong kind."""
+
+
+class UnsupportedFunctionError(AdvmfError, NotImplementedError):
+    """An expression holds a function for which no array function is registered."""
+
+
+class MemoryBudgetError(AdvmfError, MemoryError):
+    """A request does not fit the memory budget; nothing was allocated."""
+
+
+class DataError(AdvmfError, ValueError):
+    """A data set is missing, unreadable, or does not fit the network."""

@@ -1,0 +1,269 @@
+"""Declaring a random network: frozen blocks that compose, checked when they are declared.
+
+A network is ``x^0 = P_in x``, then ``L`` copies of one block of width ``N``, then ``f(x) = P_out x^L``; ``P_in`` has entries
+N(0, 1/d), ``P_out`` entries N(0, 1/N), and neither is trained. The block is built from :class:`Dense`,
+:class:`ReLULike`, :class:`Mix`, :class:`Serial` and :class:`Residual`.
+
+The same value gives the theory, the formulas, the kernels and the simulated network. What the theory cannot carry is
+refused here, with the reason:
+
+>>> import advmf as mf
+>>> mf.Net(mf.Serial(mf.ReLULike(1, 0), mf.ReLULike(1, 0)))
+Traceback (most recent call last):
+    ...
+advmf.errors.DeclarationError: ReLULike(u=1, v=0) acts on a stream whose coordinates are not centred Gaussian ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import singledispatch
+
+import sympy as sp
+
+from advmf import symbols
+from advmf.errors import DeclarationError
+
+
+class Block:
+    """Base of every block: a random map of the width-``N`` stream to itself."""
+
+
+def _number(owner: str, name: str, value: object) -> sp.Expr:
+    """``value`` as a finite real SymPy expression, or a DeclarationError."""
+    try:
+        expr = sp.nsimplify(value, rational=True) if isinstance(value, float) else sp.sympify(value)
+    except (sp.SympifyError, TypeError, ValueError):
+        expr = sp.nan
+    if not isinstance(expr, sp.Expr) or expr.is_finite is False or expr.is_real is False or expr is sp.nan:
+        raise DeclarationError(f"{owner}: {name} must be a finite real number or a SymPy expression; got {value!r}.")
+    return expr
+
+
+@dataclass(frozen=True)
+class Dense(Block):
+    """A trained layer ``x -> W x + b`` with ``W`` of entries N(0, sigma_w**2/N) and ``b`` of entries N(0, sigma_b**2).
+
+    >>> import advmf as mf
+    >>> mf.Dense()
+    Dense(sigma_w=sigma_w, sigma_b=sigma_b)
+    """
+
+    sigma_w: sp.Expr = symbols.sigma_w
+    sigma_b: sp.Expr = symbols.sigma_b
+
+    def __post_init__(self) -> None:
+        for name in ("sigma_w", "sigma_b"):
+            expr = _number("Dense", name, getattr(self, name))
+            if expr.is_negative:
+                raise DeclarationError(f"Dense: {name} is a standard deviation and must be >= 0; got {expr}.")
+            object.__setattr__(self, name, expr)
+
+
+@dataclass(frozen=True)
+class ReLULike(Block):
+    """The activation ``u*z`` for ``z >= 0`` and ``v*z`` for ``z < 0``: ReLU (1, 0), leaky ReLU (1, a), |z| (1, -1), linear (1, 1)."""
+
+    u: sp.Expr = symbols.u
+    v: sp.Expr = symbols.v
+
+    def __post_init__(self) -> None:
+        for name in ("u", "v"):
+            object.__setattr__(self, name, _number("ReLULike", name, getattr(self, name)))
+        if self.u == 0 and self.v == 0:
+            raise DeclarationError("ReLULike(0, 0) maps everything to zero; give at least one non-zero slope.")
+
+    @property
+    def linear(self) -> bool:
+        """Whether both slopes are the same, so that the activation is linear."""
+        return self.u == self.v
+
+
+@dataclass(frozen=True)
+class Mix(Block):
+    """An untrained Gaussian layer ``x -> V x`` with ``V`` of entries N(0, 1/N)."""
+
+
+@dataclass(frozen=True, init=False)
+class Serial(Block):
+    """Blocks applied one after the other; ``Serial()`` is the identity."""
+
+    blocks: tuple[Block, ...]
+
+    def __init__(self, *blocks: Block) -> None:
+        for block in blocks:
+            _require_block("Serial", block)
+        object.__setattr__(self, "blocks", tuple(blocks))
+
+    def __repr__(self) -> str:
+        return f"Serial({', '.join(map(repr, self.blocks))})"
+
+
+@dataclass(frozen=True, init=False)
+class Residual(Block):
+    """``x -> shortcut(x) + scale * branch(x)``, the branch being the given blocks in series.
+
+    ``shortcut`` is a block, the identity unless given; ``scale`` a number or an expression (``1/sqrt(L)``, say).
+    """
+
+    branch: Block
+    scale: sp.Expr
+    shortcut: Block
+
+    def __init__(self, *blocks: Block, scale: object = 1, shortcut: Block | None = None) -> None:
+        if not blocks:
+            raise DeclarationError("Residual needs at least one block in its branch, e.g. Residual(Dense(), ReLULike(1, 0)).")
+        branch = blocks[0] if len(blocks) == 1 else Serial(*blocks)
+        _require_block("Residual", branch)
+        shortcut = Serial() if shortcut is None else shortcut
+        _require_block("Residual's shortcut", shortcut)
+        object.__setattr__(self, "branch", branch)
+        object.__setattr__(self, "scale", _number("Residual", "scale", scale))
+        object.__setattr__(self, "shortcut", shortcut)
+
+    def __repr__(self) -> str:
+        parts = [repr(self.branch)]
+        if self.scale != 1:
+            parts.append(f"scale={self.scale}")
+        if self.shortcut != Serial():
+            parts.append(f"shortcut={self.shortcut!r}")
+        return f"Residual({', '.join(parts)})"
+
+
+def _require_block(owner: str, block: object) -> None:
+    if not isinstance(block, Block):
+        hint = " (an instance is needed: write Dense(), not Dense)" if isinstance(block, type) else ""
+        raise DeclarationError(f"{owner} takes blocks (Dense, ReLULike, Mix, Serial, Residual); got {block!r}{hint}.")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is known of the coordinates of a stream, from the declaration alone."""
+
+    gaussian: bool = True
+    """Coordinates are centred Gaussian given the norms, as N -> oo."""
+    symmetric: bool = True
+    """The law is unchanged by a flip of all signs given everything before, at every N."""
+    fresh: bool = True
+    """The coordinates depend on the reference stream only through its norm."""
+    exact: bool = True
+    """The moment rules used so far hold at every N."""
+
+
+@singledispatch
+def flow(block: Block, stream: Stream) -> Stream:
+    """The stream after ``block``; raises DeclarationError where the theory cannot carry it."""
+    raise DeclarationError(f"{type(block).__name__} has no rule in advmf.net.flow; register one to use it in a Net.")
+
+
+@flow.register(Dense)
+@flow.register(Mix)
+def _(block: Block, stream: Stream) -> Stream:
+    return Stream(exact=stream.exact)
+
+
+@flow.register(ReLULike)
+def _(block: ReLULike, stream: Stream) -> Stream:
+    if block.linear:
+        return stream
+    if not stream.gaussian:
+        raise DeclarationError(
+            f"{block!r} acts on a stream whose coordinates are not centred Gaussian (it follows another activation, or a "
+            "residual sum that holds one), so its moments do not follow from the stream's variance. "
+            "Put a Dense() or a Mix() before it."
+        )
+    return replace(stream, gaussian=False, symmetric=False, exact=stream.exact and stream.symmetric)
+
+
+@flow.register(Serial)
+def _(block: Serial, stream: Stream) -> Stream:
+    for inner in block.blocks:
+        stream = flow(inner, stream)
+    return stream
+
+
+@flow.register(Residual)
+def _(block: Residual, stream: Stream) -> Stream:
+    entry = replace(stream, fresh=False)
+    shortcut, branch = flow(block.shortcut, entry), flow(block.branch, entry)
+    if not (shortcut.fresh or branch.fresh):
+        raise DeclarationError(
+            f"In {block!r} both paths keep the coordinates of the stream, so their sum has cross terms that the theory "
+            "does not carry. Give the branch or the shortcut a random matrix: a Dense() or a Mix()."
+        )
+    # The cross term has mean zero at every N only if a fresh path is symmetric given the stream.
+    uncorrelated = (branch.fresh and branch.symmetric) or (shortcut.fresh and shortcut.symmetric)
+    both_fresh = shortcut.fresh and branch.fresh
+    return Stream(
+        gaussian=shortcut.gaussian and branch.gaussian,
+        symmetric=both_fresh and shortcut.symmetric and branch.symmetric,
+        fresh=stream.fresh or both_fresh,
+        exact=shortcut.exact and branch.exact and uncorrelated,
+    )
+
+
+@dataclass(frozen=True)
+class Net:
+    """A random network: ``P_out``, ``L`` copies of ``block`` and ``P_in``; ``name`` appears in reports.
+
+    Raises DeclarationError if the theory cannot carry the block's moments through ``L`` repetitions.
+
+    >>> import advmf as mf
+    >>> mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(), mf.Mix())) == mf.residual()
+    True
+    """
+
+    block: Block
+    name: str = field(default="custom", compare=False)
+
+    def __post_init__(self) -> None:
+        _require_block("Net", self.block)
+        object.__setattr__(self, "_exact", self._check())
+
+    def _check(self) -> bool:
+        stream = flow(self.block, Stream())
+        try:
+            # A second pass reaches the fixed point, because every property but freshness can only be lost.
+            stream = flow(self.block, stream)
+        except DeclarationError as error:
+            raise DeclarationError(f"The block cannot be repeated: on its second use, {error}") from None
+        return stream.exact
+
+    @property
+    def exact(self) -> bool:
+        """Whether the mean of squares propagates exactly at every finite width, not only as N -> oo."""
+        return bool(getattr(self, "_exact"))
+
+
+def vanilla(u: object = symbols.u, v: object = symbols.v) -> Net:
+    """``x <- phi(W x + b)``: no shortcut.
+
+    >>> import advmf as mf
+    >>> mf.omega(mf.vanilla(u=1, v=0))
+    sigma_w**2/2
+    """
+    return Net(Serial(Dense(), ReLULike(u, v)), name="vanilla")  # type: ignore[arg-type]
+
+
+def residual(u: object = symbols.u, v: object = symbols.v) -> Net:
+    """``x <- x + V phi(W x + b)`` with ``V`` untrained, of entries N(0, 1/N): the residual net of the paper's moments.
+
+    >>> import advmf as mf
+    >>> mf.omega(mf.residual())
+    sigma_w**2*(u**2 + v**2)/2 + 1
+    """
+    return Net(Residual(Dense(), ReLULike(u, v), Mix()), name="residual")  # type: ignore[arg-type]
+
+
+def plain_residual(u: object = symbols.u, v: object = symbols.v) -> Net:
+    """``x <- x + phi(W x + b)``: the shortcut of practice; its stream carries a mean where ``u != v``."""
+    return Net(Residual(Dense(), ReLULike(u, v)), name="plain_residual")  # type: ignore[arg-type]
+
+
+def preactivation(u: object = symbols.u, v: object = symbols.v) -> Net:
+    """``x <- x + W phi(x) + b``: activation before the weights."""
+    return Net(Residual(ReLULike(u, v), Dense()), name="preactivation")  # type: ignore[arg-type]
+
+
+PRESETS = {"vanilla": vanilla, "residual": residual, "plain_residual": plain_residual, "preactivation": preactivation}
+"""The preset networks by name."""
