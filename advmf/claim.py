@@ -1,0 +1,99 @@
+"""A claim: a statement about random networks with its regime, assumptions and source, ready to be typeset, compiled or checked."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from advmf.errors import ArgumentError
+from advmf.net import Net
+
+
+class Regime(enum.Flag):
+    """Where a claim holds.
+
+    ``EXACT``: at every width. ``LARGE_WIDTH``: as N -> oo. ``HEURISTIC``: rests on a step that is not proved, named in the
+    claim's ``heuristic``. They combine: ``Regime.LARGE_WIDTH | Regime.HEURISTIC``.
+    """
+
+    EXACT = enum.auto()
+    LARGE_WIDTH = enum.auto()
+    HEURISTIC = enum.auto()
+
+
+RELATIONS = {"<=": r"\le", "==": "=", "~": r"\overset{\text{i.i.d.}}{\sim}"}
+"""The relations of a claim and their LaTeX; ``~`` reads: independent centred Gaussians of variance ``rhs``."""
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One equality that a claim implies, tested as ``(lhs - rhs)/scale = 0``; ``exact`` at every width."""
+
+    label: str
+    lhs: sp.Expr
+    rhs: sp.Expr
+    scale: sp.Expr
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``lhs relation rhs``.
+
+    ``formula`` is the right-hand side in the paper's abbreviations (``omega``, ``beta``), ``where`` what these stand for;
+    ``rhs`` is the formula with the abbreviations put in. ``equations`` are the testable consequences of a law (relation
+    ``~``) or of an independence.
+
+    >>> import advmf as mf
+    >>> claim = mf.loss_bound(mf.vanilla(u=1, v=0), p=2, q=2, route="leading")
+    >>> claim.relation, claim.formula
+    ('<=', beta*eps*omega**(L/2))
+    >>> claim.rhs.free_symbols == set(mf.kernel(claim).expr.free_symbols)
+    True
+    """
+
+    name: str
+    lhs: sp.Expr
+    relation: str
+    formula: sp.Expr
+    where: Mapping[sp.Symbol, sp.Expr]
+    regime: Regime
+    assumptions: tuple[str, ...]
+    source: str
+    net: Net
+    heuristic: str = ""
+    p: sp.Expr | None = None
+    q: sp.Expr | None = None
+    equations: tuple[Equation, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if self.relation not in RELATIONS:
+            raise ArgumentError(f"A claim's relation is one of {', '.join(RELATIONS)}; got {self.relation!r}.")
+        if (Regime.HEURISTIC in self.regime) != bool(self.heuristic):
+            raise ArgumentError(
+                f"Claim {self.name}: regime {self.regime} and heuristic {self.heuristic!r} disagree. "
+                "A heuristic claim names its unproved step, and no other claim has one."
+            )
+
+    @property
+    def rhs(self) -> sp.Expr:
+        """The right-hand side in the registry's symbols."""
+        expr = self.formula
+        for symbol, meaning in self.where.items():
+            expr = expr.subs(symbol, meaning)
+        return expr
+
+    def scaled(self, factor: object) -> Claim:
+        """The same claim with its right-hand side multiplied by ``factor``: a mutant, for negative controls."""
+        return replace(self, name=f"{self.name} x {factor}", formula=sp.sympify(factor) * self.formula)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.lhs} {self.relation} {self.formula}"
+
+    def _repr_latex_(self) -> str:
+        from advmf.emit.latex import latex
+
+        return f"$\\displaystyle {latex(self)}$"

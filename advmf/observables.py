@@ -1,0 +1,106 @@
+"""The random quantities of one sampled network that claims speak of; simulation measures them by these names.
+
+Each is an array over one network's output units and directions. ``unit`` and ``direction`` number *different* units and
+directions, so that ``JacobianEntry(0, 0)*JacobianEntry(1, 0)`` is a product of two entries of one column.
+A claim's left-hand side is an :class:`Expectation` of a polynomial in observables: the mean over units and directions of
+one network, then over networks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy as sp
+from sympy.core.function import Function
+
+from advmf.symbols import exponent
+
+
+class Observable(Function):
+    """Base of every observable; ``tex`` is its LaTeX with ``{}`` for each index."""
+
+    is_commutative = True
+    tex = ""
+
+    def _eval_is_real(self) -> bool:
+        return True
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = self.tex.format(*self.indices(printer))
+        return text if exp is None else rf"{{{text}}}^{{{exp}}}"
+
+    def indices(self, printer: Any) -> list[str]:
+        return [printer._print(arg) for arg in self.args]
+
+
+class UnitObservable(Observable):
+    """An observable of an output unit, and of a direction where it has one."""
+
+    def indices(self, printer: Any) -> list[str]:
+        return [letter + "'" * int(arg) for letter, arg in zip("ij", self.args)]
+
+
+class JacobianEntry(UnitObservable):
+    """``(J(x) e)_i`` for a unit vector ``e`` orthogonal to the input: ``JacobianEntry(unit, direction)``."""
+
+    tex = r"J_{{{}{}}}"
+
+
+class JacobianAlong(UnitObservable):
+    """``(J(x) x)_i``: the Jacobian along the input, ``JacobianAlong(unit)``."""
+
+    tex = r"(Jx)_{{{}}}"
+
+
+class Offset(UnitObservable):
+    """``a(x)_i = f(x)_i - (J(x) x)_i``: ``Offset(unit)``."""
+
+    tex = r"a_{{{}}}"
+
+
+class Output(UnitObservable):
+    """``f(x)_i``: ``Output(unit)``."""
+
+    tex = r"f_{{{}}}"
+
+
+class AdversarialLoss(Observable):
+    """``max ‖f(x + eta) - f(x)‖_q`` over ``‖eta‖_p <= eps``: ``AdversarialLoss(p, q)``.
+
+    A simulation bounds it from below, by the best value an attack finds.
+    """
+
+    tex = r"\mathcal{{L}}_{{\mathrm{{adv}}}}^{{{},{}}}"
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = super()._latex(printer)
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
+class OperatorNorm(Observable):
+    """``‖J(x)‖_{p -> q}``: ``OperatorNorm(p, q)``."""
+
+    tex = r"\lVert J(x)\rVert_{{{}\to {}}}"
+
+
+class Expectation(Function):
+    """The mean over random networks.
+
+    >>> from advmf.observables import Expectation, Offset
+    >>> Expectation(Offset(0)**2)
+    Expectation(Offset(0)**2)
+    """
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = rf"\mathbb{{E}}\left[{printer._print(self.args[0])}\right]"
+        return text if exp is None else rf"{text}^{{{exp}}}"
+
+    @property
+    def observables(self) -> set[sp.Basic]:
+        """Every observable inside."""
+        return set(self.args[0].atoms(Observable))
+
+
+def adversarial_loss(p: object, q: object) -> sp.Expr:
+    """The mean adversarial loss, ``Expectation(AdversarialLoss(p, q))``."""
+    return Expectation(AdversarialLoss(exponent(p, "p"), exponent(q, "q")))

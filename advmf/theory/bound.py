@@ -1,0 +1,187 @@
+"""T1 and T2 as claims: the linear-like form of a ReLU-like network, and the bound on its adversarial loss.
+
+Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sympy as sp
+
+from advmf.claim import Claim, Equation, Regime
+from advmf.net import Net
+from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset, adversarial_loss
+from advmf.symbols import L, d, eps, exponent
+from advmf.theory.norms import beta
+from advmf.theory.propagation import OMEGA, Moments, abbreviations, moments
+
+PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
+
+BETA = sp.Symbol("beta", positive=True)
+
+RANDOM_NETWORK = (
+    "x^0 = P_in x with entries N(0, 1/d); f(x) = P_out x^L with entries N(0, 1/N)",
+    "weights and biases independent, Gaussian, as declared; the input x is fixed",
+)
+
+
+def loss_bound(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
+    """T2: the mean adversarial loss is at most ε β_{p,q} ω^{L/2}.
+
+    ``p``, ``q`` and ``route`` are those of :func:`advmf.beta`. Raises DomainError for exponents outside [1, oo].
+
+    Source: the adversarial-loss bound of Kumano et al. (NeurIPS 2023); ω by :func:`advmf.omega`, β by :func:`advmf.beta`.
+
+    >>> import advmf as mf
+    >>> claim = mf.loss_bound(mf.residual(u=1, v=0), p="inf", q=2)
+    >>> claim.formula, claim.regime
+    (beta*eps*omega**(L/2), <Regime.LARGE_WIDTH|HEURISTIC: 6>)
+    """
+    p, q = exponent(p, "p"), exponent(q, "q")
+    return Claim(
+        name="T2",
+        lhs=adversarial_loss(p, q),
+        relation="<=",
+        formula=eps * BETA * OMEGA ** (L / 2),
+        where={BETA: beta(p, q, route), **abbreviations(net)},
+        regime=Regime.LARGE_WIDTH | Regime.HEURISTIC,
+        heuristic=(
+            "the law of J(x) is the same for every x, and so is taken to bound the maximum of |J| over the ball; "
+            "unproved where the ball holds very many linear regions"
+        ),
+        assumptions=(*RANDOM_NETWORK, "T1: the entries of J(x) are i.i.d. N(0, omega^L/d)"),
+        source=f"{PAPER}, upper bounds of the adversarial loss",
+        net=net,
+        p=p,
+        q=q,
+    )
+
+
+def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
+    """T1: f(x) = J(x)x + a(x); the law of J(x), the law of a(x), and their joint moments, as three claims.
+
+    For every direction e orthogonal to x, ``J(x)e/|e|`` has independent N(0, ω^L/d) coordinates. If the stream carries no mean
+    the direction x is like any other and a is independent of J, which is the paper's statement; a plain shortcut with u != v
+    carries one, and then ``J(x)x`` has another variance and is correlated with a if there are biases. Both are derived here by
+    propagating the offset a beside the stream.
+
+    The claims carry their testable consequences in ``equations``: second and fourth moments of the entries, products of
+    distinct entries in a row, in a column and neither, the Jacobian along x, and cross moments of J and a.
+
+    >>> import advmf as mf
+    >>> law_of_J, law_of_a, independence = mf.linear_form(mf.residual(u=1, v=0))
+    >>> law_of_J.rhs
+    (sigma_w**2/2 + 1)**L/d
+    >>> law_of_a.rhs
+    sigma_b**2*GeometricSum(sigma_w**2/2 + 1, L)/2
+    """
+    state, where = moments(net, abbreviate=True), abbreviations(net)
+    law = _Law(state)
+    uniform = state.along == state.j * state.Q.subs(L, 0)
+    caveat = () if uniform else ("e is orthogonal to x: the stream carries a mean, so the direction x has another variance",)
+    across, along, offset = law.variances()
+    named = {"where": where, "net": net, "assumptions": (*RANDOM_NETWORK, *caveat), "source": f"{PAPER}, linear-like form"}
+    exact = net.exact
+    law_of_J = Claim(
+        name="T1.J",
+        lhs=JacobianEntry(0, 0),
+        relation="~",
+        formula=across,
+        regime=Regime.LARGE_WIDTH,
+        equations=tuple(
+            law.equation(label, product, where, exact=exact and order == 2)
+            for label, product, order in (
+                ("E J²", JacobianEntry(0, 0) ** 2, 2),
+                ("E (Jx)²", JacobianAlong(0) ** 2, 2),
+                ("E J⁴", JacobianEntry(0, 0) ** 4, 4),
+                ("E (Jx)⁴", JacobianAlong(0) ** 4, 4),
+                ("E JJ', one row", JacobianEntry(0, 0) * JacobianEntry(0, 1), 2),
+                ("E JJ', one column", JacobianEntry(0, 0) * JacobianEntry(1, 0), 2),
+                ("E J²J'², one row", JacobianEntry(0, 0) ** 2 * JacobianEntry(0, 1) ** 2, 4),
+                ("E J²J'², one column", JacobianEntry(0, 0) ** 2 * JacobianEntry(1, 0) ** 2, 4),
+                ("E J²J'², neither", JacobianEntry(0, 0) ** 2 * JacobianEntry(1, 1) ** 2, 4),
+            )
+        ),
+        **named,
+    )
+    law_of_a = Claim(
+        name="T1.a",
+        lhs=Offset(0),
+        relation="~",
+        formula=offset,
+        regime=Regime.LARGE_WIDTH,
+        equations=(
+            law.equation("E a²", Offset(0) ** 2, where, exact=exact),
+            law.equation("E a⁴", Offset(0) ** 4, where),
+            law.equation("E aa'", Offset(0) * Offset(1), where),
+            law.equation("E a²a'²", Offset(0) ** 2 * Offset(1) ** 2, where),
+        ),
+        **named,
+    )
+    covariance = law.moment(JacobianAlong(0) * Offset(0))
+    independence = Claim(
+        name="T1.Ja",
+        lhs=Expectation(JacobianAlong(0) * Offset(0)),
+        relation="==",
+        formula=covariance,
+        regime=Regime.LARGE_WIDTH,
+        equations=(
+            law.equation("E (Jx)a", JacobianAlong(0) * Offset(0), where, exact=exact),
+            law.equation("E Ja", JacobianEntry(0, 0) * Offset(0), where),
+            law.equation("E J²a²", JacobianEntry(0, 0) ** 2 * Offset(0) ** 2, where),
+            law.equation("E (Jx)²a²", JacobianAlong(0) ** 2 * Offset(0) ** 2, where),
+            law.equation("E (Jx)²a'²", JacobianAlong(0) ** 2 * Offset(1) ** 2, where),
+        ),
+        **named,
+    )
+    return law_of_J, law_of_a, independence
+
+
+class _Law:
+    """The joint Gaussian law of J(x)e, J(x)x and a(x) as N -> oo, and its moments by Isserlis' theorem."""
+
+    def __init__(self, state: Moments) -> None:
+        self._across = state.j / d
+        self._along = state.along
+        self._offset = state.A
+        self._cross = state.B - state.A
+
+    def variances(self) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
+        return self._across, self._along, self._offset
+
+    def covariance(self, a: Observable, b: Observable) -> sp.Expr:
+        """Cov(a, b): zero for distinct units, or for an entry and anything but itself."""
+        if a == b:
+            return {JacobianEntry: self._across, JacobianAlong: self._along, Offset: self._offset}[type(a)]
+        pair = {type(a), type(b)}
+        if pair == {JacobianAlong, Offset} and a.args[0] == b.args[0]:
+            return self._cross
+        return sp.S.Zero
+
+    def moment(self, product: sp.Expr) -> sp.Expr:
+        """E of a product of observables: the sum over all pairings of products of covariances (Isserlis)."""
+        factors = [base for base, power in product.as_powers_dict().items() for _ in range(int(power))]
+        return self._pairings(factors)
+
+    def _pairings(self, factors: list[Observable]) -> sp.Expr:
+        if not factors:
+            return sp.S.One
+        first, rest = factors[0], factors[1:]
+        return sp.Add(
+            *(self.covariance(first, rest[i]) * self._pairings(rest[:i] + rest[i + 1 :]) for i in range(len(rest)))
+        )
+
+    def equation(
+        self, label: str, product: sp.Expr, where: Mapping[sp.Symbol, sp.Expr], exact: bool = False
+    ) -> Equation:
+        """E of ``product`` equals its Gaussian value, on the scale of independent Gaussians of the same variances."""
+        scale = sp.Mul(*(self.covariance(base, base) ** (power / 2) for base, power in product.as_powers_dict().items()))
+        value = self.moment(product)
+        return Equation(label, Expectation(product), *(_explicit(e, where) for e in (value, scale)), exact)
+
+
+def _explicit(expr: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
+    for symbol, meaning in where.items():
+        expr = expr.subs(symbol, meaning)
+    return expr

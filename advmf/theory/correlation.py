@@ -1,0 +1,138 @@
+"""Two inputs through one network: the NNGP kernel, the correlation map and its depth scale.
+
+The kernel is the covariance of f_k(x) and f_k(x') over networks, as N -> oo. For a ReLU-like activation it rests on the
+arc-cosine kernel of degree one (Y. Cho and L. Saul, Kernel Methods for Deep Learning, NeurIPS 2009).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, singledispatch
+
+import sympy as sp
+
+from advmf.errors import DeclarationError
+from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.symbols import L, c, x_sq, y_sq
+from advmf.theory.functions import ArcCosine, Recursion
+from advmf.theory.propagation import STATE, step
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Second moments of two streams, their cross moment E⟨x, x'⟩/N and the means of their coordinates."""
+
+    Q: sp.Expr
+    R: sp.Expr
+    P: sp.Expr
+    mu: sp.Expr
+    nu: sp.Expr
+
+
+PAIR = Pair(
+    Q=sp.Symbol("Q", positive=True),
+    R=sp.Symbol("R", positive=True),
+    P=sp.Symbol("P", real=True),
+    mu=sp.Symbol("mu", real=True),
+    nu=sp.Symbol("nu", real=True),
+)
+
+
+@singledispatch
+def propagate_pair(block: Block, pair: Pair) -> Pair:
+    """The pair of streams after ``block``."""
+    raise DeclarationError(f"{type(block).__name__} has no rule in advmf.theory.correlation; register one to derive with it.")
+
+
+@propagate_pair.register(Dense)
+def _(block: Dense, pair: Pair) -> Pair:
+    return _gaussian_layer(pair, block.sigma_w**2, block.sigma_b**2)
+
+
+@propagate_pair.register(Mix)
+def _(block: Mix, pair: Pair) -> Pair:
+    return _gaussian_layer(pair, sp.S.One, sp.S.Zero)
+
+
+def _gaussian_layer(pair: Pair, weight: sp.Expr, bias: sp.Expr) -> Pair:
+    return Pair(*(weight * moment + bias for moment in (pair.Q, pair.R, pair.P)), sp.S.Zero, sp.S.Zero)
+
+
+@propagate_pair.register(ReLULike)
+def _(block: ReLULike, pair: Pair) -> Pair:
+    u, v = block.u, block.v
+    if block.linear:
+        return Pair(*(u**2 * moment for moment in (pair.Q, pair.R, pair.P)), u * pair.mu, u * pair.nu)
+    alpha = (u**2 + v**2) / 2
+    deviation = sp.sqrt(pair.Q * pair.R)
+    # phi(z) = v z + (u - v) ReLU(z), E z ReLU(z') = P/2, and E ReLU(z) ReLU(z') = deviation * ArcCosine/2.
+    cross = (u - v) ** 2 / 2 * deviation * ArcCosine(pair.P / deviation) + u * v * pair.P
+    mean_x, mean_y = ((u - v) * sp.sqrt(moment / (2 * sp.pi)) for moment in (pair.Q, pair.R))
+    return Pair(alpha * pair.Q, alpha * pair.R, cross, mean_x, mean_y)
+
+
+@propagate_pair.register(Serial)
+def _(block: Serial, pair: Pair) -> Pair:
+    for inner in block.blocks:
+        pair = propagate_pair(inner, pair)
+    return pair
+
+
+@propagate_pair.register(Residual)
+def _(block: Residual, pair: Pair) -> Pair:
+    a, b, s = propagate_pair(block.shortcut, pair), propagate_pair(block.branch, pair), block.scale
+    return Pair(
+        Q=a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu,
+        R=a.R + s**2 * b.R + 2 * s * a.nu * b.nu,
+        P=a.P + s**2 * b.P + s * (a.mu * b.nu + a.nu * b.mu),
+        mu=a.mu + s * b.mu,
+        nu=a.nu + s * b.nu,
+    )
+
+
+@cache
+def nngp(net: Net) -> sp.Expr:
+    """The NNGP kernel E f_k(x) f_k(x'), as N -> oo, of two inputs with |x|²/d = x_sq, |x'|²/d = y_sq and correlation c.
+
+    An exact recursion over depth, for :func:`advmf.kernel` to evaluate. Arguments: ``L``, ``c``, ``x_sq``, ``y_sq`` and the net's.
+
+    >>> import advmf as mf
+    >>> K = mf.kernel(mf.nngp(mf.vanilla(u=1, v=0)))
+    >>> bool(abs(K(L=3, c=1.0, x_sq=1.0, y_sq=1.0, sigma_w=2**0.5, sigma_b=0.0) - 1) < 1e-12)
+    True
+    """
+    after = propagate_pair(net.block, PAIR)
+    names = ["Q", "R", "P"]
+    if any(symbol in getattr(after, n).free_symbols for n in names for symbol in (PAIR.mu, PAIR.nu)):
+        names += ["mu", "nu"]
+    start = {"Q": x_sq, "R": y_sq, "P": c * sp.sqrt(x_sq * y_sq), "mu": sp.S.Zero, "nu": sp.S.Zero}
+    state, updates = (sp.Tuple(*(getattr(pair, n) for n in names)) for pair in (PAIR, after))
+    return Recursion(L, state, updates, sp.Tuple(*(start[n] for n in names)), PAIR.P)
+
+
+@cache
+def correlation_map(net: Net) -> sp.Expr:
+    """The correlation after one block, of two inputs with correlation ``c`` and the same second moment ``x_sq`` before it.
+
+    c = 1 is always a fixed point, since equal inputs stay equal. Raises DeclarationError for a net whose stream carries a
+    mean: its map depends on the mean too, so use :func:`nngp`.
+
+    >>> import advmf as mf
+    >>> mf.correlation_map(mf.vanilla(u=1, v=1)).subs(mf.symbols.sigma_b, 0)
+    c
+    """
+    if STATE.mu in step(net).Q.free_symbols:
+        raise DeclarationError(f"The stream of {net.name} carries a mean, so its correlation is no map of c alone; use nngp(net).")
+    after = propagate_pair(net.block, Pair(x_sq, x_sq, c * x_sq, sp.S.Zero, sp.S.Zero))
+    return after.P / after.Q
+
+
+@cache
+def correlation_slope(net: Net) -> sp.Expr:
+    """χ, the slope of :func:`correlation_map` at its fixed point c = 1: a deviation 1 - c shrinks by χ per block."""
+    return sp.simplify(sp.diff(correlation_map(net), c).subs(c, 1))
+
+
+def depth_scale(net: Net) -> sp.Expr:
+    """ξ = -1/ln χ: the number of blocks over which 1 - c falls by e, at second moment ``x_sq``; infinite without biases."""
+    return -1 / sp.log(correlation_slope(net))

@@ -1,0 +1,284 @@
+"""Propagation of second moments through a declared network (mean-field recursions and their solutions).
+
+One block maps the state of a stream ``x`` and of its offset ``a = x - (dx/dx^0) x^0``, the part that is not linear in the input:
+
+====== =======================================================================================================
+Q      second moment of the stream, E|x|²/N
+mu     mean of a coordinate
+j      Jacobian factor: E|(dx/dx^0) e|² grows as j for a direction e orthogonal to the input
+A      second moment of the offset, E|a|²/N
+B      cross moment E⟨x, a⟩/N
+nu     mean of a coordinate of the offset
+====== =======================================================================================================
+
+The tangent along the input is x - a; it differs from other tangents only where the stream carries a mean (a plain shortcut with
+``u != v``).
+
+Sources: ω and the solvable cases are the mean-field quantities of Kumano, Kera and Yamasaki (NeurIPS 2023,
+arXiv:2505.14021); the carried mean and the offset's moments are derived here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache, singledispatch
+
+import sympy as sp
+
+from advmf import symbols
+from advmf.errors import DeclarationError
+from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.symbols import L, x_sq
+from advmf.theory.functions import GeometricSum, Recursion
+
+
+@dataclass(frozen=True)
+class Moments:
+    """The state that a block maps; see the module's table."""
+
+    Q: sp.Expr
+    mu: sp.Expr
+    j: sp.Expr
+    A: sp.Expr
+    B: sp.Expr
+    nu: sp.Expr
+
+    @property
+    def along(self) -> sp.Expr:
+        """Second moment of the tangent along the input, E|x - a|²/N."""
+        return sp.expand(self.Q - 2 * self.B + self.A)
+
+    def items(self) -> dict[str, sp.Expr]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+STATE = Moments(
+    Q=sp.Symbol("Q", positive=True),
+    mu=sp.Symbol("mu", real=True),
+    j=sp.Symbol("j", positive=True),
+    A=sp.Symbol("A", nonnegative=True),
+    B=sp.Symbol("B", real=True),
+    nu=sp.Symbol("nu", real=True),
+)
+"""The state as symbols."""
+
+START = Moments(Q=x_sq, mu=sp.S.Zero, j=sp.S.One, A=sp.S.Zero, B=sp.S.Zero, nu=sp.S.Zero)
+"""The state of x^0 = P_in x: Q = |x|²/d, and nothing is offset."""
+
+
+def alpha(block: ReLULike) -> sp.Expr:
+    """α = (u² + v²)/2, so that E φ(z)² = α E z² for symmetric z."""
+    return (block.u**2 + block.v**2) / 2
+
+
+@singledispatch
+def propagate(block: Block, state: Moments) -> Moments:
+    """The state after ``block``."""
+    raise DeclarationError(f"{type(block).__name__} has no rule in advmf.theory.propagation; register one to derive with it.")
+
+
+@propagate.register(Dense)
+def _(block: Dense, state: Moments) -> Moments:
+    return _gaussian_layer(state, block.sigma_w**2, block.sigma_b**2)
+
+
+@propagate.register(Mix)
+def _(block: Mix, state: Moments) -> Moments:
+    return _gaussian_layer(state, sp.S.One, sp.S.Zero)
+
+
+def _gaussian_layer(state: Moments, weight: sp.Expr, bias: sp.Expr) -> Moments:
+    zero = sp.S.Zero
+    return Moments(weight * state.Q + bias, zero, weight * state.j, weight * state.A + bias, weight * state.B + bias, zero)
+
+
+@propagate.register(ReLULike)
+def _(block: ReLULike, state: Moments) -> Moments:
+    if block.linear:
+        s = block.u
+        return Moments(s**2 * state.Q, s * state.mu, s**2 * state.j, s**2 * state.A, s**2 * state.B, s * state.nu)
+    a = alpha(block)
+    # z ~ N(0, Q) and a are jointly Gaussian, and φ(z) = φ'(z)z: E φ(z) = (u-v)√(Q/2π), E φ'(z)a = (B/Q) E φ(z),
+    # and E φ'(z)²w² = α E w² for every w that is jointly Gaussian with z.
+    mean = (block.u - block.v) * sp.sqrt(state.Q / (2 * sp.pi))
+    return Moments(a * state.Q, mean, a * state.j, a * state.A, a * state.B, state.B / state.Q * mean)
+
+
+@propagate.register(Serial)
+def _(block: Serial, state: Moments) -> Moments:
+    for inner in block.blocks:
+        state = propagate(inner, state)
+    return state
+
+
+@propagate.register(Residual)
+def _(block: Residual, state: Moments) -> Moments:
+    a, b, s = propagate(block.shortcut, state), propagate(block.branch, state), block.scale
+    # The paths are uncorrelated but for their means (advmf.net.flow refuses the rest).
+    return Moments(
+        Q=a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu,
+        mu=a.mu + s * b.mu,
+        j=a.j + s**2 * b.j,
+        A=a.A + s**2 * b.A + 2 * s * a.nu * b.nu,
+        B=a.B + s**2 * b.B + s * (a.mu * b.nu + a.nu * b.mu),
+        nu=a.nu + s * b.nu,
+    )
+
+
+@cache
+def step(net: Net) -> Moments:
+    """The state after one block of ``net``, in terms of :data:`STATE` before it.
+
+    >>> import advmf as mf
+    >>> from advmf.theory.propagation import step
+    >>> step(mf.residual(u=1, v=0)).j
+    j*(sigma_w**2 + 2)/2
+    """
+    after = propagate(net.block, STATE)
+    return Moments(**{name: _tidy(value) for name, value in after.items().items()})
+
+
+def _tidy(expr: sp.Expr) -> sp.Expr:
+    return sp.factor_terms(sp.together(sp.expand(expr))) if expr.is_polynomial(*STATE.items().values()) else expr
+
+
+@cache
+def omega(net: Net) -> sp.Expr:
+    """ω, the growth of second moments and of the squared Jacobian per block, derived from the blocks.
+
+    Source: ω_v = ασ_w² and ω_r = 1 + ασ_w² of the paper; here for any declared block.
+
+    >>> import advmf as mf
+    >>> mf.omega(mf.residual())
+    sigma_w**2*(u**2 + v**2)/2 + 1
+    """
+    growth = sp.expand(propagate(net.block, STATE).j / STATE.j)
+    constant, rest = growth.as_independent(*growth.free_symbols, as_Add=True) if growth.free_symbols else (growth, sp.S.Zero)
+    return constant + sp.factor(rest)
+
+
+OMEGA = sp.Symbol("omega", positive=True)
+ALPHA = sp.Symbol("alpha", positive=True)
+
+
+@cache
+def moments(net: Net, abbreviate: bool = False) -> Moments:
+    """The state after ``L`` blocks, from ``|x|²/d = x_sq``: in closed form where there is one, else as an exact recursion.
+
+    A component whose recursion is affine in itself alone is solved by a geometric sum, and the solution is put back into the
+    recursion before it is returned; any other component is a :class:`~advmf.theory.functions.Recursion`. ``abbreviate`` writes
+    ω and α in the closed forms, which :func:`abbreviations` explains.
+
+    >>> import advmf as mf
+    >>> mf.moments(mf.vanilla(u=1, v=0)).Q
+    sigma_b**2*GeometricSum(sigma_w**2/2, L)/2 + x_sq*(sigma_w**2/2)**L
+    """
+    after, before, start = step(net).items(), STATE.items(), START.items()
+    solved: dict[str, sp.Expr] = {}
+    for name in before:
+        needed = _closure(name, after, before)
+        rate, shift = _affine(after[name], before[name]) if needed == {name} else (None, None)
+        if rate is not None and shift is not None:
+            solved[name] = _geometric(rate, shift, start[name])
+            if abbreviate and rate == omega(net):
+                solved[name] = _geometric(OMEGA, _with_alpha(shift, net), start[name])
+        elif not needed:
+            solved[name] = after[name]
+        else:
+            order = [n for n in before if n in needed | {name}]
+            state, updates, first = (sp.Tuple(*(of[n] for n in order)) for of in (before, after, start))
+            solved[name] = Recursion(L, state, updates, first, before[name])
+    return Moments(**solved)
+
+
+def abbreviations(net: Net) -> dict[sp.Symbol, sp.Expr]:
+    """What ω and α stand for in ``net``; α only where the slopes are symbols."""
+    where = {OMEGA: omega(net)}
+    where.update({ALPHA: squares / 2 for squares in _slope_squares(net)})
+    return where
+
+
+def _slope_squares(net: Net) -> list[sp.Expr]:
+    """u² + v², if the block has one pair of symbolic slopes."""
+    found = {b.u**2 + b.v**2 for b in _activations(net.block)}
+    return [s for s in found if s.is_Add] if len(found) == 1 else []
+
+
+def _activations(block: Block) -> list[ReLULike]:
+    if isinstance(block, ReLULike):
+        return [block]
+    parts = block.blocks if isinstance(block, Serial) else (block.shortcut, block.branch) if isinstance(block, Residual) else ()
+    return [found for part in parts for found in _activations(part)]
+
+
+def _with_alpha(expr: sp.Expr, net: Net) -> sp.Expr:
+    return expr.xreplace({squares: 2 * ALPHA for squares in _slope_squares(net)})
+
+
+def _closure(name: str, after: Mapping[str, sp.Expr], before: Mapping[str, sp.Expr]) -> set[str]:
+    """The components on which the recursion of ``name`` depends, itself included if it does."""
+    by_symbol = {symbol: n for n, symbol in before.items()}
+    needed: set[str] = set()
+    frontier = {by_symbol[s] for s in after[name].free_symbols if s in by_symbol}
+    while frontier - needed:
+        needed |= frontier
+        frontier = {by_symbol[s] for n in frontier for s in after[n].free_symbols if s in by_symbol}
+    return needed
+
+
+def _affine(expr: sp.Expr, symbol: sp.Expr) -> tuple[sp.Expr | None, sp.Expr | None]:
+    """``(rate, shift)`` with ``expr = rate*symbol + shift``, or ``(None, None)``."""
+    expanded = sp.expand(expr)
+    if not expanded.is_polynomial(symbol) or sp.degree(expanded, symbol) > 1:
+        return None, None
+    rate, shift = expanded.coeff(symbol, 1), expanded.coeff(symbol, 0)
+    constant, rest = rate.as_independent(*rate.free_symbols, as_Add=True) if rate.free_symbols else (rate, sp.S.Zero)
+    return constant + sp.factor(rest), sp.factor(shift)
+
+
+def _geometric(rate: sp.Expr, shift: sp.Expr, start: sp.Expr) -> sp.Expr:
+    """The solution of x -> rate*x + shift from ``start``, verified by substitution: at depth 0 and over one step."""
+    solution = rate**L * start + shift * GeometricSum(rate, L)
+    z = sp.Dummy("z", positive=True)
+    general = (z**L * start + shift * GeometricSum(z, L)).rewrite(sp.Pow)
+    residue = general.subs(L, L + 1) - z * general - shift
+    if sp.simplify(residue) != 0 or sp.simplify(solution.subs(L, 0) - start) != 0:
+        raise ArithmeticError(f"The closed form {solution} does not solve x -> {rate}*x + {shift}.")
+    return solution
+
+
+def growth_rate(net: Net) -> sp.Expr:
+    """The factor λ by which the second moment grows per block at large depth: Q_L ~ λ^L up to a constant, as L -> oo.
+
+    For a stream without mean λ = ω. A plain shortcut with ``u != v`` carries a mean ``mu ~ √Q`` that adds to the growth: in terms
+    of r = √λ - 1, the recursion for states so large that biases do not matter is a cubic with one positive root.
+
+    Raises DeclarationError if the block leads to an equation that is not of this form.
+
+    >>> import advmf as mf
+    >>> mf.growth_rate(mf.plain_residual(u=1, v=0)).subs(mf.symbols.sigma_w, 1).evalf(6)
+    2.17191
+    """
+    after = step(net)
+    if STATE.mu not in after.Q.free_symbols:
+        return omega(net)
+    biases = {symbols.sigma_b: 0}
+    r, ratio = sp.Symbol("r", positive=True), sp.Symbol("rho", real=True)
+    scale = {STATE.Q: sp.S.One, STATE.mu: ratio}
+    next_Q, next_mu = (sp.simplify(e.subs(biases).subs(scale)) for e in (after.Q, after.mu))
+    ratios = sp.solve(sp.Eq(next_mu, ratio * (1 + r)), ratio)
+    if len(ratios) != 1:
+        raise DeclarationError(f"{net.block!r}: the mean has no single large-depth ratio to the second moment.")
+    cubic = sp.Poly(sp.numer(sp.together(next_Q.subs(ratio, ratios[0]) - (1 + r) ** 2)), r)
+    if cubic.degree() != 3:
+        raise DeclarationError(f"{net.block!r}: the large-depth growth solves {cubic.as_expr()} = 0, which is no cubic.")
+    return (1 + _largest_root(cubic)) ** 2
+
+
+def _largest_root(cubic: sp.Poly) -> sp.Expr:
+    """The largest root of a cubic with three real roots, by Viète's formula."""
+    a, b, c, e = cubic.all_coeffs()
+    b, c, e = (sp.factor(k / a) for k in (b, c, e))
+    P, R = sp.factor(c - b**2 / 3), sp.factor(2 * b**3 / 27 - b * c / 3 + e)
+    return 2 * sp.sqrt(-P / 3) * sp.cos(sp.acos(3 * R / (2 * P) * sp.sqrt(-3 / P)) / 3) - b / 3
