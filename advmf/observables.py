@@ -20,6 +20,7 @@ class Observable(Function):
     """Base of every observable; ``tex`` is its LaTeX with ``{}`` for each index."""
 
     is_commutative = True
+    is_number = False
     tex = ""
 
     def _eval_is_real(self) -> bool:

@@ -175,8 +175,13 @@ class _Law:
     def equation(
         self, label: str, product: sp.Expr, where: Mapping[sp.Symbol, sp.Expr], exact: bool = False
     ) -> Equation:
-        """E of ``product`` equals its Gaussian value, on the scale of independent Gaussians of the same variances."""
-        scale = sp.Mul(*(self.covariance(base, base) ** (power / 2) for base, power in product.as_powers_dict().items()))
+        """E of ``product`` equals its Gaussian value, on the scale that it has for independent factors of the same variances."""
+        scale = sp.Mul(
+            *(
+                self.moment(base**power) if power % 2 == 0 else self.covariance(base, base) ** (power / 2)
+                for base, power in product.as_powers_dict().items()
+            )
+        )
         value = self.moment(product)
         return Equation(label, Expectation(product), *(_explicit(e, where) for e in (value, scale)), exact)
 

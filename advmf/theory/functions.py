@@ -38,8 +38,8 @@ class Conjugate(Function):
             return r.args[0]
         return None
 
-    def _eval_is_extended_positive(self) -> bool:
-        return True
+    def _eval_is_extended_real(self) -> bool:
+        return True  # not extended_positive: SymPy then takes Eq(r*, oo) for true
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return -1 / (self.args[0] - 1) ** 2
@@ -129,6 +129,8 @@ class GeometricSum(Function):
 
     def doit(self, **hints: Any) -> sp.Expr:
         z, n = (arg.doit(**hints) if hints.get("deep", True) else arg for arg in self.args)
+        if n.is_Integer and 0 <= n <= 64:
+            return sp.Add(*(z**k for k in range(int(n))))
         return sp.Piecewise((n, sp.Eq(z, 1)), ((z**n - 1) / (z - 1), True))
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:

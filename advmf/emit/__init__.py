@@ -1,0 +1,1 @@
+"""What a claim becomes: text, LaTeX and array functions."""

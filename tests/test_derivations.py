@@ -1,0 +1,34 @@
+"""Every derivation runs, verifies itself, and is refused when a factor in it is wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FILES = sorted((Path(__file__).parents[1] / "derivations").glob("t*.py"))
+MUTATIONS = {
+    "t1_linear_form.py": [("alpha * pre_activation", "2 * alpha * pre_activation"), ("sp.sqrt(h / (2 * sp.pi))", "sp.sqrt(h / sp.pi)")],
+    "t2_adversarial_loss.py": [("omega ** (L / 2)", "omega ** L"), ("1 / q - sp.Rational(1, 2)", "1 / q"), ("/ sp.sqrt(d)", "/ d")],
+}
+
+
+def run(path):
+    return subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_derivations_end_in_the_packages_formula(path):
+    result = run(path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip().endswith("verified")
+
+
+@pytest.mark.parametrize(("name", "change"), [(name, change) for name, changes in MUTATIONS.items() for change in changes])
+def test_a_wrong_factor_is_refused(tmp_path, name, change):
+    source = next(p for p in FILES if p.name == name).read_text()
+    assert source.count(change[0]) >= 1
+    (tmp_path / name).write_text(source.replace(*change))
+    result = run(tmp_path / name)
+    assert result.returncode != 0
+    assert "AssertionError" in result.stderr

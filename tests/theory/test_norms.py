@@ -1,0 +1,114 @@
+"""The norm factor: the short table, rigour against simulated matrices, duality, monotonicity, limits."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import advmf as mf
+from advmf.errors import ArgumentError, DomainError
+from advmf.symbols import K, d
+
+TABLE = {
+    (1, 1): sp.sqrt(2 * K * sp.log(2 * d) / d) + K * sp.sqrt(2 / (sp.pi * d)),
+    (1, 2): sp.sqrt(2 * sp.log(2 * d) / d) + sp.sqrt(K / d),
+    (1, "inf"): sp.sqrt(2 * sp.log(2 * d) / d) + sp.sqrt(2 * sp.log(2 * K) / d),
+    (2, 1): sp.sqrt(K) + K * sp.sqrt(2 / (sp.pi * d)),
+    (2, 2): 1 + sp.sqrt(K / d),
+    (2, "inf"): 1 + sp.sqrt(2 * sp.log(2 * K) / d),
+    ("inf", 1): sp.sqrt(2 * K * d / sp.pi) + K * sp.sqrt(2 / sp.pi),
+    ("inf", 2): sp.sqrt(2 * d / sp.pi) + sp.sqrt(K),
+    ("inf", "inf"): sp.sqrt(2 * d / sp.pi) + sp.sqrt(2 * sp.log(2 * K)),
+}
+"""The nine leading-order closed forms, typed here as the oracle."""
+
+EXPONENTS = st.one_of(st.sampled_from([1.0, 2.0, math.inf]), st.floats(1.05, 12))
+SIZES = st.integers(1, 3000)
+
+
+@pytest.mark.parametrize("pair", TABLE)
+def test_the_short_table_follows_from_the_general_expression(pair):
+    found = mf.beta(*pair, route="leading")
+    for values in ({d: 784, K: 10}, {d: 3, K: 50}):
+        assert float((found - TABLE[pair]).subs(values)) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("route", ["chevet", "leading"])
+@pytest.mark.parametrize("pair", list(itertools.product(["p", 2, "inf"], ["q", 1, 3])))
+def test_beta_is_an_expression_in_d_and_K(route, pair):
+    names = {s.name for s in mf.beta(*pair, route=route).free_symbols}
+    assert names <= {"d", "K", "p", "q"}
+    assert {"d", "K"} <= names
+
+
+@pytest.mark.parametrize(("p", "q"), TABLE)
+@pytest.mark.parametrize("route", ["chevet", "leading"])
+def test_a_symbolic_exponent_takes_the_value_of_a_number(p, q, route):
+    general = mf.kernel(mf.beta("p", "q", route=route))
+    special = mf.kernel(mf.beta(p, q, route=route))
+    assert general(d=50, K=7, p=float(p), q=float(q)) == pytest.approx(special(d=50, K=7), rel=1e-11)
+
+
+def exact_norm(G, p, q):
+    """‖G‖_{p -> q} of a small matrix by enumeration, for p, q in {1, 2, inf}."""
+    if p == 1:
+        return np.linalg.norm(G, q, axis=0).max()
+    if q == math.inf:
+        return np.linalg.norm(G, 1 / (1 - 1 / p) if p < math.inf else 1, axis=1).max()
+    if (p, q) == (2, 2):
+        return np.linalg.norm(G, 2)
+    if p == math.inf:
+        signs = np.array(list(itertools.product([1, -1], repeat=G.shape[1])))
+        return np.linalg.norm(signs @ G.T, q, axis=1).max()
+    return exact_norm(G.T, math.inf, 2)  # (2, 1): the dual
+
+
+@pytest.mark.parametrize(("d_", "K_"), [(8, 3), (4, 6)])
+@pytest.mark.parametrize(("p", "q"), list(itertools.product([1, 2, math.inf], repeat=2)))
+def test_chevet_bounds_the_mean_norm_and_the_larger_term_is_below_it(p, q, d_, K_):
+    rng = np.random.default_rng(1)
+    norms = np.array([exact_norm(rng.standard_normal((K_, d_)), p, q) for _ in range(1500)]) / math.sqrt(d_)
+    stderr = norms.std() / math.sqrt(len(norms))
+    chevet, leading = (float(mf.kernel(mf.beta(p, q, route=r))(d=d_, K=K_)) for r in ("chevet", "leading"))
+    assert norms.mean() - 4 * stderr < chevet <= leading * (1 + 1e-12)
+    terms = [float(mf.kernel(term)(**{s.name: {"d": d_, "K": K_}[s.name] for s in term.free_symbols})) for term in mf.beta(p, q).args]
+    assert max(terms) < norms.mean() + 4 * stderr
+    assert chevet / 2 < norms.mean() - 4 * stderr  # the control: half of it is no bound
+
+
+@settings(max_examples=25, deadline=None)
+@given(EXPONENTS, EXPONENTS, SIZES, SIZES)
+def test_duality(p, q, d_, K_):
+    conjugate = lambda r: math.inf if r == 1 else 1.0 if r == math.inf else r / (r - 1)  # noqa: E731
+    beta = mf.kernel(mf.beta("p", "q"))
+    left = beta(p=p, q=q, d=d_, K=K_) * math.sqrt(d_)
+    right = beta(p=conjugate(q), q=conjugate(p), d=K_, K=d_) * math.sqrt(K_)
+    assert left == pytest.approx(right, rel=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(EXPONENTS, EXPONENTS, EXPONENTS, SIZES, SIZES)
+def test_monotone_in_p_and_q(p, q, other, d_, K_):
+    """A larger p is a larger ball, a larger q a smaller norm."""
+    beta = mf.kernel(mf.beta("p", "q"))
+    low, high = sorted((p, other))
+    assert beta(p=low, q=q, d=d_, K=K_) <= beta(p=high, q=q, d=d_, K=K_) * (1 + 1e-9)
+    low, high = sorted((q, other))
+    assert beta(p=p, q=high, d=d_, K=K_) <= beta(p=p, q=low, d=d_, K=K_) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("bad", [0.5, -1, 0, math.nan, "abc", None, True, [2], 1j])
+def test_bad_exponents(bad):
+    with pytest.raises(DomainError, match=r"must be a number in \[1, oo\]"):
+        mf.beta(bad, 2)
+    with pytest.raises(DomainError, match="q must be"):
+        mf.beta(2, bad)
+
+
+def test_unknown_route():
+    with pytest.raises(ArgumentError, match="chevet, leading"):
+        mf.beta(2, 2, route="guess")
