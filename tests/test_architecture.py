@@ -36,7 +36,9 @@ def imports(path: Path) -> set[str]:
 
 
 def violations(sources: dict[str, set[str]]) -> list[str]:
-    return [f"{room}: {', '.join(sorted(extra))}" for room, used in sources.items() if (extra := used - MAY_IMPORT[room])]
+    return [
+        f"{room}: {', '.join(sorted(extra))}" for room, used in sources.items() if (extra := used - MAY_IMPORT[room])
+    ]
 
 
 def rooms() -> dict[str, set[str]]:
@@ -64,7 +66,10 @@ def test_the_import_rule_can_fail():
     ("code", "absent"),
     [
         ("import advmf", ("torch", "sympy")),
-        ("import advmf as mf; mf.latex(mf.loss_bound(mf.residual(), 2, 2)); mf.kernel(mf.beta(2, 2))(d=3, K=2)", ("torch",)),
+        (
+            "import advmf as mf; mf.latex(mf.loss_bound(mf.residual(), 2, 2)); mf.kernel(mf.beta(2, 2))(d=3, K=2)",
+            ("torch",),
+        ),
         ("import advmf.cli", ("torch", "sympy")),
     ],
 )

@@ -8,8 +8,15 @@ import pytest
 
 FILES = sorted((Path(__file__).parents[1] / "derivations").glob("t*.py"))
 MUTATIONS = {
-    "t1_linear_form.py": [("alpha * pre_activation", "2 * alpha * pre_activation"), ("sp.sqrt(h / (2 * sp.pi))", "sp.sqrt(h / sp.pi)")],
-    "t2_adversarial_loss.py": [("omega ** (L / 2)", "omega ** L"), ("1 / q - sp.Rational(1, 2)", "1 / q"), ("/ sp.sqrt(d)", "/ d")],
+    "t1_linear_form.py": [
+        ("alpha * pre_activation", "2 * alpha * pre_activation"),
+        ("sp.sqrt(h / (2 * sp.pi))", "sp.sqrt(h / sp.pi)"),
+    ],
+    "t2_adversarial_loss.py": [
+        ("omega ** (L / 2)", "omega ** L"),
+        ("1 / q - sp.Rational(1, 2)", "1 / q"),
+        ("/ sp.sqrt(d)", "/ d"),
+    ],
 }
 
 
@@ -24,7 +31,9 @@ def test_derivations_end_in_the_packages_formula(path):
     assert result.stdout.strip().endswith("verified")
 
 
-@pytest.mark.parametrize(("name", "change"), [(name, change) for name, changes in MUTATIONS.items() for change in changes])
+@pytest.mark.parametrize(
+    ("name", "change"), [(name, change) for name, changes in MUTATIONS.items() for change in changes]
+)
 def test_a_wrong_factor_is_refused(tmp_path, name, change):
     source = next(p for p in FILES if p.name == name).read_text()
     assert source.count(change[0]) >= 1

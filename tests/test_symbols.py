@@ -9,7 +9,15 @@ from advmf.symbols import SYMBOLS, exponent
 
 @pytest.mark.parametrize(
     ("given", "value"),
-    [("inf", sp.oo), ("oo", sp.oo), (math.inf, sp.oo), (1, 1), (1.1, sp.Rational(11, 10)), ("3/2", sp.Rational(3, 2)), (sp.oo, sp.oo)],
+    [
+        ("inf", sp.oo),
+        ("oo", sp.oo),
+        (math.inf, sp.oo),
+        (1, 1),
+        (1.1, sp.Rational(11, 10)),
+        ("3/2", sp.Rational(3, 2)),
+        (sp.oo, sp.oo),
+    ],
 )
 def test_exponents(given, value):
     assert exponent(given) == value

@@ -48,7 +48,9 @@ def latex(obj: Claim | sp.Basic | Any, where: bool = True) -> str:
     try:
         return str(_PRINTER.doprint(sp.sympify(obj)))
     except (sp.SympifyError, TypeError):
-        raise ArgumentError(f"latex takes a Claim or a SymPy expression; got {obj!r} of type {type(obj).__name__}.") from None
+        raise ArgumentError(
+            f"latex takes a Claim or a SymPy expression; got {obj!r} of type {type(obj).__name__}."
+        ) from None
 
 
 def _claim(claim: Claim, where: bool) -> str:

@@ -79,9 +79,16 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     state, where = moments(net, abbreviate=True), abbreviations(net)
     law = _Law(state)
     uniform = state.along == state.j * state.Q.subs(L, 0)
-    caveat = () if uniform else ("e is orthogonal to x: the stream carries a mean, so the direction x has another variance",)
+    caveat = (
+        () if uniform else ("e is orthogonal to x: the stream carries a mean, so the direction x has another variance",)
+    )
     across, along, offset = law.variances()
-    named = {"where": where, "net": net, "assumptions": (*RANDOM_NETWORK, *caveat), "source": f"{PAPER}, linear-like form"}
+    named = {
+        "where": where,
+        "net": net,
+        "assumptions": (*RANDOM_NETWORK, *caveat),
+        "source": f"{PAPER}, linear-like form",
+    }
     exact = net.exact
     law_of_J = Claim(
         name="T1.J",

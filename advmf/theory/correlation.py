@@ -41,7 +41,9 @@ PAIR = Pair(
 @singledispatch
 def propagate_pair(block: Block, pair: Pair) -> Pair:
     """The pair of streams after ``block``."""
-    raise DeclarationError(f"{type(block).__name__} has no rule in advmf.theory.correlation; register one to derive with it.")
+    raise DeclarationError(
+        f"{type(block).__name__} has no rule in advmf.theory.correlation; register one to derive with it."
+    )
 
 
 @propagate_pair.register(Dense)
@@ -122,7 +124,9 @@ def correlation_map(net: Net) -> sp.Expr:
     c
     """
     if STATE.mu in step(net).Q.free_symbols:
-        raise DeclarationError(f"The stream of {net.name} carries a mean, so its correlation is no map of c alone; use nngp(net).")
+        raise DeclarationError(
+            f"The stream of {net.name} carries a mean, so its correlation is no map of c alone; use nngp(net)."
+        )
     after = propagate_pair(net.block, Pair(x_sq, x_sq, c * x_sq, sp.S.Zero, sp.S.Zero))
     return after.P / after.Q
 

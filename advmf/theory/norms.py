@@ -34,7 +34,7 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
     >>> mf.beta("inf", 2, route="leading")
     sqrt(K) + sqrt(2)*sqrt(d)/sqrt(pi)
     >>> mf.beta(2, 2).subs({mf.symbols.d: 784, mf.symbols.K: 10}).evalf(6)
-    1.10983
+    1.10984
     """
     p, q = exponent(p, "p"), exponent(q, "q")
     if route not in ROUTES:
@@ -43,7 +43,9 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
     if route == "leading":
         from_input, from_output = (_leading(norm) for norm in (from_input, from_output))
     half = sp.Rational(1, 2)
-    return K ** sp.Max(0, 1 / q - half) * from_input / sp.sqrt(d) + d ** sp.Max(0, half - 1 / p) * from_output / sp.sqrt(d)
+    return K ** sp.Max(0, 1 / q - half) * from_input / sp.sqrt(d) + d ** sp.Max(
+        0, half - 1 / p
+    ) * from_output / sp.sqrt(d)
 
 
 def _leading(norm: sp.Expr) -> sp.Expr:

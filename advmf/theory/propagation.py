@@ -75,7 +75,9 @@ def alpha(block: ReLULike) -> sp.Expr:
 @singledispatch
 def propagate(block: Block, state: Moments) -> Moments:
     """The state after ``block``."""
-    raise DeclarationError(f"{type(block).__name__} has no rule in advmf.theory.propagation; register one to derive with it.")
+    raise DeclarationError(
+        f"{type(block).__name__} has no rule in advmf.theory.propagation; register one to derive with it."
+    )
 
 
 @propagate.register(Dense)
@@ -90,7 +92,9 @@ def _(block: Mix, state: Moments) -> Moments:
 
 def _gaussian_layer(state: Moments, weight: sp.Expr, bias: sp.Expr) -> Moments:
     zero = sp.S.Zero
-    return Moments(weight * state.Q + bias, zero, weight * state.j, weight * state.A + bias, weight * state.B + bias, zero)
+    return Moments(
+        weight * state.Q + bias, zero, weight * state.j, weight * state.A + bias, weight * state.B + bias, zero
+    )
 
 
 @propagate.register(ReLULike)
@@ -154,7 +158,9 @@ def omega(net: Net) -> sp.Expr:
     sigma_w**2*(u**2 + v**2)/2 + 1
     """
     growth = sp.expand(propagate(net.block, STATE).j / STATE.j)
-    constant, rest = growth.as_independent(*growth.free_symbols, as_Add=True) if growth.free_symbols else (growth, sp.S.Zero)
+    constant, rest = (
+        growth.as_independent(*growth.free_symbols, as_Add=True) if growth.free_symbols else (growth, sp.S.Zero)
+    )
     return constant + sp.factor(rest)
 
 
@@ -208,7 +214,13 @@ def _slope_squares(net: Net) -> list[sp.Expr]:
 def _activations(block: Block) -> list[ReLULike]:
     if isinstance(block, ReLULike):
         return [block]
-    parts = block.blocks if isinstance(block, Serial) else (block.shortcut, block.branch) if isinstance(block, Residual) else ()
+    parts = (
+        block.blocks
+        if isinstance(block, Serial)
+        else (block.shortcut, block.branch)
+        if isinstance(block, Residual)
+        else ()
+    )
     return [found for part in parts for found in _activations(part)]
 
 
@@ -272,7 +284,9 @@ def growth_rate(net: Net) -> sp.Expr:
         raise DeclarationError(f"{net.block!r}: the mean has no single large-depth ratio to the second moment.")
     cubic = sp.Poly(sp.numer(sp.together(next_Q.subs(ratio, ratios[0]) - (1 + r) ** 2)), r)
     if cubic.degree() != 3:
-        raise DeclarationError(f"{net.block!r}: the large-depth growth solves {cubic.as_expr()} = 0, which is no cubic.")
+        raise DeclarationError(
+            f"{net.block!r}: the large-depth growth solves {cubic.as_expr()} = 0, which is no cubic."
+        )
     return (1 + _largest_root(cubic)) ** 2
 
 

@@ -9,7 +9,13 @@ from advmf.symbols import SYMBOLS, x_sq
 def test_a_bound_reads_as_in_the_paper():
     text = mf.latex(mf.loss_bound(mf.residual(), "inf", 2, route="leading"))
     assert text.startswith(r"\mathbb{E}\left[\mathcal{L}_{\mathrm{adv}}^{\infty,2}\right] \le ")
-    for part in (r"\beta_{\infty,2}", r"\epsilon", r"\omega^{\frac{L}{2}}", r"\omega = \alpha \, \sigma_w^{2} + 1", r"\alpha = \frac{u^{2}}{2} + \frac{v^{2}}{2}"):
+    for part in (
+        r"\beta_{\infty,2}",
+        r"\epsilon",
+        r"\omega^{\frac{L}{2}}",
+        r"\omega = \alpha \, \sigma_w^{2} + 1",
+        r"\alpha = \frac{u^{2}}{2} + \frac{v^{2}}{2}",
+    ):
         assert part in text
     assert "where" not in text
 
@@ -33,10 +39,14 @@ def test_expressions_and_powers_of_fractions():
 
 
 def test_every_symbol_and_claim_has_latex_without_plain_names():
-    claims = [c for preset in mf.PRESETS.values() for c in (*mf.linear_form(preset()), mf.loss_bound(preset(), "p", "q"))]
+    claims = [
+        c for preset in mf.PRESETS.values() for c in (*mf.linear_form(preset()), mf.loss_bound(preset(), "p", "q"))
+    ]
     for claim in claims:
         text = mf.latex(claim)
         assert text.count("{") == text.count("}")
-        assert not any(name in text for name in ("sigma_w}", "x_sq", "eps}", "GaussianNorm", "Recursion", "Expectation"))
+        assert not any(
+            name in text for name in ("sigma_w}", "x_sq", "eps}", "GaussianNorm", "Recursion", "Expectation")
+        )
         assert claim._repr_latex_().startswith("$")
     assert all(q.latex for q in SYMBOLS.values())

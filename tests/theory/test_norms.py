@@ -75,7 +75,10 @@ def test_chevet_bounds_the_mean_norm_and_the_larger_term_is_below_it(p, q, d_, K
     stderr = norms.std() / math.sqrt(len(norms))
     chevet, leading = (float(mf.kernel(mf.beta(p, q, route=r))(d=d_, K=K_)) for r in ("chevet", "leading"))
     assert norms.mean() - 4 * stderr < chevet <= leading * (1 + 1e-12)
-    terms = [float(mf.kernel(term)(**{s.name: {"d": d_, "K": K_}[s.name] for s in term.free_symbols})) for term in mf.beta(p, q).args]
+    terms = [
+        float(mf.kernel(term)(**{s.name: {"d": d_, "K": K_}[s.name] for s in term.free_symbols}))
+        for term in mf.beta(p, q).args
+    ]
     assert max(terms) < norms.mean() + 4 * stderr
     assert chevet / 2 < norms.mean() - 4 * stderr  # the control: half of it is no bound
 

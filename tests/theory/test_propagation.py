@@ -43,13 +43,23 @@ def test_second_moment_in_closed_form(net, bias):
 
 @pytest.mark.parametrize("net", [mf.vanilla(1, 0), mf.residual(1, 0.5), mf.preactivation(2, -1), TWO_LAYER])
 def test_closed_forms_solve_the_recursion(net):
-    values = {sigma_w: sp.Rational(6, 5), sigma_b: sp.Rational(1, 3), x_sq: sp.Rational(3, 4), u: 1, v: -2, S: sp.Rational(1, 2)}
+    values = {
+        sigma_w: sp.Rational(6, 5),
+        sigma_b: sp.Rational(1, 3),
+        x_sq: sp.Rational(3, 4),
+        u: 1,
+        v: -2,
+        S: sp.Rational(1, 2),
+    }
     state = [(symbol, START.items()[name].subs(values)) for name, symbol in STATE.items().items()]
     for depth in range(6):
         for (symbol, value), solution in zip(state, moments(net).items().values()):
             if not solution.has(Recursion):
                 assert sp.simplify(solution.subs(L, depth).subs(values).doit() - value) == 0, (symbol, depth)
-        state = [(symbol, after.subs(values).subs(state)) for symbol, after in zip(STATE.items().values(), step(net).items().values())]
+        state = [
+            (symbol, after.subs(values).subs(state))
+            for symbol, after in zip(STATE.items().values(), step(net).items().values())
+        ]
 
 
 def carried_mean(L, sigma_w, sigma_b, u, v, x_sq):

@@ -1,0 +1,216 @@
+"""Lowering: a SymPy expression becomes a straight list of array instructions, each subexpression once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import mpmath
+import sympy as sp
+
+from advmf.errors import ArgumentError
+from advmf.theory.functions import ArcCosine, Conjugate, GaussianNorm, GeometricSum, Recursion
+
+
+class Instruction(NamedTuple):
+    """Apply ``head``, a key of :data:`advmf.emit.kernels.RULES`, to the values in the slots ``args``."""
+
+    head: Any
+    args: tuple[int, ...] = ()
+    data: Any = None
+
+
+class Program(NamedTuple):
+    """Instructions in order. The i-th writes slot ``i``; the j-th input stands in slot ``-1 - j``.
+
+    ``spent[i]`` are the slots that no instruction after the i-th reads.
+    """
+
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[int, ...]
+    spent: tuple[tuple[int, ...], ...]
+
+    @property
+    def functions(self) -> set[Any]:
+        """The SymPy functions that are called, in loops as well."""
+        inner = [data[0].functions for head, _, data in self.instructions if head is Recursion]
+        return {data for head, _, data in self.instructions if head == "call"}.union(*inner)
+
+
+def lower(expr: sp.Expr, names: Sequence[str], check_head: Callable[[sp.Expr], None]) -> Program:
+    """The program that computes ``expr`` from the values of ``names``.
+
+    ``check_head`` raises for an application of a function that has no array form.
+    """
+    lowering = _Lowering(lambda symbol: -1 - names.index(symbol.name), check_head)
+    return lowering.program([expr])
+
+
+_PLAIN = (
+    sp.exp, sp.log, sp.Abs, sp.sign, sp.Max, sp.Min, sp.gamma, sp.loggamma, ArcCosine, Conjugate, GeometricSum,
+    sp.Eq, sp.Ne, sp.Lt, sp.Le, sp.Gt, sp.Ge, sp.And, sp.Or, sp.Not,
+)  # fmt: skip
+"""The heads whose arguments are lowered as they stand."""
+
+
+class _Lowering:
+    """A list of instructions under construction and what is known to stand in which slot."""
+
+    def __init__(
+        self,
+        leaf: Callable[[sp.Symbol], int],
+        check_head: Callable[[sp.Expr], None],
+        instructions: dict[Instruction, int] | None = None,
+    ) -> None:
+        self.leaf, self.check_head = leaf, check_head
+        self.instructions = {} if instructions is None else instructions
+        self.slots: dict[sp.Basic, int] = {}
+
+    def program(self, outputs: Iterable[sp.Expr]) -> Program:
+        slots = tuple(map(self.slot, outputs))
+        last = {arg: i for i, (_, args, _) in enumerate(self.instructions) for arg in args}
+        spent: list[list[int]] = [[] for _ in self.instructions]
+        for arg, i in last.items():
+            if arg >= 0 and arg not in slots:
+                spent[i].append(arg)
+        return Program(tuple(self.instructions), slots, tuple(map(tuple, spent)))
+
+    def emit(self, head: Any, *args: int, data: Any = None) -> int:
+        return self.instructions.setdefault(Instruction(head, args, data), len(self.instructions))
+
+    def slot(self, expr: sp.Basic) -> int:
+        """The slot that holds ``expr``, lowered on first use."""
+        if expr not in self.slots:
+            self.slots[expr] = self._lower(expr)
+        return self.slots[expr]
+
+    def operands(self, expr: sp.Expr) -> list[sp.Expr]:
+        """The terms of a sum or the factors of a product."""
+        return list(expr.args)
+
+    def _lower(self, expr: Any) -> int:
+        if isinstance(expr, sp.Symbol):
+            return self.leaf(expr)
+        if isinstance(expr, sp.Expr) and expr.is_number and not expr.has(Recursion):
+            number = self._number(expr)
+            if number is not None:
+                return self.emit("number", data=number)
+        if expr in (sp.true, sp.false):
+            return self.emit("truth", data=bool(expr))
+        if isinstance(expr, sp.Add):
+            return self._sum(self.operands(expr))
+        if isinstance(expr, sp.Mul):
+            return self._product(self.operands(expr))
+        if isinstance(expr, sp.Pow):
+            return self._power(expr)
+        if isinstance(expr, sp.Piecewise):
+            return self._piecewise(expr)
+        if isinstance(expr, Recursion):
+            return self._recursion(expr)
+        if isinstance(expr, GaussianNorm):
+            n, r = expr.args
+            inverse = 1 - 1 / r.args[0] if isinstance(r, Conjugate) else 1 / r
+            return self.emit(GaussianNorm, self.slot(n), self.slot(inverse))
+        if isinstance(expr, sp.factorial):
+            return self.slot(sp.gamma(expr.args[0] + 1))
+        if isinstance(expr, _PLAIN):
+            return self.emit(expr.func, *map(self.slot, expr.args))
+        self.check_head(expr)
+        return self.emit("call", *map(self.slot, expr.args), data=expr.func)
+
+    @staticmethod
+    def _number(expr: sp.Expr) -> tuple[float, int | None, float | None] | None:
+        """A constant as (m, k, its difference from 1 if small), or None if SymPy has no number for it."""
+        if expr in (sp.oo, -sp.oo):
+            return float(expr), None, None
+        value = expr.evalf(30)
+        if value.is_extended_real is False or expr.has(sp.I) or value in (sp.nan, sp.zoo):
+            raise ArgumentError(f"A kernel computes real numbers, but the expression holds the constant {expr}.")
+        if not isinstance(value, (sp.Float, sp.Integer, sp.Rational)):
+            return None
+        m, k = mpmath.frexp(mpmath.mpf(value))
+        if value == 0 or abs(k) < 1000:
+            near = 0 < abs(value - 1) < 0.5
+            return float(value), None, float((expr - 1).evalf(30)) if near else None
+        return float(m), int(k), None
+
+    def _sum(self, terms: list[sp.Expr]) -> int:
+        """A sum; next to 1, and for a power less 1, in the form that loses no digits where the sum is small."""
+        if len(terms) == 2 and terms[0].is_Rational:
+            power = -terms[1] / terms[0]
+            if isinstance(power, (sp.Pow, sp.exp)) and not power.as_base_exp()[1].is_Integer:
+                less_one = self.emit("power minus one", *map(self.slot, power.as_base_exp()))
+                return self.emit(sp.Mul, self.slot(-terms[0]), less_one)
+        if sp.S.One in terms:
+            return self.emit("one plus", *(self.slot(term) for term in terms if term != 1))
+        return self.emit(sp.Add, *map(self.slot, terms))
+
+    def _product(self, factors: list[sp.Expr]) -> int:
+        """A product, in which a gamma function over another one at a constant distance is one factor."""
+        slots = []
+        for under in [1 / factor for factor in factors if isinstance(1 / factor, sp.gamma)]:
+            for over in [factor for factor in factors if isinstance(factor, sp.gamma)]:
+                (x,), (y,) = under.args, over.args
+                step = sp.expand(y - x)
+                if step.is_number and abs(step) < 20:
+                    positive = bool(x.is_positive and y.is_positive)
+                    slots.append(self.emit("gamma ratio", self.slot(x), data=(float(step), positive)))
+                    factors = [factor for factor in factors if factor not in (1 / under, over)]
+                    break
+        return self.emit(sp.Mul, *slots, *map(self.slot, factors))
+
+    def _power(self, expr: sp.Pow) -> int:
+        base, exponent = expr.args
+        if isinstance(base, Conjugate) and exponent.could_extract_minus_sign():
+            return self.slot((1 - 1 / base.args[0]) ** -exponent)
+        if exponent.is_number:
+            return self.emit("number power", self.slot(base), data=float(exponent))
+        positive = bool(base.is_positive and exponent.is_finite)
+        return self.emit(sp.Pow, self.slot(base), self.slot(exponent), data=positive)
+
+    def _piecewise(self, expr: sp.Piecewise) -> int:
+        """Each branch reads its symbols through a guard, so that no gradient returns from where it does not apply."""
+        args: list[int] = []
+        taken: int | None = None
+        for value, condition in expr.args:
+            holds = self.slot(condition)
+            live = holds if taken is None else self.emit(sp.And, holds, self.emit(sp.Not, taken))
+            args += [live, _Branch(self, live).slot(value)]
+            taken = holds if taken is None else self.emit(sp.Or, taken, holds)
+        return self.emit(sp.Piecewise, *args)
+
+    def _recursion(self, expr: Recursion) -> int:
+        depth, variables, updates, start, variable = expr.args
+        body = _Body(self, tuple(variables))
+        program = body.program(updates)
+        operands = [depth, *start]
+        loop = self.emit(Recursion, *map(self.slot, operands), *body.fixed, data=(program, len(variables), str(depth)))
+        return self.emit("component", loop, data=list(variables).index(variable))
+
+
+class _Branch(_Lowering):
+    """One branch of a Piecewise, within the instructions around it."""
+
+    def __init__(self, outer: _Lowering, live: int) -> None:
+        def guarded(symbol: sp.Symbol) -> int:
+            return outer.emit("guard", outer.slot(symbol), live)
+
+        super().__init__(guarded, outer.check_head, outer.instructions)
+
+
+class _Body(_Lowering):
+    """One step of a recursion: what does not depend on the state is computed outside, once, and is an input."""
+
+    def __init__(self, outer: _Lowering, state: tuple[sp.Symbol, ...]) -> None:
+        super().__init__(lambda symbol: -1 - state.index(symbol), outer.check_head)
+        self.outer, self.state = outer, state
+        self.fixed: dict[int, int] = {}
+
+    def slot(self, expr: sp.Basic) -> int:
+        if isinstance(expr, sp.Expr) and not expr.free_symbols & set(self.state):
+            return self.fixed.setdefault(self.outer.slot(expr), -1 - len(self.state) - len(self.fixed))
+        return super().slot(expr)
+
+    def operands(self, expr: sp.Expr) -> list[sp.Expr]:
+        fixed, moving = expr.as_independent(*self.state, as_Add=isinstance(expr, sp.Add))
+        return [*([] if fixed == expr.identity else [fixed]), *expr.func.make_args(moving)]

@@ -1,0 +1,193 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from advmf import cli
+from advmf.verify import suite
+from advmf.verify.report import Verdict
+
+FAST = suite.Profile(
+    "fast",
+    data="digits",
+    scales={
+        "T1": suite.Scale(L=2, d=16, K=8, widths=(16, 32, 64, 128), nets=500),
+        "T2": suite.Scale(L=2, d=16, K=4, widths=(16, 32, 64, 128), nets=120),
+    },
+)
+
+
+def advmf(*args, **env):
+    return subprocess.run(
+        [sys.executable, "-m", "advmf.cli", *args],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **env},
+    )
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    monkeypatch.setattr(suite, "QUICK", FAST)
+    return lambda *args: CliRunner().invoke(cli.main, args, catch_exceptions=False)
+
+
+def test_check_writes_what_it_says(fast, tmp_path):
+    path = tmp_path / "out.json"
+    result = fast(
+        "check",
+        "--theorem",
+        "T2",
+        "--net",
+        "residual",
+        "--activation",
+        "relu",
+        "--p",
+        "inf",
+        "--q",
+        "2",
+        "--seed",
+        "1",
+        "--json",
+        str(path),
+    )
+    assert result.exit_code == 0, result.output
+    assert "T2: attack/bound" in result.output
+    assert "negative controls refuted: 2 of 2" in result.output
+    record = json.loads(path.read_text())
+    assert set(record) == {"version", "seed", "results", "summary"}
+    assert record["seed"] == 1
+    (row,) = record["results"]
+    assert {"theorem", "net", "p", "q", "verdict", "estimate", "stderr", "predicted", "ratio", "at", "seconds"} <= set(
+        row
+    )
+    assert (row["theorem"], row["net"], row["p"], row["q"], row["verdict"]) == (
+        "T2",
+        "residual",
+        "inf",
+        "2",
+        "NOT_REFUTED",
+    )
+    assert record["summary"]["NOT_REFUTED"] == 1
+    assert record["summary"]["complete"] is True
+    assert "\x1b" not in result.output
+
+
+def test_both_theorems_and_a_pair_of_ones_own(fast):
+    result = fast("check", "--net", "vanilla", "--activation", "abs", "--p", "3", "--q", "1.5")
+    assert "T1: simulated/predicted" in result.output
+    assert "3,3/2" in result.output
+
+
+def test_exit_codes(fast, monkeypatch):
+    assert (
+        fast(
+            "check",
+            "--theorem",
+            "T2",
+            "--net",
+            "residual",
+            "--activation",
+            "relu",
+            "--p",
+            "2",
+            "--q",
+            "2",
+            "--networks",
+            "3",
+        ).exit_code
+        == 3
+    )
+    honest = suite.THEOREMS["T2"]
+    monkeypatch.setitem(suite.THEOREMS, "T2", lambda net, pairs: [c.scaled("1/3") for c in honest(net, pairs)])
+    result = fast("check", "--theorem", "T2", "--net", "residual", "--activation", "relu", "--p", "2", "--q", "2")
+    assert result.exit_code == 1
+    assert "REFUTED" in result.output
+
+
+def test_a_missed_control_is_no_success(fast, monkeypatch):
+    monkeypatch.setattr(suite, "controls", lambda claim: [claim.scaled(3)])
+    result = fast("check", "--theorem", "T2", "--net", "residual", "--activation", "relu", "--p", "2", "--q", "2")
+    assert result.exit_code == 3
+    assert "negative control not refuted" in result.output
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["check", "--theorem", "T9"], "choose from T1, T2"),
+        (["check", "--net", "resnet"], "choose from vanilla"),
+        (["check", "--p", "0.5"], "p must be a number in [1, oo]"),
+        (["check", "--at", "L"], "NAME=VALUE"),
+        (["check", "--at", "sigma_w=-1"], "sigma_w"),
+        (["check", "--data", "nonsense"], "digits, mnist, fashion-mnist"),
+        (["check", "--seed", "x"], "not a valid integer"),
+        (["show", "T3"], "choose from T1, T2"),
+        (["show", "T2", "--q", "abc"], "q must be a number"),
+        (["nonsense"], "No such command"),
+    ],
+)
+def test_usage_errors(fast, args, message):
+    result = CliRunner().invoke(cli.main, args)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+
+
+def test_show_and_list():
+    runner = CliRunner()
+    plain = runner.invoke(cli.main, ["show", "T2", "--net", "vanilla", "--activation", "relu"]).output
+    assert "beta*eps*omega**(L/2)" in plain
+    assert "heuristic" in plain
+    latex = runner.invoke(cli.main, ["show", "T2", "--net", "vanilla", "--p", "2", "--q", "2", "--latex"]).output
+    assert r"\mathcal{L}" in latex
+    rhs = runner.invoke(
+        cli.main, ["show", "T2", "--net", "vanilla", "--activation", "relu", "--route", "leading", "--sympy"]
+    ).output
+    assert rhs.strip() == "eps*(sigma_w**2/2)**(L/2)*(sqrt(K)/sqrt(d) + 1)"
+    assert runner.invoke(cli.main, ["show", "T1"]).output.count("source") == 3
+    listing = runner.invoke(cli.main, ["list"]).output
+    for word in ("T1", "plain_residual", "leaky_relu", "sigma_w", "(1, inf)"):
+        assert word in listing
+
+
+def test_help_is_instant_and_loads_nothing_heavy():
+    """The time itself is measured in benchmarks/; here: that neither SymPy nor torch is loaded."""
+    probe = "import sys; from advmf.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert not {'sympy', 'torch', 'numpy', 'rich'} & set(sys.modules)"
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert advmf("--version").stdout.startswith("advmf, version")
+
+
+def test_an_interrupted_check_keeps_what_it_has(tmp_path):
+    path = tmp_path / "out.json"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "advmf.cli", "check", "--theorem", "T2", "--activation", "relu", "--p", "2", "--q", "2",
+         "--networks", "4", "--json", str(path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    record = json.loads(path.read_text())
+    assert record["results"]
+    if process.returncode == 130:  # stopped before the last network
+        assert record["summary"]["complete"] is False
+        assert "interrupted" in err
+    else:
+        assert record["summary"]["complete"] is True
+
+
+def test_reports_of_a_suite_agree_with_their_claims(fast):
+    (outcome,) = suite.run(suite.cases(["T2"], ["plain_residual"], ["relu"], [("2", "2")], FAST))
+    assert outcome.reports[0].verdict is Verdict.NOT_REFUTED
+    assert [c.theorem for c in outcome.controls] == ["T2 [half the bound]", "T2 [omega without the shortcut]"]

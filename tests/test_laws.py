@@ -1,0 +1,158 @@
+"""Laws that every block must obey: one line per block here, and all of them run on it.
+
+Theory and simulation are two readings of the same declaration; the laws compare each with itself (linearity, adjoints, exact
+differences) and with the other (moments of sampled networks against propagated ones).
+"""
+
+import math
+
+import pytest
+import sympy as sp
+import torch
+
+import advmf as mf
+from advmf.simulate.networks import ForwardTape
+from advmf.theory.correlation import Pair, propagate_pair
+from advmf.theory.propagation import START, moments, omega, propagate
+
+BLOCKS = {
+    "dense": mf.Dense(),
+    "vanilla": mf.vanilla(1, 0).block,
+    "leaky": mf.vanilla(1, 0.2).block,
+    "abs": mf.vanilla(1, -1).block,
+    "linear": mf.vanilla(0.8, 0.8).block,
+    "two activations": mf.Serial(mf.Dense(), mf.ReLULike(1, 0), mf.Mix(), mf.ReLULike(1, 0.5)),
+    "residual": mf.residual(1, 0).block,
+    "plain": mf.plain_residual(1, 0.1).block,
+    "preactivation": mf.preactivation(1, 0).block,
+    "two layers": mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Dense(sigma_b=0), scale=0.7),
+    "mixed shortcut": mf.Residual(mf.Dense(), mf.ReLULike(1, 0), scale=-0.5, shortcut=mf.Mix()),
+    "nested": mf.Residual(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Mix()), mf.Dense(), scale="1/2"),
+}
+every_block = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+SIGMA = {"sigma_w": 1.1, "sigma_b": 0.4}
+
+
+def sampled(block, nets=3, N=24, L=3, d=6, K=4, **options):
+    generator = torch.Generator().manual_seed(7)
+    return mf.simulate.sample(
+        mf.Net(block), N=N, L=L, d=d, K=K, nets=nets, generator=generator, dtype=torch.float64, **SIGMA, **options
+    )
+
+
+def columns(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@every_block
+def test_equal_declarations_are_equal_values(block):
+    assert mf.Net(block) == mf.Net(block)
+    assert hash(block) == hash(block)
+    assert eval(repr(block), {**vars(mf.net), "sigma_w": "sigma_w", "sigma_b": "sigma_b"}) is not None
+
+
+@every_block
+def test_tangent_and_cotangent_are_adjoint(block):
+    trace = next(sampled(block).traces(columns(2, 6)))
+    t, c = columns(3, 6, 2, 5), columns(3, 4, 2, 5, seed=1)
+    left, right = (trace.push(t) * c).sum((1, 3)), (t * trace.pull(c)).sum((1, 3))
+    torch.testing.assert_close(left, right)
+
+
+@every_block
+def test_tangent_is_the_derivative(block):
+    ensemble = sampled(block)
+    x, t = columns(6), columns(6, seed=3)
+    step = 1e-7
+    numeric = (ensemble.forward(x + step * t) - ensemble.forward(x - step * t)) / (2 * step)
+    torch.testing.assert_close(ensemble.jvp(x, t), numeric, rtol=1e-6, atol=1e-6)
+
+
+@every_block
+@pytest.mark.parametrize("size", [1e-12, 1e-3, 3.0])
+def test_shift_is_the_exact_difference(block, size):
+    """f(x + eta) - f(x) to the precision of the difference itself: for a tiny eta against J eta."""
+    ensemble = sampled(block)
+    x, eta = columns(6), size * columns(3, 6, 1, 2, seed=5)
+    trace = next(ensemble.traces(x))
+    shifted = trace.shift(eta)
+    if size < 1e-6:
+        torch.testing.assert_close(shifted.output, trace.push(eta), rtol=1e-9, atol=1e-24)
+    for column in range(2):
+        moved = next(ensemble.traces((x + eta[:, :, 0, column])[:, None, :]))
+        torch.testing.assert_close(
+            shifted.output[..., column], (moved.output - trace.output)[..., 0], rtol=1e-9, atol=1e-13
+        )
+        c = columns(3, 4, 1, 2, seed=6)
+        torch.testing.assert_close(shifted.pull(c)[..., column], moved.pull(c[..., column : column + 1])[..., 0])
+
+
+@every_block
+def test_jacobian_both_ways(block):
+    x = columns(2, 6)
+    wide, tall = sampled(block, d=6, K=4), sampled(block, d=6, K=9)
+    for ensemble in (wide, tall):
+        J = ensemble.jacobian(x)
+        t = columns(6, seed=8)
+        torch.testing.assert_close(J @ t, ensemble.jvp(x, t))
+
+
+@every_block
+def test_chunks_do_not_change_the_numbers(block):
+    x = columns(6)
+    whole = sampled(block, nets=5)
+    parts = sampled(block, nets=5, memory=2 * whole.bytes_per_network)
+    torch.testing.assert_close(whole.forward(x), parts.forward(x), rtol=1e-12, atol=1e-12)
+    assert [n.nets for n in parts.chunks()] == [2, 2, 1]
+    assert [n.nets for n in whole.chunks()] == [5]
+
+
+@every_block
+def test_moments_of_sampled_networks(block):
+    """E|x^L|²/N, E J_ij² and E (Jx)_i² against propagation, in 4.5 standard errors plus O(1/N) for nets that are not exact."""
+    net, N, nets, d, K = mf.Net(block), 128, 500, 40, 24
+    ensemble = mf.simulate.sample(
+        net, N=N, L=2, d=d, K=K, nets=nets, generator=torch.Generator().manual_seed(1), dtype=torch.float64, **SIGMA
+    )
+    x = columns(d)
+    x = x / x.norm() * math.sqrt(d)
+    J, f = ensemble.jacobian(x), ensemble.forward(x)
+    along = J @ x
+    across = J - along[..., None] * x / d
+    state = moments(net)
+    observed = {
+        state.Q: (f**2).mean(1),
+        state.j / mf.symbols.d: (across**2).sum((1, 2)) / (K * (d - 1)),
+        state.along: (along**2).mean(1),
+        state.A: ((f - along) ** 2).mean(1),
+    }
+    point = {**SIGMA, "L": 2, "x_sq": 1.0, "d": d}
+    for expr, values in observed.items():
+        kernel = mf.kernel(expr)
+        predicted = float(kernel(**{k: point[k] for k in kernel.arguments}))
+        allowance = 4.5 * float(values.std()) / math.sqrt(nets) + (0 if net.exact else 10 * predicted / N)
+        assert abs(float(values.mean()) - predicted) < allowance, expr
+
+
+@every_block
+def test_a_pair_of_equal_inputs_has_the_moments_of_one(block):
+    point = {mf.symbols.sigma_w: sp.Rational(11, 10), mf.symbols.sigma_b: sp.Rational(2, 5), mf.symbols.x_sq: 1}
+    one = propagate(block, START)
+    two = propagate_pair(block, Pair(START.Q, START.Q, START.Q, START.mu, START.mu))
+    for left, right in ((one.Q, two.Q), (one.Q, two.R), (one.Q, two.P), (one.mu, two.mu), (one.mu, two.nu)):
+        assert float((left - right).subs(point)) == pytest.approx(0, abs=1e-12)
+
+
+@every_block
+def test_the_jacobian_grows_by_omega_whatever_the_state(block):
+    assert sp.simplify(moments(mf.Net(block)).j.subs(mf.symbols.L, 2) - omega(mf.Net(block)) ** 2) == 0
+
+
+def test_the_laws_can_fail():
+    """The control: a tape with one slope wrong breaks adjointness and the derivative."""
+    trace = next(sampled(BLOCKS["vanilla"]).traces(columns(6)))
+    assert isinstance(trace.tape, ForwardTape)
+    t, c = columns(3, 6, 1, 1), columns(3, 4, 1, 1, seed=1)
+    right = (t * trace.pull(c)).sum()
+    trace.tape.kept[1].neg_()
+    assert abs((trace.push(t) * c).sum() - right) > 1e-3 * abs(right)

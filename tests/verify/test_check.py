@@ -1,0 +1,189 @@
+"""Verdicts: true claims stand, wrong ones are refuted, weak checks say so, bad input stops before any work."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import sympy as sp
+
+import advmf as mf
+from advmf.claim import Claim, Regime
+from advmf.errors import ArgumentError, DomainError
+from advmf.observables import Expectation, JacobianEntry, OperatorNorm, Output, adversarial_loss
+from advmf.simulate import data
+from advmf.symbols import L, eps
+from advmf.theory.norms import beta
+from advmf.verify.controls import controls
+from advmf.verify.report import Verdict
+from advmf.verify.statistics import Design
+
+AT = {"L": 2, "d": 16, "K": 4, "sigma_w": 1.0, "sigma_b": 0.3, "eps": 0.1}
+SMALL = {
+    "widths": (16, 32, 64, 128),
+    "nets": 300,
+    "seed": 0,
+    "design": Design(alpha=1e-4, effect=0.3, effect_fourth=1.0),
+}
+
+
+@pytest.fixture(scope="module")
+def t2():
+    claims = [mf.loss_bound(mf.residual(1, 0), p, q) for p, q in ((2, 2), ("inf", 1), (1, "inf"), (1.5, 3))]
+    mutants = [m for c in claims for m in controls(c)]
+    return claims, mutants, mf.check_all([*claims, *mutants], AT, **SMALL)
+
+
+def test_true_bounds_stand_and_wrong_ones_are_refuted(t2):
+    claims, _, reports = t2
+    for report in reports[: len(claims)]:
+        assert report.verdict is Verdict.NOT_REFUTED
+        assert 0.5 < report.ratio < 1.1
+    assert [r.verdict for r in reports[len(claims) :]] == [Verdict.REFUTED] * 8
+
+
+def test_a_check_alone_gives_the_numbers_of_the_check_among_others(t2):
+    claims, _, reports = t2
+    alone = mf.check(claims[0], AT, **SMALL)
+    assert alone.estimate == pytest.approx(reports[0].estimate, rel=1e-5)
+
+
+def test_reports_are_complete_and_json_ready(t2):
+    report = t2[2][1]
+    record = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert {"theorem", "net", "p", "q", "verdict", "estimate", "stderr", "predicted", "ratio", "at", "seconds"} <= set(
+        record
+    )
+    assert (record["theorem"], record["net"], record["p"], record["q"]) == ("T2", "residual", "inf", "1")
+    assert record["settings"]["heuristic"]
+    assert len(record["settings"]["data_sha256"]) == 64
+    assert "resampled from 64 to 16 pixels" in record["settings"]["data"]
+    assert [rung["N"] for rung in record["findings"][0]["rungs"]] == [16, 32, 64, 128]
+    assert record["ratio"] == pytest.approx(record["estimate"] / record["predicted"])
+    assert "NOT_REFUTED" in str(report)
+
+
+@pytest.mark.parametrize("preset", [mf.vanilla, mf.plain_residual])
+def test_the_linear_form_is_supported_and_its_mutants_refuted(preset):
+    claims = mf.linear_form(preset(1, 0))
+    mutants = [m for c in claims for m in controls(c)]
+    at = {**AT, "K": 16, "sigma_w": 1.2}
+    reports = mf.check_all([*claims, *mutants], at, **{**SMALL, "nets": 800})
+    assert [r.verdict for r in reports[:3]] == [Verdict.SUPPORTED] * 3, "\n".join(map(str, reports[:3]))
+    assert {r.verdict for r in reports[3:]} == {Verdict.REFUTED}
+    labels = [f.label for f in reports[0].findings]
+    assert {"E (Jx)²", "E J⁴", "E JJ', one row", "E J²J'², neither"} <= set(labels)
+
+
+def test_row_two_is_told_from_row_three_by_the_jacobian_along_the_input():
+    """The plain shortcut obeys the law of J across the input, and not the residual net's law along it."""
+    plain, residual = mf.plain_residual(1, 0), mf.residual(1, 0)
+    borrowed = replace(mf.linear_form(residual)[0], net=plain)
+    report = mf.check(borrowed, {**AT, "K": 16, "sigma_w": 1.5}, **{**SMALL, "nets": 800})
+    assert report.verdict is Verdict.REFUTED
+    refuted = {f.label for f in report.findings if f.verdict is Verdict.REFUTED}
+    assert "E (Jx)²" in refuted
+    assert "E J²" in {f.label for f in report.findings if f.verdict is not Verdict.REFUTED} | refuted
+
+
+def test_a_network_without_biases_has_no_offset():
+    report = mf.check(mf.linear_form(mf.vanilla(1, 0))[1], {**AT, "sigma_b": 0.0}, **SMALL)
+    assert report.verdict is Verdict.SUPPORTED
+    assert all("identically zero" in f.reason for f in report.findings)
+    assert math.isnan(report.ratio)
+    assert report.to_dict()["ratio"] is None
+
+
+def test_few_networks_are_underpowered():
+    report = mf.check(mf.loss_bound(mf.residual(1, 0), 2, 2), AT, widths=(16, 32, 64, 128), nets=4, seed=0)
+    assert report.verdict is Verdict.UNDERPOWERED
+    assert "use more nets" in report.findings[0].reason
+
+
+def test_a_variant_of_ones_own_is_checked_without_further_code():
+    """A squared loss and a norm of the Jacobian: new claims, no new code."""
+    net = mf.residual(1, 0)
+    base = mf.loss_bound(net, 2, 2)
+    norm = Claim(
+        name="norm", lhs=Expectation(OperatorNorm(2, 2)), relation="<=", formula=beta(2, 2) * mf.omega(net) ** (L / 2), where={},
+        regime=Regime.LARGE_WIDTH, assumptions=(), source="T1 and Chevet", net=net,
+    )  # fmt: skip
+    squared = replace(
+        base,
+        name="squared",
+        lhs=Expectation(sp.sympify(adversarial_loss(2, 2).args[0]) ** 2),
+        formula=1.2 * base.formula**2,
+    )
+    reports = mf.check_all([norm, squared], AT, **SMALL)
+    assert [r.verdict for r in reports] == [Verdict.NOT_REFUTED] * 2
+    exact = Claim(
+        name="output", lhs=Expectation(Output(0) ** 2), relation="==", formula=mf.moments(net).Q, where={}, regime=Regime.EXACT,
+        assumptions=(), source="propagation", net=net,
+    )  # fmt: skip
+    report = mf.check(exact, {**AT, "N": 32}, nets=800, seed=1)
+    assert report.verdict is Verdict.SUPPORTED
+    assert [r.N for r in report.findings[0].rungs] == [32]
+    wrong = mf.check(exact.scaled(sp.Rational(7, 10)), {**AT, "N": 32}, nets=800, seed=1)
+    assert wrong.verdict is Verdict.REFUTED
+
+
+def test_same_seed_same_numbers_other_seed_others():
+    claim = mf.loss_bound(mf.vanilla(1, 0), 2, 2)
+    few = {"widths": (16, 32, 64), "nets": 8}
+    one, two, three = (mf.check(claim, AT, seed=s, **few).estimate for s in (0, 0, 1))
+    assert one == two != three
+
+
+def test_progress_adds_up():
+    shares = []
+    mf.check(
+        mf.loss_bound(mf.vanilla(1, 0), 2, 2),
+        AT,
+        widths=(16, 32, 64),
+        nets=8,
+        progress=lambda s, what: shares.append(s),
+    )
+    assert sum(shares) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("at", "error", "message"),
+    [
+        ({"eps": None}, ArgumentError, "at lacks eps"),
+        ({"L": 2.5}, ArgumentError, "must be an integer"),
+        ({"sigma_w": "a"}, ArgumentError, "must be a number"),
+        ({"sigma_w": -1.0}, DomainError, "sigma_w"),
+        ({"eps": 0.0}, DomainError, "eps"),
+        ({"nonsense": 1.0}, ArgumentError, "nonsense, which nothing here uses"),
+        ({"N": 16}, ArgumentError, "at least three widths"),
+        ({"L": 20000, "sigma_w": 2.0}, ArgumentError, "take a smaller L"),
+    ],
+)
+def test_bad_points_are_refused_before_anything_is_sampled(at, error, message, monkeypatch):
+    monkeypatch.setattr(data.Images, "draw", lambda *_: pytest.fail("work had started"))
+    point = {k: v for k, v in {**AT, **at}.items() if v is not None}
+    with pytest.raises(error, match=message):
+        mf.check(mf.loss_bound(mf.residual(1, 0), 2, 2), point)
+
+
+def test_bad_claims():
+    claim = mf.loss_bound(mf.residual(1, 0), 2, 2)
+    with pytest.raises(ArgumentError, match="takes a Claim"):
+        mf.check("T2", AT)
+    with pytest.raises(ArgumentError, match="about one net"):
+        mf.check_all([claim, mf.loss_bound(mf.vanilla(1, 0), 2, 2)], AT)
+    with pytest.raises(ArgumentError, match="must be an Expectation"):
+        mf.check(replace(claim, lhs=JacobianEntry(0, 0)), AT)
+    with pytest.raises(ArgumentError, match="without testable consequences"):
+        mf.check(replace(mf.linear_form(claim.net)[0], equations=()), AT)
+    with pytest.raises(ArgumentError, match="nothing it implies can be measured"):
+        mf.check(
+            replace(mf.linear_form(claim.net)[0], equations=mf.linear_form(claim.net)[0].equations[4:]),
+            {**AT, "K": 1, "d": 2},
+        )
+    with pytest.raises(ArgumentError, match="nets must be at least 2"):
+        mf.check(claim, AT, nets=1)
+    with pytest.raises(ArgumentError, match="relation is one of"):
+        replace(claim, relation="<")
+    with pytest.raises(ArgumentError, match="disagree"):
+        replace(claim, heuristic="")
