@@ -112,7 +112,9 @@ class Residual(Block):
 
     def __init__(self, *blocks: Block, scale: object = 1, shortcut: Block | None = None) -> None:
         if not blocks:
-            raise DeclarationError("Residual needs at least one block in its branch, e.g. Residual(Dense(), ReLULike(1, 0)).")
+            raise DeclarationError(
+                "Residual needs at least one block in its branch, e.g. Residual(Dense(), ReLULike(1, 0))."
+            )
         branch = blocks[0] if len(blocks) == 1 else Serial(*blocks)
         _require_block("Residual", branch)
         shortcut = Serial() if shortcut is None else shortcut

@@ -67,7 +67,9 @@ _QUANTITIES = (
     _quantity("N", "N", 1, _INF, "width of the hidden layers", integer=True, positive=True),
     _quantity("d", "d", 1, _INF, "input dimension", integer=True, positive=True),
     _quantity("K", "K", 1, _INF, "output dimension", integer=True, positive=True),
-    _quantity("sigma_w", r"\sigma_w", 0, _INF, "hidden weights have variance sigma_w**2/N", closed=False, positive=True),
+    _quantity(
+        "sigma_w", r"\sigma_w", 0, _INF, "hidden weights have variance sigma_w**2/N", closed=False, positive=True
+    ),
     _quantity("sigma_b", r"\sigma_b", 0, _INF, "biases have variance sigma_b**2", nonnegative=True),
     _quantity("u", "u", -_INF, _INF, "slope of the activation for z >= 0", real=True),
     _quantity("v", "v", -_INF, _INF, "slope of the activation for z < 0", real=True),
@@ -78,7 +80,13 @@ _QUANTITIES = (
     _quantity("M", "M", 0, _INF, "upper edge of the trainable band", closed=False, positive=True),
     _quantity("m", "m", 0, _INF, "lower edge of the trainable band", closed=False, positive=True),
     _quantity(
-        "x_sq", r"\tfrac{\lVert x\rVert^2}{d}", 0, _INF, "mean square of the input, |x|^2/d", closed=False, positive=True
+        "x_sq",
+        r"\tfrac{\lVert x\rVert^2}{d}",
+        0,
+        _INF,
+        "mean square of the input, |x|^2/d",
+        closed=False,
+        positive=True,
     ),
     _quantity(
         "y_sq",
@@ -115,11 +123,17 @@ def exponent(value: object, name: str = "p") -> sp.Expr:
         try:
             value = sp.Rational(text)
         except (TypeError, ValueError, ZeroDivisionError):
-            raise DomainError(f"{expected}; got the string {value!r}, which is no number. Write e.g. 2, '3/2' or 'inf'.")
+            raise DomainError(
+                f"{expected}; got the string {value!r}, which is no number. Write e.g. 2, '3/2' or 'inf'."
+            )
     if isinstance(value, bool) or value is None:
         raise DomainError(f"{expected}; got {value!r}.")
     try:
-        expr = sp.nsimplify(value, rational=True) if isinstance(value, float) and math.isfinite(value) else sp.sympify(value)
+        expr = (
+            sp.nsimplify(value, rational=True)
+            if isinstance(value, float) and math.isfinite(value)
+            else sp.sympify(value)
+        )
     except (sp.SympifyError, TypeError, ValueError):
         raise DomainError(f"{expected}; got {value!r} of type {type(value).__name__}.") from None
     if not isinstance(expr, sp.Expr) or expr is sp.nan or expr.is_extended_real is False:

@@ -36,7 +36,12 @@ def activation_moments() -> tuple[sp.Expr, sp.Expr]:
     """Steps 1 to 3: what a ReLU-like activation does to a centred Gaussian of variance h."""
     print("\nThe activation phi(z) = u z for z >= 0, v z for z < 0, on z ~ N(0, h)")
     alpha = (u**2 + v**2) / 2
-    say("1", "second moment, by integration: E phi(z)^2 = alpha h", gaussian({k: e**2 for k, e in phi.items()}, h), alpha * h)
+    say(
+        "1",
+        "second moment, by integration: E phi(z)^2 = alpha h",
+        gaussian({k: e**2 for k, e in phi.items()}, h),
+        alpha * h,
+    )
     mean = say("2", "mean, by integration", gaussian(phi, h), (u - v) * sp.sqrt(h / (2 * sp.pi)))
     # w = rho z + s g is the general variable that is jointly Gaussian with z; E g = 0, E g^2 = 1.
     second = gaussian({k: slope[k] ** 2 * (rho**2 * z**2 + s**2) for k in slope}, h)
@@ -56,9 +61,19 @@ def moments_of(name: str, alpha: sp.Expr) -> None:
     step_Q, step_A = keep * Q + alpha * pre_activation, keep * A + alpha * offset
     if keep:
         print("     V is independent of the stream and centred: V phi adds its second moment, and no cross term")
-    omega = say("5", "the Jacobian grows by the part that multiplies Q: omega, as the package has it", sp.diff(step_Q, Q), mf.omega(net))
+    omega = say(
+        "5",
+        "the Jacobian grows by the part that multiplies Q: omega, as the package has it",
+        sp.diff(step_Q, Q),
+        mf.omega(net),
+    )
     bias = sp.expand(step_A - omega * A)
-    say("6", "the offset a = x - Jx obeys A -> omega A + alpha sigma_b^2, from A = 0", bias, sp.expand(alpha * sigma_b**2))
+    say(
+        "6",
+        "the offset a = x - Jx obeys A -> omega A + alpha sigma_b^2, from A = 0",
+        bias,
+        sp.expand(alpha * sigma_b**2),
+    )
     growth = sp.Symbol("omega", positive=True)
     law_J, law_a = growth**L / d, alpha * sigma_b**2 * GeometricSum(growth, L)
     residue = (law_a.subs(L, L + 1) - growth * law_a - alpha * sigma_b**2).rewrite(sp.Pow)

@@ -49,13 +49,17 @@ def bound() -> sp.Expr:
     print("  1  definition: L_adv(x) = max over |eta|_p <= eps of |f(x + eta) - f(x)|_q")
     print("  2  f is piecewise linear: f(x + eta) - f(x) is the mean of J over the segment, times eta, so")
     print("        L_adv(x) <= eps max over the ball of |J|_{p -> q}")
-    print("  3  ASSUMED: the law of J(x) is the same for every x (T1), and the maximum over the ball is taken to concentrate there")
+    print(
+        "  3  ASSUMED: the law of J(x) is the same for every x (T1), and the maximum over the ball is taken to concentrate there"
+    )
     print("        E L_adv(x) <= eps E |J(x)|_{p -> q}")
     scale = sp.sqrt(omega**L / d)
     print(f"  4  T1: J(x) has the law of {scale} G, G with K x d entries N(0, 1)")
     verify_radius()
     in_radius, out_radius = radius(d, p), radius(K, Conjugate(q))
-    print(f"  5  Euclidean radii of the unit ball of lp and of the dual of lq (verified at vertices and random points): {in_radius}, {out_radius}")
+    print(
+        f"  5  Euclidean radii of the unit ball of lp and of the dual of lq (verified at vertices and random points): {in_radius}, {out_radius}"
+    )
     out_radius = K ** sp.Max(0, 1 / q - sp.Rational(1, 2))  # 1/2 - 1/q* = 1/q - 1/2
     for value in (1, sp.Rational(3, 2), 2, 5, sp.oo):
         assert out_radius.subs(q, value) == radius(K, Conjugate(sp.sympify(value)))

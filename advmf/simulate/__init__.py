@@ -1,0 +1,25 @@
+"""Simulation: a declared network in, numbers out. Random networks are sampled, run and attacked with torch.
+
+This package shares no formula with :mod:`advmf.theory`: it is the judge.
+"""
+
+from advmf.simulate.attack import Attack, attack, attack_trace, pgd
+from advmf.simulate.data import Images, load
+from advmf.simulate.dense import Ensemble, sample
+from advmf.simulate.networks import Networks, Trace
+from advmf.simulate.opnorm import OperatorNorm, operator_norm
+
+__all__ = [
+    "Attack",
+    "Ensemble",
+    "Images",
+    "Networks",
+    "OperatorNorm",
+    "Trace",
+    "attack",
+    "attack_trace",
+    "load",
+    "operator_norm",
+    "pgd",
+    "sample",
+]

@@ -1,0 +1,132 @@
+"""Observables of sampled networks, measured: one number per network for each polynomial in observables.
+
+The names are those of :mod:`advmf.observables`; how each is measured is in :func:`_arrays`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from advmf.errors import ArgumentError
+from advmf.observables import AdversarialLoss, JacobianAlong, JacobianEntry, Observable, Offset, OperatorNorm, Output
+from advmf.simulate.attack import attack_trace
+from advmf.simulate.networks import Trace
+from advmf.simulate.opnorm import operator_norm
+
+
+@dataclass(frozen=True)
+class AttackSettings:
+    """How :class:`~advmf.observables.AdversarialLoss` is attacked: radius, ascent steps, restarts."""
+
+    eps: float | None = None
+    steps: int = 10
+    restarts: int = 1
+
+
+def measurable(product: sp.Expr, d: int, K: int) -> bool:
+    """Whether the distinct units and directions that ``product`` names exist for ``d`` inputs and ``K`` outputs."""
+    return all(
+        (len(o.args) < 1 or K > int(o.args[0])) and (len(o.args) < 2 or d - 1 > int(o.args[1]))
+        for o in product.atoms(JacobianEntry, JacobianAlong, Offset, Output)
+    )
+
+
+def measure(
+    trace: Trace,
+    x: Float[Tensor, "nets_or_1 d 1 1"],
+    products: Sequence[sp.Expr],
+    settings: AttackSettings,
+    generator: torch.Generator,
+) -> Float[Tensor, "nets products"]:
+    """The value of each product for each network, averaged over output units and directions, in float64.
+
+    ``trace`` is the forward trace at one input per network, ``x``. A product is a polynomial in observables.
+    Raises ArgumentError for an observable that has no measurement, and where an attack has no ``eps``.
+    """
+    observables = sorted({o for product in products for o in product.atoms(Observable)}, key=sp.default_sort_key)
+    arrays = _arrays(trace, x, observables, settings, generator)
+    nets = trace.networks.nets
+    return torch.stack(
+        [torch.as_tensor(_evaluate(p, arrays)).double().broadcast_to(nets, -1, -1).mean((1, 2)) for p in products],
+        dim=1,
+    )
+
+
+def _arrays(
+    trace: Trace, x: Tensor, observables: Sequence[Observable], settings: AttackSettings, generator: torch.Generator
+) -> dict[sp.Basic, Tensor]:
+    """Each observable as (nets, units, directions)."""
+    kinds = {type(o) for o in observables}
+    if unknown := kinds - {JacobianEntry, JacobianAlong, Offset, Output, AdversarialLoss, OperatorNorm}:
+        names = ", ".join(sorted(kind.__name__ for kind in unknown))
+        raise ArgumentError(f"No measurement is known for {names}; add one to advmf.simulate.estimate.")
+    output = trace.output[:, :, 0, :].double()  # (nets, K, 1)
+    jacobian = trace.jacobian()[:, 0] if kinds - {Output} else None  # (nets, K, d)
+    arrays: dict[sp.Basic, Tensor] = {}
+    if jacobian is not None and kinds & {JacobianEntry, JacobianAlong, Offset}:
+        across, along = _split(jacobian.double(), x[:, :, 0, 0].double())
+        base = {JacobianEntry: across, JacobianAlong: along, Offset: output - along, Output: output}
+    else:
+        base = {Output: output}
+    for o in observables:
+        if type(o) in base:
+            shifts = [-int(arg) for arg in o.args]
+            arrays[o] = torch.roll(base[type(o)], shifts, dims=list(range(1, 1 + len(shifts))))
+        elif isinstance(o, OperatorNorm):
+            assert jacobian is not None
+            arrays[o] = operator_norm(jacobian, *o.args).value.double()[:, None, None]
+    losses = [o for o in observables if isinstance(o, AdversarialLoss)]
+    if losses:
+        if settings.eps is None:
+            raise ArgumentError("The adversarial loss needs eps, the radius of the ball; give it in at=dict(eps=...).")
+        assert jacobian is not None
+        attacked = attack_trace(
+            trace,
+            eps=settings.eps,
+            pairs=[o.args for o in losses],
+            steps=settings.steps,
+            restarts=settings.restarts,
+            generator=generator,
+            jacobian=jacobian[:, None],
+        )
+        arrays.update({o: attacked.value[:, 0, i].double()[:, None, None] for i, o in enumerate(losses)})
+    return arrays
+
+
+def _split(jacobian: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """J in an orthonormal basis of the directions orthogonal to x, (nets, K, d - 1), and J x, (nets, K, 1).
+
+    The basis is all but the first column of the Householder reflection that takes x/|x| to the first axis.
+    """
+    norm = x.norm(dim=-1, keepdim=True)
+    mirror = x / norm
+    sign = torch.where(mirror[:, :1] >= 0, 1.0, -1.0)
+    mirror = torch.cat([mirror[:, :1] + sign, mirror[:, 1:]], dim=1)
+    mirror = mirror / mirror.norm(dim=-1, keepdim=True)
+    reflected = jacobian - 2 * (jacobian @ mirror[..., None]) * mirror[:, None, :]
+    return reflected[..., 1:], jacobian @ x[..., None]
+
+
+def _evaluate(expr: sp.Expr, arrays: dict[sp.Basic, Tensor]) -> Any:
+    """A polynomial in observables, and powers of it, on arrays."""
+    if expr in arrays:
+        return arrays[expr]
+    if expr.is_number:
+        return torch.tensor(float(expr), dtype=torch.float64)
+    if isinstance(expr, sp.Pow) and expr.exp.is_number:
+        return _evaluate(expr.base, arrays) ** float(expr.exp)
+    if isinstance(expr, sp.Add | sp.Mul):
+        first, *rest = (_evaluate(arg, arrays) for arg in expr.args)
+        for value in rest:
+            first = first + value if isinstance(expr, sp.Add) else first * value
+        return first
+    raise ArgumentError(
+        f"{expr} is no polynomial in observables; an expectation holds sums, products and powers of them."
+    )

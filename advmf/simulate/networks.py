@@ -1,0 +1,279 @@
+"""Sampled networks as linear maps and activations: forward, differences, JVP, VJP and Jacobian, many columns at once.
+
+Inside this package a batch of vectors is a *column block* of shape (nets, n, inputs, columns): ``columns`` vectors for each
+of ``inputs`` base points in each network. All columns of a network go through one batched matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Protocol, runtime_checkable
+
+import sympy as sp
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from advmf.errors import ArgumentError, DeclarationError
+from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+
+Columns = Float[Tensor, "nets _ inputs columns"]
+
+
+@runtime_checkable
+class Matrix(Protocol):
+    """A batch of random matrices that answer products; explicit here, but a sampler may answer without storing them."""
+
+    def matmul(self, x: Tensor) -> Tensor:
+        """``W @ x`` for x of shape (nets, columns in, any)."""
+
+    def rmatmul(self, z: Tensor) -> Tensor:
+        """``W.mT @ z`` for z of shape (nets, rows, any)."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """``x -> W x + b``."""
+
+    weight: Matrix
+    bias: Tensor | None
+
+    def push(self, x: Columns, tape: AnyTape) -> Columns:
+        y = self.weight.matmul(x.flatten(2)).unflatten(2, x.shape[2:])
+        return y if self.bias is None or not tape.affine else y.add_(self.bias[..., None, None])
+
+    def pull(self, c: Columns, tape: Tape) -> Columns:
+        return self.weight.rmatmul(c.flatten(2)).unflatten(2, c.shape[2:])
+
+
+@dataclass(frozen=True)
+class Activation:
+    """``u z`` for z >= 0, ``v z`` for z < 0: that is ``v z + (u - v) max(z, 0)``."""
+
+    u: float
+    v: float
+
+    def push(self, z: Columns, tape: AnyTape) -> Columns:
+        return tape.activate(self, z)
+
+    def pull(self, c: Columns, tape: Tape) -> Columns:
+        return tape.deactivate(self, c)
+
+    def combine(self, z: Columns, rectified: Columns) -> Columns:
+        """``v z + (u - v) r``, where ``r`` is the rectified part of ``z``."""
+        if self.v == 0.0:
+            return rectified if self.u == 1.0 else self.u * rectified
+        return torch.add(self.v * z, rectified, alpha=self.u - self.v)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Maps applied one after the other."""
+
+    parts: tuple[Map, ...]
+
+    def push(self, x: Columns, tape: AnyTape) -> Columns:
+        for part in self.parts:
+            x = part.push(x, tape)
+        return x
+
+    def pull(self, c: Columns, tape: Tape) -> Columns:
+        for part in reversed(self.parts):
+            c = part.pull(c, tape)
+        return c
+
+
+@dataclass(frozen=True)
+class Sum:
+    """``shortcut(x) + scale * branch(x)``."""
+
+    shortcut: Map
+    branch: Map
+    scale: float
+
+    def push(self, x: Columns, tape: AnyTape) -> Columns:
+        return torch.add(self.shortcut.push(x, tape), self.branch.push(x, tape), alpha=self.scale)
+
+    def pull(self, c: Columns, tape: Tape) -> Columns:
+        branch = self.branch.pull(c, tape)  # the reverse of push, so that slopes come off the tape in order
+        return torch.add(self.shortcut.pull(c, tape), branch, alpha=self.scale)
+
+
+Map = Linear | Activation | Chain | Sum
+
+
+class Tape:
+    """What a pass does at the activations. This one is linear: it applies the slopes that another pass met."""
+
+    affine = False
+    """Whether biases are added: only a forward pass is affine."""
+
+    def __init__(self, gate: Callable[[int], Tensor], count: int) -> None:
+        self._gate, self._forwards, self._backwards = gate, 0, count
+
+    def activate(self, activation: Activation, z: Columns) -> Columns:
+        self._forwards += 1
+        return activation.combine(z, _gated(z, self._gate(self._forwards - 1)))
+
+    def deactivate(self, activation: Activation, c: Columns) -> Columns:
+        """The transpose of the last activation that has not been undone yet."""
+        self._backwards -= 1
+        return activation.combine(c, _gated(c, self._gate(self._backwards)))
+
+
+def _gated(z: Columns, gate: Tensor) -> Columns:
+    """``z`` where ``gate`` > 0, else 0, in one pass over memory: a product with a mask of booleans takes three times as long."""
+    return torch.ops.aten.threshold_backward(z, gate, 0)
+
+
+class ForwardTape:
+    """A forward pass; keeps the pre-activations."""
+
+    affine = True
+
+    def __init__(self) -> None:
+        self.kept: list[Tensor] = []
+
+    def activate(self, activation: Activation, z: Columns) -> Columns:
+        self.kept.append(z)
+        return activation.combine(z, torch.relu(z))
+
+    def gate(self, at: int) -> Tensor:
+        """Positive where the activation is on its positive side."""
+        return self.kept[at]
+
+
+class ShiftTape:
+    """The exact difference f(x + eta) - f(x), carried as a difference so that nothing cancels for small eta.
+
+    max(z0 + z, 0) - max(z0, 0) = max(z + min(z0, 0), -max(z0, 0)) holds without rounding errors of the size of z0.
+    """
+
+    affine = False
+
+    def __init__(self, base: ForwardTape) -> None:
+        self._base = base
+        self.kept: list[Tensor] = []
+
+    def activate(self, activation: Activation, z: Columns) -> Columns:
+        base = self._base.kept[len(self.kept)]
+        rectified = torch.add(z, base.clamp(max=0))
+        torch.maximum(rectified, -base.clamp(min=0), out=rectified)
+        self.kept.append(rectified)
+        return activation.combine(z, rectified)
+
+    def gate(self, at: int) -> Tensor:
+        """Positive where the activation is on its positive side at x + eta; the sign of a floating-point sum is exact."""
+        return self.kept[at] + self._base.kept[at].clamp(min=0)
+
+
+AnyTape = Tape | ForwardTape | ShiftTape
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A pass through the networks at given inputs: its ``output``, and the linear maps there.
+
+    For a forward trace ``output`` is f(x); for a shifted one f(x + eta) - f(x). Shapes are (nets, n, inputs, columns).
+    """
+
+    networks: Networks
+    output: Columns
+    tape: ForwardTape | ShiftTape
+
+    def _linear(self) -> Tape:
+        return Tape(self.tape.gate, len(self.tape.kept))
+
+    def push(self, tangents: Columns) -> Columns:
+        """``J t`` for tangents of shape (nets, d, inputs, columns): (nets, K, inputs, columns)."""
+        return self.networks.map.push(tangents, self._linear())
+
+    def pull(self, cotangents: Columns) -> Columns:
+        """``J^T c`` for cotangents of shape (nets, K, inputs, columns): (nets, d, inputs, columns)."""
+        return self.networks.map.pull(cotangents, self._linear())
+
+    def shift(self, eta: Columns) -> Trace:
+        """The trace of f(x + eta) - f(x), for eta of shape (nets, d, inputs, columns)."""
+        if not isinstance(self.tape, ForwardTape):
+            raise ArgumentError(
+                "shift starts from a forward trace, as networks.trace(x) gives; this one is shifted already."
+            )
+        tape = ShiftTape(self.tape)
+        return Trace(self.networks, self.networks.map.push(eta, tape), tape)
+
+    def jacobian(self) -> Float[Tensor, "nets inputs K d"]:
+        """The exact Jacobian at a forward trace's inputs, by the cheaper of K pulls and d pushes."""
+        nets, K, inputs, _ = self.output.shape
+        d = self.networks.d
+        size = min(K, d)
+        eye = torch.eye(size, dtype=self.output.dtype, device=self.output.device)
+        seeds = eye[None, :, None, :].expand(nets, size, inputs, size)
+        if K <= d:
+            return self.pull(seeds).permute(0, 2, 3, 1)
+        return self.push(seeds).permute(0, 2, 1, 3)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks that are held in memory: ``P_in``, ``L`` blocks and ``P_out`` as one map from d to K dimensions."""
+
+    net: Net
+    nets: int
+    d: int
+    K: int
+    map: Chain
+    dtype: torch.dtype
+    device: torch.device
+
+    def trace(self, x: Columns) -> Trace:
+        """The forward trace at x of shape (nets, d, inputs, 1); any network count of 1 broadcasts."""
+        tape = ForwardTape()
+        return Trace(self, self.map.push(x.expand(self.nets, -1, -1, -1), tape), tape)
+
+
+@singledispatch
+def realise(block: Block, draw: Callable[[sp.Expr, sp.Expr], Linear], number: Callable[[sp.Expr], float]) -> Map:
+    """The map of one copy of ``block``; ``draw(sigma_w, sigma_b)`` gives a random layer, ``number`` the value of an expression."""
+    raise DeclarationError(
+        f"{type(block).__name__} has no rule in advmf.simulate.networks; register one to simulate it."
+    )
+
+
+@realise.register(Dense)
+def _(block: Dense, draw: Callable[[sp.Expr, sp.Expr], Linear], number: Callable[[sp.Expr], float]) -> Map:
+    return draw(block.sigma_w, block.sigma_b)
+
+
+@realise.register(Mix)
+def _(block: Mix, draw: Callable[[sp.Expr, sp.Expr], Linear], number: Callable[[sp.Expr], float]) -> Map:
+    return draw(sp.S.One, sp.S.Zero)
+
+
+@realise.register(ReLULike)
+def _(block: ReLULike, draw: Callable[[sp.Expr, sp.Expr], Linear], number: Callable[[sp.Expr], float]) -> Map:
+    return Activation(number(block.u), number(block.v))
+
+
+@realise.register(Serial)
+def _(block: Serial, draw: Callable[[sp.Expr, sp.Expr], Linear], number: Callable[[sp.Expr], float]) -> Map:
+    return Chain(tuple(realise(inner, draw, number) for inner in block.blocks))
+
+
+@realise.register(Residual)
+def _(block: Residual, draw: Callable[[sp.Expr, sp.Expr], Linear], number: Callable[[sp.Expr], float]) -> Map:
+    return Sum(realise(block.shortcut, draw, number), realise(block.branch, draw, number), number(block.scale))
+
+
+def expressions(block: Block) -> Iterator[tuple[str, sp.Expr]]:
+    """Every number or expression that a block declares, with its name."""
+    if isinstance(block, Serial):
+        for inner in block.blocks:
+            yield from expressions(inner)
+    elif isinstance(block, Residual):
+        yield "scale", block.scale
+        yield from expressions(block.shortcut)
+        yield from expressions(block.branch)
+    else:
+        yield from ((name, value) for name, value in vars(block).items() if isinstance(value, sp.Expr))

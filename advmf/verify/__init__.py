@@ -1,0 +1,1 @@
+"""A claim and numbers in, a verdict out."""

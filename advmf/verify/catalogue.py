@@ -1,0 +1,44 @@
+"""What can be shown and checked: theorems, pairs of exponents, activations. No torch, so that listing is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from advmf.claim import Claim
+from advmf.errors import ArgumentError
+from advmf.net import Net
+from advmf.theory.bound import linear_form, loss_bound
+
+PAIRS = tuple((p, q) for p in ("1", "2", "inf") for q in ("1", "2", "inf"))
+"""The paper's (p, q)."""
+
+ACTIVATIONS: dict[str, tuple[Any, Any]] = {
+    "relu": (1, 0),
+    "leaky_relu": (1, Fraction(1, 5)),
+    "abs": (1, -1),
+    "linear": (1, 1),
+}
+"""Slopes (u, v) by name."""
+
+DEFAULT_ACTIVATIONS = ("relu", "leaky_relu")
+
+THEOREMS: dict[str, Callable[[Net, Sequence[tuple[str, str]]], list[Claim]]] = {
+    "T1": lambda net, pairs: list(linear_form(net)),
+    "T2": lambda net, pairs: [loss_bound(net, p, q) for p, q in pairs],
+}
+"""Each theorem as a function from a net and pairs of exponents to claims."""
+
+TITLES = {
+    "T1": "linear-like form: f(x) = J(x)x + a(x), laws of J and a",
+    "T2": "adversarial loss: at most eps beta omega^(L/2)",
+}
+
+
+def choose(kind: str, wanted: Sequence[str], known: Mapping[str, Any], default: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that are wanted, or the default for none; raises ArgumentError for one that is not known."""
+    for name in wanted:
+        if name not in known:
+            raise ArgumentError(f"There is no {kind} {name!r}; choose from {', '.join(known)}.")
+    return tuple(wanted) or default

@@ -1,0 +1,315 @@
+"""Check claims against simulated networks.
+
+Networks of several widths are sampled, run on real images and attacked; each claim's consequences are estimated, extrapolated
+to 1/N = 0 where the claim is about large width, and decided at the declared error rates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import sympy as sp
+import torch
+
+from advmf import __version__
+from advmf.claim import Claim, Equation, Regime
+from advmf.emit.kernels import kernel
+from advmf.errors import ArgumentError
+from advmf.observables import AdversarialLoss, Expectation, Output
+from advmf.simulate.data import Images, load
+from advmf.simulate.dense import MEMORY, Ensemble, sample
+from advmf.simulate.estimate import AttackSettings, measurable, measure
+from advmf.simulate.networks import expressions
+from advmf.symbols import SYMBOLS
+from advmf.verify.report import Finding, Report, Verdict
+from advmf.verify.statistics import Design, Rung, Running, combine, quantile, resolution
+
+TOP_WIDTH = 1024
+NETS = 128
+
+Progress = Callable[[float, str], None]
+"""Called with the share of the work done since the last call, and what is being done."""
+
+
+@dataclass(frozen=True)
+class _Test:
+    """One quantity to estimate and what it should be."""
+
+    label: str
+    product: sp.Expr
+    predicted: float
+    scale: float
+    exact: bool
+    fourth: bool
+
+
+def check(claim: Claim, at: Mapping[str, Any], **options: Any) -> Report:
+    """Check one claim by simulation: see :func:`check_all`, which takes the same arguments.
+
+    >>> import advmf as mf
+    >>> claim = mf.loss_bound(mf.residual(u=1, v=0), p=2, q=2)
+    >>> report = mf.check(claim, at=dict(L=2, d=64, K=10, sigma_w=1.0, sigma_b=0.0, eps=0.1, N=256), nets=200, seed=0)
+    >>> report.verdict, 0.9 < report.ratio < 1.05
+    (<Verdict.NOT_REFUTED: 'NOT_REFUTED'>, True)
+    """
+    return check_all([claim], at, **options)[0]
+
+
+def check_all(
+    claims: Sequence[Claim],
+    at: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    widths: Sequence[int] | None = None,
+    nets: int = NETS,
+    data: str | Images = "digits",
+    design: Design | None = None,
+    steps: int = 10,
+    restarts: int = 1,
+    dtype: str = "float32",
+    device: str = "cpu",
+    memory: int = MEMORY,
+    progress: Progress | None = None,
+) -> list[Report]:
+    """Check claims about one net on the same sampled networks; one report per claim, in order.
+
+    ``at`` gives ``L``, ``d``, ``K``, the net's symbols, ``eps`` for adversarial losses, and optionally ``x_sq`` (1 if not given:
+    every image is scaled to |x|²/d = x_sq) and ``N``. Claims about large width are simulated at ``widths``, by default
+    N/8, N/4, N/2 and N (1024 if not given), with ``nets`` networks each, and extrapolated by a polynomial of degree 2 in 1/N;
+    claims that hold at every width are averaged over the widths. Every network sees its own image, drawn from ``data`` (a name
+    or path for :func:`advmf.simulate.load`) and resampled to ``d`` pixels if need be.
+
+    ``design`` declares the error rates. ``progress`` is called as ``progress(share, what)``. The same seed gives the same
+    numbers.
+
+    Raises ArgumentError or DomainError for missing, unknown or inadmissible values, MemoryBudgetError and DataError, all
+    before anything is simulated.
+    """
+    started = time.perf_counter()
+    design = design or Design()
+    net, at = _validated(claims, at)
+    ladder = _ladder(claims, at, widths, nets)
+    point = {k: at[k] for k in ("L", "d", "K")}
+    tests = [_tests(claim, at) for claim in claims]
+    products = list(dict.fromkeys([t.product for group in tests for t in group] + [Output(0) ** 2]))
+    settings = AttackSettings(at.get("eps"), steps, restarts)
+    images = (load(data) if isinstance(data, str) else data).resampled(int(at["d"])).scaled(at["x_sq"])
+    needed = {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N", "L", "d", "K"}
+    own = {name: at[name] for name in needed}
+
+    generators = {N: _generator(seed, net, at, N) for N in ladder}
+    ensembles = {
+        N: sample(
+            net,
+            N=N,
+            nets=nets,
+            generator=generators[N],
+            dtype=getattr(torch, dtype),
+            device=device,
+            memory=memory,
+            **point,
+            **own,
+        )
+        for N in ladder
+    }
+    total = sum(e.bytes_per_network for e in ensembles.values()) * nets
+    rungs: dict[int, Running] = {}
+    for N, ensemble in ensembles.items():
+        rungs[N] = _measure(ensemble, images, products, settings, generators[N], total, progress)
+
+    noise = torch.finfo(getattr(torch, dtype)).eps
+    tables = {
+        product: tuple(Rung(N, nets, float(r.mean[i]), float(r.stderr[i])) for N, r in rungs.items())
+        for i, product in enumerate(products)
+    }
+    unit = tables[Output(0) ** 2][-1].mean
+    seconds = (time.perf_counter() - started) / len(claims)
+    reports = []
+    for claim, group in zip(claims, tests):
+        alpha = design.alpha / len(group)
+        decide = _decide_bound if claim.relation == "<=" else _decide_equality
+        findings = tuple(_finding(t, tables[t.product], alpha, design, decide, 1e3 * noise * unit) for t in group)
+        p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))
+        reports.append(
+            Report(
+                claim.name, claim.net.name, p, q, findings, at, seed, seconds,
+                settings={
+                    "regime": str(claim.regime), "heuristic": claim.heuristic, "widths": list(ladder), "nets": nets,
+                    "data": images.name, "data_sha256": images.sha256, "attack": {"steps": steps, "restarts": restarts},
+                    "dtype": dtype, "device": device, "design": asdict(design),
+                    "versions": {"advmf": __version__, **{m: version(m) for m in ("torch", "sympy", "numpy")}},
+                },
+            )
+        )  # fmt: skip
+    return reports
+
+
+def _measure(
+    ensemble: Ensemble,
+    images: Images,
+    products: Sequence[sp.Expr],
+    settings: AttackSettings,
+    generator: torch.Generator,
+    total: float,
+    progress: Progress | None,
+) -> Running:
+    """The products over an ensemble, each network with its own image."""
+    running = Running(len(products))
+    x = images.draw(ensemble.nets, generator)[:, None, :]
+    columns = ensemble.inputs(x)
+    for trace in ensemble.traces(x):
+        own = columns[running.count : running.count + trace.networks.nets]
+        running.add(measure(trace, own, products, settings, generator).cpu().numpy())
+        if progress:
+            progress(trace.networks.nets * ensemble.bytes_per_network / total, f"N={ensemble.N}")
+    return running
+
+
+def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dict[str, float]]:
+    """The claims' one net, and ``at`` with its defaults; raises for anything missing, unknown or of the wrong kind."""
+    for claim in claims:
+        if not isinstance(claim, Claim):
+            raise ArgumentError(f"check takes a Claim, such as advmf.loss_bound(net, p, q); got {claim!r}.")
+    if len({claim.net for claim in claims}) != 1:
+        raise ArgumentError("check_all takes claims about one net; check the others in calls of their own.")
+    net = claims[0].net
+    needed = {"L", "d", "K"} | {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N"}
+    for claim in claims:
+        needed |= {s.name for s in claim.rhs.free_symbols} - {"x_sq", "N"}
+        if claim.lhs.atoms(AdversarialLoss):
+            needed.add("eps")
+    at = {"x_sq": 1.0, **at}
+    if missing := sorted(needed - set(at)):
+        raise ArgumentError(f"at lacks {', '.join(missing)}; this check needs {', '.join(sorted(needed))}.")
+    if unknown := sorted(set(at) - needed - set(SYMBOLS)):
+        raise ArgumentError(
+            f"at holds {', '.join(unknown)}, which nothing here uses; this check needs {', '.join(sorted(needed))}."
+        )
+    values: dict[str, float] = {}
+    for name, value in at.items():
+        integer = name in SYMBOLS and SYMBOLS[name].integer
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise ArgumentError(f"at[{name!r}] must be a number; got {value!r}.") from None
+        if integer and (not math.isfinite(number) or number != int(number)):
+            raise ArgumentError(f"at[{name!r}] counts something and must be an integer; got {value!r}.")
+        values[name] = int(number) if integer else number
+    return net, values
+
+
+def _ladder(claims: Sequence[Claim], at: Mapping[str, float], widths: Sequence[int] | None, nets: int) -> list[int]:
+    if nets < 2:
+        raise ArgumentError(f"nets must be at least 2, or there is no standard error; got {nets}.")
+    large = any(Regime.LARGE_WIDTH in claim.regime for claim in claims)
+    if widths is None:
+        top = int(at.get("N", TOP_WIDTH))
+        widths = [top // 8, top // 4, top // 2, top] if large else [top]
+    ladder = sorted(set(widths))
+    if large and (len(ladder) < 3 or ladder[0] < 4):
+        raise ArgumentError(
+            f"A claim about N -> oo is extrapolated from at least three widths of 4 and more; got {ladder}. "
+            "Give N >= 32 in at, or widths=(…)."
+        )
+    return ladder
+
+
+def _generator(seed: int, net: object, at: Mapping[str, float], N: int) -> torch.Generator:
+    """A generator of its own for each net, point and width, so that a check does not depend on what else runs."""
+    key = f"{seed}|{net!r}|{sorted((k, float(v)) for k, v in at.items() if k != 'N')}|{N}"
+    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big"))
+
+
+def _tests(claim: Claim, at: Mapping[str, float]) -> list[_Test]:
+    """What a claim implies, with numbers for what is predicted."""
+    if claim.relation == "~" and not claim.equations:
+        raise ArgumentError(
+            f"{claim.name} states a law without testable consequences; give the claim equations=(Equation(…), …)."
+        )
+    exact = Regime.LARGE_WIDTH not in claim.regime
+    equations: Iterable[Equation] = claim.equations or (
+        Equation(str(claim.lhs), claim.lhs, claim.rhs, sp.Abs(claim.rhs), exact),
+    )
+    tests = []
+    for e in equations:
+        if not isinstance(e.lhs, Expectation):
+            raise ArgumentError(
+                f"{claim.name}: the left-hand side must be an Expectation of observables to be measured; got {e.lhs}."
+            )
+        product = e.lhs.args[0]
+        if measurable(product, int(at["d"]), int(at["K"])):
+            degree = (
+                sp.Poly(product, *sorted(e.lhs.observables, key=str)).total_degree() if product.is_polynomial() else 0
+            )
+            predicted, scale = (_value(side, at) for side in (e.rhs, e.scale))
+            tests.append(_Test(e.label, product, predicted, abs(scale), exact or e.exact, degree >= 4))
+    if not tests:
+        raise ArgumentError(
+            f"{claim.name}: nothing it implies can be measured at d={at['d']}, K={at['K']}; take d >= 3 and K >= 2."
+        )
+    return tests
+
+
+def _value(expr: sp.Expr, at: Mapping[str, float]) -> float:
+    compiled = kernel(expr)
+    value = float(compiled(**{name: at[name] for name in compiled.arguments}))
+    if not math.isfinite(value):
+        raise ArgumentError(
+            f"{expr} is {value} at this point, which no simulation can be compared with; take a smaller L or sigma_w."
+        )
+    return value
+
+
+def _finding(
+    test: _Test,
+    rungs: tuple[Rung, ...],
+    alpha: float,
+    design: Design,
+    decide: Callable[[float, float, Any, float, float, float], tuple[Verdict, str]],
+    noise: float,
+) -> Finding:
+    estimate = combine(rungs, 0 if test.exact else 2)
+    if test.scale == 0:
+        found = Verdict.SUPPORTED if max(abs(r.mean) for r in rungs) <= noise else Verdict.REFUTED
+        reason = (
+            f"identically zero up to rounding ({noise:.1g})"
+            if found is Verdict.SUPPORTED
+            else "not zero, and should be"
+        )
+        return Finding(test.label, found, estimate.value, estimate.stderr, test.predicted, 0.0, noise, rungs, reason)
+    departure, stderr = (estimate.value - test.predicted) / test.scale, estimate.stderr / test.scale
+    scaled = type(estimate)(departure, stderr, estimate.dof, estimate.fit_p)
+    effect = design.effect_fourth if test.fourth else design.effect
+    verdict, reason = decide(departure, stderr, scaled, alpha, design.beta, effect)
+    if estimate.fit_p < alpha and not test.exact:
+        verdict, reason = Verdict.UNDERPOWERED, f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
+    resolved = resolution(scaled, alpha, design.beta)
+    return Finding(
+        test.label, verdict, estimate.value, estimate.stderr, test.predicted, departure, resolved, rungs, reason
+    )
+
+
+def _decide_bound(
+    departure: float, stderr: float, estimate: Any, alpha: float, beta: float, effect: float
+) -> tuple[Verdict, str]:
+    if departure - quantile(alpha, estimate.dof) * stderr > 0:
+        return Verdict.REFUTED, f"above the bound by {departure:.1%} ± {stderr:.1%}"
+    if (resolved := resolution(estimate, alpha, beta)) > effect:
+        return Verdict.UNDERPOWERED, f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
+    return Verdict.NOT_REFUTED, ""
+
+
+def _decide_equality(
+    departure: float, stderr: float, estimate: Any, alpha: float, beta: float, effect: float
+) -> tuple[Verdict, str]:
+    if abs(departure) > quantile(alpha / 2, estimate.dof) * stderr:
+        return Verdict.REFUTED, f"off by {departure:.1%} ± {stderr:.1%}"
+    if (resolved := resolution(estimate, alpha / 2, beta)) > effect:
+        return Verdict.UNDERPOWERED, f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
+    return Verdict.SUPPORTED, ""

@@ -1,0 +1,140 @@
+"""The outcome of a check: verdict, numbers, and all that is needed to repeat it."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from advmf.verify.statistics import Rung
+
+
+class Verdict(enum.StrEnum):
+    """What the numbers say of a claim.
+
+    ``SUPPORTED``: an equality holds within the declared effect size. ``NOT_REFUTED``: an upper bound was attacked and stood;
+    attacks bound a maximum from below, so they can refute a bound and never prove it. ``REFUTED``: the numbers contradict the
+    claim at the declared error rate. ``UNDERPOWERED``: they could not have told.
+    """
+
+    SUPPORTED = "SUPPORTED"
+    NOT_REFUTED = "NOT_REFUTED"
+    REFUTED = "REFUTED"
+    UNDERPOWERED = "UNDERPOWERED"
+
+    @staticmethod
+    def worst(verdicts: Sequence[Verdict]) -> Verdict:
+        """The verdict of a claim with several consequences."""
+        order = (Verdict.REFUTED, Verdict.UNDERPOWERED, Verdict.NOT_REFUTED, Verdict.SUPPORTED)
+        return next(v for v in order if v in verdicts)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One tested equality or bound. ``departure`` is (estimate - predicted)/scale, at N -> oo for large-width claims."""
+
+    label: str
+    verdict: Verdict
+    estimate: float
+    stderr: float
+    predicted: float
+    departure: float
+    resolution: float
+    rungs: tuple[Rung, ...]
+    reason: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """Estimate over prediction; NaN where the prediction is zero."""
+        return self.estimate / self.predicted if self.predicted else math.nan
+
+
+@dataclass(frozen=True)
+class Report:
+    """A checked claim.
+
+    ``estimate``, ``stderr``, ``predicted`` and ``ratio`` are those of the first of ``findings``; ``verdict`` is the worst of all.
+    """
+
+    theorem: str
+    net: str
+    p: str | None
+    q: str | None
+    findings: tuple[Finding, ...]
+    at: Mapping[str, float]
+    seed: int
+    seconds: float
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.worst([finding.verdict for finding in self.findings])
+
+    @property
+    def estimate(self) -> float:
+        return self.findings[0].estimate
+
+    @property
+    def stderr(self) -> float:
+        return self.findings[0].stderr
+
+    @property
+    def predicted(self) -> float:
+        return self.findings[0].predicted
+
+    @property
+    def ratio(self) -> float:
+        return self.findings[0].ratio
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values; NaN and infinity become None."""
+        return {
+            "theorem": self.theorem,
+            "net": self.net,
+            "p": self.p,
+            "q": self.q,
+            "verdict": str(self.verdict),
+            "estimate": _finite(self.estimate),
+            "stderr": _finite(self.stderr),
+            "predicted": _finite(self.predicted),
+            "ratio": _finite(self.ratio),
+            "at": dict(self.at),
+            "seconds": round(self.seconds, 3),
+            "seed": self.seed,
+            "settings": dict(self.settings),
+            "findings": [
+                {
+                    "label": f.label,
+                    "verdict": str(f.verdict),
+                    "estimate": _finite(f.estimate),
+                    "stderr": _finite(f.stderr),
+                    "predicted": _finite(f.predicted),
+                    "departure": _finite(f.departure),
+                    "resolution": _finite(f.resolution),
+                    "reason": f.reason,
+                    "rungs": [
+                        {"N": r.N, "nets": r.nets, "mean": _finite(r.mean), "stderr": _finite(r.stderr)}
+                        for r in f.rungs
+                    ],
+                }
+                for f in self.findings
+            ],
+        }
+
+    def __str__(self) -> str:
+        pair = f" p={self.p} q={self.q}" if self.p else ""
+        lines = [f"{self.theorem} {self.net}{pair}: {self.verdict} ({self.seconds:.1f} s)"]
+        for f in self.findings:
+            lines.append(
+                f"  {f.label}: {f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}"
+                + (f", ratio {f.ratio:.3f}" if f.predicted else "")
+                + f": {f.verdict}"
+                + (f" ({f.reason})" if f.reason else "")
+            )
+        return "\n".join(lines)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

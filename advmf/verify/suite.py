@@ -1,0 +1,149 @@
+"""The main job: every shipped theorem for every preset network and every pair of exponents, with its negative controls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from advmf.claim import Claim
+from advmf.emit.kernels import kernel
+from advmf.net import PRESETS, Net
+from advmf.symbols import exponent
+from advmf.verify.catalogue import ACTIVATIONS, DEFAULT_ACTIVATIONS, PAIRS, THEOREMS, choose
+from advmf.verify.check import Progress, check_all
+from advmf.verify.controls import controls
+from advmf.verify.report import Report
+from advmf.verify.statistics import Design
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How one theorem is simulated: depth, dimensions, ladder of widths, networks per width."""
+
+    L: int
+    d: int
+    K: int
+    widths: tuple[int, ...]
+    nets: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A scale for each theorem, and what they share."""
+
+    name: str
+    data: str
+    scales: Mapping[str, Scale]
+    sigma_b: float = 0.3
+    eps: float = 0.1
+
+
+QUICK = Profile(
+    "quick",
+    data="digits",
+    scales={
+        "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 256), nets=1200),
+        "T2": Scale(L=5, d=64, K=10, widths=(128, 256, 512, 1024), nets=64),
+    },
+)
+"""The default: digits, about three minutes on two cores."""
+
+PAPER = Profile(
+    "paper",
+    data="mnist",
+    scales={
+        "T1": Scale(L=10, d=784, K=10, widths=(128, 256, 512, 1024), nets=2000),
+        "T2": Scale(L=10, d=784, K=10, widths=(500, 1000, 2000, 4000), nets=128),
+    },
+)
+"""MNIST, L = 10, widths to 4,000: hours on two cores."""
+
+SHORTCUT_GAIN = 0.5
+"""alpha*sigma_w**2 of the residual networks, so that omega = 1.5; the vanilla networks are critical, omega = 1."""
+
+FAMILY_ALPHA = 0.01
+"""Probability that a suite of true claims shows any REFUTED; shared equally among its claims."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Claims about one network at one point, with their controls."""
+
+    theorem: str
+    net: Net
+    activation: str
+    claims: tuple[Claim, ...]
+    at: Mapping[str, float]
+    profile: Profile
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The reports of a case, and those of its negative controls."""
+
+    case: Case
+    reports: tuple[Report, ...]
+    controls: tuple[Report, ...]
+
+
+def cases(
+    theorems: Sequence[str] = (),
+    nets: Sequence[str] = (),
+    activations: Sequence[str] = (),
+    pairs: Sequence[tuple[object, object]] = (),
+    profile: Profile = QUICK,
+    at: Mapping[str, float] | None = None,
+) -> list[Case]:
+    """The cases of a suite; an empty selection means all. ``at`` overrides the profile's point.
+
+    Raises ArgumentError for an unknown theorem, net or activation.
+    """
+    chosen = [
+        choose("theorem", theorems, THEOREMS, tuple(THEOREMS)),
+        choose("net", nets, PRESETS, tuple(PRESETS)),
+        choose("activation", activations, ACTIVATIONS, DEFAULT_ACTIVATIONS),
+    ]
+    exponents = [(str(exponent(p, "p")), str(exponent(q, "q"))) for p, q in pairs] or list(PAIRS)
+    found = []
+    for activation in chosen[2]:
+        u, v = (float(slope) for slope in ACTIVATIONS[activation])
+        for name in chosen[1]:
+            net = replace(PRESETS[name](*(str(s) for s in ACTIVATIONS[activation])), name=name)
+            gain = 1.0 if name == "vanilla" else SHORTCUT_GAIN
+            for theorem in chosen[0]:
+                scale = profile.scales[theorem]
+                point = {
+                    "L": scale.L, "d": scale.d, "K": scale.K, "sigma_w": (2 * gain / (u**2 + v**2)) ** 0.5,
+                    "sigma_b": profile.sigma_b, "eps": profile.eps, "x_sq": 1.0, "u": u, "v": v, **(at or {}),
+                }  # fmt: skip
+                claims = tuple(THEOREMS[theorem](net, exponents))
+                found.append(Case(theorem, net, activation, claims, point, profile))
+    return found
+
+
+def run(suite: Sequence[Case], *, seed: int = 0, progress: Progress | None = None, **options: Any) -> Iterator[Outcome]:
+    """Check the cases one after the other; ``options`` go to :func:`advmf.check_all`. Each case is final when it is yielded."""
+    design = options.pop("design", None) or Design(alpha=FAMILY_ALPHA / sum(len(case.claims) for case in suite))
+    for case in suite:
+        mutants = [m for claim in case.claims for m in controls(claim) if differs(claim, m, case.at)]
+        if progress:
+            progress(0.0, f"{case.theorem} {case.net.name} {case.activation}")
+        scale = case.profile.scales[case.theorem]
+        defaults = {"widths": scale.widths, "nets": scale.nets, "data": case.profile.data}
+        settings = defaults | {k: v for k, v in options.items() if v is not None}
+        reports = check_all([*case.claims, *mutants], case.at, seed=seed, design=design, progress=progress, **settings)
+        count = len(case.claims)
+        yield Outcome(case, tuple(reports[:count]), tuple(reports[count:]))
+
+
+def differs(claim: Claim, mutant: Claim, at: Mapping[str, float]) -> bool:
+    """Whether a mutant says something else than its claim at the point of the check, by 40 % or more."""
+    sides = [(claim.rhs, mutant.rhs, abs(claim.rhs))]
+    sides += [(a.rhs, b.rhs, a.scale) for a, b in zip(claim.equations, mutant.equations)]
+    return any(abs(_at(b, at) - _at(a, at)) >= 0.4 * _at(scale, at) > 0 for a, b, scale in sides)
+
+
+def _at(expr: Any, at: Mapping[str, float]) -> float:
+    compiled = kernel(expr)
+    return float(compiled(**{name: at[name] for name in compiled.arguments}))

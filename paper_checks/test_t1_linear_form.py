@@ -1,0 +1,17 @@
+"""T1 at the paper's scale: MNIST, d = 784, L = 10. Run with ``pytest -m paper paper_checks``, or ``advmf check --full --theorem T1``."""
+
+import pytest
+
+from advmf.net import PRESETS
+from advmf.verify.report import Verdict
+from advmf.verify.suite import DEFAULT_ACTIVATIONS, PAPER, cases, run
+
+pytestmark = pytest.mark.paper
+
+
+@pytest.mark.parametrize("activation", DEFAULT_ACTIVATIONS)
+@pytest.mark.parametrize("net", sorted(PRESETS))
+def test_linear_form(net, activation):
+    (outcome,) = run(cases(["T1"], [net], [activation], profile=PAPER))
+    assert {r.verdict for r in outcome.reports} == {Verdict.SUPPORTED}, "\n".join(map(str, outcome.reports))
+    assert {r.verdict for r in outcome.controls} == {Verdict.REFUTED}

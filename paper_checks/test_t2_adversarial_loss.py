@@ -1,0 +1,21 @@
+"""T2 at the paper's scale: MNIST, d = 784, K = 10, L = 10, widths to 4,000, nine pairs.
+
+Run with ``pytest -m paper paper_checks``, or ``advmf check --full --theorem T2``.
+"""
+
+import pytest
+
+from advmf.net import PRESETS
+from advmf.verify.report import Verdict
+from advmf.verify.suite import DEFAULT_ACTIVATIONS, PAPER, cases, run
+
+pytestmark = pytest.mark.paper
+
+
+@pytest.mark.parametrize("activation", DEFAULT_ACTIVATIONS)
+@pytest.mark.parametrize("net", sorted(PRESETS))
+def test_adversarial_loss(net, activation):
+    (outcome,) = run(cases(["T2"], [net], [activation], profile=PAPER))
+    assert len(outcome.reports) == 9
+    assert {r.verdict for r in outcome.reports} == {Verdict.NOT_REFUTED}, "\n".join(map(str, outcome.reports))
+    assert {r.verdict for r in outcome.controls} == {Verdict.REFUTED}
