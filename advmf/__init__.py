@@ -25,7 +25,7 @@ _HOME = {
 _NAMES = {name: module for module, names in _HOME.items() for name in names.split()}
 _MODULES = ("simulate", "errors", "symbols", "observables", "theory", "emit", "verify")
 
-__all__ = [*sorted(_NAMES), "simulate", "errors", "symbols", "observables"]  # noqa: PLE0604
+__all__ = [*sorted(_NAMES), "simulate", "errors", "symbols", "observables"]
 
 
 def __getattr__(name: str) -> Any:

@@ -217,6 +217,7 @@ class Net:
 
     block: Block
     name: str = field(default="custom", compare=False)
+    _exact: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _require_block("Net", self.block)
@@ -234,7 +235,7 @@ class Net:
     @property
     def exact(self) -> bool:
         """Whether the mean of squares propagates exactly at every finite width, not only as N -> oo."""
-        return bool(getattr(self, "_exact"))
+        return bool(self._exact)
 
 
 def vanilla(u: object = symbols.u, v: object = symbols.v) -> Net:
@@ -244,7 +245,7 @@ def vanilla(u: object = symbols.u, v: object = symbols.v) -> Net:
     >>> mf.omega(mf.vanilla(u=1, v=0))
     sigma_w**2/2
     """
-    return Net(Serial(Dense(), ReLULike(u, v)), name="vanilla")  # type: ignore[arg-type]
+    return Net(Serial(Dense(), ReLULike(u, v)), name="vanilla")
 
 
 def residual(u: object = symbols.u, v: object = symbols.v) -> Net:
@@ -254,17 +255,17 @@ def residual(u: object = symbols.u, v: object = symbols.v) -> Net:
     >>> mf.omega(mf.residual())
     sigma_w**2*(u**2 + v**2)/2 + 1
     """
-    return Net(Residual(Dense(), ReLULike(u, v), Mix()), name="residual")  # type: ignore[arg-type]
+    return Net(Residual(Dense(), ReLULike(u, v), Mix()), name="residual")
 
 
 def plain_residual(u: object = symbols.u, v: object = symbols.v) -> Net:
     """``x <- x + phi(W x + b)``: the shortcut of practice; its stream carries a mean where ``u != v``."""
-    return Net(Residual(Dense(), ReLULike(u, v)), name="plain_residual")  # type: ignore[arg-type]
+    return Net(Residual(Dense(), ReLULike(u, v)), name="plain_residual")
 
 
 def preactivation(u: object = symbols.u, v: object = symbols.v) -> Net:
     """``x <- x + W phi(x) + b``: activation before the weights."""
-    return Net(Residual(ReLULike(u, v), Dense()), name="preactivation")  # type: ignore[arg-type]
+    return Net(Residual(ReLULike(u, v), Dense()), name="preactivation")
 
 
 PRESETS = {"vanilla": vanilla, "residual": residual, "plain_residual": plain_residual, "preactivation": preactivation}

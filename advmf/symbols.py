@@ -125,7 +125,7 @@ def exponent(value: object, name: str = "p") -> sp.Expr:
         except (TypeError, ValueError, ZeroDivisionError):
             raise DomainError(
                 f"{expected}; got the string {value!r}, which is no number. Write e.g. 2, '3/2' or 'inf'."
-            )
+            ) from None
     if isinstance(value, bool) or value is None:
         raise DomainError(f"{expected}; got {value!r}.")
     try:

@@ -160,7 +160,12 @@ def test_show_and_list():
 
 def test_help_is_instant_and_loads_nothing_heavy():
     """The time itself is measured in benchmarks/; here: that neither SymPy nor torch is loaded."""
-    probe = "import sys; from advmf.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert not {'sympy', 'torch', 'numpy', 'rich'} & set(sys.modules)"
+    probe = (
+        "import sys; from advmf.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'sympy', 'torch', 'numpy', 'rich'} & set(sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert advmf("--version").stdout.startswith("advmf, version")

@@ -88,7 +88,8 @@ class Kernel:
     """A formula as a vectorised function of its symbols, by keyword: ``f(L=10, sigma_w=[1.0, 1.2])``.
 
     Arguments are numbers or arrays, broadcast against each other; integer symbols (L, N, d, K) take any real number of
-    their domain, and ``"inf"`` or ``"oo"`` stands for infinity. NumPy computes in float64 and gives an array, or a
+    their domain, and ``"inf"`` or ``"oo"`` stands for infinity. A symbol of the theory that this formula does not hold is
+    ignored, so that one set of values serves many formulas. NumPy computes in float64 and gives an array, or a
     float64 for scalars. Torch computes in float64 with gradients and gives a tensor on the device and of the dtype of
     the tensors given (float64 if none is floating). A result too large for a float is inf; :meth:`log` has its log.
 
@@ -160,7 +161,7 @@ class Kernel:
         if args:
             raise ArgumentError(f"A kernel takes keyword arguments only, {call}; got {len(args)} positional.")
         for name in values:
-            if name not in self.arguments:
+            if name not in self.arguments and name not in SYMBOLS:
                 close = difflib.get_close_matches(name, self.arguments, n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
                 raise ArgumentError(f"{name!r} is not an argument of this kernel.{hint} It takes {call}.")

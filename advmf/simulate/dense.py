@@ -111,10 +111,11 @@ class Ensemble:
             weight, bias = self.number(sigma_w) / math.sqrt(self.N), self.number(sigma_b)
             return Linear(DenseMatrix(gaussian(weight, self.N, self.N)), gaussian(bias, self.N) if bias else None)
 
-        def fill(network: int, lane: int) -> None:
-            generator = torch.Generator(self.device).manual_seed(int(lane_seeds[network, lane]))
-            for values, std in lanes[lane]:
-                values[network].normal_(0.0, std, generator=generator)
+        def fill(jobs: list[tuple[int, int]]) -> None:
+            for network, lane in jobs:
+                generator = torch.Generator(self.device).manual_seed(int(lane_seeds[network, lane]))
+                for values, std in lanes[lane]:
+                    values[network].normal_(0.0, std, generator=generator)
 
         first: Map = Linear(DenseMatrix(gaussian(1 / math.sqrt(self.d), self.N, self.d)), None)
         blocks = [realise(self.net.block, draw, self.number) for _ in range(self.L)]
@@ -125,11 +126,7 @@ class Ensemble:
         )
         threads = torch.get_num_threads()
         with ThreadPoolExecutor(threads) as pool:
-            shares = [
-                pool.submit(lambda share: [fill(*job) for job in share], jobs[i::threads]) for i in range(threads)
-            ]
-            for share in shares:
-                share.result()
+            list(pool.map(fill, (jobs[i::threads] for i in range(threads))))
         return Networks(self.net, count, self.d, self.K, Chain((first, *blocks, last)), self.dtype, self.device)
 
     def inputs(self, x: Any) -> Float[Tensor, "nets_or_1 d inputs 1"]:
@@ -235,7 +232,17 @@ def sample(
     numbers = _values(net, {**values, **{k: float(v) for k, v in sizes.items() if k != "nets"}}, set(values))
     seeds = torch.randint(2**63 - 1, (sizes["nets"],), generator=generator, device=generator.device, dtype=torch.int64)
     ensemble = Ensemble(
-        net, **sizes, values=numbers, seeds=seeds.cpu(), dtype=dtype, device=torch.device(device), memory=memory
+        net=net,
+        N=sizes["N"],
+        L=sizes["L"],
+        d=sizes["d"],
+        K=sizes["K"],
+        nets=sizes["nets"],
+        values=numbers,
+        seeds=seeds.cpu(),
+        dtype=dtype,
+        device=torch.device(device),
+        memory=memory,
     )
     if (size := ensemble.bytes_per_network) > memory:
         raise MemoryBudgetError(

@@ -17,17 +17,19 @@ from torch import Tensor
 from advmf.errors import ArgumentError
 from advmf.observables import AdversarialLoss, JacobianAlong, JacobianEntry, Observable, Offset, OperatorNorm, Output
 from advmf.simulate.attack import attack_trace
+from advmf.simulate.geometry import order
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import operator_norm
 
 
 @dataclass(frozen=True)
 class AttackSettings:
-    """How :class:`~advmf.observables.AdversarialLoss` is attacked: radius, ascent steps, restarts."""
+    """How :class:`~advmf.observables.AdversarialLoss` is attacked: radius, ascent steps, restarts, directions of each."""
 
     eps: float | None = None
     steps: int = 10
     restarts: int = 1
+    directions: int = 16
 
 
 def measurable(product: sp.Expr, d: int, K: int) -> bool:
@@ -90,9 +92,10 @@ def _arrays(
         attacked = attack_trace(
             trace,
             eps=settings.eps,
-            pairs=[o.args for o in losses],
+            pairs=[(order(p, "p"), order(q, "q")) for p, q in (o.args for o in losses)],
             steps=settings.steps,
             restarts=settings.restarts,
+            directions=settings.directions,
             generator=generator,
             jacobian=jacobian[:, None],
         )

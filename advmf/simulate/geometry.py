@@ -26,6 +26,8 @@ def order(value: object, name: str = "p") -> float:
     >>> order("inf"), order("3/2"), order(2)
     (inf, 1.5, 2.0)
     """
+    if type(value) is float and value >= 1:
+        return value
     expr = exponent(value, name)
     if not expr.is_number:
         raise DomainError(
@@ -97,6 +99,7 @@ def project(z: Tensor, r: float, radius: float, dim: int = -1) -> Tensor:
         return z.clamp(-radius, radius)
     wide = z.double() / radius
     size = norm(wide, r, dim, keepdim=True)
+    wide = torch.where(size > 1, wide, 2.0)  # what lies inside needs no search
     if r == 2:
         inner = wide / size
     else:
@@ -145,36 +148,35 @@ def _sphere(a: Tensor, r: float) -> Tensor:
     """The x >= 0 with ``||x||_r = 1`` and ``x + mu x^{r-1} = a``, for ``a`` >= 0 of lr norm above 1, along the last axis."""
     log_a, dual = a.clamp(min=_TINY).log(), conjugate(r)
     excess = (norm(a, r, keepdim=True) - 1).clamp(min=_TINY)
-    # ||a - x||_{r*} = mu on the sphere; it lies between these two by the triangle inequality and by x >= 0.
-    low = (excess * min(1.0, a.shape[-1] ** (1 / dual - 1 / r))).log()
-    high = norm(a, dual, keepdim=True).log()
-    log_mu = high
+    # ||a - x||_{r*} = mu on the sphere, between these two by the triangle inequality and by x >= 0; both can be attained.
+    low = (excess * min(1.0, a.shape[-1] ** (1 / dual - 1 / r))).log() - 1e-3
+    high = norm(a, dual, keepdim=True).log() + 1e-3
+    log_mu, w, close = high, None, False
     for _ in range(_ROUNDS):
-        w = _odds(log_mu + (r - 2) * log_a, r)
+        w = _odds(log_mu + (r - 2) * log_a, r, w)
         log_x = log_a + torch.nn.functional.logsigmoid(w)
         value = torch.logsumexp(r * log_x, -1, keepdim=True) / r
+        if close:
+            break
+        close = bool((value.abs() <= 1e-9).all())  # the next step is exact to rounding: errors are squared
         low, high = torch.where(value > 0, log_mu, low), torch.where(value > 0, high, log_mu)
         rest = torch.sigmoid(-w)
         slope = -(torch.softmax(r * log_x, -1) * rest / (1 + (r - 2) * rest)).sum(-1, keepdim=True)
         newton = log_mu - value / slope
-        new = torch.where((newton > low) & (newton < high), newton, (low + high) / 2)
-        if torch.equal(new, log_mu) or bool((value.abs() <= 1e-15).all()):
-            break
-        log_mu = new
+        log_mu = torch.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
     return log_x.exp()
 
 
-def _odds(log_m: Tensor, r: float) -> Tensor:
+def _odds(log_m: Tensor, r: float, w: Tensor | None) -> Tensor:
     """The w with ``s + m s^{r-1} = 1`` for s = sigmoid(w): Newton's method on a monotone function without inflection.
 
-    The function is convex for r > 2 and concave for r < 2, and the start, a root of its asymptotes, lies on the side from
-    which Newton's method is monotone.
+    It converges from everywhere, and never turns back from the default start: a root of the asymptotes of the function, which is
+    convex for r > 2 and concave for r < 2.
     """
-    w = -log_m / torch.where(log_m > 0, r - 1, 1.0)
+    w = -log_m / torch.where(log_m > 0, r - 1, 1.0) if w is None else w
     for _ in range(_ROUNDS):
-        s = torch.sigmoid(w)
         value = (r - 1) * torch.nn.functional.softplus(-w) - torch.nn.functional.softplus(w) - log_m
-        step = value / (1 + (r - 2) * (1 - s))
+        step = value / (1 + (r - 2) * torch.sigmoid(-w))
         w = w + step
         if bool((step.abs() <= 1e-15 * (1 + w.abs())).all()):
             break

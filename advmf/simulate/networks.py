@@ -135,10 +135,17 @@ class ForwardTape:
 
     def __init__(self) -> None:
         self.kept: list[Tensor] = []
+        self._parts: dict[int, tuple[Tensor, Tensor]] = {}
 
     def activate(self, activation: Activation, z: Columns) -> Columns:
         self.kept.append(z)
         return activation.combine(z, torch.relu(z))
+
+    def parts(self, at: int) -> tuple[Tensor, Tensor]:
+        """``min(z, 0)`` and ``-max(z, 0)`` of a pre-activation; kept, as every shift asks for them."""
+        if at not in self._parts:
+            self._parts[at] = self.kept[at].clamp(max=0), -self.kept[at].clamp(min=0)
+        return self._parts[at]
 
     def gate(self, at: int) -> Tensor:
         """Positive where the activation is on its positive side."""
@@ -158,15 +165,15 @@ class ShiftTape:
         self.kept: list[Tensor] = []
 
     def activate(self, activation: Activation, z: Columns) -> Columns:
-        base = self._base.kept[len(self.kept)]
-        rectified = torch.add(z, base.clamp(max=0))
-        torch.maximum(rectified, -base.clamp(min=0), out=rectified)
+        negative, floor = self._base.parts(len(self.kept))
+        rectified = torch.add(z, negative)
+        torch.maximum(rectified, floor, out=rectified)
         self.kept.append(rectified)
         return activation.combine(z, rectified)
 
     def gate(self, at: int) -> Tensor:
-        """Positive where the activation is on its positive side at x + eta; the sign of a floating-point sum is exact."""
-        return self.kept[at] + self._base.kept[at].clamp(min=0)
+        """Positive where the activation is on its positive side at x + eta; the sign of a difference is exact."""
+        return self.kept[at] - self._base.parts(at)[1]
 
 
 AnyTape = Tape | ForwardTape | ShiftTape

@@ -6,6 +6,7 @@ Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Pe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import sympy as sp
 
@@ -82,8 +83,8 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     caveat = (
         () if uniform else ("e is orthogonal to x: the stream carries a mean, so the direction x has another variance",)
     )
-    across, along, offset = law.variances()
-    named = {
+    across, offset = law.variances()
+    named: dict[str, Any] = {
         "where": where,
         "net": net,
         "assumptions": (*RANDOM_NETWORK, *caveat),
@@ -154,8 +155,8 @@ class _Law:
         self._offset = state.A
         self._cross = state.B - state.A
 
-    def variances(self) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
-        return self._across, self._along, self._offset
+    def variances(self) -> tuple[sp.Expr, sp.Expr]:
+        return self._across, self._offset
 
     def covariance(self, a: Observable, b: Observable) -> sp.Expr:
         """Cov(a, b): zero for distinct units, or for an entry and anything but itself."""
@@ -190,7 +191,7 @@ class _Law:
             )
         )
         value = self.moment(product)
-        return Equation(label, Expectation(product), *(_explicit(e, where) for e in (value, scale)), exact)
+        return Equation(label, Expectation(product), _explicit(value, where), _explicit(scale, where), exact)
 
 
 def _explicit(expr: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:

@@ -57,14 +57,15 @@ def _(block: Mix, pair: Pair) -> Pair:
 
 
 def _gaussian_layer(pair: Pair, weight: sp.Expr, bias: sp.Expr) -> Pair:
-    return Pair(*(weight * moment + bias for moment in (pair.Q, pair.R, pair.P)), sp.S.Zero, sp.S.Zero)
+    Q, R, P = (weight * moment + bias for moment in (pair.Q, pair.R, pair.P))
+    return Pair(Q, R, P, sp.S.Zero, sp.S.Zero)
 
 
 @propagate_pair.register(ReLULike)
 def _(block: ReLULike, pair: Pair) -> Pair:
     u, v = block.u, block.v
     if block.linear:
-        return Pair(*(u**2 * moment for moment in (pair.Q, pair.R, pair.P)), u * pair.mu, u * pair.nu)
+        return Pair(u**2 * pair.Q, u**2 * pair.R, u**2 * pair.P, u * pair.mu, u * pair.nu)
     alpha = (u**2 + v**2) / 2
     deviation = sp.sqrt(pair.Q * pair.R)
     # phi(z) = v z + (u - v) ReLU(z), E z ReLU(z') = P/2, and E ReLU(z) ReLU(z') = deviation * ArcCosine/2.

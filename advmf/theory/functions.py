@@ -114,7 +114,7 @@ class GeometricSum(Function):
     def eval(cls, z: sp.Expr, n: sp.Expr) -> sp.Expr | None:
         if z == 1:
             return n
-        if n == 0 or z == 0 and n.is_positive:
+        if n == 0 or (z == 0 and n.is_positive):
             return sp.S.Zero if n == 0 else sp.S.One
         if z.is_number and n.is_Integer and n < 1000:
             return (z**n - 1) / (z - 1)

@@ -201,7 +201,8 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
 def abbreviations(net: Net) -> dict[sp.Symbol, sp.Expr]:
     """What ω and α stand for in ``net``; α only where the slopes are symbols."""
     where = {OMEGA: omega(net)}
-    where.update({ALPHA: squares / 2 for squares in _slope_squares(net)})
+    for squares in _slope_squares(net):
+        where[ALPHA] = squares / 2
     return where
 
 
@@ -225,7 +226,7 @@ def _activations(block: Block) -> list[ReLULike]:
 
 
 def _with_alpha(expr: sp.Expr, net: Net) -> sp.Expr:
-    return expr.xreplace({squares: 2 * ALPHA for squares in _slope_squares(net)})
+    return expr.xreplace(dict.fromkeys(_slope_squares(net), 2 * ALPHA))
 
 
 def _closure(name: str, after: Mapping[str, sp.Expr], before: Mapping[str, sp.Expr]) -> set[str]:

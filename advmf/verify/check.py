@@ -72,6 +72,7 @@ def check_all(
     design: Design | None = None,
     steps: int = 10,
     restarts: int = 1,
+    directions: int = 16,
     dtype: str = "float32",
     device: str = "cpu",
     memory: int = MEMORY,
@@ -85,7 +86,8 @@ def check_all(
     claims that hold at every width are averaged over the widths. Every network sees its own image, drawn from ``data`` (a name
     or path for :func:`advmf.simulate.load`) and resampled to ``d`` pixels if need be.
 
-    ``design`` declares the error rates. ``progress`` is called as ``progress(share, what)``. The same seed gives the same
+    ``steps``, ``restarts`` and ``directions`` are those of the attack (:func:`advmf.simulate.attack_trace`). ``design`` declares the
+    error rates. ``progress`` is called as ``progress(share, what)``. The same seed gives the same
     numbers.
 
     Raises ArgumentError or DomainError for missing, unknown or inadmissible values, MemoryBudgetError and DataError, all
@@ -95,13 +97,13 @@ def check_all(
     design = design or Design()
     net, at = _validated(claims, at)
     ladder = _ladder(claims, at, widths, nets)
-    point = {k: at[k] for k in ("L", "d", "K")}
+    point: dict[str, Any] = {k: at[k] for k in ("L", "d", "K")}
     tests = [_tests(claim, at) for claim in claims]
     products = list(dict.fromkeys([t.product for group in tests for t in group] + [Output(0) ** 2]))
-    settings = AttackSettings(at.get("eps"), steps, restarts)
+    settings = AttackSettings(at.get("eps"), steps, restarts, directions)
     images = (load(data) if isinstance(data, str) else data).resampled(int(at["d"])).scaled(at["x_sq"])
     needed = {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N", "L", "d", "K"}
-    own = {name: at[name] for name in needed}
+    own: dict[str, Any] = {name: at[name] for name in needed}
 
     generators = {N: _generator(seed, net, at, N) for N in ladder}
     ensembles = {
@@ -141,7 +143,7 @@ def check_all(
                 claim.name, claim.net.name, p, q, findings, at, seed, seconds,
                 settings={
                     "regime": str(claim.regime), "heuristic": claim.heuristic, "widths": list(ladder), "nets": nets,
-                    "data": images.name, "data_sha256": images.sha256, "attack": {"steps": steps, "restarts": restarts},
+                    "data": images.name, "data_sha256": images.sha256, "attack": {"steps": steps, "restarts": restarts, "directions": directions},
                     "dtype": dtype, "device": device, "design": asdict(design),
                     "versions": {"advmf": __version__, **{m: version(m) for m in ("torch", "sympy", "numpy")}},
                 },

@@ -19,13 +19,14 @@ from advmf.verify.statistics import Design
 
 @dataclass(frozen=True)
 class Scale:
-    """How one theorem is simulated: depth, dimensions, ladder of widths, networks per width."""
+    """How one theorem is simulated: depth, dimensions, ladder of widths, networks per width, directions of an attack."""
 
     L: int
     d: int
     K: int
     widths: tuple[int, ...]
     nets: int
+    directions: int = 16
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ QUICK = Profile(
     data="digits",
     scales={
         "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 256), nets=1200),
-        "T2": Scale(L=5, d=64, K=10, widths=(128, 256, 512, 1024), nets=64),
+        "T2": Scale(L=5, d=64, K=10, widths=(128, 256, 512, 1024), nets=64, directions=4),
     },
 )
 """The default: digits, about three minutes on two cores."""
@@ -130,7 +131,12 @@ def run(suite: Sequence[Case], *, seed: int = 0, progress: Progress | None = Non
         if progress:
             progress(0.0, f"{case.theorem} {case.net.name} {case.activation}")
         scale = case.profile.scales[case.theorem]
-        defaults = {"widths": scale.widths, "nets": scale.nets, "data": case.profile.data}
+        defaults: dict[str, Any] = {
+            "widths": scale.widths,
+            "nets": scale.nets,
+            "directions": scale.directions,
+            "data": case.profile.data,
+        }
         settings = defaults | {k: v for k, v in options.items() if v is not None}
         reports = check_all([*case.claims, *mutants], case.at, seed=seed, design=design, progress=progress, **settings)
         count = len(case.claims)

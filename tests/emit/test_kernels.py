@@ -351,6 +351,10 @@ class TestErrors:
     f = kernel(eps * omega**L)
     good: ClassVar = {"L": 3, "sigma_w": 1.0, "u": 1.0, "v": 0.0, "eps": 0.1}
 
+    def test_one_set_of_values_serves_many_formulas(self):
+        point = {"L": 2, "d": 64, "sigma_b": 0.3, "eps": 0.1}
+        assert kernel(eps * L)(**point) == 0.2
+
     def test_arguments(self):
         with pytest.raises(
             ArgumentError, match=r"keyword arguments only, f\(L=..., sigma_w=..., u=..., v=..., eps=...\); got 2"
@@ -360,8 +364,8 @@ class TestErrors:
             self.f(L=3, sigma_w=1.0, u=1.0)
         with pytest.raises(ArgumentError, match=r"'sigmaw' is not an argument of this kernel\. Did you mean 'sigma_w'"):
             self.f(sigmaw=1.0, **self.good)
-        with pytest.raises(ArgumentError, match=r"'K' is not an argument of this kernel. It takes f\(L="):
-            self.f(K=1, **self.good)
+        with pytest.raises(ArgumentError, match=r"'gamma' is not an argument of this kernel. It takes f\(L="):
+            self.f(gamma=1, **self.good)
         with pytest.raises(ArgumentError, match="Missing"):
             self.f.log()
 

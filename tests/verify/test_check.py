@@ -12,7 +12,7 @@ from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError, DomainError
 from advmf.observables import Expectation, JacobianEntry, OperatorNorm, Output, adversarial_loss
 from advmf.simulate import data
-from advmf.symbols import L, eps
+from advmf.symbols import L
 from advmf.theory.norms import beta
 from advmf.verify.controls import controls
 from advmf.verify.report import Verdict

@@ -1,0 +1,82 @@
+"""The attack against projected gradient ascent of 100 steps from 8 starts: what it finds and what it costs, in the same run.
+
+``value ratio`` is the mean over networks of the attack's values over that of the ascent's; ``time ratio`` is time over time. One
+thread, so that ratios do not depend on what else the machine does.
+"""
+
+import math
+import time
+
+import pytest
+import torch
+
+import advmf as mf
+from advmf.simulate import attack, pgd
+
+N, L, D, K, NETS = 500, 10, 784, 10, 3
+NETWORKS = {"vanilla": (mf.vanilla(1, 0), 2**0.5), "residual": (mf.residual(1, 0), 1.0)}
+PAIRS = [(p, q) for p in (1, 2, math.inf) for q in (1, 2, math.inf)]
+SIZES = {"small": 0.1, "large": 1.0}
+"""Euclidean norm of the perturbations of a ball."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def networks(request):
+    net, sigma_w = NETWORKS[request.param]
+    networks = mf.simulate.sample(
+        net, N=N, L=L, d=D, K=K, nets=NETS, generator=torch.Generator().manual_seed(0), sigma_w=sigma_w, sigma_b=0.0
+    )
+    networks.forward(torch.ones(D))  # samples the weights
+    return networks
+
+
+def point():
+    x = torch.randn(D, generator=torch.Generator().manual_seed(1))
+    return x / x.norm() * D**0.5
+
+
+def eps(p, size):
+    return size / D**0.5 if math.isinf(p) else size
+
+
+def compare(benchmark, networks, arguments):
+    """Times the attack, then the ascent for the same problems: a list of keyword arguments."""
+
+    def run():
+        return [attack(networks, point(), **own).value for own in arguments]
+
+    found = torch.cat([value.flatten() for value in benchmark.pedantic(run, rounds=3, warmup_rounds=1)])
+    return found, benchmark.stats.stats.min
+
+
+def ascent(networks, arguments):
+    start = time.perf_counter()
+    found = [pgd(networks, point(), **own).value for own in arguments]
+    return torch.cat([value.flatten() for value in found]), time.perf_counter() - start
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("p", "q"), PAIRS)
+def test_one_pair(benchmark, networks, p, q, size):
+    problem = [{"eps": eps(p, SIZES[size]), "p": p, "q": q}]
+    found, seconds = compare(benchmark, networks, problem)
+    long, long_seconds = ascent(networks, problem)
+    benchmark.extra_info["value ratio"] = round(float(found.mean() / long.mean()), 3)
+    benchmark.extra_info["time ratio"] = f"1/{long_seconds / seconds:.1f}"
+
+
+def test_all_pairs_of_a_ball_at_once(benchmark, networks):
+    """Three passes of three pairs, as eps depends on p, against nine runs of the ascent."""
+    together = [{"eps": eps(p, 1.0), "p": [p] * 3, "q": [1, 2, math.inf]} for p in (1, 2, math.inf)]
+    found, seconds = compare(benchmark, networks, together)
+    long, long_seconds = ascent(networks, [{"eps": eps(p, 1.0), "p": p, "q": q} for p, q in PAIRS])
+    benchmark.extra_info["value ratio"] = round(float(found.mean() / long.mean()), 3)
+    benchmark.extra_info["time ratio"] = f"1/{long_seconds / seconds:.1f}"
