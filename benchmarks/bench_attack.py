@@ -13,7 +13,7 @@ import torch
 import advmf as mf
 from advmf.simulate import attack, pgd
 
-N, L, D, K, NETS = 500, 10, 784, 10, 3
+N, L, D, K, NETS = 500, 10, 784, 10, 2
 NETWORKS = {"vanilla": (mf.vanilla(1, 0), 2**0.5), "residual": (mf.residual(1, 0), 1.0)}
 PAIRS = [(p, q) for p in (1, 2, math.inf) for q in (1, 2, math.inf)]
 SIZES = {"small": 0.1, "large": 1.0}

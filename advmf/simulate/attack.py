@@ -23,7 +23,7 @@ from advmf.simulate.geometry import conjugate, maximiser, norm, order, project, 
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import operator_norm
 
-DIRECTIONS, SCREEN, FINALISTS = 16, 3, 2
+DIRECTIONS, SCREEN, FINALISTS = 16, 3, 3
 """A race: it starts from so many directions, both signs of each; after so many steps, so many columns go on."""
 MOMENTUM = 0.5
 """Share of the last direction that a step of :func:`attack` keeps."""
@@ -59,7 +59,7 @@ def attack(
 
     A race of ``restarts * 16`` directions, both signs of each: the optimum of the linearised network (:func:`operator_norm`) and
     ``D_p(J^T t)`` for random ``t``. They take steps ``eta <- P(eta + 2 eps (1 - k/steps) D_p(m))``, ``m`` the gradient with
-    momentum and ``P`` the projection on the ball; the best ``restarts * 2`` go on after three steps. The best point seen counts.
+    momentum and ``P`` the projection on the ball; the best ``restarts * 3`` go on after three steps. The best point seen counts.
 
     ``x`` has shape (d,), (inputs, d) or (nets, inputs, d). ``p`` and ``q`` are exponents in [1, oo], or sequences of equal length
     for several pairs at the price of little more than one. The random directions are the same for every network and input, so
