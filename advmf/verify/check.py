@@ -165,9 +165,12 @@ def _measure(
     running = Running(len(products))
     x = images.draw(ensemble.nets, generator)[:, None, :]
     columns = ensemble.inputs(x)
+    # Every chunk draws the same random directions, so that the numbers do not depend on what shares a chunk.
+    seed = int(torch.randint(2**63 - 1, (), generator=generator))
     for trace in ensemble.traces(x):
         own = columns[running.count : running.count + trace.networks.nets]
-        running.add(measure(trace, own, products, settings, generator).cpu().numpy())
+        draws = torch.Generator().manual_seed(seed)
+        running.add(measure(trace, own, products, settings, draws).cpu().numpy())
         if progress:
             progress(trace.networks.nets * ensemble.bytes_per_network / total, f"N={ensemble.N}")
     return running

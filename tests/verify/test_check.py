@@ -187,3 +187,10 @@ def test_bad_claims():
         replace(claim, relation="<")
     with pytest.raises(ArgumentError, match="disagree"):
         replace(claim, heuristic="")
+
+
+def test_chunks_do_not_change_a_verdicts_numbers():
+    claim = mf.loss_bound(mf.vanilla(1, 0), "inf", 2)
+    few = {"widths": (16, 32, 64), "nets": 6, "dtype": "float64"}
+    whole, parts = mf.check(claim, AT, **few), mf.check(claim, AT, **few, memory=100_000)
+    assert parts.estimate == pytest.approx(whole.estimate, rel=1e-9)
