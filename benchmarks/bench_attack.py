@@ -20,12 +20,7 @@ SIZES = {"small": 0.1, "large": 1.0}
 """Euclidean norm of the perturbations of a ball."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
