@@ -5,7 +5,7 @@ This package shares no formula with :mod:`advmf.theory`: it is the judge.
 
 from advmf.simulate.attack import Attack, attack, attack_trace, pgd
 from advmf.simulate.data import Images, load
-from advmf.simulate.dense import Ensemble, sample
+from advmf.simulate.ensemble import Ensemble, sample
 from advmf.simulate.networks import Networks, Trace
 from advmf.simulate.opnorm import OperatorNorm, operator_norm
 

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError
-from advmf.simulate.dense import Ensemble
+from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.geometry import conjugate, maximiser, norm, order, project, uniform
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import operator_norm

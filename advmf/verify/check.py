@@ -23,7 +23,7 @@ from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.observables import AdversarialLoss, Expectation, Output
 from advmf.simulate.data import Images, load
-from advmf.simulate.dense import MEMORY, Ensemble, sample
+from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measurable, measure
 from advmf.simulate.networks import expressions
 from advmf.symbols import SYMBOLS

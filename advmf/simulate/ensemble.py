@@ -1,0 +1,284 @@
+"""Ensembles of random networks, sampled in chunks that fit a memory budget."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy as sp
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
+from advmf.net import Net
+from advmf.simulate.dense import DenseMatrix
+from advmf.simulate.networks import Chain, Linear, Map, Networks, Trace, expressions, realise
+from advmf.symbols import SYMBOLS
+
+MEMORY = 4 * 2**30
+"""Default budget in bytes for the weights held at once."""
+CHUNK = 64 * 2**20
+"""Bytes of weights multiplied together on a CPU: enough to fill it, and columns stay in its cache."""
+
+
+LANES = 4
+"""Independent streams of random numbers per network, which can be drawn side by side."""
+
+
+@dataclass
+class Ensemble:
+    """``nets`` independent networks. Each has its own seed, so that chunks and order do not change the numbers.
+
+    Chunks are kept in memory if all of them fit the budget, and sampled anew at each use if not.
+    """
+
+    net: Net
+    N: int
+    L: int
+    d: int
+    K: int
+    nets: int
+    values: Mapping[str, float]
+    seeds: Tensor = field(repr=False)
+    dtype: torch.dtype
+    device: torch.device
+    memory: int
+    _kept: list[Networks] = field(default_factory=list, repr=False)
+
+    @property
+    def bytes_per_network(self) -> int:
+        """Bytes of weights and biases of one network."""
+        sizes = [self.N * (self.d + self.K)]
+
+        def draw(sigma_w: sp.Expr, sigma_b: sp.Expr) -> Linear:
+            shape = torch.empty(1, self.N, self.N, device="meta")
+            sizes.append(self.L * (shape.numel() + self.N * (sigma_b != 0)))
+            return Linear(DenseMatrix(shape), None)
+
+        realise(self.net.block, draw, self.number)
+        return sum(sizes) * torch.empty(0, dtype=self.dtype).element_size()
+
+    def number(self, expr: sp.Expr) -> float:
+        """The value of one of the net's expressions."""
+        return float(expr.subs({s: self.values[s.name] for s in expr.free_symbols}))
+
+    def chunks(self) -> Iterator[Networks]:
+        """The networks, some at a time, in order."""
+        if self._kept:
+            yield from self._kept
+            return
+        size = self.bytes_per_network
+        keep = size * self.nets <= self.memory
+        limit = self.memory if self.device.type == "cuda" else min(CHUNK, self.memory)
+        together = max(1, min(self.nets, limit // size))
+        sampled = []
+        for seeds in self.seeds.split(together):
+            networks = self._sample(seeds)
+            if keep:
+                sampled.append(networks)
+            yield networks
+        self._kept = sampled
+
+    def _sample(self, seeds: Tensor) -> Networks:
+        # Each network has LANES generators, and each lane fills its share of the network's matrices in order: the lanes run
+        # side by side, and the numbers depend neither on how many do nor on which networks share a chunk.
+        count = len(seeds)
+        lanes: list[list[tuple[Tensor, float]]] = [[] for _ in range(LANES)]
+
+        def gaussian(std: float, *shape: int) -> Tensor:
+            values = torch.empty(count, *shape, dtype=self.dtype, device=self.device)
+            min(lanes, key=lambda lane: sum(v[0].numel() for v, _ in lane)).append((values, std))
+            return values
+
+        def draw(sigma_w: sp.Expr, sigma_b: sp.Expr) -> Linear:
+            weight, bias = self.number(sigma_w) / math.sqrt(self.N), self.number(sigma_b)
+            return Linear(DenseMatrix(gaussian(weight, self.N, self.N)), gaussian(bias, self.N) if bias else None)
+
+        def fill(jobs: list[tuple[int, int]]) -> None:
+            for network, lane in jobs:
+                generator = torch.Generator(self.device).manual_seed(int(lane_seeds[network, lane]))
+                for values, std in lanes[lane]:
+                    values[network].normal_(0.0, std, generator=generator)
+
+        first: Map = Linear(DenseMatrix(gaussian(1 / math.sqrt(self.d), self.N, self.d)), None)
+        blocks = [realise(self.net.block, draw, self.number) for _ in range(self.L)]
+        last: Map = Linear(DenseMatrix(gaussian(1 / math.sqrt(self.N), self.K, self.N)), None)
+        jobs = [(network, lane) for network in range(count) for lane in range(LANES)]
+        lane_seeds = torch.stack(
+            [torch.randint(2**63 - 1, (LANES,), generator=torch.Generator().manual_seed(s)) for s in seeds.tolist()]
+        )
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, (jobs[i::threads] for i in range(threads))))
+        return Networks(self.net, count, self.d, self.K, Chain((first, *blocks, last)), self.dtype, self.device)
+
+    def inputs(self, x: Any) -> Float[Tensor, "nets_or_1 d inputs 1"]:
+        """Inputs of shape (d,), (inputs, d) or (nets, inputs, d) as a column block."""
+        x = torch.as_tensor(x, dtype=self.dtype, device=self.device)
+        if x.ndim not in (1, 2, 3) or x.shape[-1] != self.d or (x.ndim == 3 and x.shape[0] not in (1, self.nets)):
+            raise ArgumentError(
+                f"x must have shape (d,), (inputs, d) or (nets, inputs, d) with d={self.d} and nets={self.nets}; "
+                f"got {tuple(x.shape)}."
+            )
+        if not torch.isfinite(x).all():
+            raise DomainError("x holds NaN or infinite values; inputs must be finite.")
+        while x.ndim < 3:
+            x = x[None]
+        return x.mT[..., None]
+
+    def traces(self, x: Tensor) -> Iterator[Trace]:
+        """A forward trace per chunk, at inputs that :meth:`inputs` accepts."""
+        columns, start = self.inputs(x), 0
+        for networks in self.chunks():
+            own = columns if columns.shape[0] == 1 else columns[start : start + networks.nets]
+            start += networks.nets
+            yield networks.trace(own)
+
+    def _per_input(self, x: Tensor, value: Callable[[Trace], Tensor]) -> Tensor:
+        """Concatenate (nets, inputs, …) values over chunks; a single input without an axis of its own loses it."""
+        x = torch.as_tensor(x)
+        out = torch.cat([value(trace) for trace in self.traces(x)])
+        return out[:, 0] if x.ndim == 1 else out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """f(x): (nets, K) for x of shape (d,), else (nets, inputs, K)."""
+        return self._per_input(x, lambda trace: trace.output[..., 0].mT)
+
+    __call__ = forward
+
+    def jacobian(self, x: Tensor) -> Tensor:
+        """J(x): (nets, K, d) for x of shape (d,), else (nets, inputs, K, d)."""
+        return self._per_input(x, lambda trace: trace.jacobian())
+
+    def jvp(self, x: Tensor, tangent: Tensor) -> Tensor:
+        """J(x) t for one tangent of shape (d,), or one per input and network as for x: (nets, [inputs,] K)."""
+        return self._linear(x, tangent, self.d, "tangent", Trace.push)
+
+    def vjp(self, x: Tensor, cotangent: Tensor) -> Tensor:
+        """J(x)^T c for one cotangent of shape (K,), or one per input and network: (nets, [inputs,] d)."""
+        return self._linear(x, cotangent, self.K, "cotangent", Trace.pull)
+
+    def _linear(self, x: Tensor, t: Tensor, n: int, name: str, apply: Callable[[Trace, Tensor], Tensor]) -> Tensor:
+        t = torch.as_tensor(t, dtype=self.dtype, device=self.device)
+        inputs = self.inputs(x).shape[2]
+        if t.ndim > 3 or t.shape[-1] != n:
+            raise ArgumentError(f"{name} must have a last axis of length {n}; got shape {tuple(t.shape)}.")
+        columns = t.broadcast_to(self.nets, inputs, n).mT[..., None]
+        start = 0
+
+        def value(trace: Trace) -> Tensor:
+            nonlocal start
+            own = columns[start : start + trace.networks.nets]
+            start += trace.networks.nets
+            return apply(trace, own)[..., 0].mT
+
+        return self._per_input(x, value)
+
+
+def sample(
+    net: Net,
+    *,
+    N: int,
+    L: int,
+    d: int,
+    K: int,
+    nets: int = 1,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    memory: int = MEMORY,
+    **values: float,
+) -> Ensemble:
+    """Sample ``nets`` independent networks with explicit weights.
+
+    ``N, L, d, K`` are width, depth, input and output dimension; ``values`` gives the net's symbols (``sigma_w``, ``sigma_b``,
+    ``u``, ``v`` and any of your own). All randomness comes from ``generator`` (seeded from the system if None). ``memory``
+    bounds the bytes of weights held at once.
+
+    Raises ArgumentError for missing or unknown values, DomainError for values outside their domain, and MemoryBudgetError
+    where one network does not fit, all before anything is sampled.
+
+    >>> import torch, advmf as mf
+    >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,
+    ...                               generator=torch.Generator().manual_seed(0))
+    >>> networks.forward(torch.ones(8)).shape, networks.jacobian(torch.ones(4, 8)).shape
+    (torch.Size([5, 2]), torch.Size([5, 4, 2, 8]))
+    """
+    if not isinstance(net, Net):
+        raise ArgumentError(f"sample takes a Net, such as advmf.residual(u=1, v=0); got {net!r}.")
+    sizes = {"N": N, "L": L, "d": d, "K": K, "nets": nets}
+    for name, size in sizes.items():
+        sizes[name] = _count(name, size)
+    if not dtype.is_floating_point or dtype not in (torch.float32, torch.float64):
+        raise ArgumentError(f"dtype must be torch.float32 or torch.float64; got {dtype}.")
+    generator = generator or _from_system()
+    numbers = _values(net, {**values, **{k: float(v) for k, v in sizes.items() if k != "nets"}}, set(values))
+    seeds = torch.randint(2**63 - 1, (sizes["nets"],), generator=generator, device=generator.device, dtype=torch.int64)
+    ensemble = Ensemble(
+        net=net,
+        N=sizes["N"],
+        L=sizes["L"],
+        d=sizes["d"],
+        K=sizes["K"],
+        nets=sizes["nets"],
+        values=numbers,
+        seeds=seeds.cpu(),
+        dtype=dtype,
+        device=torch.device(device),
+        memory=memory,
+    )
+    if (size := ensemble.bytes_per_network) > memory:
+        raise MemoryBudgetError(
+            f"One network of width N={N} and depth L={L} takes {size:,} bytes, and the budget is memory={memory:,}. "
+            "Lower N or L, use dtype=torch.float32, or raise memory=."
+        )
+    return ensemble
+
+
+def _from_system() -> torch.Generator:
+    generator = torch.Generator()
+    generator.seed()
+    return generator
+
+
+def _count(name: str, value: object) -> int:
+    try:
+        count = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ArgumentError(f"{name} must be an integer; got {value!r}.") from None
+    least = 0 if name == "L" else 1
+    if count < least:
+        raise DomainError(f"{name} must be at least {least}; got {count}.")
+    return count
+
+
+def _values(net: Net, given: Mapping[str, Any], own: set[str]) -> dict[str, float]:
+    """The net's symbols with their values; every one that it needs, and none that it does not."""
+    needed = {s.name for _, expr in expressions(net.block) for s in expr.free_symbols}
+    if missing := sorted(needed - set(given)):
+        raise ArgumentError(f"sample needs a value for {', '.join(missing)}, e.g. {missing[0]}=1.0.")
+    if unknown := sorted(own - needed - set(SYMBOLS)):
+        raise ArgumentError(
+            f"sample got {', '.join(unknown)}, which this net does not use; its symbols are {', '.join(sorted(needed)) or 'none'}."
+        )
+    values = {}
+    for name in needed:
+        try:
+            value = float(given[name])
+        except (TypeError, ValueError):
+            raise ArgumentError(f"{name} must be a number; got {given[name]!r}.") from None
+        quantity = SYMBOLS.get(name)
+        if not math.isfinite(value) or (quantity and not quantity.contains(value)):
+            domain = f"{quantity.domain} ({quantity.meaning})" if quantity else "the finite real numbers"
+            raise DomainError(f"{name} must be in {domain}; got {value}.")
+        values[name] = value
+    for name, expr in expressions(net.block):
+        result = complex(expr.subs({s: values[s.name] for s in expr.free_symbols}))
+        if result.imag or not math.isfinite(result.real):
+            raise DomainError(f"{name} = {expr} is {result} at these values; it must be a finite real number.")
+    return values
