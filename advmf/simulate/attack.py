@@ -11,6 +11,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, SupportsFloat
 
 import torch
@@ -53,13 +54,15 @@ def attack(
     q: Any,
     steps: int = 10,
     restarts: int = 1,
+    directions: int = DIRECTIONS,
     generator: torch.Generator | None = None,
 ) -> Attack:
     """Maximise ``||f(x + eta) - f(x)||_q`` over ``||eta||_p <= eps`` for every network and input.
 
-    A race of ``restarts * 16`` directions, both signs of each: the optimum of the linearised network (:func:`operator_norm`) and
+    A race of ``restarts * directions``, both signs of each: the optimum of the linearised network (:func:`operator_norm`) and
     ``D_p(J^T t)`` for random ``t``. They take steps ``eta <- P(eta + 2 eps (1 - k/steps) D_p(m))``, ``m`` the gradient with
-    momentum and ``P`` the projection on the ball; the best ``restarts * 3`` go on after three steps. The best point seen counts.
+    momentum and ``P`` the projection on the ball; the best ``restarts * 3`` go on after three steps. The best point seen counts. Fewer
+    ``directions`` make a cheaper race, which small balls do not notice; a single one is the optimum of the linearised network.
     Ten steps match :func:`pgd` where ``||eta||_2`` is at most about ``||x||_2 / 10``; on larger balls, which hold many linear
     regions, a vanilla network needs 30 to 50.
 
@@ -67,8 +70,9 @@ def attack(
     for several pairs at the price of little more than one. The random directions are the same for every network and input, so
     that numbers do not depend on chunks; ``generator`` is one of seed 0 if None.
 
-    Raises DomainError for an eps that is not positive and finite, exponents that are no numbers in [1, oo], negative steps
-    or no restarts; ArgumentError for arguments of the wrong kind or shape. Both before any work.
+    Raises DomainError for an eps that is not positive and finite, exponents that are no numbers in [1, oo], negative steps, no
+    restarts or no directions; ArgumentError for arguments of the wrong kind or shape; MemoryBudgetError where conditioned
+    networks would outgrow their budget. All before any work.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,
@@ -79,7 +83,13 @@ def attack(
     >>> attack(networks, torch.ones(3, 8), eps=0.1, p=[1, 2, "inf"], q=[2, 2, 2]).value.shape
     torch.Size([5, 3, 3])
     """
-    return _attack(attack_trace, networks, x, eps, p, q, steps, restarts, generator)
+    directions = _count("directions", directions, 1)
+
+    def queries(networks: Ensemble, pairs: int, steps: int, restarts: int) -> int:
+        return attack_queries(networks.K, networks.d, pairs, steps, restarts, directions)
+
+    method = partial(attack_trace, directions=directions)
+    return _attack(method, queries, networks, x, eps, p, q, steps, restarts, generator)
 
 
 def pgd(
@@ -105,7 +115,11 @@ def pgd(
     >>> bool((pgd(networks, x, eps=0.1, p=2, q=2).value <= 1.00001 * attack(networks, x, eps=0.1, p=2, q=2).value).all())
     True
     """
-    return _attack(pgd_trace, networks, x, eps, p, q, steps, restarts, generator)
+
+    def queries(networks: Ensemble, pairs: int, steps: int, restarts: int) -> int:
+        return 1 + pairs * restarts * (2 * steps + 1)
+
+    return _attack(pgd_trace, queries, networks, x, eps, p, q, steps, restarts, generator)
 
 
 def attack_trace(
@@ -135,7 +149,14 @@ def attack_trace(
 
     starts = torch.stack([unit(p, q) for p, q in pairs], 2)
     sizes = [2 * (1 - k / steps) for k in range(steps)]
-    return _ascend(trace, starts, pairs, eps, sizes, MOMENTUM, restarts * FINALISTS)
+    return _ascend(trace, starts, pairs, eps, sizes, MOMENTUM, restarts * min(FINALISTS, directions))
+
+
+def attack_queries(K: int, d: int, pairs: int, steps: int, restarts: int = 1, directions: int = DIRECTIONS) -> int:
+    """How many vectors :func:`attack_trace` sends through each matrix, forwards and back, the trace and its Jacobian included."""
+    screened = min(SCREEN, steps)
+    columns = 2 * directions * screened + min(FINALISTS, directions) * (steps - screened)
+    return 1 + min(K, d) + pairs * restarts * (2 * columns + min(FINALISTS, directions))
 
 
 def pgd_trace(
@@ -211,6 +232,7 @@ def _take(z: Tensor, at: Tensor) -> Tensor:
 
 def _attack(
     method: Callable[..., Attack],
+    queries: Callable[[Ensemble, int, int, int], int],
     networks: Ensemble,
     x: Any,
     eps: float,
@@ -232,6 +254,8 @@ def _attack(
     if generator is not None and not isinstance(generator, torch.Generator):
         raise ArgumentError(f"generator must be a torch.Generator or None; got {generator!r}.")
     x = torch.as_tensor(x)
+    inputs = networks.inputs(x).shape[2]
+    networks.expect(inputs * queries(networks, len(pairs), counts["steps"], counts["restarts"]))
     seed = _seed(generator or torch.Generator().manual_seed(0))
     found = [
         method(trace, eps=radius, pairs=pairs, generator=torch.Generator().manual_seed(seed), **counts)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
 class DenseMatrix:
-    """A batch of stored matrices, (nets, rows, columns)."""
+    """A batch of stored matrices, ``values`` (nets, rows, columns)."""
 
-    values: Tensor
+    def __init__(self, values: Tensor, change: Tensor | None = None) -> None:
+        self.values = values
+        self._change = change
 
     def matmul(self, x: Tensor) -> Tensor:
         return torch.bmm(x.mT.contiguous(), self.values.mT).mT
 
     def rmatmul(self, z: Tensor) -> Tensor:
         return torch.bmm(z.mT.contiguous(), self.values).mT
+
+    def add(self, u: Tensor, v: Tensor) -> None:
+        wide = [z.double() for z in (u, v, self.matmul(v))]
+        gram = torch.bmm(wide[0].mT, wide[0]) * torch.bmm(wide[1].mT, wide[1])
+        self._change = self.norm_change() + 2 * (wide[0] * wide[2]).sum((1, 2)) + gram.sum((1, 2))
+        self.values.baddbmm_(u, v.mT)
+
+    def squared_norm(self) -> Tensor:
+        return torch.linalg.vector_norm(self.values, dim=(1, 2), dtype=torch.float64) ** 2
+
+    def norm_change(self) -> Tensor:
+        if self._change is None:
+            return torch.zeros(len(self.values), dtype=torch.float64, device=self.values.device)
+        return self._change

@@ -1,4 +1,4 @@
-"""Ensembles of random networks, sampled in chunks that fit a memory budget."""
+"""Ensembles of random networks: sampled in chunks, with explicit weights or with matrices that answer products only."""
 
 from __future__ import annotations
 
@@ -16,25 +16,35 @@ from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.net import Net
+from advmf.simulate.conditioned import Budget, ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
-from advmf.simulate.networks import Chain, Linear, Map, Networks, Trace, expressions, realise
+from advmf.simulate.networks import Chain, Linear, Map, Matrix, Networks, Trace, expressions, realise
 from advmf.symbols import SYMBOLS
 
 MEMORY = 4 * 2**30
-"""Default budget in bytes for the weights held at once."""
+"""Default budget in bytes for the weights, or the answers that stand for them, held at once."""
 CHUNK = 64 * 2**20
 """Bytes of weights multiplied together on a CPU: enough to fill it, and columns stay in its cache."""
+QUERIES = 256
+"""Vectors that are expected to meet each matrix: as many as an attack of the default strength sends."""
+PAYS = 4
+"""Conditioning is faster than explicit weights from about so many times the vectors upwards in width."""
+SAMPLERS = ("auto", "dense", "conditioned")
 
 
 LANES = 4
 """Independent streams of random numbers per network, which can be drawn side by side."""
 
+Gaussian = Callable[..., Tensor]
+
 
 @dataclass
 class Ensemble:
-    """``nets`` independent networks. Each has its own seed, so that chunks and order do not change the numbers.
+    """``nets`` independent networks, each from its own seed.
 
-    Chunks are kept in memory if all of them fit the budget, and sampled anew at each use if not.
+    ``sampler`` is "dense" or "conditioned". Dense chunks are kept in memory if all of them fit the budget, and sampled anew at each use
+    if not; how many networks share a chunk does not change the numbers. Conditioned chunks hold what they have answered, and are
+    kept; the numbers depend on the order of the questions and on ``queries``, the vectors expected at each matrix.
     """
 
     net: Net
@@ -48,56 +58,98 @@ class Ensemble:
     dtype: torch.dtype
     device: torch.device
     memory: int
+    sampler: str
+    queries: int
     _kept: list[Networks] = field(default_factory=list, repr=False)
 
     @property
     def bytes_per_network(self) -> int:
-        """Bytes of weights and biases of one network."""
-        sizes = [self.N * (self.d + self.K)]
+        """Bytes of weights and biases of one network, or of the answers to ``queries`` vectors that stand for them."""
+        item = torch.empty(0, dtype=self.dtype).element_size()
+        count = 0
+        for (rows, columns), bias in self._layers():
+            answers = self.queries * (rows + columns) if self.sampler == "conditioned" else math.inf
+            count += int(min(rows * columns, answers)) + rows * bias
+        return item * count
 
-        def draw(sigma_w: sp.Expr, sigma_b: sp.Expr) -> Linear:
-            shape = torch.empty(1, self.N, self.N, device="meta")
-            sizes.append(self.L * (shape.numel() + self.N * (sigma_b != 0)))
-            return Linear(DenseMatrix(shape), None)
+    def expect(self, queries: int) -> None:
+        """Prepare for ``queries`` vectors to meet each matrix. Raises MemoryBudgetError where they would not fit one network."""
+        self.queries = max(self.queries, queries)
+        self._fits(1)
+
+    def _fits(self, nets: int) -> None:
+        if (size := self.bytes_per_network * nets) > self.memory:
+            some = "One network" if nets == 1 else f"An ensemble of {nets} networks"
+            answers = f" and {self.queries} vectors at each matrix" if self.sampler == "conditioned" else ""
+            other = 'sampler="conditioned"' if self.sampler == "dense" else "fewer nets or queries"
+            raise MemoryBudgetError(
+                f"{some} of width N={self.N} and depth L={self.L}{answers} takes {size:,} bytes, and the budget is memory="
+                f"{self.memory:,}. Lower N or L, use dtype=torch.float32, take {other}, or raise memory=."
+            )
+
+    def _layers(self) -> list[tuple[tuple[int, int], bool]]:
+        """The shape of every matrix, and whether it has a bias."""
+        found = [((self.N, self.d), False), ((self.K, self.N), False)]
+
+        def draw(sigma_w: sp.Expr, sigma_b: sp.Expr, trained: bool) -> Linear:
+            found.extend([((self.N, self.N), bool(self.number(sigma_b)))] * self.L)
+            return Linear(DenseMatrix(torch.empty(0)), None)
 
         realise(self.net.block, draw, self.number)
-        return sum(sizes) * torch.empty(0, dtype=self.dtype).element_size()
+        return found
 
     def number(self, expr: sp.Expr) -> float:
         """The value of one of the net's expressions."""
         return float(expr.subs({s: self.values[s.name] for s in expr.free_symbols}))
 
-    def chunks(self) -> Iterator[Networks]:
-        """The networks, some at a time, in order."""
+    def chunks(self, keep: bool = True) -> Iterator[Networks]:
+        """The networks, some at a time, in order. Unless ``keep``, conditioned ones are forgotten after this use.
+
+        Raises MemoryBudgetError where conditioned networks are to be kept and do not all fit.
+        """
         if self._kept:
             yield from self._kept
             return
         size = self.bytes_per_network
-        keep = size * self.nets <= self.memory
+        conditioned = self.sampler == "conditioned"
+        if conditioned and keep:
+            self._fits(self.nets)
+        keep = keep and size * self.nets <= self.memory
         limit = self.memory if self.device.type == "cuda" else min(CHUNK, self.memory)
         together = max(1, min(self.nets, limit // size))
+        budget = Budget(self.memory)
         sampled = []
         for seeds in self.seeds.split(together):
-            networks = self._sample(seeds)
+            if not keep:
+                budget = Budget(self.memory)
+            networks = self._conditioned(seeds, budget) if conditioned else self._dense(seeds)
             if keep:
                 sampled.append(networks)
             yield networks
         self._kept = sampled
 
-    def _sample(self, seeds: Tensor) -> Networks:
+    def _networks(self, count: int, matrix: Callable[[int, int, float], Matrix], gaussian: Gaussian) -> Networks:
+        """``count`` networks of matrices with ``matrix(rows, columns, std)`` and biases by ``gaussian(std, count, n)``."""
+
+        def draw(sigma_w: sp.Expr, sigma_b: sp.Expr, trained: bool) -> Linear:
+            weight, bias = self.number(sigma_w) / math.sqrt(self.N), self.number(sigma_b)
+            return Linear(matrix(self.N, self.N, weight), gaussian(bias, count, self.N) if bias else None, trained)
+
+        first: Map = Linear(matrix(self.N, self.d, 1 / math.sqrt(self.d)), None)
+        blocks = [realise(self.net.block, draw, self.number) for _ in range(self.L)]
+        last: Map = Linear(matrix(self.K, self.N, 1 / math.sqrt(self.N)), None)
+        return Networks(self.net, count, self.d, self.K, Chain((first, *blocks, last)), self.dtype, self.device)
+
+    def _dense(self, seeds: Tensor) -> Networks:
         # Each network has LANES generators, and each lane fills its share of the network's matrices in order: the lanes run
         # side by side, and the numbers depend neither on how many do nor on which networks share a chunk.
         count = len(seeds)
         lanes: list[list[tuple[Tensor, float]]] = [[] for _ in range(LANES)]
 
         def gaussian(std: float, *shape: int) -> Tensor:
-            values = torch.empty(count, *shape, dtype=self.dtype, device=self.device)
+            values = torch.empty(*shape, dtype=self.dtype, device=self.device)
             min(lanes, key=lambda lane: sum(v[0].numel() for v, _ in lane)).append((values, std))
             return values
-
-        def draw(sigma_w: sp.Expr, sigma_b: sp.Expr) -> Linear:
-            weight, bias = self.number(sigma_w) / math.sqrt(self.N), self.number(sigma_b)
-            return Linear(DenseMatrix(gaussian(weight, self.N, self.N)), gaussian(bias, self.N) if bias else None)
 
         def fill(jobs: list[tuple[int, int]]) -> None:
             for network, lane in jobs:
@@ -105,9 +157,9 @@ class Ensemble:
                 for values, std in lanes[lane]:
                     values[network].normal_(0.0, std, generator=generator)
 
-        first: Map = Linear(DenseMatrix(gaussian(1 / math.sqrt(self.d), self.N, self.d)), None)
-        blocks = [realise(self.net.block, draw, self.number) for _ in range(self.L)]
-        last: Map = Linear(DenseMatrix(gaussian(1 / math.sqrt(self.N), self.K, self.N)), None)
+        networks = self._networks(
+            count, lambda rows, columns, std: DenseMatrix(gaussian(std, count, rows, columns)), gaussian
+        )
         jobs = [(network, lane) for network in range(count) for lane in range(LANES)]
         lane_seeds = torch.stack(
             [torch.randint(2**63 - 1, (LANES,), generator=torch.Generator().manual_seed(s)) for s in seeds.tolist()]
@@ -115,7 +167,31 @@ class Ensemble:
         threads = torch.get_num_threads()
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(fill, (jobs[i::threads] for i in range(threads))))
-        return Networks(self.net, count, self.d, self.K, Chain((first, *blocks, last)), self.dtype, self.device)
+        return networks
+
+    def _conditioned(self, seeds: Tensor, budget: Budget) -> Networks:
+        generator = torch.Generator(self.device).manual_seed(int(seeds[0]))
+        count = len(seeds)
+
+        def gaussian(std: float, *shape: int) -> Tensor:
+            return torch.empty(shape, dtype=self.dtype, device=self.device).normal_(0.0, std, generator=generator)
+
+        def matrix(rows: int, columns: int, std: float) -> Matrix:
+            if self.queries * (rows + columns) > rows * columns:  # it would become explicit on the way
+                return DenseMatrix(gaussian(std, count, rows, columns))
+            return ConditionedMatrix(
+                count,
+                rows,
+                columns,
+                std,
+                generator=generator,
+                queries=self.queries,
+                dtype=self.dtype,
+                device=self.device,
+                budget=budget,
+            )
+
+        return self._networks(count, matrix, gaussian)
 
     def inputs(self, x: Any) -> Float[Tensor, "nets_or_1 d inputs 1"]:
         """Inputs of shape (d,), (inputs, d) or (nets, inputs, d) as a column block."""
@@ -131,10 +207,10 @@ class Ensemble:
             x = x[None]
         return x.mT[..., None]
 
-    def traces(self, x: Tensor) -> Iterator[Trace]:
-        """A forward trace per chunk, at inputs that :meth:`inputs` accepts."""
+    def traces(self, x: Tensor, keep: bool = True) -> Iterator[Trace]:
+        """A forward trace per chunk, at inputs that :meth:`inputs` accepts; ``keep`` as for :meth:`chunks`."""
         columns, start = self.inputs(x), 0
-        for networks in self.chunks():
+        for networks in self.chunks(keep):
             own = columns if columns.shape[0] == 1 else columns[start : start + networks.nets]
             start += networks.nets
             yield networks.trace(own)
@@ -192,13 +268,20 @@ def sample(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     memory: int = MEMORY,
+    sampler: str = "auto",
+    queries: int = QUERIES,
     **values: float,
 ) -> Ensemble:
-    """Sample ``nets`` independent networks with explicit weights.
+    """Sample ``nets`` independent networks.
 
     ``N, L, d, K`` are width, depth, input and output dimension; ``values`` gives the net's symbols (``sigma_w``, ``sigma_b``,
     ``u``, ``v`` and any of your own). All randomness comes from ``generator`` (seeded from the system if None). ``memory``
     bounds the bytes of weights held at once.
+
+    ``sampler`` "dense" draws every weight; "conditioned" draws only what products with the weights reveal, which has the same law at
+    every N and takes O(N) memory for each vector that meets a matrix (:mod:`advmf.simulate.conditioned`); "auto" takes the faster
+    one for ``queries``, the number of vectors expected to meet each matrix (an attack tells by itself), and ``.sampler`` of the
+    result says which.
 
     Raises ArgumentError for missing or unknown values, DomainError for values outside their domain, and MemoryBudgetError
     where one network does not fit, all before anything is sampled.
@@ -216,6 +299,11 @@ def sample(
         sizes[name] = _count(name, size)
     if not dtype.is_floating_point or dtype not in (torch.float32, torch.float64):
         raise ArgumentError(f"dtype must be torch.float32 or torch.float64; got {dtype}.")
+    if sampler not in SAMPLERS:
+        raise ArgumentError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}.")
+    queries = _count("queries", queries)
+    if sampler == "auto":
+        sampler = "conditioned" if sizes["N"] >= PAYS * queries else "dense"
     generator = generator or _from_system()
     numbers = _values(net, {**values, **{k: float(v) for k, v in sizes.items() if k != "nets"}}, set(values))
     seeds = torch.randint(2**63 - 1, (sizes["nets"],), generator=generator, device=generator.device, dtype=torch.int64)
@@ -231,12 +319,10 @@ def sample(
         dtype=dtype,
         device=torch.device(device),
         memory=memory,
+        sampler=sampler,
+        queries=queries,
     )
-    if (size := ensemble.bytes_per_network) > memory:
-        raise MemoryBudgetError(
-            f"One network of width N={N} and depth L={L} takes {size:,} bytes, and the budget is memory={memory:,}. "
-            "Lower N or L, use dtype=torch.float32, or raise memory=."
-        )
+    ensemble._fits(1)
     return ensemble
 
 

@@ -24,7 +24,7 @@ Columns = Float[Tensor, "nets _ inputs columns"]
 
 @runtime_checkable
 class Matrix(Protocol):
-    """A batch of random matrices that answer products; explicit here, but a sampler may answer without storing them."""
+    """A batch of random matrices that answer products, whether their entries are stored or not."""
 
     def matmul(self, x: Tensor) -> Tensor:
         """``W @ x`` for x of shape (nets, columns in, any)."""
@@ -32,19 +32,31 @@ class Matrix(Protocol):
     def rmatmul(self, z: Tensor) -> Tensor:
         """``W.mT @ z`` for z of shape (nets, rows, any)."""
 
+    def add(self, u: Tensor, v: Tensor) -> None:
+        """``W += u @ v.mT`` for u of shape (nets, rows, any) and v (nets, columns, any)."""
+
+    def squared_norm(self) -> Tensor:
+        """``||W||_F²`` (nets,), in float64."""
+
+    def norm_change(self) -> Tensor:
+        """By how much :meth:`add` has changed ``||W||_F²``, (nets,), in float64; not a difference of large numbers."""
+
 
 @dataclass(frozen=True)
 class Linear:
-    """``x -> W x + b``."""
+    """``x -> W x + b``; ``trained`` where gradient steps change W."""
 
     weight: Matrix
     bias: Tensor | None
+    trained: bool = False
 
     def push(self, x: Columns, tape: AnyTape) -> Columns:
+        tape.meet(self, x)
         y = self.weight.matmul(x.flatten(2)).unflatten(2, x.shape[2:])
         return y if self.bias is None or not tape.affine else y.add_(self.bias[..., None, None])
 
     def pull(self, c: Columns, tape: Tape) -> Columns:
+        tape.meet(self, c)
         return self.weight.rmatmul(c.flatten(2)).unflatten(2, c.shape[2:])
 
 
@@ -113,6 +125,9 @@ class Tape:
     def __init__(self, gate: Callable[[int], Tensor], count: int) -> None:
         self._gate, self._forwards, self._backwards = gate, 0, count
 
+    def meet(self, layer: Linear, z: Columns) -> None:
+        """What a linear layer is given, on the way forwards or back; nothing is kept."""
+
     def activate(self, activation: Activation, z: Columns) -> Columns:
         self._forwards += 1
         return activation.combine(z, _gated(z, self._gate(self._forwards - 1)))
@@ -128,14 +143,30 @@ def _gated(z: Columns, gate: Tensor) -> Columns:
     return torch.ops.aten.threshold_backward(z, gate, 0)
 
 
+class GradientTape(Tape):
+    """A pull that keeps the cotangents of the outputs of the trained layers, the last layer first."""
+
+    def __init__(self, gate: Callable[[int], Tensor], count: int) -> None:
+        super().__init__(gate, count)
+        self.met: list[tuple[Linear, Columns]] = []
+
+    def meet(self, layer: Linear, z: Columns) -> None:
+        if layer.trained:
+            self.met.append((layer, z))
+
+
 class ForwardTape:
-    """A forward pass; keeps the pre-activations."""
+    """A forward pass; keeps the pre-activations, and the inputs of the linear layers."""
 
     affine = True
 
     def __init__(self) -> None:
         self.kept: list[Tensor] = []
+        self.met: list[tuple[Linear, Columns]] = []
         self._parts: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def meet(self, layer: Linear, z: Columns) -> None:
+        self.met.append((layer, z))
 
     def activate(self, activation: Activation, z: Columns) -> Columns:
         self.kept.append(z)
@@ -163,6 +194,9 @@ class ShiftTape:
     def __init__(self, base: ForwardTape) -> None:
         self._base = base
         self.kept: list[Tensor] = []
+
+    def meet(self, layer: Linear, z: Columns) -> None:
+        """Nothing is kept."""
 
     def activate(self, activation: Activation, z: Columns) -> Columns:
         negative, floor = self._base.parts(len(self.kept))
@@ -203,12 +237,33 @@ class Trace:
 
     def shift(self, eta: Columns) -> Trace:
         """The trace of f(x + eta) - f(x), for eta of shape (nets, d, inputs, columns)."""
+        tape = ShiftTape(self._forward("shift"))
+        return Trace(self.networks, self.networks.map.push(eta, tape), tape)
+
+    def stream(self) -> Columns:
+        """``x^L`` of a forward trace, the input of ``P_out``: (nets, N, inputs, columns)."""
+        return self._forward("stream").met[-1][1]
+
+    def descend(self, cotangents: Columns, rate: float) -> None:
+        """A gradient step of the trained weights: ``W -= rate * (sum over inputs and columns of delta x^T)``.
+
+        ``cotangents`` (nets, K, inputs, columns) are a loss's derivatives by a forward trace's outputs, ``delta`` those by a layer's
+        outputs and ``x`` its inputs. The trace holds for the weights before the step.
+        """
+        forward = self._forward("descend")
+        tape = GradientTape(forward.gate, len(forward.kept))
+        self.networks.map.pull(cotangents, tape)
+        inputs = [(layer, x) for layer, x in forward.met if layer.trained]
+        for (layer, delta), (_, x) in zip(tape.met, reversed(inputs)):
+            x = x.expand(*x.shape[:3], delta.shape[3])
+            layer.weight.add(-rate * delta.flatten(2), x.flatten(2))
+
+    def _forward(self, what: str) -> ForwardTape:
         if not isinstance(self.tape, ForwardTape):
             raise ArgumentError(
-                "shift starts from a forward trace, as networks.trace(x) gives; this one is shifted already."
+                f"{what} needs a forward trace, as networks.trace(x) gives; this one is shifted already."
             )
-        tape = ShiftTape(self.tape)
-        return Trace(self.networks, self.networks.map.push(eta, tape), tape)
+        return self.tape
 
     def jacobian(self) -> Float[Tensor, "nets inputs K d"]:
         """The exact Jacobian at a forward trace's inputs, by the cheaper of K pulls and d pushes."""
@@ -224,7 +279,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Networks:
-    """Networks that are held in memory: ``P_in``, ``L`` blocks and ``P_out`` as one map from d to K dimensions."""
+    """Networks at hand: ``P_in``, ``L`` blocks and ``P_out`` as one map from d to K dimensions."""
 
     net: Net
     nets: int
@@ -240,36 +295,42 @@ class Networks:
         return Trace(self, self.map.push(x.expand(self.nets, -1, -1, -1), tape), tape)
 
 
+Draw = Callable[[sp.Expr, sp.Expr, bool], Linear]
+
+
 @singledispatch
-def realise(block: Block, draw: Callable[[sp.Expr, sp.Expr], Linear], number: Callable[[sp.Expr], float]) -> Map:
-    """The map of one copy of ``block``; ``draw(sigma_w, sigma_b)`` gives a random layer, ``number`` the value of an expression."""
+def realise(block: Block, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
+    """The map of one copy of ``block``.
+
+    ``draw(sigma_w, sigma_b, trained)`` gives a random layer, ``number`` the value of an expression.
+    """
     raise DeclarationError(
         f"{type(block).__name__} has no rule in advmf.simulate.networks; register one to simulate it."
     )
 
 
 @realise.register(Dense)
-def _(block: Dense, draw: Callable[[sp.Expr, sp.Expr], Linear], number: Callable[[sp.Expr], float]) -> Map:
-    return draw(block.sigma_w, block.sigma_b)
+def _(block: Dense, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
+    return draw(block.sigma_w, block.sigma_b, True)
 
 
 @realise.register(Mix)
-def _(block: Mix, draw: Callable[[sp.Expr, sp.Expr], Linear], number: Callable[[sp.Expr], float]) -> Map:
-    return draw(sp.S.One, sp.S.Zero)
+def _(block: Mix, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
+    return draw(sp.S.One, sp.S.Zero, False)
 
 
 @realise.register(ReLULike)
-def _(block: ReLULike, draw: Callable[[sp.Expr, sp.Expr], Linear], number: Callable[[sp.Expr], float]) -> Map:
+def _(block: ReLULike, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
     return Activation(number(block.u), number(block.v))
 
 
 @realise.register(Serial)
-def _(block: Serial, draw: Callable[[sp.Expr, sp.Expr], Linear], number: Callable[[sp.Expr], float]) -> Map:
+def _(block: Serial, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
     return Chain(tuple(realise(inner, draw, number) for inner in block.blocks))
 
 
 @realise.register(Residual)
-def _(block: Residual, draw: Callable[[sp.Expr, sp.Expr], Linear], number: Callable[[sp.Expr], float]) -> Map:
+def _(block: Residual, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
     return Sum(realise(block.shortcut, draw, number), realise(block.branch, draw, number), number(block.scale))
 
 

@@ -1,0 +1,397 @@
+"""Gaussian matrices without entries: answers to products, sampled given the answers before.
+
+A random W is only ever met through products, so W need not exist: what is asked is drawn from its law given what was answered
+(E. Bolthausen, Commun. Math. Phys. 325, 2014; as an algorithm, Y. M. Lu, Householder Dice, arXiv:2101.07464). The law of all
+answers together is exactly that of an explicit matrix with independent N(0, std²) entries. m products with matrices of N rows and
+columns take O(N m) memory and O(N m²) time.
+
+With orthonormal ``Q`` the directions asked from the right and ``P`` those asked from the left (as rows), and ``G``, ``H`` standard
+Gaussian draws, one for each of them,
+
+    W / std = G^T Q + P^T H + P^T core Q + (1 - P^T P) Z (1 - Q^T Q),
+
+where Z is what nobody has asked about, and ``core`` holds -<p, g> or -<q, h> for each p and q, whichever draw came later: that takes
+out of a draw what is known of it. So an answer is one product with ``[Q; H]``, one with ``[G; P]``, and a new direction costs a draw. A
+gradient step adds a sum of outer products of vectors that were asked about, which is a change of ``core``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
+from advmf.simulate.dense import DenseMatrix
+
+RIGHT, LEFT = 0, 1
+"""Sides: vectors that W takes (as long as a row), and vectors that it gives (as long as a column)."""
+_AGAIN = 0.1
+"""A new direction is orthogonalised once more if less than this share of the vector was new."""
+
+
+@dataclass
+class Budget:
+    """Bytes that may still be allocated; every matrix of an ensemble draws on the same one."""
+
+    left: int
+
+    def take(self, size: int, what: str) -> None:
+        """Raises MemoryBudgetError, and takes nothing, where ``size`` is more than is left."""
+        if size > self.left:
+            raise MemoryBudgetError(
+                f"{what} takes {size:,} bytes, and {max(self.left, 0):,} of the budget are left. "
+                "Lower N, L or the number of vectors, use dtype=torch.float32, or raise memory=."
+            )
+        self.left -= size
+
+
+class ConditionedMatrix:
+    """``nets`` Gaussian matrices (rows x columns) of independent N(0, ``std``²) entries that answer products without being stored.
+
+    ``queries`` is the number of vectors that are expected on either side; storage grows beyond. All randomness comes from
+    ``generator``, in the order of the questions. A direction counts as seen where less than ``tolerance`` of a vector lies
+    outside of what was asked before (128 times the precision of ``dtype`` if None). Where the factors would take more memory than the
+    matrix itself, the rest is drawn and the matrix is explicit from then on, so that any number of questions is answered exactly.
+
+    Raises ArgumentError for vectors of another shape, dtype or device, DomainError for entries that are not finite, and
+    MemoryBudgetError where ``budget`` is spent; all before anything changes.
+
+    >>> W = ConditionedMatrix(2, 10**6, 10**6, 1e-3, generator=torch.Generator().manual_seed(0))
+    >>> x, z = torch.randn(2, 10**6, 1), torch.randn(2, 10**6, 1)
+    >>> one, other = (z * W.matmul(x)).sum(1), (W.rmatmul(z) * x).sum(1)
+    >>> bool(((one - other).abs() < 1e-4 * z.norm(dim=1) * x.norm(dim=1)).all())
+    True
+    """
+
+    def __init__(
+        self,
+        nets: int,
+        rows: int,
+        columns: int,
+        std: float,
+        *,
+        generator: torch.Generator,
+        queries: int = 32,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        tolerance: float | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        self._nets, self._sizes, self._std = nets, (columns, rows), std
+        self._generator, self._dtype, self._device = generator, dtype, torch.device(device)
+        self._tolerance = 128 * torch.finfo(dtype).eps if tolerance is None else tolerance
+        self._budget = budget or Budget(2**63)
+        self._counts = [0, 0]
+        self._missing = [torch.zeros(nets, dtype=torch.float64, device=self._device) for _ in range(2)]
+        self._capacity = [queries, queries]
+        self._slots, self._core = self._allocate()
+        self._taken = 0
+        self._learnt: Tensor | None = None
+        self._unseen: Tensor | None = None
+        self._explicit: DenseMatrix | None = None
+
+    def matmul(self, x: Tensor) -> Tensor:
+        """``W @ x`` for x of shape (nets, columns, any)."""
+        return self._answer(x, RIGHT)
+
+    def rmatmul(self, z: Tensor) -> Tensor:
+        """``W.mT @ z`` for z of shape (nets, rows, any)."""
+        return self._answer(z, LEFT)
+
+    def add(self, u: Tensor, v: Tensor) -> None:
+        """``W += u @ v.mT`` for u (nets, rows, any) and v (nets, columns, any), exactly."""
+        u, v = self._checked(u, LEFT), self._checked(v, RIGHT)
+        if u.shape[1] != v.shape[1]:
+            raise ArgumentError(f"add needs as many columns in u as in v; got {u.shape[1]} and {v.shape[1]}.")
+        for y, side in ((u, LEFT), (v, RIGHT)):
+            self._answer(y.mT, side)
+        if self._explicit is not None:
+            self._explicit.add(u.mT, v.mT)
+            return
+        m, k = self._counts
+        given, taken = (torch.bmm(y, self._asked(side).mT).double() for y, side in ((u, LEFT), (v, RIGHT)))
+        change = torch.bmm(given.mT, taken) / self._std
+        if self._learnt is None:
+            self._learnt = torch.zeros(0, 0)
+        self._learnt = _padded(self._learnt, self._nets, k, m).to(change) + change
+
+    def squared_norm(self) -> Tensor:
+        """``||W||_F²`` (nets,), in float64. What was not asked about is drawn, a chi-square, and later answers heed it."""
+        return self._start() + self.norm_change()
+
+    def norm_change(self) -> Tensor:
+        """By how much :meth:`add` has changed ``||W||_F²`` since W was drawn, (nets,), in float64; not a difference of large numbers."""
+        if self._explicit is not None:
+            return self._explicit.norm_change()
+        if self._learnt is None:
+            return torch.zeros(self._nets, dtype=torch.float64, device=self._device)
+        m, k = self._counts
+        learnt = _padded(self._learnt, self._nets, k, m)
+        return self._std**2 * (learnt * (2 * self._seen() + learnt)).sum((1, 2))
+
+    # -- what is known -------------------------------------------------------------------------------------------------
+
+    def _region(self, side: int) -> slice:
+        """The slots of the questions from one side: the right ones end, and the left ones start, in the middle."""
+        middle = self._capacity[RIGHT]
+        m, k = self._counts
+        return slice(middle - m, middle) if side == RIGHT else slice(middle, middle + k)
+
+    def _asked(self, side: int) -> Tensor:
+        """``Q`` or ``P``, (nets, asked, length)."""
+        return self._slots[side][self._region(side)].transpose(0, 1)
+
+    def _drawn(self, side: int) -> Tensor:
+        """``H`` for the right side, ``G`` for the left: the draws that answered the other side's questions."""
+        return self._slots[side][self._region(1 - side)].transpose(0, 1)
+
+    def _all(self, side: int) -> Tensor:
+        """``[Q; H]`` or ``[G; P]``."""
+        m, k = self._counts
+        middle = self._capacity[RIGHT]
+        return self._slots[side][middle - m : middle + k].transpose(0, 1)
+
+    def _block(self) -> Tensor:
+        """``core`` as far as it is in use, (nets, k, m)."""
+        return self._core[:, : self._counts[LEFT], self._region(RIGHT)]
+
+    def _seen(self) -> Tensor:
+        """``P W(0) Q^T / std``, (nets, k, m), in float64."""
+        known = torch.bmm(self._asked(LEFT), self._drawn(LEFT).mT) + torch.bmm(
+            self._drawn(RIGHT), self._asked(RIGHT).mT
+        )
+        return (known + self._block()).double()
+
+    def _start(self) -> Tensor:
+        """``||W(0)||_F²``."""
+        if self._explicit is not None:
+            return self._explicit.squared_norm() - self._explicit.norm_change()
+        known = (self._seen() ** 2).sum((1, 2))
+        for side in (RIGHT, LEFT):
+            draws = self._drawn(side)
+            across = torch.bmm(draws, self._asked(side).mT)
+            known = known + _square(draws) - _square(across)
+        if self._unseen is None:
+            self._unseen = self._chi_square(*(c - z for c, z in zip(self._counts, self._missing)))
+        return self._std**2 * (known + self._unseen)
+
+    def _chi_square(self, m: Tensor, k: Tensor) -> Tensor:
+        """The squared norm of the part of a standard Gaussian matrix that m questions from the right and k from the left do not reach."""
+        freedom = (self._sizes[RIGHT] - m) * (self._sizes[LEFT] - k)
+        return 2 * torch._standard_gamma(freedom.cpu() / 2, generator=_cpu(self._generator)).to(self._device)
+
+    # -- questions -----------------------------------------------------------------------------------------------------
+
+    def _answer(self, x: Tensor, side: int) -> Tensor:
+        if self._explicit is None:
+            y = self._checked(x, side)
+            if not self._pays(y.shape[1]):
+                self._complete()
+        if self._explicit is not None:
+            return self._explicit.matmul(x) if side == RIGHT else self._explicit.rmatmul(x)
+        scale, size = _sizes(y)
+        y = y.contiguous() if scale is None else y / scale
+        onto = torch.bmm(y, self._all(side).mT)
+        onto = self._learn(y, size, onto, side)
+        asked, drawn = self._split(onto, side)
+        block = self._block() if self._learnt is None else self._trained()
+        drawn += torch.bmm(asked, block.mT if side == RIGHT else block)
+        onto *= self._std if scale is None else self._std * scale
+        return torch.bmm(onto, self._all(1 - side)).mT
+
+    def _split(self, onto: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """Views of coordinates on all vectors of a side: on its questions, and on its draws."""
+        first, second = onto[..., : self._counts[RIGHT]], onto[..., self._counts[RIGHT] :]
+        return (first, second) if side == RIGHT else (second, first)
+
+    def _trained(self) -> Tensor:
+        assert self._learnt is not None
+        block = self._block()
+        return block + _padded(self._learnt, *block.shape).to(block)
+
+    def _checked(self, x: Tensor, side: int) -> Tensor:
+        """The vectors as rows, (nets, any, length)."""
+        length = self._sizes[side]
+        if x.ndim != 3 or x.shape[:2] != (self._nets, length) or x.dtype != self._dtype or x.device != self._device:
+            raise ArgumentError(
+                f"This matrix takes vectors of shape ({self._nets}, {length}, any), {self._dtype} on {self._device}, "
+                f"from the {'right' if side == RIGHT else 'left'}; got {tuple(x.shape)}, {x.dtype} on {x.device}."
+            )
+        return x.mT
+
+    def _learn(self, y: Tensor, size: Tensor, onto: Tensor, side: int) -> Tensor:
+        """Take in what is new in ``y``, whose lengths are ``size``: its coordinates ``onto`` all vectors of a side, and the new ones."""
+        asked = self._asked(side)
+        rest = torch.baddbmm(y, self._split(onto, side)[0], asked, alpha=-1) if self._counts[side] else y
+        found = _directions(rest, size, self._tolerance)
+        if found is None:
+            return onto
+        new, fresh, kept, share = found
+        if share < _AGAIN:
+            new = _orthonormal(torch.baddbmm(new, torch.bmm(new, asked.mT), asked, alpha=-1))
+        self._append(new, kept, side)
+        return torch.cat((fresh, onto) if side == RIGHT else (onto, fresh), 2)
+
+    def _append(self, new: Tensor, kept: Tensor | None, side: int) -> None:
+        """Take in ``new`` directions (nets, count, length), those not ``kept`` (None: all) being zero, and draw what W answers."""
+        count = new.shape[1]
+        self._grow(count, side)
+        m, k = self._counts
+        middle = self._capacity[RIGHT]
+        at = slice(middle - m - count, middle - m) if side == RIGHT else slice(middle + k, middle + k + count)
+        self._slots[side][at] = new.transpose(0, 1)
+        draws = self._slots[1 - side][at].normal_(generator=self._generator)
+        missing = self._missing[side]
+        if kept is not None:
+            draws.mul_(kept.mT[..., None])
+            missing = missing + (~kept).sum(1)
+        known = torch.bmm(draws.transpose(0, 1), self._asked(1 - side).mT)
+        if self._unseen is not None:
+            ranks = [c - z for c, z in zip(self._counts, self._missing)]
+            ranks[side] = self._counts[side] + count - missing
+            found = (_square(draws.transpose(0, 1)) - _square(known)).clamp(min=0)
+            factor = (self._unseen / (found + self._chi_square(*ranks)).clamp(min=1e-300)).sqrt()
+            self._unseen = (self._unseen - factor**2 * found).clamp(min=0)
+            factor = factor.to(draws)
+            draws.mul_(factor[None, :, None])
+            known = known * factor[:, None, None]
+        if side == RIGHT:
+            torch.neg(known.mT, out=self._core[:, :k, at])
+        else:
+            torch.neg(known, out=self._core[:, k : k + count, self._region(RIGHT)])
+        self._missing[side] = missing
+        self._counts[side] += count
+
+    # -- storage -------------------------------------------------------------------------------------------------------
+
+    def _pays(self, more: int) -> bool:
+        """Whether factors for so many more questions take less memory than the matrix."""
+        columns, rows = self._sizes
+        return (sum(self._counts) + more) * (rows + columns) <= rows * columns
+
+    def _allocate(self) -> tuple[list[Tensor], Tensor]:
+        slots = sum(self._capacity)
+        vectors = [
+            torch.empty(slots, self._nets, length, dtype=self._dtype, device=self._device) for length in self._sizes
+        ]
+        shape = (self._nets, self._capacity[LEFT], self._capacity[RIGHT])
+        return vectors, torch.empty(shape, dtype=self._dtype, device=self._device)
+
+    def _grow(self, count: int, side: int) -> None:
+        """Make room for ``count`` more directions on one side, and charge the budget for them."""
+        item = self._core.element_size() * self._nets
+        size = count * (sum(self._sizes) + self._counts[1 - side]) * item
+        self._budget.take(size, f"Storing the answers of {count} more questions to {self._nets} matrices")
+        self._taken += size
+        if self._counts[side] + count <= self._capacity[side]:
+            return
+        old, used, region = self._slots, self._core, (self._region(RIGHT), self._region(LEFT))
+        k = self._counts[LEFT]
+        self._capacity[side] = max(self._counts[side] + count, 2 * self._capacity[side])
+        self._slots, self._core = self._allocate()
+        for before, after in zip(old, self._slots):
+            for at, to in zip(region, (self._region(RIGHT), self._region(LEFT))):
+                after[to] = before[at]
+        self._core[:, :k, self._region(RIGHT)] = used[:, :k, region[RIGHT]]
+
+    def _complete(self) -> None:
+        """Draw the rest of the matrix, and keep all of it in place of the factors."""
+        columns, rows = self._sizes
+        size = 2 * self._nets * rows * columns * self._core.element_size()
+        self._budget.take(size, f"An explicit matrix of {rows} x {columns} for {self._nets} networks")
+        self._budget.left += size // 2 + self._taken
+        values = torch.empty(self._nets, rows, columns, dtype=self._dtype, device=self._device)
+        values.normal_(generator=self._generator)
+        for side, z in ((LEFT, values), (RIGHT, values.mT)):
+            asked = self._asked(side)
+            z.sub_(torch.bmm(asked.mT, torch.bmm(asked, z)))
+        if self._unseen is not None:
+            values *= (self._unseen / _square(values).clamp(min=1e-300)).sqrt()[:, None, None]
+        change = self.norm_change()
+        asked, draws = self._asked(RIGHT), self._drawn(LEFT)
+        values += torch.bmm(draws.mT, asked)
+        block = self._block() if self._learnt is None else self._trained()
+        values += torch.bmm(self._asked(LEFT).mT, self._drawn(RIGHT) + torch.bmm(block, asked))
+        self._explicit = DenseMatrix(values.mul_(self._std), change)
+        self._slots, self._core = [], self._core[:, :0, :0]
+
+
+def _sizes(y: Tensor) -> tuple[Tensor | None, Tensor]:
+    """A scale to divide ``y`` by where its squares leave the dtype's range, else None, and the lengths of what is left, (…, 1).
+
+    Raises DomainError for entries that are not finite.
+    """
+    size = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
+    small, large = (float(end) for end in size.aminmax()) if size.numel() else (1.0, 1.0)
+    if 1e-15 < small and large < 1e15:
+        return None, size
+    top = y.abs().amax(-1, keepdim=True)
+    if not bool(torch.isfinite(top).all()):
+        raise DomainError("A product was asked for with NaN or infinite entries; vectors must be finite.")
+    scale = torch.where(top > 0, top, 1)
+    return scale, torch.linalg.vector_norm(y / scale, dim=-1, keepdim=True)
+
+
+def _directions(rows: Tensor, size: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor | None, float] | None:
+    """Orthonormal directions that span ``rows`` (nets, count, length) up to ``tolerance`` times their ``size`` (nets, count, 1).
+
+    By eigenvectors of the Gram matrix of the rows over their sizes, in float64. Returns the directions, zero where a network has
+    fewer than another; the coordinates of the rows on them; which are not zero, None if none is; and the smallest share that any has
+    of its vectors. None where all rows are below the tolerance.
+    """
+    wide = torch.where(size > 0, size, 1).double()
+    if rows.shape[1] == 1:
+        values = (torch.linalg.vector_norm(rows, dim=2, keepdim=True) / wide)[..., 0] ** 2
+        vectors = torch.ones_like(wide)
+    else:
+        scaled = rows / wide
+        values, vectors = torch.linalg.eigh(torch.bmm(scaled, scaled.mT))
+    least = float(values.min()) if values.numel() else 0.0
+    kept = None
+    if least <= tolerance**2:
+        kept = values > tolerance**2
+        count = int(kept.sum(1).max()) if values.numel() else 0
+        if count == 0:
+            return None
+        values, vectors, kept = values[:, -count:], vectors[..., -count:], kept[:, -count:]
+        values = torch.where(kept, values, math.inf)
+        least = float(values.min())
+    length = values.sqrt()[:, None, :]
+    turn = (vectors / (length * wide)).mT.to(rows)
+    coordinates = (vectors * torch.where(length.isinf(), 0, length) * wide).to(rows)
+    return (turn * rows if rows.shape[1] == 1 else torch.bmm(turn, rows)), coordinates, kept, least**0.5
+
+
+def _orthonormal(rows: Tensor) -> Tensor:
+    """The orthonormal rows nearest to rows that are almost so; zeros stay zeros."""
+    if rows.shape[1] == 1:
+        size = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
+        return rows / torch.where(size > 0.5, size, math.inf)
+    wide = rows.double()
+    values, vectors = torch.linalg.eigh(torch.bmm(wide, wide.mT))
+    turn = vectors * torch.where(values > 0.5, values, math.inf).rsqrt()[:, None, :]
+    return torch.bmm(torch.bmm(turn, vectors.mT).to(rows), rows)
+
+
+def _square(z: Tensor) -> Tensor:
+    """The sum of squares over all but the first axis, in float64."""
+    return torch.linalg.vector_norm(z, dim=(1, 2), dtype=torch.float64) ** 2
+
+
+def _padded(z: Tensor, nets: int, k: int, m: int) -> Tensor:
+    """``z`` in the lower left of a (nets, k, m) tensor of zeros: right questions join in front, left ones at the end."""
+    out = torch.zeros(nets, k, m, dtype=torch.float64, device=z.device)
+    if z.numel():
+        out[:, : z.shape[1], m - z.shape[2] :] = z
+    return out
+
+
+def _cpu(generator: torch.Generator) -> torch.Generator:
+    """A generator on the CPU, seeded by ``generator`` unless it is one itself."""
+    if generator.device.type == "cpu":
+        return generator
+    seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
+    return torch.Generator().manual_seed(int(seed))
