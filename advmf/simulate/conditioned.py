@@ -30,6 +30,8 @@ RIGHT, LEFT = 0, 1
 """Sides: vectors that W takes (as long as a row), and vectors that it gives (as long as a column)."""
 _AGAIN = 0.1
 """A new direction is orthogonalised once more if less than this share of the vector was new."""
+_CACHE = 2**17
+"""Numbers that a CPU's cache holds."""
 
 
 @dataclass
@@ -229,20 +231,26 @@ class ConditionedMatrix:
         found = _directions(rest, size, self._tolerance)
         if found is None:
             return onto
-        new, fresh, kept, share = found
+        turn, fresh, kept, share = found
+        count = turn.shape[1]
+        self._grow(count, side)
+        new = self._slots[side][self._next(count, side)].transpose(0, 1)
+        torch.bmm(turn, rest, out=new)
         if share < _AGAIN:
-            new = _orthonormal(torch.baddbmm(new, torch.bmm(new, asked.mT), asked, alpha=-1))
-        self._append(new, kept, side)
+            new.baddbmm_(torch.bmm(new, asked.mT), asked, alpha=-1)
+            new.copy_(torch.bmm(_orthonormal(new), new))
+        self._draw(count, kept, side)
         return torch.cat((fresh, onto) if side == RIGHT else (onto, fresh), 2)
 
-    def _append(self, new: Tensor, kept: Tensor | None, side: int) -> None:
-        """Take in ``new`` directions (nets, count, length), those not ``kept`` (None: all) being zero, and draw what W answers."""
-        count = new.shape[1]
-        self._grow(count, side)
+    def _next(self, count: int, side: int) -> slice:
+        """The slots of the next ``count`` questions from one side."""
         m, k = self._counts
         middle = self._capacity[RIGHT]
-        at = slice(middle - m - count, middle - m) if side == RIGHT else slice(middle + k, middle + k + count)
-        self._slots[side][at] = new.transpose(0, 1)
+        return slice(middle - m - count, middle - m) if side == RIGHT else slice(middle + k, middle + k + count)
+
+    def _draw(self, count: int, kept: Tensor | None, side: int) -> None:
+        """Draw what W answers to the next ``count`` directions, those not ``kept`` (None: all) being zero, and count them in."""
+        at, k = self._next(count, side), self._counts[LEFT]
         draws = self._slots[1 - side][at].normal_(generator=self._generator)
         missing = self._missing[side]
         if kept is not None:
@@ -338,17 +346,13 @@ def _sizes(y: Tensor) -> tuple[Tensor | None, Tensor]:
 def _directions(rows: Tensor, size: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor | None, float] | None:
     """Orthonormal directions that span ``rows`` (nets, count, length) up to ``tolerance`` times their ``size`` (nets, count, 1).
 
-    By eigenvectors of the Gram matrix of the rows over their sizes, in float64. Returns the directions, zero where a network has
-    fewer than another; the coordinates of the rows on them; which are not zero, None if none is; and the smallest share that any has
-    of its vectors. None where all rows are below the tolerance.
+    By eigenvectors of the Gram matrix of the rows over their sizes. Returns the matrix that makes the directions of the rows, with zeros
+    where a network has fewer than another; the coordinates of the rows on them; which are not zero, None if none is; and the smallest
+    share that any has of its vectors. None where all rows are below the tolerance.
     """
     wide = torch.where(size > 0, size, 1).double()
-    if rows.shape[1] == 1:
-        values = (torch.linalg.vector_norm(rows, dim=2, keepdim=True) / wide)[..., 0] ** 2
-        vectors = torch.ones_like(wide)
-    else:
-        scaled = rows / wide
-        values, vectors = torch.linalg.eigh(torch.bmm(scaled, scaled.mT))
+    gram = _gram(rows) / (wide * wide.mT)
+    values, vectors = torch.linalg.eigh(gram) if gram.shape[1] != 1 else (gram[..., 0], torch.ones_like(gram))
     least = float(values.min()) if values.numel() else 0.0
     kept = None
     if least <= tolerance**2:
@@ -362,18 +366,27 @@ def _directions(rows: Tensor, size: Tensor, tolerance: float) -> tuple[Tensor, T
     length = values.sqrt()[:, None, :]
     turn = (vectors / (length * wide)).mT.to(rows)
     coordinates = (vectors * torch.where(length.isinf(), 0, length) * wide).to(rows)
-    return (turn * rows if rows.shape[1] == 1 else torch.bmm(turn, rows)), coordinates, kept, least**0.5
+    return turn, coordinates, kept, least**0.5
 
 
 def _orthonormal(rows: Tensor) -> Tensor:
-    """The orthonormal rows nearest to rows that are almost so; zeros stay zeros."""
-    if rows.shape[1] == 1:
-        size = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
-        return rows / torch.where(size > 0.5, size, math.inf)
-    wide = rows.double()
-    values, vectors = torch.linalg.eigh(torch.bmm(wide, wide.mT))
+    """The matrix that makes rows that are almost orthonormal so, and moves them least; zeros stay zeros."""
+    values, vectors = torch.linalg.eigh(_gram(rows))
     turn = vectors * torch.where(values > 0.5, values, math.inf).rsqrt()[:, None, :]
-    return torch.bmm(torch.bmm(turn, vectors.mT).to(rows), rows)
+    return torch.bmm(turn, vectors.mT).to(rows)
+
+
+def _gram(rows: Tensor) -> Tensor:
+    """``rows @ rows.mT`` in float64, in parts that stay in a cache."""
+    if rows.shape[1] == 1:
+        return torch.linalg.vector_norm(rows, dim=2, keepdim=True).double() ** 2
+    nets, count, length = rows.shape
+    gram = torch.zeros(nets, count, count, dtype=torch.float64, device=rows.device)
+    step = length if rows.device.type == "cuda" else max(1, _CACHE // max(1, nets * count))
+    for part in rows.split(step, 2):
+        wide = part.double()
+        gram.baddbmm_(wide, wide.mT)
+    return gram
 
 
 def _square(z: Tensor) -> Tensor:

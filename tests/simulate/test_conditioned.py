@@ -38,8 +38,8 @@ def explicit(nets, rows, columns, std=1.0, seed=0):
 class OneSided(ConditionedMatrix):
     """A wrong matrix: answers to the left know nothing of answers to the right, and the other way round."""
 
-    def _append(self, new, kept, side):
-        super()._append(new, kept, side)
+    def _draw(self, count, kept, side):
+        super()._draw(count, kept, side)
         self._core.zero_()
 
     def _answer(self, x, side):
