@@ -16,7 +16,7 @@ from torch import Tensor
 
 from advmf.errors import ArgumentError
 from advmf.observables import AdversarialLoss, JacobianAlong, JacobianEntry, Observable, Offset, OperatorNorm, Output
-from advmf.simulate.attack import attack_trace
+from advmf.simulate.attack import attack_queries, attack_trace
 from advmf.simulate.geometry import order
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import operator_norm
@@ -38,6 +38,12 @@ def measurable(product: sp.Expr, d: int, K: int) -> bool:
         (len(o.args) < 1 or K > int(o.args[0])) and (len(o.args) < 2 or d - 1 > int(o.args[1]))
         for o in product.atoms(JacobianEntry, JacobianAlong, Offset, Output)
     )
+
+
+def queries(products: Sequence[sp.Expr], settings: AttackSettings, K: int, d: int) -> int:
+    """How many vectors :func:`measure` sends through each matrix of a network."""
+    losses = {o for product in products for o in product.atoms(AdversarialLoss)}
+    return attack_queries(K, d, len(losses), settings.steps, settings.restarts, settings.directions)
 
 
 def measure(

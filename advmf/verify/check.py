@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -20,11 +21,11 @@ import torch
 from advmf import __version__
 from advmf.claim import Claim, Equation, Regime
 from advmf.emit.kernels import kernel
-from advmf.errors import ArgumentError
+from advmf.errors import ArgumentError, MemoryBudgetError
 from advmf.observables import AdversarialLoss, Expectation, Output
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
-from advmf.simulate.estimate import AttackSettings, measurable, measure
+from advmf.simulate.estimate import AttackSettings, measurable, measure, queries
 from advmf.simulate.networks import expressions
 from advmf.symbols import SYMBOLS
 from advmf.verify.report import Finding, Report, Verdict
@@ -67,7 +68,7 @@ def check_all(
     *,
     seed: int = 0,
     widths: Sequence[int] | None = None,
-    nets: int = NETS,
+    nets: int | Sequence[int] = NETS,
     data: str | Images = "digits",
     design: Design | None = None,
     steps: int = 10,
@@ -76,14 +77,17 @@ def check_all(
     dtype: str = "float32",
     device: str = "cpu",
     memory: int = MEMORY,
+    sampler: str = "auto",
     progress: Progress | None = None,
 ) -> list[Report]:
     """Check claims about one net on the same sampled networks; one report per claim, in order.
 
     ``at`` gives ``L``, ``d``, ``K``, the net's symbols, ``eps`` for adversarial losses, and optionally ``x_sq`` (1 if not given:
     every image is scaled to |x|²/d = x_sq) and ``N``. Claims about large width are simulated at ``widths``, by default
-    N/8, N/4, N/2 and N (1024 if not given), with ``nets`` networks each, and extrapolated by a polynomial of degree 2 in 1/N;
-    claims that hold at every width are averaged over the widths. Every network sees its own image, drawn from ``data`` (a name
+    N/8, N/4, N/2 and N (1024 if not given), with ``nets`` networks each (or a number for each width), and extrapolated by a polynomial
+    of degree 2 in 1/N; claims that hold at every width are averaged over the widths. ``sampler`` and ``memory`` are those of
+    :func:`advmf.simulate.sample`: wide networks are simulated without their weights, and where the attacks of one network would
+    outgrow ``memory``, the pairs (p, q) are shared among several. Every network sees its own image, drawn from ``data`` (a name
     or path for :func:`advmf.simulate.load`) and resampled to ``d`` pixels if need be.
 
     ``steps``, ``restarts`` and ``directions`` are those of the attack (:func:`advmf.simulate.attack_trace`). ``design`` declares the
@@ -97,39 +101,32 @@ def check_all(
     design = design or Design()
     net, at = _validated(claims, at)
     ladder = _ladder(claims, at, widths, nets)
-    point: dict[str, Any] = {k: at[k] for k in ("L", "d", "K")}
     tests = [_tests(claim, at) for claim in claims]
     products = list(dict.fromkeys([t.product for group in tests for t in group] + [Output(0) ** 2]))
     settings = AttackSettings(at.get("eps"), steps, restarts, directions)
     images = (load(data) if isinstance(data, str) else data).resampled(int(at["d"])).scaled(at["x_sq"])
     needed = {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N", "L", "d", "K"}
-    own: dict[str, Any] = {name: at[name] for name in needed}
-
     generators = {N: _generator(seed, net, at, N) for N in ladder}
-    ensembles = {
-        N: sample(
-            net,
-            N=N,
-            nets=nets,
-            generator=generators[N],
-            dtype=getattr(torch, dtype),
-            device=device,
-            memory=memory,
-            **point,
-            **own,
-        )
-        for N in ladder
-    }
-    total = sum(e.bytes_per_network for e in ensembles.values()) * nets
-    rungs: dict[int, Running] = {}
-    for N, ensemble in ensembles.items():
-        rungs[N] = _measure(ensemble, images, products, settings, generators[N], total, progress)
+    given: dict[str, Any] = {name: at[name] for name in ("L", "d", "K", *needed)}
+
+    def draw(N: int, own: list[sp.Expr]) -> Ensemble:
+        vectors = queries(own, settings, int(at["K"]), int(at["d"]))
+        return sample(
+            net, N=N, nets=ladder[N], generator=generators[N], dtype=getattr(torch, dtype), device=device, memory=memory,
+            sampler=sampler, queries=vectors, **given,
+        )  # fmt: skip
+
+    plan = {N: _plan(products, partial(draw, N)) for N in ladder}
+    total = sum(e.bytes_per_network * e.nets for shares in plan.values() for _, e in shares)
+    tables: dict[sp.Expr, tuple[Rung, ...]] = dict.fromkeys(products, ())
+    for N, shares in plan.items():
+        for own, ensemble in shares:
+            found = _measure(ensemble, images, own, settings, generators[N], total, progress)
+            for i, product in enumerate(own):
+                rung = Rung(N, found.count, float(found.mean[i]), float(found.stderr[i]))
+                tables[product] = (*tables[product], rung)
 
     noise = torch.finfo(getattr(torch, dtype)).eps
-    tables = {
-        product: tuple(Rung(N, nets, float(r.mean[i]), float(r.stderr[i])) for N, r in rungs.items())
-        for i, product in enumerate(products)
-    }
     unit = tables[Output(0) ** 2][-1].mean
     seconds = (time.perf_counter() - started) / len(claims)
     reports = []
@@ -142,7 +139,8 @@ def check_all(
             Report(
                 claim.name, claim.net.name, p, q, findings, at, seed, seconds,
                 settings={
-                    "regime": str(claim.regime), "heuristic": claim.heuristic, "widths": list(ladder), "nets": nets,
+                    "regime": str(claim.regime), "heuristic": claim.heuristic, "widths": list(ladder), "nets": list(ladder.values()),
+                    "samplers": [shares[0][1].sampler for shares in plan.values()],
                     "data": images.name, "data_sha256": images.sha256, "attack": {"steps": steps, "restarts": restarts, "directions": directions},
                     "dtype": dtype, "device": device, "design": asdict(design),
                     "versions": {"advmf": __version__, **{m: version(m) for m in ("torch", "sympy", "numpy")}},
@@ -150,6 +148,24 @@ def check_all(
             )
         )  # fmt: skip
     return reports
+
+
+def _plan(products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble]) -> list[tuple[list[sp.Expr], Ensemble]]:
+    """Which products are measured on which ensemble: on one, or where its attacks do not fit into memory, on as few as do.
+
+    Raises MemoryBudgetError where a single one does not fit.
+    """
+    attacked = [product for product in products if product.has(AdversarialLoss)]
+    rest = [product for product in products if product not in attacked]
+    for count in range(1, len(attacked) + 2):
+        shares = [attacked[i::count] for i in range(count)]
+        shares[0] = rest + shares[0]
+        try:
+            return [(own, draw(own)) for own in shares if own]
+        except MemoryBudgetError:
+            if count >= max(1, len(attacked)):
+                raise
+    raise AssertionError("the loop returns or raises")
 
 
 def _measure(
@@ -167,7 +183,7 @@ def _measure(
     columns = ensemble.inputs(x)
     # Every chunk draws the same random directions, so that the numbers do not depend on what shares a chunk.
     seed = int(torch.randint(2**63 - 1, (), generator=generator))
-    for trace in ensemble.traces(x):
+    for trace in ensemble.traces(x, keep=False):
         own = columns[running.count : running.count + trace.networks.nets]
         draws = torch.Generator().manual_seed(seed)
         running.add(measure(trace, own, products, settings, draws).cpu().numpy())
@@ -209,17 +225,23 @@ def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dic
     return net, values
 
 
-def _ladder(claims: Sequence[Claim], at: Mapping[str, float], widths: Sequence[int] | None, nets: int) -> list[int]:
-    if nets < 2:
-        raise ArgumentError(f"nets must be at least 2, or there is no standard error; got {nets}.")
+def _ladder(
+    claims: Sequence[Claim], at: Mapping[str, float], widths: Sequence[int] | None, nets: int | Sequence[int]
+) -> dict[int, int]:
+    """The widths, rising, with the number of networks of each."""
     large = any(Regime.LARGE_WIDTH in claim.regime for claim in claims)
     if widths is None:
         top = int(at.get("N", TOP_WIDTH))
         widths = [top // 8, top // 4, top // 2, top] if large else [top]
-    ladder = sorted(set(widths))
-    if large and (len(ladder) < 3 or ladder[0] < 4):
+    counts = [nets] * len(widths) if isinstance(nets, int) else list(nets)
+    if len(counts) != len(widths):
+        raise ArgumentError(f"nets must be one number, or one for each of the {len(widths)} widths; got {nets}.")
+    if min(counts, default=0) < 2:
+        raise ArgumentError(f"nets must be at least 2, or there is no standard error; got {nets}.")
+    ladder = dict(sorted(zip(widths, counts)))
+    if large and (len(ladder) < 3 or min(ladder) < 4):
         raise ArgumentError(
-            f"A claim about N -> oo is extrapolated from at least three widths of 4 and more; got {ladder}. "
+            f"A claim about N -> oo is extrapolated from at least three widths of 4 and more; got {list(ladder)}. "
             "Give N >= 32 in at, or widths=(…)."
         )
     return ladder

@@ -19,14 +19,15 @@ from advmf.verify.statistics import Design
 
 @dataclass(frozen=True)
 class Scale:
-    """How one theorem is simulated: depth, dimensions, ladder of widths, networks per width, directions of an attack."""
+    """How one theorem is simulated: depth, dimensions, ladder of widths, networks of each width, directions and steps of an attack."""
 
     L: int
     d: int
     K: int
     widths: tuple[int, ...]
-    nets: int
+    nets: tuple[int, ...]
     directions: int = 16
+    steps: int = 10
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ QUICK = Profile(
     "quick",
     data="digits",
     scales={
-        "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 256), nets=1200),
-        "T2": Scale(L=5, d=64, K=10, widths=(128, 256, 512, 1024), nets=64, directions=4),
+        "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 256), nets=(1200,) * 4),
+        "T2": Scale(L=5, d=64, K=10, widths=(512, 2048, 10_000, 100_000), nets=(64, 48, 24, 8), directions=1, steps=5),
     },
 )
 """The default: digits, about three minutes on two cores."""
@@ -54,8 +55,8 @@ PAPER = Profile(
     "paper",
     data="mnist",
     scales={
-        "T1": Scale(L=10, d=784, K=10, widths=(128, 256, 512, 1024), nets=2000),
-        "T2": Scale(L=10, d=784, K=10, widths=(500, 1000, 2000, 4000), nets=128),
+        "T1": Scale(L=10, d=784, K=10, widths=(128, 256, 512, 1024), nets=(2000,) * 4),
+        "T2": Scale(L=10, d=784, K=10, widths=(2000, 10_000, 100_000, 1_000_000), nets=(64, 32, 12, 6), directions=1),
     },
 )
 """MNIST, L = 10, widths to 4,000: hours on two cores."""
@@ -135,6 +136,7 @@ def run(suite: Sequence[Case], *, seed: int = 0, progress: Progress | None = Non
             "widths": scale.widths,
             "nets": scale.nets,
             "directions": scale.directions,
+            "steps": scale.steps,
             "data": case.profile.data,
         }
         settings = defaults | {k: v for k, v in options.items() if v is not None}

@@ -1,0 +1,104 @@
+"""Networks without weights against networks with them: the same attack in the same run, the sampling included on both sides.
+
+An attack of 12 steps from the optimum of the linearised network; L = 10, d = 784, K = 10, one input, all cores. ``ratio`` is networks
+per second over networks per second. Allocation of fresh memory counts as well: it is part of the price of a new network.
+"""
+
+import math
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import advmf as mf
+from advmf.simulate.attack import attack_queries
+from advmf.simulate.conditioned import ConditionedMatrix
+
+L, D, K, STEPS = 10, 784, 10, 12
+QUERIES = attack_queries(K, D, 1, STEPS, directions=1)
+
+
+def point():
+    x = torch.randn(D, generator=torch.Generator().manual_seed(1))
+    return x / x.norm() * D**0.5
+
+
+def attacked(sampler, N, nets, seed=0):
+    """The seconds that it takes to sample and attack ``nets`` networks, and the attack's mean value."""
+    start = time.perf_counter()
+    networks = mf.simulate.sample(
+        mf.vanilla(1, 0), N=N, L=L, d=D, K=K, nets=nets, sampler=sampler, queries=QUERIES, sigma_w=2**0.5, sigma_b=0.0,
+        generator=torch.Generator().manual_seed(seed), memory=14 * 2**30,
+    )  # fmt: skip
+    found = mf.simulate.attack(networks, point(), eps=0.1, p=2, q=2, steps=STEPS, directions=1)
+    return time.perf_counter() - start, float(found.value.mean())
+
+
+@pytest.mark.parametrize(("N", "nets", "dense_nets"), [(1000, 96, 16), (4000, 32, 4)])
+def test_networks_per_second(benchmark, N, nets, dense_nets):
+    _, value = benchmark.pedantic(lambda: attacked("conditioned", N, nets), rounds=3, warmup_rounds=1)
+    seconds = benchmark.stats.stats.min / nets
+    dense, dense_value = min(attacked("dense", N, dense_nets) for _ in range(2))
+    benchmark.extra_info["ratio"] = round(dense / dense_nets / seconds, 1)
+    benchmark.extra_info["milliseconds per network"] = round(1e3 * seconds, 2)
+    benchmark.extra_info["values"] = (round(value, 4), round(dense_value, 4))
+
+
+def test_cost_against_width(benchmark):
+    """The slope of log(time) over log(N) from 10^3 to 10^6."""
+    nets = {10**3: 64, 10**4: 8, 10**5: 2, 10**6: 1}
+    seconds = {N: min(attacked("conditioned", N, count)[0] for _ in range(2)) / count for N, count in nets.items()}
+    benchmark.pedantic(lambda: attacked("conditioned", 10**4, 8), rounds=1)
+    slope = np.polyfit(np.log(list(seconds)), np.log(list(seconds.values())), 1)[0]
+    benchmark.extra_info["slope"] = round(float(slope), 3)
+    benchmark.extra_info["seconds per network"] = {N: round(s, 4) for N, s in seconds.items()}
+
+
+MEMORY_SCRIPT = """
+import resource
+import torch
+import advmf as mf
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+networks = mf.simulate.sample(mf.vanilla(1, 0), N=10**6, L={L}, d={D}, K={K}, sampler="conditioned", queries={QUERIES},
+                              sigma_w=2**0.5, sigma_b=0.0, memory=14 * 2**30, generator=torch.Generator().manual_seed(0))
+before = peak()
+print(networks.bytes_per_network, flush=True)
+mf.simulate.attack(networks, torch.ones({D}), eps=0.1, p=2, q=2, steps={STEPS}, directions=1)
+print(peak() - before)
+"""
+
+
+def test_peak_memory_against_the_estimate(benchmark):
+    """N = 10^6 in a process of its own: the estimate is printed before anything is sampled."""
+    script = MEMORY_SCRIPT.format(L=L, D=D, K=K, QUERIES=QUERIES, STEPS=STEPS)
+
+    def run():
+        return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    estimate, peak = map(int, benchmark.pedantic(run, rounds=1).split())
+    benchmark.extra_info["estimate GiB"] = round(estimate / 2**30, 2)
+    benchmark.extra_info["peak/estimate"] = round(peak / estimate, 2)
+
+
+@pytest.mark.parametrize(("N", "count"), [(10**5, 1), (10**6, 1), (10**6, 4)])
+def test_bandwidth_of_the_long_passes(benchmark, N, count):
+    """Bytes of factors that a question to a matrix of 40 answers must read, per second, over those that a copy moves."""
+    W = ConditionedMatrix(1, N, N, 1 / math.sqrt(N), generator=torch.Generator().manual_seed(0), queries=80)
+    for ask in (W.matmul, W.rmatmul):
+        ask(torch.randn(1, N, 20))
+    vectors = iter(torch.randn(11, 1, N, count))
+    benchmark.pedantic(W.matmul, setup=lambda: ((next(vectors),), {}), rounds=10, warmup_rounds=1)
+    m, k = 20 + 5.5 * count, 20
+    read = 4 * N * ((m + k) + m + k + (m + k + count))
+    source, target = torch.randn(10 * N), torch.randn(10 * N)
+    copies = []
+    for _ in range(10):
+        start = time.perf_counter()
+        target.copy_(source)
+        copies.append(time.perf_counter() - start)
+    copy = 80 * N / min(copies)
+    benchmark.extra_info["of a copy"] = f"{read / benchmark.stats.stats.median / copy:.0%} of {copy / 1e9:.0f} GB/s"
