@@ -17,6 +17,7 @@ _HOME = {
     "advmf.theory.correlation": "correlation_map depth_scale nngp",
     "advmf.theory.norms": "beta",
     "advmf.theory.bound": "linear_form loss_bound",
+    "advmf.theory.finite_width": "jacobian_norm stream_fluctuation",
     "advmf.emit.latex": "latex",
     "advmf.emit.kernels": "Kernel kernel",
     "advmf.verify.check": "check check_all",

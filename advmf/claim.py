@@ -30,13 +30,17 @@ RELATIONS = {"<=": r"\le", "==": "=", "~": r"\overset{\text{i.i.d.}}{\sim}"}
 
 @dataclass(frozen=True)
 class Equation:
-    """One equality that a claim implies, tested as ``(lhs - rhs)/scale = 0``; ``exact`` at every width."""
+    """One equality that a claim implies, tested as ``(lhs - rhs)/scale = 0``; ``exact`` at every width.
+
+    The sides differ by o(N**-order): at ``order`` 1 the coefficient of 1/N is tested, and ``scale`` is that coefficient's.
+    """
 
     label: str
     lhs: sp.Expr
     rhs: sp.Expr
     scale: sp.Expr
     exact: bool = False
+    order: int = 0
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,12 @@ class Output(UnitObservable):
     tex = r"f_{{{}}}"
 
 
+class SecondMoment(Observable):
+    """``Q_L = |x^L|**2/N``, the second moment of the last stream of one network: ``SecondMoment()``."""
+
+    tex = "Q_L"
+
+
 class AdversarialLoss(Observable):
     """``max ‖f(x + eta) - f(x)‖_q`` over ``‖eta‖_p <= eps``: ``AdversarialLoss(p, q)``.
 

@@ -102,6 +102,40 @@ class GaussianNorm(Function):
         return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
 
 
+class SpectralNorm(Function):
+    """E s_1**r for the largest singular value of a ``K x d`` standard Gaussian matrix: ``SpectralNorm(K, d, r)``, r > 0.
+
+    Symmetric in K and d; a matrix of one row has chi moments. ``evalf`` gives what :func:`advmf.special.spectral_norm` does, for
+    whole K and d.
+
+    >>> from advmf.theory.functions import SpectralNorm
+    >>> SpectralNorm(3, 1, 1), SpectralNorm(7, 2, 1)
+    (2*sqrt(2)/sqrt(pi), SpectralNorm(2, 7, 1))
+    """
+
+    @classmethod
+    def eval(cls, K: sp.Expr, d: sp.Expr, r: sp.Expr) -> sp.Expr | None:
+        if K == 1 or d == 1:
+            n = K * d
+            return 2 ** (r / 2) * sp.gamma((n + r) / 2) / sp.gamma(n / 2)
+        ordered = sorted((K, d), key=sp.default_sort_key)
+        return None if ordered == [K, d] else cls(*ordered, r)
+
+    def _eval_is_extended_positive(self) -> bool:
+        return True
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        if not all(map(_positive_number, self.args)):
+            return None
+        return sp.Float(float(special.spectral_norm(*map(float, self.args))), precision=prec)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        K, d, r = map(printer._print, self.args)
+        power = "" if self.args[2] == 1 else f"^{{{r}}}"
+        text = rf"\mathbb{{E}}\lVert G_{{{K} \times {d}}}\rVert_{{2 \to 2}}{power}"
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
 class GeometricSum(Function):
     """``1 + z + ... + z**(n-1)`` for real ``n >= 0``: ``(z**n - 1)/(z - 1)``, and ``n`` at ``z = 1``.
 

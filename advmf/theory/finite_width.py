@@ -1,0 +1,319 @@
+"""F1 and F2 as claims: what is left of a network's randomness at width N, in its last stream and in the norm of its Jacobian.
+
+Two interpreters of the blocks. :func:`fluctuate` carries the first two moments of Q = |x|²/N, exactly at every width;
+:func:`perturb` the variances of the random factor by which a block multiplies the output's Gram matrix, to first order in 1/N.
+
+Both rest on one symmetry, in networks whose moment rules hold at every width (``net.exact``). The signs of the pre-activations
+are independent of the absolute values, and whatever matrix reads the activations, or is added to them, has a law that a flip of
+signs does not change. So J(x) has exactly the law of the product in which each activation is a diagonal matrix of independent
+slopes, u or v with probability 1/2, independent of all weights; biases do not matter, and x is a direction like any other.
+
+Sources: products of random matrices of finite width, B. Hanin and M. Nica, Commun. Math. Phys. 376, 2020 (log-normal norms of
+ReLU Jacobians); the laws are derived here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import singledispatch
+
+import sympy as sp
+
+from advmf.claim import Claim, Equation, Regime
+from advmf.errors import DeclarationError
+from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.observables import Expectation, OperatorNorm, SecondMoment
+from advmf.symbols import K, L, N, d, x_sq
+from advmf.theory.bound import RANDOM_NETWORK
+from advmf.theory.functions import Recursion, SpectralNorm
+from advmf.theory.propagation import OMEGA, STATE, alpha, omega
+
+SOURCE = "derived here from the declared blocks; compare B. Hanin and M. Nica, Commun. Math. Phys. 376, 2020"
+
+C_OFF, C_DIAG = sp.symbols("c_off c_diag", nonnegative=True)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is known of a stage of width N: E Q and E Q² of Q = |.|²/N.
+
+    If the coordinates are independent N(0, h) given h, also E h and E h² as ``variance``.
+    """
+
+    Q: sp.Expr
+    square: sp.Expr
+    variance: tuple[sp.Expr, sp.Expr] | None = None
+
+    @staticmethod
+    def gaussian(h: sp.Expr, square: sp.Expr) -> Stage:
+        """Independent N(0, h) coordinates: Q/h is chi-squared over N, so E Q² = E h² (1 + 2/N)."""
+        return Stage(h, square * (1 + 2 / N), (h, square))
+
+    def mean(self, polynomial: sp.Expr) -> sp.Expr:
+        """E of a polynomial of degree two in Q, given in ``STATE.Q``."""
+        by_power = sp.Poly(polynomial, STATE.Q)
+        powers = (sp.S.One, self.Q, self.square)
+        return sum((c * powers[k] for (k,), c in by_power.terms()), sp.S.Zero)
+
+
+GIVEN = Stage(STATE.Q, STATE.Q**2)
+"""A stage of which only Q is known, and that exactly."""
+
+
+def kurtosis(block: ReLULike) -> sp.Expr:
+    """E φ'(z)⁴ / (E φ'(z)²)², at least 1: the fourth moment of a slope that is u or v with probability 1/2.
+
+    >>> import advmf as mf
+    >>> from advmf.theory.finite_width import kurtosis
+    >>> kurtosis(mf.ReLULike(1, 0)), kurtosis(mf.ReLULike(1, -1))
+    (2, 1)
+    """
+    return sp.factor((block.u**4 + block.v**4) / 2 / alpha(block) ** 2)
+
+
+@singledispatch
+def fluctuate(block: Block, stage: Stage) -> Stage:
+    """The stage after ``block``; raises DeclarationError where its law is not exact at every width."""
+    raise DeclarationError(
+        f"{type(block).__name__} has no rule in advmf.theory.finite_width.fluctuate; register one to derive with it."
+    )
+
+
+@fluctuate.register(Dense)
+def _(block: Dense, stage: Stage) -> Stage:
+    return _layer(stage, block.sigma_w**2, block.sigma_b**2)
+
+
+@fluctuate.register(Mix)
+def _(block: Mix, stage: Stage) -> Stage:
+    return _layer(stage, sp.S.One, sp.S.Zero)
+
+
+def _layer(stage: Stage, weight: sp.Expr, bias: sp.Expr) -> Stage:
+    h = weight * STATE.Q + bias
+    return Stage.gaussian(stage.mean(h), stage.mean(sp.expand(h**2)))
+
+
+@fluctuate.register(ReLULike)
+def _(block: ReLULike, stage: Stage) -> Stage:
+    gain = alpha(block)
+    if block.linear:
+        h = stage.variance and (gain * stage.variance[0], gain**2 * stage.variance[1])
+        return Stage(gain * stage.Q, gain**2 * stage.square, h)
+    if stage.variance is None:
+        raise DeclarationError(
+            f"{block!r} acts on a stage whose coordinates are not Gaussian given its variance, so the fluctuations after it have "
+            "no exact law. Put a Dense() or a Mix() before it, within the residual branch."
+        )
+    h, square = stage.variance
+    # Independent coordinates of second moment αh and fourth moment 3κα²h²: E Q² is their mean square plus variance over N.
+    return Stage(gain * h, gain**2 * square * (1 + (3 * kurtosis(block) - 1) / N))
+
+
+@fluctuate.register(Serial)
+def _(block: Serial, stage: Stage) -> Stage:
+    for inner in block.blocks:
+        stage = fluctuate(inner, stage)
+    return stage
+
+
+@fluctuate.register(Residual)
+def _(block: Residual, stage: Stage) -> Stage:
+    a, b, s = fluctuate(block.shortcut, GIVEN), fluctuate(block.branch, GIVEN), block.scale
+    centred, other = (b, a) if b.variance else (a, b)
+    if centred.variance is None:
+        raise DeclarationError(
+            f"In {block!r} neither path is centred Gaussian given the stream, so the fluctuations of the sum have no exact law. "
+            "End the branch or the shortcut in a Dense() or a Mix()."
+        )
+    # Given x the paths are independent and one is N(0, h), so that their product ⟨x, y⟩/N has the mean 0 and the square hQ/N.
+    cross = 4 * s**2 * centred.variance[0] * other.Q / N
+    square = a.square + 2 * s**2 * a.Q * b.Q + s**4 * b.square + cross
+    Q, Q2 = stage.mean(sp.expand(a.Q + s**2 * b.Q)), stage.mean(sp.expand(square))
+    if a.variance is None or b.variance is None:
+        return Stage(Q, Q2)
+    h = a.variance[0] + s**2 * b.variance[0]
+    h2 = a.variance[1] + 2 * s**2 * a.variance[0] * b.variance[0] + s**4 * b.variance[1]
+    return Stage(Q, Q2, (stage.mean(sp.expand(h)), stage.mean(sp.expand(h2))))
+
+
+def stream_fluctuation(net: Net) -> Claim:
+    """F1: E Q_L² of the last stream, Q_L = |x^L|²/N, exactly at every width N and depth L.
+
+    Without biases it is a power of L, with biases the recursion in L that the blocks imply. Raises DeclarationError for a net
+    whose coordinates are not independent Gaussians where an activation acts or paths are added.
+
+    Source: derived here; see the module.
+
+    >>> import advmf as mf
+    >>> mf.stream_fluctuation(mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 0)))).formula
+    omega**(2*L)*x_sq**2*(1 + 2/N)*(1 + 5/N)**L
+    """
+    _require_exact(net)
+    first, second = sp.Symbol("Q", positive=True), sp.Symbol("S", positive=True)
+    factor = sp.S.One
+    # x^0 = P_in x is N(0, |x|²/d) in each coordinate. The recursion is that of E h, E h² where the block ends in a Gaussian stage
+    # and so finds one, else that of E Q, E Q².
+    after = fluctuate(net.block, Stage.gaussian(first, second))
+    if after.variance is not None:
+        state, start, factor = after.variance, x_sq**2, 1 + 2 / N
+    else:
+        after = fluctuate(net.block, Stage(first, second))
+        state, start = (after.Q, after.square), x_sq**2 * (1 + 2 / N)
+    update = sp.Poly(sp.expand(state[1]), first, second)
+    rate, rest = update.coeff_monomial(second), sp.expand(update.as_expr() - update.coeff_monomial(second) * second)
+    where = {}
+    if rest == 0:
+        formula = factor * start * OMEGA ** (2 * L) * _by_width(rate / omega(net) ** 2) ** L
+        where = {OMEGA: omega(net)}
+    else:
+        steps = (sp.expand(state[0]), _by_width(rate) * second + sp.collect(rest, first, sp.factor))
+        formula = factor * Recursion(L, (first, second), steps, (x_sq, start), second)
+    lhs = Expectation(SecondMoment() ** 2)
+    claim = Claim(
+        name="F1",
+        lhs=lhs,
+        relation="==",
+        formula=formula,
+        where=where,
+        regime=Regime.EXACT,
+        assumptions=RANDOM_NETWORK,
+        source=SOURCE,
+        net=net,
+    )
+    return _with_equations(claim, Equation("E Q_L²", lhs, claim.rhs, scale=claim.rhs, exact=True))
+
+
+def _by_width(expr: sp.Expr) -> sp.Expr:
+    """A polynomial in 1/N with its coefficients in factors."""
+    inverse = sp.Dummy("inverse")
+    by_power = sp.Poly(sp.together(expr.subs(N, 1 / inverse)), inverse)
+    return sp.Add(*(sp.factor(c) / N**k for (k,), c in by_power.terms()))
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A block's random factor: A A^T of its output Jacobian A becomes gain * S^{1/2} (1 + E) S^{1/2}, S = A A^T.
+
+    E is symmetric, of mean zero and invariant under rotations; to first order Var E_ij = off/N for i != j, Var E_ii = diag/N.
+    """
+
+    gain: sp.Expr
+    off: sp.Expr
+    diag: sp.Expr
+
+
+@singledispatch
+def perturb(block: Block) -> Perturbation:
+    """The random factor of ``block``."""
+    raise DeclarationError(
+        f"{type(block).__name__} has no rule in advmf.theory.finite_width.perturb; register one to derive with it."
+    )
+
+
+@perturb.register(Dense)
+def _(block: Dense) -> Perturbation:
+    return Perturbation(block.sigma_w**2, sp.S.One, sp.Integer(2))
+
+
+@perturb.register(Mix)
+def _(block: Mix) -> Perturbation:
+    # A V with A A^T = S is S^{1/2} times a Gaussian matrix: 1 + E is a Wishart matrix over its N degrees of freedom.
+    return Perturbation(sp.S.One, sp.S.One, sp.Integer(2))
+
+
+@perturb.register(ReLULike)
+def _(block: ReLULike) -> Perturbation:
+    # A = S^{1/2} U, U with entries N(0, 1/N): E_ij = sum_k U_ik U_jk (φ'_k²/α - 1), and E U_ik⁴ = 3/N².
+    spread = kurtosis(block) - 1
+    return Perturbation(alpha(block), spread, 3 * spread)
+
+
+@perturb.register(Serial)
+def _(block: Serial) -> Perturbation:
+    parts = [perturb(inner) for inner in block.blocks]
+    return Perturbation(
+        sp.Mul(*(p.gain for p in parts)), sp.Add(*(p.off for p in parts)), sp.Add(*(p.diag for p in parts))
+    )
+
+
+@perturb.register(Residual)
+def _(block: Residual) -> Perturbation:
+    a, b, s2 = perturb(block.shortcut), perturb(block.branch), block.scale**2
+    gain = a.gain + s2 * b.gain
+    # The cross term X + X^T of the independent paths has Var X_ij = s² a b/N.
+    off, diag = (
+        a.gain**2 * of_a + s2**2 * b.gain**2 * of_b + cross * s2 * a.gain * b.gain
+        for of_a, of_b, cross in ((a.off, b.off, 2), (a.diag, b.diag, 4))
+    )
+    return Perturbation(gain, sp.factor(off / gain**2), sp.factor(diag / gain**2))
+
+
+def jacobian_norm(net: Net) -> Claim:
+    """F2: E‖J(x)‖_{2 -> 2} to first order in 1/N, in the exact moments of the largest singular value s_1 of a Gaussian K x d matrix.
+
+    J J^T has the eigenvalues of G^T (1 + E) G ω^L/d, G Gaussian, 1 + E the factors of P_out and of the L blocks. The second-order
+    perturbation of the largest one, s_1²(1 + E_11 + sum_j s_j² E_1j²/(s_1² - s_j²)), and its square root have the mean
+
+        E s_1 + (1/N) (1/2 (1 + L c_off) E[s_1 sum_j s_j²/(s_1² - s_j²)] - 1/8 (2 + L c_diag) E s_1);
+
+    integrating by parts against the joint Wishart density, E[s_1 sum_j s_j²/(s_1² - s_j²)] = (E s_1³ - (K + d) E s_1)/2.
+
+    The norm grows with L c_off T/2N, where T -> sqrt(K d) for large K, d: there the expansion needs L c_off sqrt(K d) << N. Beyond,
+    for large K and d with K << N, the edge of the free product of the factors is
+
+        min over z > 0 of (1 + 1/z) (1 + z K/d) (1 + z K/N) (1 + z c_off K/N)**L
+
+    for ‖J‖²/ω^L; its first order is the above, and as d -> oo it is (1 + sqrt(L c_off K/N))² to leading order.
+
+    Raises DeclarationError for a net whose moment rules do not hold at every width: its ω^L itself has an error of order 1/N.
+
+    Source: derived here; see the module.
+
+    >>> import advmf as mf
+    >>> claim = mf.jacobian_norm(mf.vanilla(u=1, v=0))
+    >>> [claim.where[c] for c in sorted(claim.where, key=str)]
+    [5, 2, sigma_w**2/2]
+    """
+    _require_exact(net)
+    factor = perturb(net.block)
+    if sp.simplify(factor.gain - omega(net)) != 0:
+        raise ArithmeticError(f"{net.block!r}: the gain {factor.gain} of the Jacobian is not ω = {omega(net)}.")
+    one, three = (SpectralNorm(K, d, r) for r in (1, 3))
+    leading = OMEGA ** (L / 2) * one / sp.sqrt(d)
+    mixing = (three / one - K - d) / 2
+    half = sp.Rational(1, 2)
+    coefficient = half * (1 + L * C_OFF) * mixing - (2 + L * C_DIAG) / 8
+    lhs = Expectation(OperatorNorm(2, 2))
+    claim = Claim(
+        name="F2",
+        lhs=lhs,
+        relation="==",
+        formula=leading * (1 + coefficient / N),
+        where={OMEGA: omega(net), C_OFF: factor.off, C_DIAG: factor.diag},
+        regime=Regime.LARGE_WIDTH,
+        assumptions=(*RANDOM_NETWORK, "first order in 1/N, for L c_off sqrt(K d) much less than N"),
+        source=SOURCE,
+        net=net,
+        p=sp.Integer(2),
+        q=sp.Integer(2),
+    )
+    scale = replace(claim, formula=leading * sp.Abs(coefficient)).rhs
+    return _with_equations(
+        claim,
+        Equation("E‖J‖", lhs, claim.rhs, scale=claim.rhs),
+        Equation("1/N coefficient", lhs, claim.rhs, scale=scale, order=1),
+    )
+
+
+def _require_exact(net: Net) -> None:
+    if not net.exact:
+        raise DeclarationError(
+            f"{net.block!r}: its second moments already have an error of order 1/N (net.exact is False: an activation acts on a "
+            "stream that is not symmetric, or a residual branch has a mean), so the fluctuations at width N do not follow. End each "
+            "residual branch in a Dense() or a Mix(), and begin it with one, as mf.residual() does."
+        )
+
+
+def _with_equations(claim: Claim, *equations: Equation) -> Claim:
+    return replace(claim, equations=equations)
