@@ -228,6 +228,9 @@ def _quadrature(n: Any, a: Any, ops: Any) -> Any:
 _EXACT_RANK = 128
 """The largest min(K, d) for which :func:`spectral_norm` integrates the exact law."""
 
+_ORDER, _REACH = 16, 10.0
+"""Gauss nodes of each panel, and how far the integration goes beyond the edges of the spectrum; s_1 deviates as a N(0, 1) at most."""
+
 
 def spectral_norm(K: Any, d: Any, r: Any) -> Any:
     """E s_1**r for the largest singular value s_1 of a ``K x d`` standard Gaussian matrix, elementwise, ``r > 0``.
@@ -284,11 +287,11 @@ def _largest_singular_value(m: int, n: int) -> tuple[np.ndarray, np.ndarray, np.
     of A_ij(x) = Integral_0^x f_i F_j - F_i f_j, F_i(s) = Integral_0^s f_i, bordered by F_i(x) if m is odd. The Laguerre polynomials of
     parameter n - m - 1/2 make the f_k orthonormal on the half-line, which keeps A well-conditioned.
     """
-    order, edge, reach = 16, math.sqrt(n) + math.sqrt(m), 10.0
+    edge, reach = math.sqrt(n) + math.sqrt(m), _REACH
     start, stop, window = max(0.0, math.sqrt(n) - math.sqrt(m) - reach), edge + reach, max(0.0, edge - reach)
     width = min(1.0, 2 / math.sqrt(m))
     ends = np.concatenate([_panels(start, window, width), _panels(window, stop, width)[1:]])
-    x, w = np.polynomial.legendre.leggauss(order)
+    x, w = np.polynomial.legendre.leggauss(_ORDER)
     upto = _integration_matrix(x)
     A, F = np.zeros((m, m)), np.zeros(m)
     nodes, weights, logs = [], [], []

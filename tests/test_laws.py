@@ -13,6 +13,7 @@ import torch
 import advmf as mf
 from advmf.simulate.networks import ForwardTape
 from advmf.theory.correlation import Pair, propagate_pair
+from advmf.theory.finite_width import perturb
 from advmf.theory.propagation import START, moments, omega, propagate
 
 BLOCKS = {
@@ -156,3 +157,49 @@ def test_the_laws_can_fail():
     right = (t * trace.pull(c)).sum()
     trace.tape.kept[1].neg_()
     assert abs((trace.push(t) * c).sum() - right) > 1e-3 * abs(right)
+
+
+@every_block
+def test_fluctuations_of_sampled_networks(block):
+    """E Q_L² at N = 8, through E (|f|²/K)² = E Q_L² (1 + 2/K), against F1: exact, in 4.5 standard errors (7e-6 of seeds)."""
+    net, N, nets, K = mf.Net(block), 8, 20_000, 6
+    if not net.exact:
+        with pytest.raises(mf.errors.DeclarationError, match=r"net\.exact is False"):
+            mf.stream_fluctuation(net)
+        return
+    ensemble = mf.simulate.sample(
+        net, N=N, L=2, d=3, K=K, nets=nets, generator=torch.Generator().manual_seed(2), dtype=torch.float64, **SIGMA
+    )
+    values = (ensemble.forward(torch.ones(3, dtype=torch.float64)) ** 2).mean(1) ** 2 / (1 + 2 / K)
+    predicted = mf.kernel(mf.stream_fluctuation(net))(N=N, L=2, x_sq=1, **SIGMA)
+    allowance = 4.5 * float(values.std()) / math.sqrt(nets)
+    assert abs(float(values.mean()) - predicted) < allowance
+    certain = mf.kernel(moments(net).Q)(L=2, x_sq=1, **SIGMA) ** 2
+    assert abs(float(values.mean()) - certain) > allowance  # the control: a stream that does not fluctuate
+
+
+@every_block
+def test_perturbations_of_sampled_jacobians(block):
+    """Var (J J^T)_ij of sampled Jacobians against F2's factors: off-diagonal and diagonal, up to 4.5 standard errors and O(1/N²)."""
+    net, N, nets, d, K, L = mf.Net(block), 192, 250, 512, 12, 2
+    if not net.exact:
+        with pytest.raises(mf.errors.DeclarationError, match=r"net\.exact is False"):
+            mf.jacobian_norm(net)
+        return
+    ensemble = mf.simulate.sample(
+        net, N=N, L=L, d=d, K=K, nets=nets, generator=torch.Generator().manual_seed(4), dtype=torch.float32, **SIGMA
+    )
+    J = ensemble.jacobian(columns(d).to(torch.float32)).double()
+    gram = J @ J.mT / float(omega(net).subs({mf.symbols.sigma_w: SIGMA["sigma_w"]})) ** L
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    off = ((gram**2).sum((1, 2)) - (diagonal**2).sum(1)) / (K * (K - 1))
+    diag = ((diagonal - 1) ** 2).mean(1)
+    factor = perturb(block)
+    for values, of_block, of_matrix in ((off, factor.off, 1), (diag, factor.diag, 2)):
+        first = (of_matrix + L * float(of_block.subs({mf.symbols.sigma_w: SIGMA["sigma_w"]}))) / N
+        predicted = of_matrix / d + first
+        # The products of the factors' variances are of second order.
+        allowance = 4.5 * float(values.std()) / math.sqrt(nets) + first * (first + 2 / d)
+        assert abs(float(values.mean()) - predicted) < allowance
+        one_block = float(of_block.subs({mf.symbols.sigma_w: SIGMA["sigma_w"]})) / N
+        assert abs(float(values.mean()) - (predicted - one_block)) > allowance  # the control: one block less
