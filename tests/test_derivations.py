@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-FILES = sorted((Path(__file__).parents[1] / "derivations").glob("t*.py"))
+FILES = sorted((Path(__file__).parents[1] / "derivations").glob("*.py"))
 MUTATIONS = {
     "t1_linear_form.py": [
         ("alpha * pre_activation", "2 * alpha * pre_activation"),
@@ -16,6 +16,12 @@ MUTATIONS = {
         ("omega ** (L / 2)", "omega ** L"),
         ("1 / q - sp.Rational(1, 2)", "1 / q"),
         ("/ sp.sqrt(d)", "/ d"),
+    ],
+    "f_finite_width.py": [
+        ("/ 2 / alpha**2", "/ alpha**2"),
+        ("2 * q * alpha * pre", "q * alpha * pre"),
+        ("(three / one - K - d) / 2", "(three / one - K - d)"),
+        ("2 + L * diag", "1 + L * diag"),
     ],
 }
 
