@@ -264,7 +264,7 @@ def jacobian_norm(net: Net) -> Claim:
 
         min over z > 0 of (1 + 1/z) (1 + z K/d) (1 + z K/N) (1 + z c_off K/N)**L
 
-    for ‖J‖²/ω^L; its first order is the above, and as d -> oo it is (1 + sqrt(L c_off K/N))² to leading order.
+    for ‖J‖²/ω^L; its first order is the above, and as d -> oo it is (1 + sqrt((1 + L c_off) K/N))² to leading order.
 
     Raises DeclarationError for a net whose moment rules do not hold at every width: its ω^L itself has an error of order 1/N.
 
