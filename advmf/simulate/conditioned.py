@@ -144,17 +144,17 @@ class ConditionedMatrix:
 
     def _asked(self, side: int) -> Tensor:
         """``Q`` or ``P``, (nets, asked, length)."""
-        return self._slots[side][self._region(side)].transpose(0, 1)
+        return self._slots[side][:, self._region(side)]
 
     def _drawn(self, side: int) -> Tensor:
         """``H`` for the right side, ``G`` for the left: the draws that answered the other side's questions."""
-        return self._slots[side][self._region(1 - side)].transpose(0, 1)
+        return self._slots[side][:, self._region(1 - side)]
 
     def _all(self, side: int) -> Tensor:
         """``[Q; H]`` or ``[G; P]``."""
         m, k = self._counts
         middle = self._capacity[RIGHT]
-        return self._slots[side][middle - m : middle + k].transpose(0, 1)
+        return self._slots[side][:, middle - m : middle + k]
 
     def _block(self) -> Tensor:
         """``core`` as far as it is in use, (nets, k, m)."""
@@ -234,11 +234,11 @@ class ConditionedMatrix:
         turn, fresh, kept, share = found
         count = turn.shape[1]
         self._grow(count, side)
-        new = self._slots[side][self._next(count, side)].transpose(0, 1)
-        torch.bmm(turn, rest, out=new)
+        new = self._slots[side][:, self._next(count, side)]
+        _combine(turn, rest, new)
         if share < _AGAIN:
-            new.baddbmm_(torch.bmm(new, asked.mT), asked, alpha=-1)
-            new.copy_(torch.bmm(_orthonormal(new), new))
+            again = torch.baddbmm(new, torch.bmm(new, asked.mT), asked, alpha=-1)
+            _combine(_orthonormal(again), again, new)
         self._draw(count, kept, side)
         return torch.cat((fresh, onto) if side == RIGHT else (onto, fresh), 2)
 
@@ -251,20 +251,21 @@ class ConditionedMatrix:
     def _draw(self, count: int, kept: Tensor | None, side: int) -> None:
         """Draw what W answers to the next ``count`` directions, those not ``kept`` (None: all) being zero, and count them in."""
         at, k = self._next(count, side), self._counts[LEFT]
-        draws = self._slots[1 - side][at].normal_(generator=self._generator)
+        draws = self._slots[1 - side][:, at]
+        draws.copy_(torch.empty_like(draws, memory_format=torch.contiguous_format).normal_(generator=self._generator))
         missing = self._missing[side]
         if kept is not None:
-            draws.mul_(kept.mT[..., None])
+            draws.mul_(kept[..., None])
             missing = missing + (~kept).sum(1)
-        known = torch.bmm(draws.transpose(0, 1), self._asked(1 - side).mT)
+        known = torch.bmm(draws, self._asked(1 - side).mT)
         if self._unseen is not None:
             ranks = [c - z for c, z in zip(self._counts, self._missing)]
             ranks[side] = self._counts[side] + count - missing
-            found = (_square(draws.transpose(0, 1)) - _square(known)).clamp(min=0)
+            found = (_square(draws) - _square(known)).clamp(min=0)
             factor = (self._unseen / (found + self._chi_square(*ranks)).clamp(min=1e-300)).sqrt()
             self._unseen = (self._unseen - factor**2 * found).clamp(min=0)
             factor = factor.to(draws)
-            draws.mul_(factor[None, :, None])
+            draws.mul_(factor[:, None, None])
             known = known * factor[:, None, None]
         if side == RIGHT:
             torch.neg(known.mT, out=self._core[:, :k, at])
@@ -283,7 +284,7 @@ class ConditionedMatrix:
     def _allocate(self) -> tuple[list[Tensor], Tensor]:
         slots = sum(self._capacity)
         vectors = [
-            torch.empty(slots, self._nets, length, dtype=self._dtype, device=self._device) for length in self._sizes
+            torch.empty(self._nets, slots, length, dtype=self._dtype, device=self._device) for length in self._sizes
         ]
         shape = (self._nets, self._capacity[LEFT], self._capacity[RIGHT])
         return vectors, torch.empty(shape, dtype=self._dtype, device=self._device)
@@ -302,7 +303,7 @@ class ConditionedMatrix:
         self._slots, self._core = self._allocate()
         for before, after in zip(old, self._slots):
             for at, to in zip(region, (self._region(RIGHT), self._region(LEFT))):
-                after[to] = before[at]
+                after[:, to] = before[:, at]
         self._core[:, :k, self._region(RIGHT)] = used[:, :k, region[RIGHT]]
 
     def _complete(self) -> None:
@@ -350,9 +351,13 @@ def _directions(rows: Tensor, size: Tensor, tolerance: float) -> tuple[Tensor, T
     where a network has fewer than another; the coordinates of the rows on them; which are not zero, None if none is; and the smallest
     share that any has of its vectors. None where all rows are below the tolerance.
     """
+    if rows.shape[1] == 1:
+        length = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
+        least = float((length / size).min())  # NaN for vectors of zeros
+        if least > tolerance:
+            return length.reciprocal(), length, None, least
     wide = torch.where(size > 0, size, 1).double()
-    gram = _gram(rows) / (wide * wide.mT)
-    values, vectors = torch.linalg.eigh(gram) if gram.shape[1] != 1 else (gram[..., 0], torch.ones_like(gram))
+    values, vectors = torch.linalg.eigh(_gram(rows) / (wide * wide.mT))
     least = float(values.min()) if values.numel() else 0.0
     kept = None
     if least <= tolerance**2:
@@ -371,15 +376,24 @@ def _directions(rows: Tensor, size: Tensor, tolerance: float) -> tuple[Tensor, T
 
 def _orthonormal(rows: Tensor) -> Tensor:
     """The matrix that makes rows that are almost orthonormal so, and moves them least; zeros stay zeros."""
+    if rows.shape[1] == 1:
+        size = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
+        return torch.where(size > 0.5, size, math.inf).reciprocal()
     values, vectors = torch.linalg.eigh(_gram(rows))
     turn = vectors * torch.where(values > 0.5, values, math.inf).rsqrt()[:, None, :]
     return torch.bmm(turn, vectors.mT).to(rows)
 
 
+def _combine(turn: Tensor, rows: Tensor, out: Tensor) -> None:
+    """``out = turn @ rows``."""
+    if rows.shape[1] == 1:
+        torch.mul(turn, rows, out=out)
+    else:
+        out.copy_(torch.bmm(turn, rows))
+
+
 def _gram(rows: Tensor) -> Tensor:
     """``rows @ rows.mT`` in float64, in parts that stay in a cache."""
-    if rows.shape[1] == 1:
-        return torch.linalg.vector_norm(rows, dim=2, keepdim=True).double() ** 2
     nets, count, length = rows.shape
     gram = torch.zeros(nets, count, count, dtype=torch.float64, device=rows.device)
     step = length if rows.device.type == "cuda" else max(1, _CACHE // max(1, nets * count))
