@@ -87,8 +87,9 @@ def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: 
     """Show what THEOREM says of a network."""
     with _usage_errors():
         from advmf.emit.latex import latex
+        from advmf.errors import ArgumentError
         from advmf.net import PRESETS
-        from advmf.theory.bound import linear_form, loss_bound
+        from advmf.theory.bound import loss_bound
         from advmf.verify.catalogue import ACTIVATIONS, THEOREMS, choose
 
         choose("theorem", [theorem], THEOREMS, ())
@@ -97,7 +98,9 @@ def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: 
             [str(s) for s in ACTIVATIONS[choose("activation", [activation], ACTIVATIONS, ())[0]]] if activation else []
         )
         declared = PRESETS[net](*slopes)
-        claims = [loss_bound(declared, p, q, route)] if theorem == "T2" else list(linear_form(declared))
+        claims = [loss_bound(declared, p, q, route)] if theorem == "T2" else THEOREMS[theorem](declared, ())
+        if not claims:
+            raise ArgumentError(f"{theorem} says nothing of {net}: its moment rules are not exact at finite width.")
     for claim in claims:
         if form == "latex":
             click.echo(latex(claim))

@@ -28,8 +28,8 @@ from advmf.simulate.dense import DenseMatrix
 
 RIGHT, LEFT = 0, 1
 """Sides: vectors that W takes (as long as a row), and vectors that it gives (as long as a column)."""
-_AGAIN = 0.1
-"""A new direction is orthogonalised once more if less than this share of the vector was new."""
+_AGAIN = 1 / 128
+"""A direction is orthogonalised once more if less than this share of a vector is new: only then are errors above the tolerance."""
 _CACHE = 2**17
 """Numbers that a CPU's cache holds."""
 

@@ -15,7 +15,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advmf.errors import ArgumentError
-from advmf.observables import AdversarialLoss, JacobianAlong, JacobianEntry, Observable, Offset, OperatorNorm, Output
+from advmf.observables import (
+    AdversarialLoss,
+    JacobianAlong,
+    JacobianEntry,
+    Observable,
+    Offset,
+    OperatorNorm,
+    Output,
+    SecondMoment,
+)
 from advmf.simulate.attack import attack_queries, attack_trace
 from advmf.simulate.geometry import order
 from advmf.simulate.networks import Trace
@@ -42,6 +51,8 @@ def measurable(product: sp.Expr, d: int, K: int) -> bool:
 
 def queries(products: Sequence[sp.Expr], settings: AttackSettings, K: int, d: int) -> int:
     """How many vectors :func:`measure` sends through each matrix of a network."""
+    if all(isinstance(o, Output | SecondMoment) for product in products for o in product.atoms(Observable)):
+        return 1
     losses = {o for product in products for o in product.atoms(AdversarialLoss)}
     return attack_queries(K, d, len(losses), settings.steps, settings.restarts, settings.directions)
 
@@ -72,11 +83,11 @@ def _arrays(
 ) -> dict[sp.Basic, Tensor]:
     """Each observable as (nets, units, directions)."""
     kinds = {type(o) for o in observables}
-    if unknown := kinds - {JacobianEntry, JacobianAlong, Offset, Output, AdversarialLoss, OperatorNorm}:
+    if unknown := kinds - {JacobianEntry, JacobianAlong, Offset, Output, AdversarialLoss, OperatorNorm, SecondMoment}:
         names = ", ".join(sorted(kind.__name__ for kind in unknown))
         raise ArgumentError(f"No measurement is known for {names}; add one to advmf.simulate.estimate.")
     output = trace.output[:, :, 0, :].double()  # (nets, K, 1)
-    jacobian = trace.jacobian()[:, 0] if kinds - {Output} else None  # (nets, K, d)
+    jacobian = trace.jacobian()[:, 0] if kinds - {Output, SecondMoment} else None  # (nets, K, d)
     arrays: dict[sp.Basic, Tensor] = {}
     if jacobian is not None and kinds & {JacobianEntry, JacobianAlong, Offset}:
         across, along = _split(jacobian.double(), x[:, :, 0, 0].double())
@@ -90,6 +101,8 @@ def _arrays(
         elif isinstance(o, OperatorNorm):
             assert jacobian is not None
             arrays[o] = operator_norm(jacobian, *o.args).value.double()[:, None, None]
+        elif isinstance(o, SecondMoment):
+            arrays[o] = (trace.stream()[:, :, 0].double() ** 2).mean(1)[..., None]
     losses = [o for o in observables if isinstance(o, AdversarialLoss)]
     if losses:
         if settings.eps is None:

@@ -10,6 +10,7 @@ from advmf.claim import Claim
 from advmf.errors import ArgumentError
 from advmf.net import Net
 from advmf.theory.bound import linear_form, loss_bound
+from advmf.theory.finite_width import jacobian_norm, stream_fluctuation
 
 PAIRS = tuple((p, q) for p in ("1", "2", "inf") for q in ("1", "2", "inf"))
 """The paper's (p, q)."""
@@ -27,12 +28,16 @@ DEFAULT_ACTIVATIONS = ("relu", "leaky_relu")
 THEOREMS: dict[str, Callable[[Net, Sequence[tuple[str, str]]], list[Claim]]] = {
     "T1": lambda net, pairs: list(linear_form(net)),
     "T2": lambda net, pairs: [loss_bound(net, p, q) for p, q in pairs],
+    "F1": lambda net, pairs: [stream_fluctuation(net)] if net.exact else [],
+    "F2": lambda net, pairs: [jacobian_norm(net)] if net.exact else [],
 }
-"""Each theorem as a function from a net and pairs of exponents to claims."""
+"""Each theorem as a function from a net and pairs of exponents to claims; none where it says nothing of the net."""
 
 TITLES = {
     "T1": "linear-like form: f(x) = J(x)x + a(x), laws of J and a",
     "T2": "adversarial loss: at most eps beta omega^(L/2)",
+    "F1": "finite width: E Q_L^2 of the last stream, exact at every N",
+    "F2": "finite width: E |J|_{2->2} to first order in 1/N",
 }
 
 

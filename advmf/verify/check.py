@@ -29,7 +29,7 @@ from advmf.simulate.estimate import AttackSettings, measurable, measure, queries
 from advmf.simulate.networks import expressions
 from advmf.symbols import SYMBOLS
 from advmf.verify.report import Finding, Report, Verdict
-from advmf.verify.statistics import Design, Rung, Running, combine, quantile, resolution
+from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, quantile, resolution
 
 TOP_WIDTH = 1024
 NETS = 128
@@ -40,13 +40,14 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class _Test:
-    """One quantity to estimate and what it should be."""
+    """One quantity to estimate, and what it should be at every width: the sides differ by o(N^-order) on the scale."""
 
     label: str
     product: sp.Expr
-    predicted: float
-    scale: float
+    predicted: Mapping[int, float]
+    scale: Mapping[int, float]
     exact: bool
+    order: int
     fourth: bool
 
 
@@ -101,7 +102,7 @@ def check_all(
     design = design or Design()
     net, at = _validated(claims, at)
     ladder = _ladder(claims, at, widths, nets)
-    tests = [_tests(claim, at) for claim in claims]
+    tests = [_tests(claim, at, tuple(ladder)) for claim in claims]
     products = list(dict.fromkeys([t.product for group in tests for t in group] + [Output(0) ** 2]))
     settings = AttackSettings(at.get("eps"), steps, restarts, directions)
     images = (load(data) if isinstance(data, str) else data).resampled(int(at["d"])).scaled(at["x_sq"])
@@ -253,7 +254,7 @@ def _generator(seed: int, net: object, at: Mapping[str, float], N: int) -> torch
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big"))
 
 
-def _tests(claim: Claim, at: Mapping[str, float]) -> list[_Test]:
+def _tests(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -> list[_Test]:
     """What a claim implies, with numbers for what is predicted."""
     if claim.relation == "~" and not claim.equations:
         raise ArgumentError(
@@ -274,8 +275,8 @@ def _tests(claim: Claim, at: Mapping[str, float]) -> list[_Test]:
             degree = (
                 sp.Poly(product, *sorted(e.lhs.observables, key=str)).total_degree() if product.is_polynomial() else 0
             )
-            predicted, scale = (_value(side, at) for side in (e.rhs, e.scale))
-            tests.append(_Test(e.label, product, predicted, abs(scale), exact or e.exact, degree >= 4))
+            predicted, scale = (_values(side, at, widths) for side in (e.rhs, e.scale))
+            tests.append(_Test(e.label, product, predicted, scale, exact or e.exact, e.order, degree >= 4))
     if not tests:
         raise ArgumentError(
             f"{claim.name}: nothing it implies can be measured at d={at['d']}, K={at['K']}; take d >= 3 and K >= 2."
@@ -283,14 +284,18 @@ def _tests(claim: Claim, at: Mapping[str, float]) -> list[_Test]:
     return tests
 
 
-def _value(expr: sp.Expr, at: Mapping[str, float]) -> float:
+def _values(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> dict[int, float]:
+    """The value of an expression at every width."""
     compiled = kernel(expr)
-    value = float(compiled(**{name: at[name] for name in compiled.arguments}))
-    if not math.isfinite(value):
-        raise ArgumentError(
-            f"{expr} is {value} at this point, which no simulation can be compared with; take a smaller L or sigma_w."
-        )
-    return value
+    values = {}
+    for width in widths:
+        point = {**at, "N": width}
+        values[width] = float(compiled(**{name: point[name] for name in compiled.arguments}))
+        if not math.isfinite(values[width]):
+            raise ArgumentError(
+                f"{expr} is {values[width]} at this point, which no simulation can be compared with; take a smaller L or sigma_w."
+            )
+    return values
 
 
 def _finding(
@@ -298,45 +303,51 @@ def _finding(
     rungs: tuple[Rung, ...],
     alpha: float,
     design: Design,
-    decide: Callable[[float, float, Any, float, float, float], tuple[Verdict, str]],
+    decide: Callable[[Estimate, float, float, float], tuple[Verdict, str]],
     noise: float,
 ) -> Finding:
-    estimate = combine(rungs, 0 if test.exact else 2)
-    if test.scale == 0:
+    top = rungs[-1].N
+    predicted, scale = test.predicted[top], abs(test.scale[top])
+    degree = 0 if test.exact else 2
+    if scale == 0:
         found = Verdict.SUPPORTED if max(abs(r.mean) for r in rungs) <= noise else Verdict.REFUTED
         reason = (
             f"identically zero up to rounding ({noise:.1g})"
             if found is Verdict.SUPPORTED
             else "not zero, and should be"
         )
-        return Finding(test.label, found, estimate.value, estimate.stderr, test.predicted, 0.0, noise, rungs, reason)
-    departure, stderr = (estimate.value - test.predicted) / test.scale, estimate.stderr / test.scale
-    scaled = type(estimate)(departure, stderr, estimate.dof, estimate.fit_p)
-    effect = design.effect_fourth if test.fourth else design.effect
-    verdict, reason = decide(departure, stderr, scaled, alpha, design.beta, effect)
+        estimate = combine(rungs, degree)
+        return Finding(test.label, found, estimate.value, estimate.stderr, predicted, 0.0, noise, rungs, reason)
+    departures = []
+    for r in rungs:
+        unit = r.N**test.order / abs(test.scale[r.N])
+        departures.append(Rung(r.N, r.nets, (r.mean - test.predicted[r.N]) * unit, r.stderr * unit))
+    estimate = combine(departures, degree, test.order)
+    effect = design.effect_fourth if test.fourth or test.order else design.effect
+    verdict, reason = decide(estimate, alpha, design.beta, effect)
     if estimate.fit_p < alpha and not test.exact:
         verdict, reason = Verdict.UNDERPOWERED, f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
-    resolved = resolution(scaled, alpha, design.beta)
+    resolved = resolution(estimate, alpha, design.beta)
+    if len(set(test.predicted.values())) > 1:  # no common unit: simulated over predicted
+        predicted, scale = 1.0, 1.0
+        rungs = tuple(Rung(r.N, r.nets, 1 + r.mean, r.stderr) for r in departures)
+    value = predicted + scale * estimate.value
     return Finding(
-        test.label, verdict, estimate.value, estimate.stderr, test.predicted, departure, resolved, rungs, reason
+        test.label, verdict, value, scale * estimate.stderr, predicted, estimate.value, resolved, rungs, reason
     )
 
 
-def _decide_bound(
-    departure: float, stderr: float, estimate: Any, alpha: float, beta: float, effect: float
-) -> tuple[Verdict, str]:
-    if departure - quantile(alpha, estimate.dof) * stderr > 0:
-        return Verdict.REFUTED, f"above the bound by {departure:.1%} ± {stderr:.1%}"
+def _decide_bound(estimate: Estimate, alpha: float, beta: float, effect: float) -> tuple[Verdict, str]:
+    if estimate.value - quantile(alpha, estimate.dof) * estimate.stderr > 0:
+        return Verdict.REFUTED, f"above the bound by {estimate.value:.1%} ± {estimate.stderr:.1%}"
     if (resolved := resolution(estimate, alpha, beta)) > effect:
         return Verdict.UNDERPOWERED, f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
     return Verdict.NOT_REFUTED, ""
 
 
-def _decide_equality(
-    departure: float, stderr: float, estimate: Any, alpha: float, beta: float, effect: float
-) -> tuple[Verdict, str]:
-    if abs(departure) > quantile(alpha / 2, estimate.dof) * stderr:
-        return Verdict.REFUTED, f"off by {departure:.1%} ± {stderr:.1%}"
+def _decide_equality(estimate: Estimate, alpha: float, beta: float, effect: float) -> tuple[Verdict, str]:
+    if abs(estimate.value) > quantile(alpha / 2, estimate.dof) * estimate.stderr:
+        return Verdict.REFUTED, f"off by {estimate.value:.1%} ± {estimate.stderr:.1%}"
     if (resolved := resolution(estimate, alpha / 2, beta)) > effect:
         return Verdict.UNDERPOWERED, f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
     return Verdict.SUPPORTED, ""

@@ -33,7 +33,10 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One tested equality or bound. ``departure`` is (estimate - predicted)/scale, at N -> oo for large-width claims."""
+    """One tested equality or bound. ``departure`` is (estimate - predicted)/scale, at N -> oo for large-width claims.
+
+    Where the prediction depends on N, ``estimate`` and the rungs are simulated over predicted values, and ``predicted`` is 1.
+    """
 
     label: str
     verdict: Verdict

@@ -68,10 +68,11 @@ class Estimate:
     fit_p: float = 1.0
 
 
-def combine(rungs: Sequence[Rung], degree: int) -> Estimate:
+def combine(rungs: Sequence[Rung], degree: int, order: int = 0) -> Estimate:
     """The value at 1/N = 0 of a polynomial in 1/N of ``degree`` fitted to the rungs; degree 0 averages them.
 
-    The weights are the numbers of networks, fixed beforehand: weights estimated from skewed samples would bias the fit. The
+    The weights are the numbers of networks over N^(2 order), for means that were multiplied by N^order; they are fixed beforehand:
+    weights estimated from skewed samples would bias the fit. The
     standard error follows from the rungs' own errors, its degrees of freedom from Welch and Satterthwaite.
     Needs more rungs than ``degree``.
 
@@ -84,7 +85,7 @@ def combine(rungs: Sequence[Rung], degree: int) -> Estimate:
     h = np.array([1 / rung.N for rung in rungs])
     mean, stderr = np.array([r.mean for r in rungs]), np.array([r.stderr for r in rungs])
     basis = np.vander(h / h.max(), degree + 1, increasing=True)
-    root = np.sqrt([r.nets for r in rungs])
+    root = np.sqrt([r.nets for r in rungs]) * (h / h.max()) ** order
     solve = np.linalg.pinv(basis * root[:, None]) * root
     weights = solve[0]
     parts = (weights * stderr) ** 2
@@ -109,7 +110,7 @@ class Design:
     """The error rates that a check declares.
 
     ``alpha``: probability that a true claim is REFUTED. ``beta``: probability that a departure of relative size ``effect``
-    (``effect_fourth`` for fourth moments) goes unnoticed in a check that is not UNDERPOWERED.
+    (``effect_fourth`` for fourth moments and for coefficients of 1/N) goes unnoticed in a check that is not UNDERPOWERED.
     """
 
     alpha: float = 1e-3
