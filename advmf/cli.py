@@ -129,11 +129,23 @@ def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: 
 @click.option(
     "--at", "at", multiple=True, metavar="NAME=VALUE", help="Override a value of the point, e.g. L=10; may be repeated."
 )
-@click.option("--networks", type=click.IntRange(min=2), help="Networks per width.")
+@click.option("--networks", type=click.IntRange(min=2), help="Networks of the smallest width; wider ones get fewer.")
 @click.option("--data", help="digits, mnist, fashion-mnist, or the path of an IDX or npz file.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same numbers.")
 @click.option("--device", default="cpu", show_default=True, help="Where to simulate: cpu or cuda.")
-@click.option("--full", is_flag=True, help="At the paper's scale: MNIST, L = 10, widths to 4,000; hours on two cores.")
+@click.option(
+    "--sampler",
+    type=click.Choice(["auto", "dense", "conditioned"]),
+    default="auto",
+    show_default=True,
+    help="With weights, or without.",
+)
+@click.option(
+    "--memory", type=click.FloatRange(min=0, min_open=True), help="Budget for the networks in GiB.  [default: 4]"
+)
+@click.option(
+    "--full", is_flag=True, help="At the paper's scale: MNIST, L = 10, T2 at widths to 1,000,000; hours on two cores."
+)
 @click.option(
     "--json",
     "json_path",
@@ -142,7 +154,8 @@ def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: 
 )
 def check(
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None,
-    at: tuple[str, ...], networks: int | None, data: str | None, seed: int, device: str, full: bool, json_path: Path | None,
+    at: tuple[str, ...], networks: int | None, data: str | None, seed: int, device: str, sampler: str, memory: float | None, full: bool,
+    json_path: Path | None,
 ) -> None:  # fmt: skip
     """Check theorems against simulated networks.
 
@@ -164,7 +177,9 @@ def check(
     interrupted = False
     with _usage_errors(), _progress(len(suite)) as advance:
         try:
-            for outcome in run(suite, seed=seed, progress=advance, nets=networks, data=data, device=device):
+            options = {"nets": networks, "data": data, "device": device, "sampler": sampler}
+            budget = None if memory is None else int(memory * 2**30)
+            for outcome in run(suite, seed=seed, progress=advance, memory=budget, **options):
                 outcomes.append(outcome)
                 if json_path:
                     _write(json_path, outcomes, seed, complete=len(outcomes) == len(suite))

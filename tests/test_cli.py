@@ -18,8 +18,10 @@ FAST = suite.Profile(
     "fast",
     data="digits",
     scales={
-        "T1": suite.Scale(L=2, d=16, K=8, widths=(16, 32, 64, 128), nets=500),
-        "T2": suite.Scale(L=2, d=16, K=4, widths=(16, 32, 64, 128), nets=120),
+        "T1": suite.Scale(L=2, d=16, K=8, widths=(16, 32, 64, 128), nets=(500,) * 4),
+        "T2": suite.Scale(L=2, d=16, K=4, widths=(16, 32, 64, 128), nets=(120,) * 4),
+        "F1": suite.Scale(L=2, d=16, K=2, widths=(16, 32, 64, 128), nets=(1500,) * 4),
+        "F2": suite.Scale(L=1, d=16, K=4, widths=(64, 128, 256, 512), nets=(1500, 1500, 800, 400)),
     },
 )
 
@@ -81,10 +83,11 @@ def test_check_writes_what_it_says(fast, tmp_path):
     assert "\x1b" not in result.output
 
 
-def test_both_theorems_and_a_pair_of_ones_own(fast):
+def test_all_theorems_and_a_pair_of_ones_own(fast):
     result = fast("check", "--net", "vanilla", "--activation", "abs", "--p", "3", "--q", "1.5")
     assert "T1: simulated/predicted" in result.output
     assert "3,3/2" in result.output
+    assert "F1: simulated/predicted" in result.output
 
 
 def test_exit_codes(fast, monkeypatch):
@@ -123,15 +126,19 @@ def test_a_missed_control_is_no_success(fast, monkeypatch):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["check", "--theorem", "T9"], "choose from T1, T2"),
+        (["check", "--theorem", "T9"], "choose from T1, T2, F1, F2"),
         (["check", "--net", "resnet"], "choose from vanilla"),
         (["check", "--p", "0.5"], "p must be a number in [1, oo]"),
         (["check", "--at", "L"], "NAME=VALUE"),
         (["check", "--at", "sigma_w=-1"], "sigma_w"),
         (["check", "--data", "nonsense"], "digits, mnist, fashion-mnist"),
         (["check", "--seed", "x"], "not a valid integer"),
-        (["show", "T3"], "choose from T1, T2"),
+        (["show", "T3"], "choose from T1, T2, F1, F2"),
         (["show", "T2", "--q", "abc"], "q must be a number"),
+        (["show", "F1", "--net", "plain_residual"], "F1 says nothing of plain_residual"),
+        (["check", "--theorem", "F2", "--net", "preactivation"], "F2 says nothing of preactivation"),
+        (["check", "--theorem", "T2", "--memory", "0.00001"], "the budget is memory="),
+        (["check", "--sampler", "sparse"], "'sparse' is not one of"),
         (["nonsense"], "No such command"),
     ],
 )
@@ -154,7 +161,8 @@ def test_show_and_list():
     assert rhs.strip() == "eps*(sigma_w**2/2)**(L/2)*(sqrt(K)/sqrt(d) + 1)"
     assert runner.invoke(cli.main, ["show", "T1"]).output.count("source") == 3
     listing = runner.invoke(cli.main, ["list"]).output
-    for word in ("T1", "plain_residual", "leaky_relu", "sigma_w", "(1, inf)"):
+    assert "c_off" in runner.invoke(cli.main, ["show", "F2", "--net", "vanilla"]).output
+    for word in ("T1", "F2", "plain_residual", "leaky_relu", "sigma_w", "(1, inf)"):
         assert word in listing
 
 

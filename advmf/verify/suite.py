@@ -132,7 +132,10 @@ def cases(
 
 
 def run(suite: Sequence[Case], *, seed: int = 0, progress: Progress | None = None, **options: Any) -> Iterator[Outcome]:
-    """Check the cases one after the other; ``options`` go to :func:`advmf.check_all`. Each case is final when it is yielded."""
+    """Check the cases one after the other; ``options`` go to :func:`advmf.check_all`. Each case is final when it is yielded.
+
+    ``nets`` is the number of networks of the smallest width; wider ones get fewer, in the proportions of the profile.
+    """
     design = options.pop("design", None) or Design(alpha=FAMILY_ALPHA / sum(len(case.claims) for case in suite))
     for case in suite:
         scale = case.profile.scales[case.theorem]
@@ -148,6 +151,8 @@ def run(suite: Sequence[Case], *, seed: int = 0, progress: Progress | None = Non
             "data": case.profile.data,
         }
         settings = defaults | {k: v for k, v in options.items() if v is not None}
+        if isinstance(nets := settings["nets"], int):
+            settings["nets"] = tuple(max(2, -(-nets * count // scale.nets[0])) for count in scale.nets)
         reports = check_all([*case.claims, *mutants], case.at, seed=seed, design=design, progress=progress, **settings)
         count = len(case.claims)
         yield Outcome(case, tuple(reports[:count]), tuple(reports[count:]))

@@ -119,7 +119,7 @@ def test_a_variant_of_ones_own_is_checked_without_further_code():
         name="output", lhs=Expectation(Output(0) ** 2), relation="==", formula=mf.moments(net).Q, where={}, regime=Regime.EXACT,
         assumptions=(), source="propagation", net=net,
     )  # fmt: skip
-    report = mf.check(exact, {**AT, "N": 32}, nets=800, seed=1)
+    report = mf.check(exact, {**AT, "N": 32}, nets=1500, seed=1)
     assert report.verdict is Verdict.SUPPORTED
     assert [r.N for r in report.findings[0].rungs] == [32]
     wrong = mf.check(exact.scaled(sp.Rational(7, 10)), {**AT, "N": 32}, nets=800, seed=1)
