@@ -23,8 +23,9 @@ from advmf.symbols import SYMBOLS
 
 MEMORY = 4 * 2**30
 """Default budget in bytes for the weights, or the answers that stand for them, held at once."""
-CHUNK = 64 * 2**20
-"""Bytes of weights multiplied together on a CPU: enough to fill it, and columns stay in its cache."""
+CHUNK = {"dense": 64 * 2**20, "conditioned": 512 * 2**20}
+"""Bytes of networks that are run together on a CPU: enough weights to fill it while columns stay in its cache, and enough networks
+for the many small operations of conditioning."""
 QUERIES = 256
 """Vectors that are expected to meet each matrix: as many as an attack of the default strength sends."""
 PAYS = 4
@@ -115,7 +116,7 @@ class Ensemble:
         if conditioned and keep:
             self._fits(self.nets)
         keep = keep and size * self.nets <= self.memory
-        limit = self.memory if self.device.type == "cuda" else min(CHUNK, self.memory)
+        limit = self.memory if self.device.type == "cuda" else min(CHUNK[self.sampler], self.memory)
         together = max(1, min(self.nets, limit // size))
         budget = Budget(self.memory)
         sampled = []
