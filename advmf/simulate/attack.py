@@ -149,12 +149,19 @@ def attack_trace(
 
     starts = torch.stack([unit(p, q) for p, q in pairs], 2)
     sizes = [2 * (1 - k / steps) for k in range(steps)]
-    return _ascend(trace, starts, pairs, eps, sizes, MOMENTUM, restarts * min(FINALISTS, directions))
+    return _ascend(
+        trace, starts, pairs, eps, sizes, MOMENTUM, _screen(directions), restarts * min(FINALISTS, directions)
+    )
+
+
+def _screen(directions: int) -> int:
+    """Steps before the screening; of a single direction the better sign is known after one."""
+    return SCREEN if directions > 1 else 1
 
 
 def attack_queries(K: int, d: int, pairs: int, steps: int, restarts: int = 1, directions: int = DIRECTIONS) -> int:
     """How many vectors :func:`attack_trace` sends through each matrix, forwards and back, the trace and its Jacobian included."""
-    screened = min(SCREEN, steps)
+    screened = min(_screen(directions), steps)
     columns = 2 * directions * screened + min(FINALISTS, directions) * (steps - screened)
     return 1 + min(K, d) + pairs * restarts * (2 * columns + min(FINALISTS, directions))
 
@@ -167,7 +174,7 @@ def pgd_trace(
     seed, shape = _seed(generator), (restarts, trace.networks.d)
     points = torch.stack([uniform(shape, p, torch.Generator().manual_seed(seed)) for p, _ in pairs])
     starts = points.to(trace.output).expand(nets, inputs, *points.shape)
-    return _ascend(trace, starts, pairs, eps, [1 - k / steps for k in range(steps)], 0.0, restarts)
+    return _ascend(trace, starts, pairs, eps, [1 - k / steps for k in range(steps)], 0.0, SCREEN, restarts)
 
 
 def _ascend(
@@ -177,6 +184,7 @@ def _ascend(
     eps: float,
     sizes: Sequence[float],
     momentum: float,
+    screen: int,
     finalists: int,
 ) -> Attack:
     """Ascent from points of the unit balls by steps of ``sizes * eps``, on the best ``finalists`` alone after the screening."""
@@ -194,7 +202,7 @@ def _ascend(
             break
         length = _each(norm, gradient, duals)[..., None]
         m = momentum * m + gradient / length.clamp(min=torch.finfo(eta.dtype).tiny)
-        if step + 1 == SCREEN and finalists < seen.shape[-1]:
+        if step + 1 == screen and finalists < seen.shape[-1]:
             seen, kept = seen.topk(finalists, -1)
             eta, m = _take(eta, kept), _take(m, kept)
         moved = eta + sizes[step] * radius * _each(maximiser, m, ps)
