@@ -86,14 +86,15 @@ def test_peak_memory_against_the_estimate(benchmark):
 
 @pytest.mark.parametrize(("N", "count"), [(10**5, 1), (10**6, 1), (10**6, 4)])
 def test_bandwidth_of_the_long_passes(benchmark, N, count):
-    """Bytes of factors that a question to a matrix of 40 answers must read, per second, over those that a copy moves."""
-    W = ConditionedMatrix(1, N, N, 1 / math.sqrt(N), generator=torch.Generator().manual_seed(0), queries=80)
-    for ask in (W.matmul, W.rmatmul):
-        ask(torch.randn(1, N, 20))
-    vectors = iter(torch.randn(11, 1, N, count))
-    benchmark.pedantic(W.matmul, setup=lambda: ((next(vectors),), {}), rounds=10, warmup_rounds=1)
-    m, k = 20 + 5.5 * count, 20
-    read = 4 * N * ((m + k) + m + k + (m + k + count))
+    """Bytes of factors that a question to a matrix of 80 answers must read, per second, over those that a copy moves.
+
+    The question was asked before, so that nothing is drawn: ``[Q; H]`` for the coordinates, ``Q`` for what is new, and ``[G; P]``.
+    """
+    W = ConditionedMatrix(1, N, N, 1 / math.sqrt(N), generator=torch.Generator().manual_seed(0), queries=40)
+    for ask in (W.rmatmul, W.matmul):
+        ask(x := torch.randn(1, N, 40))
+    benchmark.pedantic(W.matmul, args=(x[..., :count],), rounds=10, warmup_rounds=1)
+    read = 4 * N * (80 + 40 + 80)
     source, target = torch.randn(10 * N), torch.randn(10 * N)
     copies = []
     for _ in range(10):

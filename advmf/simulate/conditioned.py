@@ -30,8 +30,8 @@ RIGHT, LEFT = 0, 1
 """Sides: vectors that W takes (as long as a row), and vectors that it gives (as long as a column)."""
 _AGAIN = 1 / 128
 """A direction is orthogonalised once more if less than this share of a vector is new: only then are errors above the tolerance."""
-_CACHE = 2**17
-"""Numbers that a CPU's cache holds."""
+_CACHE, _PART = 2**17, 2**12
+"""Numbers that a CPU's cache holds, and of each vector when many are multiplied."""
 
 
 @dataclass
@@ -196,7 +196,7 @@ class ConditionedMatrix:
             return self._explicit.matmul(x) if side == RIGHT else self._explicit.rmatmul(x)
         scale, size = _sizes(y)
         y = y.contiguous() if scale is None else y / scale
-        onto = torch.bmm(y, self._all(side).mT)
+        onto = _onto(y, self._all(side))
         onto = self._learn(y, size, onto, side)
         asked, drawn = self._split(onto, side)
         block = self._block() if self._learnt is None else self._trained()
@@ -237,7 +237,7 @@ class ConditionedMatrix:
         new = self._slots[side][:, self._next(count, side)]
         _combine(turn, rest, new)
         if share < _AGAIN:
-            again = torch.baddbmm(new, torch.bmm(new, asked.mT), asked, alpha=-1)
+            again = torch.baddbmm(new, _onto(new, asked), asked, alpha=-1)
             _combine(_orthonormal(again), again, new)
         self._draw(count, kept, side)
         return torch.cat((fresh, onto) if side == RIGHT else (onto, fresh), 2)
@@ -257,7 +257,7 @@ class ConditionedMatrix:
         if kept is not None:
             draws.mul_(kept[..., None])
             missing = missing + (~kept).sum(1)
-        known = torch.bmm(draws, self._asked(1 - side).mT)
+        known = _onto(draws, self._asked(1 - side))
         if self._unseen is not None:
             ranks = [c - z for c, z in zip(self._counts, self._missing)]
             ranks[side] = self._counts[side] + count - missing
@@ -382,6 +382,17 @@ def _orthonormal(rows: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(_gram(rows))
     turn = vectors * torch.where(values > 0.5, values, math.inf).rsqrt()[:, None, :]
     return torch.bmm(turn, vectors.mT).to(rows)
+
+
+def _onto(vectors: Tensor, rows: Tensor) -> Tensor:
+    """``vectors @ rows.mT``; long ones in parts, which stay in a cache while several vectors meet them."""
+    nets, count, length = vectors.shape
+    parts = length // _PART
+    if nets > 1 or count == 1 or parts < 8 or vectors.device.type == "cuda":
+        return torch.bmm(vectors, rows.mT)
+    one, other = (z[0, :, : parts * _PART].unflatten(1, (parts, _PART)).transpose(0, 1) for z in (vectors, rows))
+    found = torch.bmm(one, other.mT).sum(0, keepdim=True)
+    return found.baddbmm_(vectors[..., parts * _PART :], rows[..., parts * _PART :].mT)
 
 
 def _combine(turn: Tensor, rows: Tensor, out: Tensor) -> None:
