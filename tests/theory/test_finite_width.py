@@ -178,9 +178,8 @@ class TestJacobianNorm:
         claim = mf.jacobian_norm(mf.residual())
         assert (claim.name, claim.relation, claim.regime) == ("F2", "==", Regime.LARGE_WIDTH)
         assert claim.lhs == Expectation(OperatorNorm(2, 2))
-        value, coefficient = claim.equations
-        assert (value.order, value.exact, value.scale) == (0, False, claim.rhs)
-        assert (coefficient.order, coefficient.exact, coefficient.label) == (1, False, "1/N coefficient")
+        (coefficient,) = claim.equations
+        assert (coefficient.order, coefficient.exact, coefficient.lhs) == (1, False, claim.lhs)
         point = {"K": 4, "d": 9, "L": 3, "sigma_w": 1.1, "u": 1, "v": 0}
         kernel, scale = mf.kernel(claim), mf.kernel(coefficient.scale)
         assert "N" not in scale.arguments

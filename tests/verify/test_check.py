@@ -9,7 +9,7 @@ import sympy as sp
 
 import advmf as mf
 from advmf.claim import Claim, Regime
-from advmf.errors import ArgumentError, DomainError
+from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.observables import Expectation, JacobianEntry, OperatorNorm, Output, adversarial_loss
 from advmf.simulate import data
 from advmf.symbols import L
@@ -193,3 +193,42 @@ def test_chunks_do_not_change_a_verdicts_numbers():
     few = {"widths": (16, 32, 64), "nets": 6, "dtype": "float64"}
     whole, parts = mf.check(claim, AT, **few), mf.check(claim, AT, **few, memory=100_000)
     assert parts.estimate == pytest.approx(whole.estimate, rel=1e-9)
+
+
+FINITE = {"seed": 0, "design": Design(alpha=1e-4, effect=0.2, effect_fourth=0.6)}
+
+
+def test_a_law_of_every_width_is_compared_at_every_width():
+    claim = mf.stream_fluctuation(mf.residual(1, 0))
+    mutants = controls(claim)
+    at = {"L": 3, "d": 16, "K": 2, "sigma_w": 1.2, "sigma_b": 0.3}
+    report, *wrong = mf.check_all([claim, *mutants], at, widths=(8, 16, 32), nets=8000, **FINITE)
+    assert report.verdict is Verdict.SUPPORTED, str(report)
+    assert [w.verdict for w in wrong] == [Verdict.REFUTED] * 2
+    (finding,) = report.findings
+    assert finding.predicted == 1.0
+    assert [rung.N for rung in finding.rungs] == [8, 16, 32]
+
+
+def test_a_coefficient_of_the_width_is_supported_and_a_wrong_limit_is_not():
+    claim = mf.jacobian_norm(mf.vanilla(1, 0))
+    at = {"L": 2, "d": 32, "K": 6, "sigma_w": 1.5, "sigma_b": 0.0}
+    mutants = [*controls(claim), replace(claim, equations=tuple(replace(e, rhs=1.02 * e.rhs) for e in claim.equations))]
+    reports = mf.check_all([claim, *mutants], at, widths=(150, 300, 600, 1200), nets=(5000, 5000, 3000, 2000), **FINITE)
+    assert [r.verdict for r in reports] == [Verdict.SUPPORTED] + [Verdict.REFUTED] * 3, "\n".join(map(str, reports))
+
+
+def test_wide_rungs_go_without_weights_and_pairs_share_what_memory_there_is():
+    claims = [mf.loss_bound(mf.vanilla(1, 0), p, q) for p, q in ((2, 2), ("inf", 1), (1, 2))]
+    options = {"widths": (16, 64, 4096), "nets": (40, 20, 4), "seed": 0, "directions": 1, "steps": 2}
+    reports = mf.check_all(claims, AT, **options)
+    settings = reports[0].settings
+    assert (settings["samplers"], settings["nets"]) == (["dense", "dense", "conditioned"], [40, 20, 4])
+    tight = mf.check_all(claims, AT, **options, memory=1_500_000)
+    for report, other in zip(tight, reports):
+        rungs = zip(report.findings[0].rungs, other.findings[0].rungs)
+        assert all(abs(a.mean - b.mean) < 6 * (a.stderr + b.stderr) for a, b in rungs)
+    with pytest.raises(MemoryBudgetError, match="vectors at each matrix"):
+        mf.check_all(claims, AT, **options, memory=100_000)
+    with pytest.raises(ArgumentError, match="one for each of the 3 widths"):
+        mf.check_all(claims, AT, **{**options, "nets": (4, 4)})

@@ -42,6 +42,17 @@ def test_extrapolation_is_exact_for_polynomials():
         combine(rungs[:2], 2)
 
 
+def test_means_times_a_power_of_the_width_weigh_by_its_square():
+    """N times a mean has N times its error: the fit of order 1 to N y is the weighted fit of y to 1/N, 1/N², 1/N³."""
+    rng = np.random.default_rng(0)
+    widths, nets = (100, 200, 400, 800, 1600), (50, 40, 30, 20, 10)
+    y = [3 / N + 50 / N**2 + rng.normal() / N for N in widths]
+    rungs = [Rung(N, n, N * v, 0.1 * N) for N, n, v in zip(widths, nets, y)]
+    basis = np.array([[1 / N, 1 / N**2, 1 / N**3] for N in widths]) * np.sqrt(nets)[:, None]
+    expected = np.linalg.lstsq(basis, np.array(y) * np.sqrt(nets))[0][0]
+    assert combine(rungs, 2, order=1).value == pytest.approx(expected, rel=1e-6)
+
+
 def test_averaging_weighs_by_the_number_of_networks():
     assert combine([Rung(8, 100, 1.0, 0.1), Rung(16, 300, 2.0, 0.1)], 0).value == pytest.approx(1.75)
 
