@@ -276,6 +276,7 @@ def _exit_code(outcomes: Sequence[Outcome]) -> int:
 
 
 _STYLE = {"SUPPORTED": "green", "NOT_REFUTED": "green", "REFUTED": "bold red", "UNDERPOWERED": "yellow"}
+_NUMBERS = {"T2": "attack/bound at N -> oo", "F2": "coefficient of 1/N, simulated/predicted"}
 _SHORT = {"SUPPORTED": "supported", "NOT_REFUTED": "stands", "REFUTED": "REFUTED", "UNDERPOWERED": "underpowered"}
 
 
@@ -287,7 +288,7 @@ def _tables(console: Console, outcomes: Sequence[Outcome]) -> None:
     for theorem in dict.fromkeys(outcome.case.theorem for outcome in outcomes):
         rows = [outcome for outcome in outcomes if outcome.case.theorem == theorem]
         heads = [f"{r.p},{r.q}" if r.p else r.theorem for r in rows[0].reports]
-        title = f"{theorem}: attack/bound at N -> oo" if theorem == "T2" else f"{theorem}: simulated/predicted"
+        title = f"{theorem}: {_NUMBERS.get(theorem, 'simulated/predicted')}"
         table = Table("net", "activation", *heads, title=title, title_justify="left", box=None)
         for outcome in rows:
             cells = []
