@@ -17,21 +17,19 @@ gradient step adds a sum of outer products of vectors that were asked about, whi
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
+from advmf.errors import ArgumentError, MemoryBudgetError
 from advmf.simulate.dense import DenseMatrix
+from advmf.simulate.span import combine, directions, onto_rows, orthonormal, sizes
 
 RIGHT, LEFT = 0, 1
 """Sides: vectors that W takes (as long as a row), and vectors that it gives (as long as a column)."""
 _AGAIN = 1 / 128
 """A direction is orthogonalised once more if less than this share of a vector is new: only then are errors above the tolerance."""
-_CACHE, _PART = 2**17, 2**12
-"""Numbers that a CPU's cache holds, and of each vector when many are multiplied."""
 
 
 @dataclass
@@ -108,13 +106,13 @@ class ConditionedMatrix:
         u, v = self._checked(u, LEFT), self._checked(v, RIGHT)
         if u.shape[1] != v.shape[1]:
             raise ArgumentError(f"add needs as many columns in u as in v; got {u.shape[1]} and {v.shape[1]}.")
-        for y, side in ((u, LEFT), (v, RIGHT)):
-            self._answer(y.mT, side)
-        if self._explicit is not None:
-            self._explicit.add(u.mT, v.mT)
+        if (explicit := self._settled(u.shape[1] + v.shape[1])) is not None:
+            explicit.add(u.mT, v.mT)
             return
+        given, taken = (
+            self._split(self._coordinates(y, side), side)[0].double() for y, side in ((u, LEFT), (v, RIGHT))
+        )
         m, k = self._counts
-        given, taken = (torch.bmm(y, self._asked(side).mT).double() for y, side in ((u, LEFT), (v, RIGHT)))
         change = torch.bmm(given.mT, taken) / self._std
         if self._learnt is None:
             self._learnt = torch.zeros(0, 0)
@@ -187,22 +185,29 @@ class ConditionedMatrix:
 
     # -- questions -----------------------------------------------------------------------------------------------------
 
+    def _settled(self, count: int) -> DenseMatrix | None:
+        """The explicit matrix, if it is one, or is to be one from ``count`` more questions on."""
+        if self._explicit is None and not self._pays(count):
+            self._explicit = self._complete()
+        return self._explicit
+
     def _answer(self, x: Tensor, side: int) -> Tensor:
-        if self._explicit is None:
-            y = self._checked(x, side)
-            if not self._pays(y.shape[1]):
-                self._complete()
-        if self._explicit is not None:
-            return self._explicit.matmul(x) if side == RIGHT else self._explicit.rmatmul(x)
-        scale, size = _sizes(y)
-        y = y.contiguous() if scale is None else y / scale
-        onto = _onto(y, self._all(side))
-        onto = self._learn(y, size, onto, side)
-        asked, drawn = self._split(onto, side)
+        y = self._checked(x, side)
+        if (explicit := self._settled(y.shape[1])) is not None:
+            return explicit.matmul(x) if side == RIGHT else explicit.rmatmul(x)
+        weights = self._coordinates(y, side)
+        asked, drawn = self._split(weights, side)
         block = self._block() if self._learnt is None else self._trained()
         drawn += torch.bmm(asked, block.mT if side == RIGHT else block)
-        onto *= self._std if scale is None else self._std * scale
-        return torch.bmm(onto, self._all(1 - side)).mT
+        weights *= self._std
+        return torch.bmm(weights, self._all(1 - side)).mT
+
+    def _coordinates(self, y: Tensor, side: int) -> Tensor:
+        """The products of ``y`` with all vectors of a side, once what is new in it is among them."""
+        scale, size = sizes(y)
+        y = y.contiguous() if scale is None else y / scale
+        onto = self._learn(y, size, onto_rows(y, self._all(side)), side)
+        return onto if scale is None else onto * scale
 
     def _split(self, onto: Tensor, side: int) -> tuple[Tensor, Tensor]:
         """Views of coordinates on all vectors of a side: on its questions, and on its draws."""
@@ -228,17 +233,17 @@ class ConditionedMatrix:
         """Take in what is new in ``y``, whose lengths are ``size``: its coordinates ``onto`` all vectors of a side, and the new ones."""
         asked = self._asked(side)
         rest = torch.baddbmm(y, self._split(onto, side)[0], asked, alpha=-1) if self._counts[side] else y
-        found = _directions(rest, size, self._tolerance)
+        found = directions(rest, size, self._tolerance)
         if found is None:
             return onto
         turn, fresh, kept, share = found
         count = turn.shape[1]
         self._grow(count, side)
         new = self._slots[side][:, self._next(count, side)]
-        _combine(turn, rest, new)
+        combine(turn, rest, new)
         if share < _AGAIN:
-            again = torch.baddbmm(new, _onto(new, asked), asked, alpha=-1)
-            _combine(_orthonormal(again), again, new)
+            again = torch.baddbmm(new, onto_rows(new, asked), asked, alpha=-1)
+            combine(orthonormal(again), again, new)
         self._draw(count, kept, side)
         return torch.cat((fresh, onto) if side == RIGHT else (onto, fresh), 2)
 
@@ -257,7 +262,7 @@ class ConditionedMatrix:
         if kept is not None:
             draws.mul_(kept[..., None])
             missing = missing + (~kept).sum(1)
-        known = _onto(draws, self._asked(1 - side))
+        known = onto_rows(draws, self._asked(1 - side))
         if self._unseen is not None:
             ranks = [c - z for c, z in zip(self._counts, self._missing)]
             ranks[side] = self._counts[side] + count - missing
@@ -306,7 +311,7 @@ class ConditionedMatrix:
                 after[:, to] = before[:, at]
         self._core[:, :k, self._region(RIGHT)] = used[:, :k, region[RIGHT]]
 
-    def _complete(self) -> None:
+    def _complete(self) -> DenseMatrix:
         """Draw the rest of the matrix, and keep all of it in place of the factors."""
         columns, rows = self._sizes
         size = 2 * self._nets * rows * columns * self._core.element_size()
@@ -324,94 +329,8 @@ class ConditionedMatrix:
         values += torch.bmm(draws.mT, asked)
         block = self._block() if self._learnt is None else self._trained()
         values += torch.bmm(self._asked(LEFT).mT, self._drawn(RIGHT) + torch.bmm(block, asked))
-        self._explicit = DenseMatrix(values.mul_(self._std), change)
         self._slots, self._core = [], self._core[:, :0, :0]
-
-
-def _sizes(y: Tensor) -> tuple[Tensor | None, Tensor]:
-    """A scale to divide ``y`` by where its squares leave the dtype's range, else None, and the lengths of what is left, (…, 1).
-
-    Raises DomainError for entries that are not finite.
-    """
-    size = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
-    small, large = (float(end) for end in size.aminmax()) if size.numel() else (1.0, 1.0)
-    if 1e-15 < small and large < 1e15:
-        return None, size
-    top = y.abs().amax(-1, keepdim=True)
-    if not bool(torch.isfinite(top).all()):
-        raise DomainError("A product was asked for with NaN or infinite entries; vectors must be finite.")
-    scale = torch.where(top > 0, top, 1)
-    return scale, torch.linalg.vector_norm(y / scale, dim=-1, keepdim=True)
-
-
-def _directions(rows: Tensor, size: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor | None, float] | None:
-    """Orthonormal directions that span ``rows`` (nets, count, length) up to ``tolerance`` times their ``size`` (nets, count, 1).
-
-    By eigenvectors of the Gram matrix of the rows over their sizes. Returns the matrix that makes the directions of the rows, with zeros
-    where a network has fewer than another; the coordinates of the rows on them; which are not zero, None if none is; and the smallest
-    share that any has of its vectors. None where all rows are below the tolerance.
-    """
-    if rows.shape[1] == 1:
-        length = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
-        least = float((length / size).min())  # NaN for vectors of zeros
-        if least > tolerance:
-            return length.reciprocal(), length, None, least
-    wide = torch.where(size > 0, size, 1).double()
-    values, vectors = torch.linalg.eigh(_gram(rows) / (wide * wide.mT))
-    least = float(values.min()) if values.numel() else 0.0
-    kept = None
-    if least <= tolerance**2:
-        kept = values > tolerance**2
-        count = int(kept.sum(1).max()) if values.numel() else 0
-        if count == 0:
-            return None
-        values, vectors, kept = values[:, -count:], vectors[..., -count:], kept[:, -count:]
-        values = torch.where(kept, values, math.inf)
-        least = float(values.min())
-    length = values.sqrt()[:, None, :]
-    turn = (vectors / (length * wide)).mT.to(rows)
-    coordinates = (vectors * torch.where(length.isinf(), 0, length) * wide).to(rows)
-    return turn, coordinates, kept, least**0.5
-
-
-def _orthonormal(rows: Tensor) -> Tensor:
-    """The matrix that makes rows that are almost orthonormal so, and moves them least; zeros stay zeros."""
-    if rows.shape[1] == 1:
-        size = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
-        return torch.where(size > 0.5, size, math.inf).reciprocal()
-    values, vectors = torch.linalg.eigh(_gram(rows))
-    turn = vectors * torch.where(values > 0.5, values, math.inf).rsqrt()[:, None, :]
-    return torch.bmm(turn, vectors.mT).to(rows)
-
-
-def _onto(vectors: Tensor, rows: Tensor) -> Tensor:
-    """``vectors @ rows.mT``; long ones in parts, which stay in a cache while several vectors meet them."""
-    nets, count, length = vectors.shape
-    parts = length // _PART
-    if nets > 1 or count == 1 or parts < 8 or vectors.device.type == "cuda":
-        return torch.bmm(vectors, rows.mT)
-    one, other = (z[0, :, : parts * _PART].unflatten(1, (parts, _PART)).transpose(0, 1) for z in (vectors, rows))
-    found = torch.bmm(one, other.mT).sum(0, keepdim=True)
-    return found.baddbmm_(vectors[..., parts * _PART :], rows[..., parts * _PART :].mT)
-
-
-def _combine(turn: Tensor, rows: Tensor, out: Tensor) -> None:
-    """``out = turn @ rows``."""
-    if rows.shape[1] == 1:
-        torch.mul(turn, rows, out=out)
-    else:
-        out.copy_(torch.bmm(turn, rows))
-
-
-def _gram(rows: Tensor) -> Tensor:
-    """``rows @ rows.mT`` in float64, in parts that stay in a cache."""
-    nets, count, length = rows.shape
-    gram = torch.zeros(nets, count, count, dtype=torch.float64, device=rows.device)
-    step = length if rows.device.type == "cuda" else max(1, _CACHE // max(1, nets * count))
-    for part in rows.split(step, 2):
-        wide = part.double()
-        gram.baddbmm_(wide, wide.mT)
-    return gram
+        return DenseMatrix(values.mul_(self._std), change)
 
 
 def _square(z: Tensor) -> Tensor:

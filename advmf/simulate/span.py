@@ -1,0 +1,99 @@
+"""Orthonormal bases of the spans of vectors, which are rows: (nets, count, length)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from advmf.errors import DomainError
+
+_CACHE, _PART = 2**17, 2**12
+"""Numbers that a CPU's cache holds, and of each vector when many are multiplied."""
+
+
+def sizes(y: Tensor) -> tuple[Tensor | None, Tensor]:
+    """A scale to divide ``y`` by where its squares leave the dtype's range, else None, and the lengths of what is left, (…, 1).
+
+    Raises DomainError for entries that are not finite.
+    """
+    size = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
+    small, large = (float(end) for end in size.aminmax()) if size.numel() else (1.0, 1.0)
+    if 1e-15 < small and large < 1e15:
+        return None, size
+    top = y.abs().amax(-1, keepdim=True)
+    if not bool(torch.isfinite(top).all()):
+        raise DomainError("A product was asked for with NaN or infinite entries; vectors must be finite.")
+    scale = torch.where(top > 0, top, 1)
+    return scale, torch.linalg.vector_norm(y / scale, dim=-1, keepdim=True)
+
+
+def directions(rows: Tensor, size: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor | None, float] | None:
+    """Orthonormal directions that span ``rows`` (nets, count, length) up to ``tolerance`` times their ``size`` (nets, count, 1).
+
+    By eigenvectors of the Gram matrix of the rows over their sizes. Returns the matrix that makes the directions of the rows, with zeros
+    where a network has fewer than another; the coordinates of the rows on them; which are not zero, None if none is; and the smallest
+    share that any has of its vectors. None where all rows are below the tolerance.
+    """
+    if rows.shape[1] == 1:
+        length = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
+        least = float((length / size).min())  # NaN for vectors of zeros
+        if least > tolerance:
+            return length.reciprocal(), length, None, least
+    wide = torch.where(size > 0, size, 1).double()
+    values, vectors = torch.linalg.eigh(_gram(rows) / (wide * wide.mT))
+    least = float(values.min()) if values.numel() else 0.0
+    kept = None
+    if least <= tolerance**2:
+        kept = values > tolerance**2
+        count = int(kept.sum(1).max()) if values.numel() else 0
+        if count == 0:
+            return None
+        values, vectors, kept = values[:, -count:], vectors[..., -count:], kept[:, -count:]
+        values = torch.where(kept, values, math.inf)
+        least = float(values.min())
+    length = values.sqrt()[:, None, :]
+    turn = (vectors / (length * wide)).mT.to(rows)
+    coordinates = (vectors * torch.where(length.isinf(), 0, length) * wide).to(rows)
+    return turn, coordinates, kept, least**0.5
+
+
+def orthonormal(rows: Tensor) -> Tensor:
+    """The matrix that makes rows that are almost orthonormal so, and moves them least; zeros stay zeros."""
+    if rows.shape[1] == 1:
+        size = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
+        return torch.where(size > 0.5, size, math.inf).reciprocal()
+    values, vectors = torch.linalg.eigh(_gram(rows))
+    turn = vectors * torch.where(values > 0.5, values, math.inf).rsqrt()[:, None, :]
+    return torch.bmm(turn, vectors.mT).to(rows)
+
+
+def onto_rows(vectors: Tensor, rows: Tensor) -> Tensor:
+    """``vectors @ rows.mT``; long ones in parts, which stay in a cache while several vectors meet them."""
+    nets, count, length = vectors.shape
+    parts = length // _PART
+    if nets > 1 or count == 1 or parts < 8 or vectors.device.type == "cuda":
+        return torch.bmm(vectors, rows.mT)
+    one, other = (z[0, :, : parts * _PART].unflatten(1, (parts, _PART)).transpose(0, 1) for z in (vectors, rows))
+    found = torch.bmm(one, other.mT).sum(0, keepdim=True)
+    return found.baddbmm_(vectors[..., parts * _PART :], rows[..., parts * _PART :].mT)
+
+
+def combine(turn: Tensor, rows: Tensor, out: Tensor) -> None:
+    """``out = turn @ rows``."""
+    if rows.shape[1] == 1:
+        torch.mul(turn, rows, out=out)
+    else:
+        out.copy_(torch.bmm(turn, rows))
+
+
+def _gram(rows: Tensor) -> Tensor:
+    """``rows @ rows.mT`` in float64, in parts that stay in a cache."""
+    nets, count, length = rows.shape
+    gram = torch.zeros(nets, count, count, dtype=torch.float64, device=rows.device)
+    step = length if rows.device.type == "cuda" else max(1, _CACHE // max(1, nets * count))
+    for part in rows.split(step, 2):
+        wide = part.double()
+        gram.baddbmm_(wide, wide.mT)
+    return gram
