@@ -30,9 +30,19 @@ def excess(L, K, N, nets=NETS):
     """E|J|/(omega^(L/2) E|G|/sqrt(d)) - 1 of critical vanilla ReLU networks, G Gaussian, for all pairs; and standard errors."""
     generator = torch.Generator().manual_seed(0)
     networks = mf.simulate.sample(
-        mf.vanilla(1, 0), N=N, L=L, d=D, K=K, nets=nets, queries=K + 1, sigma_w=2**0.5, sigma_b=0.0, generator=generator
+        mf.vanilla(1, 0),
+        N=N,
+        L=L,
+        d=D,
+        K=K,
+        nets=nets,
+        queries=K + 1,
+        sigma_w=2**0.5,
+        sigma_b=0.0,
+        keep=False,
+        generator=generator,
     )
-    found = [trace.jacobian()[:, 0] for trace in networks.traces(torch.ones(D), keep=False)]
+    found = [trace.jacobian()[:, 0] for trace in networks.traces(torch.ones(D))]
     J, error = norms(torch.cat(found))
     G, error_G = norms(torch.randn(20 * nets, K, D, generator=generator) / D**0.5)
     return (J / G - 1).tolist(), (J / G * ((error / J) ** 2 + (error_G / G) ** 2).sqrt()).tolist()

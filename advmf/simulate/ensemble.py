@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sympy as sp
@@ -43,9 +43,10 @@ Gaussian = Callable[..., Tensor]
 class Ensemble:
     """``nets`` independent networks, each from its own seed.
 
-    ``sampler`` is "dense" or "conditioned". Dense chunks are kept in memory if all of them fit the budget, and sampled anew at each use
-    if not; how many networks share a chunk does not change the numbers. Conditioned chunks hold what they have answered, and are
-    kept; the numbers depend on the order of the questions and on ``queries``, the vectors expected at each matrix.
+    ``sampler`` is "dense" or "conditioned". Dense networks are kept in memory if all of them fit the budget, and sampled anew at each
+    use if not; how many share a chunk does not change the numbers. Conditioned networks hold what they have answered, and have to
+    be kept, unless ``keep`` is False: then every use meets networks of its own. Their numbers depend on the order of the questions
+    and on ``queries``, the vectors expected at each matrix.
     """
 
     net: Net
@@ -61,7 +62,12 @@ class Ensemble:
     memory: int
     sampler: str
     queries: int
+    keep: bool
     _kept: list[Networks] = field(default_factory=list, repr=False)
+    _budget: Budget = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._budget = Budget(self.memory)
 
     @property
     def bytes_per_network(self) -> int:
@@ -74,13 +80,19 @@ class Ensemble:
         return item * count
 
     def expect(self, queries: int) -> None:
-        """Prepare for ``queries`` vectors to meet each matrix. Raises MemoryBudgetError where they would not fit one network."""
+        """Prepare for ``queries`` vectors to meet each matrix. Raises MemoryBudgetError where the networks would outgrow the budget."""
         self.queries = max(self.queries, queries)
-        self._fits(1)
+        self.check_memory()
 
-    def _fits(self, nets: int) -> None:
-        if (size := self.bytes_per_network * nets) > self.memory:
-            some = "One network" if nets == 1 else f"An ensemble of {nets} networks"
+    @property
+    def bytes_at_once(self) -> int:
+        """Bytes that the budget has to allow: of one network, or of all conditioned ones if they are kept."""
+        return self.bytes_per_network * (self.nets if self.keep and self.sampler == "conditioned" else 1)
+
+    def check_memory(self) -> None:
+        """Raises MemoryBudgetError where the networks would outgrow the budget."""
+        if (size := self.bytes_at_once) > self.memory:
+            some = "One network" if size == self.bytes_per_network else f"An ensemble of {self.nets} networks"
             answers = f" and {self.queries} vectors at each matrix" if self.sampler == "conditioned" else ""
             other = 'sampler="conditioned"' if self.sampler == "dense" else "fewer nets or queries"
             raise MemoryBudgetError(
@@ -103,31 +115,19 @@ class Ensemble:
         """The value of one of the net's expressions."""
         return float(expr.subs({s: self.values[s.name] for s in expr.free_symbols}))
 
-    def chunks(self, keep: bool = True) -> Iterator[Networks]:
-        """The networks, some at a time, in order. Unless ``keep``, conditioned ones are forgotten after this use.
-
-        Raises MemoryBudgetError where conditioned networks are to be kept and do not all fit.
-        """
-        if self._kept:
-            yield from self._kept
-            return
+    def chunks(self) -> Iterator[Networks]:
+        """The networks, some at a time, in order."""
+        yield from list(self._kept)
         size = self.bytes_per_network
-        conditioned = self.sampler == "conditioned"
-        if conditioned and keep:
-            self._fits(self.nets)
-        keep = keep and size * self.nets <= self.memory
+        keep = self.keep and size * self.nets <= self.memory
         limit = self.memory if self.device.type == "cuda" else min(CHUNK[self.sampler], self.memory)
         together = max(1, min(self.nets, limit // size))
-        budget = Budget(self.memory)
-        sampled = []
-        for seeds in self.seeds.split(together):
-            if not keep:
-                budget = Budget(self.memory)
-            networks = self._conditioned(seeds, budget) if conditioned else self._dense(seeds)
+        for start in range(sum(chunk.nets for chunk in self._kept), self.nets, together):
+            seeds = self.seeds[start : start + together]
+            networks = self._conditioned(seeds) if self.sampler == "conditioned" else self._dense(seeds)
             if keep:
-                sampled.append(networks)
+                self._kept.append(networks)
             yield networks
-        self._kept = sampled
 
     def _networks(self, count: int, matrix: Callable[[int, int, float], Matrix], gaussian: Gaussian) -> Networks:
         """``count`` networks of matrices with ``matrix(rows, columns, std)`` and biases by ``gaussian(std, count, n)``."""
@@ -170,9 +170,10 @@ class Ensemble:
             list(pool.map(fill, (jobs[i::threads] for i in range(threads))))
         return networks
 
-    def _conditioned(self, seeds: Tensor, budget: Budget) -> Networks:
+    def _conditioned(self, seeds: Tensor) -> Networks:
         generator = torch.Generator(self.device).manual_seed(int(seeds[0]))
         count = len(seeds)
+        budget = self._budget if self.keep else Budget(self.memory)
 
         def gaussian(std: float, *shape: int) -> Tensor:
             return torch.empty(shape, dtype=self.dtype, device=self.device).normal_(0.0, std, generator=generator)
@@ -208,10 +209,10 @@ class Ensemble:
             x = x[None]
         return x.mT[..., None]
 
-    def traces(self, x: Tensor, keep: bool = True) -> Iterator[Trace]:
-        """A forward trace per chunk, at inputs that :meth:`inputs` accepts; ``keep`` as for :meth:`chunks`."""
+    def traces(self, x: Tensor) -> Iterator[Trace]:
+        """A forward trace per chunk, at inputs that :meth:`inputs` accepts."""
         columns, start = self.inputs(x), 0
-        for networks in self.chunks(keep):
+        for networks in self.chunks():
             own = columns if columns.shape[0] == 1 else columns[start : start + networks.nets]
             start += networks.nets
             yield networks.trace(own)
@@ -271,6 +272,7 @@ def sample(
     memory: int = MEMORY,
     sampler: str = "auto",
     queries: int = QUERIES,
+    keep: bool = True,
     **values: float,
 ) -> Ensemble:
     """Sample ``nets`` independent networks.
@@ -281,8 +283,9 @@ def sample(
 
     ``sampler`` "dense" draws every weight; "conditioned" draws only what products with the weights reveal, which has the same law at
     every N and takes O(N) memory for each vector that meets a matrix (:mod:`advmf.simulate.conditioned`); "auto" takes the faster
-    one for ``queries``, the number of vectors expected to meet each matrix (an attack tells by itself), and ``.sampler`` of the
-    result says which.
+    one for ``queries``, the number of vectors expected to meet each matrix (an attack tells by itself), if it fits the budget, and
+    ``.sampler`` of the result says which. Conditioned networks have to be kept between calls; ``keep=False`` forgets them, for networks
+    that are used once.
 
     Raises ArgumentError for missing or unknown values, DomainError for values outside their domain, and MemoryBudgetError
     where one network does not fit, all before anything is sampled.
@@ -303,8 +306,6 @@ def sample(
     if sampler not in SAMPLERS:
         raise ArgumentError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}.")
     queries = _count("queries", queries)
-    if sampler == "auto":
-        sampler = "conditioned" if sizes["N"] >= PAYS * queries else "dense"
     generator = generator or _from_system()
     numbers = _values(net, {**values, **{k: float(v) for k, v in sizes.items() if k != "nets"}}, set(values))
     seeds = torch.randint(2**63 - 1, (sizes["nets"],), generator=generator, device=generator.device, dtype=torch.int64)
@@ -320,10 +321,15 @@ def sample(
         dtype=dtype,
         device=torch.device(device),
         memory=memory,
-        sampler=sampler,
+        sampler="conditioned" if sampler == "auto" else sampler,
         queries=queries,
+        keep=keep,
     )
-    ensemble._fits(1)
+    if sampler == "auto" and (ensemble.N < PAYS * queries or ensemble.bytes_at_once > memory):
+        dense = replace(ensemble, sampler="dense")
+        if ensemble.N < PAYS * queries or dense.bytes_at_once <= memory:
+            ensemble = dense
+    ensemble.check_memory()
     return ensemble
 
 

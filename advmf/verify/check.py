@@ -114,7 +114,7 @@ def check_all(
         vectors = queries(own, settings, int(at["K"]), int(at["d"]))
         return sample(
             net, N=N, nets=ladder[N], generator=generators[N], dtype=getattr(torch, dtype), device=device, memory=memory,
-            sampler=sampler, queries=vectors, **given,
+            sampler=sampler, queries=vectors, keep=False, **given,
         )  # fmt: skip
 
     plan = {N: _plan(products, partial(draw, N)) for N in ladder}
@@ -184,7 +184,7 @@ def _measure(
     columns = ensemble.inputs(x)
     # Every chunk draws the same random directions, so that the numbers do not depend on what shares a chunk.
     seed = int(torch.randint(2**63 - 1, (), generator=generator))
-    for trace in ensemble.traces(x, keep=False):
+    for trace in ensemble.traces(x):
         own = columns[running.count : running.count + trace.networks.nets]
         draws = torch.Generator().manual_seed(seed)
         running.add(measure(trace, own, products, settings, draws).cpu().numpy())

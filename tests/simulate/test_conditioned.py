@@ -363,6 +363,9 @@ def test_a_gradient_step_is_that_of_autograd(sampler):
 def test_auto_takes_the_faster_one_and_says_which():
     assert networks(mf.vanilla(1, 0), "auto", nets=1, N=64, queries=100).sampler == "dense"
     assert networks(mf.vanilla(1, 0), "auto", nets=1, N=6400, queries=100).sampler == "conditioned"
+    many = {"N": 2000, "queries": 400, "nets": 2000}
+    assert networks(mf.vanilla(1, 0), "auto", **many).sampler == "dense"  # so many answers could not be kept
+    assert networks(mf.vanilla(1, 0), "auto", **many, keep=False).sampler == "conditioned"
 
 
 def test_a_network_keeps_its_answers_between_calls():
@@ -371,8 +374,15 @@ def test_a_network_keeps_its_answers_between_calls():
     torch.testing.assert_close(ensemble.forward(x), ensemble.forward(x))
     (chunk,) = ensemble.chunks()
     assert next(ensemble.chunks()) is chunk
-    forgetful = networks(mf.vanilla(1, 0), "conditioned", nets=4)
-    assert next(forgetful.chunks(keep=False)) is not next(forgetful.chunks(keep=False))
+    forgetful = networks(mf.vanilla(1, 0), "conditioned", nets=4, keep=False)
+    assert next(forgetful.chunks()) is not next(forgetful.chunks())
+
+
+def test_chunks_that_were_left_early_are_kept_as_well():
+    ensemble = networks(mf.vanilla(1, 0), "conditioned", nets=4)
+    x = torch.linspace(-1, 1, 20)
+    first = next(iter(ensemble.traces(x))).output
+    torch.testing.assert_close(ensemble.forward(x)[: len(first)], first[:, :, 0, 0])
 
 
 def test_a_wide_network_needs_no_weights():
@@ -420,9 +430,9 @@ def test_memory_is_refused_before_anything_is_sampled():
     ensemble = networks(mf.vanilla(1, 0), "conditioned", nets=1, N=10**6, L=4, queries=50)
     with pytest.raises(MemoryBudgetError, match="vectors at each matrix"):
         mf.simulate.attack(ensemble, torch.ones(20), eps=0.1, p=2, q=2)
-    many = networks(mf.vanilla(1, 0), "conditioned", nets=20, N=10**6, queries=50)
     with pytest.raises(MemoryBudgetError, match="ensemble of 20 networks"):
-        many.forward(torch.ones(20))
+        networks(mf.vanilla(1, 0), "conditioned", nets=20, N=10**6, queries=50)
+    assert networks(mf.vanilla(1, 0), "conditioned", nets=20, N=10**6, queries=50, keep=False).keep is False
     with pytest.raises(MemoryBudgetError, match='sampler="conditioned"'):
         networks(mf.vanilla(1, 0), "dense", nets=1, N=10**6)
 
