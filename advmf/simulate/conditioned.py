@@ -257,7 +257,8 @@ class ConditionedMatrix:
         """Draw what W answers to the next ``count`` directions, those not ``kept`` (None: all) being zero, and count them in."""
         at, k = self._next(count, side), self._counts[LEFT]
         draws = self._slots[1 - side][:, at]
-        draws.copy_(torch.empty_like(draws, memory_format=torch.contiguous_format).normal_(generator=self._generator))
+        gaussian = draws if draws.is_contiguous() else torch.empty(draws.shape, dtype=self._dtype, device=self._device)
+        draws.copy_(gaussian.normal_(generator=self._generator))  # strided memory is filled slowly
         missing = self._missing[side]
         if kept is not None:
             draws.mul_(kept[..., None])
