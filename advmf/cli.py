@@ -288,8 +288,8 @@ def _tables(console: Console, outcomes: Sequence[Outcome]) -> None:
     for theorem in dict.fromkeys(outcome.case.theorem for outcome in outcomes):
         rows = [outcome for outcome in outcomes if outcome.case.theorem == theorem]
         heads = [f"{r.p},{r.q}" if r.p else r.theorem for r in rows[0].reports]
-        title = f"{theorem}: {_NUMBERS.get(theorem, 'simulated/predicted')}"
-        table = Table("net", "activation", *heads, title=title, title_justify="left", box=None)
+        console.print(f"{theorem}: {_NUMBERS.get(theorem, 'simulated/predicted')}", style="italic")
+        table = Table("net", "activation", *heads, box=None)
         for outcome in rows:
             cells = []
             for r in outcome.reports:
