@@ -15,7 +15,7 @@ _HOME = {
     "advmf.claim": "Claim Equation Regime",
     "advmf.theory.propagation": "growth_rate moments omega",
     "advmf.theory.correlation": "correlation_map depth_scale nngp",
-    "advmf.theory.norms": "beta",
+    "advmf.theory.norms": "Route beta beta_quantile routes",
     "advmf.theory.bound": "linear_form loss_bound",
     "advmf.theory.finite_width": "jacobian_norm stream_fluctuation",
     "advmf.emit.latex": "latex",

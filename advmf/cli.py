@@ -48,6 +48,7 @@ def list_() -> None:
 
     from advmf.net import PRESETS
     from advmf.symbols import SYMBOLS
+    from advmf.theory.norms import ROUTES
     from advmf.theory.propagation import omega
     from advmf.verify.catalogue import ACTIVATIONS, PAIRS, TITLES
 
@@ -68,6 +69,10 @@ def list_() -> None:
         f"pairs (p, q): {', '.join(f'({p}, {q})' for p, q in PAIRS)}, and any other in [1, inf]", highlight=False
     )
     console.print()
+    table = Table("route to beta", "rigour", "pairs", box=None)
+    for route in ROUTES.values():
+        table.add_row(route.name, route.rigour, route.pairs)
+    console.print(table, "")
     table = Table("symbol", "domain", "meaning", box=None)
     for quantity in SYMBOLS.values():
         table.add_row(quantity.name, quantity.domain, quantity.meaning)
@@ -80,7 +85,7 @@ def list_() -> None:
 @click.option("--activation", help="Activation by name; its slopes stay symbols if not given.")
 @click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
 @click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
-@click.option("--route", default="chevet", show_default=True, help="How beta is written: chevet or leading.")
+@click.option("--route", default="chevet", show_default=True, help="The route to beta: see 'advmf list'.")
 @click.option("--latex", "form", flag_value="latex", help="Print LaTeX.")
 @click.option("--sympy", "form", flag_value="sympy", help="Print the right-hand side for SymPy.")
 def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: str, form: str | None) -> None:

@@ -14,7 +14,7 @@ from advmf.claim import Claim, Equation, Regime
 from advmf.net import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset, adversarial_loss
 from advmf.symbols import L, d, eps, exponent
-from advmf.theory.norms import beta
+from advmf.theory.norms import beta, require_upper
 from advmf.theory.propagation import OMEGA, Moments, abbreviations, moments
 
 PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
@@ -30,7 +30,8 @@ RANDOM_NETWORK = (
 def loss_bound(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
     """T2: the mean adversarial loss is at most ε β_{p,q} ω^{L/2}.
 
-    ``p``, ``q`` and ``route`` are those of :func:`advmf.beta`. Raises DomainError for exponents outside [1, oo].
+    ``p``, ``q`` and ``route`` are those of :func:`advmf.beta`. Raises DomainError for exponents outside [1, oo], ArgumentError for a
+    route that does not apply or is no upper bound.
 
     Source: the adversarial-loss bound of Kumano et al. (NeurIPS 2023); ω by :func:`advmf.omega`, β by :func:`advmf.beta`.
 
@@ -40,12 +41,14 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
     (beta*eps*omega**(L/2), <Regime.LARGE_WIDTH|HEURISTIC: 6>)
     """
     p, q = exponent(p, "p"), exponent(q, "q")
+    factor = beta(p, q, route)
+    require_upper(route)
     return Claim(
         name="T2",
         lhs=adversarial_loss(p, q),
         relation="<=",
         formula=eps * BETA * OMEGA ** (L / 2),
-        where={BETA: beta(p, q, route), **abbreviations(net)},
+        where={BETA: factor, **abbreviations(net)},
         regime=Regime.LARGE_WIDTH | Regime.HEURISTIC,
         heuristic=(
             "the law of J(x) is the same for every x, and so is taken to bound the maximum of |J| over the ball; "

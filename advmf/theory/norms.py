@@ -1,52 +1,156 @@
 """The norm factor β_{p,q}: the expected lp -> lq norm of a K x d Gaussian matrix with entries of variance 1/d.
 
-One general expression, Chevet's inequality, gives every (p, q); the routes differ in how they write E‖g_n‖_r.
+There are several routes to it, each a value that says how rigorous it is and for which (p, q).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 import sympy as sp
 
-from advmf.errors import ArgumentError
+from advmf.errors import ArgumentError, DomainError
 from advmf.symbols import K, d, exponent
-from advmf.theory.functions import Conjugate, GaussianNorm
+from advmf.theory.functions import Conjugate, GaussianNorm, SpectralNorm
 
-ROUTES = ("chevet", "leading")
-"""How E‖g_n‖_r is written: ``chevet`` exactly, ``leading`` by its leading term, an upper bound in elementary functions."""
+
+@dataclass(frozen=True)
+class Route:
+    """A way to β_{p,q}.
+
+    ``rigour`` is "exact", "upper bound" or "lower bound"; ``pairs`` says in words for which (p, q), ``applies(p, q)`` decides.
+    """
+
+    name: str
+    rigour: str
+    pairs: str
+    source: str
+    applies: Callable[[sp.Expr, sp.Expr], bool] = field(repr=False)
+    formula: Callable[[sp.Expr, sp.Expr], sp.Expr] = field(repr=False)
+
+    @property
+    def upper(self) -> bool:
+        """Whether it is nowhere below β."""
+        return self.rigour != "lower bound"
+
+
+def _terms(p: sp.Expr, q: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """Chevet's two terms: the input's and the output's."""
+    half = sp.Rational(1, 2)
+    from_input = K ** sp.Max(0, 1 / q - half) * GaussianNorm(d, Conjugate(p)) / sp.sqrt(d)
+    return from_input, d ** sp.Max(0, half - 1 / p) * GaussianNorm(K, q) / sp.sqrt(d)
+
+
+def _leading(p: sp.Expr, q: sp.Expr) -> sp.Expr:
+    return sp.Add(*_terms(p, q)).replace(lambda e: isinstance(e, GaussianNorm), lambda e: e.bound())
+
+
+CHEVET = "S. Chevet, Sem. Maurey-Schwartz 1977-78; Y. Gordon, Israel J. Math. 50, 1985, with constant 1"
+
+ROUTES = {
+    route.name: route
+    for route in (
+        Route("chevet", "upper bound", "all", CHEVET, lambda p, q: True, lambda p, q: sp.Add(*_terms(p, q))),
+        Route("leading", "upper bound", "all", f"{CHEVET}; Jensen's inequality", lambda p, q: True, _leading),
+        Route(
+            "lower",
+            "lower bound",
+            "all",
+            "one vector fixed: |G s|_q = |s|_2 |g_K|_q in law, and its mirror image",
+            lambda p, q: True,
+            lambda p, q: sp.Max(*_terms(p, q)),
+        ),
+        Route(
+            "spectral",
+            "exact",
+            "p = q = 2",
+            "N. G. de Bruijn, J. Indian Math. Soc. 19, 1955; M. Chiani, J. Multivariate Anal. 129, 2014",
+            lambda p, q: p == 2 and q == 2,
+            lambda p, q: SpectralNorm(K, d, 1) / sp.sqrt(d),
+        ),
+        Route(
+            "maximum",
+            "exact",
+            "p = 1 and q = oo",
+            "the largest of K d half-normals",
+            lambda p, q: p == 1 and q is sp.oo,
+            lambda p, q: GaussianNorm(K * d, sp.oo) / sp.sqrt(d),
+        ),
+    )
+}
+"""The routes by name."""
+
+
+def routes(p: object, q: object) -> tuple[Route, ...]:
+    """The routes to β_{p,q} that apply to the pair.
+
+    >>> import advmf as mf
+    >>> [(route.name, route.rigour) for route in mf.routes(2, 2)]
+    [('chevet', 'upper bound'), ('leading', 'upper bound'), ('lower', 'lower bound'), ('spectral', 'exact')]
+    """
+    p, q = exponent(p, "p"), exponent(q, "q")
+    return tuple(route for route in ROUTES.values() if route.applies(p, q))
 
 
 def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
-    """A rigorous upper bound on β_{p,q}, as an expression in ``d`` and ``K``.
+    """β_{p,q} by a route, as an expression in ``d`` and ``K``; by default a rigorous upper bound.
 
-    Chevet's inequality (S. Chevet, Sém. Maurey-Schwartz 1977-78; Y. Gordon, Israel J. Math. 50, 1985, with constant 1) for a
-    standard Gaussian G and the unit balls of lp and of the dual of lq, whose Euclidean radii are d**max(0, 1/2 - 1/p) and
-    K**max(0, 1/q - 1/2):
+    ``chevet``: for a standard Gaussian G and the unit balls of lp and of the dual of lq, whose Euclidean radii are
+    d**max(0, 1/2 - 1/p) and K**max(0, 1/q - 1/2),
 
         E‖G‖_{p -> q} <= K**max(0, 1/q - 1/2) E‖g_d‖_{p*} + d**max(0, 1/2 - 1/p) E‖g_K‖_q,
 
-    and β_{p,q} divides by sqrt(d). ``route="leading"`` bounds E‖g_n‖_r by its leading term at large n (Jensen's inequality for
-    r < oo, sqrt(2 ln 2n) for r = oo) and gives the short table of closed forms.
+    and β_{p,q} divides by sqrt(d). ``leading`` bounds E‖g_n‖_r by its leading term at large n (Jensen's inequality for r < oo,
+    sqrt(2 ln 2n) for r = oo) and gives the short table of closed forms. ``lower`` is the larger of the two terms, so that chevet is
+    within a factor of two. ``spectral`` and ``maximum`` are exact at (2, 2) and (1, oo). :data:`ROUTES` has their sources.
 
     ``p`` and ``q`` are numbers in [1, oo], ``"inf"`` or ``"oo"``, or SymPy expressions. Raises DomainError for another value
-    and ArgumentError for an unknown route.
+    and ArgumentError for an unknown route, or one that does not apply to the pair.
 
     >>> import advmf as mf
     >>> mf.beta("inf", 2, route="leading")
     sqrt(K) + sqrt(2)*sqrt(d)/sqrt(pi)
-    >>> mf.beta(2, 2).subs({mf.symbols.d: 784, mf.symbols.K: 10}).evalf(6)
-    1.10984
+    >>> at = {mf.symbols.d: 784, mf.symbols.K: 10}
+    >>> [mf.beta(2, 2, route).subs(at).evalf(6) for route in ("lower", "spectral", "chevet")]
+    [0.999681, 1.09411, 1.10984]
     """
     p, q = exponent(p, "p"), exponent(q, "q")
     if route not in ROUTES:
         raise ArgumentError(f"route must be one of {', '.join(ROUTES)}; got {route!r}.")
-    from_input, from_output = GaussianNorm(d, Conjugate(p)), GaussianNorm(K, q)
-    if route == "leading":
-        from_input, from_output = (_leading(norm) for norm in (from_input, from_output))
+    if not ROUTES[route].applies(p, q):
+        others = ", ".join(other.name for other in routes(p, q))
+        raise ArgumentError(
+            f"The route {route!r} is for {ROUTES[route].pairs}; for p = {p}, q = {q} take one of {others}."
+        )
+    return ROUTES[route].formula(p, q)
+
+
+def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") -> sp.Expr:
+    """An upper bound that ‖G‖_{p -> q}/sqrt(d) exceeds with a probability of at most ``delta``, by an upper route to its mean.
+
+    G -> ‖G‖ is Lipschitz with constant s = d**max(0, 1/2 - 1/p) K**max(0, 1/q - 1/2), so the inequality of Borell, Tsirelson,
+    Ibragimov and Sudakov gives P(‖G‖ > E‖G‖ + t s) <= exp(-t²/2).
+
+    ``delta`` is a number in (0, 1) or a SymPy expression. Raises DomainError for another value, and ArgumentError as :func:`beta` and
+    for a route that is no upper bound.
+
+    >>> import advmf as mf
+    >>> mf.beta_quantile(2, 2, 0.01, "leading").subs({mf.symbols.d: 784, mf.symbols.K: 10}).evalf(5)
+    1.2213
+    """
+    mean = beta(p, q, route)
+    require_upper(route)
+    p, q, delta = exponent(p, "p"), exponent(q, "q"), sp.sympify(delta)
+    if delta.is_number and not (delta.is_real and 0 < delta < 1):
+        raise DomainError(f"delta is a probability and must lie in (0, 1); got {delta}.")
     half = sp.Rational(1, 2)
-    return K ** sp.Max(0, 1 / q - half) * from_input / sp.sqrt(d) + d ** sp.Max(
-        0, half - 1 / p
-    ) * from_output / sp.sqrt(d)
+    radius = d ** sp.Max(0, half - 1 / p) * K ** sp.Max(0, 1 / q - half)
+    return mean + radius * sp.sqrt(2 * sp.log(1 / delta)) / sp.sqrt(d)
 
 
-def _leading(norm: sp.Expr) -> sp.Expr:
-    return norm.bound() if isinstance(norm, GaussianNorm) else norm
+def require_upper(route: str) -> None:
+    """Raises ArgumentError for a route that may be below β."""
+    if not ROUTES[route].upper:
+        names = ", ".join(other.name for other in ROUTES.values() if other.upper)
+        raise ArgumentError(f"An upper bound takes an upper route ({names}); {route!r} is a {ROUTES[route].rigour}.")

@@ -115,3 +115,59 @@ def test_bad_exponents(bad):
 def test_unknown_route():
     with pytest.raises(ArgumentError, match="chevet, leading"):
         mf.beta(2, 2, route="guess")
+
+
+@given(EXPONENTS, EXPONENTS, st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_the_routes_are_ordered_by_what_they_claim(p, q, dim, rank):
+    values = {r.name: float(mf.kernel(mf.beta(p, q, r.name))(d=dim, K=rank)) for r in mf.routes(p, q)}
+    exact = [values[r.name] for r in mf.routes(p, q) if r.rigour == "exact"]
+    slack = 1 + 1e-9
+    assert values["lower"] <= values["chevet"] * slack <= 2 * values["lower"] * slack**2
+    assert values["chevet"] <= values["leading"] * slack
+    for value in exact:
+        assert values["lower"] <= value * slack <= values["chevet"] * slack**2
+
+
+@pytest.mark.parametrize(("pair", "route"), [((2, 2), "spectral"), ((1, math.inf), "maximum")])
+@pytest.mark.parametrize(("dim", "rank"), [(3, 2), (20, 6)])
+def test_exact_routes_are_the_means_of_simulated_norms(pair, route, dim, rank):
+    """Two-sided at five standard errors (false-fail rate 6e-7 each); Chevet, a few per cent above, is the control."""
+    G = np.random.default_rng(0).standard_normal((20_000, rank, dim))
+    norms = np.linalg.norm(G, 2, axis=(1, 2)) if route == "spectral" else np.abs(G).max((1, 2))
+    mean, error = norms.mean() / math.sqrt(dim), norms.std() / math.sqrt(len(norms) * dim)
+    assert abs(float(mf.kernel(mf.beta(*pair, route))(d=dim, K=rank)) - mean) < 5 * error
+    assert float(mf.kernel(mf.beta(*pair))(d=dim, K=rank)) - mean > 5 * error
+
+
+@pytest.mark.parametrize("pair", [(1, 1), (1, 2), (1, math.inf), (2, 2), (2, math.inf), (math.inf, math.inf)])
+@pytest.mark.parametrize("delta", [0.5, 0.05])
+def test_the_quantile_is_exceeded_no_more_often_than_delta(pair, delta):
+    G = np.random.default_rng(1).standard_normal((2000, 3, 5))
+    norms = np.array([exact_norm(g, *pair) for g in G]) / math.sqrt(5)
+    bound = float(mf.kernel(mf.beta_quantile(*pair, delta))(d=5, K=3))
+    assert (norms > bound).mean() <= delta
+    # A control: without the deviation, and half of the mean, the bound is exceeded more often than that.
+    assert (norms > float(mf.kernel(mf.beta(*pair))(d=5, K=3)) / 2).mean() > delta
+
+
+def test_routes_are_refused_where_they_do_not_apply():
+    with pytest.raises(
+        ArgumentError, match=r"'spectral' is for p = q = 2; for p = 1, q = 2 take one of chevet, leading, lower"
+    ):
+        mf.beta(1, 2, "spectral")
+    with pytest.raises(ArgumentError, match=r"takes an upper route .*; 'lower' is a lower bound"):
+        mf.loss_bound(mf.vanilla(), 2, 2, "lower")
+    with pytest.raises(ArgumentError, match="takes an upper route"):
+        mf.beta_quantile(2, 2, 0.1, "lower")
+    for delta in (0, 1, -0.5, 2):
+        with pytest.raises(DomainError, match=r"delta is a probability and must lie in \(0, 1\)"):
+            mf.beta_quantile(2, 2, delta)
+    assert "spectral" in {route.name for route in mf.routes("2", 2.0)}
+
+
+def test_a_bound_by_an_exact_route_is_checked_like_any_other():
+    claim = mf.loss_bound(mf.residual(1, 0), 2, 2, "spectral")
+    at = {"L": 2, "d": 16, "K": 4, "sigma_w": 1.0, "eps": 0.1}
+    assert mf.kernel(claim)(**at) < mf.kernel(mf.loss_bound(mf.residual(1, 0), 2, 2))(**at)
+    assert r"\mathbb{E}" in mf.latex(claim)
