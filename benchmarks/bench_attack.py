@@ -75,3 +75,20 @@ def test_all_pairs_of_a_ball_at_once(benchmark, networks):
     long, long_seconds = ascent(networks, [{"eps": eps(p, 1.0), "p": p, "q": q} for p, q in PAIRS])
     benchmark.extra_info["value ratio"] = round(float(found.mean() / long.mean()), 3)
     benchmark.extra_info["time ratio"] = f"1/{long_seconds / seconds:.1f}"
+
+
+def test_the_race_of_the_quick_suite(benchmark, networks):
+    """One direction and 5 steps, on the nine pairs of ``advmf check``'s balls, against 16 directions and 10 steps."""
+    ps, qs = zip(*PAIRS)
+    problem = {"eps": 0.1, "p": ps, "q": qs}
+    small = mf.simulate.sample(
+        networks.net, N=1000, L=5, d=64, K=K, nets=12, generator=torch.Generator().manual_seed(0), sigma_b=0.3,
+        sampler="dense", sigma_w=networks.values["sigma_w"],
+    )  # fmt: skip
+    x = point()[:64] / point()[:64].norm() * 8
+    found = benchmark.pedantic(lambda: attack(small, x, **problem, directions=1, steps=5).value, rounds=1)
+    share = (found / attack(small, x, **problem).value).mean(0)
+    benchmark.extra_info["mean share"], benchmark.extra_info["least"] = (
+        round(float(share.mean()), 3),
+        round(float(share.min()), 3),
+    )

@@ -84,6 +84,28 @@ def test_peak_memory_against_the_estimate(benchmark):
     benchmark.extra_info["peak/estimate"] = round(peak / estimate, 2)
 
 
+@pytest.mark.parametrize("times", [2, 4, 8])
+@pytest.mark.parametrize(("pairs", "directions", "steps"), [(1, 1, 12), (1, 16, 10), (9, 4, 10)])
+def test_where_conditioning_pays(benchmark, pairs, directions, steps, times):
+    """N = ``times`` the vectors that meet each matrix; L = 5, d = 64. ``auto`` takes conditioning from 4 times."""
+    queries = attack_queries(K, 64, pairs, steps, directions=directions)
+    nets = max(2, min(64, 3 * 10**7 // (times * queries**2)))
+
+    def run(sampler, nets):
+        start = time.perf_counter()
+        networks = mf.simulate.sample(
+            mf.vanilla(1, 0), N=times * queries, L=5, d=64, K=K, nets=nets, sampler=sampler, queries=queries, sigma_w=2**0.5,
+            sigma_b=0.0, generator=torch.Generator().manual_seed(0), memory=14 * 2**30,
+        )  # fmt: skip
+        qs = [1, 2, math.inf, 3, 4, 5, 6, 7, 8][:pairs]
+        mf.simulate.attack(networks, torch.ones(64), eps=0.1, p=[2] * pairs, q=qs, steps=steps, directions=directions)
+        return (time.perf_counter() - start) / nets
+
+    benchmark.pedantic(lambda: run("conditioned", nets), rounds=2)
+    ours = benchmark.stats.stats.min / nets
+    benchmark.extra_info["ratio"] = round(min(run("dense", min(nets, 16)) for _ in range(2)) / ours, 1)
+
+
 @pytest.mark.parametrize(("N", "count"), [(10**5, 1), (10**6, 1), (10**6, 4)])
 def test_bandwidth_of_the_long_passes(benchmark, N, count):
     """Bytes of factors that a question to a matrix of 80 answers must read, per second, over those that a copy moves.

@@ -106,12 +106,12 @@ class ConditionedMatrix:
         u, v = self._checked(u, LEFT), self._checked(v, RIGHT)
         if u.shape[1] != v.shape[1]:
             raise ArgumentError(f"add needs as many columns in u as in v; got {u.shape[1]} and {v.shape[1]}.")
-        if (explicit := self._settled(u.shape[1] + v.shape[1])) is not None:
-            explicit.add(u.mT, v.mT)
-            return
         given, taken = (
             self._split(self._coordinates(y, side), side)[0].double() for y, side in ((u, LEFT), (v, RIGHT))
         )
+        if self._explicit is not None:
+            self._explicit.add(u.mT, v.mT)
+            return
         m, k = self._counts
         change = torch.bmm(given.mT, taken) / self._std
         if self._learnt is None:
@@ -185,17 +185,10 @@ class ConditionedMatrix:
 
     # -- questions -----------------------------------------------------------------------------------------------------
 
-    def _settled(self, count: int) -> DenseMatrix | None:
-        """The explicit matrix, if it is one, or is to be one from ``count`` more questions on."""
-        if self._explicit is None and not self._pays(count):
-            self._explicit = self._complete()
-        return self._explicit
-
     def _answer(self, x: Tensor, side: int) -> Tensor:
-        y = self._checked(x, side)
-        if (explicit := self._settled(y.shape[1])) is not None:
-            return explicit.matmul(x) if side == RIGHT else explicit.rmatmul(x)
-        weights = self._coordinates(y, side)
+        weights = self._coordinates(self._checked(x, side), side)
+        if self._explicit is not None:
+            return self._explicit.matmul(x) if side == RIGHT else self._explicit.rmatmul(x)
         asked, drawn = self._split(weights, side)
         block = self._block() if self._learnt is None else self._trained()
         drawn += torch.bmm(asked, block.mT if side == RIGHT else block)
@@ -203,7 +196,9 @@ class ConditionedMatrix:
         return torch.bmm(weights, self._all(1 - side)).mT
 
     def _coordinates(self, y: Tensor, side: int) -> Tensor:
-        """The products of ``y`` with all vectors of a side, once what is new in it is among them."""
+        """The products of ``y`` with all vectors of a side, once what is new in it is among them; of no use to an explicit matrix."""
+        if self._explicit is not None:
+            return y
         scale, size = sizes(y)
         y = y.contiguous() if scale is None else y / scale
         onto = self._learn(y, size, onto_rows(y, self._all(side)), side)
@@ -238,6 +233,9 @@ class ConditionedMatrix:
             return onto
         turn, fresh, kept, share = found
         count = turn.shape[1]
+        if not self._pays(count):
+            self._explicit = self._complete()
+            return onto
         self._grow(count, side)
         new = self._slots[side][:, self._next(count, side)]
         combine(turn, rest, new)

@@ -6,6 +6,7 @@ of ``inputs`` base points in each network. All columns of a network go through o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import singledispatch
@@ -16,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from advmf.errors import ArgumentError, DeclarationError
+from advmf.errors import ArgumentError, DeclarationError, DomainError
 from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
 
 Columns = Float[Tensor, "nets _ inputs columns"]
@@ -248,9 +249,32 @@ class Trace:
         """A gradient step of the trained weights: ``W -= rate * (sum over inputs and columns of delta x^T)``.
 
         ``cotangents`` (nets, K, inputs, columns) are a loss's derivatives by a forward trace's outputs, ``delta`` those by a layer's
-        outputs and ``x`` its inputs. The trace holds for the weights before the step.
+        outputs and ``x`` its inputs. The trace holds for the weights before the step. Exact for networks without weights, too.
+
+        Raises ArgumentError for a shifted trace or cotangents of another shape, DomainError for values that are not finite; nothing
+        has changed then.
+
+        >>> import advmf as mf
+        >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=5000, L=2, d=8, K=2, sigma_w=1.4, sigma_b=0.0, queries=10,
+        ...                               generator=torch.Generator().manual_seed(0))
+        >>> x = networks.inputs(torch.ones(8))
+        >>> (chunk,) = networks.chunks()
+        >>> trace = chunk.trace(x)
+        >>> trace.descend(trace.output, rate=1e-5)  # the loss |f|²/2, whose gradients grow with N
+        >>> networks.sampler, bool(chunk.trace(x).output.norm() < trace.output.norm())
+        ('conditioned', True)
         """
         forward = self._forward("descend")
+        shape = tuple(self.output.shape[:3])
+        if cotangents.ndim != 4 or tuple(cotangents.shape[:3]) != shape or cotangents.dtype != self.output.dtype:
+            raise ArgumentError(
+                f"descend takes cotangents of shape {shape} + (any,) and {self.output.dtype}, as the trace's output; "
+                f"got {tuple(cotangents.shape)} and {cotangents.dtype}."
+            )
+        if not math.isfinite(rate) or not bool(torch.isfinite(cotangents).all()):
+            raise DomainError(
+                f"descend takes finite cotangents and a finite rate; got rate={rate} or NaN or infinite cotangents."
+            )
         tape = GradientTape(forward.gate, len(forward.kept))
         self.networks.map.pull(cotangents, tape)
         inputs = [(layer, x) for layer, x in forward.met if layer.trained]

@@ -103,7 +103,8 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
 
     and β_{p,q} divides by sqrt(d). ``leading`` bounds E‖g_n‖_r by its leading term at large n (Jensen's inequality for r < oo,
     sqrt(2 ln 2n) for r = oo) and gives the short table of closed forms. ``lower`` is the larger of the two terms, so that chevet is
-    within a factor of two. ``spectral`` and ``maximum`` are exact at (2, 2) and (1, oo). :data:`ROUTES` has their sources.
+    within a factor of two. ``spectral`` and ``maximum`` are exact at (2, 2) and (1, oo); numbers of the former are approximate, to 6e-4,
+    beyond min(K, d) = 128 (:func:`advmf.special.spectral_norm`). :data:`ROUTES` has their sources.
 
     ``p`` and ``q`` are numbers in [1, oo], ``"inf"`` or ``"oo"``, or SymPy expressions. Raises DomainError for another value
     and ArgumentError for an unknown route, or one that does not apply to the pair.

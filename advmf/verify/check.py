@@ -152,21 +152,18 @@ def check_all(
 
 
 def _plan(products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble]) -> list[tuple[list[sp.Expr], Ensemble]]:
-    """Which products are measured on which ensemble: on one, or where its attacks do not fit into memory, on as few as do.
+    """Which products are measured on which ensemble: on one, and where its attacks do not fit into memory, by halves.
 
-    Raises MemoryBudgetError where a single one does not fit.
+    Raises MemoryBudgetError where a single attack does not fit.
     """
-    attacked = [product for product in products if product.has(AdversarialLoss)]
-    rest = [product for product in products if product not in attacked]
-    for count in range(1, len(attacked) + 2):
-        shares = [attacked[i::count] for i in range(count)]
-        shares[0] = rest + shares[0]
-        try:
-            return [(own, draw(own)) for own in shares if own]
-        except MemoryBudgetError:
-            if count >= max(1, len(attacked)):
-                raise
-    raise AssertionError("the loop returns or raises")
+    try:
+        return [(products, draw(products))]
+    except MemoryBudgetError:
+        attacked = [product for product in products if product.has(AdversarialLoss)]
+        if len(attacked) < 2:
+            raise
+        later = attacked[len(attacked) // 2 :]
+        return _plan([product for product in products if product not in later], draw) + _plan(later, draw)
 
 
 def _measure(
@@ -327,6 +324,13 @@ def _finding(
     verdict, reason = decide(estimate, alpha, design.beta, effect)
     if estimate.fit_p < alpha and not test.exact:
         verdict, reason = Verdict.UNDERPOWERED, f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
+        if test.order:  # N times a difference that does not vanish: is the limit itself wrong?
+            limit = combine(
+                [Rung(r.N, r.nets, r.mean / r.N**test.order, r.stderr / r.N**test.order) for r in departures], degree
+            )
+            lower, why = decide(limit, alpha, design.beta, effect)
+            if lower is Verdict.REFUTED and limit.fit_p >= alpha:
+                verdict, reason = lower, f"the limit is {why}, in units of the coefficient"
     resolved = resolution(estimate, alpha, design.beta)
     if len(set(test.predicted.values())) > 1:  # no common unit: simulated over predicted
         predicted, scale = 1.0, 1.0

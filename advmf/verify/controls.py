@@ -16,7 +16,7 @@ def controls(claim: Claim) -> list[Claim]:
     """Wrong versions of ``claim``, named after the mistake.
 
     A bound: half of it, and ω without the 1 of the shortcut where there is one. A law: depth L + 1 instead of L, and twice the
-    variance. An independence: a correlation of one half. A law of finite width: its limit, and that of half the width. A mutant
+    variance. An independence: a correlation of one half. A law of finite width: its limit, half the width, and depth L + 1. A mutant
     that happens to equal its claim at the point of a check (L + 1 where ω = 1) is no control; :func:`differs` tells.
 
     >>> import advmf as mf
@@ -34,6 +34,7 @@ def controls(claim: Claim) -> list[Claim]:
         return [
             _mutant(claim, "infinite width", lambda e: e.subs(N, 10**12)),
             _mutant(claim, "half the width", lambda e: e.subs(N, N / 2)),
+            _mutant(claim, "depth L + 1", lambda e: e.subs(L, L + 1)),
         ]
     if claim.rhs == 0 or claim.relation == "==":
         correlated = tuple(replace(e, rhs=e.rhs + e.scale / 2) for e in claim.equations)
