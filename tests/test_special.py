@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 
-from advmf import special
 from advmf.emit.kernels import kernel
 from advmf.errors import DomainError
-from advmf.special import arc_cosine, chi_mean, gaussian_norm, log_gamma_ratio, spectral_norm
+from advmf.special import arc_cosine, chi_mean, gaussian, gaussian_norm, log_gamma_ratio, spectral, spectral_norm
 from advmf.symbols import d, q
 from advmf.theory.functions import GaussianNorm
 
@@ -158,8 +157,8 @@ class TestArrays:
 
     def test_equal_pairs_are_evaluated_once(self, monkeypatch):
         calls = []
-        rule = special._quadrature
-        monkeypatch.setattr(special, "_quadrature", lambda n, a, ops: calls.append((n, a)) or rule(n, a, ops))
+        rule = gaussian._quadrature
+        monkeypatch.setattr(gaussian, "_quadrature", lambda n, a, ops: calls.append((n, a)) or rule(n, a, ops))
         n, r = np.array([10, 20, 10] * 50), np.array([3, 3, 1.5] * 50)
         values = gaussian_norm(n, r)
         assert len(calls) == 3
@@ -242,20 +241,20 @@ class TestSpectralNorm:
     @pytest.mark.parametrize(("rows", "columns"), [(9, 30), (50, 784), (51, 51)])
     def test_another_quadrature_gives_the_same(self, rows, columns, monkeypatch):
         value = spectral_norm(rows, columns, [1, 3])
-        special._largest_singular_value.cache_clear()
-        special._spectral_moment.cache_clear()
-        monkeypatch.setattr(special, "_ORDER", 21)
-        monkeypatch.setattr(special, "_REACH", 11.0)
+        spectral._largest_singular_value.cache_clear()
+        spectral._spectral_moment.cache_clear()
+        monkeypatch.setattr(spectral, "_ORDER", 21)
+        monkeypatch.setattr(spectral, "_REACH", 11.0)
         again = spectral_norm(rows, columns, [1, 3])
-        special._largest_singular_value.cache_clear()
-        special._spectral_moment.cache_clear()
+        spectral._largest_singular_value.cache_clear()
+        spectral._spectral_moment.cache_clear()
         assert np.allclose(value, again, rtol=1e-12, atol=0)
         assert not np.array_equal(value, again)
 
     def test_the_approximation_joins_on(self):
         for columns, bound in ((128, (2e-4, 6e-4)), (1000, (3e-5, 1e-4))):
             for r, limit in zip((1, 3), bound):
-                exact, approximate = spectral_norm(128, columns, r), special._tracy_widom_moment(128, columns, r)
+                exact, approximate = spectral_norm(128, columns, r), spectral._tracy_widom_moment(128, columns, r)
                 assert limit / 50 < abs(approximate / exact - 1) < limit
         assert 0.9 < (spectral_norm(300, 500, 3) / spectral_norm(300, 500, 1) - 800) / 2 / math.sqrt(150_000) < 1
 

@@ -1,0 +1,13 @@
+"""Array versions of the special functions that no library has.
+
+A function that is differentiable takes its array library as ``ops``, an object with the operations named in
+:class:`advmf.special.elementary.Ops`; that is all NumPy and torch differ by, and torch then differentiates through the same code.
+"""
+
+from advmf.special.elementary import arc_cosine, chi_mean, log_gamma_ratio, numpy_ops
+from advmf.special.gaussian import gaussian_norm, gaussian_norm_of_inverse
+from advmf.special.spectral import spectral_norm
+
+__all__ = [
+    "arc_cosine", "chi_mean", "gaussian_norm", "gaussian_norm_of_inverse", "log_gamma_ratio", "numpy_ops", "spectral_norm",
+]  # fmt: skip
