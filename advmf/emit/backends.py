@@ -14,7 +14,12 @@ import sympy as sp
 from advmf import special
 from advmf.emit.scaled import Arrays, Value
 from advmf.errors import ArgumentError, DomainError
-from advmf.theory.functions import SpectralNorm
+from advmf.theory.functions import ExtremeNorm, ExtremeNormQuantile, SpectralNorm
+
+_NUMBERS: dict[Any, Callable[..., Any]] = {
+    SpectralNorm: special.spectral_norm, ExtremeNorm: special.extreme_norm, ExtremeNormQuantile: special.extreme_norm_quantile,
+}  # fmt: skip
+"""Functions of whole sizes, which NumPy evaluates for both libraries, without derivatives."""
 
 
 def reals(name: str, value: object) -> np.ndarray:
@@ -55,7 +60,7 @@ def _numpy() -> type[Arrays]:
             sp.sin: np.sin, sp.cos: np.cos, sp.tan: np.tan, sp.asin: np.arcsin, sp.acos: np.arccos, sp.atan: np.arctan,
             sp.atan2: np.arctan2, sp.sinh: np.sinh, sp.cosh: np.cosh, sp.tanh: np.tanh, sp.asinh: np.arcsinh,
             sp.acosh: np.arccosh, sp.atanh: np.arctanh, sp.erf: scipy.erf, sp.erfc: scipy.erfc, sp.erfinv: scipy.erfinv,
-            sp.polygamma: scipy.polygamma, sp.floor: np.floor, sp.ceiling: np.ceil, SpectralNorm: special.spectral_norm,
+            sp.polygamma: scipy.polygamma, sp.floor: np.floor, sp.ceiling: np.ceil, **_NUMBERS,
         }  # fmt: skip
 
         def __init__(self) -> None:
@@ -124,10 +129,12 @@ def _torch() -> type[Arrays]:
         # torch.polygamma(1, x) has no more than nine digits.
         return torch.digamma(x) if n == 0 else (-1) ** (n + 1) * math.factorial(n) * torch.special.zeta(n + 1.0, x)
 
-    def spectral_norm(*arrays: Any) -> Any:
-        # A function of whole numbers, without derivatives.
-        values = special.spectral_norm(*(x.detach().cpu().numpy() for x in arrays))
-        return torch.as_tensor(values, dtype=torch.float64, device=arrays[0].device)
+    def without_derivatives(function: Callable[..., Any]) -> Callable[..., Any]:
+        def numbers(*arrays: Any) -> Any:
+            values = function(*(x.detach().cpu().numpy() for x in arrays))
+            return torch.as_tensor(values, dtype=torch.float64, device=arrays[0].device)
+
+        return numbers
 
     def root(x: Any) -> Any:
         # A slope of 1e150 instead of infinity at zero: times a vanishing inner derivative it is zero, not NaN.
@@ -156,7 +163,7 @@ def _torch() -> type[Arrays]:
             sp.atan: torch.atan, sp.atan2: torch.atan2, sp.sinh: torch.sinh, sp.cosh: torch.cosh, sp.tanh: torch.tanh,
             sp.asinh: torch.asinh, sp.acosh: torch.acosh, sp.atanh: torch.atanh, sp.erf: torch.erf, sp.erfc: torch.erfc,
             sp.erfinv: torch.erfinv, sp.polygamma: polygamma, sp.floor: torch.floor, sp.ceiling: torch.ceil,
-            SpectralNorm: spectral_norm,
+            **{head: without_derivatives(function) for head, function in _NUMBERS.items()},
         }  # fmt: skip
 
         def __init__(self, device: Any, dtype: Any) -> None:

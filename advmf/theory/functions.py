@@ -136,6 +136,65 @@ class SpectralNorm(Function):
         return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
 
 
+class ExtremeNorm(Function):
+    """E max_{j<=n} ‖g_m^{(j)}‖_r over ``n`` independent standard Gaussian vectors of length ``m``: ``ExtremeNorm(n, m, r)``, r in [1, oo].
+
+    ``evalf`` gives what :func:`advmf.special.extreme_norm` does, for whole m.
+
+    >>> import sympy as sp
+    >>> from advmf.theory.functions import ExtremeNorm
+    >>> ExtremeNorm(1, 7, 3), ExtremeNorm(5, 7, sp.oo), ExtremeNorm(5, 1, 3)
+    (GaussianNorm(7, 3), GaussianNorm(35, oo), GaussianNorm(5, oo))
+    """
+
+    @classmethod
+    def eval(cls, n: sp.Expr, m: sp.Expr, r: sp.Expr) -> sp.Expr | None:
+        if n == 1:
+            return GaussianNorm(m, r)
+        return GaussianNorm(n * m, sp.oo) if r is sp.oo or m == 1 else None
+
+    def _eval_is_extended_positive(self) -> bool:
+        return True
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        if not all(map(_positive_number, self.args)):
+            return None
+        return sp.Float(float(special.extreme_norm(*map(float, self.args))), precision=prec)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        n, m, r = map(printer._print, self.args)
+        text = rf"\mathbb{{E}}\max_{{j\le {n}}}\lVert g_{{{m}}}^{{(j)}}\rVert_{{{r}}}"
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
+class ExtremeNormQuantile(Function):
+    """The number that max_{j<=n} ‖g_m^{(j)}‖_r exceeds with probability ``delta``: ``ExtremeNormQuantile(n, m, r, delta)``.
+
+    ``evalf`` gives what :func:`advmf.special.extreme_norm_quantile` does.
+
+    >>> from advmf.theory.functions import ExtremeNormQuantile
+    >>> ExtremeNormQuantile(1, 2, 2, 0.5).evalf(7)  # sqrt(2 ln 2)
+    1.177410
+    """
+
+    @classmethod
+    def eval(cls, n: sp.Expr, m: sp.Expr, r: sp.Expr, delta: sp.Expr) -> sp.Expr | None:
+        return None
+
+    def _eval_is_extended_positive(self) -> bool:
+        return True
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        if not all(map(_positive_number, self.args)):
+            return None
+        return sp.Float(float(special.extreme_norm_quantile(*map(float, self.args))), precision=prec)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        n, m, r, delta = map(printer._print, self.args)
+        text = rf"Q_{{1-{delta}}}\left(\max_{{j\le {n}}}\lVert g_{{{m}}}^{{(j)}}\rVert_{{{r}}}\right)"
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
 class GeometricSum(Function):
     """``1 + z + ... + z**(n-1)`` for real ``n >= 0``: ``(z**n - 1)/(z - 1)``, and ``n`` at ``z = 1``.
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import sympy as sp
 
 from advmf.errors import ArgumentError, DomainError
 from advmf.symbols import K, d, exponent
-from advmf.theory.functions import Conjugate, GaussianNorm, SpectralNorm
+from advmf.theory.functions import Conjugate, ExtremeNorm, ExtremeNormQuantile, GaussianNorm, SpectralNorm
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ def _leading(p: sp.Expr, q: sp.Expr) -> sp.Expr:
     return sp.Add(*_terms(p, q)).replace(lambda e: isinstance(e, GaussianNorm), lambda e: e.bound())
 
 
+def _extreme(head: Any, p: sp.Expr, q: sp.Expr, *more: sp.Expr) -> sp.Expr:
+    """‖G‖_{1 -> q} is the largest lq norm of d columns, ‖G‖_{p -> oo} the largest lp* norm of K rows."""
+    return (head(d, K, q, *more) if p == 1 else head(K, d, Conjugate(p), *more)) / sp.sqrt(d)
+
+
 CHEVET = "S. Chevet, Sem. Maurey-Schwartz 1977-78; Y. Gordon, Israel J. Math. 50, 1985, with constant 1"
 
 ROUTES = {
@@ -70,12 +76,12 @@ ROUTES = {
             lambda p, q: SpectralNorm(K, d, 1) / sp.sqrt(d),
         ),
         Route(
-            "maximum",
+            "extremal",
             "exact",
-            "p = 1 and q = oo",
-            "the largest of K d half-normals",
-            lambda p, q: p == 1 and q is sp.oo,
-            lambda p, q: GaussianNorm(K * d, sp.oo) / sp.sqrt(d),
+            "p = 1 or q = oo",
+            "the columns of G are independent, and so are its rows: the largest of their norms, whose law is found by convolution",
+            lambda p, q: p == 1 or q is sp.oo,
+            lambda p, q: _extreme(ExtremeNorm, p, q),
         ),
     )
 }
@@ -103,8 +109,9 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
 
     and β_{p,q} divides by sqrt(d). ``leading`` bounds E‖g_n‖_r by its leading term at large n (Jensen's inequality for r < oo,
     sqrt(2 ln 2n) for r = oo) and gives the short table of closed forms. ``lower`` is the larger of the two terms, so that chevet is
-    within a factor of two. ``spectral`` and ``maximum`` are exact at (2, 2) and (1, oo); numbers of the former are approximate, to 6e-4,
-    beyond min(K, d) = 128 (:func:`advmf.special.spectral_norm`). :data:`ROUTES` has their sources.
+    within a factor of two. ``extremal`` is exact where p = 1 or q = oo, the mean of the largest of d columns or K rows
+    (:func:`advmf.special.extreme_norm`). ``spectral`` is exact at (2, 2); its numbers are approximate, to 6e-4, beyond min(K, d) = 128
+    (:func:`advmf.special.spectral_norm`). :data:`ROUTES` has their sources.
 
     ``p`` and ``q`` are numbers in [1, oo], ``"inf"`` or ``"oo"``, or SymPy expressions. Raises DomainError for another value
     and ArgumentError for an unknown route, or one that does not apply to the pair.
@@ -115,6 +122,8 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
     >>> at = {mf.symbols.d: 784, mf.symbols.K: 10}
     >>> [mf.beta(2, 2, route).subs(at).evalf(6) for route in ("lower", "spectral", "chevet")]
     [0.999681, 1.09411, 1.10984]
+    >>> [mf.beta(1, 2, route).subs(at).evalf(6) for route in ("lower", "extremal", "chevet")]
+    [0.120303, 0.196709, 0.230458]
     """
     p, q = exponent(p, "p"), exponent(q, "q")
     if route not in ROUTES:
@@ -131,7 +140,8 @@ def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") ->
     """An upper bound that ‖G‖_{p -> q}/sqrt(d) exceeds with a probability of at most ``delta``, by an upper route to its mean.
 
     G -> ‖G‖ is Lipschitz with constant s = d**max(0, 1/2 - 1/p) K**max(0, 1/q - 1/2), so the inequality of Borell, Tsirelson,
-    Ibragimov and Sudakov gives P(‖G‖ > E‖G‖ + t s) <= exp(-t²/2).
+    Ibragimov and Sudakov gives P(‖G‖ > E‖G‖ + t s) <= exp(-t²/2). By the route ``extremal`` it is the quantile itself, exceeded with a
+    probability of exactly ``delta``.
 
     ``delta`` is a number in (0, 1) or a SymPy expression. Raises DomainError for another value, and ArgumentError as :func:`beta` and
     for a route that is no upper bound.
@@ -139,12 +149,16 @@ def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") ->
     >>> import advmf as mf
     >>> mf.beta_quantile(2, 2, 0.01, "leading").subs({mf.symbols.d: 784, mf.symbols.K: 10}).evalf(5)
     1.2213
+    >>> [mf.beta_quantile(1, 2, 0.01, route).subs({mf.symbols.d: 784, mf.symbols.K: 10}).evalf(5) for route in ("chevet", "extremal")]
+    [0.33885, 0.22781]
     """
     mean = beta(p, q, route)
     require_upper(route)
     p, q, delta = exponent(p, "p"), exponent(q, "q"), sp.sympify(delta)
     if delta.is_number and not (delta.is_real and 0 < delta < 1):
         raise DomainError(f"delta is a probability and must lie in (0, 1); got {delta}.")
+    if route == "extremal":
+        return _extreme(ExtremeNormQuantile, p, q, delta)
     half = sp.Rational(1, 2)
     radius = d ** sp.Max(0, half - 1 / p) * K ** sp.Max(0, 1 / q - half)
     return mean + radius * sp.sqrt(2 * sp.log(1 / delta)) / sp.sqrt(d)

@@ -129,12 +129,24 @@ def test_the_routes_are_ordered_by_what_they_claim(p, q, dim, rank):
         assert values["lower"] <= value * slack <= values["chevet"] * slack**2
 
 
-@pytest.mark.parametrize(("pair", "route"), [((2, 2), "spectral"), ((1, math.inf), "maximum")])
+@pytest.mark.parametrize(
+    ("pair", "route"),
+    [
+        ((2, 2), "spectral"),
+        *(((p, q), "extremal") for p, q in ((1, 1), (1, 2), (1, math.inf), (2, math.inf), (math.inf, math.inf))),
+    ],
+)
 @pytest.mark.parametrize(("dim", "rank"), [(3, 2), (20, 6)])
 def test_exact_routes_are_the_means_of_simulated_norms(pair, route, dim, rank):
     """Two-sided at five standard errors (false-fail rate 6e-7 each); Chevet, a few per cent above, is the control."""
     G = np.random.default_rng(0).standard_normal((20_000, rank, dim))
-    norms = np.linalg.norm(G, 2, axis=(1, 2)) if route == "spectral" else np.abs(G).max((1, 2))
+    p, q = pair
+    if route == "spectral":
+        norms = np.linalg.norm(G, 2, axis=(1, 2))
+    elif p == 1:
+        norms = np.linalg.norm(G, q, axis=1).max(1)
+    else:
+        norms = np.linalg.norm(G, 1 if p == math.inf else p, axis=2).max(1)
     mean, error = norms.mean() / math.sqrt(dim), norms.std() / math.sqrt(len(norms) * dim)
     assert abs(float(mf.kernel(mf.beta(*pair, route))(d=dim, K=rank)) - mean) < 5 * error
     assert float(mf.kernel(mf.beta(*pair))(d=dim, K=rank)) - mean > 5 * error
@@ -153,7 +165,8 @@ def test_the_quantile_is_exceeded_no_more_often_than_delta(pair, delta):
 
 def test_routes_are_refused_where_they_do_not_apply():
     with pytest.raises(
-        ArgumentError, match=r"'spectral' is for p = q = 2; for p = 1, q = 2 take one of chevet, leading, lower"
+        ArgumentError,
+        match=r"'spectral' is for p = q = 2; for p = 1, q = 2 take one of chevet, leading, lower, extremal",
     ):
         mf.beta(1, 2, "spectral")
     with pytest.raises(ArgumentError, match=r"takes an upper route .*; 'lower' is a lower bound"):

@@ -1,0 +1,261 @@
+"""The law of the lr norm of a standard Gaussian vector, and the largest of many independent copies of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from advmf.errors import DomainError
+from advmf.special.elementary import numpy_ops
+from advmf.special.gaussian import gaussian_norm
+
+_PANELS, _DEGREE, _ORDER = 10, 24, 96
+"""Panels of a tabulated law, degree of the polynomial on each, and Gauss nodes of a convolution."""
+
+_CHI, _INFINITE = 1e5, 1e6
+"""The largest m for which the incomplete gamma functions keep their digits in the tails, and the exponent beyond which r counts
+as infinite: E‖g‖_r - E‖g‖_oo falls as 1/r**2."""
+
+
+@dataclass(frozen=True)
+class NormLaw:
+    """The law of Z = ‖g_m‖_r: its normal ``score`` t(y), P(ln Z <= y) = Phi(t), is smooth; tabulated for y in [low, high]."""
+
+    low: float
+    high: float
+    score: Callable[[Any], Any]
+
+    def log_cdf(self, z: Any) -> Any:
+        """ln P(Z <= z)."""
+        return _scipy().log_ndtr(self.score(np.log(z)))
+
+    def log_survival(self, z: Any) -> Any:
+        """ln P(Z > z)."""
+        return _scipy().log_ndtr(-self.score(np.log(z)))
+
+
+def _scipy() -> Any:
+    from scipy import special
+
+    return special
+
+
+def norm_law(m: int, r: float) -> NormLaw:
+    """The law of ‖g_m‖_r for m standard Gaussians, r in [1, oo].
+
+    Half-normals raised to a power at r = oo and at m = 1, chi at r = 2, and otherwise built up by halves: for independent A = ‖g_a‖_r and
+    B = ‖g_b‖_r, ‖g_{a+b}‖_r = (A**r + B**r)**(1/r), a convolution whose terms are all positive, so that small tails keep their digits.
+    Relative error of P(Z > z) below 1e-6 for probabilities down to 1e-16 and m <= 1e7, and mostly below 1e-10; a new pair (m, r) takes
+    0.3 s at m = 784 and 2 s at 1e7, and shares its halves with others. Raises DomainError as :func:`extreme_norm`.
+
+    >>> from advmf.special import norm_law
+    >>> math.exp(norm_law(2, 2).log_survival(8.0)) / math.exp(-32.0)
+    1.0000000...
+    """
+    _read(1, m, r)
+    if m == 1 or r > _INFINITE:
+        return _largest(m)
+    if r == 2 and m <= _CHI:
+        return _chi(m)
+    table = _table(m, r)
+    return NormLaw(table.ends[0], table.ends[-1], table.score)
+
+
+def _reach(m: int) -> tuple[float, float]:
+    """The normal scores between which a law is tabulated, wider for the parts of which others are made."""
+    levels = 24 - math.log2(m)
+    return -9.5 - 0.06 * levels, 10 + 0.08 * levels + 3 / math.sqrt(m)
+
+
+def _score(lower: Any, upper: Any) -> Any:
+    """The normal score of a probability and its complement."""
+    ndtri = _scipy().ndtri
+    return np.where(lower < upper, ndtri(lower), -ndtri(upper))
+
+
+@cache
+def _largest(m: int) -> NormLaw:
+    f = _scipy()
+
+    def score(y: Any) -> Any:
+        x = np.exp(y) / math.sqrt(2)
+        log_cdf = m * np.where(x < 0.5, np.log(f.erf(x)), np.log1p(-np.minimum(f.erfc(x), 0.9)))
+        return _score(np.exp(log_cdf), -np.expm1(log_cdf))
+
+    low, high = _reach(m)
+    low, high = f.erfinv(f.ndtr(low) ** (1 / m)), f.erfcinv(f.ndtr(-high) / m)
+    return NormLaw(math.log(low * math.sqrt(2)), math.log(high * math.sqrt(2)), score)
+
+
+@cache
+def _chi(m: int) -> NormLaw:
+    f = _scipy()
+
+    def score(y: Any) -> Any:
+        x = np.exp(2 * y) / 2
+        return _score(f.gammainc(m / 2, x), f.gammaincc(m / 2, x))
+
+    low, high = _reach(m)
+    low, high = f.gammaincinv(m / 2, f.ndtr(low)), f.gammainccinv(m / 2, f.ndtr(-high))
+    return NormLaw(math.log(2 * low) / 2, math.log(2 * high) / 2, score)
+
+
+class _Panels:
+    """A function as polynomials on panels."""
+
+    def __init__(self, function: Callable[[Any], Any], ends: np.ndarray) -> None:
+        self.ends = ends
+        self.parts = [np.polynomial.Chebyshev.interpolate(function, _DEGREE, piece) for piece in pairwise(ends)]
+        self.coefficients = np.stack([part.coef for part in self.parts], axis=1)
+
+    def __call__(self, x: Any) -> Any:
+        i = np.clip(np.searchsorted(self.ends, x) - 1, 0, _PANELS - 1)
+        low, high = self.ends[i], self.ends[i + 1]
+        x = (2 * x - low - high) / (high - low)
+        return np.polynomial.chebyshev.chebval(x, self.coefficients[:, i], tensor=False)
+
+
+class _Table:
+    """A score and its inverse, the quantile; beyond its panels the score goes on as a line, in y below and in exp(y) above."""
+
+    def __init__(self, score: Callable[[Any], Any], m: int, low: float, high: float) -> None:
+        y = np.linspace(low, high, 60)
+        t, levels = score(y), np.linspace(*_reach(m), _PANELS + 1)
+        below, above = np.interp(levels, t, y), np.log(np.interp(levels, t, np.exp(y - high))) + high
+        self.ends = np.where(levels < 0, below, above)
+        self.inner = _Panels(score, self.ends)
+        self.slopes = [self.inner.parts[i].deriv()(self.ends[i]) for i in (0, -1)]
+        self.quantile = _Panels(self._invert, self.inner(self.ends))
+
+    def _invert(self, t: np.ndarray) -> np.ndarray:
+        """The quantiles of scores of one panel, by Newton's method."""
+        levels = self.inner(self.ends)
+        i = int(np.clip(np.searchsorted(levels, t.mean()) - 1, 0, _PANELS - 1))
+        part, low, high = self.inner.parts[i], self.ends[i], self.ends[i + 1]
+        slope, y = part.deriv(), np.interp(t, levels, self.ends)
+        for _ in range(9):
+            y = np.clip(y + (t - part(y)) / slope(y), low, high)
+        return y
+
+    def score(self, y: Any) -> Any:
+        inside = np.clip(y, self.ends[0], self.ends[-1])
+        beyond = y - inside
+        return self.inner(inside) + np.where(beyond > 0, self.slopes[1] * np.expm1(beyond), self.slopes[0] * beyond)
+
+
+@cache
+def _table(m: int, r: float) -> _Table:
+    if m == 1:
+        law = _largest(1)
+        return _Table(law.score, 1, law.low, law.high)
+    a, b = _table(m // 2, r), _table(m - m // 2, r)
+    shift = math.log(2) / r
+    low, high = min(a.ends[0], b.ends[0]) + shift, max(a.ends[-1], b.ends[-1]) + shift
+    return _Table(lambda y: _convolution(a, b, r, y), m, low, high)
+
+
+def _convolution(a: _Table, b: _Table, r: float, y: np.ndarray) -> np.ndarray:
+    """The score of ln(A**r + B**r)/r.
+
+    With c = 2**(-1/r) exp(y): both A and B are below c, or one of them is and the other is above, but not by too much; and
+    likewise for the complement. The one below is integrated over its normal score t, whose distance from that of c is resolved on the
+    scale 1/r in ln A near c and logarithmically far away.
+    """
+    ndtr = _scipy().ndtr
+    u, w = np.polynomial.legendre.leggauss(_ORDER)
+    u, w = (1 + u) / 2, w / 2
+    y = y[:, None]
+    half = y - math.log(2) / r
+    t, s = a.score(half), b.score(half)
+    lower, upper = -ndtr(t) * ndtr(s), ndtr(-t) * ndtr(-s)
+    pairs = ((a, b, t), (b, a, s)) if a is not b else ((a, a, t),)
+    for one, other, top in pairs:
+        levels = one.quantile.ends
+        scale = np.interp(half, one.ends[1:], np.diff(levels) / np.diff(one.ends)) / r
+        top = np.minimum(top, levels[-1])
+        stretch = np.arcsinh(np.maximum(top - levels[0], 0) / scale)
+        t = top - scale * np.sinh(stretch * u)
+        mass = w * np.exp(-t * t / 2) / math.sqrt(2 * math.pi) * scale * stretch * np.cosh(stretch * u) * 2 / len(pairs)
+        rest = other.score(y + np.log1p(-np.exp(np.minimum(r * (one.quantile(t) - y), -math.log(2)))) / r)
+        lower += (mass * ndtr(rest)).sum(1, keepdims=True)
+        upper += (mass * ndtr(-rest)).sum(1, keepdims=True)
+    return _score(np.maximum(lower, 1e-300), upper)[:, 0]
+
+
+@cache
+def _nodes(m: int, r: float) -> tuple[float, np.ndarray, np.ndarray]:
+    """The point below which Z never is, weights that integrate over z, and ln P(Z <= z) at the nodes."""
+    law = norm_law(m, r)
+    x, w = np.polynomial.legendre.leggauss(16)
+    ends = np.linspace(law.low, law.high, 61)
+    half = np.diff(ends)[:, None] / 2
+    y = (ends[:-1, None] + half * (1 + x)).ravel()
+    return math.exp(law.low), (half * w).ravel() * np.exp(y), _scipy().log_ndtr(law.score(y))
+
+
+def _read(n: Any, m: Any, r: Any, *more: Any) -> tuple[Any, ...]:
+    """The arguments as arrays of one shape; DomainError for values that are out of range."""
+    n, m, r, *rest = numpy_ops().broadcast(n, m, r, *more)
+    for name, array, good, what in (
+        ("n", n, (n >= 1) & (n < math.inf), "real n >= 1"),
+        ("m", m, (m >= 1) & (m < math.inf) & (m == np.floor(m)), "whole m >= 1"),
+        ("r", r, r >= 1, "r in [1, oo]"),
+    ):
+        if not good.all():
+            raise DomainError(f"The largest of n norms ||g_m||_r takes {what}; got {name} = {array[~good][0]:g}.")
+    return n, m, r, *rest
+
+
+def extreme_norm(n: Any, m: Any, r: Any) -> Any:
+    """E max_{j<=n} ‖g_m^{(j)}‖_r over ``n`` independent standard Gaussian vectors of length ``m``, elementwise, 1 <= r <= oo.
+
+    The mean of 1 - P(Z <= z)**n over the law of :func:`norm_law`, which is kept. Relative error below 1e-9 for n <= 1e12 and m <= 1e7.
+    Raises DomainError for n < 1 or infinite, for m that is no whole number >= 1 and for r outside [1, oo].
+
+    >>> from advmf.special import extreme_norm
+    >>> extreme_norm([1, 784, 784], 10, [1, 1, 3]).round(6).tolist()
+    [7.978846, 14.850097, 4.374922]
+    """
+    n, m, r = _read(n, m, r)
+    values = [_extreme(float(k), int(size), float(e)) for k, size, e in zip(n.flat, m.flat, r.flat)]
+    return np.reshape(values, n.shape)[()]
+
+
+def _extreme(n: float, m: int, r: float) -> float:
+    if r == math.inf or m == 1:
+        return float(gaussian_norm(n * m, math.inf))
+    low, weight, log_cdf = _nodes(m, r)
+    return float(low - weight @ np.expm1(n * log_cdf))
+
+
+def extreme_norm_quantile(n: Any, m: Any, r: Any, delta: Any) -> Any:
+    """The number that max_{j<=n} ‖g_m^{(j)}‖_r exceeds with probability ``delta``, elementwise, as accurate as :func:`extreme_norm`.
+
+    Raises DomainError as that function, and for delta outside (0, 1).
+
+    >>> from advmf.special import extreme_norm_quantile
+    >>> extreme_norm_quantile(1, 2, 2, [0.5, math.exp(-8)]).round(6).tolist()
+    [1.17741, 4.0]
+    """
+    n, m, r, delta = _read(n, m, r, delta)
+    bad = ~((delta > 0) & (delta < 1))
+    if bad.any():
+        raise DomainError(f"delta is a probability and must lie in (0, 1); got {delta[bad][0]:g}.")
+    log_cdf = np.log1p(-delta) / n
+    score = _score(np.exp(log_cdf), -np.expm1(log_cdf))
+    values = [_root(int(size), float(e), float(t)) for size, e, t in zip(m.flat, r.flat, score.flat)]
+    return np.reshape(values, n.shape)[()]
+
+
+def _root(m: int, r: float, score: float) -> float:
+    from scipy.optimize import brentq
+
+    law = norm_law(m, r)
+    at = lambda y: float(law.score(np.array([y]))[0]) - score  # noqa: E731
+    return math.exp(brentq(at, law.low, law.high + 0.5, xtol=1e-15, rtol=1e-15))
