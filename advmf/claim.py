@@ -15,17 +15,26 @@ from advmf.net import Net
 class Regime(enum.Flag):
     """Where a claim holds.
 
-    ``EXACT``: at every width. ``LARGE_WIDTH``: as N -> oo. ``HEURISTIC``: rests on a step that is not proved, named in the
-    claim's ``heuristic``. They combine: ``Regime.LARGE_WIDTH | Regime.HEURISTIC``.
+    ``EXACT``: at every width and dimension. ``LARGE_WIDTH``: as N -> oo. ``LARGE_DIMENSION``: as d or K -> oo. ``HEURISTIC``: rests
+    on a step that is not proved, named in the claim's ``heuristic``. They combine: ``Regime.LARGE_WIDTH | Regime.HEURISTIC``.
     """
 
     EXACT = enum.auto()
     LARGE_WIDTH = enum.auto()
     HEURISTIC = enum.auto()
+    LARGE_DIMENSION = enum.auto()
 
 
-RELATIONS = {"<=": r"\le", "==": "=", "~": r"\overset{\text{i.i.d.}}{\sim}"}
-"""The relations of a claim and their LaTeX; ``~`` reads: independent centred Gaussians of variance ``rhs``."""
+RELATIONS = {
+    "<=": r"\le",
+    ">=": r"\ge",
+    "==": "=",
+    "approx": r"\approx",
+    "asymp": r"\asymp",
+    "~": r"\overset{\text{i.i.d.}}{\sim}",
+}
+"""The relations of a claim and their LaTeX. ``approx``: up to a relative ``tolerance``; ``asymp``: of the same order; ``~``: independent
+centred Gaussians of variance ``rhs``."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Claim:
 
     ``formula`` is the right-hand side in the paper's abbreviations (``omega``, ``beta``), ``where`` what these stand for;
     ``rhs`` is the formula with the abbreviations put in. ``equations`` are the testable consequences of a law (relation
-    ``~``) or of an independence.
+    ``~``) or of an independence. A claim about Gaussian matrices has no ``net``.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.vanilla(u=1, v=0), p=2, q=2, route="leading")
@@ -67,11 +76,12 @@ class Claim:
     regime: Regime
     assumptions: tuple[str, ...]
     source: str
-    net: Net
+    net: Net | None
     heuristic: str = ""
     p: sp.Expr | None = None
     q: sp.Expr | None = None
     equations: tuple[Equation, ...] = field(default=(), repr=False)
+    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         if self.relation not in RELATIONS:

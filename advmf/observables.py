@@ -90,6 +90,12 @@ class OperatorNorm(Observable):
     tex = r"\lVert J(x)\rVert_{{{}\to {}}}"
 
 
+class MatrixNorm(Observable):
+    """``‖G‖_{p -> q}`` of a K x d matrix G with independent N(0, 1/d) entries: ``MatrixNorm(p, q)``; its mean is the norm factor."""
+
+    tex = r"\lVert G\rVert_{{{}\to {}}}"
+
+
 class Expectation(Function):
     """The mean over random networks.
 

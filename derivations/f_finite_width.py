@@ -13,7 +13,7 @@ from scipy import integrate
 import advmf as mf
 from advmf.special import spectral_norm
 from advmf.symbols import K, L, N, d, sigma_b, sigma_w, u, v, x_sq
-from advmf.theory.functions import SpectralNorm
+from advmf.theory.norm_functions import SpectralNorm
 
 z = sp.Symbol("z", real=True)
 h, q, s, t = sp.symbols("h q s t", positive=True)

@@ -11,7 +11,8 @@ import sympy as sp
 
 import advmf as mf
 from advmf.symbols import K, L, d, eps
-from advmf.theory.functions import Conjugate, GaussianNorm
+from advmf.theory.functions import Conjugate
+from advmf.theory.norm_functions import GaussianNorm
 
 p, q = mf.symbols.p, mf.symbols.q
 omega = sp.Symbol("omega", positive=True)

@@ -17,7 +17,7 @@ from advmf.emit.kernels import kernel
 from advmf.errors import DomainError
 from advmf.special import arc_cosine, chi_mean, gaussian, gaussian_norm, log_gamma_ratio, spectral, spectral_norm
 from advmf.symbols import d, q
-from advmf.theory.functions import GaussianNorm
+from advmf.theory.norm_functions import GaussianNorm
 
 torch_norm = kernel(GaussianNorm(d, q), "torch")
 EXPONENTS = [1, 1 + 1e-9, 1 + 1e-6, 1.01, 1.3, 1.999, 2, 2.5, 3, 7.5, 40, 300, 5000, 1e5, 1e12, 1e300, math.inf]

@@ -14,12 +14,10 @@ import sympy as sp
 from advmf import special
 from advmf.emit.scaled import Arrays, Value
 from advmf.errors import ArgumentError, DomainError
-from advmf.theory.functions import ExtremeNorm, ExtremeNormQuantile, SpectralNorm
+from advmf.theory.norm_functions import NumericNorm
 
-_NUMBERS: dict[Any, Callable[..., Any]] = {
-    SpectralNorm: special.spectral_norm, ExtremeNorm: special.extreme_norm, ExtremeNormQuantile: special.extreme_norm_quantile,
-}  # fmt: skip
-"""Functions of whole sizes, which NumPy evaluates for both libraries, without derivatives."""
+_NUMBERS: dict[Any, Callable[..., Any]] = {head: head.numbers for head in NumericNorm.__subclasses__()}
+"""Functions that NumPy evaluates for both libraries, without derivatives."""
 
 
 def reals(name: str, value: object) -> np.ndarray:

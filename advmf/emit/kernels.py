@@ -23,7 +23,8 @@ from advmf.emit.lower import Program, lower
 from advmf.emit.scaled import Arrays, Value
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.symbols import SYMBOLS
-from advmf.theory.functions import ArcCosine, Conjugate, GaussianNorm, GeometricSum, Recursion
+from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
+from advmf.theory.norm_functions import GaussianNorm
 
 __all__ = ["Kernel", "kernel", "register"]
 

@@ -9,7 +9,8 @@ import mpmath
 import sympy as sp
 
 from advmf.errors import ArgumentError
-from advmf.theory.functions import ArcCosine, Conjugate, GaussianNorm, GeometricSum, Recursion
+from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
+from advmf.theory.norm_functions import GaussianNorm
 
 
 class Instruction(NamedTuple):

@@ -4,12 +4,23 @@ A function that is differentiable takes its array library as ``ops``, an object 
 :class:`advmf.special.elementary.Ops`; that is all NumPy and torch differ by, and torch then differentiates through the same code.
 """
 
+from advmf.special.comparison import estimated_norm, tilted_norm
 from advmf.special.elementary import arc_cosine, chi_mean, log_gamma_ratio, numpy_ops
 from advmf.special.extremes import extreme_norm, extreme_norm_quantile, norm_law
 from advmf.special.gaussian import gaussian_norm, gaussian_norm_of_inverse
 from advmf.special.spectral import spectral_norm
 
 __all__ = [
-    "arc_cosine", "chi_mean", "extreme_norm", "extreme_norm_quantile", "gaussian_norm", "gaussian_norm_of_inverse", "log_gamma_ratio",
-    "norm_law", "numpy_ops", "spectral_norm",
-]  # fmt: skip
+    "arc_cosine",
+    "chi_mean",
+    "estimated_norm",
+    "extreme_norm",
+    "extreme_norm_quantile",
+    "gaussian_norm",
+    "gaussian_norm_of_inverse",
+    "log_gamma_ratio",
+    "norm_law",
+    "numpy_ops",
+    "spectral_norm",
+    "tilted_norm",
+]

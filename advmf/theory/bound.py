@@ -42,7 +42,7 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
     """
     p, q = exponent(p, "p"), exponent(q, "q")
     factor = beta(p, q, route)
-    require_upper(route)
+    require_upper(p, q, route)
     return Claim(
         name="T2",
         lhs=adversarial_loss(p, q),

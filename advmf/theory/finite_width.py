@@ -25,7 +25,8 @@ from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
 from advmf.observables import Expectation, OperatorNorm, SecondMoment
 from advmf.symbols import K, L, N, d, x_sq
 from advmf.theory.bound import RANDOM_NETWORK
-from advmf.theory.functions import Recursion, SpectralNorm
+from advmf.theory.functions import Recursion
+from advmf.theory.norm_functions import SpectralNorm
 from advmf.theory.propagation import OMEGA, STATE, alpha, omega
 
 SOURCE = "derived here from the declared blocks; compare B. Hanin and M. Nica, Commun. Math. Phys. 376, 2020"

@@ -1,6 +1,7 @@
 """The special functions of the theory, as SymPy functions that stay exact until numbers are asked for.
 
-Each knows its closed forms, its LaTeX and how to evaluate itself; :mod:`advmf.special` and ``advmf.emit`` hold the array versions.
+Each knows its closed forms, its LaTeX and how to evaluate itself; ``advmf.emit`` holds the array versions. Norms are in
+:mod:`advmf.theory.norm_functions`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from typing import Any
 import sympy as sp
 from sympy.core.function import Function
 
-from advmf import special
 
-
-def _positive_number(expr: sp.Expr) -> bool:
+def positive_number(expr: sp.Expr) -> bool:
+    """Whether ``expr`` is a positive number, or oo."""
     return bool(expr.is_number and expr.is_extended_positive)
 
 
@@ -32,7 +32,7 @@ class Conjugate(Function):
             return sp.oo
         if r is sp.oo:
             return sp.S.One
-        if _positive_number(r):
+        if positive_number(r):
             return r / (r - 1)
         if isinstance(r, Conjugate):
             return r.args[0]
@@ -46,152 +46,6 @@ class Conjugate(Function):
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         text = f"{printer._print(self.args[0])}^{{*}}"
-        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
-
-
-class GaussianNorm(Function):
-    """E‖g‖_r for ``n`` independent standard Gaussians: ``GaussianNorm(n, r)``, r in [1, oo].
-
-    ``n*sqrt(2/pi)`` at r = 1, ``sqrt(2)*gamma((n+1)/2)/gamma(n/2)`` at r = 2 (by ``doit``), and for every r > 1
-
-        E‖g‖_r = 1/Gamma(1 - 1/r) * Integral_0^oo 1 - F_r(z)**n dz,   F_r(z) = E erf(z*X**(1/r)/sqrt(2)),  X ~ Exp(1),
-
-    which at r = oo is the mean of the largest of n half-normals. (Write S**a = a/Gamma(1-a) * Integral (1 - exp(-s*S)) s**(-a-1) ds
-    with a = 1/r, S = sum |g_i|**r; then s = z**-r, and exp(-s*|g|**r) = P(X > s*|g|**r).) ``evalf`` is good to double precision.
-
-    >>> from advmf.theory.functions import GaussianNorm
-    >>> GaussianNorm(5, 1), GaussianNorm(3, 2).doit()
-    (5*sqrt(2)/sqrt(pi), 2*sqrt(2)/sqrt(pi))
-    """
-
-    @classmethod
-    def eval(cls, n: sp.Expr, r: sp.Expr) -> sp.Expr | None:
-        if r == 1 or n == 1:
-            return n * sp.sqrt(2 / sp.pi)
-        return None
-
-    def doit(self, **hints: Any) -> sp.Expr:
-        n, r = (arg.doit(**hints) if hints.get("deep", True) else arg for arg in self.args)
-        if r == 2:
-            return sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2)
-        return self.func(n, r)
-
-    def bound(self) -> sp.Expr:
-        """The leading term, which is an upper bound: Jensen for r < oo, sqrt(2 ln 2n) for r = oo."""
-        n, r = self.args
-        at_infinity = sp.sqrt(2 * sp.log(2 * n))
-        if r is sp.oo:
-            return at_infinity
-        finite = n ** (1 / r) * sp.sqrt(2) * (sp.gamma((r + 1) / 2) / sp.sqrt(sp.pi)) ** (1 / r)
-        return finite if r.is_number else sp.Piecewise((at_infinity, sp.Eq(r, sp.oo)), (finite, True))
-
-    def _eval_is_extended_positive(self) -> bool:
-        return True
-
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        n, r = self.args
-        if not (_positive_number(n) and _positive_number(r)):
-            return None
-        if r == 2:
-            return self.doit()._eval_evalf(prec)
-        return sp.Float(float(special.gaussian_norm(float(n), float(r))), precision=prec)
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        n, r = map(printer._print, self.args)
-        text = rf"\mathbb{{E}}\lVert g_{{{n}}}\rVert_{{{r}}}"
-        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
-
-
-class SpectralNorm(Function):
-    """E s_1**r for the largest singular value of a ``K x d`` standard Gaussian matrix: ``SpectralNorm(K, d, r)``, r > 0.
-
-    Symmetric in K and d; a matrix of one row has chi moments. ``evalf`` gives what :func:`advmf.special.spectral_norm` does, for
-    whole K and d.
-
-    >>> from advmf.theory.functions import SpectralNorm
-    >>> SpectralNorm(3, 1, 1), SpectralNorm(7, 2, 1)
-    (2*sqrt(2)/sqrt(pi), SpectralNorm(2, 7, 1))
-    """
-
-    @classmethod
-    def eval(cls, K: sp.Expr, d: sp.Expr, r: sp.Expr) -> sp.Expr | None:
-        if K == 1 or d == 1:
-            n = K * d
-            return 2 ** (r / 2) * sp.gamma((n + r) / 2) / sp.gamma(n / 2)
-        ordered = sorted((K, d), key=sp.default_sort_key)
-        return None if ordered == [K, d] else cls(*ordered, r)
-
-    def _eval_is_extended_positive(self) -> bool:
-        return True
-
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        if not all(map(_positive_number, self.args)):
-            return None
-        return sp.Float(float(special.spectral_norm(*map(float, self.args))), precision=prec)
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        K, d, r = map(printer._print, self.args)
-        power = "" if self.args[2] == 1 else f"^{{{r}}}"
-        text = rf"\mathbb{{E}}\lVert G_{{{K} \times {d}}}\rVert_{{2 \to 2}}{power}"
-        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
-
-
-class ExtremeNorm(Function):
-    """E max_{j<=n} ‖g_m^{(j)}‖_r over ``n`` independent standard Gaussian vectors of length ``m``: ``ExtremeNorm(n, m, r)``, r in [1, oo].
-
-    ``evalf`` gives what :func:`advmf.special.extreme_norm` does, for whole m.
-
-    >>> import sympy as sp
-    >>> from advmf.theory.functions import ExtremeNorm
-    >>> ExtremeNorm(1, 7, 3), ExtremeNorm(5, 7, sp.oo), ExtremeNorm(5, 1, 3)
-    (GaussianNorm(7, 3), GaussianNorm(35, oo), GaussianNorm(5, oo))
-    """
-
-    @classmethod
-    def eval(cls, n: sp.Expr, m: sp.Expr, r: sp.Expr) -> sp.Expr | None:
-        if n == 1:
-            return GaussianNorm(m, r)
-        return GaussianNorm(n * m, sp.oo) if r is sp.oo or m == 1 else None
-
-    def _eval_is_extended_positive(self) -> bool:
-        return True
-
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        if not all(map(_positive_number, self.args)):
-            return None
-        return sp.Float(float(special.extreme_norm(*map(float, self.args))), precision=prec)
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        n, m, r = map(printer._print, self.args)
-        text = rf"\mathbb{{E}}\max_{{j\le {n}}}\lVert g_{{{m}}}^{{(j)}}\rVert_{{{r}}}"
-        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
-
-
-class ExtremeNormQuantile(Function):
-    """The number that max_{j<=n} ‖g_m^{(j)}‖_r exceeds with probability ``delta``: ``ExtremeNormQuantile(n, m, r, delta)``.
-
-    ``evalf`` gives what :func:`advmf.special.extreme_norm_quantile` does.
-
-    >>> from advmf.theory.functions import ExtremeNormQuantile
-    >>> ExtremeNormQuantile(1, 2, 2, 0.5).evalf(7)  # sqrt(2 ln 2)
-    1.177410
-    """
-
-    @classmethod
-    def eval(cls, n: sp.Expr, m: sp.Expr, r: sp.Expr, delta: sp.Expr) -> sp.Expr | None:
-        return None
-
-    def _eval_is_extended_positive(self) -> bool:
-        return True
-
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        if not all(map(_positive_number, self.args)):
-            return None
-        return sp.Float(float(special.extreme_norm_quantile(*map(float, self.args))), precision=prec)
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        n, m, r, delta = map(printer._print, self.args)
-        text = rf"Q_{{1-{delta}}}\left(\max_{{j\le {n}}}\lVert g_{{{m}}}^{{(j)}}\rVert_{{{r}}}\right)"
         return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
 
 

@@ -11,16 +11,26 @@ from typing import Any
 
 import sympy as sp
 
+from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError, DomainError
+from advmf.observables import Expectation, MatrixNorm
 from advmf.symbols import K, d, exponent
-from advmf.theory.functions import Conjugate, ExtremeNorm, ExtremeNormQuantile, GaussianNorm, SpectralNorm
+from advmf.theory.functions import Conjugate
+from advmf.theory.norm_functions import (
+    EstimatedNorm,
+    ExtremeNorm,
+    ExtremeNormQuantile,
+    GaussianNorm,
+    SpectralNorm,
+    TiltedNorm,
+)
 
 
 @dataclass(frozen=True)
 class Route:
     """A way to β_{p,q}.
 
-    ``rigour`` is "exact", "upper bound" or "lower bound"; ``pairs`` says in words for which (p, q), ``applies(p, q)`` decides.
+    ``rigour`` is "exact", "upper bound", "lower bound" or "estimate"; ``pairs`` says in words for which (p, q), ``applies(p, q)`` decides.
     """
 
     name: str
@@ -33,7 +43,19 @@ class Route:
     @property
     def upper(self) -> bool:
         """Whether it is nowhere below β."""
-        return self.rigour != "lower bound"
+        return self.rigour in ("exact", "upper bound")
+
+
+def _everywhere(p: sp.Expr, q: sp.Expr) -> bool:
+    return True
+
+
+def _in_corners(p: sp.Expr, q: sp.Expr) -> bool:
+    return p in (2, sp.oo) and q in (1, 2)
+
+
+def _on_border(p: sp.Expr, q: sp.Expr) -> bool:
+    return p == 1 or q is sp.oo
 
 
 def _terms(p: sp.Expr, q: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
@@ -52,21 +74,39 @@ def _extreme(head: Any, p: sp.Expr, q: sp.Expr, *more: sp.Expr) -> sp.Expr:
     return (head(d, K, q, *more) if p == 1 else head(K, d, Conjugate(p), *more)) / sp.sqrt(d)
 
 
+def _lower(p: sp.Expr, q: sp.Expr) -> sp.Expr:
+    """The largest of what fixed vectors, smaller balls and one step of the power iteration give."""
+    bounds = [*_terms(p, q)]
+    if not _on_border(p, q):
+        bounds += [_extreme(ExtremeNorm, sp.S.One, q), _extreme(ExtremeNorm, p, sp.oo)]
+    if _in_corners(p, q):
+        mirrored = _step(Conjugate(q), Conjugate(p)).subs({d: K, K: d}, simultaneous=True)
+        bounds += [_step(p, q) / sp.sqrt(d), mirrored / sp.sqrt(d)]
+    return sp.Max(*bounds)
+
+
+def _step(p: sp.Expr, q: sp.Expr) -> sp.Expr:
+    """A lower bound on the mean of ‖G^T y‖_{p*} for the y that is best against G x, x = (1, ..., 1)/sqrt(d).
+
+    For q in {1, 2} y has a fixed Euclidean length b, so G^T y is ‖G x‖_q x plus b times a standard Gaussian vector orthogonal to x; the
+    norm is convex in ‖G x‖_q, and in b ‖g_{d-1}‖_2, whose mean is b (d - 1)/E‖g_d‖_2.
+    """
+    b, along = sp.sqrt(K) if q == 1 else sp.S.One, GaussianNorm(K, q)
+    if p == 2:
+        return sp.sqrt(along**2 + (b * (d - 1) / GaussianNorm(d, 2)) ** 2)
+    mean, spread = along / sp.sqrt(d), b * sp.sqrt(1 - 1 / d)
+    folded = spread * sp.sqrt(2 / sp.pi) * sp.exp(-((mean / spread) ** 2) / 2) + mean * sp.erf(
+        mean / spread / sp.sqrt(2)
+    )
+    return sp.Piecewise((d * folded, d > 1), (along, True))
+
+
 CHEVET = "S. Chevet, Sem. Maurey-Schwartz 1977-78; Y. Gordon, Israel J. Math. 50, 1985, with constant 1"
+SLEPIAN = "Slepian's inequality as in Y. Gordon, Israel J. Math. 50, 1985, and J.-P. Kahane, Israel J. Math. 55, 1986"
 
 ROUTES = {
     route.name: route
     for route in (
-        Route("chevet", "upper bound", "all", CHEVET, lambda p, q: True, lambda p, q: sp.Add(*_terms(p, q))),
-        Route("leading", "upper bound", "all", f"{CHEVET}; Jensen's inequality", lambda p, q: True, _leading),
-        Route(
-            "lower",
-            "lower bound",
-            "all",
-            "one vector fixed: |G s|_q = |s|_2 |g_K|_q in law, and its mirror image",
-            lambda p, q: True,
-            lambda p, q: sp.Max(*_terms(p, q)),
-        ),
         Route(
             "spectral",
             "exact",
@@ -80,20 +120,52 @@ ROUTES = {
             "exact",
             "p = 1 or q = oo",
             "the columns of G are independent, and so are its rows: the largest of their norms, whose law is found by convolution",
-            lambda p, q: p == 1 or q is sp.oo,
+            _on_border,
             lambda p, q: _extreme(ExtremeNorm, p, q),
+        ),
+        Route(
+            "tilted",
+            "upper bound",
+            "p in {2, oo} and q in {1, 2}",
+            f"{SLEPIAN}, in exponential moments",
+            _in_corners,
+            lambda p, q: TiltedNorm(K, d, p, q) / sp.sqrt(d),
+        ),
+        Route("chevet", "upper bound", "all", CHEVET, _everywhere, lambda p, q: sp.Add(*_terms(p, q))),
+        Route("leading", "upper bound", "all", f"{CHEVET}; Jensen's inequality", _everywhere, _leading),
+        Route(
+            "lower",
+            "lower bound",
+            "all",
+            "one vector fixed (|G s|_q = |s|_2 |g_K|_q in law), smaller balls, one step of the power iteration",
+            _everywhere,
+            _lower,
+        ),
+        Route(
+            "estimate",
+            "estimate",
+            "all",
+            f"{SLEPIAN}, at typical vectors, corrected towards the exact routes",
+            _everywhere,
+            lambda p, q: EstimatedNorm(K, d, p, q) / sp.sqrt(d),
         ),
     )
 }
-"""The routes by name."""
+"""The routes by name, the upper ones from the sharpest on."""
+
+ESTIMATE_TOLERANCE = 0.03
+"""The relative error that the claim of the route ``estimate`` allows."""
+
+BEST = "best"
+"""The name under which :func:`beta` takes the sharpest upper route that applies."""
 
 
 def routes(p: object, q: object) -> tuple[Route, ...]:
     """The routes to β_{p,q} that apply to the pair.
 
     >>> import advmf as mf
-    >>> [(route.name, route.rigour) for route in mf.routes(2, 2)]
-    [('chevet', 'upper bound'), ('leading', 'upper bound'), ('lower', 'lower bound'), ('spectral', 'exact')]
+    >>> [(route.name, route.rigour) for route in mf.routes(3, 2)]
+    [('chevet', 'upper bound'), ('leading', 'upper bound'), ('lower', 'lower bound'), ('estimate', 'estimate')]
     """
     p, q = exponent(p, "p"), exponent(q, "q")
     return tuple(route for route in ROUTES.values() if route.applies(p, q))
@@ -108,10 +180,13 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
         E‖G‖_{p -> q} <= K**max(0, 1/q - 1/2) E‖g_d‖_{p*} + d**max(0, 1/2 - 1/p) E‖g_K‖_q,
 
     and β_{p,q} divides by sqrt(d). ``leading`` bounds E‖g_n‖_r by its leading term at large n (Jensen's inequality for r < oo,
-    sqrt(2 ln 2n) for r = oo) and gives the short table of closed forms. ``lower`` is the larger of the two terms, so that chevet is
-    within a factor of two. ``extremal`` is exact where p = 1 or q = oo, the mean of the largest of d columns or K rows
+    sqrt(2 ln 2n) for r = oo) and gives the short table of closed forms. ``tilted`` sharpens Chevet's for p in {2, oo} and q in {1, 2}
+    (:func:`advmf.special.tilted_norm`). ``extremal`` is exact where p = 1 or q = oo, the mean of the largest of d columns or K rows
     (:func:`advmf.special.extreme_norm`). ``spectral`` is exact at (2, 2); its numbers are approximate, to 6e-4, beyond min(K, d) = 128
-    (:func:`advmf.special.spectral_norm`). :data:`ROUTES` has their sources.
+    (:func:`advmf.special.spectral_norm`). ``best`` is the sharpest of these that applies. ``lower`` is at least the larger of Chevet's two
+    terms, so that chevet is within a factor of two of it. ``estimate`` is no bound but the closest to β
+    (:func:`advmf.special.estimated_norm`). :data:`ROUTES` has their sources; the numbers of ``tilted``, ``extremal``, ``spectral``,
+    ``lower`` and ``estimate`` come without derivatives, and but for ``tilted`` for whole d and K.
 
     ``p`` and ``q`` are numbers in [1, oo], ``"inf"`` or ``"oo"``, or SymPy expressions. Raises DomainError for another value
     and ArgumentError for an unknown route, or one that does not apply to the pair.
@@ -126,14 +201,53 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
     [0.120303, 0.196709, 0.230458]
     """
     p, q = exponent(p, "p"), exponent(q, "q")
+    return _choose(p, q, route).formula(p, q)
+
+
+def _choose(p: sp.Expr, q: sp.Expr, route: str) -> Route:
+    """The route of that name; raises ArgumentError if there is none or it does not apply."""
+    applicable = [other for other in ROUTES.values() if other.applies(p, q)]
+    if route == BEST:
+        return next(other for other in applicable if other.upper)
     if route not in ROUTES:
-        raise ArgumentError(f"route must be one of {', '.join(ROUTES)}; got {route!r}.")
-    if not ROUTES[route].applies(p, q):
-        others = ", ".join(other.name for other in routes(p, q))
+        raise ArgumentError(f"route must be {BEST} or one of {', '.join(ROUTES)}; got {route!r}.")
+    if ROUTES[route] not in applicable:
+        others = ", ".join(other.name for other in applicable)
         raise ArgumentError(
             f"The route {route!r} is for {ROUTES[route].pairs}; for p = {p}, q = {q} take one of {others}."
         )
-    return ROUTES[route].formula(p, q)
+    return ROUTES[route]
+
+
+def norm_factor(p: object, q: object, route: str = BEST) -> Claim:
+    """The claim that the mean of ‖G‖_{p -> q}, for a K x d matrix of independent N(0, 1/d) entries, is what a route to β_{p,q} says.
+
+    ``p``, ``q`` and ``route`` are those of :func:`beta`, and so are the errors. Equal for an exact route, bounded by an upper or a lower
+    one, and close to an estimate: within 3 %.
+
+    >>> import advmf as mf
+    >>> [mf.norm_factor("inf", 1, route).relation for route in ("tilted", "lower", "estimate")]
+    ['<=', '>=', 'approx']
+    """
+    p, q = exponent(p, "p"), exponent(q, "q")
+    chosen = _choose(p, q, route)
+    relation = {"exact": "==", "upper bound": "<=", "lower bound": ">=", "estimate": "approx"}[chosen.rigour]
+    estimate = relation == "approx"
+    return Claim(
+        name="beta",
+        lhs=Expectation(MatrixNorm(p, q)),
+        relation=relation,
+        formula=chosen.formula(p, q),
+        where={},
+        regime=Regime.HEURISTIC if estimate else Regime.EXACT,
+        heuristic="the corrections known at the borders of the square are interpolated" if estimate else "",
+        assumptions=("G is K x d with independent N(0, 1/d) entries",),
+        source=chosen.source,
+        net=None,
+        p=p,
+        q=q,
+        tolerance=ESTIMATE_TOLERANCE if estimate else 0.0,
+    )
 
 
 def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") -> sp.Expr:
@@ -153,19 +267,22 @@ def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") ->
     [0.33885, 0.22781]
     """
     mean = beta(p, q, route)
-    require_upper(route)
+    require_upper(p, q, route)
     p, q, delta = exponent(p, "p"), exponent(q, "q"), sp.sympify(delta)
     if delta.is_number and not (delta.is_real and 0 < delta < 1):
         raise DomainError(f"delta is a probability and must lie in (0, 1); got {delta}.")
-    if route == "extremal":
+    if _choose(p, q, route).name == "extremal":
         return _extreme(ExtremeNormQuantile, p, q, delta)
     half = sp.Rational(1, 2)
     radius = d ** sp.Max(0, half - 1 / p) * K ** sp.Max(0, 1 / q - half)
     return mean + radius * sp.sqrt(2 * sp.log(1 / delta)) / sp.sqrt(d)
 
 
-def require_upper(route: str) -> None:
+def require_upper(p: object, q: object, route: str) -> None:
     """Raises ArgumentError for a route that may be below β."""
-    if not ROUTES[route].upper:
+    chosen = _choose(exponent(p, "p"), exponent(q, "q"), route)
+    if not chosen.upper:
         names = ", ".join(other.name for other in ROUTES.values() if other.upper)
-        raise ArgumentError(f"An upper bound takes an upper route ({names}); {route!r} is a {ROUTES[route].rigour}.")
+        raise ArgumentError(
+            f"An upper bound takes an upper route ({names}); {route!r} is {'an' if chosen.name == 'estimate' else 'a'} {chosen.rigour}."
+        )

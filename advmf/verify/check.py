@@ -28,6 +28,7 @@ from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measurable, measure, queries
 from advmf.simulate.networks import expressions
 from advmf.symbols import SYMBOLS
+from advmf.verify.matrices import check_matrices
 from advmf.verify.report import Finding, Report, Verdict
 from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, quantile, resolution
 
@@ -52,7 +53,8 @@ class _Test:
 
 
 def check(claim: Claim, at: Mapping[str, Any], **options: Any) -> Report:
-    """Check one claim by simulation: see :func:`check_all`, which takes the same arguments.
+    """Check one claim by simulation: see :func:`check_all`, which takes the same arguments, and for a claim about Gaussian matrices
+    :func:`advmf.verify.matrices.check_matrices`.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.residual(u=1, v=0), p=2, q=2)
@@ -60,6 +62,8 @@ def check(claim: Claim, at: Mapping[str, Any], **options: Any) -> Report:
     >>> report.verdict, 0.9 < report.ratio < 1.05
     (<Verdict.NOT_REFUTED: 'NOT_REFUTED'>, True)
     """
+    if isinstance(claim, Claim) and claim.net is None:
+        return check_matrices([claim], at, **options)[0]
     return check_all([claim], at, **options)[0]
 
 
@@ -138,7 +142,7 @@ def check_all(
         p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))
         reports.append(
             Report(
-                claim.name, claim.net.name, p, q, findings, at, seed, seconds,
+                claim.name, net.name, p, q, findings, at, seed, seconds,
                 settings={
                     "regime": str(claim.regime), "heuristic": claim.heuristic, "widths": list(ladder), "nets": list(ladder.values()),
                     "samplers": [shares[0][1].sampler for shares in plan.values()],
@@ -198,6 +202,8 @@ def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dic
     if len({claim.net for claim in claims}) != 1:
         raise ArgumentError("check_all takes claims about one net; check the others in calls of their own.")
     net = claims[0].net
+    if net is None:
+        raise ArgumentError("check_all takes claims about a net; those about Gaussian matrices go to check.")
     needed = {"L", "d", "K"} | {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N"}
     for claim in claims:
         needed |= {s.name for s in claim.rhs.free_symbols} - {"x_sq", "N"}

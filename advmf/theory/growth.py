@@ -1,0 +1,71 @@
+"""T6: how the norm factor, and what inherits it, grows with the input dimension d and the output dimension K.
+
+Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021, on the
+impact of the dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy as sp
+
+from advmf.claim import Claim, Regime
+from advmf.errors import ArgumentError
+from advmf.symbols import K, d
+from advmf.theory.norm_functions import GaussianNorm
+
+
+def growth_order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
+    """The exponents (a, b) with ``expr`` of the order of ``symbol**a * log(symbol)**b`` as the symbol goes to infinity.
+
+    a is the limit of the local slope ``symbol * d ln(expr)/d symbol``, b that of ``ln(symbol) * (slope - a)``. E‖g_n‖_r counts as its
+    leading term, which it approaches (by the law of large numbers; at r = oo by extreme values).
+    Raises ArgumentError where SymPy finds no limits that are finite numbers.
+
+    >>> import advmf as mf
+    >>> mf.growth_order(mf.beta(1, 2), mf.symbols.d), mf.growth_order(mf.beta(3, 2), mf.symbols.K)
+    ((-1/2, 1/2), (1/2, 0))
+    """
+    leading = expr.replace(lambda e: isinstance(e, GaussianNorm) and e.has(symbol), lambda e: e.bound())
+    slope = symbol * sp.diff(sp.log(leading), symbol)
+    try:
+        power = sp.limit(slope, symbol, sp.oo)
+        log_power = sp.limit(sp.log(symbol) * (slope - power), symbol, sp.oo)
+    except (NotImplementedError, ValueError):
+        power = log_power = sp.nan
+    if not (power.is_number and power.is_finite and log_power.is_number and log_power.is_finite):
+        raise ArgumentError(
+            f"SymPy finds no power of {symbol} that {expr} grows by; give numbers for p and q, and the route 'chevet' or 'leading'."
+        )
+    return power, log_power
+
+
+def growth(claim: Claim, symbol: sp.Symbol | str) -> Claim:
+    """T6: the order in which what ``claim`` bounds grows with ``symbol``, d or K, all else fixed.
+
+    For the norm factor (:func:`advmf.norm_factor`) the order is that of both sides of a bracket, for Chevet's two terms bound it from
+    above by their sum and from below by the larger. The adversarial loss (:func:`advmf.loss_bound`) and the initial slope of the weight
+    variance (:func:`advmf.initial_slope`) inherit it from the norm factor, the only part that depends on the dimensions.
+
+    Raises ArgumentError for another symbol, and as :func:`growth_order`.
+
+    >>> import advmf as mf
+    >>> for symbol in ("d", "K"):
+    ...     print(mf.growth(mf.norm_factor("inf", 2), symbol))
+    T6: Expectation(MatrixNorm(oo, 2)) asymp sqrt(d)
+    T6: Expectation(MatrixNorm(oo, 2)) asymp sqrt(K)
+    """
+    found = {"d": d, "K": K}.get(str(symbol))
+    if found is None:
+        raise ArgumentError(f"growth is with the dimension d or K; got {symbol!r}.")
+    power, log_power = growth_order(sp.Abs(claim.rhs) if claim.rhs.is_negative else claim.rhs, found)
+    return replace(
+        claim,
+        name="T6",
+        relation="asymp",
+        formula=found**power * sp.log(found) ** log_power,
+        where={},
+        regime=claim.regime | Regime.LARGE_DIMENSION,
+        equations=(),
+    )

@@ -1,0 +1,211 @@
+"""Norms of Gaussian vectors and matrices, as SymPy functions that stay exact until numbers are asked for.
+
+:mod:`advmf.special` has their numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import sympy as sp
+from sympy.core.function import Function
+
+from advmf import special
+from advmf.theory.functions import positive_number
+
+
+class GaussianNorm(Function):
+    """E‖g‖_r for ``n`` independent standard Gaussians: ``GaussianNorm(n, r)``, r in [1, oo].
+
+    ``n*sqrt(2/pi)`` at r = 1, ``sqrt(2)*gamma((n+1)/2)/gamma(n/2)`` at r = 2 (by ``doit``), and for every r > 1
+
+        E‖g‖_r = 1/Gamma(1 - 1/r) * Integral_0^oo 1 - F_r(z)**n dz,   F_r(z) = E erf(z*X**(1/r)/sqrt(2)),  X ~ Exp(1),
+
+    which at r = oo is the mean of the largest of n half-normals. (Write S**a = a/Gamma(1-a) * Integral (1 - exp(-s*S)) s**(-a-1) ds
+    with a = 1/r, S = sum |g_i|**r; then s = z**-r, and exp(-s*|g|**r) = P(X > s*|g|**r).) ``evalf`` is good to double precision.
+
+    >>> from advmf.theory.norm_functions import GaussianNorm
+    >>> GaussianNorm(5, 1), GaussianNorm(3, 2).doit()
+    (5*sqrt(2)/sqrt(pi), 2*sqrt(2)/sqrt(pi))
+    """
+
+    @classmethod
+    def eval(cls, n: sp.Expr, r: sp.Expr) -> sp.Expr | None:
+        if r == 1 or n == 1:
+            return n * sp.sqrt(2 / sp.pi)
+        return None
+
+    def doit(self, **hints: Any) -> sp.Expr:
+        n, r = (arg.doit(**hints) if hints.get("deep", True) else arg for arg in self.args)
+        if r == 2:
+            return sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2)
+        return self.func(n, r)
+
+    def bound(self) -> sp.Expr:
+        """The leading term, which is an upper bound: Jensen for r < oo, sqrt(2 ln 2n) for r = oo."""
+        n, r = self.args
+        at_infinity = sp.sqrt(2 * sp.log(2 * n))
+        if r is sp.oo:
+            return at_infinity
+        finite = n ** (1 / r) * sp.sqrt(2) * (sp.gamma((r + 1) / 2) / sp.sqrt(sp.pi)) ** (1 / r)
+        return finite if r.is_number else sp.Piecewise((at_infinity, sp.Eq(r, sp.oo)), (finite, True))
+
+    def _eval_is_extended_positive(self) -> bool:
+        return True
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        n, r = self.args
+        if not (positive_number(n) and positive_number(r)):
+            return None
+        if r == 2:
+            return self.doit()._eval_evalf(prec)
+        return sp.Float(float(special.gaussian_norm(float(n), float(r))), precision=prec)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        n, r = map(printer._print, self.args)
+        text = rf"\mathbb{{E}}\lVert g_{{{n}}}\rVert_{{{r}}}"
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
+class NumericNorm(Function):
+    """Base of the functions that are known by their numbers alone: ``numbers`` gives them, ``tex`` is LaTeX with ``{}`` for each argument."""
+
+    numbers: ClassVar[Callable[..., Any]]
+    tex: ClassVar[str]
+
+    def _eval_is_extended_positive(self) -> bool:
+        return True
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        if not all(map(positive_number, self.args)):
+            return None
+        return sp.Float(float(type(self).numbers(*map(float, self.args))), precision=prec)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = self.tex.format(*map(printer._print, self.args))
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
+class SpectralNorm(NumericNorm):
+    """E s_1**r for the largest singular value of a ``K x d`` standard Gaussian matrix: ``SpectralNorm(K, d, r)``, r > 0.
+
+    Symmetric in K and d; a matrix of one row has chi moments. Its numbers, for whole K and d, are those of
+    :func:`advmf.special.spectral_norm`.
+
+    >>> from advmf.theory.norm_functions import SpectralNorm
+    >>> SpectralNorm(3, 1, 1), SpectralNorm(7, 2, 1)
+    (2*sqrt(2)/sqrt(pi), SpectralNorm(2, 7, 1))
+    """
+
+    numbers = staticmethod(special.spectral_norm)
+
+    @classmethod
+    def eval(cls, K: sp.Expr, d: sp.Expr, r: sp.Expr) -> sp.Expr | None:
+        if K == 1 or d == 1:
+            n = K * d
+            return 2 ** (r / 2) * sp.gamma((n + r) / 2) / sp.gamma(n / 2)
+        ordered = sorted((K, d), key=sp.default_sort_key)
+        return None if ordered == [K, d] else cls(*ordered, r)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        K, d, r = map(printer._print, self.args)
+        power = "" if self.args[2] == 1 else f"^{{{r}}}"
+        text = rf"\mathbb{{E}}\lVert G_{{{K} \times {d}}}\rVert_{{2 \to 2}}{power}"
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
+class ExtremeNorm(NumericNorm):
+    """E max_{j<=n} ‖g_m^{(j)}‖_r over ``n`` independent standard Gaussian vectors of length ``m``: ``ExtremeNorm(n, m, r)``, r in [1, oo].
+
+    Its numbers, for whole m, are those of :func:`advmf.special.extreme_norm`.
+
+    >>> import sympy as sp
+    >>> from advmf.theory.norm_functions import ExtremeNorm
+    >>> ExtremeNorm(1, 7, 3), ExtremeNorm(5, 7, sp.oo), ExtremeNorm(5, 1, 3)
+    (GaussianNorm(7, 3), GaussianNorm(35, oo), GaussianNorm(5, oo))
+    """
+
+    numbers = staticmethod(special.extreme_norm)
+    tex = r"\mathbb{{E}}\max_{{j\le {0}}}\lVert g_{{{1}}}^{{(j)}}\rVert_{{{2}}}"
+
+    @classmethod
+    def eval(cls, n: sp.Expr, m: sp.Expr, r: sp.Expr) -> sp.Expr | None:
+        if n == 1:
+            return GaussianNorm(m, r)
+        return GaussianNorm(n * m, sp.oo) if r is sp.oo or m == 1 else None
+
+
+class ExtremeNormQuantile(NumericNorm):
+    """The number that max_{j<=n} ‖g_m^{(j)}‖_r exceeds with probability ``delta``: ``ExtremeNormQuantile(n, m, r, delta)``.
+
+    Its numbers are those of :func:`advmf.special.extreme_norm_quantile`.
+
+    >>> from advmf.theory.norm_functions import ExtremeNormQuantile
+    >>> ExtremeNormQuantile(1, 2, 2, 0.5).evalf(7)  # sqrt(2 ln 2)
+    1.177410
+    """
+
+    numbers = staticmethod(special.extreme_norm_quantile)
+    tex = r"Q_{{1-{3}}}\left(\max_{{j\le {0}}}\lVert g_{{{1}}}^{{(j)}}\rVert_{{{2}}}\right)"
+
+
+class TiltedNorm(NumericNorm):
+    """The bound on E‖G‖_{p -> q} of a ``K x d`` standard Gaussian matrix by exponential moments: ``TiltedNorm(K, d, p, q)``.
+
+    For p in {2, oo} and q in {1, 2} it is the least value over m > 0 of :meth:`at`. Its numbers are those of
+    :func:`advmf.special.tilted_norm`, which says why.
+
+    >>> from advmf.theory.norm_functions import TiltedNorm
+    >>> TiltedNorm(50, 50, 2, 2).evalf(6)
+    14.0715
+    """
+
+    numbers = staticmethod(special.tilted_norm)
+    tex = (
+        r"\min_{{m>0}}\left[\tfrac{{1}}{{m}}\ln\mathbb{{E}}\,e^{{mb\lVert g_{{{1}}}\rVert_{{{2}^*}}}}"
+        r" + \tfrac{{1}}{{m}}\ln\mathbb{{E}}\,e^{{ma\lVert g_{{{0}}}\rVert_{{{3}}}}} - \tfrac{{m}}{{2}}a^2b^2\right]"
+    )
+
+    def at(self, m: sp.Expr) -> sp.Expr:
+        """The bound for one m, in closed form.
+
+        >>> import sympy as sp
+        >>> from advmf.theory.norm_functions import TiltedNorm
+        >>> norm, m = TiltedNorm(50, 50, sp.oo, 1), sp.Symbol("m", positive=True)
+        >>> min(norm.at(m).subs(m, sp.Rational(k, 100)).evalf(6) for k in range(5, 20)) - norm.evalf(6) < 0.1
+        True
+        """
+        K, d, p, q = self.args
+        a, b = sp.sqrt(d) if p is sp.oo else sp.S.One, sp.sqrt(K) if q == 1 else sp.S.One
+        from_input = _log_moment_of_sum if p is sp.oo else _log_moment_of_chi
+        from_output = _log_moment_of_sum if q == 1 else _log_moment_of_chi
+        return (from_input(d, m * b) + from_output(K, m * a)) / m - m * a**2 * b**2 / 2
+
+
+def _log_moment_of_sum(n: sp.Expr, s: sp.Expr) -> sp.Expr:
+    """ln E exp(s S) for the sum S of n half-normals."""
+    return n * (s**2 / 2 + sp.log(1 + sp.erf(s / sp.sqrt(2))))
+
+
+def _log_moment_of_chi(n: sp.Expr, s: sp.Expr) -> sp.Expr:
+    """ln E exp(s R) for R of the chi law with n degrees of freedom: even and odd powers of s are confluent hypergeometric series."""
+    half = sp.Rational(1, 2)
+    even = sp.hyper([n * half], [half], s**2 / 2)
+    odd = sp.hyper([(n + 1) * half], [3 * half], s**2 / 2)
+    return sp.log(even + s * sp.sqrt(2) * sp.gamma((n + 1) * half) / sp.gamma(n * half) * odd)
+
+
+class EstimatedNorm(NumericNorm):
+    """An estimate of E‖G‖_{p -> q} of a ``K x d`` standard Gaussian matrix: ``EstimatedNorm(K, d, p, q)``, p, q in [1, oo].
+
+    Its numbers, for whole K and d, are those of :func:`advmf.special.estimated_norm`, which says how.
+
+    >>> import sympy as sp
+    >>> from advmf.theory.norm_functions import EstimatedNorm
+    >>> EstimatedNorm(50, 50, sp.oo, 1).evalf(5)
+    529.70
+    """
+
+    numbers = staticmethod(special.estimated_norm)
+    tex = r"\widehat{{\mathbb{{E}}}}\lVert G_{{{0}\times {1}}}\rVert_{{{2}\to {3}}}"

@@ -1,0 +1,171 @@
+"""Check claims about Gaussian matrices: norm factors against sampled norms, orders of growth against log-log slopes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from advmf import __version__
+from advmf.claim import Claim
+from advmf.emit.kernels import kernel
+from advmf.errors import ArgumentError
+from advmf.observables import Expectation, MatrixNorm
+from advmf.simulate.gaussian import gaussian_norms
+from advmf.symbols import SYMBOLS
+from advmf.verify.report import Finding, Report, Verdict
+from advmf.verify.statistics import Design, Estimate, Rung, quantile, resolution
+
+SAMPLES = 200
+SIGNS = 16
+
+NORM_EFFECT, SLOPE_EFFECT = 0.02, 0.05
+"""The relative departure of a mean norm, and the departure of an exponent, that a check must resolve."""
+
+Progress = Callable[[float, str], None]
+
+
+def check_matrices(
+    claims: Sequence[Claim],
+    at: Mapping[str, Any],
+    *,
+    samples: int = SAMPLES,
+    ladder: Sequence[int] = (),
+    along: str = "d",
+    seed: int = 0,
+    design: Design | None = None,
+    progress: Progress | None = None,
+) -> list[Report]:
+    """Check claims about the norms of Gaussian matrices (:func:`advmf.norm_factor` and :func:`advmf.growth` of it) on the same samples.
+
+    ``at`` gives d and K. A claim of growth is checked over the ``ladder`` of dimensions ``along`` d or K, the other one as in ``at``: the
+    slope of ln E‖G‖ against the logarithm of the dimension, less that of the claimed order, by least squares. It is about the limit,
+    and what a finite ladder leaves of other terms must stay within ``tolerance`` of the claim: an equivalence test, as for "approx".
+
+    The search for a norm is exact for p = 1, for q = oo, at (2, 2), and where all signs of up to 16 coordinates can be tried; elsewhere
+    it bounds from below. So an upper bound, or an estimate that is too low, can be refuted there, and one that is too high cannot.
+
+    Raises ArgumentError for claims about anything else, for missing or unknown values, and for a ladder of fewer than three rungs.
+
+    >>> import advmf as mf
+    >>> report = mf.check(mf.norm_factor(2, 2), at=dict(d=30, K=5), samples=400)
+    >>> report.verdict, 0.99 < report.ratio < 1.01
+    (<Verdict.SUPPORTED: 'SUPPORTED'>, True)
+    """
+    started = time.perf_counter()
+    design = design or Design(effect=NORM_EFFECT)
+    point = _validated(claims, at, ladder, along)
+    rungs = [{**point, along: v} for v in sorted(ladder)] or [point]
+    pairs = list(dict.fromkeys((claim.p, claim.q) for claim in claims))
+    found = []
+    for rung in rungs:
+        step = partial(_advance, progress, len(rungs), f"d={rung['d']} K={rung['K']}")
+        own = int.from_bytes(hashlib.sha256(f"{seed}|{rung['d']}|{rung['K']}".encode()).digest()[:7], "big")
+        found.append(gaussian_norms(rung["d"], rung["K"], pairs, samples=samples, seed=own, signs=SIGNS, progress=step))
+    seconds = (time.perf_counter() - started) / len(claims)
+    reports = []
+    for claim in claims:
+        norms = [each[claim.p, claim.q] for each in found]
+        means = [_mean(rung[along], each.lower) for rung, each in zip(rungs, norms)]
+        decide = _growth if claim.relation == "asymp" else _level
+        finding = decide(claim, means, rungs, along, all(each.exact for each in norms), design)
+        p, q = (str(e).replace("oo", "inf") for e in (claim.p, claim.q))
+        settings = {
+            "regime": str(claim.regime), "samples": samples, "exact": all(each.exact for each in norms), "design": asdict(design),
+            "versions": {"advmf": __version__, **{m: version(m) for m in ("torch", "sympy", "numpy")}},
+        } | ({"along": along, "ladder": list(ladder)} if ladder else {})  # fmt: skip
+        reports.append(Report(claim.name, "matrix", p, q, (finding,), point, seed, seconds, settings))
+    return reports
+
+
+def _advance(progress: Progress | None, rungs: int, what: str, done: int, total: int) -> None:
+    if progress and done % max(1, total // 20) == 0:
+        progress(max(1, total // 20) / total / rungs, what)
+
+
+def _validated(claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[int], along: str) -> dict[str, int]:
+    for claim in claims:
+        if not (isinstance(claim.lhs, Expectation) and isinstance(claim.lhs.args[0], MatrixNorm)):
+            raise ArgumentError(f"{claim.name}: the left-hand side must be the mean of a MatrixNorm; got {claim.lhs}.")
+        if (claim.relation == "asymp") != bool(ladder):
+            raise ArgumentError(
+                "Claims of growth, and no others, take a ladder of dimensions; check them in a call of their own."
+            )
+    if along not in ("d", "K"):
+        raise ArgumentError(f"along must be 'd' or 'K'; got {along!r}.")
+    if ladder and len(set(ladder)) < 3:
+        raise ArgumentError(f"A slope and its fit take a ladder of three dimensions at least; got {list(ladder)}.")
+    at = {along: 1, **at} if ladder else at
+    if missing := sorted({"d", "K"} - set(at)):
+        raise ArgumentError(f"at lacks {', '.join(missing)}; norms of Gaussian matrices need d and K.")
+    if unknown := sorted(set(at) - set(SYMBOLS)):
+        raise ArgumentError(f"at holds {', '.join(unknown)}, which nothing here uses; give d and K.")
+    return {name: _dimension(name, at[name]) for name in ("d", "K")}
+
+
+def _dimension(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < 1:
+        raise ArgumentError(f"at[{name!r}] is a dimension and must be an integer >= 1; got {value!r}.")
+    return int(value)
+
+
+def _mean(size: int, values: torch.Tensor) -> Rung:
+    return Rung(size, len(values), float(values.mean()), float(values.std()) / math.sqrt(len(values)))
+
+
+def _value(claim: Claim, at: Mapping[str, int]) -> float:
+    compiled = kernel(claim.rhs)
+    return float(compiled(**{name: at[name] for name in compiled.arguments}))
+
+
+def _level(
+    claim: Claim, means: Sequence[Rung], rungs: Sequence[Mapping[str, int]], along: str, exact: bool, design: Design
+) -> Finding:
+    """A mean norm against the claim's right-hand side."""
+    (mean,), predicted = means, _value(claim, rungs[0])
+    departure = Estimate((mean.mean - predicted) / predicted, mean.stderr / predicted, mean.nets - 1)
+    verdict, reason = _decide(claim.relation, departure, claim.tolerance, exact, design.effect, design)
+    resolved = resolution(departure, design.alpha, design.beta)
+    return Finding(
+        str(claim.lhs), verdict, mean.mean, mean.stderr, predicted, departure.value, resolved, (mean,), reason
+    )
+
+
+def _growth(
+    claim: Claim, means: Sequence[Rung], rungs: Sequence[Mapping[str, int]], along: str, exact: bool, design: Design
+) -> Finding:
+    """The slope of ln E‖G‖ over the ladder against that of the claimed order."""
+    size = np.log([r.N for r in means])
+    weight = (size - size.mean()) / ((size - size.mean()) ** 2).sum()
+    predicted = float(weight @ np.log([_value(claim, rung) for rung in rungs]))
+    slope = float(weight @ np.log([r.mean for r in means]))
+    stderr = float(np.sqrt(((weight * [r.stderr / r.mean for r in means]) ** 2).sum()))
+    departure = Estimate(slope - predicted, stderr, means[0].nets - 1)
+    verdict, reason = _decide("approx", departure, claim.tolerance, exact, SLOPE_EFFECT, design)
+    resolved = resolution(departure, design.alpha, design.beta)
+    label = f"slope in ln {along}"
+    return Finding(label, verdict, slope, stderr, predicted, departure.value, resolved, tuple(means), reason)
+
+
+def _decide(
+    relation: str, departure: Estimate, tolerance: float, exact: bool, effect: float, design: Design
+) -> tuple[Verdict, str]:
+    """A departure must be <= 0, >= 0 or 0 within the tolerance; above it a search that is not exact refutes, below it cannot."""
+    reach = quantile(design.alpha / (1 if relation in ("<=", ">=") else 2), departure.dof) * departure.stderr
+    above = departure.value - tolerance > reach and relation != ">="
+    below = -departure.value - tolerance > reach and relation != "<="
+    if above or (below and exact):
+        return Verdict.REFUTED, f"off by {departure.value:+.3f} ± {departure.stderr:.3f}"
+    if below:
+        return Verdict.UNDERPOWERED, f"{departure.value:+.3f}: too high, unless the search missed the norm"
+    if (resolved := resolution(departure, design.alpha, design.beta)) > effect:
+        return Verdict.UNDERPOWERED, f"resolves {resolved:.3f}, wanted {effect:g}; use more samples"
+    return (Verdict.NOT_REFUTED if relation in ("<=", ">=") else Verdict.SUPPORTED), ""
