@@ -157,6 +157,6 @@ def _climb(J: Tensor, p: float, q: float, e: Tensor, rounds: int) -> Tensor:
 def _flips(hops: int, K: int, generator: torch.Generator) -> Tensor:
     """The signs (hops, K, finalists) of the hops: at random -1 for a share of each column that is random too, and at least once."""
     low, high = _FLIPS
-    share = low + (high - low) * torch.rand(hops, 1, _FINALISTS, generator=generator, device=generator.device)
+    share = low * (high / low) ** torch.rand(hops, 1, _FINALISTS, generator=generator, device=generator.device)
     draw = torch.rand(hops, K, _FINALISTS, generator=generator, device=generator.device)
     return 1 - 2.0 * (draw <= torch.maximum(share, draw.amin(1, keepdim=True)))
