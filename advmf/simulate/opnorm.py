@@ -17,7 +17,7 @@ from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError
 from advmf.simulate.geometry import conjugate, maximiser, norm, order
-from advmf.simulate.signs import SIGNS, best_signs, check
+from advmf.simulate.signs import SIGNS, best_signs, check, power_sum
 
 _ENTRIES = 2**22
 """Entries of the largest intermediate tensor."""
@@ -50,8 +50,10 @@ def operator_norm(
     Where no exact rule applies (see the module), the power iteration ``e <- D_p(J^T D_{q*}(J e))`` (Boyd, 1974) from rows,
     singular vectors and ``starts`` random directions gives a lower bound. Each of ``hops`` rounds flips the signs of a random
     2 to 25 % of the entries of the best ``D_{q*}(J e)``, iterates on, and keeps what is better (basin hopping; Wales and Doye,
-    1997). ``signs``: enumerate the signs of so many columns (p = inf) or rows (q = 1), at 2^{signs-1} norms a matrix.
-    ``generator`` is one of seed 0 if None.
+    1997). With them, where p = inf and d <= K or q = 1 and K <= d, single signs are flipped too while that helps.
+
+    ``signs``: enumerate the signs of so many columns (p = inf) or rows (q = 1), at 2^{signs-1} norms a matrix. ``generator`` is
+    one of seed 0 if None.
 
     Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes, ``starts`` or ``hops`` no integer >= 0 or
     ``signs`` none in [0, 24]; DomainError for entries that are not finite or exponents that are no numbers in [1, oo].
@@ -132,9 +134,10 @@ def _power(J: Tensor, p: float, q: float, random: Tensor, flips: Tensor) -> Tens
     e = _climb(J, p, q, maximiser(torch.cat(starts, -1), p, -2), _SCREEN)
     best = norm(J @ e, q, -2).topk(min(_FINALISTS, e.shape[-1]), -1).indices
     e = _climb(J, p, q, e.gather(-1, best[:, None].expand(-1, e.shape[-2], -1)), _ROUNDS)
+    e = _flipped(J, p, q, e) if len(flips) else e
     for flip in flips:
         t = flip[:, : e.shape[-1]] * maximiser(J @ e, conjugate(q), -2)
-        new = _climb(J, p, q, maximiser(J.mT @ t, p, -2), _ROUNDS)
+        new = _flipped(J, p, q, _climb(J, p, q, maximiser(J.mT @ t, p, -2), _ROUNDS))
         e = torch.where((norm(J @ new, q, -2) > norm(J @ e, q, -2))[:, None], new, e)
     at = norm(J @ e, q, -2).argmax(-1)[:, None, None]
     return e.gather(-1, at.expand(-1, e.shape[-2], 1))[..., 0]
@@ -152,6 +155,34 @@ def _climb(J: Tensor, p: float, q: float, e: Tensor, rounds: int) -> Tensor:
         value = torch.maximum(value, new)
         e = torch.where(gains[:, None], maximiser(J.mT @ maximiser(image, conjugate(q), -2), p, -2), e)
     return e
+
+
+def _flipped(J: Tensor, p: float, q: float, e: Tensor) -> Tensor:
+    """The columns of ``e`` (b, d, columns) where no sign of ``e`` (p = inf) or of its cotangent (q = 1) is better the other way.
+
+    The shorter of the two is meant: if it is much shorter, nearly all signs are at rest in the power iteration, and few are here.
+    """
+    K, d = J.shape[-2:]
+    if math.isinf(p) and d <= K:
+        return torch.stack([_better_signs(J, q, s) for s in e.unbind(-1)], -1)
+    if q == 1 and K <= d:
+        t = [_better_signs(J.mT, conjugate(p), s) for s in maximiser(J @ e, math.inf, -2).unbind(-1)]
+        return maximiser(J.mT @ torch.stack(t, -1), p, -2)
+    return e
+
+
+def _better_signs(A: Tensor, r: float, s: Tensor) -> Tensor:
+    """The signs ``s`` (b, n) after at most n flips, each of them the one that raises ``||A s||_r`` most, for matrices (b, rows, n)."""
+    n, precision = s.shape[-1], torch.finfo(s.dtype)
+    for _ in range(n):
+        image = A @ s[..., None]
+        unit = norm(image, r, -2, keepdim=True).clamp(min=precision.tiny)
+        top, at = power_sum(torch.addcmul(image / unit, A, s[:, None] / unit, value=-2), r).max(-1, keepdim=True)
+        gains = top > 1 + n * precision.eps
+        if not gains.any():
+            break
+        s = s.scatter(-1, at, torch.where(gains, -1, 1) * s.gather(-1, at))
+    return s
 
 
 def _flips(hops: int, K: int, generator: torch.Generator) -> Tensor:

@@ -62,7 +62,7 @@ def best_signs(A: Tensor, r: float) -> Tensor:
         best, at = torch.full_like(part[:, 0, 0], -1), part.new_zeros(len(part), dtype=torch.long)
         image = torch.empty_like(table)
         for high in range(bases.shape[-1]):
-            value, column = _power_sum(torch.add(table, bases[..., high, None], out=image), r).max(-1)
+            value, column = power_sum(torch.add(table, bases[..., high, None], out=image), r).max(-1)
             at = torch.where(value > best, column + (high << low), at)
             best = torch.maximum(best, value)
         found.append(torch.cat([below[:, at % 2**low], above[:, at >> low]]).mT)
@@ -80,8 +80,12 @@ def cube(n: int, like: Tensor) -> Tensor:
     return 1 - 2 * bits.to(like)
 
 
-def _power_sum(z: Tensor, r: float) -> Tensor:
-    """The r-th power of the lr norm of the columns of ``z`` (..., rows, columns), which it overwrites; for r = inf the norm."""
+def power_sum(z: Tensor, r: float) -> Tensor:
+    """The r-th power of the lr norm of the columns of ``z`` (..., rows, columns), which it overwrites; for r = inf the norm.
+
+    >>> power_sum(torch.tensor([[3.0, 1.0], [-4.0, 0.0]]), 2.0)
+    tensor([25.,  1.])
+    """
     z.abs_()
     if math.isinf(r):
         return z.amax(-2)
