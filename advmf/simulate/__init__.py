@@ -4,22 +4,29 @@ This package shares no formula with :mod:`advmf.theory`: it is the judge.
 """
 
 from advmf.simulate.attack import Attack, attack, attack_trace, pgd
+from advmf.simulate.certify import Bracket, bracket, upper_bound
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import Ensemble, sample
+from advmf.simulate.gaussian import GaussianNorms, gaussian_norms
 from advmf.simulate.networks import Networks, Trace
 from advmf.simulate.opnorm import OperatorNorm, operator_norm
 
 __all__ = [
     "Attack",
+    "Bracket",
     "Ensemble",
+    "GaussianNorms",
     "Images",
     "Networks",
     "OperatorNorm",
     "Trace",
     "attack",
     "attack_trace",
+    "bracket",
+    "gaussian_norms",
     "load",
     "operator_norm",
     "pgd",
     "sample",
+    "upper_bound",
 ]

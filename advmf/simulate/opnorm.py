@@ -17,12 +17,13 @@ from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError
 from advmf.simulate.geometry import conjugate, maximiser, norm, order
+from advmf.simulate.signs import SIGNS, best_signs, check, power_sum
 
-SIGNS = 12
-"""All signs of at most so many coordinates are tried."""
 _ENTRIES = 2**22
 """Entries of the largest intermediate tensor."""
-_ROUNDS, _SCREEN, _FINALISTS = 100, 4, 4
+_ROUNDS, _SCREEN, _FINALISTS = 100, 5, 4
+_FLIPS = 0.02, 0.25
+"""Shares of the signs that a hop flips, from the least to the most."""
 
 
 @dataclass(frozen=True)
@@ -35,66 +36,83 @@ class OperatorNorm:
 
 
 def operator_norm(
-    J: Float[Tensor, "*batch K d"], p: Any, q: Any, *, starts: int = 16, generator: torch.Generator | None = None
+    J: Float[Tensor, "*batch K d"],
+    p: Any,
+    q: Any,
+    *,
+    starts: int = 16,
+    hops: int = 0,
+    signs: int = SIGNS,
+    generator: torch.Generator | None = None,
 ) -> OperatorNorm:
     """The operator norm ``||J||_{p->q}`` of every matrix of a batch, with an ``e`` that attains it.
 
     Where no exact rule applies (see the module), the power iteration ``e <- D_p(J^T D_{q*}(J e))`` (Boyd, 1974) from rows,
-    singular vectors and ``starts`` random directions gives a lower bound. ``generator`` is one of seed 0 if None.
+    singular vectors and ``starts`` random directions gives a lower bound. Each of ``hops`` rounds flips the signs of a random
+    2 to 25 % of the entries of the best ``D_{q*}(J e)``, iterates on, and keeps what is better (basin hopping; Wales and Doye,
+    1997). With them, where p = inf and d <= K or q = 1 and K <= d, single signs are flipped too while that helps.
 
-    Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes or ``starts`` no integer >= 0, DomainError
-    for entries that are not finite or exponents that are no numbers in [1, oo].
+    ``signs``: enumerate the signs of so many columns (p = inf) or rows (q = 1), at 2^{signs-1} norms a matrix. ``generator`` is
+    one of seed 0 if None.
+
+    Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes, ``starts`` or ``hops`` no integer >= 0 or
+    ``signs`` none in [0, 24]; DomainError for entries that are not finite or exponents that are no numbers in [1, oo].
 
     >>> found = operator_norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), "inf", 1)
     >>> found.value, found.vector, found.exact
     (tensor(7.), tensor([1., 1.]), True)
     """
-    if not isinstance(J, Tensor) or not J.is_floating_point() or J.ndim < 2 or 0 in J.shape:
-        given = f"one of shape {tuple(J.shape)} and {J.dtype}" if isinstance(J, Tensor) else repr(J)
-        raise ArgumentError(f"J must be a floating-point tensor of shape (..., K, d), none of them 0; got {given}.")
-    if not torch.isfinite(J).all():
-        raise DomainError("J holds NaN or infinite entries; an operator norm needs finite ones.")
-    if isinstance(starts, bool) or not isinstance(starts, int) or starts < 0:
-        raise ArgumentError(f"starts must be an integer >= 0; got {starts!r}.")
+    matrices(J)
+    for name, number in (("starts", starts), ("hops", hops)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise ArgumentError(f"{name} must be an integer >= 0; got {number!r}.")
     p, q = order(p, "p"), order(q, "q")
     *batch, K, d = J.shape
     flat = J.reshape(-1, K, d)
-    primal, dual = _vertices(d, p, J), _vertices(K, conjugate(q), J)
-    exact = primal is not None or dual is not None or p == q == 2
-    random = torch.empty(K, 0, dtype=J.dtype, device=J.device)
+    primal, dual = _vertices(d, p, check(signs)), _vertices(K, conjugate(q), signs)
+    exact = min(primal, dual) < math.inf or p == q == 2
+    random, flips = J.new_empty(K, 0), J.new_empty(0, K, _FINALISTS)
     if not exact:
         generator = generator or torch.Generator().manual_seed(0)
         random = torch.randn(K, starts, generator=generator, device=generator.device).to(J)
-    columns = max(v.shape[1] for v in (primal, dual, random) if v is not None) + 2 * min(K, d)
+        flips = _flips(hops, K, generator).to(J)
     found = []
-    for part in flat.split(max(1, _ENTRIES // (columns * max(K, d)))):
+    for part in flat.split(max(1, _ENTRIES // ((random.shape[1] + 2 * min(K, d) + 1) * max(K, d)))):
         scaled = part / part.abs().amax((-2, -1), keepdim=True).clamp(min=torch.finfo(J.dtype).tiny)
-        if primal is not None and (dual is None or primal.shape[1] <= dual.shape[1]):
-            found.append(_best(primal.expand(len(part), -1, -1), scaled @ primal, q))
-        elif dual is not None:
-            t = _best(dual.expand(len(part), -1, -1), scaled.mT @ dual, conjugate(p))
+        if not exact:
+            found.append(_power(scaled, p, q, random, flips))
+        elif primal <= dual and primal < math.inf:
+            found.append(_vertex(scaled, p, q))
+        elif dual < math.inf:
+            t = _vertex(scaled.mT, conjugate(q), conjugate(p))
             found.append(maximiser((scaled.mT @ t[..., None])[..., 0], p))
         else:
-            found.append(_singular(scaled)[..., 0] if exact else _power(scaled, p, q, random))
+            found.append(_singular(scaled)[..., 0])
     vector = torch.cat(found)
     value = norm((flat @ vector[..., None])[..., 0], q)
     return OperatorNorm(value.reshape(batch), vector.reshape(*batch, d), exact)
 
 
-def _vertices(n: int, r: float, like: Tensor) -> Tensor | None:
-    """The vertices of the unit ball of ||.||_r in n dimensions, one of each pair of opposites, as columns; None if too many."""
-    if r == 1 or n == 1:
-        return torch.eye(n).to(like)
-    if math.isinf(r) and n <= SIGNS:
-        bits = torch.arange(2 ** (n - 1), device=like.device) >> torch.arange(n, device=like.device)[:, None] & 1
-        return 1 - 2 * bits.to(like)
-    return None
+def matrices(J: object) -> None:
+    """Raise ArgumentError unless ``J`` is a floating-point tensor (..., K, d) that is not empty, DomainError unless it is finite."""
+    if not isinstance(J, Tensor) or not J.is_floating_point() or J.ndim < 2 or 0 in J.shape:
+        given = f"one of shape {tuple(J.shape)} and {J.dtype}" if isinstance(J, Tensor) else repr(J)
+        raise ArgumentError(f"J must be a floating-point tensor of shape (..., K, d), none of them 0; got {given}.")
+    if not torch.isfinite(J).all():
+        raise DomainError("J holds NaN or infinite entries; an operator norm needs finite ones.")
 
 
-def _best(candidates: Tensor, images: Tensor, r: float) -> Tensor:
-    """Of the columns (..., n, candidates), the one whose image has the largest lr norm: (..., n)."""
-    at = norm(images, r, -2).argmax(-1)[..., None, None]
-    return candidates.gather(-1, at.expand(*candidates.shape[:-1], 1))[..., 0]
+def _vertices(n: int, r: float, signs: int) -> float:
+    """How many vertices the unit ball of ||.||_r in n dimensions has, of each pair of opposites one; inf if too many."""
+    return n if r == 1 or n == 1 else 2 ** (n - 1) if math.isinf(r) and n <= signs else math.inf
+
+
+def _vertex(A: Tensor, p: float, q: float) -> Tensor:
+    """The vertex (b, n) of the unit ball of ||.||_p, a polytope, at which ||A e||_q is largest, for matrices (b, rows, n)."""
+    if math.isinf(p):
+        return best_signs(A, q)
+    at = norm(A, q, -2).argmax(-1, keepdim=True)
+    return torch.zeros_like(A[:, 0]).scatter_(-1, at, 1)
 
 
 def _singular(J: Tensor) -> Tensor:
@@ -104,23 +122,72 @@ def _singular(J: Tensor) -> Tensor:
     return maximiser(J.mT @ torch.linalg.eigh(J @ J.mT).eigenvectors.flip(-1), 2, -2)
 
 
-def _power(J: Tensor, p: float, q: float, random: Tensor) -> Tensor:
-    """The best end of the power iterations from the largest rows, the singular vectors, the best signs and random cotangents."""
+def _power(J: Tensor, p: float, q: float, random: Tensor, flips: Tensor) -> Tensor:
+    """The best end of the power iterations from the largest rows, the singular vectors, the best signs and random cotangents.
+
+    ``flips`` (hops, K, finalists) holds -1 where a hop changes a sign of the cotangent.
+    """
     rows = norm(J, conjugate(p), -1).topk(min(J.shape[-2:]), -1).indices
     starts = [J.gather(-2, rows[..., None].expand(-1, -1, J.shape[-1])).mT, _singular(J), J.mT @ random]
-    if (signs := _vertices(J.shape[-2], math.inf, J)) is not None:
-        t = _best(signs.expand(len(J), -1, -1), J.mT @ signs, conjugate(p))
-        starts.append(J.mT @ t[..., None])
-    e = maximiser(torch.cat(starts, -1), p, -2)
+    if J.shape[-2] <= SIGNS:
+        starts.append(J.mT @ best_signs(J.mT, conjugate(p))[..., None])
+    e = _climb(J, p, q, maximiser(torch.cat(starts, -1), p, -2), _SCREEN)
+    best = norm(J @ e, q, -2).topk(min(_FINALISTS, e.shape[-1]), -1).indices
+    e = _climb(J, p, q, e.gather(-1, best[:, None].expand(-1, e.shape[-2], -1)), _ROUNDS)
+    e = _flipped(J, p, q, e) if len(flips) else e
+    for flip in flips:
+        t = flip[:, : e.shape[-1]] * maximiser(J @ e, conjugate(q), -2)
+        new = _flipped(J, p, q, _climb(J, p, q, maximiser(J.mT @ t, p, -2), _ROUNDS))
+        e = torch.where((norm(J @ new, q, -2) > norm(J @ e, q, -2))[:, None], new, e)
+    at = norm(J @ e, q, -2).argmax(-1)[:, None, None]
+    return e.gather(-1, at.expand(-1, e.shape[-2], 1))[..., 0]
+
+
+def _climb(J: Tensor, p: float, q: float, e: Tensor, rounds: int) -> Tensor:
+    """The columns of ``e`` (b, d, columns) after so many power iterations, each of them at rest once it gains no more."""
     value = torch.zeros_like(e[:, 0])
-    for rounds in range(_ROUNDS):
+    for _ in range(rounds):
         image = J @ e
         new = norm(image, q, -2)
-        if bool((new <= value * (1 + 1e-6)).all()):
+        gains = new > value * (1 + 1e-6)
+        if not gains.any():
             break
         value = torch.maximum(value, new)
-        if rounds == _SCREEN:
-            value, best = value.topk(min(_FINALISTS, value.shape[-1]), -1)
-            image = image.gather(-1, best[:, None].expand(-1, J.shape[-2], -1))
-        e = maximiser(J.mT @ maximiser(image, conjugate(q), -2), p, -2)
-    return _best(e, J @ e, q)
+        e = torch.where(gains[:, None], maximiser(J.mT @ maximiser(image, conjugate(q), -2), p, -2), e)
+    return e
+
+
+def _flipped(J: Tensor, p: float, q: float, e: Tensor) -> Tensor:
+    """The columns of ``e`` (b, d, columns) where no sign of ``e`` (p = inf) or of its cotangent (q = 1) is better the other way.
+
+    The shorter of the two is meant: if it is much shorter, nearly all signs are at rest in the power iteration, and few are here.
+    """
+    K, d = J.shape[-2:]
+    if math.isinf(p) and d <= K:
+        return torch.stack([_better_signs(J, q, s) for s in e.unbind(-1)], -1)
+    if q == 1 and K <= d:
+        t = [_better_signs(J.mT, conjugate(p), s) for s in maximiser(J @ e, math.inf, -2).unbind(-1)]
+        return maximiser(J.mT @ torch.stack(t, -1), p, -2)
+    return e
+
+
+def _better_signs(A: Tensor, r: float, s: Tensor) -> Tensor:
+    """The signs ``s`` (b, n) after at most n flips, each of them the one that raises ``||A s||_r`` most, for matrices (b, rows, n)."""
+    n, precision = s.shape[-1], torch.finfo(s.dtype)
+    for _ in range(n):
+        image = A @ s[..., None]
+        unit = norm(image, r, -2, keepdim=True).clamp(min=precision.tiny)
+        top, at = power_sum(torch.addcmul(image / unit, A, s[:, None] / unit, value=-2), r).max(-1, keepdim=True)
+        gains = top > 1 + n * precision.eps
+        if not gains.any():
+            break
+        s = s.scatter(-1, at, torch.where(gains, -1, 1) * s.gather(-1, at))
+    return s
+
+
+def _flips(hops: int, K: int, generator: torch.Generator) -> Tensor:
+    """The signs (hops, K, finalists) of the hops: at random -1 for a share of each column that is random too, and at least once."""
+    low, high = _FLIPS
+    share = low * (high / low) ** torch.rand(hops, 1, _FINALISTS, generator=generator, device=generator.device)
+    draw = torch.rand(hops, K, _FINALISTS, generator=generator, device=generator.device)
+    return 1 - 2.0 * (draw <= torch.maximum(share, draw.amin(1, keepdim=True)))

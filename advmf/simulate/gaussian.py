@@ -1,0 +1,101 @@
+"""Operator norms of Gaussian matrices, sampled: what a random layer with d inputs and K outputs does to an adversary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advmf.errors import ArgumentError
+from advmf.simulate.certify import bracket
+from advmf.simulate.geometry import order
+from advmf.simulate.opnorm import operator_norm
+from advmf.simulate.signs import SIGNS, check
+
+BYTES = 2**26
+"""The matrices that are held at a time take at most so many bytes, or are one. What their norms need besides is some tens of
+tensors of at most 32 MiB."""
+
+
+@dataclass(frozen=True)
+class GaussianNorms:
+    """``lower`` (samples,) of the norms of the samples, the norms themselves where ``exact``; ``upper`` (samples,) if asked for."""
+
+    lower: Tensor
+    upper: Tensor | None
+    exact: bool
+
+
+def gaussian_norms(
+    d: int,
+    K: int,
+    pairs: Iterable[tuple[Any, Any]],
+    *,
+    samples: int,
+    seed: int = 0,
+    starts: int = 16,
+    hops: int = 20,
+    signs: int = SIGNS,
+    certify: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> dict[tuple[Any, Any], GaussianNorms]:
+    """The norms ``||J||_{p->q}`` of ``samples`` matrices J (K, d), Gaussian with entries of variance 1/d, for all ``pairs`` (p, q).
+
+    All pairs see the same matrices, in float64: their differences are more certain than they are themselves. The keys are the pairs
+    as they were given, and the numbers a function of the arguments alone. The norms are those of
+    :func:`advmf.simulate.operator_norm` with ``starts``, ``hops`` and ``signs``; with ``certify`` both ends are those of
+    :func:`advmf.simulate.bracket`. ``progress`` is called with the norms that are done and all there are.
+
+    Raises ArgumentError if ``d``, ``K`` or ``samples`` is no integer >= 1, ``seed``, ``starts`` or ``hops`` none >= 0, ``signs`` none
+    in [0, 24], or ``pairs`` no pairs or none; DomainError for exponents that are no numbers in [1, oo].
+
+    >>> norms = gaussian_norms(20, 3, [(2, 2), ("inf", 1)], samples=100)
+    >>> norms[2, 2].exact, norms[2, 2].lower.shape, bool(norms["inf", 1].lower.mean() > norms[2, 2].lower.mean())
+    (True, torch.Size([100]), True)
+    """
+    for name, number, least in (("d", d, 1), ("K", K, 1), ("samples", samples, 1), ("seed", seed, 0)):
+        _at_least(name, number, least)
+    for name, number in (("starts", starts), ("hops", hops)):
+        _at_least(name, number, 0)
+    check(signs)
+    wanted = {(p, q): (order(p, "p"), order(q, "q")) for p, q in _pairs(pairs)}
+    kept: dict[tuple[Any, Any], list[tuple[Tensor, Tensor | None, bool]]] = {pair: [] for pair in wanted}
+    source = torch.Generator().manual_seed(seed)
+    block, done = max(1, BYTES // (8 * K * d)), 0
+    for first in range(0, samples, block):
+        # One draw for each matrix, and search directions that are the same for all: blocks of any size give the same numbers.
+        shape, count = (K, d), min(block, samples - first)
+        J = torch.stack([torch.randn(shape, generator=source, dtype=torch.float64) for _ in range(count)]) / d**0.5
+        for pair, (p, q) in wanted.items():
+            if certify:
+                both = bracket(J, p, q, starts=starts, hops=hops, signs=signs)
+                kept[pair].append((both.lower, both.upper, both.exact))
+            else:
+                found = operator_norm(J, p, q, starts=starts, hops=hops, signs=signs)
+                kept[pair].append((found.value, None, found.exact))
+            done += count
+            if progress is not None:
+                progress(done, samples * len(wanted))
+    return {pair: _joined(blocks) for pair, blocks in kept.items()}
+
+
+def _at_least(name: str, number: object, least: int) -> None:
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise ArgumentError(f"{name} must be an integer >= {least}; got {number!r}.")
+
+
+def _pairs(pairs: object) -> list[tuple[Any, Any]]:
+    """The pairs as a list of tuples of two; ArgumentError if they are anything else."""
+    found = list(pairs) if isinstance(pairs, Iterable) and not isinstance(pairs, str) else []
+    if not found or any(not isinstance(pair, tuple) or len(pair) != 2 for pair in found):
+        raise ArgumentError(f"pairs must be tuples (p, q), at least one, such as [(2, 2), ('inf', 1)]; got {pairs!r}.")
+    return found
+
+
+def _joined(blocks: list[tuple[Tensor, Tensor | None, bool]]) -> GaussianNorms:
+    """The norms of all blocks after one another."""
+    upper = [high for _, high, _ in blocks if high is not None]
+    return GaussianNorms(torch.cat([low for low, _, _ in blocks]), torch.cat(upper) if upper else None, blocks[0][2])
