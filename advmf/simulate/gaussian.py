@@ -67,8 +67,11 @@ def gaussian_norms(
     block, done = max(1, BYTES // (8 * K * d)), 0
     for first in range(0, samples, block):
         # One draw for each matrix, and search directions that are the same for all: blocks of any size give the same numbers.
-        shape, count = (K, d), min(block, samples - first)
-        J = torch.stack([torch.randn(shape, generator=source, dtype=torch.float64) for _ in range(count)]) / d**0.5
+        count = min(block, samples - first)
+        J = torch.empty(count, K, d, dtype=torch.float64)
+        for matrix in J:
+            matrix.normal_(generator=source)
+        J /= d**0.5
         for pair, (p, q) in wanted.items():
             if certify:
                 both = bracket(J, p, q, starts=starts, hops=hops, signs=signs)
