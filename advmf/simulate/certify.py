@@ -28,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advmf.simulate.geometry import conjugate, norm, order
-from advmf.simulate.opnorm import matrices, operator_norm
+from advmf.simulate.opnorm import COOLING, matrices, operator_norm
 from advmf.simulate.signs import SIGNS
 
 _EPS = torch.finfo(torch.float64).eps
@@ -55,13 +55,13 @@ def bracket(
     q: Any,
     *,
     starts: int = 16,
-    hops: int = 20,
+    cooling: int = COOLING,
     signs: int = SIGNS,
     generator: torch.Generator | None = None,
 ) -> Bracket:
     """The operator norm ``||J||_{p->q}`` of every matrix of a batch, between two bounds.
 
-    The lower one is :func:`advmf.simulate.operator_norm` with ``starts``, ``hops``, ``signs`` and ``generator``, the upper one
+    The lower one is :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling``, ``signs`` and ``generator``, the upper one
     :func:`upper_bound`, or the norm itself where it is exact. It raises what they raise.
 
     >>> found = bracket(torch.eye(16), 4, 4)
@@ -70,7 +70,7 @@ def bracket(
     """
     matrices(J)
     J = J.double()
-    found = operator_norm(J, p, q, starts=starts, hops=hops, signs=signs, generator=generator)
+    found = operator_norm(J, p, q, starts=starts, cooling=cooling, signs=signs, generator=generator)
     spare = _allowance(J)
     lower, upper = found.value / spare, found.value * spare
     if not found.exact:

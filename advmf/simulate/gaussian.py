@@ -12,7 +12,7 @@ from torch import Tensor
 from advmf.errors import ArgumentError
 from advmf.simulate.certify import bracket
 from advmf.simulate.geometry import order
-from advmf.simulate.opnorm import operator_norm
+from advmf.simulate.opnorm import COOLING, operator_norm
 from advmf.simulate.signs import SIGNS, check
 
 BYTES = 2**26
@@ -37,7 +37,7 @@ def gaussian_norms(
     samples: int,
     seed: int = 0,
     starts: int = 16,
-    hops: int = 20,
+    cooling: int = COOLING,
     signs: int = SIGNS,
     certify: bool = False,
     progress: Callable[[int, int], object] | None = None,
@@ -46,10 +46,10 @@ def gaussian_norms(
 
     All pairs see the same matrices, in float64: their differences are more certain than they are themselves. The keys are the pairs
     as they were given, and the numbers a function of the arguments alone. The norms are those of
-    :func:`advmf.simulate.operator_norm` with ``starts``, ``hops`` and ``signs``; with ``certify`` both ends are those of
+    :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling`` and ``signs``; with ``certify`` both ends are those of
     :func:`advmf.simulate.bracket`. ``progress`` is called with the norms that are done and all there are.
 
-    Raises ArgumentError if ``d``, ``K`` or ``samples`` is no integer >= 1, ``seed``, ``starts`` or ``hops`` none >= 0, ``signs`` none
+    Raises ArgumentError if ``d``, ``K`` or ``samples`` is no integer >= 1, ``seed``, ``starts`` or ``cooling`` none >= 0, ``signs`` none
     in [0, 24], or ``pairs`` no pairs or none; DomainError for exponents that are no numbers in [1, oo].
 
     >>> norms = gaussian_norms(20, 3, [(2, 2), ("inf", 1)], samples=100)
@@ -58,7 +58,7 @@ def gaussian_norms(
     """
     for name, number, least in (("d", d, 1), ("K", K, 1), ("samples", samples, 1), ("seed", seed, 0)):
         _at_least(name, number, least)
-    for name, number in (("starts", starts), ("hops", hops)):
+    for name, number in (("starts", starts), ("cooling", cooling)):
         _at_least(name, number, 0)
     check(signs)
     wanted = {(p, q): (order(p, "p"), order(q, "q")) for p, q in _pairs(pairs)}
@@ -74,10 +74,10 @@ def gaussian_norms(
         J /= d**0.5
         for pair, (p, q) in wanted.items():
             if certify:
-                both = bracket(J, p, q, starts=starts, hops=hops, signs=signs)
+                both = bracket(J, p, q, starts=starts, cooling=cooling, signs=signs)
                 kept[pair].append((both.lower, both.upper, both.exact))
             else:
-                found = operator_norm(J, p, q, starts=starts, hops=hops, signs=signs)
+                found = operator_norm(J, p, q, starts=starts, cooling=cooling, signs=signs)
                 kept[pair].append((found.value, None, found.exact))
             done += count
             if progress is not None:

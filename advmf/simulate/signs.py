@@ -34,7 +34,7 @@ def check(signs: object) -> int:
     if signs > LIMIT:
         raise ArgumentError(
             f"signs must be an integer from 0 to {LIMIT}; got {signs}, which costs 2^{signs - 1} evaluations of a norm for each "
-            "matrix. Use a smaller one and `hops` for a better lower bound."
+            "matrix. Use a smaller one and `cooling` for a better lower bound."
         )
     return signs
 

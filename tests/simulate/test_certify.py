@@ -45,7 +45,7 @@ def batches():
 @pytest.fixture(scope="module")
 def lower():
     """Strong lower bounds of all batches at all pairs."""
-    return [(J, {o: operator_norm(J, *o, starts=40, hops=20, signs=14).value for o in PAIRS}) for J in batches()]
+    return [(J, {o: operator_norm(J, *o, starts=40, cooling=20, signs=14).value for o in PAIRS}) for J in batches()]
 
 
 def violations(lower):
@@ -93,7 +93,7 @@ def test_brackets_hold(K, d, p, q, seed):
     J = matrices(2, K, d, seed=seed)
     found = bracket(J, p, q)
     assert (found.lower <= found.upper).all()
-    best = operator_norm(J, p, q, starts=200, hops=5, generator=torch.Generator().manual_seed(1))
+    best = operator_norm(J, p, q, starts=200, cooling=5, generator=torch.Generator().manual_seed(1))
     assert (best.value <= found.upper).all()
     torch.testing.assert_close(norm(found.vector, p), torch.ones(2, dtype=J.dtype))
     torch.testing.assert_close(norm((J @ found.vector[..., None])[..., 0], q), found.lower)
@@ -196,6 +196,6 @@ def test_errors():
             function(J, 2, 0.5)
         with pytest.raises(DomainError, match="symbol p"):
             function(J, mf.symbols.p, 2)
-    for name in ("starts", "hops", "signs"):
+    for name in ("starts", "cooling", "signs"):
         with pytest.raises(ArgumentError, match=name):
             bracket(J, 3, 3, **{name: -1})

@@ -14,7 +14,7 @@ PAIRS = [(INF, 1), (2, 2), (3, 1.5), (1, 2), (3, 3)]
 
 @pytest.mark.parametrize("certify", [False, True])
 def test_a_seed_gives_the_same_numbers_in_blocks_of_any_size(certify, monkeypatch):
-    options = {"samples": 7, "seed": 3, "hops": 4, "certify": certify}
+    options = {"samples": 7, "seed": 3, "cooling": 4, "certify": certify}
     whole = gaussian_norms(17, 14, PAIRS, **options)
     for count in (1, 3):
         monkeypatch.setattr(importlib.import_module("advmf.simulate.gaussian"), "BYTES", count * 8 * 14 * 17)
@@ -67,7 +67,7 @@ def test_errors():
         ("samples", 0),
         ("seed", -1),
         ("starts", -1),
-        ("hops", True),
+        ("cooling", True),
         ("signs", 25),
     ):
         with pytest.raises(ArgumentError, match=f"{name} must be an integer"):
