@@ -193,7 +193,9 @@ def _nodes(m: int, r: float) -> tuple[float, np.ndarray, np.ndarray]:
     """The point below which Z never is, weights that integrate over z, and ln P(Z <= z) at the nodes."""
     law = norm_law(m, r)
     x, w = np.polynomial.legendre.leggauss(16)
-    ends = np.linspace(law.low, law.high, 61)
+    grid = np.linspace(law.low, law.high, 4000)
+    t = law.score(grid)
+    ends = np.interp(np.linspace(t[0], t[-1], 61), t, grid)
     half = np.diff(ends)[:, None] / 2
     y = (ends[:-1, None] + half * (1 + x)).ravel()
     return math.exp(law.low), (half * w).ravel() * np.exp(y), _scipy().log_ndtr(law.score(y))
