@@ -41,6 +41,7 @@ class NormLaw:
 
 
 def _scipy() -> Any:
+    """scipy.special, imported when first called for."""
     from scipy import special
 
     return special
@@ -81,6 +82,7 @@ def _score(lower: Any, upper: Any) -> Any:
 
 @cache
 def _largest(m: int) -> NormLaw:
+    """The largest of m half-normals: r = oo, and every r at m = 1."""
     f = _scipy()
 
     def score(y: Any) -> Any:
@@ -95,6 +97,7 @@ def _largest(m: int) -> NormLaw:
 
 @cache
 def _chi(m: int) -> NormLaw:
+    """r = 2."""
     f = _scipy()
 
     def score(y: Any) -> Any:
@@ -107,7 +110,7 @@ def _chi(m: int) -> NormLaw:
 
 
 class _Panels:
-    """A function as polynomials on panels."""
+    """A function as Chebyshev polynomials on panels."""
 
     def __init__(self, function: Callable[[Any], Any], ends: np.ndarray) -> None:
         self.ends = ends
@@ -151,6 +154,7 @@ class _Table:
 
 @cache
 def _table(m: int, r: float) -> _Table:
+    """The law built up from those of its halves."""
     if m == 1:
         law = _largest(1)
         return _Table(law.score, 1, law.low, law.high)
