@@ -86,14 +86,14 @@ class TestLaw:
     @pytest.mark.parametrize(("m", "r"), [(1000, 1), (3000, 3), (10**6, 7), (10**7, 1.3), (4097, 1e3)])
     def test_another_quadrature_gives_the_same(self, m, r, monkeypatch):
         law = norm_law(m, r)
-        z = probabilities(law)
-        value, finer = law.log_survival(z), {"_PANELS": 13, "_DEGREE": 28, "_ORDER": 120}
+        z = probabilities(law, tail=7.03)
+        value, finer = law.log_survival(z), {"_PANELS": 17, "_DEGREE": 24, "_ORDER": 120}
         for name, number in finer.items():
             monkeypatch.setattr(extremes, name, number)
         extremes._table.cache_clear()
         again = norm_law(m, r).log_survival(z)
         extremes._table.cache_clear()
-        assert 0 < np.abs(value - again).max() < 2e-6
+        assert 0 < np.abs(value - again).max() < 1e-6
 
     def test_a_sum_of_many(self):
         """At m = 1e7 the norm is normal up to a skewness of 1e-4; the moments of Z to order 1/m are those of the delta method."""
@@ -109,9 +109,9 @@ class TestLaw:
 
 
 class TestMean:
-    @pytest.mark.parametrize("m", [1, 2, 3, 7, 50, 784, 100_000])
+    @pytest.mark.parametrize("m", [1, 2, 3, 7, 50, 784, 10**7])
     def test_one_copy_is_the_gaussian_norm(self, m, general):
-        r = np.array([1, 1.01, 1.7, 2, 3, 8, 50, 1e3, 1e5, 1e9, math.inf])
+        r = np.array([1, 1.01, 1.7, 2, 3, 8, 50, 1e3, 1e5, 1e9, math.inf] if m < 10**7 else [2, 7])
         assert np.allclose(extreme_norm(1, m, r), gaussian_norm(m, r), rtol=1e-11, atol=0)
 
     @pytest.mark.parametrize("n", [1, 2.5, 784, 1e12])
@@ -151,14 +151,14 @@ class TestMean:
         largest = (g**r).sum(2).max(1) ** (1 / r)
         error = DETECTION * largest.std() / math.sqrt(largest.size)
         assert abs(extreme_norm(20, 6, r) - largest.mean()) < error
-        for other in ((21, 6, r), (20, 6, 1 + (r - 1) * 1.05 + 0.01)):
+        for other in ((21, 6, r), (20, 7, r), (20, 6, r * 1.1 if r < 5 else 2 * r)):
             assert abs(extreme_norm(*other) - largest.mean()) > error
         for delta in (0.9, 0.1, 0.01):
             share = (largest > extreme_norm_quantile(20, 6, r, delta)).mean()
             assert abs(share - delta) < DETECTION * math.sqrt(delta * (1 - delta) / largest.size)
 
-    @settings(max_examples=25, deadline=None, derandomize=True)
-    @given(st.floats(1, 1e9), st.integers(1, 200), st.floats(1, 30), st.floats(1.01, 3))
+    @settings(max_examples=15, deadline=None, derandomize=True)
+    @given(st.floats(1, 1e9), st.integers(1, 60), st.floats(1, 30), st.floats(1.01, 3))
     def test_monotone(self, n, m, r, factor):
         value, copies, longer, flatter = extreme_norm([n, n * factor, n, n], [m, m, m + 1, m], [r, r, r, r * factor])
         assert copies > value
@@ -228,8 +228,8 @@ class TestSymbolic:
             assert np.allclose(values, expected, rtol=1e-15)
             assert isinstance(values, torch.Tensor if backend == "torch" else np.ndarray)
 
-    @settings(max_examples=40, deadline=None, derandomize=True)
-    @given(st.one_of(st.sampled_from([1.0, 2.0, math.inf]), st.floats(1, 12)), st.integers(1, 300), st.integers(1, 300))
+    @settings(max_examples=20, deadline=None, derandomize=True)
+    @given(st.one_of(st.sampled_from([1.0, 2.0, math.inf]), st.floats(1, 12)), st.integers(1, 200), st.integers(1, 200))
     def test_the_route_lies_between_the_bounds_and_is_its_own_mirror(self, r, dim, rank):
         sizes = {"d": dim, "K": rank}
         low, exact, high = (
