@@ -281,7 +281,12 @@ def _exit_code(outcomes: Sequence[Outcome]) -> int:
 
 
 _STYLE = {"SUPPORTED": "green", "NOT_REFUTED": "green", "REFUTED": "bold red", "UNDERPOWERED": "yellow"}
-_NUMBERS = {"T2": "attack/bound at N -> oo", "F2": "coefficient of 1/N, simulated/predicted"}
+_NUMBERS = {
+    "T2": "attack/bound at N -> oo",
+    "T6.d": "slope in ln d, simulated (predicted)",
+    "T6.K": "slope in ln K, simulated (predicted)",
+    "F2": "coefficient of 1/N, simulated/predicted",
+}
 _SHORT = {"SUPPORTED": "supported", "NOT_REFUTED": "stands", "REFUTED": "REFUTED", "UNDERPOWERED": "underpowered"}
 
 
@@ -299,8 +304,10 @@ def _tables(console: Console, outcomes: Sequence[Outcome]) -> None:
             cells = []
             for r in outcome.reports:
                 number = f"{r.ratio:.3f} " if r.predicted else ""
+                if r.theorem == "T6":
+                    number = f"{r.estimate:.3f} ({r.predicted:.3f}) "
                 cells.append(Text(f"{number}{_SHORT[r.verdict]}", style=_STYLE[r.verdict]))
-            table.add_row(outcome.case.net.name, outcome.case.activation, *cells)
+            table.add_row(outcome.case.name, outcome.case.activation, *cells)
         console.print(table, "")
     for outcome in outcomes:
         for report in outcome.reports:
@@ -318,7 +325,8 @@ def _tables(console: Console, outcomes: Sequence[Outcome]) -> None:
         console.print(f"{counts}; negative controls refuted: {controls['refuted']} of {controls['total']}")
         for missed in controls["missed"]:
             console.print(f"negative control not refuted: {missed}", style="yellow")
-        console.print(f"{summary['seconds']:.0f} s; images: {outcomes[0].reports[0].settings['data']}")
+        images = dict.fromkeys(r.settings["data"] for o in outcomes for r in o.reports if "data" in r.settings)
+        console.print(f"{summary['seconds']:.0f} s" + "".join(f"; images: {name}" for name in images))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def tilted_norm(K: Any, d: Any, p: Any, q: Any) -> Any:
 
     >>> from advmf.special import tilted_norm
     >>> tilted_norm(50, 50, [2, float("inf")], [2, 1]).round(3).tolist()
-    [14.072, 543.651]
+    [14.071, 543.644]
     """
     return _elementwise(_tilted, K, d, p, q)
 
@@ -108,7 +108,7 @@ def estimated_norm(K: Any, d: Any, p: Any, q: Any) -> Any:
     ‖h‖_q = E‖g_K‖_q. Its logarithm is corrected by a weighted mean of the corrections that are known: at p = 1 and at q = oo, where the
     norm is the largest of independent ones (:func:`extreme_norm`), and in the corner p >= 2 >= q by :func:`tilted_norm` and the exact
     mean at p = q = 2 (:func:`spectral_norm`). The weights are the odds of x, and of y, to be one coordinate, by the participation
-    ratio of \|x_i\|^p: zero where p >= 2, infinite at p = 1. Of several local maxima the one whose corrected value is largest counts.
+    ratio of |x_i|^p: zero where p >= 2, infinite at p = 1. Of several local maxima the one whose corrected value is largest counts.
 
     No bound. NaN for exponents below 1; DomainError where a dimension is no whole number >= 1.
     """

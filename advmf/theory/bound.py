@@ -14,12 +14,10 @@ from advmf.claim import Claim, Equation, Regime
 from advmf.net import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset, adversarial_loss
 from advmf.symbols import L, d, eps, exponent
-from advmf.theory.norms import beta, require_upper
+from advmf.theory.norms import BETA, beta, require_upper
 from advmf.theory.propagation import OMEGA, Moments, abbreviations, moments
 
 PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
-
-BETA = sp.Symbol("beta", positive=True)
 
 RANDOM_NETWORK = (
     "x^0 = P_in x with entries N(0, 1/d); f(x) = P_out x^L with entries N(0, 1/N)",

@@ -7,6 +7,7 @@ impact of the dimensions.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import sympy as sp
 
@@ -14,8 +15,13 @@ from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError
 from advmf.symbols import K, d
 from advmf.theory.norm_functions import GaussianNorm
+from advmf.theory.norms import BETA, beta
+
+EXPONENT_TOLERANCE = 0.05
+"""What other terms may add to an exponent at the dimensions of a check."""
 
 
+@cache
 def growth_order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
     """The exponents (a, b) with ``expr`` of the order of ``symbol**a * log(symbol)**b`` as the symbol goes to infinity.
 
@@ -44,11 +50,11 @@ def growth_order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
 def growth(claim: Claim, symbol: sp.Symbol | str) -> Claim:
     """T6: the order in which what ``claim`` bounds grows with ``symbol``, d or K, all else fixed.
 
-    For the norm factor (:func:`advmf.norm_factor`) the order is that of both sides of a bracket, for Chevet's two terms bound it from
-    above by their sum and from below by the larger. The adversarial loss (:func:`advmf.loss_bound`) and the initial slope of the weight
-    variance (:func:`advmf.initial_slope`) inherit it from the norm factor, the only part that depends on the dimensions.
+    Of the norm factor (:func:`advmf.norm_factor`) it is the order, whatever the route, for Chevet's two terms bound it from above by
+    their sum and from below by the larger. The adversarial loss (:func:`advmf.loss_bound`) and the slope of the weight variance
+    (:func:`advmf.variance_slope`) inherit it, for nothing else in them depends on d or K.
 
-    Raises ArgumentError for another symbol, and as :func:`growth_order`.
+    Raises ArgumentError for another symbol, for a claim without the norm factor, and as :func:`growth_order`.
 
     >>> import advmf as mf
     >>> for symbol in ("d", "K"):
@@ -59,7 +65,10 @@ def growth(claim: Claim, symbol: sp.Symbol | str) -> Claim:
     found = {"d": d, "K": K}.get(str(symbol))
     if found is None:
         raise ArgumentError(f"growth is with the dimension d or K; got {symbol!r}.")
-    power, log_power = growth_order(sp.Abs(claim.rhs) if claim.rhs.is_negative else claim.rhs, found)
+    if BETA not in claim.where:
+        raise ArgumentError(f"growth takes a claim in which the norm factor beta stands; {claim.name} has none.")
+    bound = replace(claim, where={**claim.where, BETA: beta(claim.p, claim.q, "leading")})
+    power, log_power = growth_order(bound.rhs, found)
     return replace(
         claim,
         name="T6",
@@ -68,4 +77,5 @@ def growth(claim: Claim, symbol: sp.Symbol | str) -> Claim:
         where={},
         regime=claim.regime | Regime.LARGE_DIMENSION,
         equations=(),
+        tolerance=EXPONENT_TOLERANCE,
     )

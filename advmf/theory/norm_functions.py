@@ -204,7 +204,7 @@ class EstimatedNorm(NumericNorm):
     >>> import sympy as sp
     >>> from advmf.theory.norm_functions import EstimatedNorm
     >>> EstimatedNorm(50, 50, sp.oo, 1).evalf(5)
-    529.70
+    528.23
     """
 
     numbers = staticmethod(special.estimated_norm)

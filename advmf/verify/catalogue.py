@@ -11,6 +11,8 @@ from advmf.errors import ArgumentError
 from advmf.net import Net
 from advmf.theory.bound import linear_form, loss_bound
 from advmf.theory.finite_width import jacobian_norm, stream_fluctuation
+from advmf.theory.growth import growth
+from advmf.theory.norms import norm_factor
 
 PAIRS = tuple((p, q) for p in ("1", "2", "inf") for q in ("1", "2", "inf"))
 """The paper's (p, q)."""
@@ -33,9 +35,19 @@ THEOREMS: dict[str, Callable[[Net, Sequence[tuple[str, str]]], list[Claim]]] = {
 }
 """Each theorem as a function from a net and pairs of exponents to claims; none where it says nothing of the net."""
 
+MATRICES: dict[str, Callable[[Sequence[tuple[str, str]]], list[Claim]]] = {
+    "beta": lambda pairs: [norm_factor(p, q) for p, q in pairs],
+    "T6.d": lambda pairs: [growth(norm_factor(p, q), "d") for p, q in pairs],
+    "T6.K": lambda pairs: [growth(norm_factor(p, q), "K") for p, q in pairs],
+}
+"""Statements about Gaussian matrices alone, as functions from pairs of exponents to claims."""
+
 TITLES = {
     "T1": "linear-like form: f(x) = J(x)x + a(x), laws of J and a",
     "T2": "adversarial loss: at most eps beta omega^(L/2)",
+    "beta": "norm factor: the mean norm of a Gaussian matrix, by its best route",
+    "T6.d": "dimensions: how the norm factor grows with the input dimension",
+    "T6.K": "dimensions: how the norm factor grows with the output dimension",
     "F1": "finite width: E Q_L^2 of the last stream, exact at every N",
     "F2": "finite width: E |J|_{2->2} to first order in 1/N",
 }

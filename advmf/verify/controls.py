@@ -8,7 +8,10 @@ from dataclasses import replace
 import sympy as sp
 
 from advmf.claim import Claim
-from advmf.symbols import L, N
+from advmf.symbols import K, L, N, d
+from advmf.theory.functions import Conjugate
+from advmf.theory.growth import growth
+from advmf.theory.norms import norm_factor
 from advmf.theory.propagation import OMEGA, omega
 
 
@@ -16,13 +19,16 @@ def controls(claim: Claim) -> list[Claim]:
     """Wrong versions of ``claim``, named after the mistake.
 
     A bound: half of it, and ω without the 1 of the shortcut where there is one. A law: depth L + 1 instead of L, and twice the
-    variance. An independence: a correlation of one half. A law of finite width: its limit, half the width, and depth L + 1. A mutant
+    variance. An independence: a correlation of one half. A law of finite width: its limit, half the width, and depth L + 1. A norm
+    factor: twice that, and d and K exchanged. An order of growth: half a power more, and the power of the dual exponents. A mutant
     that happens to equal its claim at the point of a check (L + 1 where ω = 1) is no control; :func:`differs` tells.
 
     >>> import advmf as mf
     >>> [c.name for c in controls(mf.loss_bound(mf.residual(u=1, v=0), 2, 2))]
     ['T2 [half the bound]', 'T2 [omega without the shortcut]']
     """
+    if claim.net is None:
+        return _of_matrices(claim)
     if claim.relation == "<=":
         mutants = [_mutant(claim, "half the bound", lambda e: e / 2)]
         growth = omega(claim.net)
@@ -42,6 +48,20 @@ def controls(claim: Claim) -> list[Claim]:
     return [
         _mutant(claim, "depth L + 1", lambda e: e.subs(L, L + 1)),
         _mutant(claim, "twice the variance", lambda e: 2 * e),
+    ]
+
+
+def _of_matrices(claim: Claim) -> list[Claim]:
+    if claim.relation == "<=":
+        return [_mutant(claim, "half the bound", lambda e: e / 2)]
+    if claim.relation != "asymp":
+        exchanged = _mutant(claim, "d and K exchanged", lambda e: e.subs({d: K, K: d}, simultaneous=True))
+        return [_mutant(claim, "twice", lambda e: 2 * e), exchanged]
+    (size,) = claim.rhs.free_symbols or {d}
+    dual = growth(norm_factor(Conjugate(claim.p), Conjugate(claim.q)), size)
+    return [
+        _mutant(claim, "half a power more", lambda e: e * sp.sqrt(size)),
+        _mutant(claim, "dual exponents", lambda e: dual.rhs),
     ]
 
 

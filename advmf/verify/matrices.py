@@ -50,8 +50,9 @@ def check_matrices(
     slope of ln E‖G‖ against the logarithm of the dimension, less that of the claimed order, by least squares. It is about the limit,
     and what a finite ladder leaves of other terms must stay within ``tolerance`` of the claim: an equivalence test, as for "approx".
 
-    The search for a norm is exact for p = 1, for q = oo, at (2, 2), and where all signs of up to 16 coordinates can be tried; elsewhere
-    it bounds from below. So an upper bound, or an estimate that is too low, can be refuted there, and one that is too high cannot.
+    The norms are exact for p = 1, for q = oo, at (2, 2), and where all signs of up to 16 coordinates can be tried; elsewhere they are
+    bracketed. What is claimed to be less than the norms that were found is REFUTED, and what is claimed to be more than their certified
+    upper bounds; in between, a claim that is too high is UNDERPOWERED.
 
     Raises ArgumentError for claims about anything else, for missing or unknown values, and for a ladder of fewer than three rungs.
 
@@ -61,7 +62,7 @@ def check_matrices(
     (<Verdict.SUPPORTED: 'SUPPORTED'>, True)
     """
     started = time.perf_counter()
-    design = design or Design(effect=NORM_EFFECT)
+    design = design or Design()
     point = _validated(claims, at, ladder, along)
     rungs = [{**point, along: v} for v in sorted(ladder)] or [point]
     pairs = list(dict.fromkeys((claim.p, claim.q) for claim in claims))
@@ -69,17 +70,22 @@ def check_matrices(
     for rung in rungs:
         step = partial(_advance, progress, len(rungs), f"d={rung['d']} K={rung['K']}")
         own = int.from_bytes(hashlib.sha256(f"{seed}|{rung['d']}|{rung['K']}".encode()).digest()[:7], "big")
-        found.append(gaussian_norms(rung["d"], rung["K"], pairs, samples=samples, seed=own, signs=SIGNS, progress=step))
+        found.append(
+            gaussian_norms(
+                rung["d"], rung["K"], pairs, samples=samples, seed=own, signs=SIGNS, certify=True, progress=step
+            )
+        )
     seconds = (time.perf_counter() - started) / len(claims)
     reports = []
     for claim in claims:
-        norms = [each[claim.p, claim.q] for each in found]
-        means = [_mean(rung[along], each.lower) for rung, each in zip(rungs, norms)]
+        exact = all(each[claim.p, claim.q].exact for each in found)
+        norms = [(each[claim.p, claim.q].lower, each[claim.p, claim.q].upper) for each in found]
+        low, high = ([_mean(rung[along], side) for rung, side in zip(rungs, sides)] for sides in zip(*norms))
         decide = _growth if claim.relation == "asymp" else _level
-        finding = decide(claim, means, rungs, along, all(each.exact for each in norms), design)
+        finding = decide(claim, low, high, rungs, along, design)
         p, q = (str(e).replace("oo", "inf") for e in (claim.p, claim.q))
         settings = {
-            "regime": str(claim.regime), "samples": samples, "exact": all(each.exact for each in norms), "design": asdict(design),
+            "regime": str(claim.regime), "samples": samples, "exact": exact, "design": asdict(design),
             "versions": {"advmf": __version__, **{m: version(m) for m in ("torch", "sympy", "numpy")}},
         } | ({"along": along, "ladder": list(ladder)} if ladder else {})  # fmt: skip
         reports.append(Report(claim.name, "matrix", p, q, (finding,), point, seed, seconds, settings))
@@ -127,45 +133,68 @@ def _value(claim: Claim, at: Mapping[str, int]) -> float:
 
 
 def _level(
-    claim: Claim, means: Sequence[Rung], rungs: Sequence[Mapping[str, int]], along: str, exact: bool, design: Design
+    claim: Claim,
+    low: Sequence[Rung],
+    high: Sequence[Rung],
+    rungs: Sequence[Mapping[str, int]],
+    along: str,
+    design: Design,
 ) -> Finding:
     """A mean norm against the claim's right-hand side."""
-    (mean,), predicted = means, _value(claim, rungs[0])
-    departure = Estimate((mean.mean - predicted) / predicted, mean.stderr / predicted, mean.nets - 1)
-    verdict, reason = _decide(claim.relation, departure, claim.tolerance, exact, design.effect, design)
-    resolved = resolution(departure, design.alpha, design.beta)
-    return Finding(
-        str(claim.lhs), verdict, mean.mean, mean.stderr, predicted, departure.value, resolved, (mean,), reason
+    (mean,), (upper,), predicted = low, high, _value(claim, rungs[0])
+    departures = [Estimate(m.mean / predicted - 1, m.stderr / predicted, m.nets - 1) for m in (mean, upper)]
+    label = str(claim.lhs)
+    return _finding(
+        label, claim.relation, mean.mean, mean.stderr, predicted, departures, low, claim.tolerance, NORM_EFFECT, design
     )
 
 
 def _growth(
-    claim: Claim, means: Sequence[Rung], rungs: Sequence[Mapping[str, int]], along: str, exact: bool, design: Design
+    claim: Claim,
+    low: Sequence[Rung],
+    high: Sequence[Rung],
+    rungs: Sequence[Mapping[str, int]],
+    along: str,
+    design: Design,
 ) -> Finding:
-    """The slope of ln E‖G‖ over the ladder against that of the claimed order."""
-    size = np.log([r.N for r in means])
+    """The slope of ln E‖G‖ over the ladder against that of the claimed order; the largest slope between the bounds on the norms."""
+    size = np.log([r.N for r in low])
     weight = (size - size.mean()) / ((size - size.mean()) ** 2).sum()
     predicted = float(weight @ np.log([_value(claim, rung) for rung in rungs]))
-    slope = float(weight @ np.log([r.mean for r in means]))
-    stderr = float(np.sqrt(((weight * [r.stderr / r.mean for r in means]) ** 2).sum()))
-    departure = Estimate(slope - predicted, stderr, means[0].nets - 1)
-    verdict, reason = _decide("approx", departure, claim.tolerance, exact, SLOPE_EFFECT, design)
-    resolved = resolution(departure, design.alpha, design.beta)
-    label = f"slope in ln {along}"
-    return Finding(label, verdict, slope, stderr, predicted, departure.value, resolved, tuple(means), reason)
+    slopes, departures = [], []
+    for means in (low, [h if w > 0 else r for w, r, h in zip(weight, low, high)]):
+        slopes.append(float(weight @ np.log([r.mean for r in means])))
+        stderr = float(np.sqrt(((weight * [r.stderr / r.mean for r in means]) ** 2).sum()))
+        departures.append(Estimate(slopes[-1] - predicted, stderr, means[0].nets - 1))
+    label, error = f"slope in ln {along}", departures[0].stderr
+    return _finding(
+        label, "approx", slopes[0], error, predicted, departures, low, claim.tolerance, SLOPE_EFFECT, design
+    )
 
 
-def _decide(
-    relation: str, departure: Estimate, tolerance: float, exact: bool, effect: float, design: Design
-) -> tuple[Verdict, str]:
-    """A departure must be <= 0, >= 0 or 0 within the tolerance; above it a search that is not exact refutes, below it cannot."""
-    reach = quantile(design.alpha / (1 if relation in ("<=", ">=") else 2), departure.dof) * departure.stderr
-    above = departure.value - tolerance > reach and relation != ">="
-    below = -departure.value - tolerance > reach and relation != "<="
-    if above or (below and exact):
-        return Verdict.REFUTED, f"off by {departure.value:+.3f} ± {departure.stderr:.3f}"
-    if below:
-        return Verdict.UNDERPOWERED, f"{departure.value:+.3f}: too high, unless the search missed the norm"
-    if (resolved := resolution(departure, design.alpha, design.beta)) > effect:
-        return Verdict.UNDERPOWERED, f"resolves {resolved:.3f}, wanted {effect:g}; use more samples"
-    return (Verdict.NOT_REFUTED if relation in ("<=", ">=") else Verdict.SUPPORTED), ""
+def _finding(
+    label: str,
+    relation: str,
+    value: float,
+    stderr: float,
+    predicted: float,
+    departures: Sequence[Estimate],
+    means: Sequence[Rung],
+    tolerance: float,
+    effect: float,
+    design: Design,
+) -> Finding:
+    """A departure must be <= 0, >= 0 or 0 within the tolerance. Above, the norms that were found refute; below, the certified bounds."""
+    found, certified = departures
+    alpha = design.alpha / (1 if relation in ("<=", ">=") else 2)
+    verdict, reason = (Verdict.NOT_REFUTED if relation in ("<=", ">=") else Verdict.SUPPORTED), ""
+    resolved = resolution(found, alpha, design.beta)
+    if relation != ">=" and found.value - tolerance > quantile(alpha, found.dof) * found.stderr:
+        verdict, reason = Verdict.REFUTED, f"off by {found.value:+.3f} ± {found.stderr:.3f}"
+    elif relation != "<=" and -certified.value - tolerance > quantile(alpha, certified.dof) * certified.stderr:
+        verdict, reason = Verdict.REFUTED, f"off by {certified.value:+.3f} ± {certified.stderr:.3f} or more"
+    elif relation != "<=" and -found.value - tolerance > quantile(alpha, found.dof) * found.stderr:
+        verdict, reason = Verdict.UNDERPOWERED, f"{found.value:+.3f}: too high, unless the search missed the norm"
+    elif resolved > effect:
+        verdict, reason = Verdict.UNDERPOWERED, f"resolves {resolved:.3f}, wanted {effect:g}; use more samples"
+    return Finding(label, verdict, value, stderr, predicted, found.value, resolved, tuple(means), reason)

@@ -11,9 +11,10 @@ from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.net import PRESETS, Net
 from advmf.symbols import N, exponent
-from advmf.verify.catalogue import ACTIVATIONS, DEFAULT_ACTIVATIONS, PAIRS, THEOREMS, choose
+from advmf.verify.catalogue import ACTIVATIONS, DEFAULT_ACTIVATIONS, MATRICES, PAIRS, THEOREMS, choose
 from advmf.verify.check import Progress, check_all
 from advmf.verify.controls import controls
+from advmf.verify.matrices import check_matrices
 from advmf.verify.report import Report
 from advmf.verify.statistics import Design
 
@@ -32,12 +33,24 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class MatrixScale:
+    """How a statement about Gaussian matrices is simulated: dimensions, samples, and a ladder along one of the dimensions."""
+
+    d: int
+    K: int
+    samples: int
+    along: str = "d"
+    ladder: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Profile:
     """A scale for each theorem, and what they share."""
 
     name: str
     data: str
     scales: Mapping[str, Scale]
+    matrices: Mapping[str, MatrixScale]
     sigma_b: float = 0.3
     eps: float = 0.1
 
@@ -51,6 +64,11 @@ QUICK = Profile(
         "F1": Scale(L=4, d=64, K=2, widths=(24, 48, 96, 192), nets=(6000,) * 4),
         "F2": Scale(L=2, d=64, K=10, widths=(250, 500, 1000, 2000), nets=(8000, 8000, 4000, 2000)),
     },
+    matrices={
+        "beta": MatrixScale(d=784, K=10, samples=600),
+        "T6.d": MatrixScale(d=1, K=2, samples=24, along="d", ladder=(500, 2000, 8000)),
+        "T6.K": MatrixScale(d=2, K=1, samples=24, along="K", ladder=(500, 2000, 8000)),
+    },
 )
 """The default: digits, about four minutes on two cores."""
 
@@ -63,11 +81,19 @@ PAPER = Profile(
         "F1": Scale(L=10, d=784, K=2, widths=(64, 128, 256, 512), nets=(20_000,) * 4),
         "F2": Scale(L=10, d=784, K=10, widths=(4000, 8000, 16_000, 32_000), nets=(3000, 3000, 1500, 750)),
     },
+    matrices={
+        "beta": MatrixScale(d=3072, K=100, samples=400),
+        "T6.d": MatrixScale(d=1, K=2, samples=200, along="d", ladder=(1000, 10_000, 100_000)),
+        "T6.K": MatrixScale(d=2, K=1, samples=200, along="K", ladder=(1000, 10_000, 100_000)),
+    },
 )
 """MNIST, L = 10, widths to 4,000: hours on two cores."""
 
 SHORTCUT_GAIN = 0.5
 """alpha*sigma_w**2 of the residual networks, so that omega = 1.5; the vanilla networks are critical, omega = 1."""
+
+MATRIX = "matrix"
+"""What stands for a net where there is none."""
 
 FAMILY_ALPHA = 0.01
 """Probability that a suite of true claims shows any REFUTED; shared equally among its claims."""
@@ -75,14 +101,46 @@ FAMILY_ALPHA = 0.01
 
 @dataclass(frozen=True)
 class Case:
-    """Claims about one network at one point, with their controls."""
+    """Claims about one network, or about Gaussian matrices, at one point."""
 
     theorem: str
-    net: Net
+    net: Net | None
     activation: str
     claims: tuple[Claim, ...]
     at: Mapping[str, float]
     profile: Profile
+
+    @property
+    def name(self) -> str:
+        return self.net.name if self.net else MATRIX
+
+    @property
+    def point(self) -> Mapping[str, float]:
+        """A single point of the case: its smallest width, or its largest dimension."""
+        if self.net is None:
+            matrices = self.profile.matrices[self.theorem]
+            return {**self.at, **({matrices.along: matrices.ladder[-1]} if matrices.ladder else {})}
+        return {**self.at, "N": self.profile.scales[self.theorem].widths[0]}
+
+    def check(self, mutants: Sequence[Claim], options: Mapping[str, Any]) -> list[Report]:
+        """The reports of the claims and of their mutants, on the same samples."""
+        chosen = {k: v for k, v in options.items() if v is not None}
+        if self.net is None:
+            matrices = self.profile.matrices[self.theorem]
+            common = {k: v for k, v in chosen.items() if k in ("seed", "design", "progress")}
+            more: dict[str, Any] = {"along": matrices.along, "ladder": matrices.ladder, "samples": matrices.samples}
+            return check_matrices([*self.claims, *mutants], self.at, **more, **common)
+        scale = self.profile.scales[self.theorem]
+        settings: dict[str, Any] = {
+            "widths": scale.widths,
+            "nets": scale.nets,
+            "directions": scale.directions,
+            "steps": scale.steps,
+            "data": self.profile.data,
+        } | chosen
+        if isinstance(nets := settings["nets"], int):
+            settings["nets"] = tuple(max(2, -(-nets * count // scale.nets[0])) for count in scale.nets)
+        return check_all([*self.claims, *mutants], self.at, **settings)
 
 
 @dataclass(frozen=True)
@@ -106,19 +164,16 @@ def cases(
 
     Raises ArgumentError for an unknown theorem, net or activation, and where none of the theorems speaks of any of the nets.
     """
-    chosen = [
-        choose("theorem", theorems, THEOREMS, tuple(THEOREMS)),
-        choose("net", nets, PRESETS, tuple(PRESETS)),
-        choose("activation", activations, ACTIVATIONS, DEFAULT_ACTIVATIONS),
-    ]
+    wanted = choose("theorem", theorems, {**THEOREMS, **MATRICES}, (*THEOREMS, *MATRICES))
+    names = choose("net", nets, PRESETS, tuple(PRESETS))
     exponents = [(str(exponent(p, "p")), str(exponent(q, "q"))) for p, q in pairs] or list(PAIRS)
     found = []
-    for activation in chosen[2]:
+    for activation in choose("activation", activations, ACTIVATIONS, DEFAULT_ACTIVATIONS):
         u, v = (float(slope) for slope in ACTIVATIONS[activation])
-        for name in chosen[1]:
+        for name in names:
             net = replace(PRESETS[name](*(str(s) for s in ACTIVATIONS[activation])), name=name)
             gain = 1.0 if name == "vanilla" else SHORTCUT_GAIN
-            for theorem in chosen[0]:
+            for theorem in filter(THEOREMS.__contains__, wanted):
                 scale = profile.scales[theorem]
                 point = {
                     "L": scale.L, "d": scale.d, "K": scale.K, "sigma_w": (2 * gain / (u**2 + v**2)) ** 0.5,
@@ -126,8 +181,14 @@ def cases(
                 }  # fmt: skip
                 if claims := tuple(THEOREMS[theorem](net, exponents)):
                     found.append(Case(theorem, net, activation, claims, point, profile))
+    for theorem in () if nets or activations else filter(MATRICES.__contains__, wanted):
+        matrices = profile.matrices[theorem]
+        size = {"d": matrices.d, "K": matrices.K, **{k: v for k, v in (at or {}).items() if k in ("d", "K")}}
+        found.append(Case(theorem, None, "", tuple(MATRICES[theorem](exponents)), size, profile))
     if not found:
-        raise ArgumentError(f"{', '.join(theorems)} says nothing of {', '.join(nets)}: its moment rules are not exact.")
+        raise ArgumentError(
+            f"{', '.join(theorems)} says nothing of {', '.join(nets)}: not exact moment rules, or no net."
+        )
     return found
 
 
@@ -138,22 +199,10 @@ def run(suite: Sequence[Case], *, seed: int = 0, progress: Progress | None = Non
     """
     design = options.pop("design", None) or Design(alpha=FAMILY_ALPHA / sum(len(case.claims) for case in suite))
     for case in suite:
-        scale = case.profile.scales[case.theorem]
-        point = {**case.at, "N": scale.widths[0]}
-        mutants = [m for claim in case.claims for m in controls(claim) if differs(claim, m, point)]
+        mutants = [m for claim in case.claims for m in controls(claim) if differs(claim, m, case.point)]
         if progress:
-            progress(0.0, f"{case.theorem} {case.net.name} {case.activation}")
-        defaults: dict[str, Any] = {
-            "widths": scale.widths,
-            "nets": scale.nets,
-            "directions": scale.directions,
-            "steps": scale.steps,
-            "data": case.profile.data,
-        }
-        settings = defaults | {k: v for k, v in options.items() if v is not None}
-        if isinstance(nets := settings["nets"], int):
-            settings["nets"] = tuple(max(2, -(-nets * count // scale.nets[0])) for count in scale.nets)
-        reports = check_all([*case.claims, *mutants], case.at, seed=seed, design=design, progress=progress, **settings)
+            progress(0.0, f"{case.theorem} {case.name} {case.activation}")
+        reports = case.check(mutants, {"seed": seed, "design": design, "progress": progress, **options})
         count = len(case.claims)
         yield Outcome(case, tuple(reports[:count]), tuple(reports[count:]))
 
