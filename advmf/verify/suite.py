@@ -66,8 +66,8 @@ QUICK = Profile(
     },
     matrices={
         "beta": MatrixScale(d=784, K=10, samples=600),
-        "T6.d": MatrixScale(d=1, K=2, samples=24, along="d", ladder=(500, 2000, 8000)),
-        "T6.K": MatrixScale(d=2, K=1, samples=24, along="K", ladder=(500, 2000, 8000)),
+        "T6.d": MatrixScale(d=1, K=2, samples=64, along="d", ladder=(500, 2000, 8000)),
+        "T6.K": MatrixScale(d=2, K=1, samples=64, along="K", ladder=(500, 2000, 8000)),
     },
 )
 """The default: digits, about four minutes on two cores."""
