@@ -1,4 +1,4 @@
-"""The command line: ``advmf check``, ``advmf show``, ``advmf list``.
+"""The command line: ``advmf check``, ``advmf norms``, ``advmf show``, ``advmf list``.
 
 SymPy and torch are imported inside the commands, so that ``advmf --help`` is instant.
 """
@@ -19,6 +19,7 @@ from advmf import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from advmf.verify.norm_table import NormTable
     from advmf.verify.suite import Outcome
 
 EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -197,6 +198,70 @@ def check(
     sys.exit(_exit_code(outcomes))
 
 
+@main.command()
+@click.option("--d", "d", type=click.IntRange(min=1), required=True, help="Input dimension.")
+@click.option("--K", "K", type=click.IntRange(min=1), required=True, help="Output dimension.")
+@click.option(
+    "--exponent",
+    "exponents",
+    multiple=True,
+    help="A value of p and q (default: 1, 1.5, 2, 3, 4, inf); may be repeated.",
+)
+@click.option(
+    "--route", "routes", multiple=True, help="Default: chevet, best and estimate; may be repeated. See 'advmf list'."
+)
+@click.option("--samples", type=click.IntRange(min=2), default=100, show_default=True, help="Matrices to sample.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same numbers.")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Draw the table here (png, pdf, svg).",
+)
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write it here."
+)
+def norms(
+    d: int, K: int, exponents: tuple[str, ...], routes: tuple[str, ...], samples: int, seed: int, plot: Path | None, json_path: Path | None
+) -> None:  # fmt: skip
+    """Simulate the norm factor beta over a square of (p, q), and divide by what the routes say.
+
+    A simulated norm is a lower bound where it cannot be exact; the bracket column is the mean certified upper bound over it.
+    """
+    with _usage_errors(), _progress(1) as advance:
+        from advmf import figures
+        from advmf.verify.norm_table import EXPONENTS, norm_table
+
+        if plot:
+            figures.check_target(plot)
+        done = 0
+
+        def step(count: int, total: int) -> None:
+            nonlocal done
+            advance((count - done) / total, f"norms of {d} x {K}")
+            done = count
+
+        options: dict[str, Any] = {"routes_": routes} if routes else {}
+        table = norm_table(d, K, exponents=exponents or EXPONENTS, samples=samples, seed=seed, progress=step, **options)
+    if json_path:
+        _replace(json_path, table.to_json())
+    _norms_table(_console(), table)
+    if plot:
+        figures.norm_ratios(table, plot)
+
+
+def _norms_table(console: Console, table: NormTable) -> None:
+    from rich.table import Table
+
+    heads = [*(f"simulated/{route}" for route in table.routes), "bracket"]
+    out = Table("p", "q", "simulated", *heads, box=None)
+    for c in (cell for row in table.cells for cell in row):
+        ratios = ["" if r is None else f"{r:.3f}" for r in map(c.ratio, table.routes)]
+        bracket = "exact" if c.exact else f"{c.upper / c.mean:.3f}"
+        p, q = ("inf" if r.is_infinite else f"{float(r):g}" for r in (c.p, c.q))
+        out.add_row(p, q, f"{c.mean:.5g} ± {c.stderr:.1g}", *ratios, bracket)
+    console.print(out)
+
+
 def _console() -> Console:
     """A console that is plain in pipes and under NO_COLOR; piped tables are not squeezed to 80 columns."""
     from rich.console import Console
@@ -266,9 +331,13 @@ def _results(outcomes: Sequence[Outcome], seed: int, complete: bool) -> dict[str
 
 
 def _write(path: Path, outcomes: Sequence[Outcome], seed: int, complete: bool) -> None:
+    _replace(path, json.dumps(_results(outcomes, seed, complete), indent=1) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
     """Replace the file at once, so that a reader never sees half of it."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(_results(outcomes, seed, complete), indent=1) + "\n")
+    part.write_text(text)
     part.replace(path)
 
 

@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "simulate": SHARED | {"simulate"},
     "emit": SHARED | {"theory", "emit"},
     "verify": SHARED | {"theory", "simulate", "emit", "verify"},
-    "cli": SHARED | {"theory", "simulate", "emit", "verify"},
+    "figures": SHARED | {"verify"},
+    "cli": SHARED | {"theory", "simulate", "emit", "verify", "figures"},
 }
 
 
