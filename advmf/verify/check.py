@@ -28,6 +28,7 @@ from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measurable, measure, queries
 from advmf.simulate.networks import expressions
 from advmf.symbols import SYMBOLS
+from advmf.verify.growth import check_growth
 from advmf.verify.matrices import check_matrices
 from advmf.verify.report import Finding, Report, Verdict
 from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, quantile, resolution
@@ -53,8 +54,8 @@ class _Test:
 
 
 def check(claim: Claim, at: Mapping[str, Any], **options: Any) -> Report:
-    """Check one claim by simulation: see :func:`check_all`, which takes the same arguments, and for a claim about Gaussian matrices
-    :func:`advmf.verify.matrices.check_matrices`.
+    """Check one claim by simulation: see :func:`check_all`, which takes the same arguments, for a claim about Gaussian matrices
+    :func:`advmf.verify.matrices.check_matrices`, and for one about the growth of the loss :func:`advmf.verify.growth.check_growth`.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.residual(u=1, v=0), p=2, q=2)
@@ -64,6 +65,8 @@ def check(claim: Claim, at: Mapping[str, Any], **options: Any) -> Report:
     """
     if isinstance(claim, Claim) and claim.net is None:
         return check_matrices([claim], at, **options)[0]
+    if isinstance(claim, Claim) and claim.relation == "asymp":
+        return check_growth([claim], at, **options)[0]
     return check_all([claim], at, **options)[0]
 
 

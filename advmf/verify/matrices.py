@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -80,9 +80,9 @@ def check_matrices(
     for claim in claims:
         exact = all(each[claim.p, claim.q].exact for each in found)
         norms = [(each[claim.p, claim.q].lower, each[claim.p, claim.q].upper) for each in found]
-        low, high = ([_mean(rung[along], side) for rung, side in zip(rungs, sides)] for sides in zip(*norms))
-        decide = _growth if claim.relation == "asymp" else _level
-        finding = decide(claim, low, high, rungs, along, design)
+        means = Rungs(*([_mean(rung[along], side) for rung, side in zip(rungs, sides)] for sides in zip(*norms)))
+        growing = claim.relation == "asymp"
+        finding = slope(claim, means, rungs, along, design) if growing else _level(claim, means, rungs[0], design)
         p, q = (str(e).replace("oo", "inf") for e in (claim.p, claim.q))
         settings = {
             "regime": str(claim.regime), "samples": samples, "exact": exact, "design": asdict(design),
@@ -127,48 +127,51 @@ def _mean(size: int, values: torch.Tensor) -> Rung:
     return Rung(size, len(values), float(values.mean()), float(values.std()) / math.sqrt(len(values)))
 
 
-def _value(claim: Claim, at: Mapping[str, int]) -> float:
+def _value(claim: Claim, at: Mapping[str, float]) -> float:
     compiled = kernel(claim.rhs)
     return float(compiled(**{name: at[name] for name in compiled.arguments}))
 
 
-def _level(
-    claim: Claim,
-    low: Sequence[Rung],
-    high: Sequence[Rung],
-    rungs: Sequence[Mapping[str, int]],
-    along: str,
-    design: Design,
-) -> Finding:
+class Rungs(NamedTuple):
+    """The means of what was found at each dimension, and of its certified upper bounds."""
+
+    found: Sequence[Rung]
+    certified: Sequence[Rung]
+
+
+def _level(claim: Claim, means: Rungs, at: Mapping[str, int], design: Design) -> Finding:
     """A mean norm against the claim's right-hand side."""
-    (mean,), (upper,), predicted = low, high, _value(claim, rungs[0])
+    (mean,), (upper,), predicted = *means, _value(claim, at)
     departures = [Estimate(m.mean / predicted - 1, m.stderr / predicted, m.nets - 1) for m in (mean, upper)]
-    label = str(claim.lhs)
+    relation, tolerance = claim.relation, claim.tolerance
     return _finding(
-        label, claim.relation, mean.mean, mean.stderr, predicted, departures, low, claim.tolerance, NORM_EFFECT, design
+        str(claim.lhs),
+        relation,
+        mean.mean,
+        mean.stderr,
+        predicted,
+        departures,
+        means.found,
+        tolerance,
+        NORM_EFFECT,
+        design,
     )
 
 
-def _growth(
-    claim: Claim,
-    low: Sequence[Rung],
-    high: Sequence[Rung],
-    rungs: Sequence[Mapping[str, int]],
-    along: str,
-    design: Design,
-) -> Finding:
-    """The slope of ln E‖G‖ over the ladder against that of the claimed order; the largest slope between the bounds on the norms."""
-    size = np.log([r.N for r in low])
+def slope(claim: Claim, means: Rungs, rungs: Sequence[Mapping[str, float]], along: str, design: Design) -> Finding:
+    """The slope of the logarithm of the means over a ladder against that of the claimed order."""
+    size = np.log([r.N for r in means.found])
     weight = (size - size.mean()) / ((size - size.mean()) ** 2).sum()
     predicted = float(weight @ np.log([_value(claim, rung) for rung in rungs]))
+    steepest = [high if w > 0 else low for w, low, high in zip(weight, *means)]
     slopes, departures = [], []
-    for means in (low, [h if w > 0 else r for w, r, h in zip(weight, low, high)]):
-        slopes.append(float(weight @ np.log([r.mean for r in means])))
-        stderr = float(np.sqrt(((weight * [r.stderr / r.mean for r in means]) ** 2).sum()))
-        departures.append(Estimate(slopes[-1] - predicted, stderr, means[0].nets - 1))
+    for chosen in (means.found, steepest):
+        slopes.append(float(weight @ np.log([r.mean for r in chosen])))
+        stderr = float(np.sqrt(((weight * [r.stderr / r.mean for r in chosen]) ** 2).sum()))
+        departures.append(Estimate(slopes[-1] - predicted, stderr, chosen[0].nets - 1))
     label, error = f"slope in ln {along}", departures[0].stderr
     return _finding(
-        label, "approx", slopes[0], error, predicted, departures, low, claim.tolerance, SLOPE_EFFECT, design
+        label, "approx", slopes[0], error, predicted, departures, means.found, claim.tolerance, SLOPE_EFFECT, design
     )
 
 
