@@ -17,6 +17,12 @@ MUTATIONS = {
         ("1 / q - sp.Rational(1, 2)", "1 / q"),
         ("/ sp.sqrt(d)", "/ d"),
     ],
+    "t6_dimensions.py": [
+        ("(1 - x1) * (1 - y1)", "(1 + x1) * (1 - y1)"),
+        ("sp.sqrt(2 / sp.pi) * sp.exp", "sp.sqrt(1 / sp.pi) * sp.exp"),
+        ("(in_radius * out_radius) ** 2 * half", "(in_radius * out_radius) ** 2 * 2"),
+        ("half - 1 / sp.sympify(p)", "1 / sp.sympify(p) - half"),
+    ],
     "f_finite_width.py": [
         ("/ 2 / alpha**2", "/ alpha**2"),
         ("2 * q * alpha * pre", "q * alpha * pre"),
