@@ -125,7 +125,15 @@ class TestTilted:
 
     @pytest.mark.parametrize(
         ("K", "d", "p", "q"),
-        [(5, 5, 3, 2), (5, 5, 2, 3), (5, 5, 1, 1), (5, 5, math.nan, 1), (0, 5, 2, 2), (5, 0.5, 2, 2), (5, math.inf, 2, 2)],
+        [
+            (5, 5, 3, 2),
+            (5, 5, 2, 3),
+            (5, 5, 1, 1),
+            (5, 5, math.nan, 1),
+            (0, 5, 2, 2),
+            (5, 0.5, 2, 2),
+            (5, math.inf, 2, 2),
+        ],
     )
     def test_elsewhere_it_is_no_number(self, K, d, p, q):
         assert math.isnan(tilted_norm(K, d, p, q))

@@ -15,8 +15,9 @@ from advmf.theory.growth import growth, growth_order
 EXPONENTS = (1, sp.Rational(5, 4), sp.Rational(3, 2), 2, 3, 7, sp.oo)
 
 
-@pytest.mark.parametrize("p", EXPONENTS)
-@pytest.mark.parametrize("q", EXPONENTS)
+@pytest.mark.parametrize(
+    ("p", "q"), [*zip(EXPONENTS, EXPONENTS), *zip(EXPONENTS, reversed(EXPONENTS)), (2, 1), (2, sp.oo), (3, 1)]
+)
 def test_exponents(p, q):
     """d**(1/2 - 1/p) K**(1/q), by hand from Chevet's terms; a logarithm where the largest of many Gaussians is the norm."""
     for route in ("chevet", "leading"):
@@ -46,13 +47,13 @@ def test_the_order_is_that_of_every_route():
 
 
 @pytest.mark.parametrize("route", ["chevet", "lower", "estimate"])
-@pytest.mark.parametrize(("p", "q"), [(2, 2), (2, 1), ("inf", 1), (3, 1.5), (1.5, 3), (1, 2), (2, "inf"), (1, "inf")])
+@pytest.mark.parametrize(("p", "q"), [("inf", 1), (1.5, 3), (1, 2), (2, "inf")])
 def test_slopes_at_large_dimensions(route, p, q):
     """The local slope of ln beta less that of the order. What is left falls as a power, or as 1/log where a logarithm stands."""
     value = mf.kernel(mf.beta(p, q, route))
     for symbol, other in (("d", "K"), ("K", "d")):
         order = mf.kernel(growth(mf.norm_factor(p, q), symbol).rhs)
-        sizes = (10**5, 10**6) if route == "estimate" else (10**6, 10**7)
+        sizes = (10**6, 10**7) if route == "chevet" else (10**5, 10**6)
         found, claimed = (
             [float(f(**{s: {symbol: n, other: 2}[s] for s in f.arguments})) for n in sizes] for f in (value, order)
         )
