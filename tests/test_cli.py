@@ -23,6 +23,11 @@ FAST = suite.Profile(
         "F1": suite.Scale(L=2, d=16, K=2, widths=(16, 32, 64, 128), nets=(1500,) * 4),
         "F2": suite.Scale(L=1, d=16, K=4, widths=(64, 128, 256, 512), nets=(1500, 1500, 800, 400)),
     },
+    matrices={
+        "beta": suite.MatrixScale(d=40, K=4, samples=400),
+        "T6.d": suite.MatrixScale(d=1, K=2, samples=64, along="d", ladder=(200, 800, 3200)),
+        "T6.K": suite.MatrixScale(d=2, K=1, samples=64, along="K", ladder=(200, 800, 3200)),
+    },
 )
 
 

@@ -119,6 +119,7 @@ def estimated_norm(K: Any, d: Any, p: Any, q: Any) -> Any:
 def _estimated(K: float, d: float, p: float, q: float) -> float:
     if not (p >= 1 and q >= 1):
         return math.nan
+    p, q = 1.0 if d == 1 else p, math.inf if K == 1 else q  # norms of a number do not depend on the exponent
     at_p1 = math.log(float(extreme_norm(d, K, q)) / max(v for v, _, _ in _comparison(K, d, 1.0, q)))
     at_q_inf = math.log(float(extreme_norm(K, d, _conjugate(p))) / max(v for v, _, _ in _comparison(K, d, p, math.inf)))
     inside = _corner(K, d, max(0.0, 1 - 2 / p), max(0.0, 2 / q - 1))

@@ -14,7 +14,7 @@ import sympy as sp
 from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError
 from advmf.symbols import K, d
-from advmf.theory.norm_functions import GaussianNorm
+from advmf.theory.norm_functions import GaussianNorm, NumericNorm
 from advmf.theory.norms import BETA, beta
 
 EXPONENT_TOLERANCE = 0.05
@@ -34,6 +34,8 @@ def growth_order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
     ((-1/2, 1/2), (1/2, 0))
     """
     leading = expr.replace(lambda e: isinstance(e, GaussianNorm) and e.has(symbol), lambda e: e.bound())
+    norms = [e for e in leading.atoms(GaussianNorm, NumericNorm) if not e.has(symbol)]
+    leading = leading.xreplace({e: sp.Dummy(positive=True) for e in norms})
     slope = symbol * sp.diff(sp.log(leading), symbol)
     try:
         power = sp.limit(slope, symbol, sp.oo)

@@ -7,11 +7,11 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
+import sympy as sp
 import torch
 
 from advmf import __version__
@@ -54,7 +54,8 @@ def check_matrices(
     bracketed. What is claimed to be less than the norms that were found is REFUTED, and what is claimed to be more than their certified
     upper bounds; in between, a claim that is too high is UNDERPOWERED.
 
-    Raises ArgumentError for claims about anything else, for missing or unknown values, and for a ladder of fewer than three rungs.
+    Raises ArgumentError for claims about anything else, for missing or unknown values, for fewer than two samples, and for a
+    ladder of fewer than three rungs or along the other dimension; all before anything is sampled.
 
     >>> import advmf as mf
     >>> report = mf.check(mf.norm_factor(2, 2), at=dict(d=30, K=5), samples=400)
@@ -63,12 +64,12 @@ def check_matrices(
     """
     started = time.perf_counter()
     design = design or Design()
-    point = _validated(claims, at, ladder, along)
-    rungs = [{**point, along: v} for v in sorted(ladder)] or [point]
-    pairs = list(dict.fromkeys((claim.p, claim.q) for claim in claims))
+    point = _validated(claims, at, ladder, along, samples)
+    rungs = [{**point, along: int(v)} for v in sorted(ladder)] or [point]
+    pairs = list(dict.fromkeys(map(_pair, claims)))
     found = []
     for rung in rungs:
-        step = partial(_advance, progress, len(rungs), f"d={rung['d']} K={rung['K']}")
+        step = _advance(progress, len(rungs), f"d={rung['d']} K={rung['K']}")
         own = int.from_bytes(hashlib.sha256(f"{seed}|{rung['d']}|{rung['K']}".encode()).digest()[:7], "big")
         found.append(
             gaussian_norms(
@@ -78,12 +79,12 @@ def check_matrices(
     seconds = (time.perf_counter() - started) / len(claims)
     reports = []
     for claim in claims:
-        exact = all(each[claim.p, claim.q].exact for each in found)
-        norms = [(each[claim.p, claim.q].lower, each[claim.p, claim.q].upper) for each in found]
+        exact = all(each[_pair(claim)].exact for each in found)
+        norms = [(each[_pair(claim)].lower, each[_pair(claim)].upper) for each in found]
         means = Rungs(*([_mean(rung[along], side) for rung, side in zip(rungs, sides)] for sides in zip(*norms)))
         growing = claim.relation == "asymp"
         finding = slope(claim, means, rungs, along, design) if growing else _level(claim, means, rungs[0], design)
-        p, q = (str(e).replace("oo", "inf") for e in (claim.p, claim.q))
+        p, q = (str(e).replace("oo", "inf") for e in _pair(claim))
         settings = {
             "regime": str(claim.regime), "samples": samples, "exact": exact, "design": asdict(design),
             "versions": {"advmf": __version__, **{m: version(m) for m in ("torch", "sympy", "numpy")}},
@@ -92,15 +93,37 @@ def check_matrices(
     return reports
 
 
-def _advance(progress: Progress | None, rungs: int, what: str, done: int, total: int) -> None:
-    if progress and done % max(1, total // 20) == 0:
-        progress(max(1, total // 20) / total / rungs, what)
+def _pair(claim: Claim) -> tuple[sp.Expr, sp.Expr]:
+    """The p and q of the norm that a claim speaks of."""
+    p, q = claim.lhs.args[0].args
+    return p, q
 
 
-def _validated(claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[int], along: str) -> dict[str, int]:
+def _advance(progress: Progress | None, rungs: int, what: str) -> Callable[[int, int], None]:
+    """Pass on the shares of one rung, in steps of a twentieth or more."""
+    reported = 0
+
+    def step(done: int, total: int) -> None:
+        nonlocal reported
+        if progress and (done == total or done - reported >= total / 20):
+            progress((done - reported) / total / rungs, what)
+            reported = done
+
+    return step
+
+
+def _validated(
+    claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[int], along: str, samples: int
+) -> dict[str, int]:
+    if not claims:
+        raise ArgumentError("There is no claim to check.")
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
+        raise ArgumentError(f"samples must be an integer >= 2, for a standard error; got {samples!r}.")
     for claim in claims:
         if not (isinstance(claim.lhs, Expectation) and isinstance(claim.lhs.args[0], MatrixNorm)):
             raise ArgumentError(f"{claim.name}: the left-hand side must be the mean of a MatrixNorm; got {claim.lhs}.")
+        if not all(exponent.is_number for exponent in _pair(claim)):
+            raise ArgumentError(f"{claim.name}: give numbers for p and q; got {claim.lhs}.")
         if (claim.relation == "asymp") != bool(ladder):
             raise ArgumentError(
                 "Claims of growth, and no others, take a ladder of dimensions; check them in a call of their own."
@@ -109,17 +132,21 @@ def _validated(claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[
         raise ArgumentError(f"along must be 'd' or 'K'; got {along!r}.")
     if ladder and len(set(ladder)) < 3:
         raise ArgumentError(f"A slope and its fit take a ladder of three dimensions at least; got {list(ladder)}.")
+    for rung in ladder:
+        _dimension("ladder", rung)
+    if ladder and any(({"d", "K"} - {along}) & {s.name for s in claim.rhs.free_symbols} for claim in claims):
+        raise ArgumentError(f"The ladder is along {along}, and a claim of growth speaks of the other dimension.")
     at = {along: 1, **at} if ladder else at
     if missing := sorted({"d", "K"} - set(at)):
         raise ArgumentError(f"at lacks {', '.join(missing)}; norms of Gaussian matrices need d and K.")
     if unknown := sorted(set(at) - set(SYMBOLS)):
         raise ArgumentError(f"at holds {', '.join(unknown)}, which nothing here uses; give d and K.")
-    return {name: _dimension(name, at[name]) for name in ("d", "K")}
+    return {name: _dimension(f"at[{name!r}]", at[name]) for name in ("d", "K")}
 
 
 def _dimension(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < 1:
-        raise ArgumentError(f"at[{name!r}] is a dimension and must be an integer >= 1; got {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not float(value).is_integer() or value < 1:
+        raise ArgumentError(f"{name} takes dimensions, each an integer >= 1; got {value!r}.")
     return int(value)
 
 

@@ -187,7 +187,7 @@ def cases(
         found.append(Case(theorem, None, "", tuple(MATRICES[theorem](exponents)), size, profile))
     if not found:
         raise ArgumentError(
-            f"{', '.join(theorems)} says nothing of {', '.join(nets)}: not exact moment rules, or no net."
+            f"{', '.join(theorems)} says nothing of {', '.join([*nets, *activations])}: not exact moment rules, or no net."
         )
     return found
 
