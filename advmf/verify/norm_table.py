@@ -79,7 +79,7 @@ def norm_table(
 
     >>> table = norm_table(20, 4, exponents=(1, 2), samples=200)
     >>> [[round(cell.ratio("best"), 1) for cell in row] for row in table.cells]
-    [[1.0, 1.0], [1.0, 1.0]]
+    [[1.0, 1.0], [0.9, 1.0]]
     """
     for route in routes_:
         if route not in ROUTES and route != BEST:
