@@ -55,7 +55,7 @@ def unsampled(monkeypatch):
 def test_true_claims_stand_and_their_controls_are_refuted(pair, route, verdict):
     claim = mf.norm_factor(*pair, route)
     wrong = controls(claim) if claim.relation != ">=" else [claim.scaled(3)]
-    reports = check_matrices([claim, *wrong], {"d": 100, "K": 10}, samples=150 if pair[1] in (1, 1.5) else 800)
+    reports = check_matrices([claim, *wrong], {"d": 100, "K": 10}, samples=250 if pair[1] in (1, 1.5) else 800)
     assert reports[0].verdict is verdict, reports[0]
     assert [r.verdict for r in reports[1:]] == [Verdict.REFUTED] * len(wrong), "\n".join(map(str, reports))
 
