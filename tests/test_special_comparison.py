@@ -76,7 +76,7 @@ class TestTilted:
         assert math.isclose(tilted_norm(K, d, p, q), min(bound(K, d, p, q), chevet(K, d, p, q)), rel_tol=1e-8)
 
     @settings(max_examples=40, deadline=None, derandomize=True)
-    @given(st.sampled_from(CORNERS), st.integers(1, 3000), st.integers(1, 3000))
+    @given(st.sampled_from(CORNERS), *[st.sampled_from([1, 2, 3, 17, 100, 3000])] * 2)
     def test_never_above_chevet_nor_below_the_lower_bound_and_its_own_mirror(self, pair, K, d):
         value = float(tilted_norm(K, d, *pair))
         assert lower(K, d, *pair) <= value <= chevet(K, d, *pair) * (1 + 1e-12)
@@ -161,7 +161,7 @@ class TestEstimate:
             assert math.isclose(estimated_norm(1, 7, p, q), gaussian_norm(7, conjugate(p)), rel_tol=1e-9)
             assert math.isclose(estimated_norm(7, 1, p, q), gaussian_norm(7, q), rel_tol=1e-9)
 
-    @settings(max_examples=60, deadline=None, derandomize=True)
+    @settings(max_examples=40, deadline=None, derandomize=True)
     @given(*[st.sampled_from(EXPONENTS)] * 2, *[st.integers(1, 60)] * 2)
     def test_its_own_mirror_and_between_the_bounds(self, p, q, K, d):
         value = float(estimated_norm(K, d, p, q))
@@ -187,8 +187,10 @@ class TestEstimate:
     def test_within_three_per_cent_of_simulated_norms(self, d, K):
         """Four standard errors of slack: a false alarm in 3e-5 of seeds for a pair at the very edge. A control is
         12 % above."""
-        pairs = list(itertools.product((1.5, 2, 4, math.inf), (1, 1.5, 2, 4)))
-        found = gaussian_norms(d, K, pairs, samples=150, signs=16)
+        pairs = list(
+            itertools.product(*((1.5, 2, 4, math.inf), (1, 1.5, 2, 4)) if d == K else ((1.5, 4, math.inf), (1, 1.5, 4)))
+        )
+        found = gaussian_norms(d, K, pairs, samples=100, signs=16)
         for pair in pairs:
             values = found[pair].lower.numpy() * math.sqrt(d)
             error = 4 * values.std() / math.sqrt(len(values))

@@ -211,24 +211,17 @@ def test_routes_from_the_sharpest_on():
     assert names(3, 2) == names("p", "q") == ["chevet", "leading", "lower", "estimate"]
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(GRID, GRID, st.integers(1, 60), st.integers(1, 60))
-def test_best_is_the_least_upper_route_and_lower_is_within_a_factor_of_two(p, q, dim, rank):
+def test_best_is_the_least_upper_route_lower_within_a_factor_of_two_and_each_its_own_mirror(p, q, dim, rank):
     values = {r.name: float(compiled(p, q, r.name)(d=dim, K=rank)) for r in mf.routes(p, q)}
     best = float(compiled(p, q, "best")(d=dim, K=rank))
-    upper = [values[r.name] for r in mf.routes(p, q) if r.upper]
-    assert best <= min(upper) * (1 + 1e-9)
+    assert best <= min(values[r.name] for r in mf.routes(p, q) if r.upper) * (1 + 1e-9)
     assert values["lower"] <= best * (1 + 1e-9)
     assert best <= 2 * values["lower"] * (1 + 1e-9)
-
-
-@settings(max_examples=50, deadline=None, derandomize=True)
-@given(GRID, GRID, st.integers(1, 60), st.integers(1, 60))
-def test_every_route_is_its_own_mirror(p, q, dim, rank):
-    for route in mf.routes(p, q):
-        left = float(compiled(p, q, route.name)(d=dim, K=rank)) * math.sqrt(dim)
-        right = float(compiled(conjugate(q), conjugate(p), route.name)(d=rank, K=dim)) * math.sqrt(rank)
-        assert left == pytest.approx(right, rel=1e-6 if route.name == "estimate" else 1e-9), route.name
+    for name, value in values.items():
+        mirror = float(compiled(conjugate(q), conjugate(p), name)(d=rank, K=dim)) * math.sqrt(rank)
+        assert value * math.sqrt(dim) == pytest.approx(mirror, rel=1e-6 if name == "estimate" else 1e-9), name
 
 
 @pytest.mark.parametrize(("dim", "rank"), [(12, 12), (40, 8), (8, 40), (15, 1), (2, 2)])
