@@ -96,15 +96,19 @@ def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: 
         from advmf.errors import ArgumentError
         from advmf.net import PRESETS
         from advmf.theory.bound import loss_bound
-        from advmf.verify.catalogue import ACTIVATIONS, THEOREMS, choose
+        from advmf.theory.norms import norm_factor
+        from advmf.verify.catalogue import ACTIVATIONS, MATRICES, THEOREMS, choose
 
-        choose("theorem", [theorem], THEOREMS, ())
+        choose("theorem", [theorem], {**THEOREMS, **MATRICES}, ())
         choose("net", [net], PRESETS, ())
         slopes = (
             [str(s) for s in ACTIVATIONS[choose("activation", [activation], ACTIVATIONS, ())[0]]] if activation else []
         )
         declared = PRESETS[net](*slopes)
-        claims = [loss_bound(declared, p, q, route)] if theorem == "T2" else THEOREMS[theorem](declared, ())
+        if theorem in MATRICES:
+            claims = [norm_factor(p, q, route)] if theorem == "beta" else MATRICES[theorem]([(p, q)])
+        else:
+            claims = [loss_bound(declared, p, q, route)] if theorem == "T2" else THEOREMS[theorem](declared, ())
         if not claims:
             raise ArgumentError(f"{theorem} says nothing of {net}: its moment rules are not exact at finite width.")
     for claim in claims:
@@ -113,7 +117,9 @@ def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: 
         elif form == "sympy":
             click.echo(str(claim.rhs))
         else:
-            click.echo(f"{claim}\n  where       " + "; ".join(f"{k} = {v}" for k, v in claim.where.items()))
+            click.echo(str(claim))
+            if claim.where:
+                click.echo("  where       " + "; ".join(f"{k} = {v}" for k, v in claim.where.items()))
             click.echo(f"  regime      {str(claim.regime).removeprefix('Regime.')}")
             if claim.heuristic:
                 click.echo(f"  heuristic   {claim.heuristic}")

@@ -75,7 +75,7 @@ class TestTilted:
     def test_closed_forms_in_thirty_digits(self, K, d, p, q):
         assert math.isclose(tilted_norm(K, d, p, q), min(bound(K, d, p, q), chevet(K, d, p, q)), rel_tol=1e-8)
 
-    @settings(max_examples=40, deadline=None, derandomize=True)
+    @settings(max_examples=15, deadline=None, derandomize=True)
     @given(st.sampled_from(CORNERS), *[st.sampled_from([1, 2, 3, 17, 100, 3000])] * 2)
     def test_never_above_chevet_nor_below_the_lower_bound_and_its_own_mirror(self, pair, K, d):
         value = float(tilted_norm(K, d, *pair))
@@ -161,7 +161,7 @@ class TestEstimate:
             assert math.isclose(estimated_norm(1, 7, p, q), gaussian_norm(7, conjugate(p)), rel_tol=1e-9)
             assert math.isclose(estimated_norm(7, 1, p, q), gaussian_norm(7, q), rel_tol=1e-9)
 
-    @settings(max_examples=40, deadline=None, derandomize=True)
+    @settings(max_examples=15, deadline=None, derandomize=True)
     @given(*[st.sampled_from(EXPONENTS)] * 2, *[st.integers(1, 60)] * 2)
     def test_its_own_mirror_and_between_the_bounds(self, p, q, K, d):
         value = float(estimated_norm(K, d, p, q))

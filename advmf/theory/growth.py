@@ -15,7 +15,7 @@ from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError
 from advmf.symbols import K, d
 from advmf.theory.norm_functions import GaussianNorm, NumericNorm
-from advmf.theory.norms import BETA, beta
+from advmf.theory.norms import BETA, CHEVET, beta
 
 EXPONENT_TOLERANCE = 0.05
 """What other terms may add to an exponent at the dimensions of a check."""
@@ -77,7 +77,9 @@ def growth(claim: Claim, symbol: sp.Symbol | str) -> Claim:
         relation="asymp",
         formula=found**power * sp.log(found) ** log_power,
         where={},
-        regime=claim.regime | Regime.LARGE_DIMENSION,
+        regime=(claim.regime if claim.net else Regime(0)) | Regime.LARGE_DIMENSION,
+        heuristic=claim.heuristic if claim.net else "",
+        source=f"{claim.source}; {CHEVET}" if claim.net else CHEVET,
         equations=(),
         tolerance=EXPONENT_TOLERANCE,
     )

@@ -12,7 +12,7 @@ import sympy as sp
 from sympy.core.function import Function
 
 from advmf import special
-from advmf.theory.functions import positive_number
+from advmf.theory.functions import Conjugate, positive_number
 
 
 class GaussianNorm(Function):
@@ -162,10 +162,18 @@ class TiltedNorm(NumericNorm):
     """
 
     numbers = staticmethod(special.tilted_norm)
-    tex = (
-        r"\min_{{m>0}}\left[\tfrac{{1}}{{m}}\ln\mathbb{{E}}\,e^{{mb\lVert g_{{{1}}}\rVert_{{{2}^*}}}}"
-        r" + \tfrac{{1}}{{m}}\ln\mathbb{{E}}\,e^{{ma\lVert g_{{{0}}}\rVert_{{{3}}}}} - \tfrac{{m}}{{2}}a^2b^2\right]"
-    )
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        K, d, p, q = self.args
+        a, b = (printer._print(n) if big else "1" for n, big in ((d, p is sp.oo), (K, q == 1)))
+        lengths = (rf"\sqrt{{{n}}}\," if n != "1" else "" for n in (b, a))
+        norms = (
+            rf"\lVert g_{{{printer._print(n)}}}\rVert_{{{printer._print(r)}}}" for n, r in ((d, Conjugate(p)), (K, q))
+        )
+        moments = (rf"\tfrac{{1}}{{m}}\ln\mathbb{{E}}\,e^{{m\,{length}{norm}}}" for length, norm in zip(lengths, norms))
+        square = " ".join(n for n in (a, b) if n != "1")
+        text = rf"\min_{{m>0}}\left[{' + '.join(moments)} - \tfrac{{m}}{{2}} {square}\right]"
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
 
     def at(self, m: sp.Expr) -> sp.Expr:
         """The bound for one m, in closed form.
