@@ -18,6 +18,7 @@ gradient step adds a sum of outer products of vectors that were asked about, whi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,9 @@ RIGHT, LEFT = 0, 1
 """Sides: vectors that W takes (as long as a row), and vectors that it gives (as long as a column)."""
 _AGAIN = 1 / 128
 """A direction is orthogonalised once more if less than this share of a vector is new: only then are errors above the tolerance."""
+
+_STATE = ("counts", "missing", "capacity", "taken", "learnt", "unseen")
+"""What a matrix knows besides its factors."""
 
 
 @dataclass
@@ -131,6 +135,31 @@ class ConditionedMatrix:
         m, k = self._counts
         learnt = _padded(self._learnt, self._nets, k, m)
         return self._std**2 * (learnt * (2 * self._seen() + learnt)).sum((1, 2))
+
+    def state(self) -> dict[str, Any]:
+        """Factors, counts and the generator's state: all that :meth:`restore` needs to go on with the same numbers."""
+        own = {name: getattr(self, f"_{name}") for name in _STATE}
+        known = (
+            {} if self._explicit else {"slots": [self._all(s).clone() for s in (0, 1)], "core": self._block().clone()}
+        )
+        explicit = self._explicit and self._explicit.state()
+        return {**own, **known, "explicit": explicit, "generator": self._generator.get_state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become the matrix whose :meth:`state` this is, and charge the budget for it alone. The generator is set back, too."""
+        self._budget.left += self._taken
+        for name in _STATE:
+            setattr(self, f"_{name}", state[name])
+        self._budget.take(self._taken, f"Restoring the answers of {self._nets} matrices")
+        self._generator.set_state(state["generator"])
+        if state["explicit"] is not None:
+            self._explicit = DenseMatrix(state["explicit"]["values"], state["explicit"]["change"])
+            return
+        self._explicit = None
+        self._slots, self._core = self._allocate()
+        for side in (RIGHT, LEFT):
+            self._all(side).copy_(state["slots"][side])
+        self._block().copy_(state["core"])
 
     # -- what is known -------------------------------------------------------------------------------------------------
 
@@ -316,6 +345,7 @@ class ConditionedMatrix:
         size = 2 * self._nets * rows * columns * self._core.element_size()
         self._budget.take(size, f"An explicit matrix of {rows} x {columns} for {self._nets} networks")
         self._budget.left += size // 2 + self._taken
+        self._taken = size // 2
         values = torch.empty(self._nets, rows, columns, dtype=self._dtype, device=self._device)
         values.normal_(generator=self._generator)
         for side, z in ((LEFT, values), (RIGHT, values.mT)):

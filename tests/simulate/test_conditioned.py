@@ -391,9 +391,9 @@ def test_a_gradient_step_of_bad_values_changes_nothing():
         (good * math.nan, 0.1),
         (good, math.inf),
     ):
-        with pytest.raises((ArgumentError, DomainError), match="descend takes"):
+        with pytest.raises((ArgumentError, DomainError), match=r"descend takes|A gradient takes"):
             trace.descend(bad, rate)
-    with pytest.raises(ArgumentError, match="descend needs a forward trace"):
+    with pytest.raises(ArgumentError, match="a gradient needs a forward trace"):
         trace.shift(0.1 * ensemble.inputs(x).expand(2, -1, -1, -1)).descend(good, 0.1)
     torch.testing.assert_close(ensemble.forward(x), good[:, :, 0, 0])
 
