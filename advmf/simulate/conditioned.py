@@ -260,7 +260,7 @@ class ConditionedMatrix:
         found = directions(rest, size, self._tolerance)
         if found is None:
             return onto
-        turn, fresh, kept, share = found
+        turn, fresh, kept, share, settled = found
         count = turn.shape[1]
         if not self._pays(count):
             self._explicit = self._complete()
@@ -272,6 +272,8 @@ class ConditionedMatrix:
             again = torch.baddbmm(new, onto_rows(new, asked), asked, alpha=-1)
             combine(orthonormal(again), again, new)
         self._draw(count, kept, side)
+        if not settled:
+            return self._learn(y, size, onto_rows(y, self._all(side)), side)
         return torch.cat((fresh, onto) if side == RIGHT else (onto, fresh), 2)
 
     def _next(self, count: int, side: int) -> slice:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from advmf.errors import DataError, DomainError
-from advmf.simulate.attack import attack_queries
 from advmf.simulate.descent import Gradient, Objective, capacity
 from advmf.simulate.networks import Columns, Networks, layers
 
@@ -58,7 +57,7 @@ class Run:
     def queries(self, K: int, d: int) -> int:
         """How many vectors the run sends through each matrix at most."""
         held = 0 if self.held is None else self.held[0].shape[2]
-        return queries(self.objective, K, d, self.steps, self.batch, self.log_every, held)
+        return queries(self.objective, K, d, self.steps, self.batch, self.log_every, held, self.capacity)
 
     def mark(self) -> dict[str, Any]:
         """What tells this run from others, the images apart."""
@@ -66,13 +65,16 @@ class Run:
         return {**asdict(self.objective), **own, "seed": self.seeds[0]}
 
 
-def queries(objective: Objective, K: int, d: int, steps: int, batch: int, log_every: int, held_out: int) -> int:
+def queries(
+    objective: Objective, K: int, d: int, steps: int, batch: int, log_every: int, held_out: int, capacity: bool
+) -> int:
     """How many vectors a run sends through each matrix at most, its log included."""
     logs = -(-steps // log_every) + 1
-    quiet = 0 if objective.attacks else steps + 1 - logs
-    watched = (steps + 1 - quiet) * objective.queries(K, d, batch, True)
-    extra = held_out * attack_queries(K, d, 1, objective.steps, 1, objective.directions) + batch * max(0, K - d)
-    return watched + quiet * objective.queries(K, d, batch, False) + logs * extra
+    attacked = steps + 1 if objective.attacks else logs
+    trained = attacked * objective.queries(K, d, batch, True) + (steps + 1 - attacked) * objective.queries(
+        K, d, batch, False
+    )
+    return trained + logs * (held_out * objective.attack_queries(K, d) + batch * K * capacity)
 
 
 @dataclass
@@ -177,11 +179,11 @@ def _descend(
     going = course.diverged < 0
     sane = going & (course.start + course.change + growth <= GROWTH * course.start).all(1)  # false for NaN
     for g in gradients:
-        g.move(-rate * sane)
+        g.move(-rate * sane.double())
     well = sane & (_size(networks.trace(x).output) <= OUTPUT * course.reference)
     if bool((sane & ~well).any()):
         for g in gradients:
-            g.move(rate * (sane & ~well))
+            g.move(rate * (sane & ~well).double())
     course.change = torch.where(well[:, None], course.change + growth, course.change)
     course.diverged = torch.where(going & ~well, course.step, course.diverged)
 

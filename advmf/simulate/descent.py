@@ -115,9 +115,13 @@ class Objective:
 
     def queries(self, K: int, d: int, batch: int, attacked: bool) -> int:
         """How many vectors a batch sends through each matrix in one step, forwards and back."""
-        attack = attack_queries(K, d, 1, self.steps, 1, self.directions)
-        # besides the attack's: x + eta, a pull from either point, and x once more after the step
-        return batch * (attack + 4 if self.attacks else attack + 2 if attacked else 3)
+        # a trace, a pull, a trace after the step; training on an attack takes traces of x and x + eta, and another pull
+        extra = self.attack_queries(K, d) - 1 if attacked else 0
+        return batch * (3 + extra + 3 * self.attacks)
+
+    def attack_queries(self, K: int, d: int) -> int:
+        """How many vectors an input's trace, perturbation and shift send through each matrix."""
+        return attack_queries(K, d, 1, self.steps, 1, self.directions) + 1
 
 
 def capacity(trace: Trace) -> Float[Tensor, " nets"]:

@@ -190,6 +190,7 @@ def training_queries(
     attack_steps: int = STEPS,
     directions: int = DIRECTIONS,
     held_out: int = 0,
+    capacity: bool = False,
     log_every: int = 1,
 ) -> int:
     """How many vectors a run of :func:`train` sends through each matrix at most, ``queries`` of :func:`~advmf.simulate.sample`.
@@ -197,12 +198,12 @@ def training_queries(
     ``held_out`` is the number of held-out images. The networks then store so many answers to each matrix, or the matrix.
 
     >>> training_queries(10, 64, loss="adversarial", steps=100, batch=1)
-    2424
+    2626
     >>> training_queries(10, 64, loss="cross-entropy", steps=100, batch=1, log_every=50)
-    360
+    366
     """
     objective = _objective(loss, 2, 2, 1.0, 1.0, attack_steps, directions)
-    return queries(objective, K, d, steps, batch, log_every, held_out)
+    return queries(objective, K, d, steps, batch, log_every, held_out, capacity)
 
 
 def _joined(run: Run, N: int, courses: list[Course]) -> Training:
