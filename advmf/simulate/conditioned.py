@@ -29,9 +29,11 @@ from advmf.simulate.span import combine, directions, onto_rows, orthonormal, siz
 
 RIGHT, LEFT = 0, 1
 """Sides: vectors that W takes (as long as a row), and vectors that it gives (as long as a column)."""
-_AGAIN = 1 / 128
-"""A direction is orthogonalised once more if less than this share of a vector is new: only then are errors above the tolerance."""
-
+_AGAIN = 1 / 2
+"""A direction is orthogonalised once more if less than this share of a vector is new. Errors of the directions before are divided by the
+share, so that without it they grow from step to step of a training run, without bound."""
+_ROUNDS = 4
+"""Rounds in which directions of smaller and smaller shares are taken out of a block; float32 needs one."""
 _STATE = ("counts", "missing", "capacity", "taken", "learnt", "unseen")
 """What a matrix knows besides its factors."""
 
@@ -253,7 +255,7 @@ class ConditionedMatrix:
             )
         return x.mT
 
-    def _learn(self, y: Tensor, size: Tensor, onto: Tensor, side: int) -> Tensor:
+    def _learn(self, y: Tensor, size: Tensor, onto: Tensor, side: int, rounds: int = _ROUNDS) -> Tensor:
         """Take in what is new in ``y``, whose lengths are ``size``: its coordinates ``onto`` all vectors of a side, and the new ones."""
         asked = self._asked(side)
         rest = torch.baddbmm(y, self._split(onto, side)[0], asked, alpha=-1) if self._counts[side] else y
@@ -272,8 +274,8 @@ class ConditionedMatrix:
             again = torch.baddbmm(new, onto_rows(new, asked), asked, alpha=-1)
             combine(orthonormal(again), again, new)
         self._draw(count, kept, side)
-        if not settled:
-            return self._learn(y, size, onto_rows(y, self._all(side)), side)
+        if not settled and rounds > 1:
+            return self._learn(y, size, onto_rows(y, self._all(side)), side, rounds - 1)
         return torch.cat((fresh, onto) if side == RIGHT else (onto, fresh), 2)
 
     def _next(self, count: int, side: int) -> slice:

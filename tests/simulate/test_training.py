@@ -155,8 +155,8 @@ def test_both_samplers_train_in_one_law():
     """Means over 150 networks of the change of the norms and of the losses after four steps: z-scores below 4.5, false-fail 1e-4."""
     runs = []
     for sampler in ("dense", "conditioned"):
-        ensemble = networks(N=100, L=2, nets=150, sampler=sampler, dtype=torch.float32, seed=len(runs))
-        runs.append(train(ensemble, rate=0.2, batch=1))
+        ensemble = networks(N=400, L=2, nets=150, sampler=sampler, dtype=torch.float32, seed=len(runs))
+        runs.append(train(ensemble, rate=0.02, batch=1))
         if sampler == "conditioned":
             assert all(isinstance(w, ConditionedMatrix) and w._learnt is not None for w in trained(ensemble))
     zs = []
