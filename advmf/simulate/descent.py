@@ -38,8 +38,9 @@ class Gradient:
         return (one * other).sum((1, 2))
 
     def move(self, rates: Float[Tensor, " nets"]) -> None:
-        """``W += rate * derivative``, with a rate for each network."""
-        self.weight.add(rates.to(self.delta)[:, None, None] * self.delta, self.x)
+        """``W += rate * derivative``, with a rate for each network; where it is 0 the derivative need not be finite."""
+        rates = rates.to(self.delta)[:, None, None]
+        self.weight.add(torch.where(rates == 0, 0, rates * self.delta), self.x)
 
 
 @dataclass(frozen=True)

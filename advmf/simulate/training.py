@@ -7,6 +7,7 @@ as others.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsFloat
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -121,7 +123,7 @@ def train(
     if folder is not None and not resume and any(folder.glob("*.pt")):
         raise ArgumentError(f"{folder} holds a run already. Give resume=True to go on with it, or another folder.")
     ensemble.expect(run.queries(ensemble.K, ensemble.d))
-    mark = {**run.mark(), **_mark(ensemble), "images": images.sha256, "held_out": held_out and held_out.sha256}
+    mark = {**run.mark(), **_mark(ensemble), "images": _digest(images), "held_out": held_out and _digest(held_out)}
     courses: list[Course] = []
     for networks in ensemble.chunks():
         first = sum(len(course.diverged) for course in courses)
@@ -200,7 +202,7 @@ def training_queries(
     >>> training_queries(10, 64, loss="adversarial", steps=100, batch=1)
     2626
     >>> training_queries(10, 64, loss="cross-entropy", steps=100, batch=1, log_every=50)
-    366
+    363
     """
     objective = _objective(loss, 2, 2, 1.0, 1.0, attack_steps, directions)
     return queries(objective, K, d, steps, batch, log_every, held_out, capacity)
@@ -304,7 +306,7 @@ def _inputs(name: str, images: object, ensemble: Ensemble, labelled: bool) -> tu
     if images.d != ensemble.d or not len(images.x):
         raise DataError(f"{name}: {images.name} has {len(images.x)} images of {images.d} pixels and the networks d={ensemble.d} inputs. "
                         f"Take images.resampled({ensemble.d}), or sample networks of d={images.d}.")  # fmt: skip
-    x = torch.as_tensor(images.x, dtype=ensemble.dtype, device=ensemble.device)
+    x = torch.as_tensor(np.ascontiguousarray(images.x), dtype=ensemble.dtype, device=ensemble.device)
     if not bool(torch.isfinite(x).all()):
         raise DataError(f"{name}: {images.name} holds NaN or infinite values; training needs finite ones.")
     if not labelled:
@@ -313,7 +315,7 @@ def _inputs(name: str, images: object, ensemble: Ensemble, labelled: bool) -> tu
         raise DataError(
             f'{name}: {images.name} has no labels; without them only loss="adversarial" without held_out can be used.'
         )
-    labels = torch.as_tensor(images.labels).to(ensemble.device)
+    labels = torch.as_tensor(np.ascontiguousarray(images.labels)).to(ensemble.device)
     if (
         labels.shape != x.shape[:1]
         or labels.is_floating_point()
@@ -336,3 +338,9 @@ def _mark(ensemble: Ensemble) -> dict[str, Any]:
         "seeds": ensemble.seeds.tolist(),
         "sampler": f"{ensemble.sampler}, {ensemble.dtype}, queries={ensemble.queries if ensemble.sampler == 'conditioned' else 0}",
     }
+
+
+def _digest(images: Images) -> str:
+    """What tells images and labels from others."""
+    labels = b"" if images.labels is None else np.asarray(images.labels, dtype="<i8").tobytes()
+    return f"{images.sha256}, labels {hashlib.sha256(labels).hexdigest()}"

@@ -293,6 +293,8 @@ def test_an_interrupted_run_resumes_bit_by_bit(tmp_path, sampler, N):
         train(sampled(), **options)
     with pytest.raises(DataError, match="of another run: rate differ"):
         train(sampled(), **{**options, "rate": 0.1}, resume=True)
+    with pytest.raises(DataError, match="of another run: images differ"):
+        train(sampled(), mf.simulate.Images("own", DIGITS.x, DIGITS.labels[::-1]), **options, resume=True)
     (file, *_) = (tmp_path / "run").glob("*.pt")
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(DataError, match="no readable checkpoint"):
