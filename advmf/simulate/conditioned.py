@@ -153,7 +153,7 @@ class ConditionedMatrix:
         for name in _STATE:
             setattr(self, f"_{name}", state[name])
         self._budget.take(self._taken, f"Restoring the answers of {self._nets} matrices")
-        self._generator.set_state(state["generator"])
+        self._generator.set_state(state["generator"].cpu())
         if state["explicit"] is not None:
             self._explicit = DenseMatrix(state["explicit"]["values"], state["explicit"]["change"])
             return

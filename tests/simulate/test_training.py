@@ -247,6 +247,19 @@ def test_one_network_diverges_alone(monkeypatch):
     assert torch.equal(run.change[:, ~stopped], plain.change[:, ~stopped])
 
 
+@pytest.mark.parametrize("sampler", ["dense", "conditioned"])
+def test_what_is_logged_stays_finite_when_networks_run_away(sampler):
+    """Each at a step of its own, by itself: nothing here is set to make it so but a rate that is far too large."""
+    ensemble = networks(N=100, nets=4, sampler=sampler, dtype=torch.float32)
+    run = train(ensemble, loss="both", rate=10.0, steps=8)
+    assert (run.diverged >= 0).all() and len(set(run.diverged.tolist())) > 1
+    for name in ("variance", "pairing", "gradient", "adversarial", "standard"):
+        assert torch.isfinite(getattr(run, name)).all(), name
+    assert torch.isfinite(ensemble.forward(torch.ones(64))).all()
+    for net, step in enumerate(run.diverged):
+        assert torch.equal(run.change[step:, net], run.change[step, net].expand(len(run.step) - step, -1))
+
+
 def test_outputs_that_are_not_finite_are_refused():
     with pytest.raises(DomainError, match="not finite at the start"):
         train(mf.simulate.sample(mf.vanilla(1, 0), N=20, L=40, sigma_w=1e3, sigma_b=0.0, **SIZES))
