@@ -10,6 +10,7 @@ from advmf.simulate.ensemble import Ensemble, sample
 from advmf.simulate.gaussian import GaussianNorms, gaussian_norms
 from advmf.simulate.networks import Networks, Trace
 from advmf.simulate.opnorm import OperatorNorm, operator_norm
+from advmf.simulate.training import Training, suggest_rate, train, training_queries
 
 __all__ = [
     "Attack",
@@ -20,6 +21,7 @@ __all__ = [
     "Networks",
     "OperatorNorm",
     "Trace",
+    "Training",
     "attack",
     "attack_trace",
     "bracket",
@@ -28,5 +30,8 @@ __all__ = [
     "operator_norm",
     "pgd",
     "sample",
+    "suggest_rate",
+    "train",
+    "training_queries",
     "upper_bound",
 ]

@@ -18,6 +18,7 @@ gradient step adds a sum of outer products of vectors that were asked about, whi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,8 +29,13 @@ from advmf.simulate.span import combine, directions, onto_rows, orthonormal, siz
 
 RIGHT, LEFT = 0, 1
 """Sides: vectors that W takes (as long as a row), and vectors that it gives (as long as a column)."""
-_AGAIN = 1 / 128
-"""A direction is orthogonalised once more if less than this share of a vector is new: only then are errors above the tolerance."""
+_AGAIN = 1 / 2
+"""A direction is orthogonalised once more if less than this share of a vector is new. Errors of the directions before are divided by the
+share, so that without it they grow from step to step of a training run, without bound."""
+_ROUNDS = 4
+"""Rounds in which directions of smaller and smaller shares are taken out of a block; float32 needs one."""
+_STATE = ("counts", "missing", "capacity", "taken", "learnt", "unseen")
+"""What a matrix knows besides its factors."""
 
 
 @dataclass
@@ -132,6 +138,31 @@ class ConditionedMatrix:
         learnt = _padded(self._learnt, self._nets, k, m)
         return self._std**2 * (learnt * (2 * self._seen() + learnt)).sum((1, 2))
 
+    def state(self) -> dict[str, Any]:
+        """Factors, counts and the generator's state: all that :meth:`restore` needs to go on with the same numbers."""
+        own = {name: getattr(self, f"_{name}") for name in _STATE}
+        known = (
+            {} if self._explicit else {"slots": [self._all(s).clone() for s in (0, 1)], "core": self._block().clone()}
+        )
+        explicit = self._explicit and self._explicit.state()
+        return {**own, **known, "explicit": explicit, "generator": self._generator.get_state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become the matrix whose :meth:`state` this is, and charge the budget for it alone. The generator is set back, too."""
+        self._budget.left += self._taken
+        for name in _STATE:
+            setattr(self, f"_{name}", state[name])
+        self._budget.take(self._taken, f"Restoring the answers of {self._nets} matrices")
+        self._generator.set_state(state["generator"].cpu())
+        if state["explicit"] is not None:
+            self._explicit = DenseMatrix(state["explicit"]["values"], state["explicit"]["change"])
+            return
+        self._explicit = None
+        self._slots, self._core = self._allocate()
+        for side in (RIGHT, LEFT):
+            self._all(side).copy_(state["slots"][side])
+        self._block().copy_(state["core"])
+
     # -- what is known -------------------------------------------------------------------------------------------------
 
     def _region(self, side: int) -> slice:
@@ -224,14 +255,14 @@ class ConditionedMatrix:
             )
         return x.mT
 
-    def _learn(self, y: Tensor, size: Tensor, onto: Tensor, side: int) -> Tensor:
+    def _learn(self, y: Tensor, size: Tensor, onto: Tensor, side: int, rounds: int = _ROUNDS) -> Tensor:
         """Take in what is new in ``y``, whose lengths are ``size``: its coordinates ``onto`` all vectors of a side, and the new ones."""
         asked = self._asked(side)
         rest = torch.baddbmm(y, self._split(onto, side)[0], asked, alpha=-1) if self._counts[side] else y
         found = directions(rest, size, self._tolerance)
         if found is None:
             return onto
-        turn, fresh, kept, share = found
+        turn, fresh, kept, share, settled = found
         count = turn.shape[1]
         if not self._pays(count):
             self._explicit = self._complete()
@@ -243,6 +274,8 @@ class ConditionedMatrix:
             again = torch.baddbmm(new, onto_rows(new, asked), asked, alpha=-1)
             combine(orthonormal(again), again, new)
         self._draw(count, kept, side)
+        if not settled and rounds > 1:
+            return self._learn(y, size, onto_rows(y, self._all(side)), side, rounds - 1)
         return torch.cat((fresh, onto) if side == RIGHT else (onto, fresh), 2)
 
     def _next(self, count: int, side: int) -> slice:
@@ -316,6 +349,7 @@ class ConditionedMatrix:
         size = 2 * self._nets * rows * columns * self._core.element_size()
         self._budget.take(size, f"An explicit matrix of {rows} x {columns} for {self._nets} networks")
         self._budget.left += size // 2 + self._taken
+        self._taken = size // 2
         values = torch.empty(self._nets, rows, columns, dtype=self._dtype, device=self._device)
         values.normal_(generator=self._generator)
         for side, z in ((LEFT, values), (RIGHT, values.mT)):

@@ -59,6 +59,23 @@ class Images:
         labels = None if self.labels is None else self.labels[keep]
         return replace(self, name=f"{self.name}, scaled to x_sq={x_sq:g}", x=x, labels=labels)
 
+    def split(self, held_out: int, generator: torch.Generator) -> tuple[Images, Images]:
+        """Images to train on, and ``held_out`` others, drawn without replacement; none is in both.
+
+        Raises DataError unless at least one image is left on either side.
+        """
+        if not 0 < held_out < len(self.x):
+            raise DataError(
+                f"held_out must leave images on both sides: between 1 and {len(self.x) - 1}; got {held_out}."
+            )
+        order = torch.randperm(len(self.x), generator=generator).numpy()
+
+        def part(name: str, at: np.ndarray) -> Images:
+            labels = None if self.labels is None else self.labels[at]
+            return replace(self, name=f"{self.name}, {name}", x=self.x[at], labels=labels)
+
+        return part(f"all but {held_out}", order[held_out:]), part(f"{held_out} held out", order[:held_out])
+
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` images drawn with replacement, (count, d) in float64."""
         index = torch.randint(len(self.x), (count,), generator=generator)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,3 +34,12 @@ class DenseMatrix:
         if self._change is None:
             return torch.zeros(len(self.values), dtype=torch.float64, device=self.values.device)
         return self._change
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`restore` needs to make a matrix of the same shape this one."""
+        return {"values": self.values, "change": self._change}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state` gave."""
+        self.values.copy_(state["values"])
+        self._change = state["change"]

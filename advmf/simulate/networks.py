@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import sympy as sp
 import torch
@@ -41,6 +41,12 @@ class Matrix(Protocol):
 
     def norm_change(self) -> Tensor:
         """By how much :meth:`add` has changed ``||W||_F²``, (nets,), in float64; not a difference of large numbers."""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and numbers from which :meth:`restore` makes a matrix that answers, and draws, as this one does."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become the matrix whose :meth:`state` this is."""
 
 
 @dataclass(frozen=True)
@@ -264,23 +270,32 @@ class Trace:
         >>> networks.sampler, bool(chunk.trace(x).output.norm() < trace.output.norm())
         ('conditioned', True)
         """
-        forward = self._forward("descend")
-        shape = tuple(self.output.shape[:3])
+        if not math.isfinite(rate):
+            raise DomainError(f"descend takes a finite rate; got {rate}.")
+        for weight, delta, x in self.gradients(cotangents):
+            weight.add(-rate * delta, x)
+
+    def gradients(self, cotangents: Columns) -> list[tuple[Matrix, Tensor, Tensor]]:
+        """A loss's derivative by every trained matrix W, in the order of the layers: (W, delta, x) for ``delta @ x.mT``.
+
+        ``cotangents`` as for :meth:`descend`, with the same errors; delta is (nets, rows, m) and x (nets, columns, m), a column
+        for each input and cotangent. The pairing <W, derivative> is <delta, W x>.
+        """
+        forward, shape = self._forward("a gradient"), tuple(self.output.shape[:3])
         if cotangents.ndim != 4 or tuple(cotangents.shape[:3]) != shape or cotangents.dtype != self.output.dtype:
             raise ArgumentError(
-                f"descend takes cotangents of shape {shape} + (any,) and {self.output.dtype}, as the trace's output; "
+                f"A gradient takes cotangents of shape {shape} + (any,) and {self.output.dtype}, as the trace's output; "
                 f"got {tuple(cotangents.shape)} and {cotangents.dtype}."
             )
-        if not math.isfinite(rate) or not bool(torch.isfinite(cotangents).all()):
-            raise DomainError(
-                f"descend takes finite cotangents and a finite rate; got rate={rate} or NaN or infinite cotangents."
-            )
+        if not bool(torch.isfinite(cotangents).all()):
+            raise DomainError("A gradient takes finite cotangents; got NaN or infinite ones.")
         tape = GradientTape(forward.gate, len(forward.kept))
         self.networks.map.pull(cotangents, tape)
-        inputs = [(layer, x) for layer, x in forward.met if layer.trained]
-        for (layer, delta), (_, x) in zip(tape.met, reversed(inputs)):
-            x = x.expand(*x.shape[:3], delta.shape[3])
-            layer.weight.add(-rate * delta.flatten(2), x.flatten(2))
+        inputs = [x for layer, x in forward.met if layer.trained]
+        return [
+            (layer.weight, delta.flatten(2), x.expand(*x.shape[:3], delta.shape[3]).flatten(2))
+            for (layer, delta), x in zip(reversed(tape.met), inputs)
+        ]
 
     def _forward(self, what: str) -> ForwardTape:
         if not isinstance(self.tape, ForwardTape):
@@ -317,6 +332,19 @@ class Networks:
         """The forward trace at x of shape (nets, d, inputs, 1); any network count of 1 broadcasts."""
         tape = ForwardTape()
         return Trace(self, self.map.push(x.expand(self.nets, -1, -1, -1), tape), tape)
+
+
+def layers(map: Map) -> Iterator[Linear]:
+    """The linear layers of a map, in the order in which a forward pass meets them."""
+    match map:
+        case Linear():
+            yield map
+        case Chain(parts):
+            for part in parts:
+                yield from layers(part)
+        case Sum(shortcut, branch):
+            yield from layers(shortcut)
+            yield from layers(branch)
 
 
 Draw = Callable[[sp.Expr, sp.Expr, bool], Linear]

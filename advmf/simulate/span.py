@@ -29,25 +29,33 @@ def sizes(y: Tensor) -> tuple[Tensor | None, Tensor]:
     return scale, torch.linalg.vector_norm(y / scale, dim=-1, keepdim=True)
 
 
-def directions(rows: Tensor, size: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor | None, float] | None:
+def directions(
+    rows: Tensor, size: Tensor, tolerance: float
+) -> tuple[Tensor, Tensor, Tensor | None, float, bool] | None:
     """Orthonormal directions that span ``rows`` (nets, count, length) up to ``tolerance`` times their ``size`` (nets, count, 1).
 
     By eigenvectors of the Gram matrix of the rows over their sizes. Returns the matrix that makes the directions of the rows, with zeros
     where a network has fewer than another; the coordinates of the rows on them; which are not zero, None if none is; and the smallest
-    share that any has of its vectors. None where all rows are below the tolerance.
+    share that any has of its vectors; and whether that was all: the Gram matrix knows directions of a share below eps/tolerance, where
+    that exceeds the tolerance, too badly to tell them from rounding, so they are left for a next call, once these are taken out of
+    the rows. None where all rows are below the tolerance.
     """
     if rows.shape[1] == 1:
         length = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
         least = float((length / size).min())  # NaN for vectors of zeros
         if least > tolerance:
-            return length.reciprocal(), length, None, least
+            return length.reciprocal(), length, None, least, True
+    if not rows.shape[1]:
+        return None
     wide = torch.where(size > 0, size, 1).double()
     values, vectors = torch.linalg.eigh(_gram(rows) / (wide * wide.mT))
-    least = float(values.min()) if values.numel() else 0.0
-    kept = None
-    if least <= tolerance**2:
-        kept = values > tolerance**2
-        count = int(kept.sum(1).max()) if values.numel() else 0
+    least = float(values.min())
+    kept, settled = None, True
+    blur = (torch.finfo(torch.float64).eps / tolerance) ** 2 if tolerance else 0.0
+    least_kept = (values[:, -1:] * blur).clamp(min=tolerance**2)
+    if bool((values <= least_kept).any()):
+        kept, settled = values > least_kept, not bool((least_kept > tolerance**2).any())
+        count = int(kept.sum(1).max())
         if count == 0:
             return None
         values, vectors, kept = values[:, -count:], vectors[..., -count:], kept[:, -count:]
@@ -56,7 +64,7 @@ def directions(rows: Tensor, size: Tensor, tolerance: float) -> tuple[Tensor, Te
     length = values.sqrt()[:, None, :]
     turn = (vectors / (length * wide)).mT.to(rows)
     coordinates = (vectors * torch.where(length.isinf(), 0, length) * wide).to(rows)
-    return turn, coordinates, kept, least**0.5
+    return turn, coordinates, kept, least**0.5, settled
 
 
 def orthonormal(rows: Tensor) -> Tensor:

@@ -151,6 +151,35 @@ def test_the_answers_to_all_directions_are_the_matrix(block):
     torch.testing.assert_close(back, whole.mT @ left)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_repeated_vectors_beside_new_ones_are_not_taken_for_new(dtype):
+    W, source = conditioned(2, 400, 400, 0.05, dtype=dtype), generator(1)
+    x, y = torch.randn(2, 2, 400, 10, generator=source, dtype=torch.float64).to(dtype)
+    answer = W.matmul(x)
+    both = W.matmul(torch.cat((x, y), 2))
+    small = 1e3 * torch.finfo(dtype).eps
+    assert W._counts == [20, 0]
+    torch.testing.assert_close(both[..., :10], answer, rtol=0, atol=small)
+    torch.testing.assert_close(W.matmul(y), both[..., 10:], rtol=0, atol=small)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("again", [None, 1 / 128])
+def test_directions_stay_orthonormal_however_little_is_new(dtype, again, monkeypatch):
+    """A hundred steps of a fifth along a path, from both sides; errors grow if what is little is not orthogonalised again."""
+    if again is not None:
+        monkeypatch.setattr("advmf.simulate.conditioned._AGAIN", again)
+    W, source = conditioned(1, 1000, 1000, 1000**-0.5, dtype=dtype), generator(1)
+    x, z = torch.randn(2, 1, 1000, 1, generator=source, dtype=dtype)
+    for _ in range(100):
+        x = x + 0.2 * torch.relu(W.rmatmul(z))
+        z = z + 0.2 * torch.relu(W.matmul(x))
+        x, z = (1000**0.5 * y / y.norm() for y in (x, z))
+    grams = [torch.bmm(W._asked(side), W._asked(side).mT).double() for side in (RIGHT, LEFT)]
+    worst = max(float((gram @ gram - gram).abs().max()) for gram in grams)
+    assert (worst < 100 * torch.finfo(dtype).eps) == (again is None)
+
+
 def test_vectors_of_any_size_are_answered():
     W = conditioned(1, 20, 20, dtype=torch.float32)
     y = torch.randn(1, 20, 1, generator=generator(1))
@@ -391,9 +420,9 @@ def test_a_gradient_step_of_bad_values_changes_nothing():
         (good * math.nan, 0.1),
         (good, math.inf),
     ):
-        with pytest.raises((ArgumentError, DomainError), match="descend takes"):
+        with pytest.raises((ArgumentError, DomainError), match=r"descend takes|A gradient takes"):
             trace.descend(bad, rate)
-    with pytest.raises(ArgumentError, match="descend needs a forward trace"):
+    with pytest.raises(ArgumentError, match="a gradient needs a forward trace"):
         trace.shift(0.1 * ensemble.inputs(x).expand(2, -1, -1, -1)).descend(good, 0.1)
     torch.testing.assert_close(ensemble.forward(x), good[:, :, 0, 0])
 

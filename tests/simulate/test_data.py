@@ -101,3 +101,15 @@ def test_draws_are_images_and_repeat_with_the_seed():
     assert torch.equal(one, two)
     rows = {row.tobytes() for row in images.x}
     assert all(row.numpy().tobytes() in rows for row in one)
+
+
+def test_a_split_leaves_every_image_on_one_side():
+    images = Images("own", np.arange(20.0)[:, None], np.arange(20))
+    one, other = images.split(5, torch.Generator().manual_seed(0))
+    assert sorted([*one.labels, *other.labels]) == list(range(20))
+    np.testing.assert_array_equal(other.x[:, 0], other.labels)
+    assert other.name == "own, 5 held out" and len(one.x) == 15
+    assert Images("own", images.x).split(5, torch.Generator().manual_seed(0))[1].labels is None
+    for held_out in (0, 20):
+        with pytest.raises(DataError, match="between 1 and 19"):
+            images.split(held_out, torch.Generator())

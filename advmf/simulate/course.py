@@ -1,0 +1,193 @@
+"""The course of training on one chunk of networks: steps, log, divergence, checkpoints."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advmf.errors import DataError, DomainError
+from advmf.simulate.descent import Gradient, Objective, capacity
+from advmf.simulate.networks import Columns, Networks, layers
+
+GROWTH, OUTPUT = 100.0, 1e4
+"""A network has diverged where a step would take ||W||_F² of a matrix beyond so many times, or has taken the root mean square of
+its outputs beyond so many times, what it was at the start."""
+SAVE = 100
+"""Steps between two checkpoints."""
+LOGGED = ("pairing", "gradient", "adversarial", "standard", "accuracy", "robust", "capacity")
+"""What is logged besides the change of the weights; the fields of :class:`~advmf.simulate.training.Training` say what each is."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that decides the numbers of a run on ``nets`` networks: arguments that were checked, and a seed for every step.
+
+    ``x`` (images, d), ``labels`` (images,) or None, and ``held``, held-out inputs (1, d, images, 1) and their labels, or None.
+    """
+
+    objective: Objective
+    rate: float
+    steps: int
+    batch: int
+    log_every: int
+    capacity: bool
+    nets: int
+    x: Tensor = field(repr=False)
+    labels: Tensor | None = field(repr=False)
+    held: tuple[Tensor, Tensor] | None = field(repr=False)
+    seeds: list[int] = field(repr=False)
+
+    def draw(self, at: slice, step: int) -> tuple[Columns, Tensor | None]:
+        """A step's inputs (nets, d, batch, 1) and labels (nets, batch) of the networks ``at``; other chunks, the same inputs."""
+        generator = torch.Generator().manual_seed(self.seeds[step])
+        index = torch.randint(len(self.x), (self.nets, self.batch), generator=generator)[at].to(self.x.device)
+        return self.x[index].mT[..., None], None if self.labels is None else self.labels[index]
+
+    def logs(self, step: int) -> bool:
+        """Whether a step is logged."""
+        return step % self.log_every == 0 or step == self.steps
+
+    def queries(self, K: int, d: int) -> int:
+        """How many vectors the run sends through each matrix at most."""
+        held = 0 if self.held is None else self.held[0].shape[2]
+        return queries(self.objective, K, d, self.steps, self.batch, self.log_every, held, self.capacity)
+
+    def mark(self) -> dict[str, Any]:
+        """What tells this run from others, the images apart."""
+        own = {name: getattr(self, name) for name in ("rate", "steps", "batch", "log_every", "capacity")}
+        return {**asdict(self.objective), **own, "seed": self.seeds[0]}
+
+
+def queries(
+    objective: Objective, K: int, d: int, steps: int, batch: int, log_every: int, held_out: int, capacity: bool
+) -> int:
+    """How many vectors a run sends through each matrix at most, its log included."""
+    logs = -(-steps // log_every) + 1
+    attacked = steps + 1 if objective.attacks else logs
+    trained = attacked * objective.queries(K, d, batch, True) + (steps + 1 - attacked) * objective.queries(
+        K, d, batch, False
+    )
+    return trained + logs * (held_out * objective.attack_queries(K, d) + batch * K * capacity)
+
+
+@dataclass
+class Course:
+    """How far a chunk has come: ``step`` is the next one, ``change`` (nets, matrices) that of ||W||_F² since ``start``.
+
+    ``reference`` (nets,) is the root mean square of the outputs at the start, ``diverged`` (nets,) the step at which a network ran
+    away, or -1. ``rows`` is the log, a tensor per name.
+    """
+
+    start: Tensor
+    change: Tensor
+    reference: Tensor
+    diverged: Tensor
+    step: int = 0
+    rows: list[dict[str, Tensor]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file for the state of a chunk, written every so many steps; ``mark`` tells the run."""
+
+    file: Path
+    mark: dict[str, Any]
+    every: int
+
+    def save(self, networks: Networks, course: Course) -> None:
+        """Replace the file at once: it holds the old state or the new one, whenever the program ends."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        state = {"mark": self.mark, "course": vars(course), "weights": [m.weight.state() for m in layers(networks.map)]}
+        part = self.file.with_suffix(".part")
+        with part.open("wb") as out:
+            torch.save(state, out)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(part, self.file)
+
+    def load(self, networks: Networks) -> Course | None:
+        """Set the networks to the saved state, None if there is none. Raises DataError where it is unreadable or of another run."""
+        if not self.file.exists():
+            return None
+        try:
+            state = torch.load(self.file, map_location=networks.device, weights_only=True)
+            course, mark, weights = Course(**state["course"]), state["mark"], state["weights"]
+        except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            raise DataError(f"{self.file} is no readable checkpoint: {error}. Start anew in another folder.") from None
+        if other := sorted(name for name in {*mark, *self.mark} if mark.get(name) != self.mark.get(name)):
+            raise DataError(
+                f"{self.file} is of another run: {', '.join(other)} differ. Resume with the arguments of that run, or take another folder."
+            )
+        for layer, saved in zip(layers(networks.map), weights):
+            layer.weight.restore(saved)
+        return course
+
+
+def follow(
+    networks: Networks, run: Run, at: slice, checkpoint: Checkpoint | None, tick: Callable[[int], None]
+) -> Course:
+    """Train a chunk, the networks ``at`` of all, from its checkpoint if there is one; ``tick(step)`` after every step."""
+    course = checkpoint.load(networks) if checkpoint is not None else None
+    course = course or _begin(networks, run, at)
+    while course.step <= run.steps:
+        step = course.step
+        x, labels = run.draw(at, step)
+        trace = networks.trace(x)
+        slope = run.objective.slope(trace, x, labels, run.seeds[step], watch=run.logs(step))
+        pairing = torch.stack([g.pairing() for g in slope.gradients], 1)
+        gradient = torch.stack([g.squared_norm() for g in slope.gradients], 1)
+        if run.logs(step):
+            row: dict[str, Tensor | None] = {"change": course.change, "pairing": pairing, "gradient": gradient}
+            row |= {"adversarial": slope.adversarial, "standard": slope.standard}
+            if run.held is not None:
+                row["accuracy"], row["robust"] = run.objective.accuracy(networks, *run.held, run.seeds[step])
+            if run.capacity:
+                row["capacity"] = capacity(trace)
+            course.rows.append({name: value for name, value in row.items() if value is not None})
+        if step < run.steps:
+            growth = run.rate**2 * gradient - 2 * run.rate * pairing
+            _descend(networks, run.rate, course, slope.gradients, x, growth)
+        course.step += 1
+        if checkpoint is not None and (step == run.steps or course.step % checkpoint.every == 0):
+            checkpoint.save(networks, course)
+        if step < run.steps:
+            tick(course.step)
+    return course
+
+
+def _begin(networks: Networks, run: Run, at: slice) -> Course:
+    start = torch.stack([m.weight.squared_norm() for m in layers(networks.map) if m.trained], 1)
+    reference = _size(networks.trace(run.draw(at, 0)[0]).output)
+    if not bool(torch.isfinite(reference).all()):
+        raise DomainError(
+            "The networks' outputs are not finite at the start. Lower sigma_w or L, or use dtype=torch.float64."
+        )
+    return Course(start, torch.zeros_like(start), reference, torch.full_like(reference, -1, dtype=torch.int64))
+
+
+def _descend(
+    networks: Networks, rate: float, course: Course, gradients: list[Gradient], x: Columns, growth: Tensor
+) -> None:
+    """A step of the networks that have not diverged; taken back, to rounding, where it makes the outputs run away."""
+    going = course.diverged < 0
+    sane = going & (course.start + course.change + growth <= GROWTH * course.start).all(1)  # false for NaN
+    for g in gradients:
+        g.move(-rate * sane.double())
+    well = sane & (_size(networks.trace(x).output) <= OUTPUT * course.reference)
+    if bool((sane & ~well).any()):
+        for g in gradients:
+            g.move(rate * (sane & ~well).double())
+    course.change = torch.where(well[:, None], course.change + growth, course.change)
+    course.diverged = torch.where(going & ~well, course.step, course.diverged)
+
+
+def _size(output: Columns) -> Tensor:
+    """The root mean square of outputs, (nets,), in float64."""
+    return output.double().square().mean((1, 2, 3)).sqrt()

@@ -1,0 +1,137 @@
+"""One step of training: the losses of a batch, their derivatives by the trained matrices, and the step itself.
+
+The derivative of ``||f(x + eta) - f(x)||_q`` at its maximiser eta is that at a fixed eta (Danskin), through both outputs: for each
+trained matrix ``delta(x + eta) h(x + eta)^T - delta(x) h(x)^T``, where h is the matrix's input and delta the cotangent of its output
+that t = D_{q*}(f(x + eta) - f(x)) makes. So x and x + eta go through the networks as two inputs with cotangents -t and t.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from advmf.simulate.attack import attack_queries, attack_trace
+from advmf.simulate.geometry import conjugate, maximiser, norm
+from advmf.simulate.networks import Columns, Matrix, Networks, Trace
+
+LOSSES = ("adversarial", "cross-entropy", "both")
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The derivative ``delta @ x.mT`` of a loss by one trained matrix: delta (nets, rows, m), x (nets, columns, m)."""
+
+    weight: Matrix
+    delta: Tensor
+    x: Tensor
+
+    def pairing(self) -> Float[Tensor, " nets"]:
+        """``<W, derivative>``, the sum of <delta, W x>, in float64."""
+        return (self.delta.double() * self.weight.matmul(self.x).double()).sum((1, 2))
+
+    def squared_norm(self) -> Float[Tensor, " nets"]:
+        """``||derivative||_F²``, in float64, by Gram matrices of the factors."""
+        one, other = (torch.bmm(z.mT, z) for z in (self.delta.double(), self.x.double()))
+        return (one * other).sum((1, 2))
+
+    def move(self, rates: Float[Tensor, " nets"]) -> None:
+        """``W += rate * derivative``, with a rate for each network; where it is 0 the derivative need not be finite."""
+        rates = rates.to(self.delta)[:, None, None]
+        self.weight.add(torch.where(rates == 0, 0, rates * self.delta), self.x)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Losses of a batch (nets,), None where not asked for, and the derivative of the loss that is trained."""
+
+    adversarial: Tensor | None
+    standard: Tensor | None
+    gradients: list[Gradient]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised: "adversarial" loss, "cross-entropy", or "both", cross-entropy + weight * adversarial loss.
+
+    ``p``, ``q``, ``eps``, ``steps`` and ``directions`` are those of :func:`~advmf.simulate.attack.attack_trace`.
+    """
+
+    loss: str
+    p: float
+    q: float
+    eps: float
+    weight: float
+    steps: int
+    directions: int
+
+    @property
+    def attacks(self) -> bool:
+        """Whether every step needs an attack."""
+        return self.loss != "cross-entropy"
+
+    def perturbation(self, trace: Trace, seed: int) -> Columns:
+        """The best eta found (nets, d, inputs, 1) at a forward trace; random directions from ``seed``, the same for all networks."""
+        found = attack_trace(
+            trace,
+            eps=self.eps,
+            pairs=[(self.p, self.q)],
+            steps=self.steps,
+            directions=self.directions,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        return found.eta[:, :, 0].mT[..., None]
+
+    def slope(self, trace: Trace, x: Columns, labels: Tensor | None, seed: int, watch: bool = False) -> Slope:
+        """The losses at the forward trace of x (nets, d, inputs, 1), and the derivatives; means over the inputs.
+
+        ``labels`` (nets, inputs). ``watch``: attack even where the loss that is trained does not need it.
+        """
+        batch = x.shape[2]
+        t, adversarial, standard = torch.zeros_like(trace.output), None, None
+        if labels is not None:
+            logs = torch.log_softmax(trace.output[..., 0], 1)
+            target = torch.nn.functional.one_hot(labels, logs.shape[1]).mT
+            standard = -(target * logs).sum((1, 2)).double() / batch
+            if self.loss != "adversarial":
+                t = (logs.exp() - target)[..., None] / batch
+        if self.attacks or watch:
+            eta = self.perturbation(trace, seed)
+            change = trace.shift(eta).output
+            adversarial = norm(change, self.q, 1).double().mean((1, 2))
+        if self.attacks:
+            pull = maximiser(change, conjugate(self.q), 1) / batch * (self.weight if self.loss == "both" else 1)
+            trace, t = trace.networks.trace(torch.cat((x, x + eta), 2)), torch.cat((t - pull, pull), 2)
+        return Slope(adversarial, standard, [Gradient(*found) for found in trace.gradients(t)])
+
+    def accuracy(self, networks: Networks, x: Columns, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Shares (nets,) of inputs of the right class, as they are and also under the perturbation found; labels (inputs,)."""
+        trace = networks.trace(x)
+        right = trace.output[..., 0].argmax(1) == labels
+        moved = trace.output + trace.shift(self.perturbation(trace, seed)).output
+        still = right & (moved[..., 0].argmax(1) == labels)
+        return right.double().mean(1), still.double().mean(1)
+
+    def queries(self, K: int, d: int, batch: int, attacked: bool) -> int:
+        """How many vectors a batch sends through each matrix in one step, forwards and back."""
+        # a trace, a pull, a trace after the step; training on an attack takes traces of x and x + eta, and another pull
+        extra = self.attack_queries(K, d) - 1 if attacked else 0
+        return batch * (3 + extra + 3 * self.attacks)
+
+    def attack_queries(self, K: int, d: int) -> int:
+        """How many vectors an input's trace, perturbation and shift send through each matrix."""
+        return attack_queries(K, d, 1, self.steps, 1, self.directions) + 1
+
+
+def capacity(trace: Trace) -> Float[Tensor, " nets"]:
+    """``sum_k (sum_l <W^l, d f_k/d W^l>)²``, the mean over the inputs of a forward trace, in float64; K pulls."""
+    nets, K, inputs, _ = trace.output.shape
+    eye = torch.eye(K, dtype=trace.output.dtype, device=trace.output.device)
+    total = torch.zeros(nets, inputs, K, dtype=torch.float64, device=trace.output.device)
+    for weight, delta, x in trace.gradients(eye[None, :, None].expand(nets, K, inputs, K)):
+        delta = delta.unflatten(2, (inputs, K)).double()
+        out = weight.matmul(x.unflatten(2, (inputs, K))[..., 0]).double()
+        total += (delta * out[..., None]).sum(1)
+    return (total**2).sum(2).mean(1)

@@ -1,0 +1,346 @@
+"""Adversarial training of many random networks at once, by stochastic gradient descent on the trained matrices.
+
+Each network sees its own random inputs. ``P_in``, ``P_out``, ``Mix`` and biases stay as they were drawn, as in the theory of the
+weight variance. A step changes matrices by products of vectors that they have met, so networks without weights are trained as exactly
+as others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from advmf.errors import ArgumentError, DataError, DomainError
+from advmf.simulate.attack import _count, _seed
+from advmf.simulate.course import LOGGED, SAVE, Checkpoint, Course, Run, follow, queries
+from advmf.simulate.data import Images
+from advmf.simulate.descent import LOSSES, Objective
+from advmf.simulate.ensemble import Ensemble
+from advmf.simulate.geometry import order
+from advmf.simulate.networks import expressions
+
+STEPS, DIRECTIONS = 3, 1
+"""Strength of the inner maximum: steps and directions of :func:`~advmf.simulate.attack.attack`."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The log of a run: for each of ``step`` (logs,), the networks as they were after so many steps, on the batch of that step.
+
+    ``variance`` is ``sigma_l² = ||W^l||_F² / N`` and ``change`` by how much it differs from the start, not a difference of large numbers;
+    ``pairing`` is <W^l, dLoss/dW^l> and ``gradient`` ||dLoss/dW^l||_F², each (logs, nets, trained matrices). ``adversarial`` and
+    ``standard`` are the losses, ``accuracy`` and ``robust`` the shares of held-out images that are classified rightly, plain and under
+    the perturbation found, ``capacity`` is sum_k (sum_l <W^l, d f_k/d W^l>)², each (logs, nets), None where it was not asked for.
+    ``diverged`` (nets,) is the step that was taken back or not taken as a network ran away, -1 where none did: such a network
+    stays at its last good state. All numbers are float64. With ``rate`` eta, ``time`` is eta * step, and at consecutive steps
+
+        N change' - N change = -2 eta pairing + eta² gradient.
+    """
+
+    rate: float
+    step: Tensor
+    variance: Tensor
+    change: Tensor
+    pairing: Tensor
+    gradient: Tensor
+    adversarial: Tensor
+    standard: Tensor | None
+    accuracy: Tensor | None
+    robust: Tensor | None
+    capacity: Tensor | None
+    diverged: Tensor
+
+    @property
+    def time(self) -> Float[Tensor, " logs"]:
+        """Time of the gradient flow, rate * step."""
+        return self.rate * self.step.double()
+
+
+def train(
+    ensemble: Ensemble,
+    images: Images,
+    *,
+    loss: str,
+    rate: float,
+    steps: int,
+    p: Any = 2,
+    q: Any = 2,
+    eps: float = 0.1,
+    weight: float = 1.0,
+    batch: int = 8,
+    attack_steps: int = STEPS,
+    directions: int = DIRECTIONS,
+    held_out: Images | None = None,
+    capacity: bool = False,
+    log_every: int = 1,
+    generator: torch.Generator | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    save_every: int = SAVE,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Training:
+    """Train every network of ``ensemble`` by ``steps`` steps of size ``rate``, each on ``batch`` images of its own (with replacement).
+
+    ``loss`` is "adversarial", max ||f(x + eta) - f(x)||_q over ||eta||_p <= eps alone; "cross-entropy" of the labels alone; or "both",
+    cross-entropy + ``weight`` * adversarial loss. The inner maximum is :func:`~advmf.simulate.attack.attack`'s with ``attack_steps``
+    and ``directions``: a lower bound, tight on small balls. Logged are step 0, every ``log_every``-th and the last; accuracy if
+    ``held_out`` images with labels are given, and only then.
+
+    Where the ensemble keeps its networks it holds the trained ones afterwards; else they are trained and forgotten, chunk by chunk. All
+    randomness comes from ``generator`` (seed 0 if None), and numbers depend neither on chunks nor, in law, on the sampler. Conditioned
+    networks store what they are asked: :func:`training_queries` tells how much.
+
+    ``checkpoint`` is a folder in which the state is kept every ``save_every`` steps, each file replaced at once. The same call with
+    ``resume=True``, on an ensemble of the same seed, goes on from there and gives the numbers of an unbroken run.
+    ``progress(done, total)`` is called after every step, in steps of single networks.
+
+    Raises ArgumentError, DomainError or DataError for arguments that make no run, and MemoryBudgetError where the networks would
+    outgrow their budget, all before any work; DomainError where outputs are not finite at the start.
+
+    >>> import advmf as mf
+    >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=2, d=64, K=10, nets=3, sigma_w=2**0.5, sigma_b=0.0,
+    ...                               generator=torch.Generator().manual_seed(0))
+    >>> run = train(networks, mf.simulate.load("digits").scaled(1.0), loss="adversarial", eps=0.1, rate=0.01, steps=5)
+    >>> run.variance.shape, bool((run.change[-1] < 0).all())
+    (torch.Size([6, 3, 2]), True)
+    """
+    objective = _objective(loss, p, q, eps, weight, attack_steps, directions)
+    run = _run(ensemble, images, objective, rate, steps, batch, generator, held_out, capacity, log_every)
+    save_every = _count("save_every", save_every, 1)
+    folder = None if checkpoint is None else Path(checkpoint)
+    if folder is None and resume:
+        raise ArgumentError("resume=True needs checkpoint=, the folder of the run to go on with.")
+    if folder is not None and not resume and any(folder.glob("*.pt")):
+        raise ArgumentError(f"{folder} holds a run already. Give resume=True to go on with it, or another folder.")
+    ensemble.expect(run.queries(ensemble.K, ensemble.d))
+    mark = {**run.mark(), **_mark(ensemble), "images": _digest(images), "held_out": held_out and _digest(held_out)}
+    courses: list[Course] = []
+    for networks in ensemble.chunks():
+        first = sum(len(course.diverged) for course in courses)
+        saved = None if folder is None else Checkpoint(folder / f"networks-{first}.pt", mark, save_every)
+
+        def tick(step: int, first: int = first, nets: int = networks.nets) -> None:
+            if progress is not None:
+                progress(first * run.steps + nets * step, ensemble.nets * run.steps)
+
+        courses.append(follow(networks, run, slice(first, first + networks.nets), saved, tick))
+    return _joined(run, ensemble.N, courses)
+
+
+def suggest_rate(
+    ensemble: Ensemble,
+    images: Images,
+    *,
+    resolution: float,
+    loss: str = "adversarial",
+    p: Any = 2,
+    q: Any = 2,
+    eps: float = 0.1,
+    weight: float = 1.0,
+    batch: int = 8,
+    attack_steps: int = STEPS,
+    directions: int = DIRECTIONS,
+    generator: torch.Generator | None = None,
+) -> float:
+    """The largest rate at which a step is a gradient flow up to ``resolution`` in ``||W||_F²``, by the gradients of the first batch.
+
+    For every trained matrix, rate² ||g||² is at most ``resolution`` times 2 rate |<W, g>|, in the mean over networks. Nothing is
+    changed, though conditioned networks are asked. Arguments and errors are those of :func:`train`.
+
+    >>> import advmf as mf
+    >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=2, d=64, K=10, nets=3, sigma_w=2**0.5, sigma_b=0.0,
+    ...                               generator=torch.Generator().manual_seed(0))
+    >>> images = mf.simulate.load("digits").scaled(1.0)
+    >>> 0 < suggest_rate(networks, images, resolution=0.01) < 0.1 * suggest_rate(networks, images, resolution=0.11)
+    True
+    """
+    if not 0 < _number("resolution", resolution) < math.inf:
+        raise DomainError(f"resolution must be positive and finite, e.g. 0.01; got {resolution}.")
+    objective = _objective(loss, p, q, eps, weight, attack_steps, directions)
+    run = _run(ensemble, images, objective, 1.0, 1, batch, generator)
+    ensemble.expect(run.queries(ensemble.K, ensemble.d))
+    first, second, start = [], [], 0
+    for networks in ensemble.chunks():
+        x, labels = run.draw(slice(start, start + networks.nets), 0)
+        start += networks.nets
+        gradients = run.objective.slope(networks.trace(x), x, labels, run.seeds[0]).gradients
+        first.append(torch.stack([g.pairing() for g in gradients], 1).abs())
+        second.append(torch.stack([g.squared_norm() for g in gradients], 1))
+    most = (2 * resolution * torch.cat(first).mean(0) / torch.cat(second).mean(0)).min()
+    if not 0 < float(most) < math.inf:
+        raise DomainError("The first batch has no finite gradient that is not zero, so it says nothing about a rate.")
+    return float(most)
+
+
+def training_queries(
+    K: int,
+    d: int,
+    *,
+    loss: str,
+    steps: int,
+    batch: int = 8,
+    attack_steps: int = STEPS,
+    directions: int = DIRECTIONS,
+    held_out: int = 0,
+    capacity: bool = False,
+    log_every: int = 1,
+) -> int:
+    """How many vectors a run of :func:`train` sends through each matrix at most, ``queries`` of :func:`~advmf.simulate.sample`.
+
+    ``held_out`` is the number of held-out images. The networks then store so many answers to each matrix, or the matrix.
+
+    >>> training_queries(10, 64, loss="adversarial", steps=100, batch=1)
+    2626
+    >>> training_queries(10, 64, loss="cross-entropy", steps=100, batch=1, log_every=50)
+    363
+    """
+    objective = _objective(loss, 2, 2, 1.0, 1.0, attack_steps, directions)
+    return queries(objective, K, d, steps, batch, log_every, held_out, capacity)
+
+
+def _joined(run: Run, N: int, courses: list[Course]) -> Training:
+    """The logs of all chunks side by side."""
+
+    def log(name: str) -> Any:
+        if name not in courses[0].rows[0]:
+            return None
+        return torch.cat([torch.stack([row[name] for row in course.rows]) for course in courses], 1)
+
+    start = torch.cat([course.start for course in courses])
+    return Training(
+        rate=run.rate,
+        step=torch.tensor([step for step in range(run.steps + 1) if run.logs(step)]),
+        variance=(start + log("change")) / N,
+        change=log("change") / N,
+        **{name: log(name) for name in LOGGED},
+        diverged=torch.cat([course.diverged for course in courses]),
+    )
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------------
+
+
+def _number(name: str, value: object, least: float = 0.0) -> float:
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+        raise ArgumentError(f"{name} must be a number; got {value!r}.")
+    if not (math.isfinite(number := float(value)) and number > least):
+        raise DomainError(f"{name} must be positive and finite; got {value!r}.")
+    return number
+
+
+def _objective(
+    loss: str, p: Any, q: Any, eps: object, weight: object, attack_steps: object, directions: object
+) -> Objective:
+    if loss not in LOSSES:
+        raise ArgumentError(f"loss must be one of {', '.join(LOSSES)}; got {loss!r}.")
+    return Objective(
+        loss=loss,
+        p=order(p, "p"),
+        q=order(q, "q"),
+        eps=_number("eps", eps),
+        weight=_number("weight", weight),
+        steps=_count("attack_steps", attack_steps, 0),
+        directions=_count("directions", directions, 1),
+    )
+
+
+def _run(
+    ensemble: Ensemble,
+    images: Images,
+    objective: Objective,
+    rate: object,
+    steps: object,
+    batch: object,
+    generator: torch.Generator | None,
+    held_out: Images | None = None,
+    capacity: bool = False,
+    log_every: object = 1,
+) -> Run:
+    if not isinstance(ensemble, Ensemble):
+        raise ArgumentError(f"ensemble must be an Ensemble, as advmf.simulate.sample gives; got {ensemble!r}.")
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ArgumentError(f"generator must be a torch.Generator or None; got {generator!r}.")
+    if ensemble.L == 0 or not any(name == "sigma_w" for name, _ in expressions(ensemble.net.block)):
+        raise ArgumentError("Nothing to train: the net has no Dense layer, or L = 0.")
+    x, labels = _inputs("images", images, ensemble, objective.loss != "adversarial")
+    if labels is not None and int(labels.max()) + 1 != ensemble.K:
+        raise DataError(f"{images.name} has {int(labels.max()) + 1} classes and the networks K={ensemble.K} outputs; cross-entropy "
+                        f"needs as many. Sample networks of K={int(labels.max()) + 1}.")  # fmt: skip
+    held = None
+    if held_out is not None:
+        held_x, held_labels = _inputs("held_out", held_out, ensemble, True)
+        assert held_labels is not None
+        held = held_x.mT[None, ..., None], held_labels
+    steps = _count("steps", steps, 1)
+    seed = _seed(generator or torch.Generator().manual_seed(0))
+    seeds = torch.randint(2**63 - 1, (steps + 1,), generator=torch.Generator().manual_seed(seed)).tolist()
+    return Run(
+        objective=objective,
+        rate=_number("rate", rate),
+        steps=steps,
+        batch=_count("batch", batch, 1),
+        log_every=_count("log_every", log_every, 1),
+        capacity=capacity,
+        nets=ensemble.nets,
+        x=x,
+        labels=labels,
+        held=held,
+        seeds=seeds,
+    )
+
+
+def _inputs(name: str, images: object, ensemble: Ensemble, labelled: bool) -> tuple[Tensor, Tensor | None]:
+    """Images (count, d) and labels (count,), None unless ``labelled``, as tensors that fit the ensemble."""
+    if not isinstance(images, Images):
+        raise ArgumentError(f"{name} must be Images, as advmf.simulate.load gives; got {type(images).__name__}.")
+    if images.d != ensemble.d or not len(images.x):
+        raise DataError(f"{name}: {images.name} has {len(images.x)} images of {images.d} pixels and the networks d={ensemble.d} inputs. "
+                        f"Take images.resampled({ensemble.d}), or sample networks of d={images.d}.")  # fmt: skip
+    x = torch.as_tensor(np.ascontiguousarray(images.x), dtype=ensemble.dtype, device=ensemble.device)
+    if not bool(torch.isfinite(x).all()):
+        raise DataError(f"{name}: {images.name} holds NaN or infinite values; training needs finite ones.")
+    if not labelled:
+        return x, None
+    if images.labels is None:
+        raise DataError(
+            f'{name}: {images.name} has no labels; without them only loss="adversarial" without held_out can be used.'
+        )
+    labels = torch.as_tensor(np.ascontiguousarray(images.labels)).to(ensemble.device)
+    if (
+        labels.shape != x.shape[:1]
+        or labels.is_floating_point()
+        or int(labels.min()) < 0
+        or int(labels.max()) >= ensemble.K
+    ):
+        raise DataError(
+            f"{name}: labels of {images.name} must be one integer in [0, K) for each image, K={ensemble.K} outputs; "
+            f"got shape {tuple(labels.shape)} and values from {labels.min()} to {labels.max()}."
+        )
+    return x, labels.long()
+
+
+def _mark(ensemble: Ensemble) -> dict[str, Any]:
+    """What tells an ensemble's networks from others."""
+    return {
+        "net": repr(ensemble.net),
+        "sizes": [ensemble.N, ensemble.L, ensemble.d, ensemble.K, ensemble.nets],
+        "values": dict(ensemble.values),
+        "seeds": ensemble.seeds.tolist(),
+        "sampler": f"{ensemble.sampler}, {ensemble.dtype}, queries={ensemble.queries if ensemble.sampler == 'conditioned' else 0}",
+    }
+
+
+def _digest(images: Images) -> str:
+    """What tells images and labels from others."""
+    labels = b"" if images.labels is None else np.asarray(images.labels, dtype="<i8").tobytes()
+    return f"{images.sha256}, labels {hashlib.sha256(labels).hexdigest()}"
