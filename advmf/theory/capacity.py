@@ -1,0 +1,207 @@
+"""T5: the capacity of a network, at second order in its weights, and how adversarial training reduces it.
+
+C = E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² is the second moment of the derivative of f along its own weights. Scaling all trained matrices by 1 + r and
+by 1 + s gives two networks with the kernel 𝒦(r, s) = E f_r·f_s, and C = ∂_r ∂_s 𝒦 at 0. With the cross-entropy loss the same derivative, in
+the metric of the output distribution, is the Fisher-Rao norm of T. Liang, T. Poggio, A. Rakhlin and J. Stokes (Fisher-Rao Metric,
+Geometry, and Complexity of Neural Networks, AISTATS 2019): ⟨θ, I(θ)θ⟩ = E⟨θ, ∂_θ ℓ⟩², which for the squared loss's metric and trained matrices as θ is C.
+
+The two streams are propagated as a pair, by the rules of :mod:`advmf.theory.correlation`. Through an activation they have the arc-cosine kernel κ₁(c),
+whose second derivative is infinite at c = 1. It does not enter: as the streams are equal at r = s, 1 - c is of order (r - s)², and
+κ₁(c) - c of order (1 - c)^{3/2}, that is |r - s|³, whose mixed second derivative vanishes at r = s. So κ₁ stands for its tangent.
+
+Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, reduction of the capacity; the moments are derived here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cache
+
+import sympy as sp
+
+from advmf.claim import Claim, Regime
+from advmf.net import Block, Dense, Net, Serial
+from advmf.observables import Capacity, Expectation
+from advmf.symbols import K, L, t, x_sq
+from advmf.theory.bound import PAPER, RANDOM_NETWORK
+from advmf.theory.correlation import PAIR, Pair, propagate_pair
+from advmf.theory.dynamics import _claim, clock, evolve
+from advmf.theory.functions import ArcCosine, Recursion
+from advmf.theory.propagation import OMEGA, _closure, _with_alpha, abbreviations, omega
+from advmf.theory.trained import replace_dense, separated, trained
+
+R, S = sp.symbols("r s", real=True)
+
+
+@dataclass(frozen=True)
+class Scaling(Block):
+    """The two streams of a pair, times 1 + r and 1 + s: what scales the Dense after it, but not its biases."""
+
+
+@propagate_pair.register(Scaling)
+def _(block: Scaling, pair: Pair) -> Pair:
+    a, b = 1 + R, 1 + S
+    return Pair(a**2 * pair.Q, b**2 * pair.R, a * b * pair.P, a * pair.mu, b * pair.nu)
+
+
+@dataclass(frozen=True)
+class Jet:
+    """A stream under scaled weights: second moment, its derivative in the scale, the mixed derivative of the cross moment, mean and its derivative."""
+
+    Q: sp.Expr
+    dQ: sp.Expr
+    ddP: sp.Expr
+    mu: sp.Expr
+    dmu: sp.Expr
+
+    def items(self) -> dict[str, sp.Expr]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @property
+    def pair(self) -> Pair:
+        """The pair of streams that has these derivatives; ∂_r P = ∂_s P = dQ/2, for P = Q on r = s."""
+        cross = self.Q + (R + S) * self.dQ / 2 + R * S * self.ddP
+        return Pair(self.Q + R * self.dQ, self.Q + S * self.dQ, cross, self.mu + R * self.dmu, self.mu + S * self.dmu)
+
+
+JET = Jet(
+    Q=sp.Symbol("Q", positive=True),
+    dQ=sp.Symbol("dQ", real=True),
+    ddP=sp.Symbol("ddP", real=True),
+    mu=sp.Symbol("mu", real=True),
+    dmu=sp.Symbol("dmu", real=True),
+)
+"""The state as symbols."""
+
+START = Jet(x_sq, *[sp.S.Zero] * 4)
+"""The state of x^0, which no trained matrix has touched."""
+
+
+def scaled_pair(net: Net) -> Pair:
+    """One block on a pair of streams, with all trained matrices times 1 + r in one network and times 1 + s in the other.
+
+    >>> import advmf as mf
+    >>> from advmf.theory.capacity import scaled_pair
+    >>> scaled_pair(mf.vanilla(u=1, v=1)).P
+    P*sigma_w**2*(r + 1)*(s + 1) + sigma_b**2
+    """
+    return propagate_pair(replace_dense(net.block, _scaled), PAIR)
+
+
+def _scaled(dense: Dense) -> Block:
+    return Serial(Scaling(), dense)
+
+
+@cache
+def jet_step(net: Net) -> Jet:
+    """The jet after one block in terms of :data:`JET` before it, by differentiating :func:`scaled_pair`.
+
+    >>> import advmf as mf
+    >>> from advmf.theory.capacity import jet_step
+    >>> jet_step(mf.vanilla(u=1, v=1)).ddP
+    sigma_w**2*(Q + dQ + ddP)
+    """
+    c = sp.Dummy("c")
+    tangent = ArcCosine(1) + ArcCosine(c).diff(c).subs(c, 1) * (c - 1)
+    pair = scaled_pair(net)
+    before = {getattr(PAIR, f.name): getattr(JET.pair, f.name) for f in fields(Pair)}
+
+    def smooth(expr: sp.Expr) -> sp.Expr:
+        return expr.replace(ArcCosine, lambda value: tangent.subs(c, value)).subs(before, simultaneous=True)
+
+    def at_zero(expr: sp.Expr) -> sp.Expr:
+        value = sp.simplify(expr.subs({R: 0, S: 0}))
+        return sp.factor(value) if value.is_polynomial(*JET.items().values()) else value
+
+    Q, P, mu = smooth(pair.Q), smooth(pair.P), smooth(pair.mu)
+    return Jet(at_zero(Q), at_zero(sp.diff(Q, R)), at_zero(sp.diff(P, R, S)), at_zero(mu), at_zero(sp.diff(mu, R)))
+
+
+@cache
+def curvature(net: Net) -> sp.Expr:
+    """∂_r ∂_s of the cross moment after L blocks: in closed form, verified by substitution, where the recursion is homogeneous; else a Recursion.
+
+    Without biases and carried means the state (Q, dQ, ddP) is multiplied by a triangular matrix ω(1 + n) with n nilpotent, whose power is
+    ω^L Σ_k binomial(L, k) n^k.
+    """
+    after, before, start = jet_step(net).items(), JET.items(), START.items()
+    names = [n for n in before if n in _closure("ddP", after, before)]
+    state, updates, first = (sp.Tuple(*(of[n] for n in names)) for of in (before, after, start))
+    growth = omega(net)
+    linear = all(update.is_polynomial(*state) for update in updates)
+    matrix = sp.Matrix(updates).jacobian(list(state)) if linear else sp.zeros(1)
+    nilpotent = (matrix / growth - sp.eye(matrix.rows)).applyfunc(sp.cancel) if growth != 0 else matrix
+    exact = linear and not (matrix * sp.Matrix(state) - sp.Matrix(updates)).expand().any()
+    if not exact or any(nilpotent[i, j] != 0 for i in range(len(names)) for j in range(i + 1)):
+        return Recursion(L, state, updates, first, JET.ddP)
+    binomials = (sp.prod([L - i for i in range(k)]) / sp.factorial(k) for k in range(matrix.rows))
+    power = sum((b * nilpotent**k for k, b in enumerate(binomials)), sp.zeros(matrix.rows))
+    # The start, and one step: (1 + n) applied to the sum at L is the sum at L + 1.
+    residue = power.subs(L, L + 1) - (nilpotent + sp.eye(matrix.rows)) * power
+    if residue.applyfunc(sp.simplify).any() or power.subs(L, 0) != sp.eye(matrix.rows):
+        raise ArithmeticError(f"The power {power} does not solve the recursion of {net.name}.")
+    return growth**L * sp.factor((power * sp.Matrix(first))[names.index("ddP")])
+
+
+def capacity(net: Net) -> Claim:
+    """T5: E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² over the trained matrices, as N → ∞.
+
+    Without biases C = K x_sq L² ω^L for the vanilla net and, with y = α σ_w², C = K x_sq L y ω^{L-2} (1 + L y) for the residual one; with biases or a carried
+    mean it is a :class:`~advmf.theory.functions.Recursion`. Raises ArgumentError for a net without a trained matrix.
+
+    >>> import advmf as mf
+    >>> mf.capacity(mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike()))).formula
+    K*L**2*omega**L*x_sq
+    """
+    trained(net)
+    return Claim(
+        name="T5",
+        lhs=Expectation(Capacity()),
+        relation="==",
+        formula=_short(K * curvature(net), net),
+        where=abbreviations(net),
+        regime=Regime.LARGE_WIDTH,
+        assumptions=RANDOM_NETWORK,
+        source=f"{PAPER}, capacity; the moments are derived here",
+        net=net,
+    )
+
+
+def _short(expr: sp.Expr, net: Net) -> sp.Expr:
+    """ω and α for their meanings."""
+    if expr.has(Recursion):
+        return expr
+    growth = omega(net)
+    rest = sp.factor(sp.cancel(expr / growth**L))
+    below = sp.Wild("below")
+    short = _with_alpha(rest, net)
+    del below
+    return short * OMEGA**L
+
+
+def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1) -> Claim:
+    """T5 after training for a time t, over T5 at t = 0: the variances of T3 put into :func:`capacity`.
+
+    To first order (:func:`advmf.first_order`) it falls in proportion to L ε β/N. Arguments and errors are those of :func:`advmf.weight_variance`.
+
+    >>> import advmf as mf
+    >>> vanilla = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 0)))
+    >>> mf.capacity_ratio(vanilla, 2, 2).formula.subs(mf.symbols.L, 2)
+    exp(-2*beta*eps*t/N)
+    """
+    found = trained(net)
+    general = curvature(separated(net))
+    before, after = found.declared(general), general.subs(evolve(net, clock(weight)), simultaneous=True)
+    ratio = after / before
+    return _claim(
+        net,
+        p,
+        q,
+        route,
+        "at time t the weights are taken as Gaussian, of the variance of T3",
+        name="T5.ratio",
+        lhs=Expectation(Capacity(t)) / Expectation(Capacity()),
+        relation="==",
+        formula=ratio,
+        source=f"{PAPER}, capacity; the moments are derived here",
+    )
