@@ -67,7 +67,8 @@ def _claim(claim: Claim, where: bool) -> str:
             parts.append(f"{latex(symbol.xreplace(names))} = {latex(meaning)}")
         for recursion in sorted(claim.formula.atoms(Recursion), key=lambda r: len(r.args[1]), reverse=True)[:1]:
             parts.append(_recursion(recursion))
-        for flow in sorted(claim.formula.atoms(Flow), key=sp.default_sort_key)[:1]:
+        shown = [claim.formula, *(claim.where[symbol] for symbol in used)]
+        for flow in sorted(set().union(*(expr.atoms(Flow) for expr in shown)), key=sp.default_sort_key)[:1]:
             parts.append(_flow(flow, alpha))
     return r", \quad ".join(parts)
 

@@ -14,7 +14,7 @@ Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, reducti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import sympy as sp
@@ -25,9 +25,9 @@ from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, L, t, x_sq
 from advmf.theory.bound import PAPER, RANDOM_NETWORK
 from advmf.theory.correlation import PAIR, Pair, propagate_pair
-from advmf.theory.dynamics import _claim, clock, evolve
+from advmf.theory.dynamics import _claim, clock, evolve, reduced
 from advmf.theory.functions import ArcCosine, Recursion
-from advmf.theory.propagation import OMEGA, _closure, _with_alpha, abbreviations, omega
+from advmf.theory.propagation import ALPHA, OMEGA, _closure, _slope_squares, abbreviations, omega
 from advmf.theory.trained import replace_dense, separated, trained
 
 R, S = sp.symbols("r s", real=True)
@@ -66,10 +66,10 @@ class Jet:
 
 JET = Jet(
     Q=sp.Symbol("Q", positive=True),
-    dQ=sp.Symbol("dQ", real=True),
-    ddP=sp.Symbol("ddP", real=True),
+    dQ=sp.Symbol("Q_r", real=True),
+    ddP=sp.Symbol("P_rs", real=True),
     mu=sp.Symbol("mu", real=True),
-    dmu=sp.Symbol("dmu", real=True),
+    dmu=sp.Symbol("mu_r", real=True),
 )
 """The state as symbols."""
 
@@ -99,7 +99,7 @@ def jet_step(net: Net) -> Jet:
     >>> import advmf as mf
     >>> from advmf.theory.capacity import jet_step
     >>> jet_step(mf.vanilla(u=1, v=1)).ddP
-    sigma_w**2*(Q + dQ + ddP)
+    sigma_w**2*(P_rs + Q + Q_r)
     """
     c = sp.Dummy("c")
     tangent = ArcCosine(1) + ArcCosine(c).diff(c).subs(c, 1) * (c - 1)
@@ -118,29 +118,44 @@ def jet_step(net: Net) -> Jet:
 
 
 @cache
-def curvature(net: Net) -> sp.Expr:
+def curvature(net: Net, abbreviate: bool = False) -> sp.Expr:
     """∂_r ∂_s of the cross moment after L blocks: in closed form, verified by substitution, where the recursion is homogeneous; else a Recursion.
 
     Without biases and carried means the state (Q, dQ, ddP) is multiplied by a triangular matrix ω(1 + n) with n nilpotent, whose power is
-    ω^L Σ_k binomial(L, k) n^k.
+    ω^L Σ_k binomial(L, k) n^k; it is written in α, and with ``abbreviate`` in ω.
     """
     after, before, start = jet_step(net).items(), JET.items(), START.items()
     names = [n for n in before if n in _closure("ddP", after, before)]
     state, updates, first = (sp.Tuple(*(of[n] for n in names)) for of in (before, after, start))
-    growth = omega(net)
+    growth, size = omega(net), len(names)
     linear = all(update.is_polynomial(*state) for update in updates)
-    matrix = sp.Matrix(updates).jacobian(list(state)) if linear else sp.zeros(1)
-    nilpotent = (matrix / growth - sp.eye(matrix.rows)).applyfunc(sp.cancel) if growth != 0 else matrix
-    exact = linear and not (matrix * sp.Matrix(state) - sp.Matrix(updates)).expand().any()
-    if not exact or any(nilpotent[i, j] != 0 for i in range(len(names)) for j in range(i + 1)):
+    matrix = sp.Matrix(updates).jacobian(list(state)) if linear else sp.eye(size)
+    rest = (matrix - growth * sp.eye(size)).applyfunc(lambda e: _in_alpha(e, net))
+    remainder = (matrix * sp.Matrix(state) - sp.Matrix(updates)).expand()
+    if remainder != sp.zeros(size, 1) or any(rest[i, j] != 0 for i in range(size) for j in range(i, size)):
         return Recursion(L, state, updates, first, JET.ddP)
-    binomials = (sp.prod([L - i for i in range(k)]) / sp.factorial(k) for k in range(matrix.rows))
-    power = sum((b * nilpotent**k for k, b in enumerate(binomials)), sp.zeros(matrix.rows))
-    # The start, and one step: (1 + n) applied to the sum at L is the sum at L + 1.
-    residue = power.subs(L, L + 1) - (nilpotent + sp.eye(matrix.rows)) * power
-    if residue.applyfunc(sp.simplify).any() or power.subs(L, 0) != sp.eye(matrix.rows):
+    meaning = _in_alpha(growth, net)
+    # A multiple of ω cancels, whatever ω is; else ω is kept as a symbol.
+    nilpotent = rest.applyfunc(lambda e: m if (m := sp.cancel(e / meaning)).is_number else e / OMEGA)
+    binomials = [sp.prod([L - i for i in range(k)]) / sp.factorial(k) for k in range(size)]
+    power = sum((b * nilpotent**k for k, b in enumerate(binomials)), sp.zeros(size))
+    # At depth 0 it is one, and one step multiplies it by 1 + n.
+    residue = (power.subs(L, L + 1) - (nilpotent + sp.eye(size)) * power).applyfunc(sp.simplify)
+    if residue != sp.zeros(size) or power.subs(L, 0) != sp.eye(size):
         raise ArithmeticError(f"The power {power} does not solve the recursion of {net.name}.")
-    return growth**L * sp.factor((power * sp.Matrix(first))[names.index("ddP")])
+    over, under = sp.fraction(sp.together((power * sp.Matrix(first))[names.index("ddP")]))
+    short = OMEGA**L * sp.factor(sp.expand(over.subs(OMEGA, meaning))) / under
+    return short if abbreviate else short.subs(OMEGA, meaning)
+
+
+def _in_alpha(expr: sp.Expr, net: Net) -> sp.Expr:
+    """A polynomial in the slopes, of which only u² + v² = 2α matters, in α."""
+    expr = sp.expand(expr)
+    for squares in _slope_squares(net):
+        one, other = squares.args
+        expr = sp.expand(expr.subs(other, 2 * ALPHA - one))
+    constant, rest = expr.as_independent(*expr.free_symbols, as_Add=True) if expr.free_symbols else (expr, sp.S.Zero)
+    return constant + sp.factor(rest)
 
 
 def capacity(net: Net) -> Claim:
@@ -158,25 +173,13 @@ def capacity(net: Net) -> Claim:
         name="T5",
         lhs=Expectation(Capacity()),
         relation="==",
-        formula=_short(K * curvature(net), net),
+        formula=K * curvature(net, abbreviate=True),
         where=abbreviations(net),
         regime=Regime.LARGE_WIDTH,
         assumptions=RANDOM_NETWORK,
         source=f"{PAPER}, capacity; the moments are derived here",
         net=net,
     )
-
-
-def _short(expr: sp.Expr, net: Net) -> sp.Expr:
-    """ω and α for their meanings."""
-    if expr.has(Recursion):
-        return expr
-    growth = omega(net)
-    rest = sp.factor(sp.cancel(expr / growth**L))
-    below = sp.Wild("below")
-    short = _with_alpha(rest, net)
-    del below
-    return short * OMEGA**L
 
 
 def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1) -> Claim:
@@ -186,14 +189,14 @@ def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, wei
 
     >>> import advmf as mf
     >>> vanilla = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 0)))
-    >>> mf.capacity_ratio(vanilla, 2, 2).formula.subs(mf.symbols.L, 2)
-    exp(-2*beta*eps*t/N)
+    >>> mf.capacity_ratio(vanilla, 2, 2, "leading").rhs.subs({mf.symbols.L: 2, mf.symbols.K: 1, mf.symbols.d: 1})
+    exp(-4*eps*t/N)
     """
-    found = trained(net)
-    general = curvature(separated(net))
-    before, after = found.declared(general), general.subs(evolve(net, clock(weight)), simultaneous=True)
-    ratio = after / before
-    return _claim(
+    found, merged = trained(net), reduced(net)
+    general = curvature(separated(net)).subs(merged, simultaneous=True)
+    paths = {z: path for z, path in evolve(net, clock(weight)).items() if merged[z] == z}
+    ratio = general / found.declared(general)
+    claim = _claim(
         net,
         p,
         q,
@@ -202,6 +205,7 @@ def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, wei
         name="T5.ratio",
         lhs=Expectation(Capacity(t)) / Expectation(Capacity()),
         relation="==",
-        formula=ratio,
+        formula=ratio if ratio.has(Recursion) else sp.powsimp(ratio),
         source=f"{PAPER}, capacity; the moments are derived here",
     )
+    return replace(claim, where={**paths, **claim.where})

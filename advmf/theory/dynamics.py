@@ -247,11 +247,14 @@ def first_order(claim: Claim) -> Claim:
     >>> mf.first_order(mf.weight_variance(mf.vanilla(u=1, v=0), 2, 2)).formula.subs(mf.symbols.L, 2)
     sigma_w**2 - beta*eps*sigma_w**2*t/N
     """
-    if t not in claim.formula.free_symbols:
+    moving = {symbol: meaning for symbol, meaning in claim.where.items() if t in meaning.free_symbols}
+    formula = claim.formula.subs(moving, simultaneous=True)
+    if t not in formula.free_symbols:
         raise ArgumentError(f"first_order takes a claim about training time t; {claim.name} does not depend on it.")
-    slope = sp.simplify(sp.diff(claim.formula, t).subs(t, 0))
+    value, slope = (sp.simplify(sp.powsimp(part.subs(t, 0))) for part in (formula, sp.diff(formula, t)))
+    where = {symbol: meaning for symbol, meaning in claim.where.items() if symbol not in moving}
     return replace(
-        claim, name=f"{claim.name}.1", relation="approx", formula=claim.formula.subs(t, 0) + slope * t, equations=()
+        claim, name=f"{claim.name}.1", relation="approx", formula=value + slope * t, where=where, equations=()
     )
 
 
