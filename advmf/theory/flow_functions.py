@@ -29,7 +29,7 @@ class QExponential(Function):
     def eval(cls, x: sp.Expr, r: sp.Expr) -> sp.Expr | None:
         if x == 0:
             return sp.S.One
-        if r == 1:
+        if (r - 1).is_zero:
             return sp.exp(x)
         base = 1 + (1 - r) * x
         if not r.is_number:
@@ -60,8 +60,7 @@ class QExponential(Function):
         base = 1 + (1 - r) * x
         if base <= 0:
             return sp.S.Zero if r < 1 else sp.oo
-        # One and the same number as log(base)/(1 - r) tends to x.
-        return sp.exp(x if r == 1 else sp.log(base) / (1 - r))._eval_evalf(prec)
+        return sp.exp(x if (r - 1).is_zero else sp.log(base) / (1 - r))._eval_evalf(prec)
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         x, r = map(printer._print, self.args)
@@ -81,7 +80,7 @@ class QLogarithm(Function):
     def eval(cls, y: sp.Expr, r: sp.Expr) -> sp.Expr | None:
         if y == 1:
             return sp.S.Zero
-        if r == 1:
+        if (r - 1).is_zero:
             return sp.log(y)
         return (y ** (1 - r) - 1) / (1 - r) if r.is_number else None
 
@@ -103,7 +102,7 @@ class QLogarithm(Function):
         y, r = (arg._eval_evalf(prec) for arg in self.args)
         if y is None or r is None or not (y.is_number and r.is_number):
             return None
-        return (sp.log(y) if r == 1 else (y ** (1 - r) - 1) / (1 - r))._eval_evalf(prec)
+        return (sp.log(y) if (r - 1).is_zero else (y ** (1 - r) - 1) / (1 - r))._eval_evalf(prec)
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         y, r = map(printer._print, self.args)
@@ -200,13 +199,13 @@ def power_law(rate: sp.Expr, z: sp.Symbol, start: sp.Expr, t: sp.Expr) -> sp.Exp
     r = power_of(rate, z)
     if r is None:
         return None
-    first = rate.xreplace({z: start})
-    solution = start * QExponential(sp.simplify(first / start) * t, r)
+    first, clock = rate.xreplace({z: start}), sp.Dummy("t")
+    solution = start * QExponential(sp.simplify(first / start) * clock, r)
     # The solution is start*w with dw/dt = (first/start) w**r; put into the equation, that asks rate(start*w) = first*w**r.
     w = sp.Dummy("w", positive=True)
-    if sp.simplify(rate.xreplace({z: start * w}) / first / w**r) != 1 or solution.subs(t, 0) != start:
+    if sp.simplify(rate.xreplace({z: start * w}) / first / w**r) != 1 or solution.subs(clock, 0) != start:
         raise ArithmeticError(f"{solution} does not solve {z}' = {rate} from {start}.")
-    return solution
+    return solution.subs(clock, t)
 
 
 def power_of(rate: sp.Expr, z: sp.Symbol) -> sp.Expr | None:
