@@ -151,7 +151,7 @@ def test_residual_of_two_blocks_is_an_exponential():
 def test_flow_against_high_precision():
     y, a = sp.symbols("y a", positive=True)
     flow = Flow(t, (y,), (-y * (1 + y) ** 2,), (a,), y)
-    exact = float(flow.subs({t: 3, a: 2}).evalf(25))
+    exact = float(flow.subs({t: 3, a: 2}).evalf())
     assert mf.kernel(flow)(t=3.0, a=2.0) == pytest.approx(exact, rel=1e-11)
     assert flow.diff(t) == -flow * (1 + flow) ** 2
     assert flow.subs(y, 5) == flow  # bound
