@@ -99,7 +99,9 @@ _QUANTITIES = (
     ),
     _quantity("c", "c", -1, 1, "correlation of two inputs", real=True),
     _quantity("lam", r"\lambda", 0, _INF, "weight of the adversarial loss in training", closed=False, positive=True),
-    _quantity("pull", r"\langle\nabla_f\ell, f\rangle", -_INF, _INF, "mean of <dl/df, f>, l the standard loss", real=True),
+    _quantity(
+        "pull", r"\langle\nabla_f\ell, f\rangle", -_INF, _INF, "mean of <dl/df, f>, l the standard loss", real=True
+    ),
 )
 
 SYMBOLS: dict[str, Quantity] = {quantity.name: quantity for quantity in _QUANTITIES}

@@ -19,9 +19,9 @@ import numpy as np
 import sympy as sp
 
 from advmf.emit.backends import BACKENDS, REGISTERED, function
+from advmf.emit.integrate import integrate
 from advmf.emit.lower import Program, lower
 from advmf.emit.scaled import Arrays, Value
-from advmf.emit.integrate import integrate
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.symbols import SYMBOLS
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm

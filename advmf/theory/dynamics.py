@@ -98,8 +98,8 @@ def variance_slope(
     """T3 at t = 0: dσ_w²/dt = -(2/N) share (λ ε β ω^{L/2} + ⟨∂ℓ/∂f, f⟩).
 
     Training on λ L_adv + ℓ(f): ``weight`` is λ, ``pull`` the mean of ⟨∂ℓ/∂f, f⟩ over networks, 0 for the adversarial loss alone. By Euler's
-    theorem ⟨W_m, ∂ℓ/∂W_m⟩ is the part of ⟨∂ℓ/∂f, f⟩ that runs through W_m; without biases and carried means its share is that of J. ``layer`` counts the trained
-    matrices of a block; ``p``, ``q`` and ``route`` are those of :func:`advmf.loss_bound`, and so are the errors. ArgumentError for another layer
+    theorem ⟨W_m, ∂ℓ/∂W_m⟩ is the part of ⟨∂ℓ/∂f, f⟩ that runs through W_m; without biases and carried means its share is that of J.
+    ``layer`` counts the trained matrices of a block; ``p``, ``q`` and ``route`` are those of :func:`advmf.loss_bound`, and so are the errors. ArgumentError for another layer
     and for a block without a trained matrix, DomainError for a weight that is not positive.
 
     >>> import advmf as mf
@@ -272,7 +272,7 @@ def passage(net: Net, level: sp.Expr, fall: sp.Expr) -> sp.Expr:
     2*log(2)
     """
     flow = system(net)
-    z, z0 = flow.variables[0], flow.start[0]
+    z = flow.variables[0]
     if len(flow.variables) == 1:
         power, r = power_of(level, z), power_of(flow.rates[0], z)
         if power is not None and r is not None:
@@ -326,7 +326,7 @@ def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
     >>> print(mf.euler_identity(mf.residual(u=1, v=0), 2, 2).formula)
     -2*sigma_w**2/(sigma_w**2 + 2)
     """
-    found, number = _layer(net, layer)
+    _, number = _layer(net, layer)
     part, bound = share(net)[layer], loss_bound(net, p, q)
     slope, loss = WeightNormSlope(*number), AdversarialLoss(exponent(p, "p"), exponent(q, "q"))
     exact = part == 1
@@ -347,5 +347,7 @@ def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
             else "the ball lies in one linear region",
         ),
         source="Euler's theorem on homogeneous functions; the share is derived here from the declared blocks",
-        equations=(Equation("E d|W|²/dt", Expectation(slope + 2 * part * loss), sp.S.Zero, 2 * part * bound.rhs, exact),),
+        equations=(
+            Equation("E d|W|²/dt", Expectation(slope + 2 * part * loss), sp.S.Zero, 2 * part * bound.rhs, exact),
+        ),
     )

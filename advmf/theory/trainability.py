@@ -1,8 +1,8 @@
 """T4: how long a network stays trainable under adversarial training.
 
-Gradients scale as E‖∂ℓ/∂x^0‖² = ω^L E‖∂ℓ/∂x^L‖². A network is (M, m)-trainable on [0, T] if m <= ω(t)^L <= M there, with ω(t) from T3. ω(t) falls, so a
-network that starts in the band can only leave it at its lower edge; it never does if ω stays above m^{1/L}, as with an identity shortcut for
-m <= 1.
+Gradients scale as E‖∂ℓ/∂x^0‖² = ω^L E‖∂ℓ/∂x^L‖². A network is (M, m)-trainable on [0, T] if m <= ω(t)^L <= M there, with ω(t) from T3. ω(t) falls,
+so a network that starts in the band can only leave it at its lower edge; it never does if ω stays above m^{1/L}, as with an identity
+shortcut for m <= 1.
 
 Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021: networks without shortcuts are not adversarially trainable
 in general, and width alleviates this.
@@ -50,8 +50,8 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
 
         t* = N ((ω/m^{1/L})^{L/2 - 1} - 1)/((L/2 - 1) 2 α λ ε β ω^{L/2 - 1}),
 
-    which for ω = 1 is N (m^{-(L/2 - 1)/L} - 1)/((L/2 - 1) 2 α λ ε β): in proportion to the width and, for deep networks, to 1/L. A residual network has ω > 1
-    always: it is trainable for all time if m <= 1 and ω^L <= M at t = 0, that is α σ_w² <= M^{1/L} - 1. In general the time is
+    which for ω = 1 is N (m^{-(L/2 - 1)/L} - 1)/((L/2 - 1) 2 α λ ε β): in proportion to the width and, for deep networks, to 1/L.
+    A residual network has ω > 1 always: it is trainable for all time if m <= 1 and ω^L <= M at t = 0, that is α σ_w² <= M^{1/L} - 1. In general the time is
     integrated by kernels. Arguments and errors are those of :func:`advmf.weight_variance`; the edges are the symbols ``m`` and ``M``.
 
     >>> import advmf as mf

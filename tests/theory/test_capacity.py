@@ -113,10 +113,8 @@ def explicit_capacity(name, rng, slopes=(1.0, 0.0), nets=300, N=128, depth=3, ou
 @pytest.mark.parametrize("name", NETS)
 def test_capacity_of_explicit_networks(name, bias):
     """Within 4.5 standard errors, and 6/N for what finite width may add; and a mutant that is 30 % off is refused."""
-    if name == "two layers":
-        net = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(), mf.Dense(sigma_b=0), scale="7/10"))
-    else:
-        net = mf.PRESETS[name]()
+    two_layers = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(), mf.Dense(sigma_b=0), scale="7/10"))
+    net = {**{k: preset() for k, preset in mf.PRESETS.items()}, "two layers": two_layers}[name]
     values = explicit_capacity(name, np.random.default_rng(5), sb=bias)
     predicted = mf.kernel(mf.capacity(net))(K=1, L=3, sigma_w=1.2, sigma_b=bias, x_sq=1, u=1, v=0)
     mean, stderr = values.mean(), values.std() / math.sqrt(len(values))
@@ -176,4 +174,6 @@ def test_first_order_of_the_ratio(name):
 def test_errors():
     with pytest.raises(ArgumentError, match="no trained matrix"):
         mf.capacity(mf.Net(mf.Mix()))
-    assert mf.latex(mf.capacity(mf.plain_residual(1, 0)), where=False) == r"\mathbb{E}\left[C\right] = K \, {P_{rs}}_{L}"
+    assert (
+        mf.latex(mf.capacity(mf.plain_residual(1, 0)), where=False) == r"\mathbb{E}\left[C\right] = K \, {P_{rs}}_{L}"
+    )

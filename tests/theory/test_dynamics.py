@@ -84,7 +84,9 @@ def test_weight_variance_solves_the_derived_equation(net):
     merged = reduced(net)
     flow = system(net)
     for i, k in zip(layers, kernels):
-        numeric = sum(w * (k(t=times + j * h, L=4, **POINT) - k(t=times - j * h, L=4, **POINT)) / h for j, w in weights.items())
+        numeric = sum(
+            w * (k(t=times + j * h, L=4, **POINT) - k(t=times - j * h, L=4, **POINT)) / h for j, w in weights.items()
+        )
         z = trained(net).variables[i]
         rate = mf.kernel(flow.rates[flow.variables.index(merged[z])])
         at = {w.name: value for w, value in zip(trained(net).variables, variances)}
@@ -307,7 +309,9 @@ def test_claims_typeset_and_growth_reads_them(net):
     torch = pytest.importorskip("torch")
     f, g = (mf.kernel(mf.weight_variance(net, 2, 2, "leading"), b) for b in ("numpy", "torch"))
     times = [0.0, 5.0, 50.0]
-    assert g(t=torch.tensor(times, dtype=torch.float64), L=4, **POINT).numpy() == pytest.approx(f(t=times, L=4, **POINT))
+    assert g(t=torch.tensor(times, dtype=torch.float64), L=4, **POINT).numpy() == pytest.approx(
+        f(t=times, L=4, **POINT)
+    )
 
 
 def test_errors():
