@@ -57,7 +57,8 @@ def solutions(found: dict[str, sp.Expr]) -> dict[str, sp.Expr]:
     """Steps 6 to 8: the vanilla net in closed form, the residual one as an implicit integral."""
     print("\nSolutions")
     z0, r = sp.symbols("z0 r", positive=True)
-    power = say("6", "vanilla: dz/dt is a power of z, with the exponent", sp.simplify(z * sp.diff(found["vanilla"], z) / found["vanilla"]), L / 2)  # fmt: skip
+    power = say("6", "vanilla: dz/dt is a power of z, with the exponent",
+                sp.simplify(z * sp.diff(found["vanilla"], z) / found["vanilla"]), L / 2)  # fmt: skip
     k = sp.simplify(-found["vanilla"].subs(z, z0) / z0)
     path = z0 * (1 + (r - 1) * kappa * t) ** (-1 / (r - 1))
     law = -kappa * z0 * (path / z0) ** r
@@ -73,7 +74,8 @@ def solutions(found: dict[str, sp.Expr]) -> dict[str, sp.Expr]:
     say("10", "residual, y = alpha z: integral dy/(y (1+y)^(L/2-1)) changes at the rate",
         sp.simplify(speed), -2 * alpha * eps * beta / N)  # fmt: skip
     logistic = y * sp.exp(-c) / (1 + y - y * sp.exp(-c))
-    say("11", "at L = 4 that is ln(y/(1+y)), so that after a change of -c", sp.simplify(logistic / (1 + logistic)), y * sp.exp(-c) / (1 + y))  # fmt: skip
+    say("11", "at L = 4 that is ln(y/(1+y)), so that after a change of -c",
+        sp.simplify(logistic / (1 + logistic)), y * sp.exp(-c) / (1 + y))  # fmt: skip
     return {"vanilla": closed.subs(z0, sigma_w**2), "logistic": logistic}
 
 

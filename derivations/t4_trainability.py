@@ -57,7 +57,15 @@ def compare(own: sp.Expr) -> None:
     theirs = mf.kernel(mf.escape_time(mf.vanilla(1, 0), 2, 2))
     for depth in (1, 3, 10, 64):
         for growth in (0.99, 1.0, 1.01):
-            point = {N: values["N"], eps: values["eps"], m: values["m"], alpha: 0.5, beta: norm, omega_0: growth, L: depth}
+            point = {
+                N: values["N"],
+                eps: values["eps"],
+                m: values["m"],
+                alpha: 0.5,
+                beta: norm,
+                omega_0: growth,
+                L: depth,
+            }
             expected = float(own.subs(point)) if growth**depth >= values["m"] else 0.0
             found = theirs(L=depth, sigma_w=(2 * growth) ** 0.5, **values)
             assert abs(found - expected) <= 1e-10 * expected, (depth, growth, found, expected)

@@ -17,6 +17,21 @@ MUTATIONS = {
         ("1 / q - sp.Rational(1, 2)", "1 / q"),
         ("/ sp.sqrt(d)", "/ d"),
     ],
+    "t3_weight_variance.py": [
+        ("sp.diff(w**2 / N, w)", "sp.diff(w**2, w)"),
+        ("others ** ((L - 1) / 2) * sp.sqrt", "others ** (L - 1) * sp.sqrt"),
+        ("-kappa * z0 * (path / z0) ** r", "-2 * kappa * z0 * (path / z0) ** r"),
+        ("1 + alpha * z, ", "1 + 2 * alpha * z, "),
+    ],
+    "t4_trainability.py": [
+        ("m ** (-h / L) - omega_0**-h", "m ** (-h) - omega_0**-h"),
+        ("2 * alpha * eps * beta / N", "alpha * eps * beta / N"),
+    ],
+    "t5_capacity.py": [
+        ("L**2 * y**L", "L * y**L"),
+        ("(1 + L * y)", "(1 + y)"),
+        ("slope, -L * kappa", "slope, -kappa"),
+    ],
     "f_finite_width.py": [
         ("/ 2 / alpha**2", "/ alpha**2"),
         ("2 * q * alpha * pre", "q * alpha * pre"),

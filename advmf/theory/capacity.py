@@ -1,12 +1,14 @@
 """T5: the capacity of a network, at second order in its weights, and how adversarial training reduces it.
 
-C = E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² is the second moment of the derivative of f along its own weights. Scaling all trained matrices by 1 + r and
-by 1 + s gives two networks with the kernel 𝒦(r, s) = E f_r·f_s, and C = ∂_r ∂_s 𝒦 at 0. It is the Fisher-Rao norm ⟨θ, I(θ)θ⟩ = E⟨θ, ∂_θ ℓ⟩² of T. Liang, T. Poggio, A. Rakhlin
-and J. Stokes (Fisher-Rao Metric, Geometry, and Complexity of Neural Networks, AISTATS 2019) for the trained matrices as θ and outputs with
-unit Gaussian noise, whose information is the identity; with a cross-entropy loss the outputs have the metric of its distribution instead.
+C = E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² is the second moment of the derivative of f along its own weights. Scaling all trained matrices by 1 + r
+and by 1 + s gives two networks with the kernel 𝒦(r, s) = E f_r·f_s, and C = ∂_r ∂_s 𝒦 at 0. It is the Fisher-Rao norm ⟨θ, I(θ)θ⟩ = E⟨θ, ∂_θ
+ℓ⟩² of T. Liang, T. Poggio, A. Rakhlin and J. Stokes (Fisher-Rao Metric, Geometry, and Complexity of Neural Networks, AISTATS 2019) for the
+trained matrices as θ and outputs with unit Gaussian noise, whose information is the identity; with a cross-entropy loss the outputs have
+the metric of its distribution instead.
 
-The two streams are propagated as a pair, by the rules of :mod:`advmf.theory.correlation`. An activation has the arc-cosine kernel κ₁(c), whose second derivative is infinite at c = 1. It does not enter: as the streams are equal at r = s, 1 - c is of order (r - s)², and
-κ₁(c) - c of order (1 - c)^{3/2}, that is |r - s|³, whose mixed second derivative vanishes at r = s. So κ₁ stands for its tangent.
+The two streams are propagated as a pair, by the rules of :mod:`advmf.theory.correlation`. An activation has the arc-cosine kernel κ₁(c),
+whose second derivative is infinite at c = 1. It does not enter: as the streams are equal at r = s, 1 - c is of order (r - s)², and κ₁(c) -
+c of order (1 - c)^{3/2}, that is |r - s|³, whose mixed second derivative vanishes at r = s. So κ₁ stands for its tangent.
 
 Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, reduction of the capacity; the moments are derived here.
 """

@@ -99,8 +99,8 @@ def variance_slope(
 
     Training on λ L_adv + ℓ(f): ``weight`` is λ, ``pull`` the mean of ⟨∂ℓ/∂f, f⟩ over networks, 0 for the adversarial loss alone. By Euler's
     theorem ⟨W_m, ∂ℓ/∂W_m⟩ is the part of ⟨∂ℓ/∂f, f⟩ that runs through W_m; without biases and carried means its share is that of J.
-    ``layer`` counts the trained matrices of a block; ``p``, ``q`` and ``route`` are those of :func:`advmf.loss_bound`, and so are the errors. ArgumentError for another layer
-    and for a block without a trained matrix, DomainError for a weight that is not positive.
+    ``layer`` counts the trained matrices of a block; ``p``, ``q`` and ``route`` are those of :func:`advmf.loss_bound`, and so are the
+    errors. ArgumentError for another layer and for a block without a trained matrix, DomainError for a weight that is not positive.
 
     >>> import advmf as mf
     >>> mf.variance_slope(mf.residual(), 2, 2).formula

@@ -50,9 +50,10 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
 
         t* = N ((ω/m^{1/L})^{L/2 - 1} - 1)/((L/2 - 1) 2 α λ ε β ω^{L/2 - 1}),
 
-    which for ω = 1 is N (m^{-(L/2 - 1)/L} - 1)/((L/2 - 1) 2 α λ ε β): in proportion to the width and, for deep networks, to 1/L.
-    A residual network has ω > 1 always: it is trainable for all time if m <= 1 and ω^L <= M at t = 0, that is α σ_w² <= M^{1/L} - 1. In general the time is
-    integrated by kernels. Arguments and errors are those of :func:`advmf.weight_variance`; the edges are the symbols ``m`` and ``M``.
+    which for ω = 1 is N (m^{-(L/2 - 1)/L} - 1)/((L/2 - 1) 2 α λ ε β): in proportion to the width and, for deep networks, to 1/L. A residual
+    network has ω > 1 always: it is trainable for all time if m <= 1 and ω^L <= M at t = 0, that is α σ_w² <= M^{1/L} - 1. In general the
+    time is integrated by kernels. Arguments and errors are those of :func:`advmf.weight_variance`; the edges are the symbols ``m`` and
+    ``M``.
 
     >>> import advmf as mf
     >>> f = mf.kernel(mf.escape_time(mf.vanilla(u=1, v=0), 2, 2, "leading"))
