@@ -22,7 +22,8 @@ def integrate(
     """The states at the times ``end``: one system per column of ``start``, of shape (variables, systems).
 
     ``rates(state, fixed)`` are the time derivatives, for ``positive`` variables those of their logarithms. A system that has no
-    solution up to its time, or arguments that are not finite, has the state NaN; a variable without a logarithm that diverges before is infinite.
+    solution up to its time, or arguments or rates that are not finite, has the state NaN; a variable without a logarithm that diverges
+    before is infinite.
 
     >>> import numpy as np
     >>> from advmf.emit.integrate import integrate
@@ -49,14 +50,19 @@ def _together(
     fixed: np.ndarray,
     logs: np.ndarray,
 ) -> np.ndarray:
-    """All systems in the time s = t/end, in [0, 1]; if that fails each half of them by itself."""
+    """All systems in the time s in [0, 1] with t = (exp(s u) - 1)/v, v the rate at the start; if that fails each half of them by itself."""
     from scipy.integrate import solve_ivp
 
     def natural(state: np.ndarray) -> np.ndarray:
         return np.where(logs, np.exp(np.where(logs, state, 0.0)), state)
 
-    def slope(_: float, flat: np.ndarray) -> np.ndarray:
-        return (end * rates(natural(flat.reshape(start.shape)), fixed)).ravel()
+    rate = np.abs(rates(start, fixed)) / np.where(logs, 1.0, 1.0 + np.abs(start))
+    v = np.maximum(rate.max(0), 1e-300)
+    u = np.log1p(np.abs(end) * v)
+    pace = np.sign(end) * u / v
+
+    def slope(s: float, flat: np.ndarray) -> np.ndarray:
+        return (pace * np.exp(s * u) * rates(natural(flat.reshape(start.shape)), fixed)).ravel()
 
     first = np.where(logs, np.log(np.where(logs, start, 1.0)), start)
     speed = np.abs(slope(0.0, first.ravel()))
@@ -70,8 +76,8 @@ def _together(
         if end.size == 1:
             # The solver stops where a variable diverges at a finite time.
             last = found.y[:, -1]
-            blown = ~logs.ravel() & (np.abs(slope(0.0, last)) > 1e8 * (np.abs(last) + scale))
-            return np.where(blown, np.sign(slope(0.0, last)) * np.inf, np.nan)[:, None]
+            blown = ~logs.ravel() & (np.abs(slope(1.0, last)) > 1e8 * (np.abs(last) + scale))
+            return np.where(blown, np.sign(slope(1.0, last)) * np.inf, np.nan)[:, None]
     if end.size == 1:
         return np.full(start.shape, np.nan)
     halves = np.array_split(np.arange(end.size), 2)
