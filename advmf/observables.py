@@ -96,6 +96,59 @@ class MatrixNorm(Observable):
     tex = r"\lVert G\rVert_{{{}\to {}}}"
 
 
+class TrainedMatrix(Observable):
+    """An observable of a trained matrix of a block, which may be numbered: of the first, the only one, without arguments."""
+
+    def indices(self, printer: Any) -> list[str]:
+        return [f",{printer._print(self.args[-1])}" if self.args else ""]
+
+
+class WeightVariance(Observable):
+    """``|W(t)|_F**2/N`` of a trained matrix at training time t: ``WeightVariance(t)``, or ``WeightVariance(t, number)``."""
+
+    tex = r"\sigma_{{w{1}}}^2({0})"
+
+    def indices(self, printer: Any) -> list[str]:
+        time, *number = map(printer._print, self.args)
+        return [time, "".join(f",{n}" for n in number)]
+
+
+class WeightVarianceSlope(TrainedMatrix):
+    """The time derivative of :class:`WeightVariance` at t = 0: ``WeightVarianceSlope()``, or ``WeightVarianceSlope(number)``."""
+
+    tex = r"\dot\sigma_{{w{0}}}^2(0)"
+
+
+class WeightNormSlope(TrainedMatrix):
+    """The time derivative of ``|W|_F**2`` of a trained matrix: ``WeightNormSlope()``, or ``WeightNormSlope(number)``."""
+
+    tex = r"\tfrac{{d}}{{dt}}\lVert W_{{{0}}}\rVert_F^2"
+
+    def indices(self, printer: Any) -> list[str]:
+        return [printer._print(self.args[0]) if self.args else ""]
+
+
+class HalfLife(TrainedMatrix):
+    """The time at which :class:`WeightVariance` has halved: ``HalfLife()``, or ``HalfLife(number)``."""
+
+    tex = r"t_{{1/2{0}}}"
+
+
+class EscapeTime(Observable):
+    """The first time at which omega**L is outside the trainable band [m, M]: ``EscapeTime()``."""
+
+    tex = "t^*"
+
+
+class Capacity(Observable):
+    """``sum_k (sum_l <W^l, d f_k/d W^l>)**2`` of one network: ``Capacity()``, or ``Capacity(t)`` at training time t."""
+
+    tex = "C{0}"
+
+    def indices(self, printer: Any) -> list[str]:
+        return [f"({printer._print(self.args[0])})" if self.args else ""]
+
+
 class Expectation(Function):
     """The mean over random networks.
 

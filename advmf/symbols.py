@@ -98,12 +98,18 @@ _QUANTITIES = (
         positive=True,
     ),
     _quantity("c", "c", -1, 1, "correlation of two inputs", real=True),
+    _quantity("lam", r"\lambda", 0, _INF, "weight of the adversarial loss in training", closed=False, positive=True),
+    _quantity(
+        "pull", r"\langle\nabla_f\ell, f\rangle", -_INF, _INF, "mean of <dl/df, f>, l the standard loss", real=True
+    ),
 )
 
 SYMBOLS: dict[str, Quantity] = {quantity.name: quantity for quantity in _QUANTITIES}
 """Every symbol of the theory by name."""
 
-L, N, d, K, sigma_w, sigma_b, u, v, eps, p, q, t, M, m, x_sq, y_sq, c = (quantity.symbol for quantity in _QUANTITIES)
+L, N, d, K, sigma_w, sigma_b, u, v, eps, p, q, t, M, m, x_sq, y_sq, c, lam, pull = (
+    quantity.symbol for quantity in _QUANTITIES
+)
 
 
 def exponent(value: object, name: str = "p") -> sp.Expr:

@@ -22,6 +22,20 @@ MUTATIONS = {
         ("sp.sqrt(2 / sp.pi) * sp.exp", "sp.sqrt(1 / sp.pi) * sp.exp"),
         ("(in_radius * out_radius) ** 2 * half", "(in_radius * out_radius) ** 2 * 2"),
         ("half - 1 / sp.sympify(p)", "1 / sp.sympify(p) - half"),
+    "t3_weight_variance.py": [
+        ("sp.diff(w**2 / N, w)", "sp.diff(w**2, w)"),
+        ("others ** ((L - 1) / 2) * sp.sqrt", "others ** (L - 1) * sp.sqrt"),
+        ("-kappa * z0 * (path / z0) ** r", "-2 * kappa * z0 * (path / z0) ** r"),
+        ("1 + alpha * z, ", "1 + 2 * alpha * z, "),
+    ],
+    "t4_trainability.py": [
+        ("m ** (-h / L) - omega_0**-h", "m ** (-h) - omega_0**-h"),
+        ("2 * alpha * eps * beta / N", "alpha * eps * beta / N"),
+    ],
+    "t5_capacity.py": [
+        ("L**2 * y**L", "L * y**L"),
+        ("(1 + L * y)", "(1 + y)"),
+        ("slope, -L * kappa", "slope, -kappa"),
     ],
     "f_finite_width.py": [
         ("/ 2 / alpha**2", "/ alpha**2"),

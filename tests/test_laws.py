@@ -203,3 +203,20 @@ def test_perturbations_of_sampled_jacobians(block):
         assert abs(float(values.mean()) - predicted) < allowance
         one_block = float(of_block.subs({mf.symbols.sigma_w: SIGMA["sigma_w"]})) / N
         assert abs(float(values.mean()) - (predicted - one_block)) > allowance  # the control: one block less
+
+
+@every_block
+def test_shares_and_capacity_of_every_block(block):
+    """The Euler shares are those of the sampled Jacobian's variance: at most one, and all matrices together scale ω by their sum."""
+    net, h = mf.Net(block), 1e-5
+    shares = [float(part.subs(mf.symbols.sigma_w, SIGMA["sigma_w"])) for part in mf.share(net)]
+    assert all(0 < part <= 1 for part in shares)
+    log = sp.log(omega(net)).subs(mf.symbols.sigma_w, sp.Symbol("w"))
+    numeric = sum(sign * float(log.subs("w", SIGMA["sigma_w"] * math.exp(sign * h))) for sign in (1, -1)) / (4 * h)
+    assert sum(shares) == pytest.approx(numeric, rel=1e-6)
+    # C = |d f|^2 along the weights: at least the square of (d/dr) of the mean square over four, by Cauchy and Schwarz.
+    point = {**SIGMA, "L": 3, "K": 1, "x_sq": 1.0}
+    C, Q = mf.kernel(mf.capacity(net)), mf.kernel(moments(net).Q)
+    up, down = (float(Q(**{**point, "sigma_w": SIGMA["sigma_w"] * (1 + s)})) for s in (h, -h))
+    least = ((up - down) / (4 * h)) ** 2 / float(Q(**point))
+    assert float(C(**point)) >= least * (1 - 1e-9)

@@ -19,10 +19,12 @@ import numpy as np
 import sympy as sp
 
 from advmf.emit.backends import BACKENDS, REGISTERED, function
+from advmf.emit.integrate import integrate
 from advmf.emit.lower import Program, lower
 from advmf.emit.scaled import Arrays, Value
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.symbols import SYMBOLS
+from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
 from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
 from advmf.theory.norm_functions import GaussianNorm
 
@@ -263,6 +265,22 @@ def _loop(arrays: Any, data: tuple[Program, int, str], depth: Value, *operands: 
     return out
 
 
+def _solve(arrays: Any, data: tuple[Program, tuple[bool, ...]], time: Value, *operands: Value) -> list[Value]:
+    """The state of a system of differential equations at the times asked for; its numbers come without derivatives."""
+    body, positive = data
+    numbers = np.broadcast_arrays(*(np.asarray(arrays.numpy(arrays.linear(x)), float) for x in (time, *operands)))
+    end, *values = (array.ravel() for array in numbers)
+    plain, size = BACKENDS["numpy"]().read({})[0], len(positive)
+
+    def rates(state: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+        slopes = run(body, plain, [*map(Value, state), *map(Value, fixed)])
+        return np.stack([np.broadcast_to(plain.linear(slope), state[0].shape) for slope in slopes])
+
+    start, fixed = np.stack(values[:size]), np.reshape(values[size:], (-1, end.size))
+    solved = integrate(rates, end, start, fixed, positive)
+    return [Value(arrays.array(row.reshape(numbers[0].shape))) for row in solved]
+
+
 RULES: dict[Any, Callable[..., Any]] = {
     "number": lambda a, data: Value(a.array(data[0]), None if data[1] is None else a.array(float(data[1])), data[2]),
     "truth": lambda a, data: Value(a.array(1.0) == float(data)),
@@ -298,6 +316,9 @@ RULES: dict[Any, Callable[..., Any]] = {
     Conjugate: lambda a, _, r: a.conjugate(r),
     GaussianNorm: lambda a, _, n, inverse: a.gaussian_norm(n, inverse),
     GeometricSum: lambda a, _, z, n: a.geometric_sum(z, n),
+    QExponential: lambda a, _, x, r: a.q_exponential(x, r),
+    QLogarithm: lambda a, _, y, r: a.q_logarithm(y, r),
     Recursion: _loop,
+    Flow: _solve,
 }
 """What an instruction does: a function of the backend's arrays, the instruction's data and its operands."""

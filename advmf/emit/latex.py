@@ -10,6 +10,7 @@ from sympy.printing.latex import LatexPrinter
 from advmf.claim import RELATIONS, Claim
 from advmf.errors import ArgumentError
 from advmf.symbols import SYMBOLS
+from advmf.theory.flow_functions import Flow
 from advmf.theory.functions import Recursion
 from advmf.theory.propagation import OMEGA
 
@@ -66,6 +67,9 @@ def _claim(claim: Claim, where: bool) -> str:
             parts.append(f"{latex(symbol.xreplace(names))} = {latex(meaning)}")
         for recursion in sorted(claim.formula.atoms(Recursion), key=lambda r: len(r.args[1]), reverse=True)[:1]:
             parts.append(_recursion(recursion))
+        shown = [claim.formula, *(claim.where[symbol] for symbol in used)]
+        for flow in sorted(set().union(*(expr.atoms(Flow) for expr in shown)), key=sp.default_sort_key)[:1]:
+            parts.append(_flow(flow, alpha))
     return r", \quad ".join(parts)
 
 
@@ -82,6 +86,14 @@ def _recursion(recursion: Recursion) -> str:
     steps = [rf"{latex(v)} \leftarrow {latex(update)}" for v, update in zip(variables, updates)]
     begins = [f"{latex(v)} = {latex(value)}" for v, value in zip(variables, start)]
     return r"\text{where } " + r",\; ".join(steps) + r"\text{ from } " + r",\; ".join(begins)
+
+
+def _flow(flow: Flow, alpha: dict[sp.Expr, sp.Expr]) -> str:
+    """The differential equations of a flow, with their start."""
+    _, variables, rates, start, _ = flow.args
+    steps = [rf"\dot{{{latex(z)}}} = {latex(rate.xreplace(alpha))}" for z, rate in zip(variables, rates)]
+    begins = [f"{latex(z)}(0) = {latex(value)}" for z, value in zip(variables, start)]
+    return r"\text{where } " + r",\; ".join([*steps, *begins])
 
 
 def _exponent(value: sp.Expr | None) -> str:

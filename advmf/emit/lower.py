@@ -9,6 +9,7 @@ import mpmath
 import sympy as sp
 
 from advmf.errors import ArgumentError
+from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
 from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
 from advmf.theory.norm_functions import GaussianNorm
 
@@ -34,7 +35,7 @@ class Program(NamedTuple):
     @property
     def functions(self) -> set[Any]:
         """The SymPy functions that are called, in loops as well."""
-        inner = [data[0].functions for head, _, data in self.instructions if head is Recursion]
+        inner = [data[0].functions for head, _, data in self.instructions if head in (Recursion, Flow)]
         return {data for head, _, data in self.instructions if head == "call"}.union(*inner)
 
 
@@ -49,7 +50,7 @@ def lower(expr: sp.Expr, names: Sequence[str], check_head: Callable[[sp.Expr], N
 
 _PLAIN = (
     sp.exp, sp.log, sp.Abs, sp.sign, sp.Max, sp.Min, sp.gamma, sp.loggamma, ArcCosine, Conjugate, GeometricSum,
-    sp.Eq, sp.Ne, sp.Lt, sp.Le, sp.Gt, sp.Ge, sp.And, sp.Or, sp.Not,
+    QExponential, QLogarithm, sp.Eq, sp.Ne, sp.Lt, sp.Le, sp.Gt, sp.Ge, sp.And, sp.Or, sp.Not,
 )  # fmt: skip
 """The heads whose arguments are lowered as they stand."""
 
@@ -92,7 +93,7 @@ class _Lowering:
     def _lower(self, expr: Any) -> int:
         if isinstance(expr, sp.Symbol):
             return self.leaf(expr)
-        if isinstance(expr, sp.Expr) and expr.is_number and not expr.has(Recursion):
+        if isinstance(expr, sp.Expr) and expr.is_number and not expr.has(Recursion, Flow):
             number = self._number(expr)
             if number is not None:
                 return self.emit("number", data=number)
@@ -108,6 +109,8 @@ class _Lowering:
             return self._piecewise(expr)
         if isinstance(expr, Recursion):
             return self._recursion(expr)
+        if isinstance(expr, Flow):
+            return self._flow(expr)
         if isinstance(expr, GaussianNorm):
             n, r = expr.args
             inverse = 1 - 1 / r.args[0] if isinstance(r, Conjugate) else 1 / r
@@ -187,6 +190,15 @@ class _Lowering:
         operands = [depth, *start]
         loop = self.emit(Recursion, *map(self.slot, operands), *body.fixed, data=(program, len(variables), str(depth)))
         return self.emit("component", loop, data=list(variables).index(variable))
+
+    def _flow(self, expr: Flow) -> int:
+        """The right-hand side is lowered once; that of a positive variable is the rate of its logarithm."""
+        time, variables, rates, start, variable = expr.args
+        body = _Body(self, tuple(variables))
+        program = body.program(rate / z if z.is_positive else rate for z, rate in zip(variables, rates))
+        positive = tuple(bool(z.is_positive) for z in variables)
+        solved = self.emit(Flow, *map(self.slot, [time, *start]), *body.fixed, data=(program, positive))
+        return self.emit("component", solved, data=list(variables).index(variable))
 
 
 class _Branch(_Lowering):

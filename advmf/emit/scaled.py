@@ -203,6 +203,23 @@ class Arrays:
     def gaussian_norm(self, n: Value, inverse: Value) -> Value:
         return Value(special.gaussian_norm_of_inverse(self.linear(n), self.linear(inverse), self))
 
+    def q_exponential(self, x: Value, r: Value) -> Value:
+        """exp(log1p(w)/(1 - r)) with w = (1 - r)x, smooth at r = 1; beyond w = -1 zero or infinite."""
+        rest = 1 - self.linear(r)
+        w = self.multiply(Value(rest), x)
+        line = self.linear(w)
+        near, dead = self.abs(line) < 1e-4, line <= -1
+        small, safe = self.where(near, line, 0.0), self.where(near, 1.0, rest)
+        series = self.where(near, self.linear(x), 0.0) * (1 - small / 2 + small**2 / 3 - small**3 / 4)
+        log = self.log_abs(self.select(near | dead, Value(self.array(1.0)), self.one_plus(w)))
+        out = self.exponential(self.where(near, series, log / safe))
+        return self.select(dead, Value(self.where(rest > 0, 0.0, math.inf)), out)
+
+    def q_logarithm(self, y: Value, r: Value) -> Value:
+        """ln(y) phi((1 - r) ln y), which is smooth at r = 1."""
+        log = self.logarithm(y).m
+        return self.multiply(Value(log), self._phi((1 - self.linear(r)) * log))
+
     def geometric_sum(self, z: Value, n: Value) -> Value:
         """``n*phi(n*t)/phi(t)`` with t = ln z, which is smooth at z = 1; far below, the quotient itself."""
         near, zero, one = self.linear(z) > 0.5, Value(self.array(0.0)), Value(self.array(1.0))

@@ -196,5 +196,7 @@ class Recursion(Function):
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         depth, _, _, _, variable = self.args
-        text = rf"{printer._print(variable)}_{{{printer._print(depth)}}}"
+        name = printer._print(variable)
+        name = rf"{{{name}}}" if "_" in name else name
+        text = rf"{name}_{{{printer._print(depth)}}}"
         return text if exp is None else rf"{{{text}}}^{{{exp}}}"

@@ -1,0 +1,90 @@
+"""T4: how long a network stays trainable under adversarial training.
+
+Gradients scale as E‖∂ℓ/∂x^0‖² = ω^L E‖∂ℓ/∂x^L‖². A network is (M, m)-trainable on [0, T] if m <= ω(t)^L <= M there, with ω(t) from T3. ω(t) falls,
+so a network that starts in the band can only leave it at its lower edge; it never does if ω stays above m^{1/L}, as with an identity
+shortcut for m <= 1.
+
+Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021: networks without shortcuts are not adversarially trainable
+in general, and width alleviates this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy as sp
+
+from advmf.claim import Claim
+from advmf.net import Net
+from advmf.observables import EscapeTime
+from advmf.symbols import L, M, m, t
+from advmf.theory.bound import PAPER
+from advmf.theory.dynamics import _claim, clock, passage, system
+from advmf.theory.flow_functions import Flow
+from advmf.theory.propagation import OMEGA
+from advmf.theory.trained import trained
+
+FALL = sp.Symbol("s", nonnegative=True)
+"""By how much ln ω has to fall to the lower edge."""
+
+
+def floor(net: Net) -> sp.Expr:
+    """What ω(t) tends to as t → ∞: the part of ω without trained matrices.
+
+    The flow ends where every reach σ_m² ∂ω/∂σ_m² vanishes. ω is a sum of products of variances with coefficients >= 0, so every product
+    vanishes there.
+
+    >>> import advmf as mf
+    >>> from advmf.theory.trainability import floor
+    >>> floor(mf.vanilla()), floor(mf.residual())
+    (0, 1)
+    """
+    found = trained(net)
+    return sp.expand(found.omega).subs(dict.fromkeys(found.variables, 0))
+
+
+def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1) -> Claim:
+    """T4: the first time at which ω(t)^L is outside [m, M]: zero for a network that starts outside, infinite for one that never leaves.
+
+    From ω(t)^L = m and T3, for a vanilla network in the band at t = 0
+
+        t* = N ((ω/m^{1/L})^{L/2 - 1} - 1)/((L/2 - 1) 2 α λ ε β ω^{L/2 - 1}),
+
+    which for ω = 1 is N (m^{-(L/2 - 1)/L} - 1)/((L/2 - 1) 2 α λ ε β): in proportion to the width and, for deep networks, to 1/L. A residual
+    network has ω > 1 always: it is trainable for all time if m <= 1 and ω^L <= M at t = 0, that is α σ_w² <= M^{1/L} - 1. In general the
+    time is integrated by kernels. Arguments and errors are those of :func:`advmf.weight_variance`; the edges are the symbols ``m`` and
+    ``M``.
+
+    >>> import advmf as mf
+    >>> f = mf.kernel(mf.escape_time(mf.vanilla(u=1, v=0), 2, 2, "leading"))
+    >>> f(N=[100, 200, 200], L=10, sigma_w=[2**0.5, 2**0.5, 2], m=0.5, M=2, eps=1, d=100, K=25).round(3)
+    array([ 5.325, 10.65 ,  0.   ])
+    >>> mf.kernel(mf.escape_time(mf.residual(u=1, v=0), 2, 2, "leading"))(
+    ...     N=100, L=10, sigma_w=0.3, m=[0.5, 1.1], M=2, eps=1, d=100, K=25).round(2)
+    array([ inf, 94.32])
+    """
+    least, edge = floor(net), m ** (1 / L)
+    stays, outside = edge <= least, sp.Or(OMEGA**L > M, OMEGA**L < m)
+    time = passage(net, system(net).omega, FALL)
+    fall = sp.log(OMEGA / edge)
+    if time.has(Flow):
+        # Where no time is asked for none is integrated.
+        where = {FALL: sp.Piecewise((0, sp.Or(stays, outside)), (fall, True))}
+    else:
+        time, where = sp.simplify(time.subs(FALL, fall)), {}
+    branches = [(sp.S.Zero, outside), (time * t / clock(weight), True)]
+    if least != 0:
+        branches.insert(1, (sp.oo, stays))
+    claim = _claim(
+        net,
+        p,
+        q,
+        route,
+        "trainable: m <= omega(t)^L <= M, for gradients scale as omega^L",
+        name="T4",
+        lhs=EscapeTime(),
+        relation="==",
+        formula=sp.Piecewise(*branches),
+        source=f"{PAPER}, trainability",
+    )
+    return replace(claim, where={**where, **claim.where})
