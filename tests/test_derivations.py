@@ -22,6 +22,7 @@ MUTATIONS = {
         ("sp.sqrt(2 / sp.pi) * sp.exp", "sp.sqrt(1 / sp.pi) * sp.exp"),
         ("(in_radius * out_radius) ** 2 * half", "(in_radius * out_radius) ** 2 * 2"),
         ("half - 1 / sp.sympify(p)", "1 / sp.sympify(p) - half"),
+    ],
     "t3_weight_variance.py": [
         ("sp.diff(w**2 / N, w)", "sp.diff(w**2, w)"),
         ("others ** ((L - 1) / 2) * sp.sqrt", "others ** (L - 1) * sp.sqrt"),
