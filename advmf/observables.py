@@ -114,18 +114,24 @@ class WeightVariance(Observable):
 
 
 class WeightVarianceSlope(TrainedMatrix):
-    """The time derivative of :class:`WeightVariance` at t = 0: ``WeightVarianceSlope()``, or ``WeightVarianceSlope(number)``."""
+    """d/dt of :class:`WeightVariance` at t = 0 under gradient flow of the adversarial loss: ``WeightVarianceSlope(p, q)``, or ``(p, q, number)``.
+
+    The mean over the blocks of a network. Without p and q that of another loss, which is not measured.
+    """
 
     tex = r"\dot\sigma_{{w{0}}}^2(0)"
 
+    def indices(self, printer: Any) -> list[str]:
+        return ["".join(f",{printer._print(number)}" for number in self.args[2:])]
 
-class WeightNormSlope(TrainedMatrix):
-    """The time derivative of ``|W|_F**2`` of a trained matrix: ``WeightNormSlope()``, or ``WeightNormSlope(number)``."""
 
-    tex = r"\tfrac{{d}}{{dt}}\lVert W_{{{0}}}\rVert_F^2"
+class WeightNormSlope(WeightVarianceSlope):
+    """d/dt of ``|W|_F**2`` under gradient flow of the adversarial loss: ``WeightNormSlope(p, q)``, or ``(p, q, number)``."""
+
+    tex = r"\tfrac{{d}}{{dt}}\lVert W{0}\rVert_F^2"
 
     def indices(self, printer: Any) -> list[str]:
-        return [printer._print(self.args[0]) if self.args else ""]
+        return ["".join(f"_{{{printer._print(number)}}}" for number in self.args[2:])]
 
 
 class HalfLife(TrainedMatrix):

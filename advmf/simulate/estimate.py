@@ -17,6 +17,7 @@ from torch import Tensor
 from advmf.errors import ArgumentError
 from advmf.observables import (
     AdversarialLoss,
+    Capacity,
     JacobianAlong,
     JacobianEntry,
     Observable,
@@ -24,11 +25,17 @@ from advmf.observables import (
     OperatorNorm,
     Output,
     SecondMoment,
+    WeightNormSlope,
+    WeightVarianceSlope,
 )
 from advmf.simulate.attack import attack_queries, attack_trace
-from advmf.simulate.geometry import order
-from advmf.simulate.networks import Trace
+from advmf.simulate.descent import Gradient, capacity
+from advmf.simulate.geometry import conjugate, maximiser, order
+from advmf.simulate.networks import Trace, expressions
 from advmf.simulate.opnorm import operator_norm
+
+_GRADIENT = 4
+"""Vectors that the derivative of a loss sends through a matrix: x and x + eta, and a cotangent for each."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +58,14 @@ def measurable(product: sp.Expr, d: int, K: int) -> bool:
 
 def queries(products: Sequence[sp.Expr], settings: AttackSettings, K: int, d: int) -> int:
     """How many vectors :func:`measure` sends through each matrix of a network."""
-    if all(isinstance(o, Output | SecondMoment) for product in products for o in product.atoms(Observable)):
+    observables = {o for product in products for o in product.atoms(Observable)}
+    if all(isinstance(o, Output | SecondMoment) for o in observables):
         return 1
-    losses = {o for product in products for o in product.atoms(AdversarialLoss)}
-    return attack_queries(K, d, len(losses), settings.steps, settings.restarts, settings.directions)
+    pulls = K * any(isinstance(o, Capacity) for o in observables)
+    slopes = {o.args[:2] for o in observables if isinstance(o, WeightVarianceSlope)}
+    pairs = {o.args for o in observables if isinstance(o, AdversarialLoss)} | slopes
+    attacks = attack_queries(K, d, len(pairs), settings.steps, settings.restarts, settings.directions)
+    return attacks + pulls + _GRADIENT * len(slopes)
 
 
 def measure(
@@ -83,7 +94,9 @@ def _arrays(
 ) -> dict[sp.Basic, Tensor]:
     """Each observable as (nets, units, directions)."""
     kinds = {type(o) for o in observables}
-    if unknown := kinds - {JacobianEntry, JacobianAlong, Offset, Output, AdversarialLoss, OperatorNorm, SecondMoment}:
+    unknown = kinds - {JacobianEntry, JacobianAlong, Offset, Output, AdversarialLoss, OperatorNorm, SecondMoment}
+    unknown -= {Capacity, *(type(o) for o in observables if isinstance(o, WeightVarianceSlope) and o.args)}
+    if unknown:
         names = ", ".join(sorted(kind.__name__ for kind in unknown))
         raise ArgumentError(f"No measurement is known for {names}; add one to advmf.simulate.estimate.")
     output = trace.output[:, :, 0, :].double()  # (nets, K, 1)
@@ -103,23 +116,54 @@ def _arrays(
             arrays[o] = operator_norm(jacobian, *o.args).value.double()[:, None, None]
         elif isinstance(o, SecondMoment):
             arrays[o] = (trace.stream()[:, :, 0].double() ** 2).mean(1)[..., None]
-    losses = [o for o in observables if isinstance(o, AdversarialLoss)]
-    if losses:
+        elif isinstance(o, Capacity):
+            arrays[o] = capacity(trace)[:, None, None]
+    attacked = [o for o in observables if isinstance(o, AdversarialLoss | WeightVarianceSlope)]
+    pairs = list(dict.fromkeys((order(o.args[0], "p"), order(o.args[1], "q")) for o in attacked))
+    if pairs:
         if settings.eps is None:
             raise ArgumentError("The adversarial loss needs eps, the radius of the ball; give it in at=dict(eps=...).")
         assert jacobian is not None
-        attacked = attack_trace(
+        found = attack_trace(
             trace,
             eps=settings.eps,
-            pairs=[(order(p, "p"), order(q, "q")) for p, q in (o.args for o in losses)],
+            pairs=pairs,
             steps=settings.steps,
             restarts=settings.restarts,
             directions=settings.directions,
             generator=generator,
             jacobian=jacobian[:, None],
         )
-        arrays.update({o: attacked.value[:, 0, i].double()[:, None, None] for i, o in enumerate(losses)})
+        pairings: dict[int, Tensor] = {}
+        for o in attacked:
+            i = pairs.index((order(o.args[0], "p"), order(o.args[1], "q")))
+            if isinstance(o, AdversarialLoss):
+                arrays[o] = found.value[:, 0, i].double()[:, None, None]
+                continue
+            if i not in pairings:
+                pairings[i] = _pairings(trace, x, found.eta[:, 0, i], pairs[i][1])
+            arrays[o] = -2 * _own(pairings[i], o, trace)
+            if not isinstance(o, WeightNormSlope):
+                arrays[o] = arrays[o] / trace.stream().shape[1]
     return arrays
+
+
+def _pairings(trace: Trace, x: Tensor, eta: Tensor, q: float) -> Float[Tensor, "nets trained"]:
+    """``<W, derivative of ||f(x + eta) - f(x)||_q>`` at a fixed eta (nets, d), for every trained matrix, in float64."""
+    moved = x + eta[..., None, None]
+    both = trace.networks.trace(torch.cat((x.expand_as(moved), moved), 2))
+    pull = maximiser(both.output[:, :, 1] - both.output[:, :, 0], conjugate(q), 1)
+    gradients = both.gradients(torch.stack((-pull, pull), 2))
+    return torch.stack([Gradient(*found).pairing() for found in gradients], 1)
+
+
+def _own(pairings: Tensor, o: Observable, trace: Trace) -> Tensor:
+    """The mean over blocks of the pairings with the trained matrix that an observable names, (nets, 1, 1)."""
+    count = sum(name == "sigma_w" for name, _ in expressions(trace.networks.net.block))
+    number = int(o.args[2]) if len(o.args) > 2 else 1
+    if number > count:
+        raise ArgumentError(f"{o} names trained matrix {number} of a block, and there are {count}.")
+    return pairings[:, number - 1 :: count].mean(1)[:, None, None]
 
 
 def _split(jacobian: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -109,6 +109,8 @@ def variance_slope(
     found, number = _layer(net, layer)
     reach = found.abbreviated(found.reaches[layer])
     drive = _weight(weight) * eps * BETA * OMEGA ** (L / 2 - 1) + sp.sympify(pull) / OMEGA
+    adversarial = sp.sympify(weight) == 1 and sp.sympify(pull) == 0
+    own = (exponent(p, "p"), exponent(q, "q")) if adversarial else ()
     homogeneous = ("no biases and no carried mean, so that f has the share of J",) if sp.sympify(pull) != 0 else ()
     return _claim(
         net,
@@ -117,7 +119,7 @@ def variance_slope(
         route,
         *homogeneous,
         name="T3",
-        lhs=Expectation(WeightVarianceSlope(*number)),
+        lhs=Expectation(WeightVarianceSlope(*own, *number)),
         relation="==",
         formula=sp.powsimp(-2 / N * reach * drive),
     )
@@ -328,7 +330,8 @@ def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
     """
     _, number = _layer(net, layer)
     part, bound = share(net)[layer], loss_bound(net, p, q)
-    slope, loss = WeightNormSlope(*number), AdversarialLoss(exponent(p, "p"), exponent(q, "q"))
+    pair = exponent(p, "p"), exponent(q, "q")
+    slope, loss = WeightNormSlope(*pair, *number), AdversarialLoss(*pair)
     exact = part == 1
     return replace(
         bound,

@@ -22,7 +22,7 @@ from advmf import __version__
 from advmf.claim import Claim, Equation, Regime
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, MemoryBudgetError
-from advmf.observables import AdversarialLoss, Expectation, Output
+from advmf.observables import AdversarialLoss, Expectation, Output, WeightNormSlope, WeightVarianceSlope
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measurable, measure, queries
@@ -166,7 +166,9 @@ def _plan(products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble]) ->
     try:
         return [(products, draw(products))]
     except MemoryBudgetError:
-        attacked = [product for product in products if product.has(AdversarialLoss)]
+        attacked = [
+            product for product in products if product.has(AdversarialLoss, WeightVarianceSlope, WeightNormSlope)
+        ]
         if len(attacked) < 2:
             raise
         later = attacked[len(attacked) // 2 :]
@@ -210,7 +212,7 @@ def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dic
     needed = {"L", "d", "K"} | {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N"}
     for claim in claims:
         needed |= {s.name for s in claim.rhs.free_symbols} - {"x_sq", "N"}
-        if claim.lhs.atoms(AdversarialLoss):
+        if any(side.atoms(AdversarialLoss, WeightVarianceSlope, WeightNormSlope) for side in _sides(claim)):
             needed.add("eps")
     at = {"x_sq": 1.0, **at}
     if missing := sorted(needed - set(at)):
@@ -230,6 +232,10 @@ def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dic
             raise ArgumentError(f"at[{name!r}] counts something and must be an integer; got {value!r}.")
         values[name] = int(number) if integer else number
     return net, values
+
+
+def _sides(claim: Claim) -> list[sp.Expr]:
+    return [claim.lhs, *(equation.lhs for equation in claim.equations)]
 
 
 def _ladder(
@@ -276,7 +282,7 @@ def _tests(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -> list
             raise ArgumentError(
                 f"{claim.name}: the left-hand side must be an Expectation of observables to be measured; got {e.lhs}."
             )
-        product = e.lhs.args[0]
+        product = e.lhs.args[0].subs({s: sp.Float(at[s.name]) for s in e.lhs.free_symbols if s.name in at})
         if measurable(product, int(at["d"]), int(at["K"])):
             degree = (
                 sp.Poly(product, *sorted(e.lhs.observables, key=str)).total_degree() if product.is_polynomial() else 0
