@@ -63,7 +63,7 @@ def _claim(claim: Claim, where: bool) -> str:
         used = _used(claim)
         alpha = {meaning.as_numer_denom()[0]: 2 * s for s, meaning in claim.where.items() if s.name == "alpha"}
         for symbol in used:
-            meaning = claim.where[symbol].xreplace(alpha) if symbol == OMEGA else claim.where[symbol]
+            meaning = claim.where[symbol].xreplace(alpha if symbol == OMEGA else names)
             parts.append(f"{latex(symbol.xreplace(names))} = {latex(meaning)}")
         for recursion in sorted(claim.formula.atoms(Recursion), key=lambda r: len(r.args[1]), reverse=True)[:1]:
             parts.append(_recursion(recursion))
@@ -75,7 +75,10 @@ def _claim(claim: Claim, where: bool) -> str:
 
 def _used(claim: Claim) -> list[sp.Symbol]:
     """The abbreviations that the formula uses, directly or through another (α in ω)."""
-    used = [s for s in claim.where if s in claim.formula.free_symbols]
+    seen = set(claim.formula.free_symbols)
+    while more := {x for s in seen & set(claim.where) for x in claim.where[s].free_symbols} - seen:
+        seen |= more
+    used = [s for s in claim.where if s in seen]
     alpha = [s for s, meaning in claim.where.items() if s.name == "alpha" and OMEGA in used]
     return used + [s for s in alpha if s not in used]
 

@@ -108,7 +108,7 @@ def variance_slope(
     """
     found, number = _layer(net, layer)
     reach = found.abbreviated(found.reaches[layer])
-    drive = _weight(weight) * eps * BETA * OMEGA ** (L / 2 - 1) + sp.sympify(pull) / OMEGA
+    drives = (_weight(weight) * eps * BETA * OMEGA ** (L / 2 - 1), sp.sympify(pull) / OMEGA)
     adversarial = sp.sympify(weight) == 1 and sp.sympify(pull) == 0
     own = (exponent(p, "p"), exponent(q, "q")) if adversarial else ()
     homogeneous = ("no biases and no carried mean, so that f has the share of J",) if sp.sympify(pull) != 0 else ()
@@ -121,7 +121,7 @@ def variance_slope(
         name="T3",
         lhs=Expectation(WeightVarianceSlope(*own, *number)),
         relation="==",
-        formula=sp.powsimp(-2 / N * reach * drive),
+        formula=sp.Add(*(sp.powsimp(-2 / N * reach * drive) for drive in drives)),
     )
 
 
@@ -286,7 +286,7 @@ def passage(net: Net, level: sp.Expr, fall: sp.Expr) -> sp.Expr:
         sum((sp.diff(level, z) * reach for z, reach in zip(flow.variables, flow.reaches)), sp.S.Zero) / level
     )
     paths = tuple(sp.factor(-reach / speed) for reach in flow.reaches)
-    pace = sp.factor(1 / speed) * flow.omega ** (1 - L / 2)
+    pace = sp.powsimp(sp.factor(1 / speed) * flow.omega ** (1 - L / 2))
     return Flow(fall, (*flow.variables, time), (*paths, pace), (*flow.start, sp.S.Zero), time)
 
 

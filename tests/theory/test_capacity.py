@@ -157,6 +157,7 @@ def test_capacity_falls_as_the_variance_does(net):
     assert ratio(t=200.0, L=5, **{**POINT, "N": 3000}) > found[2]  # width protects
     text = mf.latex(mf.capacity_ratio(net, 2, 2))
     assert text.count("{") == text.count("}") and "Flow" not in text and "Recursion" not in text
+    assert r"\beta_{2,2} = " in text  # through the meaning of the variance at time t
 
 
 @pytest.mark.parametrize("name", ["vanilla", "residual"])
