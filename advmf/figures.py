@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from advmf.emit.phase import PhaseDiagram
 from advmf.errors import ArgumentError
 from advmf.verify.norm_table import NormTable
+from advmf.verify.training_curve import TrainingCurve
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+"""M. Okabe and K. Ito's colours."""
 
 
 def _pyplot() -> Any:
@@ -53,5 +59,69 @@ def norm_ratios(table: NormTable, path: Path) -> None:
         axis.set_yticks(range(len(labels)), labels)
     figure.colorbar(image, ax=list(axes[0]), label=r"simulated / predicted $\beta_{p,q}$")
     figure.suptitle(f"$d={table.d}$, $K={table.K}$, {table.samples} matrices", fontsize=10)
+    figure.savefig(path, dpi=160)
+    pyplot.close(figure)
+
+
+_AXES = {
+    "L": "depth $L$",
+    "N": "width $N$",
+    "sigma_w_sq": r"$\sigma_w^2$",
+    "sigma_w": r"$\sigma_w$",
+    "eps": r"$\epsilon$",
+}
+
+
+def phase(diagram: PhaseDiagram, path: Path, title: str = "") -> None:
+    """When training takes a network out of the band: escape times by colour, grey where it starts outside, pale where it never leaves."""
+    import numpy as np
+    from matplotlib.colors import ListedColormap, LogNorm
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import NullLocator, ScalarFormatter
+
+    pyplot = _pyplot()
+    figure, axis = pyplot.subplots(figsize=(5.4, 4.2), layout="constrained")
+    grid, handles = (diagram.columns, diagram.rows), []
+    timed = np.where(diagram.trainable & np.isfinite(diagram.escape), diagram.escape, np.nan)
+    if np.isfinite(timed).any():
+        limits = LogNorm(vmin=np.nanmin(timed), vmax=np.nanmax(timed))
+        image = axis.pcolormesh(*grid, timed, norm=limits, cmap="viridis", shading="nearest")
+        figure.colorbar(image, ax=axis, label="escape time $t^*$ (rate x steps)")
+    regions = {
+        "starts outside the band": (~diagram.trainable, "#bbbbbb"),
+        "never leaves it": (diagram.trainable & np.isinf(diagram.escape), "#fff7d6"),
+    }
+    for label, (where, colour) in regions.items():
+        if where.any():
+            axis.pcolormesh(*grid, np.where(where, 0.0, np.nan), cmap=ListedColormap([colour]), shading="nearest")
+            handles.append(Patch(facecolor=colour, edgecolor="black", label=label))
+    for name, values, side in zip(diagram.axes, (diagram.rows, diagram.columns), ("y", "x")):
+        getattr(axis, f"set_{side}label")(_AXES.get(name, name))
+        if values.max() > 20 * values.min():
+            getattr(axis, f"set_{side}scale")("log", base=2 if name == "L" else 10)
+            if name == "L":
+                own = getattr(axis, f"{side}axis")
+                own.set_major_formatter(ScalarFormatter())
+                own.set_minor_locator(NullLocator())
+    axis.set_title(title)
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
+    figure.savefig(path, dpi=160)
+    pyplot.close(figure)
+
+
+def training_curves(curves: Sequence[TrainingCurve], path: Path, title: str = "") -> None:
+    """Change of the weight variance, simulated over T3, and the adversarial loss over its start, against time."""
+    pyplot = _pyplot()
+    figure, (upper, lower) = pyplot.subplots(2, 1, figsize=(5.2, 5.2), sharex=True, layout="constrained")
+    for curve, colour, mark in zip(curves, _COLOURS, "os^Dv"):
+        error = abs(curve.stderr / curve.predicted)
+        label = f"$N={curve.N}$"
+        upper.errorbar(curve.time, curve.ratio, error, color=colour, marker=mark, markersize=3, lw=1, label=label)
+        lower.plot(curve.time, curve.loss, color=colour, marker=mark, markersize=3, lw=1, label=label)
+    upper.axhline(1, color="black", lw=0.8, ls="--")
+    upper.set(ylabel=r"$\Delta\sigma_w^2$ simulated / T3", title=title)
+    lower.set(xlabel="time $t$ (rate x steps)", ylabel=r"$\mathcal{L}_{adv}(t)/\mathcal{L}_{adv}(0)$", ylim=(0, None))
+    upper.legend()
     figure.savefig(path, dpi=160)
     pyplot.close(figure)

@@ -17,8 +17,8 @@ MAY_IMPORT = {
     "simulate": SHARED | {"simulate"},
     "emit": SHARED | {"theory", "emit"},
     "verify": SHARED | {"theory", "simulate", "emit", "verify"},
-    "figures": SHARED | {"verify"},
-    "cli": SHARED | {"theory", "simulate", "emit", "verify", "figures"},
+    "figures": SHARED | {"verify", "emit"},
+    "cli": SHARED | {"theory", "simulate", "emit", "verify", "figures", "cli"},
 }
 
 

@@ -20,6 +20,8 @@ FAST = suite.Profile(
     scales={
         "T1": suite.Scale(L=2, d=16, K=8, widths=(16, 32, 64, 128), nets=(500,) * 4),
         "T2": suite.Scale(L=2, d=16, K=4, widths=(16, 32, 64, 128), nets=(120,) * 4),
+        "T3": suite.Scale(2, 16, 8, (32, 64, 128, 256), (400,) * 4, 1, 2, at={"sigma_b": 0.0, "eps": 0.02}),
+        "T5": suite.Scale(L=2, d=16, K=8, widths=(16, 32, 64, 128), nets=(3000,) * 4, at={"sigma_b": 0.0}),
         "F1": suite.Scale(L=2, d=16, K=2, widths=(16, 32, 64, 128), nets=(1500,) * 4),
         "F2": suite.Scale(L=1, d=16, K=4, widths=(64, 128, 256, 512), nets=(1500, 1500, 800, 400)),
     },
@@ -131,14 +133,14 @@ def test_a_missed_control_is_no_success(fast, monkeypatch):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["check", "--theorem", "T9"], "choose from T1, T2, F1, F2"),
+        (["check", "--theorem", "T9"], "choose from T1, T2, T3"),
         (["check", "--net", "resnet"], "choose from vanilla"),
         (["check", "--p", "0.5"], "p must be a number in [1, oo]"),
         (["check", "--at", "L"], "NAME=VALUE"),
         (["check", "--at", "sigma_w=-1"], "sigma_w"),
         (["check", "--data", "nonsense"], "digits, mnist, fashion-mnist"),
         (["check", "--seed", "x"], "not a valid integer"),
-        (["show", "T3"], "choose from T1, T2, F1, F2"),
+        (["show", "T9"], "choose from T1, T2, T3"),
         (["show", "T2", "--q", "abc"], "q must be a number"),
         (["show", "F1", "--net", "plain_residual"], "F1 says nothing of plain_residual"),
         (["check", "--theorem", "F2", "--net", "preactivation"], "F2 says nothing of preactivation"),

@@ -10,9 +10,12 @@ from advmf.claim import Claim
 from advmf.errors import ArgumentError
 from advmf.net import Net
 from advmf.theory.bound import linear_form, loss_bound
+from advmf.theory.capacity import capacity, capacity_ratio
+from advmf.theory.dynamics import euler_identity, half_life, share, variance_slope, weight_variance
 from advmf.theory.finite_width import jacobian_norm, stream_fluctuation
 from advmf.theory.growth import growth
 from advmf.theory.norms import norm_factor
+from advmf.theory.trainability import escape_time
 
 PAIRS = tuple((p, q) for p in ("1", "2", "inf") for q in ("1", "2", "inf"))
 """The paper's (p, q)."""
@@ -27,9 +30,19 @@ ACTIVATIONS: dict[str, tuple[Any, Any]] = {
 
 DEFAULT_ACTIVATIONS = ("relu", "leaky_relu")
 
+
+def _slopes(net: Net, pairs: Sequence[tuple[str, str]]) -> list[Claim]:
+    """Euler's identity and the slope of the weight variance. Where paths lead around the trained matrix its share of J differs from
+    network to network, least for p = oo, and only these pairs are resolved."""
+    chosen = [(p, q) for p, q in pairs if share(net)[0] == 1 or p in ("inf", "oo")]
+    return [euler_identity(net, p, q) for p, q in chosen] + [variance_slope(net, p, q, "estimate") for p, q in chosen]
+
+
 THEOREMS: dict[str, Callable[[Net, Sequence[tuple[str, str]]], list[Claim]]] = {
     "T1": lambda net, pairs: list(linear_form(net)),
     "T2": lambda net, pairs: [loss_bound(net, p, q) for p, q in pairs],
+    "T3": _slopes,
+    "T5": lambda net, pairs: [capacity(net)],
     "F1": lambda net, pairs: [stream_fluctuation(net)] if net.exact else [],
     "F2": lambda net, pairs: [jacobian_norm(net)] if net.exact else [],
 }
@@ -42,10 +55,36 @@ MATRICES: dict[str, Callable[[Sequence[tuple[str, str]]], list[Claim]]] = {
 }
 """Statements about Gaussian matrices alone, as functions from pairs of exponents to claims."""
 
+STATEMENTS: dict[str, Callable[[Net, str, str, str], list[Claim]]] = {
+    "T1": lambda net, p, q, route: list(linear_form(net)),
+    "T2": lambda net, p, q, route: [loss_bound(net, p, q, route)],
+    "T3": lambda net, p, q, route: [
+        euler_identity(net, p, q),
+        variance_slope(net, p, q, route),
+        weight_variance(net, p, q, route),
+        half_life(net, p, q, route),
+    ],
+    "T4": lambda net, p, q, route: [escape_time(net, p, q, route)],
+    "T5": lambda net, p, q, route: [capacity(net), capacity_ratio(net, p, q, route)],
+    "T6": lambda net, p, q, route: [
+        growth(claim, size) for claim in (loss_bound(net, p, q), variance_slope(net, p, q)) for size in ("d", "K")
+    ],
+    "F1": lambda net, p, q, route: THEOREMS["F1"](net, ()),
+    "F2": lambda net, p, q, route: THEOREMS["F2"](net, ()),
+    "beta": lambda net, p, q, route: [norm_factor(p, q, route)],
+    "T6.d": lambda net, p, q, route: [growth(norm_factor(p, q), "d")],
+    "T6.K": lambda net, p, q, route: [growth(norm_factor(p, q), "K")],
+}
+"""All that can be shown, for a net, a pair and a route to β; what a check can measure at t = 0 is in the other tables."""
+
 TITLES = {
     "T1": "linear-like form: f(x) = J(x)x + a(x), laws of J and a",
     "T2": "adversarial loss: at most eps beta omega^(L/2)",
+    "T3": "adversarial training: d|W|^2/dt = -2 share L_adv, and the slope of the weight variance",
+    "T4": "trainability: the time at which omega(t)^L leaves the band from m to M",
+    "T5": "capacity: E sum_k (sum_l <W^l, d f_k/d W^l>)^2",
     "beta": "norm factor: the mean norm of a Gaussian matrix, by its best route",
+    "T6": "dimensions: how the loss and the slope of the weight variance grow with d and K",
     "T6.d": "dimensions: how the norm factor grows with the input dimension",
     "T6.K": "dimensions: how the norm factor grows with the output dimension",
     "F1": "finite width: E Q_L^2 of the last stream, exact at every N",

@@ -140,7 +140,7 @@ def check_all(
     reports = []
     for claim, group in zip(claims, tests):
         alpha = design.alpha / len(group)
-        decide = _decide_bound if claim.relation == "<=" else _decide_equality
+        decide = _decide_bound if claim.relation == "<=" else partial(_decide_equality, tolerance=claim.tolerance)
         findings = tuple(_finding(t, tables[t.product], alpha, design, decide, 1e3 * noise * unit) for t in group)
         p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))
         reports.append(
@@ -339,6 +339,8 @@ def _finding(
     verdict, reason = decide(estimate, alpha, design.beta, effect)
     if estimate.fit_p < alpha and not test.exact:
         verdict, reason = Verdict.UNDERPOWERED, f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
+        if decide is not _decide_bound and (grown := _grown(departures, alpha, effect)):
+            verdict, reason = Verdict.REFUTED, grown
         if test.order:  # N times a difference that does not vanish: is the limit itself wrong?
             limit = combine(
                 [Rung(r.N, r.nets, r.mean / r.N**test.order, r.stderr / r.N**test.order) for r in departures], degree
@@ -356,6 +358,17 @@ def _finding(
     )
 
 
+def _grown(departures: Sequence[Rung], alpha: float, effect: float) -> str:
+    """Whether a departure that should vanish as N -> oo is larger at the widest networks than at the narrowest, and beyond the effect."""
+    first, last = departures[0], departures[-1]
+    sign = math.copysign(1.0, last.mean)
+    reach = quantile(alpha / 2, min(first.nets, last.nets) - 1)
+    grows = sign * (last.mean - first.mean) > reach * math.hypot(first.stderr, last.stderr)
+    if grows and abs(last.mean) - effect > reach * last.stderr:
+        return f"the departure grows with N, from {first.mean:+.1%} at {first.N} to {last.mean:+.1%} at {last.N}"
+    return ""
+
+
 def _decide_bound(estimate: Estimate, alpha: float, beta: float, effect: float) -> tuple[Verdict, str]:
     if estimate.value - quantile(alpha, estimate.dof) * estimate.stderr > 0:
         return Verdict.REFUTED, f"above the bound by {estimate.value:.1%} ± {estimate.stderr:.1%}"
@@ -364,8 +377,10 @@ def _decide_bound(estimate: Estimate, alpha: float, beta: float, effect: float) 
     return Verdict.NOT_REFUTED, ""
 
 
-def _decide_equality(estimate: Estimate, alpha: float, beta: float, effect: float) -> tuple[Verdict, str]:
-    if abs(estimate.value) > quantile(alpha / 2, estimate.dof) * estimate.stderr:
+def _decide_equality(
+    estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float = 0.0
+) -> tuple[Verdict, str]:
+    if abs(estimate.value) - tolerance > quantile(alpha / 2, estimate.dof) * estimate.stderr:
         return Verdict.REFUTED, f"off by {estimate.value:.1%} ± {estimate.stderr:.1%}"
     if (resolved := resolution(estimate, alpha / 2, beta)) > effect:
         return Verdict.UNDERPOWERED, f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"

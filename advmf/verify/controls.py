@@ -8,11 +8,13 @@ from dataclasses import replace
 import sympy as sp
 
 from advmf.claim import Claim
+from advmf.observables import Capacity, WeightNormSlope, WeightVarianceSlope
 from advmf.symbols import K, L, N, d
+from advmf.theory.dynamics import share
 from advmf.theory.functions import Conjugate
 from advmf.theory.growth import growth
 from advmf.theory.norms import norm_factor
-from advmf.theory.propagation import OMEGA, omega
+from advmf.theory.propagation import ALPHA, OMEGA, omega
 
 
 def controls(claim: Claim) -> list[Claim]:
@@ -20,7 +22,9 @@ def controls(claim: Claim) -> list[Claim]:
 
     A bound: half of it, and ω without the 1 of the shortcut where there is one. A law: depth L + 1 instead of L, and twice the
     variance. An independence: a correlation of one half. A law of finite width: its limit, half the width, and depth L + 1. A norm
-    factor: twice that, and d and K exchanged. An order of growth: half a power more, and the power of the dual exponents. A mutant
+    factor: twice that, and d and K exchanged. A slope of the weight variance: 2 for 4, the
+    wrong sign, 1/sqrt(N) for 1/N, α or the share dropped; half the share in Euler's identity. A capacity: depth L + 1, and twice that. An order of
+    growth: half a power more, and the power of the dual exponents. A mutant
     that happens to equal its claim at the point of a check (L + 1 where ω = 1) is no control; :func:`differs` tells.
 
     >>> import advmf as mf
@@ -36,6 +40,10 @@ def controls(claim: Claim) -> list[Claim]:
             shorter = claim.formula.subs(OMEGA, OMEGA - 1)
             mutants.append(replace(claim, name=f"{claim.name} [omega without the shortcut]", formula=shorter))
         return mutants
+    if claim.lhs.atoms(WeightVarianceSlope, WeightNormSlope):
+        return _of_slopes(claim)
+    if claim.lhs.atoms(Capacity):
+        return [_mutant(claim, "depth L + 1", lambda e: e.subs(L, L + 1)), _mutant(claim, "twice", lambda e: 2 * e)]
     if claim.rhs.has(N):
         return [
             _mutant(claim, "infinite width", lambda e: e.subs(N, 10**12)),
@@ -48,6 +56,19 @@ def controls(claim: Claim) -> list[Claim]:
     return [
         _mutant(claim, "depth L + 1", lambda e: e.subs(L, L + 1)),
         _mutant(claim, "twice the variance", lambda e: 2 * e),
+    ]
+
+
+def _of_slopes(claim: Claim) -> list[Claim]:
+    if claim.equations:  # E slope + 2 share E loss = 0; with half the share it would be share E loss.
+        halved = tuple(replace(e, rhs=e.rhs + e.scale / 2) for e in claim.equations)
+        return [replace(claim, name=f"{claim.name} [half the share]", equations=halved)]
+    return [
+        _mutant(claim, "2 for 4", lambda e: e / 2),
+        _mutant(claim, "wrong sign", lambda e: -e),
+        _mutant(claim, "1/sqrt(N) for 1/N", lambda e: e * sp.sqrt(N)),
+        _mutant(claim, "alpha dropped", lambda e: e / claim.where.get(ALPHA, 1)),
+        _mutant(claim, "share dropped", lambda e: e / share(claim.net)[0] if claim.net else e),
     ]
 
 

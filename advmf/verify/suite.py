@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from advmf.claim import Claim
@@ -30,6 +30,8 @@ class Scale:
     nets: tuple[int, ...]
     directions: int = 16
     steps: int = 10
+    at: Mapping[str, float] = field(default_factory=dict)
+    """Values of this theorem's own point: T3 is about small balls without biases, T5 without biases here."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ QUICK = Profile(
     scales={
         "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 256), nets=(1200,) * 4),
         "T2": Scale(L=5, d=64, K=10, widths=(512, 2048, 10_000, 100_000), nets=(80, 64, 32, 12), directions=1, steps=5),
+        "T3": Scale(
+            2, 64, 10, (128, 256, 512, 1024), (560,) * 4, directions=1, steps=2, at={"sigma_b": 0.0, "eps": 0.02}
+        ),
+        "T5": Scale(2, 64, 8, (24, 48, 96, 192), (6000,) * 4, at={"sigma_b": 0.0}),
         "F1": Scale(L=4, d=64, K=2, widths=(24, 48, 96, 192), nets=(6000,) * 4),
         "F2": Scale(L=2, d=64, K=10, widths=(250, 500, 1000, 2000), nets=(8000, 8000, 4000, 2000)),
     },
@@ -78,6 +84,10 @@ PAPER = Profile(
     scales={
         "T1": Scale(L=10, d=784, K=10, widths=(128, 256, 512, 1024), nets=(2000,) * 4),
         "T2": Scale(L=10, d=784, K=10, widths=(2000, 10_000, 100_000, 1_000_000), nets=(64, 32, 12, 6), directions=1),
+        "T3": Scale(
+            4, 784, 10, (500, 1000, 2000, 4000), (400,) * 4, directions=1, steps=2, at={"sigma_b": 0.0, "eps": 0.02}
+        ),
+        "T5": Scale(4, 784, 10, (64, 128, 256, 512), (20_000,) * 4, at={"sigma_b": 0.0}),
         "F1": Scale(L=10, d=784, K=2, widths=(64, 128, 256, 512), nets=(20_000,) * 4),
         "F2": Scale(L=10, d=784, K=10, widths=(4000, 8000, 16_000, 32_000), nets=(3000, 3000, 1500, 750)),
     },
@@ -177,7 +187,7 @@ def cases(
                 scale = profile.scales[theorem]
                 point = {
                     "L": scale.L, "d": scale.d, "K": scale.K, "sigma_w": (2 * gain / (u**2 + v**2)) ** 0.5,
-                    "sigma_b": profile.sigma_b, "eps": profile.eps, "x_sq": 1.0, "u": u, "v": v, **(at or {}),
+                    "sigma_b": profile.sigma_b, "eps": profile.eps, "x_sq": 1.0, "u": u, "v": v, **scale.at, **(at or {}),
                 }  # fmt: skip
                 if claims := tuple(THEOREMS[theorem](net, exponents)):
                     found.append(Case(theorem, net, activation, claims, point, profile))

@@ -1,0 +1,5 @@
+"""``python -m advmf.cli``."""
+
+from advmf.cli import main
+
+main()

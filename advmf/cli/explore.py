@@ -1,0 +1,218 @@
+"""``advmf norms``, ``advmf phase`` and ``advmf train``: theory beside simulation, as tables and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from advmf.cli.shared import console, declared, main, point, progress, replace, usage_errors
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from advmf.verify.norm_table import NormTable
+    from advmf.verify.training_curve import TrainingCurve
+
+
+@main.command()
+@click.option("--d", "d", type=click.IntRange(min=1), required=True, help="Input dimension.")
+@click.option("--K", "K", type=click.IntRange(min=1), required=True, help="Output dimension.")
+@click.option(
+    "--exponent",
+    "exponents",
+    multiple=True,
+    help="A value of p and q (default: 1, 1.5, 2, 3, 4, inf); may be repeated.",
+)
+@click.option(
+    "--route", "routes", multiple=True, help="Default: chevet, best and estimate; may be repeated. See 'advmf list'."
+)
+@click.option("--samples", type=click.IntRange(min=2), default=100, show_default=True, help="Matrices to sample.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same numbers.")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Draw the table here (png, pdf, svg).",
+)
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write it here."
+)
+def norms(
+    d: int, K: int, exponents: tuple[str, ...], routes: tuple[str, ...], samples: int, seed: int, plot: Path | None, json_path: Path | None
+) -> None:  # fmt: skip
+    """Simulate the norm factor beta over a square of (p, q), and divide by what the routes say.
+
+    A simulated norm is a lower bound where it cannot be exact; the bracket column is the mean certified upper bound over it.
+    """
+    with usage_errors(), progress(1) as advance:
+        from advmf import figures
+        from advmf.verify.norm_table import EXPONENTS, norm_table
+
+        if plot:
+            figures.check_target(plot)
+        done = 0
+
+        def step(count: int, total: int) -> None:
+            nonlocal done
+            advance((count - done) / total, f"norms of {d} x {K}")
+            done = count
+
+        options: dict[str, Any] = {"routes_": routes} if routes else {}
+        table = norm_table(d, K, exponents=exponents or EXPONENTS, samples=samples, seed=seed, progress=step, **options)
+    if json_path:
+        replace(json_path, table.to_json())
+    _norms_table(console(), table)
+    if plot:
+        figures.norm_ratios(table, plot)
+
+
+def _norms_table(console: Console, table: NormTable) -> None:
+    from rich.table import Table
+
+    heads = [*(f"simulated/{route}" for route in table.routes), "bracket"]
+    out = Table("p", "q", "simulated", *heads, box=None)
+    for c in (cell for row in table.cells for cell in row):
+        ratios = ["" if r is None else f"{r:.3f}" for r in map(c.ratio, table.routes)]
+        bracket = "exact" if c.exact else f"{c.upper / c.mean:.3f}"
+        p, q = ("inf" if r.is_infinite else f"{float(r):g}" for r in (c.p, c.q))
+        out.add_row(p, q, f"{c.mean:.5g} ± {c.stderr:.1g}", *ratios, bracket)
+    console.print(out)
+
+
+_NET = click.option("--net", default="vanilla", show_default=True, help="Network: see 'advmf list'.")
+_ACTIVATION = click.option("--activation", default="relu", show_default=True, help="Activation: see 'advmf list'.")
+_P = click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
+_Q = click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
+_PLOT = click.option(
+    "--plot", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Draw it here (png, pdf, svg)."
+)
+
+
+@main.command()
+@_NET
+@_ACTIVATION
+@_P
+@_Q
+@click.option(
+    "--axes",
+    type=click.Choice(["L,N", "sigma_w_sq,L"]),
+    default="L,N",
+    show_default=True,
+    help="Rows and columns of the diagram.",
+)
+@click.option("--at", "at", multiple=True, metavar="NAME=VALUE", help="eps, d, K, m, M, sigma_w, N; may be repeated.")
+@_PLOT
+def phase(
+    net: str, activation: str, p: str, q: str, axes: str, at: tuple[str, ...], plot: Path | None
+) -> None:  # fmt: skip
+    """T4: how long networks stay trainable, m <= omega(t)^L <= M, over depth and width, or variance and depth."""
+    with usage_errors():
+        import numpy as np
+
+        from advmf import figures
+        from advmf.emit.phase import phase_diagram
+        from advmf.verify.catalogue import ACTIVATIONS
+        from advmf.verify.suite import SHORTCUT_GAIN
+
+        if plot:
+            figures.check_target(plot)
+        network = declared(net, activation)
+        u, v = (float(slope) for slope in ACTIVATIONS[activation])
+        gain = 1.0 if net == "vanilla" else SHORTCUT_GAIN
+        values: dict[str, Any] = {"eps": 0.1, "d": 784, "K": 10, "m": 0.5, "M": 2.0, "N": 1000.0}
+        values |= {"sigma_w": (2 * gain / (u * u + v * v)) ** 0.5, **point(at)}
+        names = tuple(axes.split(","))
+        grids = {
+            "L": np.unique(np.geomspace(2, 64, 24).round()),
+            "N": np.geomspace(64, 65_536, 41),
+            "sigma_w_sq": np.geomspace(0.01, 2.0, 48) * values["sigma_w"] ** 2,
+        }
+        for name in names:
+            values.pop("sigma_w" if name == "sigma_w_sq" else name, None)
+        found = phase_diagram(network, p, q, (names[0], names[1]), **values, **{name: grids[name] for name in names})
+    inside = found.trainable & np.isfinite(found.escape)
+    share = f"{found.trainable.mean():.0%} of the networks start in the band"
+    ends = (
+        f"; they leave it at t = {found.escape[inside].min():.3g} to {found.escape[inside].max():.3g}"
+        if inside.any()
+        else ""
+    )
+    never = "; some never do" if np.isinf(found.escape).any() else ""
+    console().print(f"{net} {activation}, (p, q) = ({p}, {q}), over {axes}: {share}{ends}{never}")
+    if plot:
+        figures.phase(found, plot, f"{net} {activation}, (p, q) = ({p}, {q})")
+
+
+@main.command()
+@_NET
+@_ACTIVATION
+@_P
+@_Q
+@click.option(
+    "--N", "N", type=click.IntRange(min=4), multiple=True, help="Width (default: 250 and 1000); may be repeated."
+)
+@click.option("--at", "at", multiple=True, metavar="NAME=VALUE", help="L, d, K, eps, sigma_w; may be repeated.")
+@click.option("--networks", type=click.IntRange(min=2), default=8, show_default=True, help="Networks of each width.")
+@click.option("--steps", type=click.IntRange(min=1), default=50, show_default=True, help="Steps of gradient descent.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same numbers.")
+@click.option("--data", default="digits", show_default=True, help="Images: see 'advmf check --help'.")
+@_PLOT
+def train(
+    net: str, activation: str, p: str, q: str, N: tuple[int, ...], at: tuple[str, ...], networks: int, steps: int, seed: int, data: str,
+    plot: Path | None,
+) -> None:  # fmt: skip
+    """T3: train networks on the adversarial loss, and compare their weight variance with the theory's over time.
+
+    The step size is the largest at which a step is a gradient flow up to 1 % of the change.
+    """
+    widths = N or (250, 1000)
+    with usage_errors(), progress(len(widths)) as advance:
+        from advmf import figures
+        from advmf.verify.catalogue import ACTIVATIONS
+        from advmf.verify.suite import SHORTCUT_GAIN
+        from advmf.verify.training_curve import training_curve
+
+        if plot:
+            figures.check_target(plot)
+        network = declared(net, activation)
+        u, v = (float(slope) for slope in ACTIVATIONS[activation])
+        gain = 1.0 if net == "vanilla" else SHORTCUT_GAIN
+        values: dict[str, Any] = {"L": 4, "d": 64, "K": 10, "eps": 0.1, "sigma_b": 0.0}
+        values |= {"sigma_w": (2 * gain / (u * u + v * v)) ** 0.5, **point(at)}
+        curves = []
+        for width in widths:
+            done = 0
+
+            def step(count: int, total: int, width: int = width) -> None:
+                nonlocal done
+                advance((count - done) / total, f"N={width}")
+                done = count
+
+            options: dict[str, Any] = {"nets": networks, "steps": steps, "seed": seed, "data": data, "progress": step}
+            curves.append(training_curve(network, p, q, values, N=width, **options))
+    _curves_table(console(), curves)
+    if plot:
+        figures.training_curves(curves, plot, f"{net} {activation}, (p, q) = ({p}, {q})")
+
+
+def _curves_table(out: Console, curves: list[TrainingCurve]) -> None:
+    from rich.table import Table
+
+    table = Table("N", "rate", "time", "change of sigma_w^2", "simulated/T3", "loss/start", box=None)
+    for curve in curves:
+        count = len(curve.time)
+        for i in sorted({0, count // 8, count // 4, count // 2, count - 1}):
+            ratio = f"{curve.ratio[i]:.3f} ± {abs(curve.stderr[i] / curve.predicted[i]):.3f}"
+            row = (
+                f"{curve.N}",
+                f"{curve.rate:.3g}",
+                f"{curve.time[i]:.3g}",
+                f"{curve.change[i]:.3g}",
+                ratio,
+                f"{curve.loss[i]:.3f}",
+            )
+            table.add_row(*row)
+    out.print(table)
+    for curve in curves:
+        out.print(f"N={curve.N}: within 10 % of T3 until t = {curve.holds_until():.3g}")

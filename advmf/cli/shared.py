@@ -1,0 +1,94 @@
+"""What the commands share: the group, errors as usage, the console, progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from advmf import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from advmf.net import Net
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """An error that advmf raises on purpose becomes one line and exit code 2."""
+    from advmf.errors import AdvmfError
+
+    try:
+        yield
+    except AdvmfError as error:
+        raise click.UsageError(str(error)) from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="advmf")
+def main() -> None:
+    """Derive, typeset, compile and check the mean-field theory of adversarial training (arXiv:2505.14021)."""
+
+
+def console() -> Console:
+    """A console that is plain in pipes and under NO_COLOR; piped tables are not squeezed to 80 columns."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def point(at: Sequence[str]) -> dict[str, float]:
+    """The values of ``--at NAME=VALUE``."""
+    point = {}
+    for item in at:
+        name, equals, value = item.partition("=")
+        try:
+            point[name] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise click.UsageError(f"--at takes NAME=VALUE with a number, e.g. --at L=10; got {item!r}.")
+    return point
+
+
+@contextmanager
+def progress(count: int) -> Iterator[Any]:
+    """A progress bar on standard error; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("", total=count)
+        case = ""
+
+        def advance(share: float, what: str) -> None:
+            nonlocal case
+            if share == 0.0:
+                case = what
+            bar.update(task, advance=share, description=case if share == 0.0 else f"{case} {what}")
+
+        yield advance
+
+
+def declared(net: str, activation: str | None) -> Net:
+    """A preset network by name, with the slopes of an activation, or with symbols for them."""
+    from advmf.net import PRESETS
+    from advmf.verify.catalogue import ACTIVATIONS, choose
+
+    choose("net", [net], PRESETS, ())
+    chosen = choose("activation", [activation], ACTIVATIONS, ()) if activation else ()
+    return PRESETS[net](*(str(slope) for name in chosen for slope in ACTIVATIONS[name]))
+
+
+def replace(path: Path, text: str) -> None:
+    """Replace the file at once, so that a reader never sees half of it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)

@@ -1,0 +1,82 @@
+"""``advmf list`` and ``advmf show``."""
+
+from __future__ import annotations
+
+import click
+
+from advmf.cli.shared import console, declared, main, usage_errors
+
+
+@main.command(name="list")
+def list_() -> None:
+    """List the theorems, networks, activations and symbols."""
+    from rich.table import Table
+
+    from advmf.net import PRESETS
+    from advmf.symbols import SYMBOLS
+    from advmf.theory.norms import ROUTES
+    from advmf.theory.propagation import omega
+    from advmf.verify.catalogue import ACTIVATIONS, PAIRS, TITLES
+
+    out = console()
+    table = Table("theorem", "statement", box=None)
+    for name, title in TITLES.items():
+        table.add_row(name, title)
+    out.print(table, "")
+    table = Table("net", "block", "omega", box=None)
+    for name, preset in PRESETS.items():
+        table.add_row(name, str(preset.__doc__).split("``")[1], str(omega(preset())))
+    out.print(table, "")
+    table = Table("activation", "u", "v", box=None)
+    for name, (u, v) in ACTIVATIONS.items():
+        table.add_row(name, str(u), str(v))
+    out.print(table, "")
+    out.print(f"pairs (p, q): {', '.join(f'({p}, {q})' for p, q in PAIRS)}, and any other in [1, inf]", highlight=False)
+    out.print()
+    table = Table("route to beta", "rigour", "pairs", box=None)
+    for route in ROUTES.values():
+        table.add_row(route.name, route.rigour, route.pairs)
+    out.print(table, "")
+    table = Table("symbol", "domain", "meaning", box=None)
+    for quantity in SYMBOLS.values():
+        table.add_row(quantity.name, quantity.domain, quantity.meaning)
+    out.print(table)
+
+
+@main.command()
+@click.argument("theorem")
+@click.option("--net", default="residual", show_default=True, help="Network: see 'advmf list'.")
+@click.option("--activation", help="Activation by name; its slopes stay symbols if not given.")
+@click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
+@click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
+@click.option("--route", default="chevet", show_default=True, help="The route to beta: see 'advmf list'.")
+@click.option("--latex", "form", flag_value="latex", help="Print LaTeX.")
+@click.option("--sympy", "form", flag_value="sympy", help="Print the right-hand side for SymPy.")
+def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: str, form: str | None) -> None:
+    """Show what THEOREM says of a network."""
+    with usage_errors():
+        from advmf.emit.latex import latex
+        from advmf.errors import ArgumentError
+        from advmf.verify.catalogue import STATEMENTS, choose
+
+        choose("theorem", [theorem], STATEMENTS, ())
+        claims = STATEMENTS[theorem](declared(net, activation), p, q, route)
+        if not claims:
+            raise ArgumentError(f"{theorem} says nothing of {net}: its moment rules are not exact at finite width.")
+    for claim in claims:
+        if form == "latex":
+            click.echo(latex(claim))
+        elif form == "sympy":
+            click.echo(str(claim.rhs))
+        else:
+            click.echo(str(claim))
+            if claim.where:
+                click.echo("  where       " + "; ".join(f"{k} = {v}" for k, v in claim.where.items()))
+            click.echo(f"  regime      {str(claim.regime).removeprefix('Regime.')}")
+            if claim.heuristic:
+                click.echo(f"  heuristic   {claim.heuristic}")
+            for assumption in claim.assumptions:
+                click.echo(f"  assumes     {assumption}")
+            for equation in claim.equations:
+                click.echo(f"  implies     {equation.label} = {equation.rhs}")
+            click.echo(f"  source      {claim.source}")

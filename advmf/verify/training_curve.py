@@ -1,0 +1,110 @@
+"""The weight variance of trained networks against T3, over time: how long the theory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from advmf.emit.kernels import kernel
+from advmf.errors import ArgumentError, DomainError
+from advmf.net import Net
+from advmf.simulate.data import load
+from advmf.simulate.ensemble import MEMORY, sample
+from advmf.simulate.training import suggest_rate, train, training_queries
+from advmf.theory.dynamics import weight_variance
+
+RESOLUTION = 0.01
+"""The part of a step's change of the variance that may come from the step not being infinitesimal."""
+
+
+@dataclass(frozen=True)
+class TrainingCurve:
+    """By how much the mean weight variance has changed at each ``time``, simulated over predicted, and the adversarial loss over its start.
+
+    All arrays are (logs,), from the first step on: ``change`` (negative) with its standard error over networks, ``predicted`` by T3,
+    ``loss`` relative to the first batch's. ``rate`` is the step size.
+    """
+
+    N: int
+    rate: float
+    time: np.ndarray
+    change: np.ndarray
+    stderr: np.ndarray
+    predicted: np.ndarray
+    loss: np.ndarray
+
+    @property
+    def ratio(self) -> np.ndarray:
+        """Simulated over predicted change."""
+        return self.change / self.predicted
+
+    def holds_until(self, tolerance: float = 0.1) -> float:
+        """The last time up to which the ratio stays within ``tolerance`` of 1, up to two standard errors; 0 if it never does."""
+        off = np.abs(self.ratio - 1) - 2 * np.abs(self.stderr / self.predicted) > tolerance
+        return float(self.time[-1] if not off.any() else self.time[off.argmax() - 1] if off.argmax() else 0.0)
+
+
+def training_curve(
+    net: Net,
+    p: Any,
+    q: Any,
+    at: Mapping[str, Any],
+    *,
+    N: int,
+    nets: int = 8,
+    steps: int = 50,
+    rate: float | None = None,
+    resolution: float = RESOLUTION,
+    batch: int = 8,
+    seed: int = 0,
+    data: str = "digits",
+    sampler: str = "auto",
+    memory: int = MEMORY,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainingCurve:
+    """Train networks on the adversarial loss alone, on real images, and compare σ_w²(t) with T3 by β's route ``estimate``.
+
+    ``at`` gives L, d, K, eps and the net's symbols; images are scaled to |x|²/d = 1. The step size is the largest at which a step is a
+    gradient flow up to ``resolution`` in σ_w² (:func:`advmf.simulate.suggest_rate`), unless ``rate`` is given.
+    Raises ArgumentError and DomainError for missing or inadmissible values, and what :func:`advmf.simulate.train` raises.
+
+    >>> import advmf as mf
+    >>> at = dict(L=2, d=64, K=10, sigma_w=2**0.5, sigma_b=0.0, eps=0.05)
+    >>> curve = training_curve(mf.vanilla(u=1, v=0), 2, 2, at, N=200, nets=4, steps=4)
+    >>> bool((curve.change < 0).all()), bool(0.7 < curve.ratio[0] < 1.4)
+    (True, True)
+    """
+    if missing := sorted({"L", "d", "K", "eps"} - set(at)):
+        raise ArgumentError(f"at lacks {', '.join(missing)}; training needs L, d, K, eps and the symbols of the net.")
+    given = {name: value for name, value in at.items() if name != "eps"}
+    queries = training_queries(int(at["K"]), int(at["d"]), loss="adversarial", steps=steps + 1, batch=batch)
+    predict = kernel(weight_variance(net, p, q, "estimate"))
+    generator = torch.Generator().manual_seed(seed)
+    networks = sample(
+        net, N=N, nets=nets, generator=generator, sampler=sampler, queries=queries, keep=True, memory=memory, **given
+    )
+    images = load(data).resampled(int(at["d"])).scaled(1.0)
+    options: dict[str, Any] = {"loss": "adversarial", "p": p, "q": q, "eps": at["eps"], "batch": batch}
+    if rate is None:
+        rate = suggest_rate(networks, images, resolution=resolution, **options)
+    elif not rate > 0:
+        raise DomainError(f"rate is a step size and must be positive; got {rate!r}.")
+    run = train(networks, images, rate=rate, steps=steps, progress=progress, **options)
+    time = run.time.numpy()[1:]
+    change = run.change.mean(2).numpy()[1:]
+    loss = run.adversarial.mean(1).numpy()
+    point = {name: value for name, value in {**at, "N": N}.items() if name in predict.arguments}
+    start = float(at["sigma_w"]) ** 2
+    return TrainingCurve(
+        N=N,
+        rate=rate,
+        time=time,
+        change=change.mean(1),
+        stderr=change.std(1, ddof=1) / nets**0.5,
+        predicted=np.asarray(predict(t=time, **point)) - start,
+        loss=loss[1:] / loss[0],
+    )
