@@ -17,6 +17,7 @@ _HOME = {
     "advmf.theory.correlation": "correlation_map depth_scale nngp",
     "advmf.theory.norms": "Route beta beta_quantile norm_factor routes",
     "advmf.theory.bound": "linear_form loss_bound",
+    "advmf.theory.tangent": "loss_decay ntk",
     "advmf.theory.growth": "growth growth_order",
     "advmf.theory.dynamics": "euler_identity first_order half_life share variance_slope weight_variance",
     "advmf.theory.trainability": "escape_time",

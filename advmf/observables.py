@@ -134,6 +134,12 @@ class WeightNormSlope(WeightVarianceSlope):
         return ["".join(f"_{{{printer._print(number)}}}" for number in self.args[2:])]
 
 
+class LossDecay(Observable):
+    """``-d L_adv/dt = sum_W |dL_adv/dW|_F**2`` under gradient flow on the network's own input, at t = 0: ``LossDecay(p, q)``."""
+
+    tex = r"-\dot{{\mathcal{{L}}}}_{{\mathrm{{adv}}}}^{{{},{}}}"
+
+
 class HalfLife(TrainedMatrix):
     """The time at which :class:`WeightVariance` has halved: ``HalfLife()``, or ``HalfLife(number)``."""
 

@@ -14,6 +14,7 @@ import sympy as sp
 from advmf import special
 from advmf.emit.scaled import Arrays, Value
 from advmf.errors import ArgumentError, DomainError
+from advmf.theory.functions import ArcCosineSlope
 from advmf.theory.norm_functions import NumericNorm
 
 _NUMBERS: dict[Any, Callable[..., Any]] = {head: head.numbers for head in NumericNorm.__subclasses__()}
@@ -58,7 +59,8 @@ def _numpy() -> type[Arrays]:
             sp.sin: np.sin, sp.cos: np.cos, sp.tan: np.tan, sp.asin: np.arcsin, sp.acos: np.arccos, sp.atan: np.arctan,
             sp.atan2: np.arctan2, sp.sinh: np.sinh, sp.cosh: np.cosh, sp.tanh: np.tanh, sp.asinh: np.arcsinh,
             sp.acosh: np.arccosh, sp.atanh: np.arctanh, sp.erf: scipy.erf, sp.erfc: scipy.erfc, sp.erfinv: scipy.erfinv,
-            sp.polygamma: scipy.polygamma, sp.floor: np.floor, sp.ceiling: np.ceil, **_NUMBERS,
+            sp.polygamma: scipy.polygamma, sp.floor: np.floor, sp.ceiling: np.ceil,
+            ArcCosineSlope: lambda c: 1 - np.arccos(np.clip(c, -1.0, 1.0)) / math.pi, **_NUMBERS,
         }  # fmt: skip
 
         def __init__(self) -> None:
@@ -161,6 +163,7 @@ def _torch() -> type[Arrays]:
             sp.atan: torch.atan, sp.atan2: torch.atan2, sp.sinh: torch.sinh, sp.cosh: torch.cosh, sp.tanh: torch.tanh,
             sp.asinh: torch.asinh, sp.acosh: torch.acosh, sp.atanh: torch.atanh, sp.erf: torch.erf, sp.erfc: torch.erfc,
             sp.erfinv: torch.erfinv, sp.polygamma: polygamma, sp.floor: torch.floor, sp.ceiling: torch.ceil,
+            ArcCosineSlope: lambda c: 1 - torch.acos(c.clamp(-1.0, 1.0)) / math.pi,
             **{head: without_derivatives(function) for head, function in _NUMBERS.items()},
         }  # fmt: skip
 

@@ -20,6 +20,7 @@ from advmf.observables import (
     Capacity,
     JacobianAlong,
     JacobianEntry,
+    LossDecay,
     Observable,
     Offset,
     OperatorNorm,
@@ -62,7 +63,7 @@ def queries(products: Sequence[sp.Expr], settings: AttackSettings, K: int, d: in
     if all(isinstance(o, Output | SecondMoment) for o in observables):
         return 1
     pulls = K * any(isinstance(o, Capacity) for o in observables)
-    slopes = {o.args[:2] for o in observables if isinstance(o, WeightVarianceSlope)}
+    slopes = {o.args[:2] for o in observables if isinstance(o, WeightVarianceSlope | LossDecay)}
     pairs = {o.args for o in observables if isinstance(o, AdversarialLoss)} | slopes
     attacks = attack_queries(K, d, len(pairs), settings.steps, settings.restarts, settings.directions)
     return attacks + pulls + _GRADIENT * len(slopes)
@@ -95,7 +96,7 @@ def _arrays(
     """Each observable as (nets, units, directions)."""
     kinds = {type(o) for o in observables}
     unknown = kinds - {JacobianEntry, JacobianAlong, Offset, Output, AdversarialLoss, OperatorNorm, SecondMoment}
-    unknown -= {Capacity, *(type(o) for o in observables if isinstance(o, WeightVarianceSlope) and o.args)}
+    unknown -= {Capacity, LossDecay, *(type(o) for o in observables if isinstance(o, WeightVarianceSlope) and o.args)}
     if unknown:
         names = ", ".join(sorted(kind.__name__ for kind in unknown))
         raise ArgumentError(f"No measurement is known for {names}; add one to advmf.simulate.estimate.")
@@ -118,7 +119,7 @@ def _arrays(
             arrays[o] = (trace.stream()[:, :, 0].double() ** 2).mean(1)[..., None]
         elif isinstance(o, Capacity):
             arrays[o] = capacity(trace)[:, None, None]
-    attacked = [o for o in observables if isinstance(o, AdversarialLoss | WeightVarianceSlope)]
+    attacked = [o for o in observables if isinstance(o, AdversarialLoss | WeightVarianceSlope | LossDecay)]
     pairs = list(dict.fromkeys((order(o.args[0], "p"), order(o.args[1], "q")) for o in attacked))
     if pairs:
         if settings.eps is None:
@@ -134,27 +135,29 @@ def _arrays(
             generator=generator,
             jacobian=jacobian[:, None],
         )
-        pairings: dict[int, Tensor] = {}
+        gradients: dict[int, list[Gradient]] = {}
         for o in attacked:
             i = pairs.index((order(o.args[0], "p"), order(o.args[1], "q")))
             if isinstance(o, AdversarialLoss):
                 arrays[o] = found.value[:, 0, i].double()[:, None, None]
                 continue
-            if i not in pairings:
-                pairings[i] = _pairings(trace, x, found.eta[:, 0, i], pairs[i][1])
-            arrays[o] = -2 * _own(pairings[i], o, trace)
+            if i not in gradients:
+                gradients[i] = _gradients(trace, x, found.eta[:, 0, i], pairs[i][1])
+            if isinstance(o, LossDecay):
+                arrays[o] = sum((g.squared_norm() for g in gradients[i]), torch.zeros(()))[:, None, None]
+                continue
+            arrays[o] = -2 * _own(torch.stack([g.pairing() for g in gradients[i]], 1), o, trace)
             if not isinstance(o, WeightNormSlope):
                 arrays[o] = arrays[o] / trace.stream().shape[1]
     return arrays
 
 
-def _pairings(trace: Trace, x: Tensor, eta: Tensor, q: float) -> Float[Tensor, "nets trained"]:
-    """``<W, derivative of ||f(x + eta) - f(x)||_q>`` at a fixed eta (nets, d), for every trained matrix, in float64."""
+def _gradients(trace: Trace, x: Tensor, eta: Tensor, q: float) -> list[Gradient]:
+    """The derivative of ``||f(x + eta) - f(x)||_q`` at a fixed eta (nets, d) by every trained matrix."""
     moved = x + eta[..., None, None]
     both = trace.networks.trace(torch.cat((x.expand_as(moved), moved), 2))
     pull = maximiser(both.output[:, :, 1] - both.output[:, :, 0], conjugate(q), 1)
-    gradients = both.gradients(torch.stack((-pull, pull), 2))
-    return torch.stack([Gradient(*found).pairing() for found in gradients], 1)
+    return [Gradient(*found) for found in both.gradients(torch.stack((-pull, pull), 2))]
 
 
 def _own(pairings: Tensor, o: Observable, trace: Trace) -> Tensor:

@@ -116,8 +116,9 @@ class Sum:
         return torch.add(self.shortcut.push(x, tape), self.branch.push(x, tape), alpha=self.scale)
 
     def pull(self, c: Columns, tape: Tape) -> Columns:
-        branch = self.branch.pull(c, tape)  # the reverse of push, so that slopes come off the tape in order
-        return torch.add(self.shortcut.pull(c, tape), branch, alpha=self.scale)
+        # The reverse of push, so that slopes come off the tape in order; matrices in the branch meet the cotangent with the scale.
+        branch = self.branch.pull(c if self.scale == 1 else self.scale * c, tape)
+        return self.shortcut.pull(c, tape) + branch
 
 
 Map = Linear | Activation | Chain | Sum

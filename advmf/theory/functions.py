@@ -120,7 +120,7 @@ class ArcCosine(Function):
         return (sp.sqrt(1 - c**2) + (sp.pi - sp.acos(c)) * c) / sp.pi
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
-        return 1 - sp.acos(self.args[0]) / sp.pi
+        return ArcCosineSlope(self.args[0])
 
     def _eval_is_real(self) -> bool:
         return True
@@ -130,6 +130,38 @@ class ArcCosine(Function):
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         text = rf"\kappa_1\left({printer._print(self.args[0])}\right)"
+        return text if exp is None else rf"{text}^{{{exp}}}"
+
+
+class ArcCosineSlope(Function):
+    """The arc-cosine kernel of degree zero, κ₀(c) = κ₁'(c) = 1 - arccos(c)/π: the probability that units at correlation c are both on or off.
+
+    >>> from advmf.theory.functions import ArcCosineSlope
+    >>> ArcCosineSlope(1), ArcCosineSlope(0), ArcCosineSlope(-1)
+    (1, 1/2, 0)
+    """
+
+    @classmethod
+    def eval(cls, c: sp.Expr) -> sp.Expr | None:
+        if c in (-1, 0, 1):
+            return sp.Rational(1 + int(c), 2)
+        return None
+
+    def doit(self, **hints: Any) -> sp.Expr:
+        c = self.args[0].doit(**hints) if hints.get("deep", True) else self.args[0]
+        return 1 - sp.acos(c) / sp.pi
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return 1 / (sp.pi * sp.sqrt(1 - self.args[0] ** 2))
+
+    def _eval_is_real(self) -> bool:
+        return True
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        return self.doit()._eval_evalf(prec)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = rf"\kappa_0\left({printer._print(self.args[0])}\right)"
         return text if exp is None else rf"{text}^{{{exp}}}"
 
 

@@ -22,7 +22,7 @@ from advmf import __version__
 from advmf.claim import Claim, Equation, Regime
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, MemoryBudgetError
-from advmf.observables import AdversarialLoss, Expectation, Output, WeightNormSlope, WeightVarianceSlope
+from advmf.observables import AdversarialLoss, Expectation, LossDecay, Output, WeightNormSlope, WeightVarianceSlope
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measurable, measure, queries
@@ -32,6 +32,9 @@ from advmf.verify.growth import check_growth
 from advmf.verify.matrices import check_matrices
 from advmf.verify.report import Finding, Report, Verdict
 from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, quantile, resolution
+
+ATTACKED = (AdversarialLoss, WeightVarianceSlope, WeightNormSlope, LossDecay)
+"""Observables that need an attack."""
 
 TOP_WIDTH = 1024
 NETS = 128
@@ -212,7 +215,7 @@ def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dic
     needed = {"L", "d", "K"} | {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N"}
     for claim in claims:
         needed |= {s.name for s in claim.rhs.free_symbols} - {"x_sq", "N"}
-        if any(side.atoms(AdversarialLoss, WeightVarianceSlope, WeightNormSlope) for side in _sides(claim)):
+        if any(side.atoms(*ATTACKED) for side in _sides(claim)):
             needed.add("eps")
     at = {"x_sq": 1.0, **at}
     if missing := sorted(needed - set(at)):

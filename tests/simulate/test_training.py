@@ -370,3 +370,27 @@ def test_ensembles_that_cannot_be_trained_are_refused():
     wide = networks(N=50_000, L=2, sampler="conditioned", memory=10**8, queries=10)
     with pytest.raises(MemoryBudgetError, match="vectors at each matrix"):
         train(wide, steps=100)
+
+
+def test_gradients_in_scaled_branches():
+    """Finite differences along random rank-one changes of each matrix of a two-layer branch with a scale, and of a shortcut."""
+    shortcut = mf.Serial(mf.Dense(sigma_b=0))
+    net = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, "1/5"), mf.Dense(sigma_b=0), scale="7/10", shortcut=shortcut))
+    generator = torch.Generator().manual_seed(1)
+    networks = mf.simulate.sample(
+        net, N=6, L=2, d=4, K=1, nets=1, sigma_w=1.2, sigma_b=0.3, generator=generator, dtype=torch.float64, sampler="dense"
+    )  # fmt: skip
+    x, h = torch.randn(1, 4, 1, 1, dtype=torch.float64, generator=generator), 1e-6
+    for chunk in networks.chunks():
+        trace = chunk.trace(x)
+        gradients = trace.gradients(torch.ones_like(trace.output))
+        assert len(gradients) == 6
+        for weight, delta, met in gradients:
+            u, v = torch.randn(2, 1, 6, 1, dtype=torch.float64, generator=generator)
+            expected = ((delta.mT @ u) * (met.mT @ v)).sum()
+            weight.add(h * u, v)
+            above = chunk.trace(x).output
+            weight.add(-2 * h * u, v)
+            below = chunk.trace(x).output
+            weight.add(h * u, v)
+            torch.testing.assert_close(((above - below) / (2 * h)).sum(), expected, rtol=1e-6, atol=1e-9)
