@@ -9,12 +9,14 @@ from typing import Any
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
 from advmf.net import Net
+from advmf.symbols import exponent
 from advmf.theory.bound import linear_form, loss_bound
 from advmf.theory.capacity import capacity, capacity_ratio
 from advmf.theory.dynamics import euler_identity, half_life, share, variance_slope, weight_variance
 from advmf.theory.finite_width import jacobian_norm, stream_fluctuation
 from advmf.theory.growth import growth
 from advmf.theory.norms import norm_factor
+from advmf.theory.tangent import loss_decay
 from advmf.theory.trainability import escape_time
 
 PAIRS = tuple((p, q) for p in ("1", "2", "inf") for q in ("1", "2", "inf"))
@@ -63,6 +65,7 @@ STATEMENTS: dict[str, Callable[[Net, str, str, str], list[Claim]]] = {
         variance_slope(net, p, q, route),
         weight_variance(net, p, q, route),
         half_life(net, p, q, route),
+        *([loss_decay(net, p, q)] if {str(exponent(p)), str(exponent(q))} <= {"1", "2", "oo"} else []),
     ],
     "T4": lambda net, p, q, route: [escape_time(net, p, q, route)],
     "T5": lambda net, p, q, route: [capacity(net), capacity_ratio(net, p, q, route)],
