@@ -11,7 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from advmf import cli
+from advmf.net import PRESETS
 from advmf.verify import suite
+from advmf.verify.catalogue import STATEMENTS
 from advmf.verify.report import Verdict
 
 FAST = suite.Profile(
@@ -211,3 +213,106 @@ def test_reports_of_a_suite_agree_with_their_claims(fast):
     (outcome,) = suite.run(suite.cases(["T2"], ["plain_residual"], ["relu"], [("2", "2")], FAST))
     assert outcome.reports[0].verdict is Verdict.NOT_REFUTED
     assert [c.theorem for c in outcome.controls] == ["T2 [half the bound]", "T2 [omega without the shortcut]"]
+
+
+def invoke(*args):
+    return CliRunner().invoke(cli.main, args, catch_exceptions=False)
+
+
+@pytest.mark.parametrize("axes", ["L,N", "sigma_w_sq,L"])
+def test_phase_prints_and_draws(axes, tmp_path):
+    path = tmp_path / "phase.png"
+    result = invoke("phase", "--axes", axes, "--at", "d=20", "--plot", str(path))
+    assert result.exit_code == 0, result.output
+    assert f"vanilla relu, (p, q) = (2, 2), over {axes}: " in result.output
+    assert "start in the band; they leave it at t = " in result.output
+    assert result.output.count("\n") == 1
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_phase_says_that_a_shortcut_never_leaves_the_band():
+    result = invoke("phase", "--net", "residual", "--axes", "sigma_w_sq,L", "--p", "inf", "--q", "1")
+    assert result.exit_code == 0, result.output
+    assert result.output.strip().endswith("start in the band; some never do")
+
+
+NARROW = ("--N", "32", "--N", "64", "--networks", "2", "--steps", "2")
+
+
+def test_train_prints_a_row_for_each_time_and_draws(tmp_path):
+    path = tmp_path / "train.png"
+    point = ("--at", "L=2", "--at", "d=16", "--at", "K=3")  # the dimensions, too, can be set
+    result = invoke("train", *NARROW, *point, "--plot", str(path))
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.output.splitlines() if "±" in line]
+    assert [row[0] for row in rows] == ["32", "32", "64", "64"]
+    for first, second in (rows[:2], rows[2:]):
+        assert float(second[2]) == pytest.approx(2 * float(first[2]), rel=0.01)
+        assert 0 > float(first[3]) > float(second[3])
+    for width in (32, 64):
+        assert f"N={width}: within 10 % of T3 until t = " in result.output
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert invoke("train", *NARROW, *point).output == result.output
+    assert invoke("train", *NARROW, *point, "--seed", "1").output != result.output
+
+
+BAD = [
+    (("--net", "resnet"), "choose from vanilla"),
+    (("--activation", "tanh"), "choose from relu"),
+    (("--p", "0.5"), "p must be a number in [1, oo]"),
+    (("--q", "abc"), "q must be a number"),
+    (("--at", "eps"), "NAME=VALUE"),
+    (("--at", "eps=-1"), "eps"),
+    (("--at", "sigma_w=-1"), "sigma_w"),
+    (("--at", "nonsense=1"), "nonsense"),
+    (("--at", "N=100"), "N"),
+    (("--plot", "out.txt"), "must end in one of"),
+    (("--plot", "no/such/folder/out.png"), "no folder"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "message"),
+    [
+        *((command, *bad) for command in ("phase", "train") for bad in BAD),
+        ("phase", ("--axes", "L,K"), "'L,K' is not one of"),
+        ("phase", ("--at", "L=3"), "runs along an axis"),
+        ("phase", ("--axes", "sigma_w_sq,L", "--at", "sigma_w_sq=3"), "runs along an axis"),
+        ("phase", ("--axes", "sigma_w_sq,L", "--at", "sigma_w=-1"), "sigma_w is a standard deviation"),
+        ("train", ("--N", "2"), "2 is not in the range"),
+        ("train", ("--networks", "1"), "1 is not in the range"),
+        ("train", ("--steps", "0"), "0 is not in the range"),
+        ("train", ("--data", "nope"), "'nope' is neither"),
+        ("train", ("--at", "L=2.5"), "L must be an integer"),
+        ("train", ("--at", "x_sq=4"), "x_sq, which nothing here uses"),
+    ],
+)
+def test_bad_input_of_phase_and_train_is_one_line_before_any_work(command, args, message, monkeypatch):
+    monkeypatch.setattr("advmf.verify.training_curve.train", lambda *_, **__: pytest.fail("work had started"))
+    monkeypatch.setattr("advmf.figures.phase", lambda *_: pytest.fail("a figure was drawn"))
+    result = CliRunner().invoke(cli.main, [command, *args])
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    (line,) = [line for line in result.output.splitlines() if line.startswith("Error:")]
+    assert message in line and result.output.endswith(line + "\n")
+
+
+@pytest.mark.parametrize("net", PRESETS)
+def test_every_statement_can_be_shown_of_every_net(net):
+    """Or says in a line why not."""
+    refused = set()
+    for theorem in STATEMENTS:
+        plain, latex = (invoke("show", theorem, "--net", net, *form) for form in ((), ("--latex",)))
+        assert plain.exit_code == latex.exit_code
+        if plain.exit_code:
+            assert plain.exit_code == 2 and f"{theorem} says nothing of {net}" in plain.output
+            refused.add(theorem)
+            continue
+        lines = plain.output.splitlines()
+        heads = [line for line in lines if not line.startswith("  ")]
+        sources = [line for line in lines if line.startswith("  source      ")]
+        assert len(heads) == len(sources) == (4 if theorem in ("T3", "T6") else len(heads)) > 0
+        assert all(line.removeprefix("  source").strip() for line in sources)
+        assert latex.output.strip().count("\n") + 1 >= len(heads)
+        assert "BETA" not in latex.output and "Expectation" not in latex.output and "**" not in latex.output
+    assert refused == (set() if net in ("vanilla", "residual") else {"F1", "F2"})

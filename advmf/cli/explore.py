@@ -112,6 +112,7 @@ def phase(
 
         from advmf import figures
         from advmf.emit.phase import phase_diagram
+        from advmf.errors import ArgumentError, DomainError
         from advmf.verify.catalogue import ACTIVATIONS
         from advmf.verify.suite import SHORTCUT_GAIN
 
@@ -123,6 +124,10 @@ def phase(
         values: dict[str, Any] = {"eps": 0.1, "d": 784, "K": 10, "m": 0.5, "M": 2.0, "N": 1000.0}
         values |= {"sigma_w": (2 * gain / (u * u + v * v)) ** 0.5, **point(at)}
         names = tuple(axes.split(","))
+        if fixed := sorted(set(names) & set(point(at))):
+            raise ArgumentError(f"{fixed[0]} runs along an axis of this diagram and cannot be set by --at.")
+        if not values["sigma_w"] > 0:
+            raise DomainError(f"sigma_w is a standard deviation and must be positive; got {values['sigma_w']:g}.")
         grids = {
             "L": np.unique(np.geomspace(2, 64, 24).round()),
             "N": np.geomspace(64, 65_536, 41),

@@ -352,13 +352,13 @@ def _finding(
             if lower is Verdict.REFUTED and limit.fit_p >= alpha:
                 verdict, reason = lower, f"the limit is {why}, in units of the coefficient"
     resolved = resolution(estimate, alpha, design.beta)
+    value, stderr = predicted + scale * estimate.value, scale * estimate.stderr
     if len(set(test.predicted.values())) > 1:  # no common unit: simulated over predicted
-        predicted, scale = 1.0, 1.0
-        rungs = tuple(Rung(r.N, r.nets, 1 + r.mean, r.stderr) for r in departures)
-    value = predicted + scale * estimate.value
-    return Finding(
-        test.label, verdict, value, scale * estimate.stderr, predicted, estimate.value, resolved, rungs, reason
-    )
+        # A departure is in units of the scale without its sign; over a negative value, or coefficient of 1/N, it counts the other way.
+        sign = math.copysign(1.0, test.predicted[rungs[0].N] - predicted if test.order else predicted)
+        value, stderr, predicted = 1 + sign * estimate.value, estimate.stderr, 1.0
+        rungs = tuple(Rung(r.N, r.nets, 1 + sign * r.mean, r.stderr) for r in departures)
+    return Finding(test.label, verdict, value, stderr, predicted, estimate.value, resolved, rungs, reason)
 
 
 def _grown(departures: Sequence[Rung], alpha: float, effect: float) -> str:

@@ -14,6 +14,7 @@ from advmf.errors import ArgumentError, DomainError
 from advmf.net import Net
 from advmf.simulate.data import load
 from advmf.simulate.ensemble import MEMORY, sample
+from advmf.simulate.networks import expressions
 from advmf.simulate.training import suggest_rate, train, training_queries
 from advmf.theory.dynamics import weight_variance
 
@@ -78,8 +79,16 @@ def training_curve(
     >>> bool((curve.change < 0).all()), bool(0.7 < curve.ratio[0] < 1.4)
     (True, True)
     """
-    if missing := sorted({"L", "d", "K", "eps"} - set(at)):
-        raise ArgumentError(f"at lacks {', '.join(missing)}; training needs L, d, K, eps and the symbols of the net.")
+    needed = {"L", "d", "K", "eps"} | {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N"}
+    if missing := sorted(needed - set(at)):
+        raise ArgumentError(f"at lacks {', '.join(missing)}; training needs {', '.join(sorted(needed))}.")
+    if unknown := sorted(set(at) - needed - {"sigma_w", "sigma_b"}):
+        raise ArgumentError(
+            f"at holds {', '.join(unknown)}, which nothing here uses; training needs {', '.join(sorted(needed))}."
+        )
+    if nets < 2:
+        raise ArgumentError(f"nets must be at least 2, or there is no standard error; got {nets}.")
+    at = {name: _whole(value) if name in ("L", "d", "K") else value for name, value in at.items()}
     given = {name: value for name, value in at.items() if name != "eps"}
     queries = training_queries(int(at["K"]), int(at["d"]), loss="adversarial", steps=steps + 1, batch=batch)
     predict = kernel(weight_variance(net, p, q, "estimate"))
@@ -98,13 +107,20 @@ def training_curve(
     change = run.change.mean(2).numpy()[1:]
     loss = run.adversarial.mean(1).numpy()
     point = {name: value for name, value in {**at, "N": N}.items() if name in predict.arguments}
-    start = float(at["sigma_w"]) ** 2
     return TrainingCurve(
         N=N,
         rate=rate,
         time=time,
         change=change.mean(1),
         stderr=change.std(1, ddof=1) / nets**0.5,
-        predicted=np.asarray(predict(t=time, **point)) - start,
+        predicted=np.asarray(predict(t=time, **point)) - predict(t=0.0, **point),
         loss=loss[1:] / loss[0],
     )
+
+
+def _whole(value: Any) -> Any:
+    """A whole number as an integer, whatever its type; anything else as it is, to be refused where it is used."""
+    try:
+        return int(value) if value == int(value) else value
+    except (TypeError, ValueError, OverflowError):
+        return value

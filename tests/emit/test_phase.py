@@ -1,0 +1,100 @@
+"""Phase diagrams as arrays and as figures, also where nothing has a finite escape time."""
+
+import numpy as np
+import pytest
+
+import advmf as mf
+from advmf import figures
+from advmf.errors import ArgumentError, DomainError
+
+VALUES = {"N": 1000.0, "d": 100, "K": 25, "eps": 0.1, "m": 0.5, "M": 2.0}
+AXES = ("sigma_w_sq", "L")
+GRID = {"sigma_w_sq": [0.01, 0.1, 1.0, 4.0], "L": [2.0, 8.0, 32.0]}
+
+
+def residual(**values):
+    return mf.phase_diagram(mf.residual(1, 0), 2, 2, AXES, **{**VALUES, **GRID, **values})
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch):
+    """Draws a diagram; gives the axes, closed and written."""
+    pyplot, kept = figures._pyplot(), []
+    subplots = pyplot.subplots
+    monkeypatch.setattr(pyplot, "subplots", lambda *a, **o: kept.append(subplots(*a, **o)) or kept[-1])
+
+    def draw(diagram):
+        path = tmp_path / "phase.png"
+        figures.phase(diagram, path, "title")
+        assert path.read_bytes().startswith(b"\x89PNG")
+        figure, axis = kept[-1]
+        assert not pyplot.get_fignums()
+        labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+        return axis, len(figure.axes) - 1, labels
+
+    return draw
+
+
+def test_a_shortcut_starts_outside_or_stays_for_ever(drawn):
+    """omega = 1 + sigma_w²/2 never falls below one, so that the lower edge m < 1 is out of reach."""
+    found = residual()
+    omega = 1 + np.array(GRID["sigma_w_sq"])[:, None] / 2
+    inside = omega ** np.array(GRID["L"]) <= 2
+    assert inside.any() and not inside.all()
+    assert np.array_equal(found.trainable, inside)
+    assert np.array_equal(found.escape, np.where(inside, np.inf, 0.0))
+    axis, bars, labels = drawn(found)
+    assert bars == 0
+    assert labels == ["starts outside the band", "never leaves it"]
+    assert len(axis.collections) == 2
+    assert (axis.get_ylabel(), axis.get_xlabel(), axis.get_title()) == (r"$\sigma_w^2$", "depth $L$", "title")
+
+
+def test_all_infinite_and_all_outside(drawn):
+    stays = residual(sigma_w_sq=[1e-4, 2e-4])
+    assert stays.trainable.all() and np.isinf(stays.escape).all()
+    assert drawn(stays)[1:] == (0, ["never leaves it"])
+    outside = residual(sigma_w_sq=[8.0, 9.0])
+    assert not outside.trainable.any() and not outside.escape.any()
+    assert drawn(outside)[1:] == (0, ["starts outside the band"])
+
+
+def test_an_edge_above_one_is_left_in_finite_time(drawn):
+    """With m > 1 a residual network does leave: all three regions but the infinite one."""
+    found = residual(m=1.05, M=1.5)
+    inside = found.trainable
+    assert inside.any() and not inside.all()
+    assert (found.escape[inside] > 0).all() and np.isfinite(found.escape).all() and not found.escape[~inside].any()
+    axis, bars, labels = drawn(found)
+    assert (bars, labels) == (1, ["starts outside the band"])
+    image = axis.collections[0].get_array()
+    assert np.array_equal(np.ma.getmaskarray(image).reshape(inside.shape), ~inside)
+
+
+def test_a_single_escape_time_can_be_drawn(drawn):
+    point = {**VALUES, "sigma_w": 2**0.5}
+    found = mf.phase_diagram(mf.vanilla(1, 0), 2, 2, ("L", "N"), **{**point, "L": [4.0], "N": [100.0]})
+    assert found.trainable.all() and np.isfinite(found.escape).all()
+    assert drawn(found)[1:] == (1, [])
+
+
+def test_time_grows_with_the_width_and_shrinks_with_the_depth():
+    grid = {"L": [4.0, 16.0, 64.0], "N": [100.0, 200.0, 1000.0]}
+    found = mf.phase_diagram(mf.vanilla(1, 0), "inf", 2, ("L", "N"), **{**VALUES, "sigma_w": 2**0.5, **grid})
+    assert found.escape.shape == (3, 3)
+    np.testing.assert_allclose(found.escape / found.escape[:, :1], np.tile([1.0, 2.0, 10.0], (3, 1)), rtol=1e-9)
+    assert (np.diff(found.escape, axis=0) < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({"L": 3.0}, ArgumentError, "axes names two quantities"),
+        ({"nonsense": 1.0}, ArgumentError, "'nonsense' is no quantity"),
+        ({"eps": -1.0}, DomainError, "eps"),
+        ({"L": [2.0, -1.0]}, DomainError, "L"),
+    ],
+)
+def test_bad_values(values, error, message):
+    with pytest.raises(error, match=message):
+        residual(**values)
