@@ -8,13 +8,14 @@ from dataclasses import replace
 import sympy as sp
 
 from advmf.claim import Claim
+from advmf.net import Block, ReLULike, Residual, Serial
 from advmf.observables import Capacity, WeightNormSlope, WeightVarianceSlope
 from advmf.symbols import K, L, N, d
 from advmf.theory.dynamics import share
 from advmf.theory.functions import Conjugate
 from advmf.theory.growth import growth
 from advmf.theory.norms import norm_factor
-from advmf.theory.propagation import ALPHA, OMEGA, omega
+from advmf.theory.propagation import OMEGA, alpha, omega
 
 
 def controls(claim: Claim) -> list[Claim]:
@@ -67,9 +68,21 @@ def _of_slopes(claim: Claim) -> list[Claim]:
         _mutant(claim, "2 for 4", lambda e: e / 2),
         _mutant(claim, "wrong sign", lambda e: -e),
         _mutant(claim, "1/sqrt(N) for 1/N", lambda e: e * sp.sqrt(N)),
-        _mutant(claim, "alpha dropped", lambda e: e / claim.where.get(ALPHA, 1)),
+        _mutant(claim, "alpha dropped", lambda e: e / _alpha(claim.net.block) if claim.net else e),
         _mutant(claim, "share dropped", lambda e: e / share(claim.net)[0] if claim.net else e),
     ]
+
+
+def _alpha(block: Block) -> sp.Expr:
+    """The product of the activations' α."""
+    match block:
+        case ReLULike():
+            return alpha(block)
+        case Serial(blocks=parts):
+            return sp.prod(map(_alpha, parts))
+        case Residual(branch=branch, shortcut=shortcut):
+            return _alpha(branch) * _alpha(shortcut)
+    return sp.S.One
 
 
 def _of_matrices(claim: Claim) -> list[Claim]:
