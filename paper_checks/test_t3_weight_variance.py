@@ -1,6 +1,14 @@
 """T3 over time: how fast the weight variance falls at the start, and how long it goes on so.
 
-MEASURED
+ReLU, L = 4, d = 64, K = 10, eps = 0.1, (p, q) = (2, 2), on digits. The slope at the start over T3's, at N = 250, 500, 1000, 2000, 4000, in 96 to
+12 networks: vanilla 1.219 ± 0.009, 1.133 ± 0.008, 1.082 ± 0.006, 1.045 ± 0.007, 1.024 ± 0.007, exponent of N -1.061 ± 0.003, ratio as N -> oo
+1.012 ± 0.009; residual 1.259 ± 0.018, 1.139 ± 0.020, 1.059 ± 0.022, 1.070 ± 0.033, 1.050 ± 0.046, exponent -1.084 ± 0.011, as N -> oo 1.031 ±
+0.036. An exponent of -1/2 is off by 190 and 53 standard errors; what is left of -1 is the excess of finite width.
+
+From t = 0.02 to 0.4 the ratio falls by the factor 0.936 (N = 250) and 0.931 (N = 1000) for vanilla, 0.905 and 0.914 for residual networks: at
+the same times at both widths. Were the window in proportion to N, it would fall by 0.983 and 0.973 at N = 1000.
+
+Errors: with 3 standard errors each limit fails by chance in 0.3 % of seeds; the seeds are fixed.
 
 Run with ``pytest -m paper paper_checks/test_t3_weight_variance.py``; ``python paper_checks/test_t3_weight_variance.py`` prints the tables.
 """
@@ -63,7 +71,7 @@ def curve(name, N):
     net, sigma_w = NETS[name]
     rate = 0.004
     return training_curve(
-        net, 2, 2, {**POINT, "eps": EPS, "sigma_w": sigma_w}, N=N, nets={250: 16, 1000: 4}[N], rate=rate,
+        net, 2, 2, {**POINT, "eps": EPS, "sigma_w": sigma_w}, N=N, nets=16 if N == 250 else 6 if name == "vanilla" else 4, rate=rate,
         steps=round(FALLS[-1] / rate), sampler="dense",
     )  # fmt: skip
 
@@ -110,7 +118,10 @@ if __name__ == "__main__":
     for name in NETS:
         table = slopes(name)
         print(name, "slope at the start over T3:", *(f"N={N} {v:.3f} ± {e:.3f}," for N, (v, e) in zip(WIDTHS, table)))
-        print("  exponent of N: {:.3f} ± {:.3f}; as N -> oo: {:.3f} ± {:.3f}".format(*exponent(*table.T), *limit(name)), flush=True)
+        print(
+            "  exponent of N: {:.3f} ± {:.3f}; as N -> oo: {:.3f} ± {:.3f}".format(*exponent(*table.T), *limit(name)),
+            flush=True,
+        )
         for N in (250, 1000):
             found = curve(name, N)
             print(f"{name} N={N}, within 10 % until t = {found.holds_until(0.1):.2f}; t, simulated/T3, loss/start:")

@@ -1,6 +1,15 @@
 """T5 over time: does width protect the capacity? It does protect the variance that T5 is about, but not the outputs on the data.
 
-MEASURED
+Vanilla ReLU, L = 3, d = 64, K = 10, eps = 1, 60 networks of each width, fall until t = 0.6 on the adversarial loss of digits:
+
+    N     T5      product of sigma_l²   C on the images   C on Gaussian inputs
+    64    0.0364  0.0336 ± 0.0004       0.680 ± 0.017     0.445 ± 0.012
+    128   0.0184  0.0156 ± 0.0001       0.641 ± 0.017     0.390 ± 0.011
+    256   0.0093  0.0071 ± 0.0000       0.639 ± 0.014     0.364 ± 0.008
+
+The product of variances falls as 1/N, as T5 says. The capacity itself falls ten and more times as fast, and hardly depends on the width: the
+outputs shrink at a rate of order 1, for trained weights are not Gaussian of the variance of T3. Every assertion that something is refuted keeps
+4 or 5 standard errors of the capacity, below 1e-4 by chance; that C on Gaussian inputs falls less at the larger width, 5.5 of them, is asked for at 2.
 
 Run with ``pytest -m paper paper_checks/test_t5_capacity.py``; ``python paper_checks/test_t5_capacity.py`` prints the table.
 """
@@ -31,7 +40,8 @@ def capacity(N):
     x = torch.randn(1, D, 64, 1, generator=generator, dtype=networks.dtype)
 
     def on_noise():
-        return torch.cat([c.trace(x.expand(c.nets, -1, -1, -1)).output.double().square().mean((1, 2, 3)) for c in networks.chunks()])
+        outputs = [chunk.trace(x.expand(chunk.nets, -1, -1, -1)).output for chunk in networks.chunks()]
+        return torch.cat(outputs).double().square().mean((1, 2, 3))
 
     before = on_noise()
     run = mf.simulate.train(
@@ -39,7 +49,17 @@ def capacity(N):
         log_every=STEPS, capacity=True,
     )  # fmt: skip
     law = mf.kernel(mf.capacity_ratio(net, 2, 2, "estimate"))
-    point = {"L": L, "N": N, "d": D, "K": K, "sigma_w": 2**0.5, "sigma_b": 0.0, "eps": EPS, "x_sq": 1.0, "t": RATE * STEPS}
+    point = {
+        "L": L,
+        "N": N,
+        "d": D,
+        "K": K,
+        "sigma_w": 2**0.5,
+        "sigma_b": 0.0,
+        "eps": EPS,
+        "x_sq": 1.0,
+        "t": RATE * STEPS,
+    }
     found = [(1 - float(law(**{k: v for k, v in point.items() if k in law.arguments})), 0.0)]
     for start, end in (run.variance.prod(2), run.capacity, (before, on_noise())):
         ratio = end.mean() / start.mean()
