@@ -9,7 +9,8 @@ Vanilla ReLU, L = 3, d = 64, K = 10, eps = 1, 60 networks of each width, fall un
 
 The product of variances falls as 1/N, as T5 says. The capacity itself falls ten and more times as fast, and hardly depends on the width: the
 outputs shrink at a rate of order 1, for trained weights are not Gaussian of the variance of T3. Every assertion that something is refuted keeps
-4 or 5 standard errors of the capacity, below 1e-4 by chance; that C on Gaussian inputs falls less at the larger width, 5.5 of them, is asked for at 2.
+4 or 5 standard errors of the capacity, below 1e-4 by chance; that C on Gaussian inputs falls
+less at the larger width, by 5.5 of them, is asked for at 2.
 
 Run with ``pytest -m paper paper_checks/test_t5_capacity.py``; ``python paper_checks/test_t5_capacity.py`` prints the table.
 """
