@@ -1,0 +1,6 @@
+"""One thread for each worker of a parallel test run, set before NumPy and torch are imported: more would wait for one another."""
+
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
