@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,5 +123,23 @@ def training_curves(curves: Sequence[TrainingCurve], path: Path, title: str = ""
     upper.set(ylabel=r"$\Delta\sigma_w^2$ simulated / T3", title=title)
     lower.set(xlabel="time $t$ (rate x steps)", ylabel=r"$\mathcal{L}_{adv}(t)/\mathcal{L}_{adv}(0)$", ylim=(0, None))
     upper.legend()
+    figure.savefig(path, dpi=160)
+    pyplot.close(figure)
+
+
+Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+"""Curves by name: values, and their standard errors."""
+
+
+def lines(x: Sequence[float], series: Series, path: Path, xlabel: str, ylabel: str, title: str = "") -> None:
+    """Curves over a common axis, each with error bars, a colour and a mark of its own; a logarithmic axis where x spans a decade."""
+    pyplot = _pyplot()
+    figure, axis = pyplot.subplots(figsize=(5.2, 3.9), layout="constrained")
+    for (label, (values, errors)), colour, mark in zip(series.items(), _COLOURS, "os^Dv"):
+        axis.errorbar(x, values, errors, color=colour, marker=mark, markersize=4, lw=1, capsize=2, label=label)
+    if min(x) > 0 and max(x) >= 10 * min(x):
+        axis.set_xscale("log")
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axis.legend(fontsize=8)
     figure.savefig(path, dpi=160)
     pyplot.close(figure)

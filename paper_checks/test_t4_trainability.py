@@ -16,17 +16,21 @@ while sigma_w² stays within 1 % of its start. So the verdict is T4's, but not b
 
 Errors: a gap between means of three networks scatters by about 0.07 (seeds and 200 images), so one of 0.47 or more is below 0.3 in some 1 % of seeds.
 
-Run with ``pytest -m paper paper_checks/test_t4_trainability.py``; ``python paper_checks/test_t4_trainability.py`` prints the tables.
+Run with ``pytest -m paper paper_checks/test_t4_trainability.py``; ``python paper_checks/test_t4_trainability.py
+[accuracy.png]`` prints the tables, and draws the second.
 """
 
 import functools
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import advmf as mf
+from advmf import figures
 
 pytestmark = pytest.mark.paper
 
@@ -105,9 +109,19 @@ if __name__ == "__main__":
     print("L, t*, median time outside the band/t*, at t*: product of alpha sigma_l², loss/start")
     for L in (2, 4, 6):
         print(f"{L} {{:.2f}} {{:.2f}} {{:.2f}} {{:.3f}}".format(*escape(L)), flush=True)
-    for L in (4, 12, 24):
-        for name in ("vanilla", "residual"):
-            for loss in ("cross-entropy", "both"):
+    curves = {}
+    for name in ("vanilla", "residual"):
+        for loss in ("cross-entropy", "both"):
+            values, errors = [], []
+            for L in (4, 12, 24):
                 plain, robust, entropy, variance = accuracy(name, L, loss)
                 print(L, name, loss, f"accuracy {plain.mean():.2f} ({plain.min():.2f}-{plain.max():.2f}), robust {robust.mean():.2f}, "
                       f"cross-entropy {entropy:.2f}, sigma_w²/start {variance:.3f}", flush=True)  # fmt: skip
+                values.append(float(plain.mean()))
+                errors.append(float(plain.std(ddof=1) / len(plain) ** 0.5))
+            training = "standard" if loss == "cross-entropy" else "adversarial"
+            curves[f"{name}, {training} training"] = (values, errors)
+    if sys.argv[1:]:
+        figures.lines(
+            (4, 12, 24), curves, Path(sys.argv[1]), "depth $L$", "held-out accuracy", "digits, $N=128$, 150 steps"
+        )

@@ -12,15 +12,19 @@ outputs shrink at a rate of order 1, for trained weights are not Gaussian of the
 4 or 5 standard errors of the capacity, below 1e-4 by chance; that C on Gaussian inputs falls
 less at the larger width, by 5.5 of them, is asked for at 2.
 
-Run with ``pytest -m paper paper_checks/test_t5_capacity.py``; ``python paper_checks/test_t5_capacity.py`` prints the table.
+Run with ``pytest -m paper paper_checks/test_t5_capacity.py``; ``python paper_checks/test_t5_capacity.py
+[capacity.png]`` prints the table, and draws it.
 """
 
 import functools
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 import advmf as mf
+from advmf import figures
 
 pytestmark = pytest.mark.paper
 
@@ -95,3 +99,9 @@ if __name__ == "__main__":
     print("fall until t = 0.6: T5, product of variances, C on the images, C on Gaussian inputs")
     for N in WIDTHS:
         print(f"N={N}:", ", ".join(f"{v:.4f} ± {e:.4f}" for v, e in capacity(N)), flush=True)
+    if sys.argv[1:]:
+        names = ("T5", r"$\prod_l\sigma_l^2$", "$C$ on the images", "$C$ on Gaussian inputs")
+        curves = {name: tuple(zip(*(capacity(N)[i] for N in WIDTHS))) for i, name in enumerate(names)}
+        figures.lines(
+            WIDTHS, curves, Path(sys.argv[1]), "width $N$", "relative fall until $t=0.6$", "vanilla ReLU, $L=3$"
+        )

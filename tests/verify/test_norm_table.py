@@ -84,6 +84,13 @@ def test_figures_say_what_is_missing(monkeypatch, tmp_path):
         figures.check_target(tmp_path / "a.png")
 
 
+def test_lines_are_drawn_with_their_errors(tmp_path):
+    path = tmp_path / "lines.png"
+    curves = {"one": ([1.0, 2.0], [0.1, 0.1]), "two": ([2.0, 1.0], [0.0, 0.3])}
+    figures.lines((10, 1000), curves, path, "width $N$", "value")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
 AT = {"L": 1, "K": 2, "sigma_w": 2**0.5, "sigma_b": 0.0, "eps": 0.1}
 SMALL = {
     "ladder": (64, 256, 1024),
