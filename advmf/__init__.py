@@ -26,7 +26,8 @@ _HOME = {
     "advmf.theory.finite_width": "jacobian_norm stream_fluctuation",
     "advmf.emit.latex": "latex",
     "advmf.emit.kernels": "Kernel kernel",
-    "advmf.verify.check": "check check_all",
+    "advmf.verify.check": "check_all",
+    "advmf.verify.single": "check",
     "advmf.verify.report": "Report Verdict",
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names.split()}

@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sympy as sp
 
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
+from advmf.verify.check import Progress, check_all
 from advmf.verify.matrices import Rungs, slope
 from advmf.verify.report import Report
 from advmf.verify.statistics import Design, Rung
-
-if TYPE_CHECKING:
-    from advmf.verify.check import Progress
 
 
 def check_growth(
@@ -45,8 +43,6 @@ def check_growth(
     >>> report.verdict, abs(report.estimate) < 0.05
     (<Verdict.SUPPORTED: 'SUPPORTED'>, True)
     """
-    from advmf.verify.check import check_all
-
     started = time.perf_counter()
     design = design or Design()
     if along not in ("d", "K") or len(set(ladder)) < 3:

@@ -156,7 +156,7 @@ def judged(claims, at, **options):
     return reports[: len(claims)], reports[len(claims) :]
 
 
-@pytest.mark.parametrize(("net", "gain", "count"), [(mf.vanilla(1, 0), 2.0, 4), (mf.residual(1, 0), 1.0, 5)])
+@pytest.mark.parametrize(("net", "gain", "count"), [(mf.vanilla(1, 0), 2.0, 5), (mf.residual(1, 0), 1.0, 6)])
 def test_slopes_are_supported_and_their_mutants_refuted(net, gain, count):
     """A false alarm has probability 1e-4 for each claim."""
     p = 2 if count == 4 else "inf"

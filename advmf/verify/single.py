@@ -1,0 +1,29 @@
+"""One claim, checked in the way that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from advmf.claim import Claim
+from advmf.verify.check import check_all
+from advmf.verify.growth import check_growth
+from advmf.verify.matrices import check_matrices
+from advmf.verify.report import Report
+
+
+def check(claim: Claim, at: Mapping[str, Any], **options: Any) -> Report:
+    """Check one claim by simulation: see :func:`check_all`, which takes the same arguments, for a claim about Gaussian matrices
+    :func:`advmf.verify.matrices.check_matrices`, and for one about the growth of the loss :func:`advmf.verify.growth.check_growth`.
+
+    >>> import advmf as mf
+    >>> claim = mf.loss_bound(mf.residual(u=1, v=0), p=2, q=2)
+    >>> report = mf.check(claim, at=dict(L=2, d=64, K=10, sigma_w=1.0, sigma_b=0.0, eps=0.1, N=256), nets=200, seed=0)
+    >>> report.verdict, 0.9 < report.ratio < 1.05
+    (<Verdict.NOT_REFUTED: 'NOT_REFUTED'>, True)
+    """
+    if isinstance(claim, Claim) and claim.net is None:
+        return check_matrices([claim], at, **options)[0]
+    if isinstance(claim, Claim) and claim.relation == "asymp":
+        return check_growth([claim], at, **options)[0]
+    return check_all([claim], at, **options)[0]
