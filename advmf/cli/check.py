@@ -140,8 +140,8 @@ _NUMBERS = {
     "T2": "attack/bound at N -> oo",
     "T3.Euler": "d|W|^2/dt + 2 share L_adv = 0",
     "T3": "slope of the weight variance at N -> oo, simulated/predicted",
-    "T6.d": "slope in ln d, simulated (predicted)",
-    "T6.K": "slope in ln K, simulated (predicted)",
+    "T6.d": "slope in ln d, simulated/predicted",
+    "T6.K": "slope in ln K, simulated/predicted",
     "F2": "coefficient of 1/N, simulated/predicted",
 }
 PAIR_ORDER = ("1", "2", "inf")
@@ -165,7 +165,7 @@ def _cell(report: Report | None) -> Any:
         return ""
     number = f"{report.ratio:.3f} " if report.predicted else ""
     if report.theorem == "T6":
-        number = f"{report.estimate:.3f} ({report.predicted:.3f}) "
+        number = f"{report.estimate:.3f}/{report.predicted:.3f} "
     return Text(f"{number}{_SHORT[report.verdict]}", style=_STYLE[report.verdict])
 
 

@@ -39,7 +39,7 @@ def console() -> Console:
     """A console that is plain in pipes and under NO_COLOR; piped tables are not squeezed to 80 columns."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 260)
 
 
 def point(at: Sequence[str]) -> dict[str, float]:
