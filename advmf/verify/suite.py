@@ -93,7 +93,7 @@ PAPER = Profile(
             directions=1,
             steps=2,
             at={"sigma_b": 0.0, "eps": 0.02},
-        ),  # fmt: skip
+        ),
         "T5": Scale(4, 784, 10, (64, 128, 256, 512), (20_000,) * 4, at={"sigma_b": 0.0}),
         "F1": Scale(L=10, d=784, K=2, widths=(64, 128, 256, 512), nets=(20_000,) * 4),
         "F2": Scale(L=10, d=784, K=10, widths=(4000, 8000, 16_000, 32_000), nets=(3000, 3000, 1500, 750)),
