@@ -140,6 +140,6 @@ def lines(x: Sequence[float], series: Series, path: Path, xlabel: str, ylabel: s
     if min(x) > 0 and max(x) >= 10 * min(x):
         axis.set_xscale("log")
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    axis.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     figure.savefig(path, dpi=160)
     pyplot.close(figure)
