@@ -120,7 +120,7 @@ def phase(
             figures.check_target(plot)
         network = declared(net, activation)
         u, v = (float(slope) for slope in ACTIVATIONS[activation])
-        gain = 1.0 if net == "vanilla" else SHORTCUT_GAIN
+        gain = 1.0 if net == "vanilla" else SHORTCUT_GAIN / 25  # in the band up to depth 35
         values: dict[str, Any] = {"eps": 0.1, "d": 784, "K": 10, "m": 0.5, "M": 2.0, "N": 1000.0}
         values |= {"sigma_w": (2 * gain / (u * u + v * v)) ** 0.5, **point(at)}
         names = tuple(axes.split(","))

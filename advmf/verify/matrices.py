@@ -186,15 +186,29 @@ def _level(claim: Claim, means: Rungs, at: Mapping[str, int], design: Design) ->
 
 
 def slope(claim: Claim, means: Rungs, rungs: Sequence[Mapping[str, float]], along: str, design: Design) -> Finding:
-    """The slope of the logarithm of the means over a ladder against that of the claimed order."""
+    """The slope of the logarithm of the means' sizes over a ladder against that of the claimed order."""
     size = np.log([r.N for r in means.found])
     weight = (size - size.mean()) / ((size - size.mean()) ** 2).sum()
     predicted = float(weight @ np.log([_value(claim, rung) for rung in rungs]))
+    signs = {math.copysign(1.0, r.mean) for r in means.found}
+    if len(signs) > 1:
+        reason = "the mean changes its sign over the ladder; use more samples"
+        return Finding(
+            f"slope in ln {along}",
+            Verdict.UNDERPOWERED,
+            math.nan,
+            math.inf,
+            predicted,
+            math.nan,
+            math.inf,
+            tuple(means.found),
+            reason,
+        )
     steepest = [high if w > 0 else low for w, low, high in zip(weight, *means)]
     slopes, departures = [], []
     for chosen in (means.found, steepest):
-        slopes.append(float(weight @ np.log([r.mean for r in chosen])))
-        stderr = float(np.sqrt(((weight * [r.stderr / r.mean for r in chosen]) ** 2).sum()))
+        slopes.append(float(weight @ np.log([abs(r.mean) for r in chosen])))
+        stderr = float(np.sqrt(((weight * [r.stderr / abs(r.mean) for r in chosen]) ** 2).sum()))
         departures.append(Estimate(slopes[-1] - predicted, stderr, chosen[0].nets - 1))
     label, error = f"slope in ln {along}", departures[0].stderr
     return _finding(

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import sympy as sp
+import torch
 from scipy.integrate import solve_ivp
 
 import advmf as mf
@@ -306,7 +307,6 @@ def test_claims_typeset_and_growth_reads_them(net):
         assert text.count("{") == text.count("}")
         assert not any(name in text for name in ("Flow", "QExp", "QLog", "Expectation", "Slope", "HalfLife"))
     assert mf.growth(mf.variance_slope(net, "inf", 2), "d").formula == sp.sqrt(d)
-    torch = pytest.importorskip("torch")
     f, g = (mf.kernel(mf.weight_variance(net, 2, 2, "leading"), b) for b in ("numpy", "torch"))
     times = [0.0, 5.0, 50.0]
     assert g(t=torch.tensor(times, dtype=torch.float64), L=4, **POINT).numpy() == pytest.approx(

@@ -109,7 +109,16 @@ def test_the_growth_of_the_loss_and_its_mutants():
     reports = check_growth([grows, falls, wrong], AT, seed=1, **SMALL)
     assert [r.verdict for r in reports[:2]] == [Verdict.SUPPORTED] * 2, "\n".join(map(str, reports))
     assert reports[0].estimate > 0.4 > -0.3 > reports[1].estimate
-    assert reports[2].verdict is not Verdict.SUPPORTED
+    assert reports[2].verdict is Verdict.REFUTED
+
+
+def test_the_slope_of_the_weight_variance_inherits_the_growth():
+    net = mf.vanilla(u=1, v=0)
+    claim = mf.growth(mf.variance_slope(net, "inf", 2), "d")
+    report, wrong = check_growth([claim, claim.scaled(1 / mf.symbols.d)], AT, seed=1, **SMALL)
+    assert report.verdict is Verdict.SUPPORTED, str(report)
+    assert all(rung.mean < 0 for rung in report.findings[0].rungs)
+    assert wrong.verdict is Verdict.REFUTED
 
 
 def test_growth_of_the_loss_refuses_bad_input():

@@ -277,7 +277,7 @@ def curve_of(ratios, error=0.0):
         ([1.0, 1.05, 1.2, 1.0], 0.0, 1.0),  # the last time before the first departure, not the last good time
         ([1.0, 1.05, 0.8], 0.0, 1.0),
         ([1.2, 1.0, 1.0], 0.0, 0.0),
-        ([1.2, 1.0, 1.0], 0.06, 1.5),
+        ([1.2, 1.0, 1.0], 0.06, 0.0),  # an error is no excuse
     ],
 )
 def test_holds_until(ratios, error, until):
