@@ -18,7 +18,7 @@ from advmf.errors import StepError
 from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, Probability
 from advmf.symbols import K, d, eps
 from advmf.theory.flow_functions import Flow
-from advmf.theory.functions import ArcCosine, Conjugate
+from advmf.theory.functions import ArcCosine, Conjugate, Recursion
 from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.lemma import Case, Lemma
 from advmf.theory.norm_functions import GaussianNorm
@@ -247,6 +247,29 @@ def _unique_case(rng: np.random.Generator) -> Case:
     return Case(float(_unique(t, z, -k * z**2, sp.S.One, 0)[0].evalf()), float(1 / (1 + k * t)))
 
 
+def _induction(
+    depth: Any, variables: Any, updates: Any, start: Any, paths: Any, of: Any
+) -> tuple[sp.Expr, str, sp.Expr]:
+    return Recursion(depth, variables, updates, start, of), "==", paths[list(variables).index(of)]
+
+
+def _repeats(depth: Any, variables: Any, updates: Any, start: Any, paths: Any, of: Any) -> list[tuple[str, Any]]:
+    at = dict(zip(variables, paths))
+    begins = [sp.Eq(path.subs(depth, 0), value, evaluate=False) for path, value in zip(paths, start)]
+    repeats = [sp.Eq(path.subs(depth, depth + 1), up.xreplace(at), evaluate=False) for path, up in zip(paths, updates)]
+    return [*(("paths at 0 equal to start", e) for e in begins), *(("paths that obey the updates", e) for e in repeats)]
+
+
+def _induction_case(rng: np.random.Generator) -> Case:
+    """x -> 2 x + k, y -> x + y by a loop, against the closed forms."""
+    k, steps = int(rng.integers(1, 9)), int(rng.integers(0, 8))
+    x, y = sp.symbols("x y")
+    depth = sp.Symbol("n", integer=True, nonnegative=True)
+    path = (2**depth * (1 + k) - k, (2**depth - 1) * (1 + k) - k * depth)
+    made = _induction(depth, sp.Tuple(x, y), sp.Tuple(2 * x + k, x + y), sp.Tuple(1, 0), path, y)
+    return Case(float(made[0].subs(depth, steps).evalf()), float(made[2].subs(depth, steps)))
+
+
 def _sampled(sample: np.ndarray, right: Any) -> Case:
     return Case(float(sample.mean()), float(right), float(sample.std() / len(sample) ** 0.5))
 
@@ -372,6 +395,23 @@ LEMMAS: dict[str, Lemma] = {
             _unique,
             _solves,
             _unique_case,
+            equality=True,
+        ),
+        Lemma(
+            "induction",
+            "paths that start as a recursion does, and obey its updates from one depth to the next, are the recursion",
+            "induction over the depth",
+            {
+                "depth": "symbol of the depth",
+                "variables": "tuple of variables",
+                "updates": "their next values",
+                "start": "their values at depth 0",
+                "paths": "closed forms in the depth",
+                "of": "the variable asked for",
+            },
+            _induction,
+            _repeats,
+            _induction_case,
             equality=True,
         ),
     )

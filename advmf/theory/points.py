@@ -29,8 +29,11 @@ DIGITS = 50
 SECONDS = 20.0
 """The processor time that SymPy gets for one proof."""
 
-_DOUBLE = (GaussianNorm, NumericNorm, Flow, Recursion)
+_DOUBLE = (GaussianMean, GaussianNorm, NumericNorm, Flow, Recursion)
 """Functions whose numbers are good to double precision, or a little less."""
+
+_BINDING = (GaussianMean, Recursion, Flow, sp.Sum, sp.Product, sp.Integral)
+"""Functions with letters of their own, which values of the same letters outside must not enter."""
 
 Point = Mapping[sp.Symbol, sp.Expr]
 
@@ -196,7 +199,7 @@ def _evaluated(
 
 def _number(expr: sp.Expr, point: Point, digits: int) -> sp.Expr | None:
     try:
-        at = expr.xreplace(dict(point))
+        at = expr.subs(point) if expr.has(*_BINDING) else expr.xreplace(dict(point))
         at = evaluated(at) if at.has(sp.Sum, sp.Product) else at
         value = sp.N(at, 15 if at.has(GaussianMean) and digits > 15 else digits)
     except (TypeError, ValueError, ZeroDivisionError, NotImplementedError, AttributeError):

@@ -11,7 +11,7 @@ a derivation rests on is listed: what is proved, what numbers confirm, what is a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -206,9 +206,9 @@ class Derivation:
                 lines += [f"     {step}" for step in part.steps]
             else:
                 lines.append(f"  {part.fact.label}: {part.fact}")
-        lines.append("")
-        for status, items in self.rests_on().items():
-            lines.append(f"{status}: {_listed(items)}")
+        proved, *others = self.rests_on().items()
+        lines += ["", f"{proved[0]}: {len(proved[1])} of {len(self.steps)} steps"]
+        lines += [f"{status}: {'; '.join(items) or 'nothing'}" for status, items in others]
         return "\n".join(lines)
 
     def _repr_latex_(self) -> str:
@@ -250,7 +250,3 @@ def _composed(relations: Iterable[str]) -> str:
     for relation in relations:
         found = chained(found, relation)
     return found
-
-
-def _listed(items: Sequence[str]) -> str:
-    return "; ".join(items) if items else "nothing"

@@ -151,19 +151,25 @@ class Limit(Reason):
 
 @dataclass(frozen=True)
 class Substitution(Reason):
-    """Left sides of known facts are replaced by their right ones; one that is an inequality where the expression is monotone."""
+    """Known facts are put in: equalities on both sides, an inequality on the left one, where the expression is monotone in what it bounds."""
 
     facts: tuple[Fact, ...]
 
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
-        relation, expr, status = "==", left, Status.PROVED
+        relation, status, target = "==", Status.PROVED, right
+        expr = left
         for fact in self.facts:
             if fact.left is None or fact.right is None:
                 raise StepError(f"{fact.label} ({fact.text}) is a statement in words; nothing can be put in by it.")
+            if fact.relation == "==":
+                if not (expr.has(fact.left) or target.has(fact.left)):
+                    raise StepError(f"{fact.label} speaks of {fact.left}, which is on neither side.")
+                expr, target = (evaluated(side.subs(fact.left, fact.right)) for side in (expr, target))
+                continue
             expr, own, confirmed = _put_in(expr, fact.left, fact.relation, fact.right, fact.label, where)
             relation = chained(relation, own)
             status = Status.CONFIRMED if confirmed else status
-        same = algebra.verify(expr, right, where)
+        same = algebra.verify(expr, target, where)
         return Verified(relation, worst(status, same.status), same.evidence)
 
     def __str__(self) -> str:
@@ -258,7 +264,7 @@ def _put_in(
     """``expr`` with ``new`` for ``old``, the relation between the two, and whether its direction is known by numbers only."""
     if not expr.has(old):
         raise StepError(f"{label} speaks of {old}, which does not occur in {expr}.")
-    after = evaluated(expr.xreplace({old: new}))
+    after = evaluated(expr.subs(old, new))
     if relation in ("==", "approx"):
         return after, relation, False
     x = sp.Dummy("x", positive=True)
