@@ -8,7 +8,7 @@ import sympy as sp
 
 import advmf as mf
 from advmf.observables import EscapeTime
-from advmf.symbols import L, M, N, eps, m, p, q, t, u, v
+from advmf.symbols import L, M, N, eps, m, p, q, u, v
 from advmf.theory.flow_functions import QExponential, QLogarithm
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, Fact, Limit, algebra, by
@@ -41,7 +41,8 @@ def _vanilla(proof: Derivation, _: mf.Net, claim: mf.Claim, facts: tuple[Fact, .
     proof.begin(omega * QExponential(-kappa * time, L / 2), "omega at the time t*")
     proof.step(m ** (1 / L), algebra, "the lower edge of the band")
     escape = proof.assume(
-        "omega(t) falls and so leaves the band at its lower edge, at once if it starts outside", EscapeTime(), "==", sp.Piecewise((0, outside), (time, True))
+        "omega(t) falls and so leaves the band at its lower edge, at once if it starts outside",
+        EscapeTime(), "==", sp.Piecewise((0, outside), (time, True)),
     )  # fmt: skip
     proof.begin(EscapeTime(), "the escape time")
     proof.step(escape.right, by(escape))
