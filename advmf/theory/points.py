@@ -16,7 +16,7 @@ from sympy.core.function import AppliedUndef
 from advmf.observables import Expectation, Observable, Probability
 from advmf.symbols import SYMBOLS
 from advmf.theory.flow_functions import Flow
-from advmf.theory.functions import Recursion
+from advmf.theory.functions import GeometricSum, Recursion
 from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.norm_functions import GaussianNorm, NumericNorm
 
@@ -164,7 +164,9 @@ def proves_zero(expr: sp.Expr, seconds: float = SECONDS) -> bool:
         yield lambda: sp.expand(plain) == 0
         yield partial(_same_factors, plain)
         yield lambda: sp.simplify(sp.powsimp(sp.expand(plain))) == 0
-        yield lambda: sp.simplify(plain.rewrite(sp.Pow)) == 0
+        yield (
+            lambda: sp.simplify(plain.replace(lambda e: isinstance(e, GeometricSum), lambda e: e.rewrite(sp.Pow))) == 0
+        )
 
     result = within(seconds, lambda: any(attempt() for attempt in attempts()))
     return bool(result)

@@ -227,7 +227,6 @@ class Derivation:
         return _composed(step.relation for step in self._steps)
 
     def _state(self, label: str, text: str, status: Status, left: object, relation: str, right: object) -> Fact:
-        self._close()
         fact = Fact(label, text, status, left, relation, right)
         self._parts.append(Part(text, fact))
         return fact
