@@ -250,7 +250,7 @@ def _with_random_functions(sides: Sequence[sp.Expr], random_: random.Random) -> 
 
 
 def _rational(value: float) -> sp.Rational:
-    return sp.Rational(round(value * 4096), 4096)
+    return sp.Rational(round(value * 64), 64)
 
 
 def _short(value: sp.Expr) -> str:
