@@ -8,7 +8,6 @@ from functools import cache
 import sympy as sp
 
 from advmf.emit.printer import Printer, join, tidy
-from advmf.theory.functions import GeometricSum
 
 _TOKEN = re.compile(r"\\begin\{\w+\}|\\end\{\w+\}|\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _WIDTHS = {

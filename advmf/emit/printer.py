@@ -180,7 +180,7 @@ class Printer(LatexPrinter):
         if base.is_Function and hasattr(base, "_latex") and not isinstance(base, Flow | Recursion | sp.exp):
             return str(base._latex(self, exp=raised))
         text = self._print(base)
-        plain = base.is_Atom and not text.startswith((r"\tfrac", r"\langle", "-")) and not (base.is_Rational and base.q != 1)
+        plain = base.is_Atom and "^" not in text and not text.startswith((r"\langle", "-", r"\frac"))
         return f"{text}^{{{raised}}}" if plain or isinstance(base, Recursion) else rf"\left({text}\right)^{{{raised}}}"
 
     def _print_ExpBase(self, expr: sp.exp, exp: Any = None) -> str:
