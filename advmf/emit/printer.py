@@ -15,8 +15,12 @@ from advmf.symbols import SYMBOLS
 from advmf.theory.flow_functions import Flow
 from advmf.theory.functions import GeometricSum, Recursion
 
-ABBREVIATIONS = {"alpha": r"\alpha", "beta": r"\beta", "omega": r"\omega"}
-"""The letters of the paper that formulas are abbreviated by."""
+ABBREVIATIONS = {
+    "alpha": (r"\alpha", "mean square slope of the activation, (u^2 + v^2)/2"),
+    "beta": (r"\beta", "norm factor: a bound on, or the value of, the mean ‖G‖_{p -> q} of a K x d matrix G of N(0, 1/d) entries"),
+    "omega": (r"\omega", "factor by which a block multiplies the second moment of the Jacobian"),
+}
+"""The letters of the paper that formulas are abbreviated by, with their meanings."""
 
 _ORDER = "N K L d M m alpha lam eps beta omega sigma_w sigma_b u v c pull t".split()
 _COUNTS = ("N", "K", "L", "d")
@@ -24,7 +28,7 @@ _COUNTS = ("N", "K", "L", "d")
 
 def letters() -> dict[str, str]:
     """The LaTeX of every registered symbol and abbreviation by its name."""
-    return {**ABBREVIATIONS, **{name: quantity.latex for name, quantity in SYMBOLS.items()}}
+    return {**{name: tex for name, (tex, _) in ABBREVIATIONS.items()}, **{name: quantity.latex for name, quantity in SYMBOLS.items()}}
 
 
 class Printer(LatexPrinter):
@@ -296,7 +300,10 @@ def _rank(factor: sp.Expr) -> tuple[int, int, str]:
     return (kind, 0, str(base))
 
 
-_SPACED = (r"\left", r"\ln", r"\max", r"\min", r"\sum", r"\mathbb", r"\exp", r"\operatorname", r"\widehat", r"\kappa", r"\Gamma", r"\lVert", r"\begin")
+_SPACED = (
+    r"\left", r"\ln", r"\max", r"\min", r"\sum", r"\mathbb", r"\exp", r"\operatorname", r"\widehat", r"\kappa", r"\Gamma", r"\lVert",
+    r"\begin",
+)  # fmt: skip
 
 
 def join(factors: list[str]) -> str:

@@ -25,6 +25,7 @@ _UNICODE = "".join(sign for sign in _SIGNS if len(sign) == 1 and not sign.isasci
 _MARKS = re.compile(rf"[\^_=<>|*/+~{_UNICODE}]")
 _OPERATORS = {*"=<>+-~*/", "<=", ">=", "->", "==", "!=", "<<", "→", "≤", "≥", "≪", "∈", "·", "×"}
 _FUNCTIONS = {"ln", "log", "exp", "max", "min", "sum", "sqrt", "erf"}
+_SHORT = _GREEK | _FUNCTIONS | {"eps", "sigma", "lam"}
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **{c: f"\\{c}" for c in "&%$#{}_"}}
 
@@ -46,9 +47,7 @@ def prose(text: str, names: Mapping[str, str] | None = None, link: bool = False)
     for i, kind in enumerate(kinds):
         # A number or an operator belongs to the formula beside it.
         around = kinds[max(i - 1, 0) : i] + kinds[i + 1 : i + 2]
-        if kind == "operator" and any(k in ("math", "number") for k in around):
-            kinds[i] = "math"
-        elif kind == "number" and any(words[j] in _OPERATORS for j in (i - 1, i + 1) if 0 <= j < len(words)):
+        if (kind == "operator" and any(k in ("math", "number") for k in around)) or (kind == "number" and any(words[j] in _OPERATORS for j in (i - 1, i + 1) if 0 <= j < len(words))):
             kinds[i] = "math"
     out: list[str] = []
     formula: list[str] = []
@@ -73,20 +72,22 @@ def _words(text: str) -> list[str]:
     while plain:
         taken = next((n for n in range(1, len(plain) + 1) if _balanced(" ".join(plain[:n]))), 1)
         whole = " ".join(plain[:taken])
-        taken = 1 if taken > 1 and re.search(r"(?<![_\\A-Za-z])(?!adv|sum|max|min|sqrt|eta)[A-Za-z]{3,}", whole) else taken
+        taken = 1 if any(name not in _SHORT for name in re.findall(r"(?<![_A-Za-z])[A-Za-z]{3,}", whole)) else taken
         out.append(" ".join(plain[:taken]))
         plain = plain[taken:]
     return out
 
 
 def _balanced(text: str) -> bool:
+    if text.startswith("<") and ">" not in text[1:] and len(text) > 2:
+        return False
     return all(text.count(a) == text.count(b) for a, b in _PAIRS.items()) and not text.count("‖") % 2 and not text.count("|") % 2
 
 
 def _kind(word: str, following: str, names: Mapping[str, str]) -> str:
     """``math``, ``word``, ``number`` or ``operator``."""
     core = word.rstrip(",;:.")
-    bare = core.strip("()[]'")
+    bare = core.strip("()[]'-")
     if core in _OPERATORS:
         return "operator"
     if re.fullmatch(r"-?\d+(\.\d+)?", core):
@@ -95,12 +96,12 @@ def _kind(word: str, following: str, names: Mapping[str, str]) -> str:
         return "word"
     if len(bare) == 1 and bare.isalpha():
         initial = bare.isupper() and word.endswith(".") and following[:1].isupper()
-        return "word" if initial or core in ("a", "A", "I") else "math"
+        return "word" if initial or core in ("A", "I") or (core == "a" and following) else "math"
     if bare in names or bare in _GREEK or bare == "oo" or bare.rstrip("'") in names:
         return "math"
     if core[0] in _PAIRS and not _balanced(core):
         return "word"
-    return "math" if _MARKS.search(core) or re.match(r"-?[A-Za-z]{1,2}(_\w+)?'?\(|[\[(][\w, .-]{1,8}[\])]$", core) else "word"
+    return "math" if _MARKS.search(core) or re.match(r"-?([A-Za-z]{1,2}|sqrt|max|min|ln|exp)(_\w+)?'?\(|[\[(][\w, .-]{1,8}[\])]$", core) else "word"
 
 
 _NAME = re.compile(r"[A-Za-z]+(?:_[A-Za-z0-9]+)?")
@@ -126,10 +127,10 @@ def _math(formula: str, names: Mapping[str, str]) -> str:
     text = _NAME.sub(name, text)
     for sign in sorted(_SIGNS, key=len, reverse=True):
         text = text.replace(sign, _SIGNS[sign])
-    text = re.sub(r"\\sqrt \(([^()]*)\)", r"\\sqrt{\1}", text)
+    text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"\^\(([^()]*)\)", r"^{\1}", text)
     text = re.sub(r"\^(-?\d{2,}|-\w)", r"^{\1}", text)
-    text = re.sub(r"\s+([\^_,)\]}/'])", r"\1", re.sub(r" +", " ", text))
+    text = re.sub(r"\s+([\^_,()\]}/'])", r"\1", re.sub(r" +", " ", text))
     return re.sub(r"([&%#$])", r"\\\1", text).strip()
 
 
