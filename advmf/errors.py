@@ -27,3 +27,7 @@ class MemoryBudgetError(AdvmfError, MemoryError):
 
 class DataError(AdvmfError, ValueError):
     """A data set is missing, unreadable, or does not fit the network."""
+
+
+class StepError(AdvmfError, ValueError):
+    """A step of a derivation that is wrong, or that nothing here can verify."""

@@ -90,6 +90,12 @@ class OperatorNorm(Observable):
     tex = r"\lVert J(x)\rVert_{{{}\to {}}}"
 
 
+class LargestOperatorNorm(Observable):
+    """``max ‖J(x + eta)‖_{p -> q}`` over ``‖eta‖_p <= eps``: ``LargestOperatorNorm(p, q)``."""
+
+    tex = r"\max_{{\lVert\eta\rVert_{0} \le \epsilon}}\lVert J(x + \eta)\rVert_{{{0}\to {1}}}"
+
+
 class MatrixNorm(Observable):
     """``‖G‖_{p -> q}`` of a K x d matrix G with independent N(0, 1/d) entries: ``MatrixNorm(p, q)``; its mean is the norm factor."""
 
@@ -177,6 +183,21 @@ class Expectation(Function):
     def observables(self) -> set[sp.Basic]:
         """Every observable inside."""
         return set(self.args[0].atoms(Observable))
+
+
+class Probability(Function):
+    """The probability of an event, a relation between observables.
+
+    >>> from advmf.observables import MatrixNorm, Probability
+    >>> Probability(MatrixNorm(2, 2) >= 3)
+    Probability(MatrixNorm(2, 2) >= 3)
+    """
+
+    is_nonnegative = True
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = rf"\mathbb{{P}}\left[{printer._print(self.args[0])}\right]"
+        return text if exp is None else rf"{text}^{{{exp}}}"
 
 
 def adversarial_loss(p: object, q: object) -> sp.Expr:

@@ -1,0 +1,252 @@
+"""Derivations that verify themselves: chains of expressions, each link with a reason that a machine checks.
+
+    proof = Derivation("E phi^2", "the second moment of an activation")
+    proof.begin(GaussianMean(activation(z, u, v) ** 2, z), "E phi(z)^2")
+    proof.step((u**2 + v**2) / 2, gaussian)
+    print(proof)
+
+A step that is wrong is refused when it is taken, with both sides at a point where they differ; so is one that nothing here can verify. What
+a derivation rests on is listed: what is proved, what numbers confirm, what is assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from advmf.claim import Claim
+from advmf.errors import StepError
+from advmf.observables import Expectation
+from advmf.theory.lemmas import register_lemma
+from advmf.theory.reasons import Fact, Limit, Reason, Status, algebra, by, chained, gaussian, lemma, worst
+
+__all__ = [
+    "Derivation",
+    "Fact",
+    "Limit",
+    "Part",
+    "Status",
+    "Step",
+    "algebra",
+    "by",
+    "gaussian",
+    "lemma",
+    "register_lemma",
+]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One link of a chain, ``left relation right``, with its reason and how that was verified."""
+
+    number: int
+    left: sp.Expr
+    relation: str
+    right: sp.Expr
+    reason: Reason
+    text: str
+    status: Status
+    evidence: str
+
+    def __str__(self) -> str:
+        remark = f"  {self.text}" if self.text else ""
+        return f"{self.relation} {self.right}\n            [{self.number}: {self.reason}, {self.status}: {self.evidence}]{remark}"
+
+    def _repr_latex_(self) -> str:
+        from advmf.emit.latex import latex
+
+        return f"$\\displaystyle {latex(self)}$"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A definition or an assumption, which has no steps, or a chain of steps under a heading; ``fact`` is what it establishes."""
+
+    title: str
+    fact: Fact
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass
+class Derivation:
+    """A derivation of ``name``: parts in order, the last of which ends in the result.
+
+    ``where`` are conditions on the symbols under which everything holds, and at which random points are drawn.
+
+    >>> import sympy as sp
+    >>> from advmf.symbols import u, v
+    >>> from advmf.theory.gaussian_functions import GaussianMean
+    >>> from advmf.theory.lemmas import activation
+    >>> from advmf.theory.proof import Derivation, algebra, gaussian
+    >>> z = sp.Symbol("z", real=True)
+    >>> proof = Derivation("alpha", "the second moment of an activation")
+    >>> proof.begin(GaussianMean(activation(z, u, v) ** 2, z), "over z ~ N(0, 1)")
+    >>> proof.step((u**2 + v**2) / 2, gaussian)
+    >>> proof.result.right, proof.result.status
+    (u**2/2 + v**2/2, <Status.PROVED: 'proved'>)
+    >>> proof.step(u**2 + v**2, algebra, "a wrong factor")
+    Traceback (most recent call last):
+        ...
+    advmf.errors.StepError: alpha, step 2 (algebra: a wrong factor): the sides differ: at u = ..., v = ... the left is ... the right ...
+    """
+
+    name: str
+    title: str
+    where: tuple[sp.Basic, ...] = ()
+    _parts: list[Part] = field(default_factory=list, repr=False)
+    _start: sp.Expr | None = field(default=None, repr=False)
+    _heading: str = field(default="", repr=False)
+    _steps: list[Step] = field(default_factory=list, repr=False)
+
+    def define(self, letter: sp.Expr, meaning: object, text: str = "") -> Fact:
+        """Introduce a letter, or a function of letters, for an expression; raises StepError if it has a meaning or stands in its own."""
+        expr = sp.sympify(meaning)
+        if any(part.fact.status is Status.DEFINED and part.fact.left == letter for part in self._parts):
+            raise StepError(f"{self.name}: {letter} is defined twice.")
+        if expr.has(letter):
+            raise StepError(f"{self.name}: the definition of {letter} holds {letter} itself: {expr}.")
+        return self._state(f"definition of {letter}", text, Status.DEFINED, letter, "==", expr)
+
+    def assume(self, text: str, left: object = None, relation: str = "==", right: object = None) -> Fact:
+        """State an assumption, in words and, if it is to be put in somewhere, as ``left relation right``; nothing verifies it."""
+        if not text:
+            raise StepError(f"{self.name}: an assumption says in words what is assumed.")
+        sides = [None if side is None else sp.sympify(side) for side in (left, right)]
+        number = 1 + sum(part.fact.status is Status.ASSUMED and not part.steps for part in self._parts)
+        return self._state(f"assumption {number}", text, Status.ASSUMED, sides[0], relation, sides[1])
+
+    def cite(self, other: Derivation) -> Fact:
+        """The result of another derivation, as well known as that is."""
+        found = other.result
+        return self._state(other.name, other.title, found.status, found.left, found.relation, found.right)
+
+    def begin(self, start: object, text: str = "") -> None:
+        """Start a chain at an expression."""
+        self._close()
+        self._start, self._heading = sp.sympify(start), text
+
+    def step(self, right: object, reason: Reason, text: str = "") -> None:
+        """Go on to ``right`` by a reason; raises StepError, which names the step, if it is wrong or cannot be verified."""
+        number = len(self.steps) + 1
+        label = f"{self.name}, step {number} ({reason}{f': {text}' if text else ''})"
+        left = self._last
+        if left is None:
+            raise StepError(f"{label}: no chain has begun; call begin(expression) first.")
+        if not isinstance(reason, Reason):
+            raise StepError(
+                f"{label}: a reason is algebra, gaussian, Limit(...), by(...) or lemma(...); got {reason!r} of type {type(reason).__name__}."
+            )
+        target = sp.sympify(right)
+        try:
+            found = reason.verify(left, target, self.where)
+            chained(self._relation, found.relation)
+        except StepError as error:
+            raise StepError(f"{label}: {error}\n    left:  {left}\n    right: {target}") from None
+        self._steps.append(Step(number, left, found.relation, target, reason, text, *found[1:]))
+
+    def concludes(self, claim: Claim | sp.Expr) -> Fact:
+        """End the chain in a claim of the package, or an expression: exactly its right-hand side, from its left-hand side.
+
+        The last step, to the form that the package gives it, is algebra. Raises StepError if the chain is about something else, if its
+        relation is weaker than the claim's, or if the expressions differ.
+        """
+        if isinstance(claim, Claim):
+            start = Expectation(claim.lhs**2) if claim.relation == "~" else claim.lhs
+            if self._start != start:
+                raise StepError(f"{self.name} begins at {self._start}, but {claim.name} is about {start}.")
+            strong = {"<=": ("==", "<="), ">=": ("==", ">="), "approx": ("==", "approx")}.get(claim.relation, ("==",))
+            if self._relation not in strong:
+                raise StepError(f"{self.name} ends in {self._relation}, but {claim.name} states {claim.relation}.")
+        target = claim.rhs if isinstance(claim, Claim) else claim
+        if self._last != target:
+            self.step(target, algebra, "as the package derives it")
+        return self.result
+
+    @property
+    def parts(self) -> list[Part]:
+        """Definitions, assumptions and chains, in order."""
+        return [*self._parts, *([self._chain()] if self._steps else [])]
+
+    @property
+    def result(self) -> Fact:
+        """What the last chain establishes."""
+        chains = [part.fact for part in self.parts if part.steps]
+        if not chains:
+            raise StepError(f"{self.name} has no step yet.")
+        return chains[-1]
+
+    @property
+    def steps(self) -> list[Step]:
+        """All steps, in order."""
+        return [step for part in self._parts for step in part.steps] + self._steps
+
+    def rests_on(self) -> dict[Status, list[str]]:
+        """What is proved, what numbers confirm and what is assumed, in words."""
+        found: dict[Status, list[str]] = {Status.PROVED: [], Status.CONFIRMED: [], Status.ASSUMED: []}
+        for step in self.steps:
+            found[step.status].append(f"step {step.number} ({step.reason})")
+        for part in self.parts:
+            if not part.steps and part.fact.status in found:
+                found[part.fact.status].append(f"{part.fact.label} ({part.fact.text})")
+        return found
+
+    def refuse(self, step: Step, wrong: sp.Expr) -> None:
+        """Verify a step with another right-hand side: a negative control. Raises StepError, as it must for a wrong one."""
+        step.reason.verify(step.left, wrong, self.where)
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.title}"]
+        if self.where:
+            lines.append(f"where {', '.join(map(str, self.where))}")
+        for part in self.parts:
+            if part.steps:
+                lines += ["", *([part.title] if part.title else []), f"        {part.steps[0].left}"]
+                lines += [f"     {step}" for step in part.steps]
+            else:
+                lines.append(f"  {part.fact.label}: {part.fact}")
+        proved, *others = self.rests_on().items()
+        lines += ["", f"{proved[0]}: {len(proved[1])} of {len(self.steps)} steps"]
+        lines += [f"{status}: {'; '.join(items) or 'nothing'}" for status, items in others]
+        return "\n".join(lines)
+
+    def _repr_latex_(self) -> str:
+        from advmf.emit.latex import latex
+
+        return latex(self)
+
+    @property
+    def _last(self) -> sp.Expr | None:
+        return self._steps[-1].right if self._steps else self._start
+
+    @property
+    def _relation(self) -> str:
+        return _composed(step.relation for step in self._steps)
+
+    def _state(self, label: str, text: str, status: Status, left: object, relation: str, right: object) -> Fact:
+        self._close()
+        fact = Fact(label, text, status, left, relation, right)
+        self._parts.append(Part(text, fact))
+        return fact
+
+    def _close(self) -> None:
+        """Make the chain under way a part."""
+        if self._steps:
+            self._parts.append(self._chain())
+        self._start, self._steps = None, []
+
+    def _chain(self) -> Part:
+        first, last = self._steps[0], self._steps[-1]
+        label = f"step {first.number}" if first == last else f"steps {first.number} to {last.number}"
+        facts = [fact.status for step in self._steps for fact in getattr(step.reason, "facts", ())]
+        status = worst(*(step.status for step in self._steps), *facts)
+        fact = Fact(label, self._heading, status, first.left, self._relation, last.right)
+        return Part(self._heading, fact, tuple(self._steps))
+
+
+def _composed(relations: Iterable[str]) -> str:
+    found = "=="
+    for relation in relations:
+        found = chained(found, relation)
+    return found
