@@ -9,8 +9,13 @@ import sympy as sp
 from advmf.claim import Claim, Equation
 from advmf.emit.lines import Line, Lines, claim_lines
 from advmf.emit.networks import net_lines
+from advmf.emit.proofs import Proof, step_line
 from advmf.errors import ArgumentError
 from advmf.net import Net
+from advmf.theory.proof import Derivation, Step
+
+LINE = 44.0
+"""The width of a line of a document, in ems."""
 
 
 def latex(obj: Claim | Equation | Net | sp.Basic | Any, where: bool = True) -> str:
@@ -32,6 +37,10 @@ def latex(obj: Claim | Equation | Net | sp.Basic | Any, where: bool = True) -> s
         return plain.inline([Line(plain.text(obj.lhs), "=", obj.rhs)])
     if isinstance(obj, Net):
         return plain.inline(net_lines(obj, plain, where))
+    if isinstance(obj, Step):
+        return step_line(obj, plain)
+    if isinstance(obj, Derivation):
+        return Proof(obj, plain, LINE).display()
     if type(obj).__name__ == "Kernel" and isinstance(getattr(obj, "expr", None), sp.Expr):
         names = ", ".join(plain.text(sp.Symbol(name)) for name in obj.arguments)
         return plain.inline([Line(f"f({names})", "=", obj.expr)])

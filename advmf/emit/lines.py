@@ -114,7 +114,7 @@ def claim_lines(claim: Claim, names: Mapping[str, str] | None = None, where: boo
     out = [Line(lines.text(claim.lhs), RELATIONS[claim.relation], marked(formula), law=claim.relation == "~")]
     if where:
         out += [Line(lines.text(symbol), "=", marked(meaning)) for symbol, meaning in meanings.items()]
-        out += _system_lines(systems, lines)
+        out += system_lines(systems, lines)
     return lines, out
 
 
@@ -135,7 +135,7 @@ class _Shown:
         if alpha is not None:
             meanings.setdefault(ALPHA, alpha)
         self.meanings = _used(self.formula, meanings)
-        self.systems = _systems([self.formula, *self.meanings.values()])
+        self.systems = systems_of([self.formula, *self.meanings.values()])
 
     def _short(self, expr: sp.Expr) -> sp.Expr:
         """``expr`` with α for (u² + v²)/2 wherever the slopes stand in no other way, in the form that reads best."""
@@ -205,7 +205,7 @@ def _used(formula: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> dict[sp.Symbo
     return {s: meaning for s, meaning in where.items() if s in seen}
 
 
-def _systems(shown: Sequence[sp.Expr]) -> list[tuple[Any, ...]]:
+def systems_of(shown: Sequence[sp.Expr]) -> list[tuple[Any, ...]]:
     """Every recursion and flow behind the shown expressions, as (class, arguments without the component), those inside others last."""
     found: dict[tuple[Any, ...], None] = {}
     for expr in shown:
@@ -236,7 +236,7 @@ def _mark(expr: sp.Expr, systems: Sequence[tuple[Any, ...]], printer: Printer) -
     return expr.replace(lambda e: isinstance(e, Recursion | Flow), numbered)
 
 
-def _system_lines(systems: Sequence[tuple[Any, ...]], lines: Lines) -> list[Line]:
+def system_lines(systems: Sequence[tuple[Any, ...]], lines: Lines) -> list[Line]:
     """The steps or rates of every system, systems that differ in their start alone together, and their starts."""
     out: list[Line] = []
     for kind in (Recursion, Flow):

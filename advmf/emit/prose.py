@@ -26,6 +26,7 @@ _MARKS = re.compile(rf"[\^_=<>|*/+~{_UNICODE}]")
 _OPERATORS = {*"=<>+-~*/", "<=", ">=", "->", "==", "!=", "<<", "→", "≤", "≥", "≪", "∈", "·", "×"}
 _FUNCTIONS = {"ln", "log", "exp", "max", "min", "sum", "sqrt", "erf"}
 _SHORT = _GREEK | _FUNCTIONS | {"eps", "sigma", "lam"}
+_TWO = {"An", "As", "At", "By", "If", "In", "Is", "It", "No", "Of", "On", "Or", "So", "To", "We"}
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **{c: f"\\{c}" for c in "&%$#{}_"}}
 
@@ -46,8 +47,10 @@ def prose(text: str, names: Mapping[str, str] | None = None, link: bool = False)
     kinds = [_kind(word, words[i + 1] if i + 1 < len(words) else "", names) for i, word in enumerate(words)]
     for i, kind in enumerate(kinds):
         # A number or an operator belongs to the formula beside it.
-        around = kinds[max(i - 1, 0) : i] + kinds[i + 1 : i + 2]
-        if (kind == "operator" and any(k in ("math", "number") for k in around)) or (kind == "number" and any(words[j] in _OPERATORS for j in (i - 1, i + 1) if 0 <= j < len(words))):
+        around = {*kinds[max(i - 1, 0) : i], *kinds[i + 1 : i + 2]}
+        computed = any(words[j] in _OPERATORS for j in (i - 1, i + 1) if 0 <= j < len(words))
+        lone = kind == "number" or words[i] in ("a", "A", "I")
+        if (kind == "operator" and around & {"math", "number"}) or (lone and computed):
             kinds[i] = "math"
     out: list[str] = []
     formula: list[str] = []
@@ -79,7 +82,7 @@ def _words(text: str) -> list[str]:
 
 
 def _balanced(text: str) -> bool:
-    if text.startswith("<") and ">" not in text[1:] and len(text) > 2:
+    if (opened := re.search(r"<\w", text)) and ">" not in text[opened.end() :]:
         return False
     return all(text.count(a) == text.count(b) for a, b in _PAIRS.items()) and not text.count("‖") % 2 and not text.count("|") % 2
 
@@ -96,8 +99,11 @@ def _kind(word: str, following: str, names: Mapping[str, str]) -> str:
         return "word"
     if len(bare) == 1 and bare.isalpha():
         initial = bare.isupper() and word.endswith(".") and following[:1].isupper()
-        return "word" if initial or core in ("A", "I") or (core == "a" and following) else "math"
+        article = core in ("A", "I") or (core == "a" and following not in ("", "is", "are", "and"))
+        return "word" if initial or article else "math"
     if bare in names or bare in _GREEK or bare == "oo" or bare.rstrip("'") in names:
+        return "math"
+    if re.fullmatch(r"[A-Z][a-z]", core) and core not in _TWO:
         return "math"
     if core[0] in _PAIRS and not _balanced(core):
         return "word"
@@ -137,7 +143,9 @@ def _math(formula: str, names: Mapping[str, str]) -> str:
 def _index(index: str) -> str:
     if not index:
         return ""
-    return f"_{index}" if len(index) == 1 else rf"_{{\mathrm{{{index}}}}}"
+    if len(index) == 1:
+        return f"_{index}"
+    return f"_{{{index}}}" if set(index) <= set("ijklrs") else rf"_{{\mathrm{{{index}}}}}"
 
 
 def _escape(text: str) -> str:
