@@ -129,7 +129,7 @@ class _Shown:
         flows = set().union(*(e.atoms(Flow) for e in (claim.formula, *where.values())))
         clash = {s for s in where for flow in flows if s in flow.args[1]}
         bars = {s: sp.Symbol(rf"\tilde{{{s.name}}}", **s._assumptions_orig) for s in clash}
-        show = lambda expr: self._short(expr.subs(bars))  # noqa: E731
+        show = lambda expr: self.short(expr.subs(bars))  # noqa: E731
         self.formula = show(claim.formula)
         meanings = {bars.get(s, s): meaning if s == ALPHA else show(meaning) for s, meaning in where.items()}
         if alpha is not None:
@@ -137,15 +137,15 @@ class _Shown:
         self.meanings = _used(self.formula, meanings)
         self.systems = systems_of([self.formula, *self.meanings.values()])
 
-    def _short(self, expr: sp.Expr) -> sp.Expr:
+    def short(self, expr: sp.Expr) -> sp.Expr:
         """``expr`` with α for (u² + v²)/2 wherever the slopes stand in no other way, in the form that reads best."""
         if isinstance(expr, Recursion | Flow):
             time, variables, changes, start, variable = expr.args
-            return expr.func(time, variables, sp.Tuple(*map(self._short, changes)), start, variable)
+            return expr.func(time, variables, sp.Tuple(*map(self.short, changes)), start, variable)
         if expr.is_Atom or not isinstance(expr, sp.Expr):
             return expr
         if expr.has(Recursion, Flow):
-            return expr.func(*map(self._short, expr.args))
+            return expr.func(*map(self.short, expr.args))
         if self._squares is not None and expr.free_symbols & self._squares.free_symbols:
             return _plainest([expr, self._inside(expr), self._reduced(expr)])
         return _plainest([expr])
@@ -195,6 +195,11 @@ def _plainest(forms: Sequence[sp.Expr]) -> sp.Expr:
         if form.free_symbols and form.is_rational_function(*form.free_symbols):
             found.append(sp.factor(form))
     return min(found, key=_unreadable)
+
+
+def plain_form(expr: sp.Expr, claim: Claim) -> sp.Expr:
+    """An expression about the network of a claim as its formula is shown: with α, in its most readable form."""
+    return _Shown(claim).short(expr)
 
 
 def _used(formula: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> dict[sp.Symbol, sp.Expr]:
