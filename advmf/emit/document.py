@@ -73,7 +73,7 @@ def document(
     parts = [_section(part) for part in sections]
     record = None if results is None else checked(results)
     names = {name: rf"\{macro(name)}" for name in letters()} if macros else letters()
-    setter = _Setter(names)
+    setter = _Setter(names, [claim for part in parts for claim in part.claims], net)
     body = [setter.notation(parts, net, dimensions)]
     body += [setter.section(part) for part in parts]
     if dimensions is not None:
@@ -137,9 +137,11 @@ def _fragment(body: str, macros: bool) -> str:
 class _Setter:
     """The parts of a document, set with the same letters."""
 
-    def __init__(self, names: Mapping[str, str]) -> None:
+    def __init__(self, names: Mapping[str, str], claims: Sequence[Claim], net: Net | None) -> None:
         self.names = names
         self.lines = Lines(names)
+        own = [claim.assumptions for claim in claims if claim.net]
+        self.standing = [a for a in own[0] if all(a in other for other in own)] if net and len(own) > 1 else []
 
     def text(self, words: str, link: bool = False) -> str:
         return prose(words, self.names, link)
@@ -157,10 +159,12 @@ class _Setter:
         if net is None:
             return out
         rows = self.lines.aligned(net_lines(net, self.lines), LINE)
-        return f"{out}\nThe network ({self.text(net.name.replace('_', ' '))}): for $l = 1, \\dots, {self.names['L']}$,\n" + _align(rows)
+        out += f"\nThe network ({self.text(net.name.replace('_', ' '))}): for $l = 1, \\dots, {self.names['L']}$,\n{_align(rows)}"
+        standing = "; ".join(map(self.text, self.standing))
+        return f"{out}\n\\emph{{Standing assumptions}}: {standing}." if standing else out
 
     def section(self, part: Section) -> str:
-        out = [rf"\section{{{prose(part.title)}}}", self.text(part.text)] if part.text else [rf"\section{{{prose(part.title)}}}"]
+        out = [rf"\section{{{self._plain(part.title)}}}", *([self.text(part.text)] if part.text else [])]
         out += [self.theorem(claim) for claim in part.claims]
         if part.derivation:
             proof = Proof(part.derivation, self.lines, LINE)
@@ -187,8 +191,9 @@ class _Setter:
         out.append(rf"\emph{{Regime}}: {self.text(regime(claim))}.")
         if claim.tolerance:
             out.append(rf"\emph{{Tolerance}}: a relative error of {claim.tolerance:g}.")
-        assumptions = "; ".join(self.text(a) for a in claim.assumptions)
-        out.append(rf"\emph{{Assumptions}}: {assumptions}.")
+        own = [self.text(a) for a in claim.assumptions if a not in self.standing]
+        standing = ["the standing ones"] if len(own) < len(claim.assumptions) else []
+        out.append(rf"\emph{{Assumptions}}: {'; '.join(standing + own)}.")
         if claim.heuristic:
             out.append(rf"\emph{{Heuristic step}}: {self.text(claim.heuristic)}.")
         out += [rf"\emph{{Source}}: {self.text(claim.source, link=True)}.", rf"\end{{{kind}}}"]

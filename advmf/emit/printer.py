@@ -122,8 +122,9 @@ class Printer(LatexPrinter):
         if bottom == "1":
             text = top if over or p != 1 or not outside else ""
         elif self.inline:
-            text = f"{top}/{bottom}" if q == 1 or not under else rf"{top}/\left({bottom}\right)"
-            text = text if sum(map(bool, under)) + (q != 1) < 2 else rf"{top}/\left({bottom}\right)"
+            several = len(under) + (q != 1) > 1 or any(factor.is_Add for factor in under)
+            top = rf"\left({top}\right)" if p == 1 and len(over) == 1 and over[0].is_Add else top
+            text = rf"{top}/\left({bottom}\right)" if several else f"{top}/{bottom}"
         else:
             text = rf"\frac{{{top}}}{{{bottom}}}"
         text = join([*([text] if text else []), *(self._factor(factor, True) for factor in outside)])
@@ -206,6 +207,9 @@ class Printer(LatexPrinter):
 
     def _print_erf(self, expr: sp.erf, exp: Any = None) -> str:
         return self._call(r"\operatorname{erf}", expr.args, exp)
+
+    def _print_acos(self, expr: sp.acos, exp: Any = None) -> str:
+        return self._call(r"\arccos", expr.args, exp)
 
     def _print_Function(self, expr: Any, exp: Any = None) -> str:
         if isinstance(expr, AppliedUndef):

@@ -38,7 +38,7 @@ class Proof:
         for part in self.derivation.parts:
             title = self.text(part.title or part.fact.label)
             rows += [rf"&\text{{{title}:}}"] if title else []
-            rows += self._chain(part, remark=lambda words: rf"\text{{{words}}}") if part.steps else [*self._fact(part)]
+            rows += self._chain(part, "&\\text{{{}}} \\\\\n") if part.steps else [*self._fact(part)]
         return _align(rows)
 
     def paragraphs(self) -> Iterator[str]:
@@ -47,7 +47,7 @@ class Proof:
             words = self.text(part.title)
             if part.steps:
                 head = f"{words[:1].upper()}{words[1:]}:" if words else ""
-                yield f"{head}\n{_align(self._chain(part, remark=_boxed))}"
+                yield f"{head}\n{_align(self._chain(part, "\\shortintertext{{\\footnotesize {}}}\n"))}"
             else:
                 kind = part.fact.label[:1].upper() + part.fact.label[1:]
                 rows = [*self._fact(part)]
@@ -76,31 +76,23 @@ class Proof:
         self._known += new
         return system_lines(new, self.lines)
 
-    def _chain(self, part: Part, remark: object) -> list[str]:
+    def _chain(self, part: Part, remark: str) -> list[str]:
+        """The rows of a chain, with long remarks, in the given form, above their steps."""
         start = self.lines.text(part.steps[0].left)
-        beside = width(start) < self.limit / 3
+        short = [len(f"{step.number}. {step.reason}") + len(step.text) <= SHORT for step in part.steps]
+        beside = width(start) < self.limit / 3 and (short[0] or not part.steps[0].text)
         margin = width(start) if beside else 0.0
         rows = [] if beside else [rf"&\mathrlap{{{piece}}}" for piece in self.lines.breaker.lines(part.steps[0].left, self.limit)]
         for i, step in enumerate(part.steps):
-            reason, words = f"{step.number}. {step.reason}", step.text
-            if words and len(reason) + len(words) <= SHORT:
-                reason, words = f"{reason}: {words}", ""
-            if words and i:
-                rows.append(rf"&{remark(self.text(words))}")  # type: ignore[operator]
+            reason = self.text(f"{step.number}. {step.reason}{f': {step.text}' if short[i] and step.text else ''}")
             pieces = self.lines.breaker.lines(step.right, self.limit - margin - 2.5)
-            left = start if beside and i == 0 else ""
-            new = [f"{left}&{RELATIONS[step.relation]} {pieces[0]}", *(rf"&\qquad {piece}" for piece in pieces[1:])]
-            new[-1] += rf" \tag*{{\footnotesize {self.text(reason)}}}"
+            new = [f"{start if beside and i == 0 else ''} &{RELATIONS[step.relation]} {pieces[0]}", *(rf"&\qquad {piece}" for piece in pieces[1:])]
+            new[-1] += rf" \tag*{{\footnotesize {reason}}}"
+            new[0] = (remark.format(self.text(step.text)) if step.text and not short[i] else "") + new[0]
             rows += new
-            if words and not i:
-                rows.append(rf"&{remark(self.text(words))}")  # type: ignore[operator]
         shown = [step.right for step in part.steps] + [part.steps[0].left]
         added = self._new_systems(shown)
         return rows + ([self.lines.aligned(added, self.limit)] if added else [])
-
-
-def _boxed(words: str) -> str:
-    return rf"\parbox[t]{{.8\linewidth}}{{\footnotesize\raggedright {words}}}"
 
 
 def _align(rows: list[str]) -> str:

@@ -117,8 +117,8 @@ def _math(formula: str, names: Mapping[str, str]) -> str:
     def name(match: re.Match[str]) -> str:
         whole = match.group()
         base, _, index = whole.partition("_")
-        if whole == "oo":
-            return r"\infty "
+        if whole in ("oo", "E"):
+            return r"\infty " if whole == "oo" else r"\mathbb{E} "
         if whole in names or base in names:
             whole, index = (whole, "") if whole in names else (base, index)
             return f"{names[whole]}{_index(index)} "

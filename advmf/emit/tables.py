@@ -11,7 +11,7 @@ import sympy as sp
 from advmf.emit.lines import Lines
 from advmf.emit.printer import ABBREVIATIONS
 from advmf.emit.prose import prose
-from advmf.observables import Observable
+from advmf.observables import Observable, UnitObservable
 from advmf.symbols import SYMBOLS, K, Quantity, d, exponent
 from advmf.theory.flow_functions import QExponential, QLogarithm
 from advmf.theory.functions import ArcCosine, ArcCosineSlope
@@ -44,7 +44,7 @@ def notation(exprs: Iterable[sp.Basic], lines: Lines) -> str:
     ]
     for node in sorted(found, key=lambda e: (not isinstance(e, Observable), type(e).__name__, sp.default_sort_key(e))):
         closed = _FUNCTIONS.get(type(node), lambda node: None)(node)
-        meaning = f"$= {lines.text(closed)}$" if closed is not None else text(_meaning(type(node)))
+        meaning = rf"$\displaystyle {lines.text(closed)}$" if closed is not None else text(_meaning(type(node)))
         rows.append((f"${lines.text(node)}$", "", meaning))
     return _table("lll", ("symbol", "domain", "meaning"), rows, widths=("", "", r"p{0.6\linewidth}"))
 
@@ -74,19 +74,20 @@ _FUNCTIONS: dict[Any, Any] = {
 
 
 def _generic(node: sp.Basic) -> sp.Basic:
-    """The function at letters, as its docstring writes it; an observable as it is."""
-    if isinstance(node, Observable):
-        return node
-    written = re.search(rf"``{type(node).__name__}\(([\w, ]+)\)", type(node).__doc__ or "")
-    given = written.group(1).split(", ") if written else ["c"]
-    found = type(node)(*_letters(*given))
-    return found if isinstance(found, type(node)) else node
+    """The function at letters, as its docstring writes it; an observable of a unit and a direction for the first ones."""
+    head = type(node)
+    if isinstance(node, UnitObservable):
+        return head(*[sp.S.Zero] * len(node.args))
+    written = re.search(rf"``{head.__name__}\(([a-zA-Z]+(?:, \w)*)\)``", head.__doc__ or "")
+    given = written.group(1).split(", ") if written else ["c"] if len(node.args) == 1 and not isinstance(node, Observable) else []
+    return head(*_letters(*given)) if len(given) == len(node.args) and all(len(name) == 1 for name in given) else node
 
 
 def _meaning(head: type) -> str:
-    """The first sentence of a docstring, without the call."""
+    """The first sentence of a docstring, without the call; another class by its name in words."""
     first = (head.__doc__ or "").strip().partition("\n")[0]
-    return re.split(r":? ``\w+\(|\. | \(Write", first)[0].rstrip(".:")
+    first = re.split(r"[:,]? ``[A-Z]\w+\(|\. | \(Write", first)[0].rstrip(".:,")
+    return re.sub(r":class:`(\w+)`", lambda m: "the " + re.sub(r"(?<!^)(?=[A-Z])", " ", m[1]).lower(), first)
 
 
 def norm_factors(dimensions: tuple[int, int], lines: Lines) -> str:
@@ -100,10 +101,10 @@ def norm_factors(dimensions: tuple[int, int], lines: Lines) -> str:
         best = next(route for route in routes(p, q) if route.upper)
         values = [_number(beta(p, q, name), at) for name in ("leading", "chevet", best.name, "lower")]
         numbers.append((pair, *values[:3], best.name, values[3]))
-    closed = _table("ccll", ("$p$ & $q$", "Chevet", "leading order"), forms, stretch=1.9)
+    closed = _table("ccll", ("$p$ & $q$", "Chevet", "leading order"), forms, skip=r"\addlinespace[4pt] ")
     size = f"$d = {dimensions[0]}$, $K = {dimensions[1]}$"
     table = _table("cccccll", ("$p$ & $q$", "leading order", "Chevet", "best upper route", "its name", "lower bound"), numbers)
-    return f"{closed}\nThe numbers at {size}:\n{table}"
+    return f"Upper bounds on $\\beta_{{p,q}}$ for every $d$ and $K$:\n{closed}\nThe numbers at {size}:\n{table}"
 
 
 def _number(expr: sp.Expr, at: Mapping[sp.Symbol, int]) -> str:
@@ -123,9 +124,12 @@ def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
             (prose(net.replace("_", " ")), prose(activation.replace("_", " ")), *(cells.get((net, activation, head), "") for head in heads))
             for net, activation in nets
         ]
+        if all(row[1] == "" for row in body):
+            body = [(row[0], *row[2:]) for row in body]
+        names = ("net", "activation")[: len(body[0]) - len(heads)]
         titles = [rf"${head.replace('inf', chr(92) + 'infty')}$" if "," in head else head for head in heads]
-        table = _table("ll" + "c" * len(heads), ("net", "activation", *titles), body)
-        tables.append(rf"\paragraph{{{name}}} {_KINDS.get(name, 'simulated/predicted')}." + "\n" + table)
+        table = _table("l" * len(names) + "c" * len(heads), (*names, *titles), body)
+        tables.append(rf"\paragraph{{{name}}} {_KINDS.get(name, 'Simulated/predicted')}." + "\n" + table)
     return "\n".join([_legend(), *tables, _findings(rows, lines), _totals(record)])
 
 
@@ -170,7 +174,7 @@ def _place(head: str) -> tuple[Any, ...]:
 def _cell(row: Mapping[str, Any]) -> str:
     mark = rf"\textsuperscript{{{_SIGNS[row['verdict']]}}}"
     if row["theorem"] == "T6":
-        number = f"{row['estimate']:.2f}/{row['predicted']:.2f}"
+        number = f"{row['estimate']:.2f}/{row['predicted']:.2f}".replace("-", "$-$")
     else:
         number = f"{row['ratio']:.3f}" if row["predicted"] and row["ratio"] is not None else "--"
     return rf"\textbf{{{number}{mark}}}" if row["verdict"] == "REFUTED" else f"{number}{mark}"
@@ -197,14 +201,15 @@ def _totals(record: Mapping[str, Any]) -> str:
     return f"In total {counts}{refuted}; seed {record['seed']}, advmf {prose(str(record['version']))}."
 
 
-def _table(
-    columns: str, head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[str] = (), stretch: float = 1.1
-) -> str:
+def _table(columns: str, head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[str] = (), skip: str = "") -> str:
+    """A table that breaks between pages if it is long; ``skip`` stands before every row but the first."""
     spec = columns if not widths else "".join(rf">{{\raggedright\arraybackslash}}{w}" if w else c for c, w in zip(columns, widths))
-    body = " \\\\\n".join(" & ".join(row) for row in rows)
-    title = " & ".join(head)
-    return (
-        rf"{{\footnotesize\setlength{{\tabcolsep}}{{4pt}}\renewcommand{{\arraystretch}}{{{stretch}}}"
-        f"\n\\begin{{longtable}}{{@{{}}{spec}@{{}}}}\n\\toprule\n{title} \\\\\n\\midrule\n\\endhead\n\\bottomrule\n\\endfoot\n"
-        f"{body} \\\\\n\\end{{longtable}}}}"
-    )
+    body = f" \\\\\n{skip}".join(" & ".join(row) for row in rows)
+    top, title = f"@{{}}{spec}@{{}}", " & ".join(head)
+    if len(rows) > 12:
+        head_foot = f"\\toprule\n{title} \\\\\n\\midrule\n\\endhead\n\\bottomrule\n\\endfoot"
+        table = f"\\begin{{longtable}}{{{top}}}\n{head_foot}\n{body} \\\\\n\\end{{longtable}}"
+    else:
+        inner = f"\\toprule\n{title} \\\\\n\\midrule\n{body} \\\\\n\\bottomrule"
+        table = f"\\begin{{center}}\n\\begin{{tabular}}{{{top}}}\n{inner}\n\\end{{tabular}}\n\\end{{center}}"
+    return r"{\footnotesize\setlength{\tabcolsep}{3.5pt}\renewcommand{\arraystretch}{1.15}" + f"\n{table}}}"
