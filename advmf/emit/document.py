@@ -108,7 +108,7 @@ def _definitions(macros: bool, command: str) -> str:
         return ""
     lines = []
     for name, tex in letters().items():
-        inner = re.sub(r"\{([A-Za-z])\}", lambda m: rf"{{\{macro(m[1])}}}" if m[1] in letters() and m[1] != name else m[0], tex)
+        inner = re.sub(r"(?<=.)\{([A-Za-z])\}", lambda m: rf"{{\{macro(m[1])}}}" if m[1] in letters() else m[0], tex)
         lines.append(rf"{command}{{\{macro(name)}}}{{{inner}}}")
     return "\n".join(lines) + "\n"
 

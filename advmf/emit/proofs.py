@@ -12,6 +12,9 @@ from advmf.emit.lines import Line, Lines, system_lines, systems_of
 from advmf.emit.prose import prose
 from advmf.theory.proof import Derivation, Part, Status, Step
 
+ABOVE, BETWEEN = "&\\text{{{}}} \\\\\n", "\\shortintertext{{\\footnotesize {}}}\n"
+"""How a remark stands before its step: as a row of its own in a notebook, as a paragraph in a document."""
+
 SHORT = 60
 """Characters of a reason and remark that stand beside a step; a longer remark stands above it."""
 
@@ -38,7 +41,7 @@ class Proof:
         for part in self.derivation.parts:
             title = self.text(part.title or part.fact.label)
             rows += [rf"&\text{{{title}:}}"] if title else []
-            rows += self._chain(part, "&\\text{{{}}} \\\\\n") if part.steps else [*self._fact(part)]
+            rows += self._chain(part, ABOVE) if part.steps else [*self._fact(part)]
         return _align(rows)
 
     def paragraphs(self) -> Iterator[str]:
@@ -47,7 +50,7 @@ class Proof:
             words = self.text(part.title)
             if part.steps:
                 head = f"{words[:1].upper()}{words[1:]}:" if words else ""
-                yield f"{head}\n{_align(self._chain(part, "\\shortintertext{{\\footnotesize {}}}\n"))}"
+                yield f"{head}\n{_align(self._chain(part, BETWEEN))}"
             else:
                 kind = part.fact.label[:1].upper() + part.fact.label[1:]
                 rows = [*self._fact(part)]
