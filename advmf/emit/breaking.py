@@ -114,10 +114,16 @@ class Breaker:
             return self._bracketed("" if front == "1" else front, inner, limit)
         if sums:
             widest = max(sums, key=lambda factor: width(self._print(factor)))
-            rest = sp.Mul(number, *(factor for factor in over if factor is not widest), *(1 / factor for factor in under))
-            if width(self._print(rest)) < limit / 2:
-                return self._bracketed("" if rest == 1 else self._print(rest), widest, limit)
+            rest = [factor for factor in (number, *over, *(1 / factor for factor in under)) if factor != 1 and factor is not widest]
+            # Not evaluated: SymPy would multiply a number into a sum.
+            front = self._print(sp.Mul(*rest, evaluate=False)) if len(rest) > 1 else self._alone(rest)
+            if width(front) < limit / 2:
+                return self._bracketed(front, widest, limit)
         return self._factors(expr, limit)
+
+    def _alone(self, factors: list[sp.Expr]) -> str:
+        """No factor, or one in brackets if it is a sum."""
+        return "".join(tidy(rf"\left({self._print(f)}\right)") if f.is_Add else self._print(f) for f in factors)
 
     def _bracketed(self, front: str, inner: sp.Expr, limit: float) -> list[str]:
         lines = self.lines(inner, limit - width(front) - 1)

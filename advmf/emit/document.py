@@ -190,7 +190,8 @@ class _Setter:
             out += ["It implies", _align(self._equations(claim, lines))]
         out.append(rf"\emph{{Regime}}: {self.text(regime(claim))}.")
         if claim.tolerance:
-            out.append(rf"\emph{{Tolerance}}: a relative error of {claim.tolerance:g}.")
+            of = "of the exponent" if claim.relation == "asymp" else "relative to the right-hand side"
+            out.append(rf"\emph{{Tolerance}}: {claim.tolerance:g}, {of}.")
         own = [self.text(a) for a in claim.assumptions if a not in self.standing]
         standing = ["the standing ones"] if len(own) < len(claim.assumptions) else []
         out.append(rf"\emph{{Assumptions}}: {'; '.join(standing + own)}.")

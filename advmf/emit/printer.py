@@ -125,6 +125,8 @@ class Printer(LatexPrinter):
             several = len(under) + (q != 1) > 1 or any(factor.is_Add for factor in under)
             top = rf"\left({top}\right)" if p == 1 and len(over) == 1 and over[0].is_Add else top
             text = rf"{top}/\left({bottom}\right)" if several else f"{top}/{bottom}"
+        elif not under and r"\frac" in top:
+            text = join([rf"\frac{{{p}}}{{{q}}}", self._row(1, over, alone=False)])
         else:
             text = rf"\frac{{{top}}}{{{bottom}}}"
         text = join([*([text] if text else []), *(self._factor(factor, True) for factor in outside)])

@@ -129,7 +129,7 @@ def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
         names = ("net", "activation")[: len(body[0]) - len(heads)]
         titles = [rf"${head.replace('inf', chr(92) + 'infty')}$" if "," in head else head for head in heads]
         table = _table("l" * len(names) + "c" * len(heads), (*names, *titles), body)
-        tables.append(rf"\paragraph{{{name}}} {_KINDS.get(name, 'Simulated/predicted')}." + "\n" + table)
+        tables.append(rf"\paragraph{{{'Norm factor' if name == 'beta' else name}}} {_KINDS.get(name, 'Simulated/predicted')}." + "\n" + table)
     return "\n".join([_legend(), *tables, _findings(rows, lines), _totals(record)])
 
 
@@ -212,4 +212,6 @@ def _table(columns: str, head: Sequence[str], rows: Sequence[Sequence[str]], wid
     else:
         inner = f"\\toprule\n{title} \\\\\n\\midrule\n{body} \\\\\n\\bottomrule"
         table = f"\\begin{{center}}\n\\begin{{tabular}}{{{top}}}\n{inner}\n\\end{{tabular}}\n\\end{{center}}"
-    return r"{\footnotesize\setlength{\tabcolsep}{3.5pt}\renewcommand{\arraystretch}{1.15}" + f"\n{table}}}"
+    broad = sum(max(len(re.sub(r"\\\w+|[{}$]", "", cell)) for cell in column) for column in zip(*rows)) > 95 and not widths
+    size, gap = (r"\scriptsize", "1.5pt") if broad else (r"\footnotesize", "3.5pt")
+    return rf"{{{size}\setlength{{\tabcolsep}}{{{gap}}}\renewcommand{{\arraystretch}}{{1.15}}" + f"\n{table}}}"
