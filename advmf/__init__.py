@@ -25,6 +25,8 @@ _HOME = {
     "advmf.emit.phase": "phase_diagram",
     "advmf.theory.finite_width": "jacobian_norm stream_fluctuation",
     "advmf.emit.latex": "latex",
+    "advmf.emit.document": "Section document",
+    "advmf.emit.scripts": "derivations",
     "advmf.emit.kernels": "Kernel kernel",
     "advmf.verify.check": "check_all",
     "advmf.verify.single": "check",

@@ -55,7 +55,7 @@ def latex_(
         network = declared(net, activation)
         title = f"Mean-field theory of adversarial training: the {net.replace('_', ' ')} network"
         text = document(
-            _sections(chosen, network, activation, (p, q, route), bool(theorems), derivations),
+            _sections(chosen, network, (p, q, route), bool(theorems), derivations),
             net=network, title=title, dimensions=(d, K), results=record, macros=macros, fragment=fragment,
         )  # fmt: skip
     if output:
@@ -78,9 +78,10 @@ def _chosen(theorems: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _sections(
-    chosen: tuple[str, ...], net: Net, activation: str | None, at: tuple[str, str, str], asked: bool, derivations: bool
+    chosen: tuple[str, ...], net: Net, at: tuple[str, str, str], asked: bool, derivations: bool
 ) -> list[Section]:
     """One section per theorem, and one for what is said of Gaussian matrices; raises ArgumentError where one asked for says nothing."""
+    from advmf.emit import scripts
     from advmf.emit.document import Section
     from advmf.errors import ArgumentError
     from advmf.verify.catalogue import STATEMENTS, TITLES
@@ -94,8 +95,8 @@ def _sections(
             matrices += claims
         elif claims:
             head, _, text = TITLES[name].partition(": ")
-            proof = _derivation(name, net) if derivations and activation is None else None
-            sections.append(Section(f"{name}: {head}", claims, proof, f"{text[:1].upper()}{text[1:]}."))
+            proofs = scripts.derivations(name, net) if derivations else []
+            sections.append(Section(f"{name}: {head}", claims, proofs, f"{text[:1].upper()}{text[1:]}."))
     if matrices:
         sections.append(Section("Norm factor and dimensions", matrices))
     return sections

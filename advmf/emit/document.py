@@ -37,11 +37,11 @@ THEOREMS = r"""\theoremstyle{definition}
 
 @dataclass(frozen=True)
 class Section:
-    """The claims of one theorem, under a title, with their derivation if there is one; ``text`` comes first."""
+    """The claims of one theorem, under a title, with their derivations; ``text`` comes first."""
 
     title: str
     claims: Sequence[Claim]
-    derivation: Derivation | None = None
+    derivations: Sequence[Derivation] = ()
     text: str = ""
 
 
@@ -152,8 +152,8 @@ class _Setter:
             for claim in part.claims:
                 shown += [claim.lhs, claim.formula, *claim.where, *claim.where.values()]
                 shown += [side for equation in claim.equations for side in (equation.lhs, equation.rhs)]
-            if part.derivation:
-                shown += [side for step in part.derivation.steps for side in (step.left, step.right)]
+            for derivation in part.derivations:
+                shown += [side for step in derivation.steps for side in (step.left, step.right)]
         shown += [sp.Symbol("d"), sp.Symbol("K")] if dimensions else []
         out = "\\section{Notation}\n" + notation(shown, self.lines)
         if net is None:
@@ -166,10 +166,9 @@ class _Setter:
     def section(self, part: Section) -> str:
         out = [rf"\section{{{self._plain(part.title)}}}", *([self.text(part.text)] if part.text else [])]
         out += [self.theorem(claim) for claim in part.claims]
-        if part.derivation:
-            proof = Proof(part.derivation, self.lines, LINE)
-            out.append(rf"\subsection*{{Derivation: {self._plain(part.derivation.title)}}}")
-            out += proof.paragraphs()
+        for derivation in part.derivations:
+            out.append(rf"\subsection*{{Derivation: {self._plain(derivation.title)}}}")
+            out += Proof(derivation, self.lines, LINE).paragraphs()
         return "\n\n".join(out)
 
     def _plain(self, words: str) -> str:
