@@ -15,7 +15,7 @@ _WIDTHS = {
     **dict.fromkeys((r"\le", r"\ge", r"\to", r"\approx", r"\asymp", r"\leftarrow", r"\ne", r"\sim"), 1.4),
     r"\,": 0.17, r"\;": 0.28, r"\:": 0.23, r"\ ": 0.33, r"\!": -0.17, r"\quad": 1.0, r"\qquad": 2.0, r"\infty": 1.0,
     r"\lVert": 0.5, r"\rVert": 0.5, r"\ln": 1.0, r"\max": 2.0, r"\min": 1.8, r"\exp": 1.7, r"\sum": 1.6, r"\omega": 0.65,
-    r"\left": 0.15, r"\right": 0.15, r"\displaystyle": 0.0, r"\cdot": 0.72, r"\times": 1.22, r"\alpha": 0.65, r"\sqrt": 0.9,
+    r"\left": 0.45, r"\right": 0.45, r"\displaystyle": 0.0, r"\cdot": 0.72, r"\times": 1.22, r"\alpha": 0.65, r"\sqrt": 0.9,
 }  # fmt: skip
 _WRAPPERS = (r"\mathbb", r"\mathcal", r"\mathrm", r"\operatorname", r"\dot", r"\widehat", r"\text", r"\overset", r"\bigl", r"\bigr")
 

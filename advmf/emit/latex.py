@@ -14,7 +14,7 @@ from advmf.errors import ArgumentError
 from advmf.net import Net
 from advmf.theory.proof import Derivation, Step
 
-LINE = 44.0
+LINE = 41.0
 """The width of a line of a document, in ems."""
 
 
