@@ -27,6 +27,8 @@ _HOME = {
     "advmf.emit.latex": "latex",
     "advmf.emit.document": "Section document",
     "advmf.emit.scripts": "derivations",
+    "advmf.emit.export": "export",
+    "advmf.emit.json_form": "from_json to_json",
     "advmf.emit.kernels": "Kernel kernel",
     "advmf.verify.check": "check_all",
     "advmf.verify.single": "check",
