@@ -112,9 +112,9 @@ class _Source(PythonCodePrinter):
         imports += [line for line in ("import numpy as np",) if Flow in self._used and line not in imports]
         parts = [_HELPERS[head] for head in self._used if head in _HELPERS]
         for head in (h for h in self._used if h in _CLIPPED):
-            # A correlation may leave [-1, 1] by rounding.
+            # Rounding may take a correlation beyond 1, or leave it short of 1, where the angle is the root of the shortfall.
             c = sp.Symbol("c", real=True)
-            parts.append(f"def {_CLIPPED[head]}(c):\n    c = min(1.0, max(-1.0, c))\n    return {self.doprint(head(c).doit())}")
+            parts.append(f"def {_CLIPPED[head]}(c):\n    c = min(1.0, max(-1.0, c * (1 + 2**-51)))\n    return {self.doprint(head(c).doit())}")
         return imports, [*([source] if source else []), *parts, *self._functions]
 
     def _known(self, head: Any, name: str, args: Sequence[sp.Basic]) -> str:
