@@ -36,16 +36,24 @@ def derive(net: mf.Net) -> Derivation:
     proof.step(alpha * h, by(slopes))
 
     slope = sp.Piecewise((u, z >= 0), (v, True))
-    proof.begin(GaussianMean(slope**2 * (rho * z + s * w) ** 2, z, w), "its slope times any other Gaussian, of whatever correlation")
+    proof.begin(
+        GaussianMean(slope**2 * (rho * z + s * w) ** 2, z, w),
+        "its slope times any other Gaussian, of whatever correlation",
+    )
     proof.step((u**2 + v**2) / 2 * (rho**2 + s**2), gaussian)
     proof.step(alpha * (rho**2 + s**2), by(slopes), "so tangents and offsets grow as the stream does")
 
     if shortcut:
-        proof.begin(GaussianMean((x + sp.sqrt(alpha * h) * w) ** 2, w), "a coordinate of x + V phi, with V_ij ~ N(0, 1/N)")
+        proof.begin(
+            GaussianMean((x + sp.sqrt(alpha * h) * w) ** 2, w), "a coordinate of x + V phi, with V_ij ~ N(0, 1/N)"
+        )
         proof.step(x**2 + alpha * h, gaussian, "the branch adds its second moment, and no cross term")
 
     grown = int(shortcut) * Q + alpha * h
-    proof.begin(sp.Derivative(grown.subs(h, variance.right), Q), "growth of the second moment, and of the squared Jacobian, per block")
+    proof.begin(
+        sp.Derivative(grown.subs(h, variance.right), Q),
+        "growth of the second moment, and of the squared Jacobian, per block",
+    )
     proof.step(int(shortcut) + alpha * sigma_w**2, algebra)
     proof.step(mf.omega(net), by(slopes))
     rate = proof.define(omega, mf.omega(net))
@@ -58,12 +66,18 @@ def derive(net: mf.Net) -> Derivation:
     )  # fmt: skip
     proof.begin(entry, "the law of J")
     proof.step(tangent.right, by(tangent))
-    proof.step(omega**L / d, lemma("induction", depth=L, variables=(j,), updates=(omega * j,), start=(1,), paths=(omega**L,), of=j))
+    proof.step(
+        omega**L / d,
+        lemma("induction", depth=L, variables=(j,), updates=(omega * j,), start=(1,), paths=(omega**L,), of=j),
+    )
     proof.step(law_J.rhs, by(rate))
     assert proof.concludes(law_J).right == law_J.rhs
 
     bias = alpha * sigma_b**2
-    proof.begin(int(shortcut) * A + alpha * (sigma_w**2 * A + sigma_b**2), "the offset a = x - Jx passes W and the activation as x does")
+    proof.begin(
+        int(shortcut) * A + alpha * (sigma_w**2 * A + sigma_b**2),
+        "the offset a = x - Jx passes W and the activation as x does",
+    )
     proof.step(omega * A + bias, by(rate, slopes))
     squared = Expectation(Offset(0) ** 2)
     offset = proof.assume(
@@ -73,7 +87,9 @@ def derive(net: mf.Net) -> Derivation:
     path = bias * GeometricSum(omega, L)
     proof.begin(squared, "the law of a")
     proof.step(offset.right, by(offset))
-    proof.step(path, lemma("induction", depth=L, variables=(A,), updates=(omega * A + bias,), start=(0,), paths=(path,), of=A))
+    proof.step(
+        path, lemma("induction", depth=L, variables=(A,), updates=(omega * A + bias,), start=(0,), paths=(path,), of=A)
+    )
     proof.step(law_a.rhs, by(rate, slopes))
     assert proof.concludes(law_a).right == law_a.rhs
 

@@ -1,104 +1,136 @@
 """T5 step by step: the capacity E sum_k (sum_l <W^l, df_k/dW^l>)^2 and how adversarial training reduces it.
 
-Run it to read it: ``python derivations/t5_capacity.py``. Every step is verified when it is printed, and the last lines are compared
-with what the package derives from the declared blocks.
+Run it to read it: ``python derivations/t5_capacity.py``. Every step is verified as it is taken, and the chains about the capacity end in
+exactly the expressions that the package derives from the declared blocks.
 """
-
-import itertools
 
 import sympy as sp
 
 import advmf as mf
-from advmf.symbols import K, L, N, eps, sigma_w, t, u, v, x_sq
-from advmf.theory.functions import ArcCosine
+from advmf.observables import Capacity, Expectation
+from advmf.symbols import K, L, eps, p, q, sigma_b, sigma_w, t, u, v, x_sq
+from advmf.symbols import N as width
+from advmf.theory.functions import ArcCosine, Recursion
+from advmf.theory.gaussian_functions import GaussianMean
+from advmf.theory.lemmas import activation
+from advmf.theory.norms import BETA as beta
+from advmf.theory.proof import Derivation, Limit, algebra, by, gaussian, lemma
+from advmf.theory.propagation import ALPHA as alpha
+from advmf.theory.propagation import OMEGA as omega
 
-alpha, y, omega, kappa = sp.symbols("alpha y omega kappa", positive=True)
-slopes = (u**2 + v**2) / 2
-
-
-def say(number: str, text: str, left: sp.Expr, right: sp.Expr) -> sp.Expr:
-    """Print ``left = right`` under a heading; they have to be equal."""
-    assert sp.simplify(sp.powsimp(sp.expand(left - right), force=True)) == 0, f"step {number}: {left} is not {right}"
-    print(f"  {number}  {text}\n        {left} = {right}")
-    return right
-
-
-def kernel_of_two() -> None:
-    """Steps 1 to 3: why the activation may be taken as linear in the cross moment."""
-    print("\nTwo networks, the weights of layer l times a_l in one and b_l in the other")
-    print("  1  C = sum over l, m of d/da_l d/db_m of E f_a . f_b, at a = b = 1")
-    c, s, width = sp.Symbol("c"), sp.Symbol("s", positive=True), sp.Symbol("k", positive=True)
-    say("2", "at equal streams the kernel of two Gaussians through an activation has the value and the slope",
-        ArcCosine(c).subs(c, 1) + sp.Symbol("dc") * ArcCosine(c).diff(c).subs(c, 1), 1 + sp.Symbol("dc"))  # fmt: skip
-    rest = ArcCosine(1 - s).doit() - (1 - s)
-    cube = say("3", "what is beyond is of order (1 - c)^(3/2)",
-               sp.limit(rest / s ** sp.Rational(3, 2), s, 0), 2 * sp.sqrt(2) / (3 * sp.pi))  # fmt: skip
-    r = sp.Symbol("r", real=True)
-    beyond = cube * (width * (r - s) ** 2) ** sp.Rational(3, 2)
-    say("4", "1 - c = k (a - b)^2, so its mixed derivative vanishes at a = b, here at distance s -> 0",
-        sp.limit(sp.diff(beyond, r, s).subs(r, 0), s, 0), sp.S.Zero)  # fmt: skip
+r, s, z, w = sp.symbols("r s z w", real=True)
+c = sp.Symbol("c", real=True)
+delta, gap, y, kappa, k = sp.symbols("delta g y kappa k", positive=True)
+Q, Q_r, P_rs = sp.symbols("Q Q_r P_rs", positive=True)
+THREE_HALVES = sp.Rational(3, 2)
 
 
-def capacities() -> dict[str, sp.Expr]:
-    """Steps 5 to 7: the kernels to the order that counts, summed layer by layer at several depths."""
-    print(
-        "\nWithout biases: each layer multiplies the cross moment by a_l b_l y, or by 1 + a_l b_l y next to a shortcut"
+def derive(net: mf.Net) -> Derivation:
+    """The capacity at t = 0 and its first fall, for the vanilla or the residual network."""
+    shortcut = int(isinstance(net.block, mf.Residual))
+    proof = Derivation("T5", f"capacity of the {net.name} network")
+    slopes = proof.define(alpha, (u**2 + v**2) / 2, "mean square of the slopes")
+    proof.assume(
+        "two copies of the network, all hidden weights times 1 + r in one and 1 + s in the other: C = K d^2/(dr ds) of the cross moment "
+        "P(r, s) = E<x_r, x_s>/N of their last streams at r = s = 0, P_out being Gaussian"
     )
-    closed = {
-        "vanilla": x_sq * K * L**2 * y**L,
-        "residual": x_sq * K * L * y * (1 + y) ** (L - 2) * (1 + L * y),
-    }
-    for depth in (1, 2, 3, 5):
-        a, b = sp.symbols(f"a:{depth}"), sp.symbols(f"b:{depth}")
-        for around, (name, form) in enumerate(closed.items()):
-            kernel = K * x_sq * sp.prod([around + a_l * b_l * y for a_l, b_l in zip(a, b)])
-            total = sum(sp.diff(kernel, a_l, b_m) for a_l, b_m in itertools.product(a, b))
-            total = total.subs(dict.fromkeys((*a, *b), 1))
-            assert sp.cancel(total / form.subs(L, depth)) == 1, (name, depth)
-    for name, form in closed.items():
-        print(f"  5  {name}, verified at L = 1, 2, 3, 5: C = {form}")
-    print(
-        "  6  the carried mean of a plain shortcut and biases add to it, and leave a recursion in the same derivatives"
+    _smoothness(proof)
+
+    jet = Q + Q_r / 2 * (r + s) + P_rs * r * s
+    layer = shortcut * jet + alpha * (sigma_w**2 * (1 + r) * (1 + s) * jet + sigma_b**2)
+    updates = sp.Tuple(
+        shortcut * Q + alpha * (sigma_w**2 * Q + sigma_b**2),
+        shortcut * Q_r + alpha * sigma_w**2 * (2 * Q + Q_r),
+        shortcut * P_rs + alpha * sigma_w**2 * (P_rs + Q + Q_r),
     )
-    return closed
-
-
-def reduction(closed: dict[str, sp.Expr]) -> sp.Expr:
-    """Step 7: the first-order fall of the vanilla network's capacity."""
-    print("\nUnder adversarial training")
-    fall = closed["vanilla"].subs(y, y * (1 - kappa * t)) / closed["vanilla"]
-    slope = sp.simplify(sp.diff(fall, t).subs(t, 0))
-    return say(
-        "7", "sigma_w^2 falls at the relative rate k = (2 alpha eps beta/N) omega^(L/2-1), so C at", slope, -L * kappa
+    titles = (
+        "at r = s = 0: P = Q, the second moment",
+        "along r = s: dP/dr + dP/ds = Q_r",
+        "mixed: d^2P/(dr ds) = P_rs",
     )
+    chains = (layer, sp.Derivative(layer, r) + sp.Derivative(layer, s), sp.Derivative(layer, r, s))
+    for title, chain, update in zip(titles, chains, updates):
+        proof.begin(chain, f"one block, {title}")
+        if chain.has(sp.Derivative):
+            proof.step(sp.expand(chain.doit()), algebra)
+        inner = sp.expand(chain.doit()).subs(s, 0)
+        proof.step(inner, Limit(s, sp.S.Zero))
+        proof.step(update, Limit(r, sp.S.Zero))
+
+    claim, start = mf.capacity(net), sp.Tuple(x_sq, 0, 0)
+    lhs = Expectation(Capacity())
+    tower = proof.assume(
+        "block by block, from x^0 = P_in x, which no hidden weight moves",
+        lhs, "==", K * Recursion(L, sp.Tuple(Q, Q_r, P_rs), updates, start, P_rs),
+    )  # fmt: skip
+    proof.begin(lhs, "the capacity")
+    proof.step(tower.right, by(tower))
+    proof.step(claim.rhs, by(slopes))
+    assert proof.concludes(claim).right == claim.rhs
+    _without_biases(proof, updates, start, shortcut)
+    if not shortcut:
+        _fall(proof, net)
+    return proof
 
 
-def compare(closed: dict[str, sp.Expr], slope: sp.Expr) -> None:
-    """Compare with the package's capacities."""
-    dense = mf.Dense(sigma_b=0)
-    nets = {
-        "vanilla": mf.Net(mf.Serial(dense, mf.ReLULike())),
-        "residual": mf.Net(mf.Residual(dense, mf.ReLULike(), mf.Mix())),
-    }
-    for name, net in nets.items():
-        ratio = sp.log(sp.simplify(mf.capacity(net).rhs / closed[name].subs(y, slopes * sigma_w**2)))
-        assert sp.simplify(sp.expand_log(ratio, force=True)) == 0, name
-        print(f"     C is the package's for the {name} network")
-    line = mf.first_order(mf.capacity_ratio(nets["vanilla"], 2, 2)).rhs
-    rate = 2 * slopes * eps * mf.beta(2, 2) / N * (slopes * sigma_w**2) ** (L / 2 - 1)
-    values = {sigma_w: 1.3, u: 1, v: 0.2, eps: 0.5, N: 50, t: 2, mf.symbols.d: 30, mf.symbols.K: 4, L: 7}
-    own = 1 + slope.subs(kappa, rate) * t
-    assert abs(float(line.subs(values).evalf()) - float(own.subs(values).evalf())) < 1e-12
-    print("     and so is its first order under adversarial training")
+def _smoothness(proof: Derivation) -> None:
+    """Why the activation counts as linear in the cross moment: what is beyond is of the order (1 - c)^(3/2)."""
+    second = c * z + sp.sqrt(1 - c**2) * w
+    proof.begin(
+        GaussianMean(activation(z, u, v) * activation(second, u, v), z, w),
+        "two Gaussians of correlation c through the activation",
+    )
+    proof.step(u * v * c + (u - v) ** 2 * ArcCosine(c) / 2, gaussian, "the arc-cosine kernel")
+    proof.begin(
+        (ArcCosine(1 - delta).doit() - (1 - delta)) / delta**THREE_HALVES, "next to c = 1 it is c, and beyond that"
+    )
+    proof.step(2 * sp.sqrt(2) / (3 * sp.pi), Limit(delta, sp.S.Zero))
+    proof.begin(
+        -sp.Derivative((k * gap**2) ** THREE_HALVES, (gap, 2)),
+        "1 - c = k (s - r)^2: the mixed derivative of that, at a distance s - r",
+    )
+    proof.step(-6 * k**THREE_HALVES * gap, algebra)
+    proof.step(0, Limit(gap, sp.S.Zero), "at r = s only the linear part counts")
+
+
+def _without_biases(proof: Derivation, updates: sp.Tuple, start: sp.Tuple, shortcut: int) -> None:
+    """The closed forms for sigma_b = 0."""
+    short = proof.define(y, alpha * sigma_w**2)
+    plain = sp.Tuple(*(update.subs(sigma_b, 0) for update in updates))
+    grown = shortcut + y
+    last = sp.powsimp(x_sq * L * y * grown ** (L - 2) * (shortcut + L * y))
+    paths = sp.Tuple(x_sq * grown**L, 2 * L * y * x_sq * grown ** (L - 1), last)
+    of_y = sp.Tuple(*(sp.expand(update).subs(alpha, y / sigma_w**2) for update in plain))
+    proof.begin(K * Recursion(L, sp.Tuple(Q, Q_r, P_rs), plain, start, P_rs), "without biases, sigma_b = 0")
+    proof.step(K * Recursion(L, sp.Tuple(Q, Q_r, P_rs), of_y, start, P_rs), by(short))
+    values = {"depth": L, "variables": (Q, Q_r, P_rs), "updates": of_y, "start": start, "paths": paths, "of": P_rs}
+    proof.step(K * last, lemma("induction", **values))
+
+
+def _fall(proof: Derivation, net: mf.Net) -> None:
+    """The first-order fall under adversarial training, without biases."""
+    bare = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike()))
+    claim = mf.first_order(mf.capacity_ratio(bare, p, q))
+    facts = [
+        proof.define(omega, mf.omega(net), "growth per block (T1)"),
+        proof.define(beta, mf.beta(p, q), "norm factor (T2)"),
+    ]
+    speed = proof.define(
+        kappa, 2 * alpha * eps * beta * omega ** (L / 2 - 1) / width, "relative rate of sigma_w^2 at t = 0 (T3)"
+    )
+    proof.begin(
+        sp.Derivative((1 - kappa * t) ** L, t), "C without biases is proportional to sigma_w^(2L), which starts to fall"
+    )
+    proof.step(-L * kappa, Limit(t, sp.S.Zero), "at t = 0")
+    proof.begin(1 - L * kappa * t, "C(t)/C(0) to first order in t")
+    proof.step(claim.rhs, by(speed, *facts, *(part.fact for part in proof.parts[:1])))
+    assert proof.concludes(claim.rhs).right == claim.rhs
 
 
 def main() -> None:
-    """Print the derivation and compare it with the package's claims."""
-    print(__doc__.splitlines()[0])
-    kernel_of_two()
-    closed = capacities()
-    compare(closed, reduction(closed))
-    print("\nverified")
+    """Print and verify the derivations."""
+    for net in (mf.vanilla(), mf.residual()):
+        print(derive(net), end="\n\n")
 
 
 if __name__ == "__main__":

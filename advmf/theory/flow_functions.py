@@ -168,7 +168,7 @@ class Flow(Function):
         slopes = [(rate / z if z in logs else rate).xreplace(logs) for z, rate in zip(variables, rates)]
         begin = [sp.log(value) if z in logs else value for z, value in zip(variables, start)]
         with mpmath.workprec(prec + 20):
-            slope = sp.lambdify([list(variables)], slopes, "mpmath")
+            slope = sp.lambdify([list(variables)], [rate.evalf(mpmath.mp.dps) for rate in slopes], "mpmath")
             end = mpmath.mpf(t.evalf(mpmath.mp.dps))
             first = [mpmath.mpf(value.evalf(mpmath.mp.dps)) for value in begin]
             state = mpmath.odefun(lambda _, y: slope(y), 0, first)(end)

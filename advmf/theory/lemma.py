@@ -99,6 +99,8 @@ def holds(condition: Any, where: Sequence[sp.Basic] = ()) -> bool | str:
     if condition in where:
         return "proved"
     if isinstance(condition, sp.Eq):
+        if sp.expand(condition.lhs - condition.rhs) == 0:
+            return "proved"
         found = compare(condition.lhs, condition.rhs, "==", where)
         if found.difference:
             return False

@@ -49,6 +49,11 @@ class Step:
     text: str
     status: Status
     evidence: str
+    where: tuple[sp.Basic, ...] = ()
+
+    def verify(self, right: sp.Expr) -> None:
+        """Verify the step with another right side, as a negative control; raises StepError, as it must for a wrong one."""
+        self.reason.verify(self.left, right, self.where)
 
     def __str__(self) -> str:
         remark = f"  {self.text}" if self.text else ""
@@ -98,6 +103,7 @@ class Derivation:
     _parts: list[Part] = field(default_factory=list, repr=False)
     _start: sp.Expr | None = field(default=None, repr=False)
     _heading: str = field(default="", repr=False)
+    _conditions: tuple[sp.Basic, ...] = field(default=(), repr=False)
     _steps: list[Step] = field(default_factory=list, repr=False)
 
     def define(self, letter: sp.Expr, meaning: object, text: str = "") -> Fact:
@@ -122,10 +128,10 @@ class Derivation:
         found = other.result
         return self._state(other.name, other.title, found.status, found.left, found.relation, found.right)
 
-    def begin(self, start: object, text: str = "") -> None:
-        """Start a chain at an expression."""
+    def begin(self, start: object, text: str = "", where: tuple[sp.Basic, ...] = ()) -> None:
+        """Start a chain at an expression; ``where`` are conditions for this chain alone."""
         self._close()
-        self._start, self._heading = sp.sympify(start), text
+        self._start, self._heading, self._conditions = sp.sympify(start), text, (*self.where, *where)
 
     def step(self, right: object, reason: Reason, text: str = "") -> None:
         """Go on to ``right`` by a reason; raises StepError, which names the step, if it is wrong or cannot be verified."""
@@ -140,11 +146,11 @@ class Derivation:
             )
         target = sp.sympify(right)
         try:
-            found = reason.verify(left, target, self.where)
+            found = reason.verify(left, target, self._conditions)
             chained(self._relation, found.relation)
         except StepError as error:
             raise StepError(f"{label}: {error}\n    left:  {left}\n    right: {target}") from None
-        self._steps.append(Step(number, left, found.relation, target, reason, text, *found[1:]))
+        self._steps.append(Step(number, left, found.relation, target, reason, text, *found[1:], self._conditions))
 
     def concludes(self, claim: Claim | sp.Expr) -> Fact:
         """End the chain in a claim of the package, or an expression: exactly its right-hand side, from its left-hand side.
@@ -191,10 +197,6 @@ class Derivation:
             if not part.steps and part.fact.status in found:
                 found[part.fact.status].append(f"{part.fact.label} ({part.fact.text})")
         return found
-
-    def refuse(self, step: Step, wrong: sp.Expr) -> None:
-        """Verify a step with another right-hand side: a negative control. Raises StepError, as it must for a wrong one."""
-        step.reason.verify(step.left, wrong, self.where)
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.title}"]
