@@ -8,6 +8,7 @@ from functools import cache
 import sympy as sp
 
 from advmf.emit.printer import Printer, join, tidy
+from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
 
 _TOKEN = re.compile(r"\\begin\{\w+\}|\\end\{\w+\}|\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _WIDTHS = {
@@ -67,6 +68,10 @@ def _item(tokens: list[str], i: int) -> tuple[float, int]:
     return _WIDTHS.get(token, 0.75 if token.isupper() else 0.58 if len(token) == 1 else 0.62), i + 1
 
 
+_OPEN = (QExponential, QLogarithm, sp.log, sp.exp, Flow)
+"""Functions whose bracket may be broken."""
+
+
 class Breaker:
     """Splits expressions at their top-level sums and products into lines of at most ``limit`` ems."""
 
@@ -87,7 +92,18 @@ class Breaker:
             return self._cases(expr, limit)
         if isinstance(expr, sp.Max | sp.Min):
             return self._extreme(expr, limit)
+        if isinstance(expr, _OPEN):
+            return self._inside(expr, text, limit)
         return [text]
+
+    def _inside(self, expr: sp.Expr, text: str, limit: float) -> list[str]:
+        """A function broken inside its bracket."""
+        argument = expr.args[0]
+        name = r"\exp" if isinstance(expr, sp.exp) else text.partition(r"\left")[0]
+        lines = self.lines(argument, limit - width(name) - 1)
+        if len(lines) == 1:
+            return [text]
+        return [rf"{name}\Bigl({lines[0]}", *(rf"\quad {line}" for line in lines[1:-1]), rf"\quad {lines[-1]}\Bigr)"]
 
     def _sum(self, expr: sp.Add, limit: float) -> list[str]:
         """Lines filled with terms; a term that is too wide for a line has lines of its own."""
@@ -107,7 +123,7 @@ class Breaker:
     def _product(self, expr: sp.Mul, limit: float) -> list[str]:
         """The widest bracket is broken inside; what has no bracket is broken between factors."""
         number, over, under, outside = self.printer.split(expr)
-        sums = [factor for factor in over if isinstance(factor, sp.Add | sp.Piecewise | sp.Max | sp.Min)]
+        sums = [factor for factor in over if isinstance(factor, (sp.Add, sp.Piecewise, sp.Max, sp.Min, *_OPEN))]
         if under and (sums or width(self._print(sp.Mul(*over))) > limit):
             front = self._print(sp.Mul(number, *(1 / factor for factor in under), evaluate=False))
             inner = sp.Mul(*over, *outside)
@@ -130,7 +146,7 @@ class Breaker:
         if len(lines) == 1:
             return [rf"{front}\,{lines[0]}" if not isinstance(inner, sp.Add) else tidy(rf"{front}\,\left({lines[0]}\right)")]
         opening, closing = (r"\Bigl(", r"\Bigr)") if isinstance(inner, sp.Add | sp.Mul) else ("", "")
-        lines[0] = rf"{front}{opening}{lines[0]}"
+        lines[0] = rf"{front}\,{opening}{lines[0]}" if front else f"{opening}{lines[0]}"
         return [lines[0], *(rf"\quad {line}" for line in lines[1:-1]), rf"\quad {lines[-1]}{closing}"]
 
     def _factors(self, expr: sp.Mul, limit: float) -> list[str]:
@@ -151,7 +167,7 @@ class Breaker:
         rows = []
         for value, condition in expr.args:
             lines = self.lines(value, limit - 12)
-            text = r"\begin{aligned}" + r" \\ ".join(f"& {line}" for line in lines) + r"\end{aligned}"
+            text = r"{\begin{aligned}[c]" + r" \\ ".join(f"& {line}" for line in lines) + r"\end{aligned}}"
             case = r"\text{otherwise}" if condition == sp.true else rf"\text{{if }} {self._print(condition)}"
             rows.append(f"{text if len(lines) > 1 else rf'{chr(92)}displaystyle {lines[0]}'} & {case}")
         body = r" \\ ".join(rows)

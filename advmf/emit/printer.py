@@ -144,13 +144,17 @@ class Printer(LatexPrinter):
                 over.append(factor)
             elif abs(power) == sp.Rational(1, 2) and _rootable(base):
                 roots[int(2 * power)].append(base)
-            elif power.could_extract_minus_sign() and not power.is_Add:
-                under.append(base**-power)
-            elif factor.is_Add and (shared := common_denominator(factor)) != 1 and not factor.has(GeometricSum):
-                over.append(sp.Add(*(term * shared for term in factor.args)))
-                number, under = number / shared.as_coeff_Mul()[0], [*under, shared.as_coeff_Mul()[1]]
-            elif factor != 1:
-                over.append(factor)
+            elif factor.has(GeometricSum) or not (base.is_Add and power in (1, -1) and common_denominator(base) != 1):
+                flipped = power.could_extract_minus_sign() and not power.is_Add
+                (under if flipped else over).append(base**-power if flipped else factor)
+            else:
+                shared = common_denominator(base)
+                whole, rest = shared.as_coeff_Mul()
+                above, below = (over, under) if power == 1 else (under, over)
+                above.append(sp.Add(*(term * shared for term in base.args)))
+                below += _denominator_factors(rest)
+                number *= whole**-power
+        over = [factor for factor in over if factor != 1]
         under = [factor for factor in under if factor != 1]
         number = _move_root(number, roots)
         outside = [factor for factor in over if isinstance(factor, GeometricSum | sp.Piecewise)]
@@ -274,6 +278,11 @@ def _under(term: sp.Expr) -> sp.Expr:
         if power.is_Rational and power < 0 and not isinstance(factor, sp.exp):
             factors.append(base**-power)
     return sp.Mul(*factors)
+
+
+def _denominator_factors(expr: sp.Expr) -> list[sp.Expr]:
+    """The factors of a denominator, roots kept as they are."""
+    return [_Root(f.base) if f.is_Pow and f.exp == sp.Rational(1, 2) and _rootable(f.base) else f for f in sp.Mul.make_args(expr) if f != 1]
 
 
 def _rootable(base: sp.Expr) -> bool:

@@ -107,9 +107,10 @@ def _kind(word: str, following: str, names: Mapping[str, str]) -> str:
         return "math"
     if core[0] in _PAIRS and not _balanced(core):
         return "word"
-    return "math" if _MARKS.search(core) or re.match(r"-?([A-Za-z]{1,2}|sqrt|max|min|ln|exp)(_\w+)?'?\(|[\[(][\w, .-]{1,8}[\])]$", core) else "word"
+    return "math" if _MARKS.search(core) or _CALL.match(core) else "word"
 
 
+_CALL = re.compile(rf"-?([A-Za-z]{{1,2}}|sqrt|max|min|exp|{'|'.join(_GREEK)})(_\w+)?'?\(|[\[(][\w, .-]{{1,8}}[\])]$")
 _NAME = re.compile(r"[A-Za-z]+(?:_[A-Za-z0-9]+)?")
 
 

@@ -78,7 +78,7 @@ def _generic(node: sp.Basic) -> sp.Basic:
     head = type(node)
     if isinstance(node, UnitObservable):
         return head(*[sp.S.Zero] * len(node.args))
-    written = re.search(rf"``{head.__name__}\(([a-zA-Z]+(?:, \w)*)\)``", head.__doc__ or "")
+    written = re.search(rf"``{head.__name__}\(([a-zA-Z](?:, \w)*)\)", head.__doc__ or "")
     given = written.group(1).split(", ") if written else ["c"] if len(node.args) == 1 and not isinstance(node, Observable) else []
     return head(*_letters(*given)) if len(given) == len(node.args) and all(len(name) == 1 for name in given) else node
 
