@@ -102,7 +102,7 @@ class Breaker:
         name = r"\exp" if isinstance(expr, sp.exp) else text.partition(r"\left")[0]
         lines = self.lines(argument, limit - width(name) - 1)
         if len(lines) == 1:
-            return [text]
+            return [tidy(rf"{name}\left({lines[0]}\right)")]
         return [rf"{name}\Bigl({lines[0]}", *(rf"\quad {line}" for line in lines[1:-1]), rf"\quad {lines[-1]}\Bigr)"]
 
     def _sum(self, expr: sp.Add, limit: float) -> list[str]:
@@ -123,11 +123,12 @@ class Breaker:
     def _product(self, expr: sp.Mul, limit: float) -> list[str]:
         """The widest bracket is broken inside; what has no bracket is broken between factors."""
         number, over, under, outside = self.printer.split(expr)
-        sums = [factor for factor in over if isinstance(factor, (sp.Add, sp.Piecewise, sp.Max, sp.Min, *_OPEN))]
-        if under and (sums or width(self._print(sp.Mul(*over))) > limit):
+        wide = [f for f in over if isinstance(f, (sp.Add, sp.Piecewise, sp.Max, sp.Min, *_OPEN)) and width(self._print(f)) > limit / 3]
+        sums = [factor for factor in wide if not isinstance(factor, _OPEN)] or wide
+        if under and sums and not isinstance(sums[0], _OPEN):
             front = self._print(sp.Mul(number, *(1 / factor for factor in under), evaluate=False))
-            inner = sp.Mul(*over, *outside)
-            return self._bracketed("" if front == "1" else front, inner, limit)
+            if width(front) < limit / 2:
+                return self._bracketed("" if front == "1" else front, sp.Mul(*over, *outside), limit)
         if sums:
             widest = max(sums, key=lambda factor: width(self._print(factor)))
             rest = [factor for factor in (number, *over, *(1 / factor for factor in under)) if factor != 1 and factor is not widest]
@@ -156,22 +157,32 @@ class Breaker:
         factors = [*over, *outside]
         texts += [tidy(rf"\left({self._print(f)}\right)") if isinstance(f, sp.Add | sp.Piecewise) else self._print(f) for f in factors]
         rows = [texts[0]]
-        for text in texts[1:]:
+        for text, factor in list(zip(reversed(texts), reversed(factors)))[::-1][1 - (first is not None) :]:
             if width(joined := join([rows[-1], text])) <= limit:
                 rows[-1] = joined
             else:
-                rows.append(rf"\quad \times {text}")
+                pieces = [text] if width(text) <= limit - 3 or factor.is_Add or factor.is_Piecewise else self.lines(factor, limit - 3)
+                rows += [rf"\quad \times {pieces[0]}", *(rf"\quad \quad {piece}" for piece in pieces[1:])]
         return rows
 
     def _cases(self, expr: sp.Piecewise, limit: float) -> list[str]:
-        rows = []
+        """Value and condition side by side, or, where that is too wide, the condition below the value."""
+        rows: list[tuple[list[str], list[str]]] = []
         for value, condition in expr.args:
-            lines = self.lines(value, limit - 12)
-            text = r"{\begin{aligned}[c]" + r" \\ ".join(f"& {line}" for line in lines) + r"\end{aligned}}"
-            case = r"\text{otherwise}" if condition == sp.true else rf"\text{{if }} {self._print(condition)}"
-            rows.append(f"{text if len(lines) > 1 else rf'{chr(92)}displaystyle {lines[0]}'} & {case}")
-        body = r" \\ ".join(rows)
-        return [rf"\begin{{cases}} {body} \end{{cases}}"]
+            alternatives = sorted(condition.args, key=sp.default_sort_key) if isinstance(condition, sp.Or) else [condition]
+            texts = [self._print(c) for c in alternatives]
+            words = [r"\text{otherwise}"] if condition == sp.true else [rf"\text{{{' or' if i else 'if'} }} {t}" for i, t in enumerate(texts)]
+            rows.append((self.lines(value, limit - 4), words))
+        if all(len(lines) == 1 and width(lines[0] + " ".join(words)) < limit - 4 for lines, words in rows):
+            cells = [rf"\displaystyle {lines[0]} & {' '.join(words)}" for lines, words in rows]
+            return [r"\begin{cases} " + r" \\ ".join(cells) + r" \end{cases}"]
+        body: list[str] = []
+        for lines, words in rows:
+            body += [f"& {line}" for line in lines[:-1]]
+            whole = " ".join(words)
+            beside = width(lines[-1] + whole) < limit - 5
+            body += [rf"& {lines[-1]} \quad {whole}"] if beside else [f"& {lines[-1]}", *(rf"& \qquad {word}" for word in words)]
+        return [r"\left\{ \begin{aligned}[c] " + r" \\ ".join(body) + r" \end{aligned} \right."]
 
     def _extreme(self, expr: sp.Expr, limit: float) -> list[str]:
         name = r"\max" if isinstance(expr, sp.Max) else r"\min"
