@@ -20,20 +20,39 @@ OF_MATRICES = ("beta", "T6.d", "T6.K")
 
 @main.command(name="latex")
 @click.argument("theorems", nargs=-1)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write it here.  [default: print it]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write it here.  [default: print it]",
+)
 @click.option("--net", default="residual", show_default=True, help="Network: see 'advmf list'.")
 @click.option("--activation", help="Activation by name; its slopes stay symbols if not given.")
 @click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
 @click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
 @click.option("--route", default="chevet", show_default=True, help="The route to beta: see 'advmf list'.")
-@click.option("--d", "d", type=click.IntRange(min=1), default=784, show_default=True, help="Input dimension of the table of norm factors.")
-@click.option("--K", "K", type=click.IntRange(min=1), default=10, show_default=True, help="Output dimension of that table.")
 @click.option(
-    "--results", "results", type=click.Path(dir_okay=False, path_type=Path), help="Set the verdicts of this run of 'advmf check --json'."
+    "--d",
+    "d",
+    type=click.IntRange(min=1),
+    default=784,
+    show_default=True,
+    help="Input dimension of the table of norm factors.",
+)
+@click.option(
+    "--K", "K", type=click.IntRange(min=1), default=10, show_default=True, help="Output dimension of that table."
+)
+@click.option(
+    "--results",
+    "results",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Set the verdicts of this run of 'advmf check --json'.",
 )
 @click.option("--fragment", is_flag=True, help="Without a preamble, to be read by \\input.")
 @click.option("--macros", is_flag=True, help="Define a command for every letter, so that it is renamed in one place.")
-@click.option("--derivations/--no-derivations", default=True, show_default=True, help="With the steps of the derivations.")
+@click.option(
+    "--derivations/--no-derivations", default=True, show_default=True, help="With the steps of the derivations."
+)
 def latex_(
     theorems: tuple[str, ...], output: Path | None, net: str, activation: str | None, p: str, q: str, route: str, d: int, K: int,
     results: Path | None, fragment: bool, macros: bool, derivations: bool,

@@ -18,14 +18,25 @@ _WIDTHS = {
     r"\lVert": 0.5, r"\rVert": 0.5, r"\ln": 1.0, r"\max": 2.0, r"\min": 1.8, r"\exp": 1.7, r"\sum": 1.6, r"\omega": 0.65,
     r"\left": 0.45, r"\right": 0.45, r"\displaystyle": 0.0, r"\cdot": 0.72, r"\times": 1.22, r"\alpha": 0.65, r"\sqrt": 0.9,
 }  # fmt: skip
-_WRAPPERS = (r"\mathbb", r"\mathcal", r"\mathrm", r"\operatorname", r"\dot", r"\widehat", r"\text", r"\overset", r"\bigl", r"\bigr")
+_WRAPPERS = (
+    r"\mathbb",
+    r"\mathcal",
+    r"\mathrm",
+    r"\operatorname",
+    r"\dot",
+    r"\widehat",
+    r"\text",
+    r"\overset",
+    r"\bigl",
+    r"\bigr",
+)
 
 
 def width(text: str) -> float:
     """About how wide displayed LaTeX is, in ems; rather too much than too little.
 
     >>> from advmf.emit.breaking import width
-    >>> width("x + y") < width("x + y + z"), width(r"\\\\frac{x + y}{2}") < width("x + y + 2")
+    >>> width("x + y") < width("x + y + z"), width(r"\\frac{x + y}{2}") < width("x + y + 2")
     (True, True)
     """
     tokens = [token for token in _TOKEN.findall(text) if not token.isspace()]
@@ -34,10 +45,13 @@ def width(text: str) -> float:
 
 def _row(tokens: list[str], i: int, ends: tuple[str, ...]) -> tuple[float, int]:
     """The width of the tokens from the i-th to one of ``ends``, and where that is; the widest of several rows."""
-    total = widest = 0.0
+    columns, column, gap = [0.0], 0, 1.1
+    total = 0.0
     while i < len(tokens) and tokens[i] not in ends:
-        if tokens[i] == r"\\":
-            widest, total, i = max(widest, total), 0.0, i + 1
+        if tokens[i] in (r"\\", "&"):
+            columns[column] = max(columns[column], total)
+            column, total, i = (0 if tokens[i] == r"\\" else column + 1), 0.0, i + 1
+            columns += [0.0] * (column == len(columns))
             continue
         size, i = _item(tokens, i)
         scripts = 0.0
@@ -45,7 +59,8 @@ def _row(tokens: list[str], i: int, ends: tuple[str, ...]) -> tuple[float, int]:
             script, i = _item(tokens, i + 1)
             scripts = max(scripts, 0.75 * script)
         total += size + scripts
-    return max(widest, total), i
+    columns[column] = max(columns[column], total)
+    return sum(columns) + gap * (len(columns) - 1), i
 
 
 def _item(tokens: list[str], i: int) -> tuple[float, int]:
@@ -59,12 +74,10 @@ def _item(tokens: list[str], i: int) -> tuple[float, int]:
         return max(over, under) * (1.0 if token == r"\frac" else 0.75) + 0.25, i
     if token == r"\sqrt" or token in _WRAPPERS:
         size, i = _item(tokens, i + 1)
-        return size + _WIDTHS.get(token, 0.0), i
+        return size * (1.1 if token == r"\text" else 1.0) + _WIDTHS.get(token, 0.3 if token == r"\text" else 0.0), i
     if token.startswith(r"\begin"):
         size, i = _row(tokens, i + 1, (token.replace("begin", "end"),))
         return size + 1.5, i + 1
-    if token == "&":
-        return 1.0, i + 1
     return _WIDTHS.get(token, 0.75 if token.isupper() else 0.58 if len(token) == 1 else 0.62), i + 1
 
 
@@ -123,7 +136,11 @@ class Breaker:
     def _product(self, expr: sp.Mul, limit: float) -> list[str]:
         """The widest bracket is broken inside; what has no bracket is broken between factors."""
         number, over, under, outside = self.printer.split(expr)
-        wide = [f for f in over if isinstance(f, (sp.Add, sp.Piecewise, sp.Max, sp.Min, *_OPEN)) and width(self._print(f)) > limit / 3]
+        wide = [
+            f
+            for f in over
+            if isinstance(f, (sp.Add, sp.Piecewise, sp.Max, sp.Min, *_OPEN)) and width(self._print(f)) > limit / 3
+        ]
         sums = [factor for factor in wide if not isinstance(factor, _OPEN)] or wide
         if under and sums and not isinstance(sums[0], _OPEN):
             front = self._print(sp.Mul(number, *(1 / factor for factor in under), evaluate=False))
@@ -131,7 +148,11 @@ class Breaker:
                 return self._bracketed("" if front == "1" else front, sp.Mul(*over, *outside), limit)
         if sums:
             widest = max(sums, key=lambda factor: width(self._print(factor)))
-            rest = [factor for factor in (number, *over, *(1 / factor for factor in under)) if factor != 1 and factor is not widest]
+            rest = [
+                factor
+                for factor in (number, *over, *(1 / factor for factor in under))
+                if factor != 1 and factor is not widest
+            ]
             # Not evaluated: SymPy would multiply a number into a sum.
             front = self._print(sp.Mul(*rest, evaluate=False)) if len(rest) > 1 else self._alone(rest)
             if width(front) < limit / 2:
@@ -145,7 +166,9 @@ class Breaker:
     def _bracketed(self, front: str, inner: sp.Expr, limit: float) -> list[str]:
         lines = self.lines(inner, limit - width(front) - 1)
         if len(lines) == 1:
-            return [rf"{front}\,{lines[0]}" if not isinstance(inner, sp.Add) else tidy(rf"{front}\,\left({lines[0]}\right)")]
+            return [
+                rf"{front}\,{lines[0]}" if not isinstance(inner, sp.Add) else tidy(rf"{front}\,\left({lines[0]}\right)")
+            ]
         opening, closing = (r"\Bigl(", r"\Bigr)") if isinstance(inner, sp.Add | sp.Mul) else ("", "")
         lines[0] = rf"{front}\,{opening}{lines[0]}" if front else f"{opening}{lines[0]}"
         return [lines[0], *(rf"\quad {line}" for line in lines[1:-1]), rf"\quad {lines[-1]}{closing}"]
@@ -155,13 +178,20 @@ class Breaker:
         first = sp.Mul(number, *(1 / factor for factor in under), evaluate=False) if under or number != 1 else None
         texts = [self._print(first)] if first is not None else []
         factors = [*over, *outside]
-        texts += [tidy(rf"\left({self._print(f)}\right)") if isinstance(f, sp.Add | sp.Piecewise) else self._print(f) for f in factors]
+        texts += [
+            tidy(rf"\left({self._print(f)}\right)") if isinstance(f, sp.Add | sp.Piecewise) else self._print(f)
+            for f in factors
+        ]
         rows = [texts[0]]
         for text, factor in list(zip(reversed(texts), reversed(factors)))[::-1][1 - (first is not None) :]:
             if width(joined := join([rows[-1], text])) <= limit:
                 rows[-1] = joined
             else:
-                pieces = [text] if width(text) <= limit - 3 or factor.is_Add or factor.is_Piecewise else self.lines(factor, limit - 3)
+                pieces = (
+                    [text]
+                    if width(text) <= limit - 3 or factor.is_Add or factor.is_Piecewise
+                    else self.lines(factor, limit - 3)
+                )
                 rows += [rf"\quad \times {pieces[0]}", *(rf"\quad \quad {piece}" for piece in pieces[1:])]
         return rows
 
@@ -169,9 +199,15 @@ class Breaker:
         """Value and condition side by side, or, where that is too wide, the condition below the value."""
         rows: list[tuple[list[str], list[str]]] = []
         for value, condition in expr.args:
-            alternatives = sorted(condition.args, key=sp.default_sort_key) if isinstance(condition, sp.Or) else [condition]
+            alternatives = (
+                sorted(condition.args, key=sp.default_sort_key) if isinstance(condition, sp.Or) else [condition]
+            )
             texts = [self._print(c) for c in alternatives]
-            words = [r"\text{otherwise}"] if condition == sp.true else [rf"\text{{{' or' if i else 'if'} }} {t}" for i, t in enumerate(texts)]
+            words = (
+                [r"\text{otherwise}"]
+                if condition == sp.true
+                else [rf"\text{{{' or' if i else 'if'} }} {t}" for i, t in enumerate(texts)]
+            )
             rows.append((self.lines(value, limit - 4), words))
         if all(len(lines) == 1 and width(lines[0] + " ".join(words)) < limit - 4 for lines, words in rows):
             cells = [rf"\displaystyle {lines[0]} & {' '.join(words)}" for lines, words in rows]
@@ -181,7 +217,11 @@ class Breaker:
             body += [f"& {line}" for line in lines[:-1]]
             whole = " ".join(words)
             beside = width(lines[-1] + whole) < limit - 5
-            body += [rf"& {lines[-1]} \quad {whole}"] if beside else [f"& {lines[-1]}", *(rf"& \qquad {word}" for word in words)]
+            body += (
+                [rf"& {lines[-1]} \quad {whole}"]
+                if beside
+                else [f"& {lines[-1]}", *(rf"& \qquad {word}" for word in words)]
+            )
         return [r"\left\{ \begin{aligned}[c] " + r" \\ ".join(body) + r" \end{aligned} \right."]
 
     def _extreme(self, expr: sp.Expr, limit: float) -> list[str]:

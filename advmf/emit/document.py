@@ -67,8 +67,8 @@ def document(
 
     >>> import advmf as mf
     >>> text = mf.document([mf.loss_bound(mf.vanilla(), 2, 2)], net=mf.vanilla())
-    >>> text.splitlines()[0], text.count(r"\\\\begin{heuristic}"), text.rstrip().splitlines()[-1]
-    ('\\\\\\\\documentclass[11pt]{article}', 1, '\\\\\\\\end{document}')
+    >>> text.splitlines()[0], text.count(r"\\begin{heuristic}"), text.rstrip().splitlines()[-1]
+    ('\\\\documentclass[11pt]{article}', 1, '\\\\end{document}')
     """
     parts = [_section(part) for part in sections]
     record = None if results is None else checked(results)
@@ -174,7 +174,11 @@ class _Setter:
     def _plain(self, words: str) -> str:
         """A heading, whose formulas are given in words to the bookmarks."""
         text = self.text(words)
-        return rf"\texorpdfstring{{{text}}}{{{prose(words.replace('^', ' ').replace('_', ' '), {})}}}" if "$" in text else text
+        return (
+            rf"\texorpdfstring{{{text}}}{{{prose(words.replace('^', ' ').replace('_', ' '), {})}}}"
+            if "$" in text
+            else text
+        )
 
     def theorem(self, claim: Claim) -> str:
         """A claim as a theorem; one that rests on an unproved step as a heuristic statement."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import sympy as sp
 
 from advmf.claim import Claim
@@ -33,7 +35,7 @@ def export(claim: Claim, form: str) -> str:
     """
     if not isinstance(claim, Claim):
         raise ArgumentError(f"export takes a Claim; got {claim!r} of type {type(claim).__name__}.")
-    writers = {
+    writers: dict[str, Callable[[Claim], str]] = {
         "text": text, "latex": latex, "sympy": lambda c: str(c.rhs), "srepr": lambda c: sp.srepr(c.rhs), "python": python_source, "json": to_json,
     }  # fmt: skip
     if form not in writers:

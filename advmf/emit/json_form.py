@@ -77,14 +77,23 @@ def to_json(claim: Claim) -> str:
         "p": None if claim.p is None else _expr(claim.p),
         "q": None if claim.q is None else _expr(claim.q),
         "equations": [
-            {"label": e.label, "lhs": _expr(e.lhs), "rhs": _expr(e.rhs), "scale": _expr(e.scale), "exact": e.exact, "order": e.order}
+            {
+                "label": e.label,
+                "lhs": _expr(e.lhs),
+                "rhs": _expr(e.rhs),
+                "scale": _expr(e.scale),
+                "exact": e.exact,
+                "order": e.order,
+            }
             for e in claim.equations
         ],
         "tolerance": claim.tolerance,
     }
     text = json.dumps(record, ensure_ascii=False, indent=1)
     if from_json(text) != claim:
-        raise ArgumentError(f"{claim.name} does not read back as it is: it holds an expression that SymPy evaluates further. Call doit() on it.")
+        raise ArgumentError(
+            f"{claim.name} does not read back as it is: it holds an expression that SymPy evaluates further. Call doit() on it."
+        )
     return text
 
 
@@ -108,7 +117,9 @@ def from_json(text: str) -> Claim:
         found = record.get("format") if isinstance(record, dict) else type(record).__name__
         raise DataError(f"from_json reads the format {FORMAT!r}; got {found!r}.")
     if record.get("version") != VERSION:
-        raise DataError(f"version {record.get('version')!r} of the format {FORMAT!r} is unknown; this advmf reads version {VERSION}.")
+        raise DataError(
+            f"version {record.get('version')!r} of the format {FORMAT!r} is unknown; this advmf reads version {VERSION}."
+        )
     return _claim(_Reader(record, "claim"))
 
 
@@ -166,8 +177,9 @@ def _claim(r: _Reader) -> Claim:
 
 
 def _equation(r: _Reader) -> Equation:
-    sides = [r.expr(key) for key in ("lhs", "rhs", "scale")]
-    return Equation(r.text("label"), *sides, exact=r.get("exact", bool, "true or false"), order=r.get("order", int, "a whole number"))
+    lhs, rhs, scale = (r.expr(key) for key in ("lhs", "rhs", "scale"))
+    exact, order = r.get("exact", bool, "true or false"), r.get("order", int, "a whole number")
+    return Equation(r.text("label"), lhs, rhs, scale, exact=exact, order=order)
 
 
 def _net(r: _Reader) -> Net:
@@ -202,7 +214,9 @@ def _expr(expr: Any) -> list[Any]:
         return ["Symbol", expr.name, dict(sorted(expr._assumptions_orig.items()))]
     name = type(expr).__name__
     if heads().get(name) is not type(expr):
-        raise ArgumentError(f"JSON has no name for {name}, which occurs in {expr}; it takes symbols, numbers and {', '.join(heads())}.")
+        raise ArgumentError(
+            f"JSON has no name for {name}, which occurs in {expr}; it takes symbols, numbers and {', '.join(heads())}."
+        )
     return [name, *map(_expr, expr.args)]
 
 
@@ -256,11 +270,17 @@ def _affordable(head: str, args: list[Any], place: str) -> None:
     """Refuses numbers that SymPy would compute for long: 10**10**10, the factorial of a million."""
     numbers = [arg for arg in args if isinstance(arg, sp.Expr) and arg.is_number and arg.is_finite]
     if head == "Pow" and len(numbers) == 2 and numbers[0] not in (-1, 0, 1):
-        large = bool(abs(numbers[1]) > LARGEST) or (numbers[0].is_Rational and len(str(numbers[0])) * abs(numbers[1]) > LARGEST)
+        large = bool(abs(numbers[1]) > LARGEST) or (
+            numbers[0].is_Rational and len(str(numbers[0])) * abs(numbers[1]) > LARGEST
+        )
     else:
-        large = head in ("gamma", "factorial", "loggamma", "Recursion", "zeta", "GeometricSum") and any(abs(n) > LARGEST for n in numbers)
+        large = head in ("gamma", "factorial", "loggamma", "Recursion", "zeta", "GeometricSum") and any(
+            abs(n) > LARGEST for n in numbers
+        )
     if large:
-        raise DataError(f"{place}: {head} of {', '.join(f'{n!s:.30}' for n in numbers)} is larger than this reads ({LARGEST}).")
+        raise DataError(
+            f"{place}: {head} of {', '.join(f'{n!s:.30}' for n in numbers)} is larger than this reads ({LARGEST})."
+        )
 
 
 # Networks
@@ -277,7 +297,9 @@ def _block(block: Block) -> list[Any]:
         return ["Serial", *map(_block, block.blocks)]
     if isinstance(block, Residual):
         return ["Residual", _expr(block.scale), _block(block.shortcut), _block(block.branch)]
-    raise ArgumentError(f"JSON has no name for the block {block!r}; it takes Dense, ReLULike, Mix, Serial and Residual.")
+    raise ArgumentError(
+        f"JSON has no name for the block {block!r}; it takes Dense, ReLULike, Mix, Serial and Residual."
+    )
 
 
 def _parse_block(node: Any, place: str) -> Block:
@@ -293,6 +315,11 @@ def _parse_block(node: Any, place: str) -> Block:
     if head == "Serial":
         return Serial(*(_parse_block(inner, f"{place}.Serial[{i}]") for i, inner in enumerate(given)))
     if head == "Residual" and len(given) == 3:
-        scale, shortcut, branch = _parse(given[0], place), *(_parse_block(inner, f"{place}.Residual") for inner in given[1:])
+        scale, shortcut, branch = (
+            _parse(given[0], place),
+            *(_parse_block(inner, f"{place}.Residual") for inner in given[1:]),
+        )
         return _built(place, lambda: Residual(branch, scale=scale, shortcut=shortcut))
-    raise DataError(f"{place}: {head!r:.60} with {len(given)} arguments is no block; known are Dense, ReLULike, Mix, Serial and Residual.")
+    raise DataError(
+        f"{place}: {head!r:.60} with {len(given)} arguments is no block; known are Dense, ReLULike, Mix, Serial and Residual."
+    )

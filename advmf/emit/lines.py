@@ -161,7 +161,7 @@ class _Shown:
 
     def _reduced(self, expr: sp.Expr) -> sp.Expr:
         """The expanded sum with α in each coefficient that is a polynomial in it."""
-        one, other = (term.as_base_exp()[0] for term in sp.expand(self._squares).args)  # type: ignore[union-attr]
+        one, other = (term.as_base_exp()[0] for term in sp.expand(self._squares).args)
         coefficients: dict[sp.Expr, sp.Expr] = {}
         for term in sp.Add.make_args(sp.expand(expr)):
             rest, slopes = term.as_independent(one, other, as_Add=False)
@@ -235,7 +235,9 @@ def _mark(expr: sp.Expr, systems: Sequence[tuple[Any, ...]], printer: Printer) -
             return atom
         number = next(i for i, system in enumerate(kin, 1) if system == own or _within(own, system))
         text = printer.doprint(atom)
-        head, bracket, rest = text.partition(r"\left(" if r"\left(" in text else "(") if atom.func is Flow else (text, "", "")
+        head, bracket, rest = (
+            text.partition(r"\left(" if r"\left(" in text else "(") if atom.func is Flow else (text, "", "")
+        )
         return sp.Symbol(f"{head}^{{({number})}}{bracket}{rest}", real=True)
 
     return expr.replace(lambda e: isinstance(e, Recursion | Flow), numbered)

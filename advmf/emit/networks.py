@@ -17,8 +17,8 @@ class _Layers:
 
     def __init__(self, block: Block, lines: Lines) -> None:
         self.lines = lines
-        self._total = {kind: len(_blocks(block, kind)) for kind in (Dense, Mix)}
-        self._seen = {Dense: 0, Mix: 0}
+        self._total: dict[type[Block], int] = {kind: len(_blocks(block, kind)) for kind in (Dense, Mix)}
+        self._seen: dict[type[Block], int] = {Dense: 0, Mix: 0}
         self.laws: list[Line] = []
         self.activations: list[ReLULike] = []
 

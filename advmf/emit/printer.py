@@ -17,7 +17,10 @@ from advmf.theory.functions import GeometricSum, Recursion
 
 ABBREVIATIONS = {
     "alpha": (r"\alpha", "mean square slope of the activation, (u^2 + v^2)/2"),
-    "beta": (r"\beta", "norm factor: a bound on, or the value of, the mean ‖G‖_{p -> q} of a K x d matrix G of N(0, 1/d) entries"),
+    "beta": (
+        r"\beta",
+        "norm factor: a bound on, or the value of, the mean ‖G‖_{p -> q} of a K x d matrix G of N(0, 1/d) entries",
+    ),
     "omega": (r"\omega", "factor by which a block multiplies the second moment of the Jacobian"),
 }
 """The letters of the paper that formulas are abbreviated by, with their meanings."""
@@ -28,7 +31,10 @@ _COUNTS = ("N", "K", "L", "d")
 
 def letters() -> dict[str, str]:
     """The LaTeX of every registered symbol and abbreviation by its name."""
-    return {**{name: tex for name, (tex, _) in ABBREVIATIONS.items()}, **{name: quantity.latex for name, quantity in SYMBOLS.items()}}
+    return {
+        **{name: tex for name, (tex, _) in ABBREVIATIONS.items()},
+        **{name: quantity.latex for name, quantity in SYMBOLS.items()},
+    }
 
 
 class Printer(LatexPrinter):
@@ -40,7 +46,7 @@ class Printer(LatexPrinter):
     >>> from advmf.emit.printer import Printer
     >>> from advmf.symbols import L, d, eps, sigma_w
     >>> Printer().doprint(eps * (1 + sigma_w**2 / 2) ** (L / 2) * sp.sqrt(2) / sp.sqrt(sp.pi * d))
-    '\\\\sqrt{\\\\frac{2}{\\\\pi d}} \\\\epsilon\\\\,\\\\left(1 + \\\\frac{\\\\sigma_w^2}{2}\\\\right)^{L/2}'
+    '\\\\epsilon \\\\sqrt{\\\\frac{2}{\\\\pi d}}\\\\,\\\\left(1 + \\\\frac{\\\\sigma_w^2}{2}\\\\right)^{L/2}'
     """
 
     def __init__(self, names: Mapping[str, str] | None = None) -> None:
@@ -207,7 +213,11 @@ class Printer(LatexPrinter):
 
     def _print_log(self, expr: sp.log, exp: Any = None) -> str:
         (argument,) = expr.args
-        if exp is None and (argument.is_Symbol or argument.is_Integer) and not self._print(argument).startswith(r"\tfrac"):
+        if (
+            exp is None
+            and (argument.is_Symbol or argument.is_Integer)
+            and not self._print(argument).startswith(r"\tfrac")
+        ):
             return rf"\ln {self._print(argument)}"
         return self._call(r"\ln", expr.args, exp)
 
@@ -282,7 +292,11 @@ def _under(term: sp.Expr) -> sp.Expr:
 
 def _denominator_factors(expr: sp.Expr) -> list[sp.Expr]:
     """The factors of a denominator, roots kept as they are."""
-    return [_Root(f.base) if f.is_Pow and f.exp == sp.Rational(1, 2) and _rootable(f.base) else f for f in sp.Mul.make_args(expr) if f != 1]
+    return [
+        _Root(f.base) if f.is_Pow and f.exp == sp.Rational(1, 2) and _rootable(f.base) else f
+        for f in sp.Mul.make_args(expr)
+        if f != 1
+    ]
 
 
 def _rootable(base: sp.Expr) -> bool:
@@ -335,7 +349,10 @@ def join(factors: list[str]) -> str:
 
 
 _TALL = re.compile(r"\\(frac|tfrac|sum|begin|max_|min_|displaystyle|int)")
-_INNERMOST = re.compile(r"\\left(\\[lr]?[Vv]ert|\\[{|]|.)((?:(?!\\left|\\right(?!arrow)).)*)\\right(?!arrow)(\\[lr]?[Vv]ert|\\[}|]|.)", re.DOTALL)
+_INNERMOST = re.compile(
+    r"\\left(\\[lr]?[Vv]ert|\\[{|]|.)((?:(?!\\left|\\right(?!arrow)).)*)\\right(?!arrow)(\\[lr]?[Vv]ert|\\[}|]|.)",
+    re.DOTALL,
+)
 
 _SCRIPT_FRACTION = re.compile(r"([_^]\{[^{}]*)\\frac\{([^{}]*)\}\{([^{}]*)\}")
 

@@ -85,11 +85,18 @@ class Proof:
         short = [len(f"{step.number}. {step.reason}") + len(step.text) <= SHORT for step in part.steps]
         beside = width(start) < self.limit / 3 and (short[0] or not part.steps[0].text)
         margin = width(start) if beside else 0.0
-        rows = [] if beside else [rf"&\mathrlap{{{piece}}}" for piece in self.lines.breaker.lines(part.steps[0].left, self.limit)]
+        rows = (
+            []
+            if beside
+            else [rf"&\mathrlap{{{piece}}}" for piece in self.lines.breaker.lines(part.steps[0].left, self.limit)]
+        )
         for i, step in enumerate(part.steps):
             reason = self.text(f"{step.number}. {step.reason}{f': {step.text}' if short[i] and step.text else ''}")
             pieces = self.lines.breaker.lines(step.right, self.limit - margin - 2.5)
-            new = [f"{start if beside and i == 0 else ''} &{RELATIONS[step.relation]} {pieces[0]}", *(rf"&\qquad {piece}" for piece in pieces[1:])]
+            new = [
+                f"{start if beside and i == 0 else ''} &{RELATIONS[step.relation]} {pieces[0]}",
+                *(rf"&\qquad {piece}" for piece in pieces[1:]),
+            ]
             new[-1] += rf" \tag*{{\footnotesize {reason}}}"
             new[0] = (remark.format(self.text(step.text)) if step.text and not short[i] else "") + new[0]
             rows += new

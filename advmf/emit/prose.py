@@ -28,7 +28,12 @@ _FUNCTIONS = {"ln", "log", "exp", "max", "min", "sum", "sqrt", "erf"}
 _SHORT = _GREEK | _FUNCTIONS | {"eps", "sigma", "lam"}
 _TWO = {"An", "As", "At", "By", "If", "In", "Is", "It", "No", "Of", "On", "Or", "So", "To", "We"}
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
-_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **{c: f"\\{c}" for c in "&%$#{}_"}}
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{c: f"\\{c}" for c in "&%$#{}_"},
+}
 
 
 def prose(text: str, names: Mapping[str, str] | None = None, link: bool = False) -> str:
@@ -84,7 +89,11 @@ def _words(text: str) -> list[str]:
 def _balanced(text: str) -> bool:
     if (opened := re.search(r"<\w", text)) and ">" not in text[opened.end() :]:
         return False
-    return all(text.count(a) == text.count(b) for a, b in _PAIRS.items()) and not text.count("‖") % 2 and not text.count("|") % 2
+    return (
+        all(text.count(a) == text.count(b) for a, b in _PAIRS.items())
+        and not text.count("‖") % 2
+        and not text.count("|") % 2
+    )
 
 
 def _kind(word: str, following: str, names: Mapping[str, str]) -> str:

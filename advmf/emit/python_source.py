@@ -53,13 +53,18 @@ def python_source(claim: Claim | sp.Expr, name: str = "") -> str:
     3.0
     """
     if not isinstance(claim, Claim | sp.Expr):
-        raise ArgumentError(f"python_source takes a Claim or a SymPy expression; got {claim!r} of type {type(claim).__name__}.")
+        raise ArgumentError(
+            f"python_source takes a Claim or a SymPy expression; got {claim!r} of type {type(claim).__name__}."
+        )
     expr = claim.rhs if isinstance(claim, Claim) else claim
     name = name or ("".join(c if c.isalnum() else "_" for c in claim.name) if isinstance(claim, Claim) else "f")
     if not name.isidentifier():
         raise ArgumentError(f"A function's name is an identifier; got {name!r}.")
     printer = _Source()
-    names = sorted({symbol.name for symbol in expr.free_symbols}, key=lambda n: (list(SYMBOLS).index(n) if n in SYMBOLS else len(SYMBOLS), n))
+    names = sorted(
+        {symbol.name for symbol in expr.free_symbols},
+        key=lambda n: (list(SYMBOLS).index(n) if n in SYMBOLS else len(SYMBOLS), n),
+    )
     if len(names) != len(expr.free_symbols) or not all(n.isidentifier() for n in names):
         raise ArgumentError(f"The symbols of {name} have to be different identifiers; got {', '.join(names)}.")
     body = _assignments(claim, printer) if isinstance(claim, Claim) else [f"return float({printer.doprint(expr)})"]
@@ -80,7 +85,9 @@ def _assignments(claim: Claim, printer: _Source) -> list[str]:
     given = {s for e in (claim.formula, *claim.where.values()) for s in e.free_symbols} - set(claim.where)
     if any(s.name in {g.name for g in given} for s in claim.where):
         return [f"return float({printer.doprint(claim.rhs)})"]
-    out = [f"{s.name} = {printer.doprint(meaning)}" for s, meaning in reversed(claim.where.items()) if s in needed]
+    out = [
+        f"{s.name} = {printer.doprint(meaning)}" for s, meaning in reversed(list(claim.where.items())) if s in needed
+    ]
     return [*out, f"return float({printer.doprint(claim.formula)})"]
 
 
@@ -114,7 +121,9 @@ class _Source(PythonCodePrinter):
         for head in (h for h in self._used if h in _CLIPPED):
             # Rounding may take a correlation beyond 1, or leave it short of 1, where the angle is the root of the shortfall.
             c = sp.Symbol("c", real=True)
-            parts.append(f"def {_CLIPPED[head]}(c):\n    c = min(1.0, max(-1.0, c * (1 + 2**-51)))\n    return {self.doprint(head(c).doit())}")
+            parts.append(
+                f"def {_CLIPPED[head]}(c):\n    c = min(1.0, max(-1.0, c * (1 + 2**-51)))\n    return {self.doprint(head(c).doit())}"
+            )
         return imports, [*([source] if source else []), *parts, *self._functions]
 
     def _known(self, head: Any, name: str, args: Sequence[sp.Basic]) -> str:
@@ -164,7 +173,9 @@ class _Source(PythonCodePrinter):
             self._bundled[head] = numbers
             return f"float({numbers.__name__}({', '.join(map(self._print, expr.args))}))"
         what = "a function of your own" if isinstance(expr, AppliedUndef) else "no source text"
-        raise UnsupportedFunctionError(f"A Python function cannot be written: {head.__name__} is {what}, and occurs in {expr}.")
+        raise UnsupportedFunctionError(
+            f"A Python function cannot be written: {head.__name__} is {what}, and occurs in {expr}."
+        )
 
     def _print_Recursion(self, expr: Recursion) -> str:
         depth, variables, updates, start, variable = expr.args
@@ -174,10 +185,14 @@ class _Source(PythonCodePrinter):
         place = len(self._functions) - 1
         steps = ", ".join(map(self._print, updates)) + ","
         self._functions[place] = (
-            f"def {name}(steps, start{''.join(f', {n}' for n in fixed)}):\n    if steps < 0 or steps != int(steps):\n"
-            f'        raise ValueError(f"a recursion takes whole numbers of steps; got {{steps}}")\n    {state} = start\n'
-            f"    for _ in range(int(steps)):\n        {state} = {steps}\n    return {self._print(variable)}"
-        ).replace(",, =", ", =").replace(", =", ", =")
+            (
+                f"def {name}(steps, start{''.join(f', {n}' for n in fixed)}):\n    if steps < 0 or steps != int(steps):\n"
+                f'        raise ValueError(f"a recursion takes whole numbers of steps; got {{steps}}")\n    {state} = start\n'
+                f"    for _ in range(int(steps)):\n        {state} = {steps}\n    return {self._print(variable)}"
+            )
+            .replace(",, =", ", =")
+            .replace(", =", ", =")
+        )
         begin = ", ".join(map(self._print, start)) + ","
         return f"{name}({self._print(depth)}, ({begin}){''.join(f', {n}' for n in fixed)})"
 

@@ -33,7 +33,9 @@ def checked(record: Any, name: str = "results") -> dict[str, Any]:
     """The record itself, if it has the format; raises DataError otherwise."""
     if not isinstance(record, Mapping) or not {"version", "seed", "results", "summary"} <= set(record):
         keys = sorted(record) if isinstance(record, Mapping) else type(record).__name__
-        raise DataError(f"{name} has another format: expected {EXPECTED}, with version, seed, results and summary; got {keys}.")
+        raise DataError(
+            f"{name} has another format: expected {EXPECTED}, with version, seed, results and summary; got {keys}."
+        )
     rows, summary = record["results"], record["summary"]
     if not isinstance(rows, list) or not rows or not isinstance(summary, Mapping):
         raise DataError(f"{name} holds no results; expected {EXPECTED}.")
@@ -41,8 +43,16 @@ def checked(record: Any, name: str = "results") -> dict[str, Any]:
         wrong = [
             key for key, kind in _FIELDS.items() if not (isinstance(row, Mapping) and isinstance(row.get(key), kind))
         ]
-        if wrong or row["verdict"] not in VERDICTS or not all(_is_number(row.get(k)) for k in ("ratio", "estimate", "predicted")):
-            what = f"{', '.join(wrong)} is missing or of another kind" if wrong else "verdict, ratio, estimate or predicted is wrong"
+        if (
+            wrong
+            or row["verdict"] not in VERDICTS
+            or not all(_is_number(row.get(k)) for k in ("ratio", "estimate", "predicted"))
+        ):
+            what = (
+                f"{', '.join(wrong)} is missing or of another kind"
+                if wrong
+                else "verdict, ratio, estimate or predicted is wrong"
+            )
             raise DataError(f"{name} has another format: in result {i + 1}, {what}; expected {EXPECTED}.")
     if summary.get("complete") is not True:
         raise DataError(f"{name} comes from a run that was interrupted; run 'advmf check --json {name}' to its end.")

@@ -21,7 +21,7 @@ def derivations(theorem: str, net: Net) -> list[Derivation]:
     >>> import advmf as mf
     >>> [found] = mf.derivations("T1", mf.vanilla())
     >>> found.name, found.result.status
-    ('T1', <Status.PROVED: 'proved'>)
+    ('T1', <Status.ASSUMED: 'assumed'>)
     >>> mf.derivations("T1", mf.preactivation())
     []
     """

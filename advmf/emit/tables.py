@@ -79,7 +79,13 @@ def _generic(node: sp.Basic) -> sp.Basic:
     if isinstance(node, UnitObservable):
         return head(*[sp.S.Zero] * len(node.args))
     written = re.search(rf"``{head.__name__}\(([a-zA-Z](?:, \w)*)\)", head.__doc__ or "")
-    given = written.group(1).split(", ") if written else ["c"] if len(node.args) == 1 and not isinstance(node, Observable) else []
+    given = (
+        written.group(1).split(", ")
+        if written
+        else ["c"]
+        if len(node.args) == 1 and not isinstance(node, Observable)
+        else []
+    )
     return head(*_letters(*given)) if len(given) == len(node.args) and all(len(name) == 1 for name in given) else node
 
 
@@ -103,7 +109,9 @@ def norm_factors(dimensions: tuple[int, int], lines: Lines) -> str:
         numbers.append((pair, *values[:3], best.name, values[3]))
     closed = _table("ccll", ("$p$ & $q$", "Chevet", "leading order"), forms, skip=r"\addlinespace[4pt] ")
     size = f"$d = {dimensions[0]}$, $K = {dimensions[1]}$"
-    table = _table("cccccll", ("$p$ & $q$", "leading order", "Chevet", "best upper route", "its name", "lower bound"), numbers)
+    table = _table(
+        "cccccll", ("$p$ & $q$", "leading order", "Chevet", "best upper route", "its name", "lower bound"), numbers
+    )
     return f"Upper bounds on $\\beta_{{p,q}}$ for every $d$ and $K$:\n{closed}\nThe numbers at {size}:\n{table}"
 
 
@@ -121,7 +129,11 @@ def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
         nets = dict.fromkeys((row["net"], row["activation"]) for row in own)
         cells = {(row["net"], row["activation"], _head(row)): _cell(row) for row in own}
         body = [
-            (prose(net.replace("_", " ")), prose(activation.replace("_", " ")), *(cells.get((net, activation, head), "") for head in heads))
+            (
+                prose(net.replace("_", " ")),
+                prose(activation.replace("_", " ")),
+                *(cells.get((net, activation, head), "") for head in heads),
+            )
             for net, activation in nets
         ]
         if all(row[1] == "" for row in body):
@@ -129,7 +141,11 @@ def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
         names = ("net", "activation")[: len(body[0]) - len(heads)]
         titles = [rf"${head.replace('inf', chr(92) + 'infty')}$" if "," in head else head for head in heads]
         table = _table("l" * len(names) + "c" * len(heads), (*names, *titles), body)
-        tables.append(rf"\paragraph{{{'Norm factor' if name == 'beta' else name}}} {_KINDS.get(name, 'Simulated/predicted')}." + "\n" + table)
+        tables.append(
+            rf"\paragraph{{{'Norm factor' if name == 'beta' else name}}} {_KINDS.get(name, 'Simulated/predicted')}."
+            + "\n"
+            + table
+        )
     return "\n".join([_legend(), *tables, _findings(rows, lines), _totals(record)])
 
 
@@ -201,9 +217,15 @@ def _totals(record: Mapping[str, Any]) -> str:
     return f"In total {counts}{refuted}; seed {record['seed']}, advmf {prose(str(record['version']))}."
 
 
-def _table(columns: str, head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[str] = (), skip: str = "") -> str:
+def _table(
+    columns: str, head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[str] = (), skip: str = ""
+) -> str:
     """A table that breaks between pages if it is long; ``skip`` stands before every row but the first."""
-    spec = columns if not widths else "".join(rf">{{\raggedright\arraybackslash}}{w}" if w else c for c, w in zip(columns, widths))
+    spec = (
+        columns
+        if not widths
+        else "".join(rf">{{\raggedright\arraybackslash}}{w}" if w else c for c, w in zip(columns, widths))
+    )
     body = f" \\\\\n{skip}".join(" & ".join(row) for row in rows)
     top, title = f"@{{}}{spec}@{{}}", " & ".join(head)
     if len(rows) > 12:
@@ -212,6 +234,8 @@ def _table(columns: str, head: Sequence[str], rows: Sequence[Sequence[str]], wid
     else:
         inner = f"\\toprule\n{title} \\\\\n\\midrule\n{body} \\\\\n\\bottomrule"
         table = f"\\begin{{center}}\n\\begin{{tabular}}{{{top}}}\n{inner}\n\\end{{tabular}}\n\\end{{center}}"
-    broad = sum(max(len(re.sub(r"\\\w+|[{}$]", "", cell)) for cell in column) for column in zip(*rows)) > 95 and not widths
+    broad = (
+        sum(max(len(re.sub(r"\\\w+|[{}$]", "", cell)) for cell in column) for column in zip(*rows)) > 95 and not widths
+    )
     size, gap = (r"\scriptsize", "1.5pt") if broad else (r"\footnotesize", "3.5pt")
     return rf"{{{size}\setlength{{\tabcolsep}}{{{gap}}}\renewcommand{{\arraystretch}}{{1.15}}" + f"\n{table}}}"

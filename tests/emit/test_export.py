@@ -14,11 +14,12 @@ from advmf.errors import ArgumentError, DataError, UnsupportedFunctionError
 from advmf.symbols import SYMBOLS
 from advmf.verify.catalogue import STATEMENTS
 
-AT = dict(
-    L=4, N=50, d=20, K=4, sigma_w=1.1, sigma_b=0.3, u=1.0, v=0.2, eps=0.3, p=2.0, q=2.0, t=3.0, M=5.0, m=0.4, x_sq=1.2, y_sq=0.9, lam=1.0
-)  # fmt: skip
+AT = {
+    "L": 4, "N": 50, "d": 20, "K": 4, "sigma_w": 1.1, "sigma_b": 0.3, "u": 1.0, "v": 0.2, "eps": 0.3, "p": 2.0, "q": 2.0, "t": 3.0, "M": 5.0,
+    "m": 0.4, "x_sq": 1.2, "y_sq": 0.9, "lam": 1.0,
+}  # fmt: skip
 NETS = (mf.vanilla(), mf.residual())
-PAIRS = (("2", "2"), ("inf", "1"), ("3", "4"))
+PAIRS = (("inf", "1"), ("3", "4"))
 
 
 def shipped(nets=NETS, pairs=PAIRS, routes=("chevet",)):
@@ -26,21 +27,29 @@ def shipped(nets=NETS, pairs=PAIRS, routes=("chevet",)):
         for net in nets:
             for p, q in pairs:
                 for route in routes:
-                    yield from ((f"{theorem} {net.name} {p} {q} {route}", claim) for claim in statement(net, p, q, route))
+                    yield from (
+                        (f"{theorem} {net.name} {p} {q} {route}", claim) for claim in statement(net, p, q, route)
+                    )
 
 
 def test_every_claim_reads_back_equal():
     seen = 0
-    for name, claim in shipped():
+    for name, claim in [*shipped(pairs=PAIRS[:1]), *shipped(NETS[:1], PAIRS[1:])]:
         text = mf.to_json(claim)
         found = mf.from_json(text)
         assert found == claim, name
         assert list(found.where) == list(claim.where) and found.equations == claim.equations
         assert (found.net.name if found.net else "") == (claim.net.name if claim.net else "")
         seen += 1
-    assert seen > 100
-    own = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, "1/10"), mf.Dense(sigma_b=0), scale=1 / sp.sqrt(SYMBOLS["L"].symbol)))
-    for claim in (mf.loss_bound(own, 3, 4), mf.loss_bound(own, "p", "q").scaled(0.3), mf.loss_bound(mf.plain_residual(), 2, 2, "best")):
+    assert seen > 50
+    own = mf.Net(
+        mf.Residual(mf.Dense(), mf.ReLULike(1, "1/10"), mf.Dense(sigma_b=0), scale=1 / sp.sqrt(SYMBOLS["L"].symbol))
+    )
+    for claim in (
+        mf.loss_bound(own, 3, 4),
+        mf.loss_bound(own, "p", "q").scaled(0.3),
+        mf.loss_bound(mf.plain_residual(), 2, 2, "best"),
+    ):
         assert mf.from_json(mf.to_json(claim)) == claim
 
 
@@ -75,7 +84,7 @@ def test_another_claim_is_not_equal():
         ({"regime": ["SMALL"]}, "'SMALL' is unknown; expected EXACT"),
         ({"heuristic": ""}, "disagree"),
         ({"net": {"name": "x", "block": ["Conv", 3]}}, "'Conv' with 1 arguments is no block"),
-        ({"net": {"name": "x", "block": ["Serial", ["ReLULike", ["Integer", "1"], ["Integer", "0"]]] * 1}}, None),
+        ({"net": {"name": "x", "block": ["Serial", ["ReLULike", ["Integer", "1"], ["Integer", "0"]]]}}, "claim.net: The block cannot be repeated"),
         ({"net": {"name": "x", "block": ["Dense", ["Integer", "-1"], ["Integer", "0"]]}}, "must be >= 0"),
         ({"where": [["Integer", "1"]]}, r"claim.where\[0\]"),
         ({"tolerance": "0"}, "claim.tolerance: expected a number"),
@@ -84,9 +93,6 @@ def test_another_claim_is_not_equal():
 )  # fmt: skip
 def test_json_that_is_no_claim_is_refused_with_the_place(change, message):
     record = {**json.loads(mf.to_json(mf.loss_bound(mf.residual(), 2, 2))), **change}
-    if message is None:
-        mf.from_json(json.dumps(record))
-        return
     with pytest.raises(DataError, match=message):
         mf.from_json(json.dumps(record))
 
@@ -123,7 +129,14 @@ print(json.dumps([getattr(importlib.import_module(module), name)(**at) for modul
 def test_python_functions_give_the_kernels_values_without_advmf(tmp_path):
     """Every shipped claim, by routes that take each of the special functions, in a process that cannot import advmf or SymPy."""
     found = {}
-    cases = [*shipped(), *shipped((mf.vanilla(),), (("inf", "1"), ("1", "2"), ("2", "2")), ("best", "lower")), *shipped((mf.plain_residual(),), PAIRS[:1])]
+    cases = [
+        *shipped(),
+        *shipped(NETS[:1], (("inf", "1"),), ("best",)),
+        *shipped((mf.plain_residual(),), PAIRS[:1]),
+    ]
+    cases += [
+        (f"beta {route}", mf.norm_factor(p, 2, route)) for p in (2, "inf") for route in ("lower", "estimate", "leading")
+    ]
     for name, claim in cases:
         found.setdefault(mf.export(claim, "python"), (name, claim))
     jobs = []
@@ -138,7 +151,7 @@ def test_python_functions_give_the_kernels_values_without_advmf(tmp_path):
         # The decay holds angles of correlations next to 1, which kernels know to the root of their rounding.
         rel = 1e-6 if claim.name == "T3.decay" else 1e-10
         assert value == pytest.approx(float(mf.kernel(claim)(**AT)), rel=rel), (name, claim.name)
-    assert len(found) > 50
+    assert len(found) > 40
 
 
 def test_the_decay_of_the_loss_in_python_is_right_to_many_digits():
@@ -153,7 +166,15 @@ def test_the_docstring_says_what_the_function_is():
     space = {}
     exec(mf.export(mf.loss_bound(mf.residual(), "inf", 2), "python"), space)
     text = space["T2"].__doc__
-    for words in ("<= beta*eps*omega**(L/2)", "where beta = ", "Regime: large width", "Heuristic: ", "Assumes: ", "arXiv:2505.14021", "sigma_w: "):
+    for words in (
+        "<= beta*eps*omega**(L/2)",
+        "where beta = ",
+        "Regime: large width",
+        "Heuristic: ",
+        "Assumes: ",
+        "arXiv:2505.14021",
+        "sigma_w: ",
+    ):
         assert words in text
     with pytest.raises(TypeError, match="missing"):
         space["T2"](L=3)
@@ -163,7 +184,9 @@ def test_gamma_functions_do_not_overflow():
     n = SYMBOLS["d"].symbol
     space = {}
     exec(python_source(sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2), "chi"), space)
-    assert space["chi"](d=10_000) == pytest.approx(mf.kernel(sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2))(d=10_000), rel=1e-11)
+    assert space["chi"](d=10_000) == pytest.approx(
+        mf.kernel(sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2))(d=10_000), rel=1e-11
+    )
 
 
 def test_what_cannot_be_written():
