@@ -51,6 +51,11 @@ class Equation:
     exact: bool = False
     order: int = 0
 
+    def _repr_latex_(self) -> str:
+        from advmf.emit.latex import latex
+
+        return f"$\\displaystyle {latex(self)}$"
+
 
 @dataclass(frozen=True)
 class Claim:

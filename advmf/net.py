@@ -237,6 +237,11 @@ class Net:
         """Whether the mean of squares propagates exactly at every finite width, not only as N -> oo."""
         return bool(self._exact)
 
+    def _repr_latex_(self) -> str:
+        from advmf.emit.latex import latex
+
+        return f"$\\displaystyle {latex(self)}$"
+
 
 def vanilla(u: object = symbols.u, v: object = symbols.v) -> Net:
     """``x <- phi(W x + b)``: no shortcut.

@@ -33,6 +33,11 @@ class Observable(Function):
     def indices(self, printer: Any) -> list[str]:
         return [printer._print(arg) for arg in self.args]
 
+    def _repr_latex_(self) -> str:
+        from advmf.emit.latex import latex
+
+        return f"$\\displaystyle {latex(self)}$"
+
 
 class UnitObservable(Observable):
     """An observable of an output unit, and of a direction where it has one."""
@@ -183,6 +188,11 @@ class Expectation(Function):
     def observables(self) -> set[sp.Basic]:
         """Every observable inside."""
         return set(self.args[0].atoms(Observable))
+
+    def _repr_latex_(self) -> str:
+        from advmf.emit.latex import latex
+
+        return f"$\\displaystyle {latex(self)}$"
 
 
 class Probability(Function):

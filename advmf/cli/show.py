@@ -50,12 +50,20 @@ def list_() -> None:
 @click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
 @click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
 @click.option("--route", default="chevet", show_default=True, help="The route to beta: see 'advmf list'.")
-@click.option("--latex", "form", flag_value="latex", help="Print LaTeX.")
-@click.option("--sympy", "form", flag_value="sympy", help="Print the right-hand side for SymPy.")
-def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: str, form: str | None) -> None:
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "latex", "sympy", "srepr", "python", "json"]),
+    default="text",
+    show_default=True,
+    help="For people, for TeX, for SymPy (readable, or exact by srepr), a Python file without advmf, or JSON for mf.from_json.",
+)
+@click.option("--latex", "form", flag_value="latex", help="The same as --format latex.")
+@click.option("--sympy", "form", flag_value="sympy", help="The same as --format sympy.")
+def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: str, form: str) -> None:
     """Show what THEOREM says of a network."""
     with usage_errors():
-        from advmf.emit.latex import latex
+        from advmf.emit.export import export
         from advmf.errors import ArgumentError
         from advmf.verify.catalogue import STATEMENTS, choose
 
@@ -63,20 +71,6 @@ def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: 
         claims = STATEMENTS[theorem](declared(net, activation), p, q, route)
         if not claims:
             raise ArgumentError(f"{theorem} says nothing of {net}: its moment rules are not exact at finite width.")
-    for claim in claims:
-        if form == "latex":
-            click.echo(latex(claim))
-        elif form == "sympy":
-            click.echo(str(claim.rhs))
-        else:
-            click.echo(str(claim))
-            if claim.where:
-                click.echo("  where       " + "; ".join(f"{k} = {v}" for k, v in claim.where.items()))
-            click.echo(f"  regime      {str(claim.regime).removeprefix('Regime.')}")
-            if claim.heuristic:
-                click.echo(f"  heuristic   {claim.heuristic}")
-            for assumption in claim.assumptions:
-                click.echo(f"  assumes     {assumption}")
-            for equation in claim.equations:
-                click.echo(f"  implies     {equation.label} = {equation.rhs}")
-            click.echo(f"  source      {claim.source}")
+        texts = [export(claim, form) for claim in claims]
+    for text in texts:
+        click.echo(text)

@@ -175,6 +175,4 @@ def test_first_order_of_the_ratio(name):
 def test_errors():
     with pytest.raises(ArgumentError, match="no trained matrix"):
         mf.capacity(mf.Net(mf.Mix()))
-    assert (
-        mf.latex(mf.capacity(mf.plain_residual(1, 0)), where=False) == r"\mathbb{E}\left[C\right] = K \, {P_{rs}}_{L}"
-    )
+    assert mf.latex(mf.capacity(mf.plain_residual(1, 0)), where=False) == r"\mathbb{E}[C] = K P_{rs,L}"

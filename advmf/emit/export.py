@@ -1,0 +1,56 @@
+"""A claim in other forms: plain text, SymPy's srepr, a Python function, JSON, LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sympy as sp
+
+from advmf.claim import Claim
+from advmf.emit.json_form import to_json
+from advmf.emit.latex import latex
+from advmf.emit.python_source import python_source
+from advmf.errors import ArgumentError
+
+FORMATS = ("text", "latex", "sympy", "srepr", "python", "json")
+"""What :func:`export` writes."""
+
+
+def export(claim: Claim, form: str) -> str:
+    """A claim as text of another form.
+
+    ``text``: statement, abbreviations, regime, assumptions and source, for people. ``latex``: as :func:`advmf.latex`. ``sympy`` and
+    ``srepr``: the right-hand side, as SymPy prints it and as SymPy's ``srepr``, which keeps the assumptions of symbols. ``python``: a
+    function that needs no advmf (:func:`advmf.emit.python_source.python_source`). ``json``: the whole claim, to be read again by
+    :func:`advmf.from_json`.
+
+    Raises ArgumentError for what is no claim and for another form, UnsupportedFunctionError where a claim has no such form.
+
+    >>> import advmf as mf
+    >>> claim = mf.loss_bound(mf.vanilla(u=1, v=0), 2, 2, route="leading")
+    >>> mf.export(claim, "sympy")
+    'eps*(sigma_w**2/2)**(L/2)*(sqrt(K)/sqrt(d) + 1)'
+    >>> print(mf.export(claim, "text").splitlines()[0])
+    T2: Expectation(AdversarialLoss(2, 2)) <= beta*eps*omega**(L/2)
+    """
+    if not isinstance(claim, Claim):
+        raise ArgumentError(f"export takes a Claim; got {claim!r} of type {type(claim).__name__}.")
+    writers: dict[str, Callable[[Claim], str]] = {
+        "text": text, "latex": latex, "sympy": lambda c: str(c.rhs), "srepr": lambda c: sp.srepr(c.rhs), "python": python_source, "json": to_json,
+    }  # fmt: skip
+    if form not in writers:
+        raise ArgumentError(f"export writes {', '.join(FORMATS)}; got {form!r}.")
+    return str(writers[form](claim))
+
+
+def text(claim: Claim) -> str:
+    """The claim in plain text: a line for the statement, and one for everything that belongs to it."""
+    rows = [str(claim)]
+    if claim.where:
+        rows.append("  where       " + "; ".join(f"{k} = {v}" for k, v in claim.where.items()))
+    rows.append(f"  regime      {str(claim.regime).removeprefix('Regime.')}")
+    if claim.heuristic:
+        rows.append(f"  heuristic   {claim.heuristic}")
+    rows += [f"  assumes     {assumption}" for assumption in claim.assumptions]
+    rows += [f"  implies     {equation.label} = {equation.rhs}" for equation in claim.equations]
+    return "\n".join([*rows, f"  source      {claim.source}"])

@@ -1,0 +1,223 @@
+"""A claim as a Python function that needs no advmf: source text on top of math, NumPy and SciPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sympy as sp
+from sympy.core.function import AppliedUndef
+from sympy.printing.precedence import precedence
+from sympy.printing.pycode import PythonCodePrinter
+
+from advmf.claim import Claim
+from advmf.emit.bundle import bundled
+from advmf.emit.integrate import integrate
+from advmf.errors import ArgumentError, UnsupportedFunctionError
+from advmf.special import gaussian_norm
+from advmf.symbols import SYMBOLS
+from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
+from advmf.theory.functions import ArcCosine, ArcCosineSlope, Conjugate, GeometricSum, Recursion
+from advmf.theory.norm_functions import GaussianNorm, NumericNorm
+
+_HELPERS = {
+    Conjugate: "def conjugate(r):\n    return 1.0 if r == math.inf else math.inf if r == 1 else r / (r - 1)",
+    GeometricSum: (
+        "def geometric_sum(z, n):\n    if z == 1:\n        return n\n"
+        "    power = math.expm1(n * math.log(z)) if z > 0 else z**n - 1\n    return power / (z - 1)"
+    ),
+    QExponential: (
+        "def q_exponential(x, r):\n    if r == 1:\n        return math.exp(x)\n    if 1 + (1 - r) * x <= 0:\n"
+        "        return 0.0 if r < 1 else math.inf\n    return math.exp(math.log1p((1 - r) * x) / (1 - r))"
+    ),
+    QLogarithm: (
+        "def q_logarithm(y, r):\n    return math.log(y) if r == 1 else math.expm1((1 - r) * math.log(y)) / (1 - r)"
+    ),
+}
+"""Functions that math lacks, in the forms that lose no digits next to their removable singularities."""
+
+_CLIPPED = {ArcCosine: "arc_cosine", ArcCosineSlope: "arc_cosine_slope"}
+
+
+def python_source(claim: Claim | sp.Expr, name: str = "") -> str:
+    """A Python file with a function of the right-hand side of a claim, or of an expression: it needs math, NumPy and SciPy, and no advmf.
+
+    The function takes the symbols as keyword arguments, numbers, and returns a float; its docstring has the statement, the regime, the
+    assumptions and the source. Values beyond the range of a float are inf or an OverflowError: unlike kernels it does not compute in
+    extended range. Raises UnsupportedFunctionError, which names it, for a function that has no source here.
+
+    >>> import advmf as mf
+    >>> space = {}
+    >>> exec(mf.export(mf.loss_bound(mf.vanilla(u=1, v=0), 2, 2, route="leading"), "python"), space)
+    >>> space["T2"](L=4, d=100, K=25, sigma_w=2.0, eps=0.5)
+    3.0
+    """
+    if not isinstance(claim, Claim | sp.Expr):
+        raise ArgumentError(
+            f"python_source takes a Claim or a SymPy expression; got {claim!r} of type {type(claim).__name__}."
+        )
+    expr = claim.rhs if isinstance(claim, Claim) else claim
+    name = name or ("".join(c if c.isalnum() else "_" for c in claim.name) if isinstance(claim, Claim) else "f")
+    if not name.isidentifier():
+        raise ArgumentError(f"A function's name is an identifier; got {name!r}.")
+    printer = _Source()
+    names = sorted(
+        {symbol.name for symbol in expr.free_symbols},
+        key=lambda n: (list(SYMBOLS).index(n) if n in SYMBOLS else len(SYMBOLS), n),
+    )
+    if len(names) != len(expr.free_symbols) or not all(n.isidentifier() for n in names):
+        raise ArgumentError(f"The symbols of {name} have to be different identifiers; got {', '.join(names)}.")
+    body = _assignments(claim, printer) if isinstance(claim, Claim) else [f"return float({printer.doprint(expr)})"]
+    imports, helpers = printer.helpers()
+    doc = _docstring(claim, names) if isinstance(claim, Claim) else f"{claim}"
+    lines = "\n".join(f"    {line}" for line in [f'"""{doc}', '"""', *body])
+    signature = f"*, {', '.join(names)}, **_" if names else "**_"
+    head = '"""Written by advmf; needs NumPy and SciPy only where it imports them."""'
+    parts = [f"{head}\n\n" + "\n".join(imports), *helpers, f"def {name}({signature}):\n{lines}"]
+    return "\n\n\n".join(part for part in parts if part) + "\n"
+
+
+def _assignments(claim: Claim, printer: _Source) -> list[str]:
+    """What the abbreviations stand for, those that are used first, and the formula."""
+    needed = set(claim.formula.free_symbols)
+    while more := {x for s in needed & set(claim.where) for x in claim.where[s].free_symbols} - needed:
+        needed |= more
+    given = {s for e in (claim.formula, *claim.where.values()) for s in e.free_symbols} - set(claim.where)
+    if any(s.name in {g.name for g in given} for s in claim.where):
+        return [f"return float({printer.doprint(claim.rhs)})"]
+    out = [
+        f"{s.name} = {printer.doprint(meaning)}" for s, meaning in reversed(list(claim.where.items())) if s in needed
+    ]
+    return [*out, f"return float({printer.doprint(claim.formula)})"]
+
+
+def _docstring(claim: Claim, names: Sequence[str]) -> str:
+    from advmf.emit.document import regime
+
+    where = "; ".join(f"{s} = {meaning}" for s, meaning in claim.where.items())
+    rows = [f"{claim.lhs} {claim.relation} {claim.formula}", ""]
+    rows += [f"where {where}", ""] if where else []
+    rows += [f"{name}: {SYMBOLS[name].meaning}, in {SYMBOLS[name].domain}" for name in names if name in SYMBOLS]
+    rows += ["", f"Regime: {regime(claim)}.", *([f"Heuristic: {claim.heuristic}."] if claim.heuristic else [])]
+    rows += [f"Assumes: {words}." for words in claim.assumptions]
+    rows += [f"Source: {claim.source}."]
+    return "\n    ".join(rows).replace("\\", "\\\\").replace('"""', "'''").replace("    \n", "\n")
+
+
+class _Source(PythonCodePrinter):
+    """SymPy's printer of Python, which notes what functions it calls; loops and systems become functions of their own."""
+
+    def __init__(self) -> None:
+        super().__init__({"fully_qualified_modules": True})
+        self._used: dict[Any, None] = {}
+        self._functions: list[str] = []
+        self._bundled: dict[Any, Callable[..., Any]] = {}
+
+    def helpers(self) -> tuple[list[str], list[str]]:
+        """The imports and the source of what was called."""
+        imports, source = bundled(self._bundled.values()) if self._bundled else (["import math"], "")
+        imports += [line for line in ("import numpy as np",) if Flow in self._used and line not in imports]
+        parts = [_HELPERS[head] for head in self._used if head in _HELPERS]
+        for head in (h for h in self._used if h in _CLIPPED):
+            # Rounding may take a correlation beyond 1, or leave it short of 1, where the angle is the root of the shortfall.
+            c = sp.Symbol("c", real=True)
+            parts.append(
+                f"def {_CLIPPED[head]}(c):\n    c = min(1.0, max(-1.0, c * (1 + 2**-51)))\n    return {self.doprint(head(c).doit())}"
+            )
+        return imports, [*([source] if source else []), *parts, *self._functions]
+
+    def _known(self, head: Any, name: str, args: Sequence[sp.Basic]) -> str:
+        self._used[head] = None
+        return f"{name}({', '.join(map(self._print, args))})"
+
+    def _print_Conjugate(self, expr: sp.Expr) -> str:
+        return self._known(Conjugate, "conjugate", expr.args)
+
+    def _print_GeometricSum(self, expr: sp.Expr) -> str:
+        return self._known(GeometricSum, "geometric_sum", expr.args)
+
+    def _print_QExponential(self, expr: sp.Expr) -> str:
+        return self._known(QExponential, "q_exponential", expr.args)
+
+    def _print_QLogarithm(self, expr: sp.Expr) -> str:
+        return self._known(QLogarithm, "q_logarithm", expr.args)
+
+    def _print_ArcCosine(self, expr: sp.Expr) -> str:
+        return self._known(ArcCosine, "arc_cosine", expr.args)
+
+    def _print_ArcCosineSlope(self, expr: sp.Expr) -> str:
+        return self._known(ArcCosineSlope, "arc_cosine_slope", expr.args)
+
+    def _print_gamma(self, expr: sp.gamma) -> str:
+        return f"math.gamma({self._print(expr.args[0])})"
+
+    def _print_Mul(self, expr: sp.Mul) -> str:
+        """A gamma function over another one by their logarithms: each may overflow."""
+        powers = expr.as_powers_dict()
+        over, under = ([g for g, n in powers.items() if isinstance(g, sp.gamma) and n == sign] for sign in (1, -1))
+        if not (over and under):
+            return str(super()._print_Mul(expr))
+        terms = " + ".join(f"math.lgamma({self._print(g.args[0])})" for g in over)
+        minus = "".join(f" - math.lgamma({self._print(g.args[0])})" for g in under)
+        rest = expr / sp.Mul(*over) * sp.Mul(*under)
+        ratio = f"math.exp({terms}{minus})"
+        return ratio if rest == 1 else f"{self.parenthesize(rest, precedence(expr))}*{ratio}"
+
+    def _print_Infinity(self, expr: Any) -> str:
+        return "math.inf"
+
+    def _print_Function(self, expr: Any) -> str:
+        head = type(expr)
+        if isinstance(expr, GaussianNorm | NumericNorm) or getattr(head, "numbers", None):
+            numbers = gaussian_norm if isinstance(expr, GaussianNorm) else head.numbers
+            self._bundled[head] = numbers
+            return f"float({numbers.__name__}({', '.join(map(self._print, expr.args))}))"
+        what = "a function of your own" if isinstance(expr, AppliedUndef) else "no source text"
+        raise UnsupportedFunctionError(
+            f"A Python function cannot be written: {head.__name__} is {what}, and occurs in {expr}."
+        )
+
+    def _print_Recursion(self, expr: Recursion) -> str:
+        depth, variables, updates, start, variable = expr.args
+        state = ", ".join(self._print(z) for z in variables) + ","
+        name, fixed = f"recursion_{len(self._functions) + 1}", sorted(self._fixed(expr))
+        self._functions.append("")  # its place, before what it calls itself
+        place = len(self._functions) - 1
+        steps = ", ".join(map(self._print, updates)) + ","
+        self._functions[place] = (
+            (
+                f"def {name}(steps, start{''.join(f', {n}' for n in fixed)}):\n    if steps < 0 or steps != int(steps):\n"
+                f'        raise ValueError(f"a recursion takes whole numbers of steps; got {{steps}}")\n    {state} = start\n'
+                f"    for _ in range(int(steps)):\n        {state} = {steps}\n    return {self._print(variable)}"
+            )
+            .replace(",, =", ", =")
+            .replace(", =", ", =")
+        )
+        begin = ", ".join(map(self._print, start)) + ","
+        return f"{name}({self._print(depth)}, ({begin}){''.join(f', {n}' for n in fixed)})"
+
+    def _print_Flow(self, expr: Flow) -> str:
+        time, variables, rates, start, variable = expr.args
+        self._used[Flow] = None
+        self._bundled[Flow] = integrate
+        name, fixed = f"flow_{len(self._functions) + 1}", sorted(self._fixed(expr))
+        self._functions.append("")
+        place = len(self._functions) - 1
+        positive = tuple(bool(z.is_positive) for z in variables)
+        slopes = [rate / z if log else rate for rate, z, log in zip(rates, variables, positive)]
+        state = ", ".join(self._print(z) for z in variables)
+        body = ", ".join(map(self._print, slopes))
+        self._functions[place] = (
+            f"def {name}(time, start{''.join(f', {n}' for n in fixed)}):\n    def rates(state, _):\n        {state}, = state[:, 0]\n"
+            f"        return np.array([[float(rate)] for rate in ({body},)])\n\n"
+            f"    begin = np.array(start, float)[:, None]\n"
+            f"    found = integrate(rates, np.array([float(time)]), begin, np.empty((0, 1)), {positive})\n"
+            f"    return float(found[{list(variables).index(variable)}, 0])"
+        )
+        begin = ", ".join(map(self._print, start)) + ","
+        return f"{name}({self._print(time)}, ({begin}){''.join(f', {n}' for n in fixed)})"
+
+    @staticmethod
+    def _fixed(expr: Recursion | Flow) -> set[str]:
+        """What a step depends on besides the state."""
+        return {s.name for s in expr.args[2].free_symbols - set(expr.args[1])}

@@ -1,0 +1,63 @@
+"""The record of a check run, as ``advmf check --json`` writes it: read, and refused if it is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from advmf.errors import DataError
+
+EXPECTED = "the file that 'advmf check --json FILE' writes"
+_FIELDS = {"theorem": str, "net": str, "verdict": str, "activation": str, "findings": list, "at": dict}
+VERDICTS = ("SUPPORTED", "NOT_REFUTED", "REFUTED", "UNDERPOWERED")
+
+
+def read_results(path: str | Path) -> dict[str, Any]:
+    """The record of a finished check run.
+
+    Raises DataError for a file that cannot be read, is no JSON, has another format, or comes from a run that was interrupted.
+    """
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); expected {EXPECTED}.") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no JSON ({error}); expected {EXPECTED}.") from None
+    return checked(record, str(path))
+
+
+def checked(record: Any, name: str = "results") -> dict[str, Any]:
+    """The record itself, if it has the format; raises DataError otherwise."""
+    if not isinstance(record, Mapping) or not {"version", "seed", "results", "summary"} <= set(record):
+        keys = sorted(record) if isinstance(record, Mapping) else type(record).__name__
+        raise DataError(
+            f"{name} has another format: expected {EXPECTED}, with version, seed, results and summary; got {keys}."
+        )
+    rows, summary = record["results"], record["summary"]
+    if not isinstance(rows, list) or not rows or not isinstance(summary, Mapping):
+        raise DataError(f"{name} holds no results; expected {EXPECTED}.")
+    for i, row in enumerate(rows):
+        wrong = [
+            key for key, kind in _FIELDS.items() if not (isinstance(row, Mapping) and isinstance(row.get(key), kind))
+        ]
+        if (
+            wrong
+            or row["verdict"] not in VERDICTS
+            or not all(_is_number(row.get(k)) for k in ("ratio", "estimate", "predicted"))
+        ):
+            what = (
+                f"{', '.join(wrong)} is missing or of another kind"
+                if wrong
+                else "verdict, ratio, estimate or predicted is wrong"
+            )
+            raise DataError(f"{name} has another format: in result {i + 1}, {what}; expected {EXPECTED}.")
+    if summary.get("complete") is not True:
+        raise DataError(f"{name} comes from a run that was interrupted; run 'advmf check --json {name}' to its end.")
+    return dict(record)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
