@@ -70,8 +70,7 @@ def derive(net: mf.Net) -> Derivation:
         omega**L / d,
         lemma("induction", depth=L, variables=(j,), updates=(omega * j,), start=(1,), paths=(omega**L,), of=j),
     )
-    proof.step(law_J.rhs, by(rate))
-    assert proof.concludes(law_J).right == law_J.rhs
+    assert proof.concludes(law_J).right == law_J.formula
 
     bias = alpha * sigma_b**2
     proof.begin(
@@ -90,8 +89,7 @@ def derive(net: mf.Net) -> Derivation:
     proof.step(
         path, lemma("induction", depth=L, variables=(A,), updates=(omega * A + bias,), start=(0,), paths=(path,), of=A)
     )
-    proof.step(law_a.rhs, by(rate, slopes))
-    assert proof.concludes(law_a).right == law_a.rhs
+    assert proof.concludes(law_a).right == law_a.formula
 
     product = Expectation(JacobianAlong(0) * Offset(0))
     cross = proof.assume(
@@ -101,7 +99,7 @@ def derive(net: mf.Net) -> Derivation:
     proof.begin(product, "J and a are jointly Gaussian and uncorrelated, hence independent")
     proof.step(cross.right, by(cross))
     proof.step(0, lemma("induction", depth=L, variables=(D,), updates=(omega * D,), start=(0,), paths=(0,), of=D))
-    assert proof.concludes(independence).right == independence.rhs
+    assert proof.concludes(independence).right == independence.formula
     return proof
 
 

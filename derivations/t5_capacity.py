@@ -51,9 +51,7 @@ def derive(net: mf.Net) -> Derivation:
     chains = (layer, sp.Derivative(layer, r) + sp.Derivative(layer, s), sp.Derivative(layer, r, s))
     for title, chain, update in zip(titles, chains, updates):
         proof.begin(chain, f"one block, {title}")
-        if chain.has(sp.Derivative):
-            proof.step(sp.expand(chain.doit()), algebra)
-        inner = sp.expand(chain.doit()).subs(s, 0)
+        inner = sp.collect(sp.expand(chain.doit().subs(s, 0)), alpha)
         proof.step(inner, Limit(s, sp.S.Zero))
         proof.step(update, Limit(r, sp.S.Zero))
 
@@ -65,8 +63,8 @@ def derive(net: mf.Net) -> Derivation:
     )  # fmt: skip
     proof.begin(lhs, "the capacity")
     proof.step(tower.right, by(tower))
-    proof.step(claim.rhs, by(slopes))
-    assert proof.concludes(claim).right == claim.rhs
+    proof.step(claim.formula, by(slopes))
+    assert proof.concludes(claim).right == claim.formula
     _without_biases(proof, updates, start, shortcut)
     if not shortcut:
         _fall(proof, net)

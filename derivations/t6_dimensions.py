@@ -43,7 +43,7 @@ def _order(
     """Chevet's bound over ``power``, and sqrt(log) where a maximum of Gaussians stands, tends to a constant; so says the package."""
     order = power * sp.sqrt(sp.log(size)) if log else power
     terms, norm = mf.beta(*pair), GaussianNorm(size, r)
-    proof.begin(terms / order, f"p = {pair[0]}, q = {pair[1]}: Chevet's two terms over {order}")
+    proof.begin(terms / order, f"p = {pair[0]}, q = {pair[1]}: Chevet's two terms over the order in {size}")
     if isinstance(norm, GaussianNorm):
         terms = terms.subs(norm, norm.bound())
         proof.step(terms / order, lemma("Gaussian norm", n=size, r=r))

@@ -153,10 +153,11 @@ class Derivation:
         self._steps.append(Step(number, left, found.relation, target, reason, text, *found[1:], self._conditions))
 
     def concludes(self, claim: Claim | sp.Expr) -> Fact:
-        """End the chain in a claim of the package, or an expression: exactly its right-hand side, from its left-hand side.
+        """End the chain in a claim of the package, or an expression: exactly its formula, from its left-hand side.
 
-        The last step, to the form that the package gives it, is algebra. Raises StepError if the chain is about something else, if its
-        relation is weaker than the claim's, or if the expressions differ.
+        A last step to the form that the package gives it is algebra. The letters of the formula that stand for something are those of
+        this derivation, and mean the same. Raises StepError if the chain is about something else, if its relation is weaker than the
+        claim's, if a letter is not defined here or means something else, or if the expressions differ.
         """
         if isinstance(claim, Claim):
             start = Expectation(claim.lhs**2) if claim.relation == "~" else claim.lhs
@@ -165,10 +166,25 @@ class Derivation:
             strong = {"<=": ("==", "<="), ">=": ("==", ">="), "approx": ("==", "approx")}.get(claim.relation, ("==",))
             if self._relation not in strong:
                 raise StepError(f"{self.name} ends in {self._relation}, but {claim.name} states {claim.relation}.")
-        target = claim.rhs if isinstance(claim, Claim) else claim
+            self._agree_on_letters(claim)
+        target = claim.formula if isinstance(claim, Claim) else claim
         if self._last != target:
             self.step(target, algebra, "as the package derives it")
         return self.result
+
+    def _agree_on_letters(self, claim: Claim) -> None:
+        """The abbreviations of the claim's formula mean here what they mean there."""
+        own = {part.fact.left: part.fact.right for part in self._parts if part.fact.status is Status.DEFINED}
+        for letter in sorted(claim.formula.free_symbols & set(claim.where), key=str):
+            if letter not in own:
+                raise StepError(f"{self.name} does not define {letter}, which stands in the formula of {claim.name}.")
+            mine, theirs = own[letter], claim.where[letter]
+            for meanings in (own, claim.where) * 2:
+                mine, theirs = (side.subs(dict(meanings)) for side in (mine, theirs))
+            try:
+                algebra.verify(mine, theirs, self._conditions)
+            except StepError as error:
+                raise StepError(f"{self.name}: {letter} does not mean what it means in {claim.name}: {error}") from None
 
     @property
     def parts(self) -> list[Part]:

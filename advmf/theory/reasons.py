@@ -141,7 +141,7 @@ class Limit(Reason):
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
         if self.symbol not in left.free_symbols:
             raise StepError(f"{self.symbol} does not occur in the left side, {left}.")
-        plain, target = opaque(left, right)
+        plain, target = opaque(evaluated(left), right)
         found = within(10, lambda: sp.limit(plain, self.symbol, self.to, self.direction))
         if found is not None and not found.has(sp.Limit, sp.AccumBounds, sp.nan):
             _agree(found, target, where)
