@@ -21,18 +21,20 @@ outside = sp.Or(omega**L < m, omega**L > M)
 
 def derive(net: mf.Net) -> Derivation:
     """The escape time of the vanilla or the residual network."""
-    shortcut = isinstance(net.block, mf.Residual)
     proof = Derivation("T4", f"trainability of the {net.name} network", (L >= 1,))
     slopes = proof.define(alpha, (u**2 + v**2) / 2, "mean square of the slopes")
-    norm = proof.define(beta, mf.beta(p, q), "norm factor (T2)")
+    proof.define(beta, mf.beta(p, q), "norm factor (T2)")
     growing = proof.define(omega, mf.omega(net), "growth per block at t = 0 (T1)")
-    band = proof.assume("gradients scale as omega^L, so a network is trainable while m <= omega(t)^L <= M")
-    (_residual if shortcut else _vanilla)(proof, net, mf.escape_time(net, p, q), (slopes, norm, growing, band))
+    proof.assume("gradients scale as omega^L, so a network is trainable while m <= omega(t)^L <= M")
+    claim = mf.escape_time(net, p, q)
+    if isinstance(net.block, mf.Residual):
+        _residual(proof, net, claim, growing, slopes)
+    else:
+        _vanilla(proof, claim)
     return proof
 
 
-def _vanilla(proof: Derivation, _: mf.Net, claim: mf.Claim, facts: tuple[Fact, ...]) -> None:
-    slopes, norm, growing, _ = facts
+def _vanilla(proof: Derivation, claim: mf.Claim) -> None:
     speed = proof.define(
         kappa, 2 * alpha * eps * beta * omega ** (L / 2 - 1) / N, "relative rate of sigma_w^2 at t = 0 (T3)"
     )
@@ -53,8 +55,7 @@ def _vanilla(proof: Derivation, _: mf.Net, claim: mf.Claim, facts: tuple[Fact, .
     proof.step(2 * (1 / sp.sqrt(m) - 1) / kappa, Limit(L, sp.oo))
 
 
-def _residual(proof: Derivation, net: mf.Net, claim: mf.Claim, facts: tuple[Fact, ...]) -> None:
-    slopes, norm, growing, _ = facts
+def _residual(proof: Derivation, net: mf.Net, claim: mf.Claim, growing: Fact, slopes: Fact) -> None:
     rate = proof.define(kappa, 2 * alpha * eps * beta / N, "scale of the rate (T3)")
     proof.assume("T3: d omega/dt = -kappa (omega-1) omega^(L/2-1), so that omega(t) falls and stays above 1")
     short = proof.define(w, 1 + y, "y = alpha sigma_w^2(t)")

@@ -281,9 +281,18 @@ def test_a_derivation_concludes_only_its_own_claim():
     with pytest.raises(StepError, match="ends in >=, but T2 states <="):
         proof.concludes(claim)
     proof = Derivation("D", "")
-    half = proof.assume("half of it", claim.lhs, "<=", claim.rhs / 2)
+    half = proof.assume("half of it", claim.lhs, "<=", claim.formula / 2)
     proof.begin(claim.lhs)
-    proof.step(claim.rhs / 2, by(half))
+    proof.step(claim.formula / 2, by(half))
+    with pytest.raises(StepError, match="D does not define beta, which stands in the formula of T2"):
+        proof.concludes(claim)
+    beta, omega = sorted(claim.formula.free_symbols & set(claim.where), key=str)
+    proof.define(beta, claim.where[beta])
+    wrong = proof.define(omega, 2 * claim.where[omega])
+    with pytest.raises(StepError, match="D: omega does not mean what it means in T2"):
+        proof.concludes(claim)
+    proof._parts.remove(next(part for part in proof._parts if part.fact is wrong))
+    proof.define(omega, claim.where[omega])
     with pytest.raises(StepError, match="the sides differ"):
         proof.concludes(claim)
 
