@@ -64,7 +64,7 @@ def latex_(
     """
     with usage_errors():
         from advmf.emit.document import document
-        from advmf.emit.results import read_results
+        from advmf.emit.typeset.results import read_results
         from advmf.errors import ArgumentError
 
         if output and not output.parent.is_dir():
@@ -100,8 +100,8 @@ def _sections(
     chosen: tuple[str, ...], net: Net, at: tuple[str, str, str], asked: bool, derivations: bool
 ) -> list[Section]:
     """One section per theorem, and one for what is said of Gaussian matrices; raises ArgumentError where one asked for says nothing."""
-    from advmf.emit import scripts
     from advmf.emit.document import Section
+    from advmf.emit.typeset import scripts
     from advmf.errors import ArgumentError
     from advmf.verify.catalogue import STATEMENTS, TITLES
 
@@ -115,7 +115,12 @@ def _sections(
         elif claims:
             head, _, text = TITLES[name].partition(": ")
             proofs = scripts.derivations(name, net) if derivations else []
-            sections.append(Section(f"{name}: {head}", claims, proofs, f"{text[:1].upper()}{text[1:]}."))
+            sections.append(Section(f"{name}: {head}", claims, proofs, f"{_sentence(text)}."))
     if matrices:
         sections.append(Section("Norm factor and dimensions", matrices))
     return sections
+
+
+def _sentence(text: str) -> str:
+    """Its first letter large, unless a formula stands there."""
+    return text[:1].upper() + text[1:] if text[:2].isalpha() else text

@@ -12,13 +12,13 @@ import sympy as sp
 from advmf import __version__
 from advmf.claim import Claim, Regime
 from advmf.emit.latex import LINE
-from advmf.emit.lines import Line, Lines, claim_lines, plain_form
-from advmf.emit.networks import net_lines
-from advmf.emit.printer import letters
-from advmf.emit.proofs import Proof
-from advmf.emit.prose import prose
-from advmf.emit.results import checked
-from advmf.emit.tables import norm_factors, notation, verdicts
+from advmf.emit.typeset.lines import Line, Lines, claim_lines, plain_form
+from advmf.emit.typeset.networks import net_lines
+from advmf.emit.typeset.printer import letters
+from advmf.emit.typeset.proofs import Proof
+from advmf.emit.typeset.prose import prose
+from advmf.emit.typeset.results import checked
+from advmf.emit.typeset.tables import norm_factors, notation, verdicts
 from advmf.errors import ArgumentError
 from advmf.net import Net
 from advmf.theory.proof import Derivation
@@ -58,7 +58,7 @@ def document(
     """A LaTeX document: notation, every claim as a theorem with its assumptions, regime and source, derivations, norm factors, verdicts.
 
     A claim stands for a section of its own. ``net`` is set at the beginning. The norm factors are given in numbers at ``dimensions``
-    (d, K), and left out for None. ``results`` is the record of a check run (:func:`advmf.emit.results.read_results`). With ``macros``
+    (d, K), and left out for None. ``results`` is the record of a check run (:func:`advmf.emit.typeset.results.read_results`). With ``macros``
     every letter is a command, defined at the top, so that it is renamed in one place. A ``fragment`` has no preamble and is put into
     another document by ``\\\\input``.
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import sympy as sp
 
 from advmf.claim import Claim
-from advmf.emit.json_form import to_json
+from advmf.emit.formats.json_form import to_json
+from advmf.emit.formats.python_source import python_source
 from advmf.emit.latex import latex
-from advmf.emit.python_source import python_source
 from advmf.errors import ArgumentError
 
 FORMATS = ("text", "latex", "sympy", "srepr", "python", "json")
@@ -21,7 +21,7 @@ def export(claim: Claim, form: str) -> str:
 
     ``text``: statement, abbreviations, regime, assumptions and source, for people. ``latex``: as :func:`advmf.latex`. ``sympy`` and
     ``srepr``: the right-hand side, as SymPy prints it and as SymPy's ``srepr``, which keeps the assumptions of symbols. ``python``: a
-    function that needs no advmf (:func:`advmf.emit.python_source.python_source`). ``json``: the whole claim, to be read again by
+    function that needs no advmf (:func:`advmf.emit.formats.python_source.python_source`). ``json``: the whole claim, to be read again by
     :func:`advmf.from_json`.
 
     Raises ArgumentError for what is no claim and for another form, UnsupportedFunctionError where a claim has no such form.

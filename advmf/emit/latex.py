@@ -7,9 +7,9 @@ from typing import Any
 import sympy as sp
 
 from advmf.claim import Claim, Equation
-from advmf.emit.lines import Line, Lines, claim_lines
-from advmf.emit.networks import net_lines
-from advmf.emit.proofs import Proof, step_line
+from advmf.emit.typeset.lines import Line, Lines, claim_lines
+from advmf.emit.typeset.networks import net_lines
+from advmf.emit.typeset.proofs import Proof, step_line
 from advmf.errors import ArgumentError
 from advmf.net import Net
 from advmf.theory.proof import Derivation, Step

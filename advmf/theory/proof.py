@@ -178,7 +178,7 @@ class Derivation:
         for letter in sorted(claim.formula.free_symbols & set(claim.where), key=str):
             if letter not in own:
                 raise StepError(f"{self.name} does not define {letter}, which stands in the formula of {claim.name}.")
-            mine, theirs = own[letter], claim.where[letter]
+            mine, theirs = sp.sympify(own[letter]), claim.where[letter]
             for meanings in (own, claim.where) * 2:
                 mine, theirs = (side.subs(dict(meanings)) for side in (mine, theirs))
             try:

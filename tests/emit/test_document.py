@@ -11,12 +11,12 @@ from click.testing import CliRunner
 
 import advmf as mf
 from advmf import cli
-from advmf.emit.breaking import Breaker, width
 from advmf.emit.document import PACKAGES, macro
-from advmf.emit.lines import claim_lines
-from advmf.emit.printer import Printer, letters
-from advmf.emit.prose import prose
-from advmf.emit.results import read_results
+from advmf.emit.typeset.breaking import Breaker, width
+from advmf.emit.typeset.lines import claim_lines
+from advmf.emit.typeset.printer import Printer, letters
+from advmf.emit.typeset.prose import prose
+from advmf.emit.typeset.results import read_results
 from advmf.errors import ArgumentError, DataError
 from advmf.symbols import SYMBOLS
 from advmf.verify.catalogue import STATEMENTS, TITLES

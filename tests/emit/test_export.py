@@ -9,7 +9,7 @@ from click.testing import CliRunner
 import advmf as mf
 from advmf import cli
 from advmf.emit.export import FORMATS
-from advmf.emit.python_source import python_source
+from advmf.emit.formats.python_source import python_source
 from advmf.errors import ArgumentError, DataError, UnsupportedFunctionError
 from advmf.symbols import SYMBOLS
 from advmf.verify.catalogue import STATEMENTS

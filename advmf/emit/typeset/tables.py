@@ -8,9 +8,9 @@ from typing import Any
 
 import sympy as sp
 
-from advmf.emit.lines import Lines
-from advmf.emit.printer import ABBREVIATIONS
-from advmf.emit.prose import prose
+from advmf.emit.typeset.lines import Lines
+from advmf.emit.typeset.printer import ABBREVIATIONS
+from advmf.emit.typeset.prose import prose
 from advmf.observables import Observable, UnitObservable
 from advmf.symbols import SYMBOLS, K, Quantity, d, exponent
 from advmf.theory.flow_functions import QExponential, QLogarithm

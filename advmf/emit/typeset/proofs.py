@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import sympy as sp
 
 from advmf.claim import RELATIONS
-from advmf.emit.breaking import width
-from advmf.emit.lines import Line, Lines, system_lines, systems_of
-from advmf.emit.prose import prose
+from advmf.emit.typeset.breaking import width
+from advmf.emit.typeset.lines import Line, Lines, system_lines, systems_of
+from advmf.emit.typeset.prose import prose
 from advmf.theory.proof import Derivation, Part, Status, Step
 
 ABOVE, BETWEEN = "&\\text{{{}}} \\\\\n", "\\shortintertext{{\\footnotesize {}}}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from advmf.emit.printer import letters
+from advmf.emit.typeset.printer import letters
 
 _LETTERS = dict(
     zip(
@@ -41,7 +41,7 @@ def prose(text: str, names: Mapping[str, str] | None = None, link: bool = False)
 
     What has a sign of mathematics in it is a formula, and so is a single letter; neighbours are one formula.
 
-    >>> from advmf.emit.prose import prose
+    >>> from advmf.emit.typeset.prose import prose
     >>> print(prose("x^0 = P_in x with entries N(0, 1/d), as sigma_w -> oo"))
     $x^0 = P_{\\mathrm{in}} x$ with entries $N(0, 1/d)$, as $\\sigma_w \\to \\infty$
     >>> print(prose("a random net & its 50 % quantile, by Y. Gordon"))

@@ -43,7 +43,7 @@ class Printer(LatexPrinter):
     Factors come as numbers, parameters, states, brackets, functions; square roots of atoms and fractions are put together; fractions in
     exponents are slashed; brackets grow only around what is tall.
 
-    >>> from advmf.emit.printer import Printer
+    >>> from advmf.emit.typeset.printer import Printer
     >>> from advmf.symbols import L, d, eps, sigma_w
     >>> Printer().doprint(eps * (1 + sigma_w**2 / 2) ** (L / 2) * sp.sqrt(2) / sp.sqrt(sp.pi * d))
     '\\\\epsilon \\\\sqrt{\\\\frac{2}{\\\\pi d}}\\\\,\\\\left(1 + \\\\frac{\\\\sigma_w^2}{2}\\\\right)^{L/2}'

@@ -11,8 +11,8 @@ from typing import Any
 import sympy as sp
 
 from advmf.claim import RELATIONS, Claim
-from advmf.emit.breaking import Breaker, width
-from advmf.emit.printer import Printer, letters, tidy
+from advmf.emit.typeset.breaking import Breaker, width
+from advmf.emit.typeset.printer import Printer, letters, tidy
 from advmf.theory.flow_functions import Flow
 from advmf.theory.functions import Recursion
 from advmf.theory.propagation import ALPHA, abbreviations

@@ -18,7 +18,7 @@ def bundled(functions: Iterable[Callable[..., Any]]) -> tuple[list[str], str]:
     and a name that two modules define gets its module's name.
 
     >>> from advmf import special
-    >>> from advmf.emit.bundle import bundled
+    >>> from advmf.emit.formats.bundle import bundled
     >>> imports, source = bundled([special.chi_mean])
     >>> "from functools import cache" in imports, "def log_gamma_ratio(" in source, "def gaussian_norm(" in source
     (True, True, False)

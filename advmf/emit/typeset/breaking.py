@@ -7,7 +7,7 @@ from functools import cache
 
 import sympy as sp
 
-from advmf.emit.printer import Printer, join, tidy
+from advmf.emit.typeset.printer import Printer, join, tidy
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
 
 _TOKEN = re.compile(r"\\begin\{\w+\}|\\end\{\w+\}|\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
@@ -35,7 +35,7 @@ _WRAPPERS = (
 def width(text: str) -> float:
     """About how wide displayed LaTeX is, in ems; rather too much than too little.
 
-    >>> from advmf.emit.breaking import width
+    >>> from advmf.emit.typeset.breaking import width
     >>> width("x + y") < width("x + y + z"), width(r"\\frac{x + y}{2}") < width("x + y + 2")
     (True, True)
     """

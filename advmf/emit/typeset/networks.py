@@ -6,7 +6,7 @@ from functools import singledispatch
 
 import sympy as sp
 
-from advmf.emit.lines import Line, Lines
+from advmf.emit.typeset.lines import Line, Lines
 from advmf.errors import ArgumentError
 from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
 from advmf.symbols import N, d
@@ -63,7 +63,9 @@ def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
 @singledispatch
 def _apply(block: Block, x: str, is_sum: bool, layers: _Layers) -> tuple[str, bool]:
     """The block applied to ``x``, and whether that is a sum."""
-    raise ArgumentError(f"{type(block).__name__} has no rule in advmf.emit.networks; register one to typeset it.")
+    raise ArgumentError(
+        f"{type(block).__name__} has no rule in advmf.emit.typeset.networks; register one to typeset it."
+    )
 
 
 def _times(matrix: str, x: str, is_sum: bool) -> str:

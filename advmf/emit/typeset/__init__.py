@@ -1,0 +1,1 @@
+"""The parts of a document: formulas, prose, networks, derivations, tables, line breaks."""
