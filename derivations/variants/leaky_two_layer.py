@@ -52,7 +52,9 @@ def derive(net: mf.Net) -> Derivation:
 
     bound = claim(net)
     norm, largest = Expectation(OperatorNorm(p, q)), Expectation(LargestOperatorNorm(p, q))
-    everywhere = proof.assume("the law of J(x), the same at every x, bounds its largest norm over the ball", largest, "<=", norm)
+    everywhere = proof.assume(
+        "the law of J(x), the same at every x, bounds its largest norm over the ball", largest, "<=", norm
+    )
     law = proof.assume(
         "T1, as N -> oo: J(x) has the law of omega^(L/2) G, with G of K x d independent N(0, 1/d) entries",
         norm, "==", omega ** (L / 2) * Expectation(MatrixNorm(p, q)),
