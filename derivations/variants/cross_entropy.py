@@ -2,8 +2,8 @@
 
     E max_y max_{‖eta‖_p <= eps} l(f(x + eta), y) - l(f(x), y) <= 2^(1 - 1/q) eps beta omega^(L/2),  l(f, y) = ln sum_k exp(f_k) - f_y
 
-Run it to read it: ``python derivations/variants/cross_entropy.py``. The gradient of l in the outputs is softmax(f) - e_y, whose l_{q*} norm is at most
-2^(1/q*). The increase is no observable of the package: it is declared here with its measurement, an attack on the cross-entropy itself.
+Run it to read it: ``python derivations/variants/cross_entropy.py``. The gradient of l in the outputs is softmax(f) - e_y, whose l_{q*} norm is
+at most 2^(1/q*). The increase is no observable of the package: it is declared here with its measurement, an attack on the cross-entropy.
 """
 
 from dataclasses import replace

@@ -35,7 +35,7 @@ def derive(net: mf.Net) -> Derivation:
     slopes = proof.define(alpha, (SLOPES[0] ** 2 + SLOPES[1] ** 2) / 2, "mean square of the slopes")
     variance = proof.define(h, sigma_w**2 * Q + sigma_b**2, "variance of W x + b, for Q = |x|^2/N")
     proof.begin(GaussianMean(activation(sp.sqrt(h) * z, *SLOPES) ** 2, z), "the activation on N(0, h)")
-    proof.step(sp.Rational(101, 200) * h, gaussian)
+    proof.step(slopes.right * h, gaussian)
     proof.step(alpha * h, by(slopes))
 
     branch = sigma_w * sp.sqrt(alpha * h) * w / sp.sqrt(L)

@@ -105,7 +105,7 @@ def claim(net: mf.Net) -> mf.Claim:
 
 def wrong(claim: mf.Claim) -> list[mf.Claim]:
     """Half the bound, and the first layer's variance in all of them."""
-    alike = {symbol: SIGMAS[0] for symbol in SIGMAS}
+    alike = dict.fromkeys(SIGMAS, SIGMAS[0])
     same = {letter: meaning.subs(alike) for letter, meaning in claim.where.items()}
     return [claim.scaled("1/2"), replace(claim, name=f"{claim.name} [all as the first]", where=same)]
 
