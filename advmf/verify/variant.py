@@ -88,7 +88,9 @@ def load(path: str | Path) -> Variant:
     """
     path = Path(path)
     if path.suffix != ".py":
-        raise ArgumentError(f"A bound of one's own is in a Python file, such as my_bound.py; got {path}.")
+        raise ArgumentError(
+            f"FILE is a Python file with a bound of one's own, such as my_bound.py; got {path}. A theorem is chosen by --theorem."
+        )
     if not path.is_file():
         raise ArgumentError(f"There is no file {path}. 'advmf new {path.stem}' writes one to begin with.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -121,7 +123,8 @@ def _blamed(path: Path, what: str) -> Iterator[None]:
     except AdvmfError:
         raise
     except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
         where = f", line {line}" if line else ""
         raise ArgumentError(f"{path}{where}: {what}: {type(error).__name__}: {error}") from error

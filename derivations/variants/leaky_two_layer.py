@@ -86,8 +86,7 @@ def main() -> None:
     print(derive(NET), end="\n\n")
     bound = claim(NET)
     depths = [2, 8, 32, 128, 10**6]
-    point = {name: value for name, value in AT.items() if name not in ("L", "sigma_b")}
-    print("bound at L =", dict(zip(depths, mf.kernel(bound)(L=depths, **point).round(4).tolist())))
+    print("bound at L =", dict(zip(depths, mf.kernel(bound)(**{**AT, "L": depths}).round(4).tolist())))
     for version in (bound, bound.scaled("1/2")):
         print(check(version))
 
