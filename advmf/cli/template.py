@@ -76,9 +76,9 @@ def derive(net: mf.Net) -> Derivation:
 AT = {"L": 4, "d": 64, "K": 4, "sigma_w": 1.5, "sigma_b": 0.1, "eps": 0.1}
 
 
-def check(claim: mf.Claim, seed: int = 0) -> mf.Report:
-    """The verdict on the claim. ``advmf check`` also checks wrong versions of it, which must be refuted: wrong(claim) may list your own."""
-    return mf.check(claim, at=AT, seed=seed, nets=64, widths=(64, 128, 256, 512), directions=2, steps=5)
+def check(claims: list[mf.Claim], seed: int = 0) -> list[mf.Report]:
+    """The verdicts on the claim and on wrong versions of it, which must be refuted; a function wrong(claim) may list your own."""
+    return mf.check_all(claims, at=AT, seed=seed, nets=64, widths=(64, 128, 256, 512), directions=2, steps=5)
 
 
 def main() -> None:
@@ -90,8 +90,8 @@ def main() -> None:
     depths = np.array([1, 4, 16, 64])
     values = mf.kernel(bound)(**{**AT, "L": depths})
     print("bound at depths", depths, ":", values.round(4), end="\n\n")
-    print(check(bound))
-    print(check(bound.scaled("1/2")))  # a negative control: half the bound must be REFUTED
+    for report in check([bound, bound.scaled("1/2")]):  # a negative control: half the bound must be REFUTED
+        print(report)
 
 
 if __name__ == "__main__":

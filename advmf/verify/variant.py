@@ -1,6 +1,6 @@
 """A bound of one's own, in a file: its derivation is verified, its claim checked, and wrong versions of it refuted.
 
-The file defines ``NET``, ``derive(net)``, ``claim(net)`` and ``check(claim, seed)``; ``advmf new`` writes such a file.
+The file defines ``NET``, ``derive(net)``, ``claim(net)`` and ``check(claims, seed)``; ``advmf new`` writes such a file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NEEDED = {
     "NET": "NET, the advmf.Net",
     "derive": "derive(net), which returns the Derivation",
     "claim": "claim(net), which returns the Claim that the derivation ends in",
-    "check": "check(claim, seed=0), which returns the Report",
+    "check": "check(claims, seed=0), which returns a list of their Reports",
 }
 """What a file has to define. ``wrong(claim)`` may list wrong versions of the claim; else they are those of advmf.verify.controls."""
 
@@ -60,15 +60,17 @@ class Variant:
     def check(self, seed: int = 0) -> Outcome:
         """The report on the claim, and those on its wrong versions by the same check."""
         claim = self.claim()
-        report: Report = self._call("check", Report, claim, seed=seed)
-        if hasattr(self.module, "wrong"):
-            mutants = self._call("wrong", list, claim)
-        else:
-            point = {**report.at, "N": max(rung.N for rung in report.findings[0].rungs)}
-            mutants = [mutant for mutant in controls(claim) if differs(claim, mutant, point)]
-        reports = tuple(self._call("check", Report, mutant, seed=seed) for mutant in mutants)
-        case = Case(claim.name, claim.net, "", (claim,), report.at, QUICK)
-        return Outcome(case, (report,), reports)
+        own = hasattr(self.module, "wrong")
+        mutants: list[Claim] = self._call("wrong", list, claim) if own else controls(claim)
+        found = self._call("check", list, [claim, *mutants], seed=seed)
+        if len(found) != 1 + len(mutants) or not all(isinstance(report, Report) for report in found):
+            raise ArgumentError(
+                f"{self.path}: check must return one Report for each of {1 + len(mutants)} claims; got {found!r}."
+            )
+        report, *others = found
+        point = {**report.at, "N": max(rung.N for rung in report.findings[0].rungs)}
+        counted = tuple(r for mutant, r in zip(mutants, others) if own or differs(claim, mutant, point))
+        return Outcome(Case(claim.name, claim.net, "", (claim,), report.at, QUICK), (report,), counted)
 
     def _call(self, name: str, kind: type, *args: Any, **options: Any) -> Any:
         with _blamed(self.path, f"{name} fails"):
@@ -125,6 +127,6 @@ def _blamed(path: Path, what: str) -> Iterator[None]:
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
-        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        text, line = (error.msg, error.lineno) if isinstance(error, SyntaxError) else (error, [None, *lines][-1])
         where = f", line {line}" if line else ""
-        raise ArgumentError(f"{path}{where}: {what}: {type(error).__name__}: {error}") from error
+        raise ArgumentError(f"{path}{where}: {what}: {type(error).__name__}: {text}") from error
