@@ -91,6 +91,44 @@ def test_the_bound_of_the_leaky_net_stays_finite_with_depth():
     assert mf.kernel(mf.loss_bound(mf.residual(u=1, v="1/10"), 3, 4))(L=100, **at) > 1e6 * limit
 
 
+FORMULAS = {
+    "Q": lambda net: mf.moments(net).Q,
+    "J": lambda net: mf.linear_form(net)[0].rhs,
+    "a": lambda net: mf.linear_form(net)[1].rhs,
+    "T2": lambda net: mf.loss_bound(net, 3, 4).rhs,
+    "T3": lambda net: mf.variance_slope(net, 2, 2).rhs,
+    "T5": lambda net: mf.capacity(net).rhs,
+    "F1": lambda net: mf.stream_fluctuation(net).rhs,
+    "F2": lambda net: mf.jacobian_norm(net).rhs,
+    "nngp": mf.nngp,
+}
+
+
+@pytest.mark.parametrize("sigma_b", [0, mf.symbols.sigma_b])
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_a_block_that_depends_on_the_depth_is_at_each_depth_the_block_with_that_number(formula, sigma_b):
+    at = {
+        "L": 4,
+        "N": 100,
+        "d": 9,
+        "K": 3,
+        "sigma_w": 1.1,
+        "sigma_b": 0.3,
+        "eps": 0.1,
+        "x_sq": 1.2,
+        "y_sq": 1.0,
+        "c": 0.3,
+    }
+
+    def value(scale):
+        branch = mf.Dense(sigma_b=sigma_b), mf.ReLULike(1, "1/10"), mf.Dense(sigma_b=0)
+        return mf.kernel(FORMULAS[formula](mf.Net(mf.Residual(*branch, scale=scale))))(**at)
+
+    assert value(1 / sp.sqrt(L)) == pytest.approx(value(sp.Rational(1, 2)), rel=1e-12)
+    if formula != "a" or sigma_b:  # without biases nothing is offset
+        assert value(1 / sp.sqrt(L)) != pytest.approx(value(1 / L), rel=1e-3)
+
+
 def test_the_tutorial_prints_what_it_shows_in_under_thirty_lines():
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(), re.S | re.M)
     scope, printed, lines = {}, "", 0
