@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import subprocess
 import sys
@@ -68,6 +69,8 @@ def test_the_claim_stands_and_its_wrong_versions_are_refuted(variant):
     assert [str(report.verdict) for report in outcome.reports] == ["NOT_REFUTED"], outcome.reports
     assert len(outcome.controls) >= 2
     assert {str(report.verdict) for report in outcome.controls} == {"REFUTED"}, outcome.controls
+    assert json.dumps([report.to_dict() for report in outcome.reports], allow_nan=False)  # an infinite exponent in at, too
+    assert r"\le" in mf.latex(variant.claim())
 
 
 @pytest.mark.parametrize(
