@@ -69,7 +69,7 @@ def test_the_claim_stands_and_its_wrong_versions_are_refuted(variant):
     assert [str(report.verdict) for report in outcome.reports] == ["NOT_REFUTED"], outcome.reports
     assert len(outcome.controls) >= 2
     assert {str(report.verdict) for report in outcome.controls} == {"REFUTED"}, outcome.controls
-    assert json.dumps([report.to_dict() for report in outcome.reports], allow_nan=False)  # an infinite exponent in at, too
+    assert json.dumps(outcome.reports[0].to_dict(), allow_nan=False)  # even if at has an infinite exponent
     assert r"\le" in mf.latex(variant.claim())
 
 
