@@ -23,6 +23,7 @@ EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
 @main.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--theorem", "theorems", multiple=True, help="Check only this theorem; may be repeated.")
 @click.option("--net", "nets", multiple=True, help="Check only this network; may be repeated.")
 @click.option(
@@ -56,12 +57,14 @@ EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED = 1, 2, 3, 130
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Write the results here.",
 )
+@click.pass_context
 def check(
+    context: click.Context, file: Path | None,
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None,
     at: tuple[str, ...], networks: int | None, data: str | None, seed: int, device: str, sampler: str, memory: float | None, full: bool,
     json_path: Path | None,
 ) -> None:  # fmt: skip
-    """Check theorems against simulated networks.
+    """Check theorems against simulated networks, or the bound of your own in FILE, as 'advmf new' writes it, with its derivation.
 
     Every claim comes with negative controls: wrong versions of it that the same check must refute.
 
@@ -69,6 +72,8 @@ def check(
     that was not refuted counts as that).
     """
     out = console()
+    if file:
+        sys.exit(_check_file(context, file, out, seed, json_path))
     with usage_errors():
         from advmf.verify.catalogue import PAIRS
         from advmf.verify.suite import PAPER, QUICK, cases, run
@@ -94,6 +99,33 @@ def check(
         click.echo(f"interrupted: {len(outcomes)} of {len(suite)} cases finished", err=True)
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(_exit_code(outcomes))
+
+
+def _check_file(context: click.Context, file: Path, out: Console, seed: int, json_path: Path | None) -> int:
+    """The derivation of a file, its check and the controls; the exit code. A refused step counts as refuted."""
+    given = click.core.ParameterSource.COMMANDLINE
+    for option in context.command.params:
+        if option.name not in ("file", "seed", "json_path") and context.get_parameter_source(str(option.name)) is given:
+            raise click.UsageError(
+                f"{option.opts[0]} does not go with a file: {file} says itself what it checks, and where."
+            )
+    with usage_errors():
+        from advmf.errors import StepError
+        from advmf.verify.variant import load
+
+        try:
+            variant = load(file)
+            proof = variant.derive()
+        except StepError as error:
+            click.echo(f"{file}: refused: {error}", err=True)
+            return EXIT_REFUTED
+        counts = ", ".join(f"{len(items)} {status}" for status, items in proof.rests_on().items())
+        out.print(f"{proof.name}: {len(proof.steps)} steps; {counts}", str(variant.claim()), "", sep="\n", markup=False)
+        outcome = variant.check(seed)
+        if json_path:
+            _write(json_path, [outcome], seed, complete=True)
+    _tables(out, [outcome])
+    return _exit_code([outcome])
 
 
 def _results(outcomes: Sequence[Outcome], seed: int, complete: bool) -> dict[str, Any]:

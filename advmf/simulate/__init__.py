@@ -3,10 +3,11 @@
 This package shares no formula with :mod:`advmf.theory`: it is the judge.
 """
 
-from advmf.simulate.attack import Attack, attack, attack_trace, pgd
+from advmf.simulate.attack import Attack, attack, attack_loss, attack_trace, pgd
 from advmf.simulate.certify import Bracket, bracket, upper_bound
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import Ensemble, sample
+from advmf.simulate.estimate import AttackSettings, OwnObservable
 from advmf.simulate.gaussian import GaussianNorms, gaussian_norms
 from advmf.simulate.networks import Networks, Trace
 from advmf.simulate.opnorm import OperatorNorm, operator_norm
@@ -14,15 +15,18 @@ from advmf.simulate.training import Training, suggest_rate, train, training_quer
 
 __all__ = [
     "Attack",
+    "AttackSettings",
     "Bracket",
     "Ensemble",
     "GaussianNorms",
     "Images",
     "Networks",
     "OperatorNorm",
+    "OwnObservable",
     "Trace",
     "Training",
     "attack",
+    "attack_loss",
     "attack_trace",
     "bracket",
     "gaussian_norms",

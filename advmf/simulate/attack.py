@@ -32,6 +32,8 @@ TAPE = 2**30
 """Bytes of activations kept by one pass; more columns than that go in several passes."""
 
 Pairs = Sequence[tuple[float, float]]
+Objective = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
+"""The value of changes of the output (nets, inputs, pairs, starts, K) and, if asked for, its gradient in them."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +150,51 @@ def attack_trace(
         return torch.cat((e, -e), -2)
 
     starts = torch.stack([unit(p, q) for p, q in pairs], 2)
-    sizes = [2 * (1 - k / steps) for k in range(steps)]
-    return _ascend(
-        trace, starts, pairs, eps, sizes, MOMENTUM, _screen(directions), restarts * min(FINALISTS, directions)
-    )
+    return _race(trace, starts, [p for p, _ in pairs], _norms([q for _, q in pairs]), eps, steps, restarts, directions)
+
+
+def attack_loss(
+    trace: Trace,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    *,
+    eps: float,
+    p: float,
+    steps: int = 10,
+    restarts: int = 1,
+    generator: torch.Generator,
+    directions: int = DIRECTIONS,
+) -> Attack:
+    """Maximise any loss over ``||eta||_p <= eps`` on a forward trace: ``eta`` (nets, inputs, d) and ``value`` (nets, inputs).
+
+    ``loss(output, change)`` takes f(x) and f(x + eta) - f(x), which broadcast and whose last axis is that of the K outputs, and gives one
+    number for each change, differentiable by torch. The race is that of :func:`attack`, from ``D_p(J^T t)`` for random ``t``. A loss that
+    is small for a small change keeps its digits if it is written in terms of the change.
+
+    Arguments are taken as they are, as by :func:`attack_trace`.
+
+    >>> import torch, advmf as mf
+    >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,
+    ...                               generator=torch.Generator().manual_seed(0))
+    >>> (trace,) = networks.traces(torch.ones(8))
+    >>> first = attack_loss(trace, lambda output, change: change[..., 0], eps=0.1, p=2, generator=torch.Generator().manual_seed(0))
+    >>> bool((first.value <= attack(networks, torch.ones(1, 8), eps=0.1, p=2, q=2).value).all())
+    True
+    """
+    J = trace.jacobian()
+    t = torch.randn(restarts * directions, J.shape[2], generator=generator, device=generator.device).to(J)
+    e = maximiser(t @ J, p)
+    starts = torch.cat((e, -e), -2)[:, :, None]
+    output = trace.output[..., 0].mT[:, :, None, None]
+
+    def objective(change: Tensor, gradient: bool) -> tuple[Tensor, Tensor | None]:
+        with torch.enable_grad():
+            change = change.detach().requires_grad_()
+            value = loss(output, change)
+            slope = torch.autograd.grad(value.sum(), change)[0] if gradient else None
+        return value.detach(), slope
+
+    found = _race(trace, starts, [p], objective, eps, steps, restarts, directions)
+    return Attack(found.eta[:, :, 0], found.value[:, :, 0])
 
 
 def _screen(directions: int) -> int:
@@ -174,13 +217,37 @@ def pgd_trace(
     seed, shape = _seed(generator), (restarts, trace.networks.d)
     points = torch.stack([uniform(shape, p, torch.Generator().manual_seed(seed)) for p, _ in pairs])
     starts = points.to(trace.output).expand(nets, inputs, *points.shape)
-    return _ascend(trace, starts, pairs, eps, [1 - k / steps for k in range(steps)], 0.0, SCREEN, restarts)
+    ps, objective = [p for p, _ in pairs], _norms([q for _, q in pairs])
+    return _ascend(trace, starts, ps, objective, eps, [1 - k / steps for k in range(steps)], 0.0, SCREEN, restarts)
+
+
+def _norms(qs: Sequence[float]) -> Objective:
+    """``||change||_q``, each pair's own."""
+    duals = [conjugate(q) for q in qs]
+    return lambda change, gradient: (_each(norm, change, qs), _each(maximiser, change, duals) if gradient else None)
+
+
+def _race(
+    trace: Trace,
+    starts: Float[Tensor, "nets inputs pairs starts d"],
+    ps: Sequence[float],
+    objective: Objective,
+    eps: float,
+    steps: int,
+    restarts: int,
+    directions: int,
+) -> Attack:
+    """The ascent of :func:`attack` from both signs of its directions."""
+    sizes = [2 * (1 - k / steps) for k in range(steps)]
+    finalists = restarts * min(FINALISTS, directions)
+    return _ascend(trace, starts, ps, objective, eps, sizes, MOMENTUM, _screen(directions), finalists)
 
 
 def _ascend(
     trace: Trace,
     starts: Float[Tensor, "nets inputs pairs starts d"],
-    pairs: Pairs,
+    ps: Sequence[float],
+    objective: Objective,
     eps: float,
     sizes: Sequence[float],
     momentum: float,
@@ -188,13 +255,12 @@ def _ascend(
     finalists: int,
 ) -> Attack:
     """Ascent from points of the unit balls by steps of ``sizes * eps``, on the best ``finalists`` alone after the screening."""
-    ps, qs = zip(*pairs)
     duals = [conjugate(p) for p in ps]
     radius = eps * (1 - 8 * torch.finfo(starts.dtype).eps)  # so that rounding leaves every point in the ball
     eta, m = radius * starts, torch.zeros_like(starts)
-    where, best, seen = eta[..., 0, :], eta.new_full(eta.shape[:3], -1), eta.new_full(eta.shape[:4], -1)
+    where, best, seen = eta[..., 0, :], eta.new_full(eta.shape[:3], -math.inf), eta.new_full(eta.shape[:4], -math.inf)
     for step in range(len(sizes) + 1):
-        value, gradient = _passes(trace, eta, qs, gradient=step < len(sizes))
+        value, gradient = _passes(trace, eta, objective, gradient=step < len(sizes))
         top, at = value.max(-1)
         where = torch.where((top > best)[..., None], _take(eta, at[..., None])[..., 0, :], where)
         best, seen = torch.maximum(best, top), torch.maximum(seen, value)
@@ -211,19 +277,19 @@ def _ascend(
 
 
 def _passes(
-    trace: Trace, eta: Float[Tensor, "nets inputs pairs starts d"], qs: Sequence[float], gradient: bool
+    trace: Trace, eta: Float[Tensor, "nets inputs pairs starts d"], objective: Objective, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """``||f(x + eta) - f(x)||_q`` (nets, inputs, pairs, starts) and, if asked for, its gradient in ``eta``."""
+    """The objective of ``f(x + eta) - f(x)`` (nets, inputs, pairs, starts) and, if asked for, its gradient in ``eta``."""
     tape = sum(kept.nbytes for kept in trace.tape.kept) * eta.shape[2]
-    duals = [conjugate(q) for q in qs]
     values, gradients = [], []
     for part in eta.split(max(1, TAPE // max(1, tape)), 3):
         shape = part.shape[2:4]
         shifted = trace.shift(part.flatten(2, 3).permute(0, 3, 1, 2))
         delta = shifted.output.permute(0, 2, 3, 1).unflatten(2, shape)
-        values.append(_each(norm, delta, qs))
-        if gradient:
-            t = _each(maximiser, delta, duals).flatten(2, 3).permute(0, 3, 1, 2)
+        value, slope = objective(delta, gradient)
+        values.append(value)
+        if slope is not None:
+            t = slope.flatten(2, 3).permute(0, 3, 1, 2)
             gradients.append(shifted.pull(t).permute(0, 2, 3, 1).unflatten(2, shape))
     return torch.cat(values, 3), torch.cat(gradients, 3) if gradient else None
 

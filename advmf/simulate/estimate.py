@@ -49,6 +49,25 @@ class AttackSettings:
     directions: int = 16
 
 
+class OwnObservable(Observable):
+    """Base of an observable of your own, which says how it is measured; an :class:`~advmf.observables.Expectation` may hold it like any other.
+
+    >>> from advmf.simulate import OwnObservable
+    >>> class LargestOutput(OwnObservable):
+    ...     tex = r"\\lVert f\\rVert_\\infty"
+    ...     def measure(self, trace, settings, generator):
+    ...         return trace.output[:, :, 0, 0].abs().amax(1)
+    """
+
+    def measure(self, trace: Trace, settings: AttackSettings, generator: torch.Generator) -> Float[Tensor, " nets"]:
+        """Its value for each network, given the forward trace at one input of each."""
+        raise NotImplementedError(f"{type(self).__name__} has no measure(trace, settings, generator).")
+
+    def queries(self, settings: AttackSettings, K: int, d: int) -> int:
+        """How many vectors :meth:`measure` sends through each matrix beyond the trace and its Jacobian; by default as many as an attack."""
+        return attack_queries(K, d, 1, settings.steps, settings.restarts, settings.directions)
+
+
 def measurable(product: sp.Expr, d: int, K: int) -> bool:
     """Whether the distinct units and directions that ``product`` names exist for ``d`` inputs and ``K`` outputs."""
     return all(
@@ -66,7 +85,8 @@ def queries(products: Sequence[sp.Expr], settings: AttackSettings, K: int, d: in
     slopes = {o.args[:2] for o in observables if isinstance(o, WeightVarianceSlope | LossDecay)}
     pairs = {o.args for o in observables if isinstance(o, AdversarialLoss)} | slopes
     attacks = attack_queries(K, d, len(pairs), settings.steps, settings.restarts, settings.directions)
-    return attacks + pulls + _GRADIENT * len(slopes)
+    own = sum(o.queries(settings, K, d) for o in observables if isinstance(o, OwnObservable))
+    return attacks + pulls + _GRADIENT * len(slopes) + own
 
 
 def measure(
@@ -96,10 +116,13 @@ def _arrays(
     """Each observable as (nets, units, directions)."""
     kinds = {type(o) for o in observables}
     unknown = kinds - {JacobianEntry, JacobianAlong, Offset, Output, AdversarialLoss, OperatorNorm, SecondMoment}
-    unknown -= {Capacity, LossDecay, *(type(o) for o in observables if isinstance(o, WeightVarianceSlope) and o.args)}
+    slopes = {type(o) for o in observables if isinstance(o, WeightVarianceSlope) and o.args}
+    unknown -= {Capacity, LossDecay, *slopes, *(kind for kind in kinds if issubclass(kind, OwnObservable))}
     if unknown:
         names = ", ".join(sorted(kind.__name__ for kind in unknown))
-        raise ArgumentError(f"No measurement is known for {names}; add one to advmf.simulate.estimate.")
+        raise ArgumentError(
+            f"No measurement is known for {names}; give them one by a subclass of advmf.simulate.OwnObservable."
+        )
     output = trace.output[:, :, 0, :].double()  # (nets, K, 1)
     jacobian = trace.jacobian()[:, 0] if kinds - {Output, SecondMoment} else None  # (nets, K, d)
     arrays: dict[sp.Basic, Tensor] = {}
@@ -119,6 +142,8 @@ def _arrays(
             arrays[o] = (trace.stream()[:, :, 0].double() ** 2).mean(1)[..., None]
         elif isinstance(o, Capacity):
             arrays[o] = capacity(trace)[:, None, None]
+        elif isinstance(o, OwnObservable):
+            arrays[o] = o.measure(trace, settings, generator).double()[:, None, None]
     attacked = [o for o in observables if isinstance(o, AdversarialLoss | WeightVarianceSlope | LossDecay)]
     pairs = list(dict.fromkeys((order(o.args[0], "p"), order(o.args[1], "q")) for o in attacked))
     if pairs:

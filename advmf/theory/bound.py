@@ -15,7 +15,7 @@ from advmf.net import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset, adversarial_loss
 from advmf.symbols import L, d, eps, exponent
 from advmf.theory.norms import BETA, beta, require_upper
-from advmf.theory.propagation import OMEGA, Moments, abbreviations, moments
+from advmf.theory.propagation import OMEGA, START, Moments, abbreviations, moments
 
 PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
 
@@ -80,7 +80,7 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     """
     state, where = moments(net, abbreviate=True), abbreviations(net)
     law = _Law(state)
-    uniform = state.along == state.j * state.Q.subs(L, 0)
+    uniform = state.along == state.j * START.Q
     caveat = (
         () if uniform else ("e is orthogonal to x: the stream carries a mean, so the direction x has another variance",)
     )

@@ -138,13 +138,14 @@ def curvature(net: Net, abbreviate: bool = False) -> sp.Expr:
     meaning = _in_alpha(growth, net)
     # A multiple of ω cancels, whatever ω is; else ω is kept as a symbol.
     nilpotent = rest.applyfunc(lambda e: m if (m := sp.cancel(e / meaning)).is_number else e / OMEGA)
-    binomials = [sp.prod([L - i for i in range(k)]) / sp.factorial(k) for k in range(size)]
+    n = sp.Dummy("n", integer=True, nonnegative=True)  # counts the depth, for the block itself may depend on L
+    binomials = [sp.prod([n - i for i in range(k)]) / sp.factorial(k) for k in range(size)]
     power = sum((b * nilpotent**k for k, b in enumerate(binomials)), sp.zeros(size))
     # At depth 0 it is one, and one step multiplies it by 1 + n.
-    residue = (power.subs(L, L + 1) - (nilpotent + sp.eye(size)) * power).applyfunc(sp.simplify)
-    if residue != sp.zeros(size) or power.subs(L, 0) != sp.eye(size):
+    residue = (power.subs(n, n + 1) - (nilpotent + sp.eye(size)) * power).applyfunc(sp.simplify)
+    if residue != sp.zeros(size) or power.subs(n, 0) != sp.eye(size):
         raise ArithmeticError(f"The power {power} does not solve the recursion of {net.name}.")
-    over, under = sp.fraction(sp.together((power * sp.Matrix(first))[names.index("ddP")]))
+    over, under = sp.fraction(sp.together((power.subs(n, L) * sp.Matrix(first))[names.index("ddP")]))
     short = OMEGA**L * sp.factor(sp.expand(over.subs(OMEGA, meaning))) / under
     return short if abbreviate else short.subs(OMEGA, meaning)
 

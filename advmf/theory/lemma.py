@@ -36,15 +36,18 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Lemma:
-    """A statement ``left relation right`` about ``letters`` (name -> meaning), with its hypotheses as (words, condition)."""
+    """A statement ``left relation right`` about ``letters`` (name -> meaning), with its hypotheses as (words, condition).
+
+    Lemmas are the same if they say the same, so that a file that registers one may run twice.
+    """
 
     name: str
     words: str
     source: str
     letters: Mapping[str, str]
-    state: Callable[..., tuple[sp.Expr, str, sp.Expr]] = field(repr=False)
-    hypotheses: Callable[..., list[tuple[str, Any]]] = field(repr=False)
-    case: Callable[[np.random.Generator], Case] = field(repr=False)
+    state: Callable[..., tuple[sp.Expr, str, sp.Expr]] = field(repr=False, compare=False)
+    hypotheses: Callable[..., list[tuple[str, Any]]] = field(repr=False, compare=False)
+    case: Callable[[np.random.Generator], Case] = field(repr=False, compare=False)
     equality: bool = False
 
     def at(self, where: Sequence[sp.Basic] = (), **values: Any) -> Instance:

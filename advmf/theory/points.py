@@ -41,6 +41,9 @@ _DOUBLE = (GaussianMean, GaussianNorm, NumericNorm, Flow, Recursion)
 _BINDING = (GaussianMean, Recursion, Flow, sp.Sum, sp.Product, sp.Integral)
 """Functions with letters of their own, which values of the same letters outside must not enter."""
 
+_LOCAL = (sp.Derivative, sp.Subs, sp.Limit)
+"""What has to be done before numbers are put in; sums and products are done after that, when their ends are numbers."""
+
 Point = Mapping[sp.Symbol, sp.Expr]
 
 
@@ -160,6 +163,7 @@ def proves_zero(expr: sp.Expr, seconds: float = SECONDS) -> bool:
 
     def attempts() -> Iterator[Callable[[], bool]]:
         yield lambda: sp.expand(expr) == 0
+        yield lambda: sp.expand(_peeled(expr)) == 0
         plain = evaluated(expr)
         yield lambda: sp.expand(plain) == 0
         yield partial(_same_factors, plain)
@@ -181,10 +185,22 @@ def within(seconds: float, work: Callable[[], Any]) -> Any:
         return None
 
 
-def evaluated(expr: sp.Expr) -> sp.Expr:
+def evaluated(expr: sp.Expr, heads: tuple[type, ...] = (*_LOCAL, sp.Sum, sp.Product)) -> sp.Expr:
     """The expression with its derivatives, limits and sums done."""
-    heads = (sp.Derivative, sp.Subs, sp.Limit, sp.Sum, sp.Product)
     return expr.replace(lambda e: isinstance(e, heads), lambda e: e.doit())
+
+
+def _peeled(expr: sp.Expr) -> sp.Expr:
+    """Sums and products to n + 1 as those to n and the last term, for proofs by induction."""
+
+    def split(e: sp.Expr) -> sp.Expr:
+        (k, low, high), join = e.args[1], sp.Add if isinstance(e, sp.Sum) else sp.Mul
+        return join(e.func(e.args[0], (k, low, high - 1)), e.args[0].xreplace({k: high}))
+
+    def next_one(e: sp.Expr) -> bool:
+        return isinstance(e, (sp.Sum, sp.Product)) and len(e.args) == 2 and e.args[1][2].as_coeff_Add()[0] == 1
+
+    return expr.replace(next_one, split)
 
 
 def _same_factors(expr: sp.Expr) -> bool:
@@ -218,7 +234,7 @@ def _evaluated(
 
     A condition on symbols that do not occur can be met by a choice of theirs.
     """
-    sides = [evaluated(side) for side in _with_random_functions(sides, random_)]
+    sides = [evaluated(side, _LOCAL) for side in _with_random_functions(sides, random_)]
     free = set().union(*(e.free_symbols for e in sides))
     point = {s: draw(s, random_) for s in sorted(free, key=lambda s: s.name)}
     if any(condition.xreplace(point) == sp.false for condition in where):

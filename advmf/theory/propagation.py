@@ -253,10 +253,11 @@ def _affine(expr: sp.Expr, symbol: sp.Expr) -> tuple[sp.Expr | None, sp.Expr | N
 def _geometric(rate: sp.Expr, shift: sp.Expr, start: sp.Expr) -> sp.Expr:
     """The solution of x -> rate*x + shift from ``start``, verified by substitution: at depth 0 and over one step."""
     solution = rate**L * start + shift * GeometricSum(rate, L)
-    z = sp.Dummy("z", positive=True)
-    general = (z**L * start + shift * GeometricSum(z, L)).rewrite(sp.Pow)
-    residue = general.subs(L, L + 1) - z * general - shift
-    if sp.simplify(residue) != 0 or sp.simplify(solution.subs(L, 0) - start) != 0:
+    # The depth is counted by a letter of its own, for the block itself may depend on L.
+    z, n = sp.Dummy("z", positive=True), sp.Dummy("n", integer=True, nonnegative=True)
+    general = (z**n * start + shift * GeometricSum(z, n)).rewrite(sp.Pow)
+    residue = general.subs(n, n + 1) - z * general - shift
+    if sp.simplify(residue) != 0 or sp.simplify(general.subs(n, 0) - start) != 0:
         raise ArithmeticError(f"The closed form {solution} does not solve x -> {rate}*x + {shift}.")
     return solution
 

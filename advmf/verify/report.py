@@ -103,7 +103,7 @@ class Report:
             "stderr": _finite(self.stderr),
             "predicted": _finite(self.predicted),
             "ratio": _finite(self.ratio),
-            "at": dict(self.at),
+            "at": {name: value if math.isfinite(value) else str(value) for name, value in self.at.items()},
             "seconds": round(self.seconds, 3),
             "seed": self.seed,
             "settings": dict(self.settings),

@@ -135,7 +135,7 @@ def test_a_scrambled_gradient_is_found_out(monkeypatch):
 def test_the_gradient_is_that_of_automatic_differentiation():
     trace = next(NETWORKS.traces(point(12)))
     eta = 0.5 * torch.randn(3, 1, 2, 4, 12, generator=generator(), dtype=torch.float64)
-    value, gradient = MODULE._passes(trace, eta, (1.0, 3.0), gradient=True)
+    value, gradient = MODULE._passes(trace, eta, MODULE._norms((1.0, 3.0)), gradient=True)
     base = NETWORKS.forward(point(12))
     for pair, q in enumerate((1.0, 3.0)):
         for net, start in product(range(3), range(4)):

@@ -1,0 +1,42 @@
+"""``advmf new``: a file to begin a bound of one's own with."""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import os
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from advmf.cli.shared import main, replace
+
+TEMPLATE_NAME = "my_bound"
+"""The name in the template, for which the chosen one is put in."""
+
+
+@main.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Replace a file of that name.")
+def new(name: str, force: bool) -> None:
+    """Write NAME.py into the current folder: a net, a derivation, a claim and a check, which runs as it stands."""
+    path = Path(f"{name}.py")
+    if not name.isidentifier() or keyword.iskeyword(name):
+        hint = f"; write 'advmf new {name[:-3]}'" if name.endswith(".py") and name[:-3].isidentifier() else ""
+        raise click.UsageError(f"NAME is a Python name, such as my_bound, without a folder or .py; got {name!r}{hint}.")
+    if path.is_dir() or (path.exists() and not force):
+        raise click.UsageError(
+            f"{path} exists; choose another name{'' if path.is_dir() else ', or replace it by --force'}."
+        )
+    if not path.exists() and (name in sys.modules or importlib.util.find_spec(name)):
+        raise click.UsageError(f"A file {path} would hide the installed module {name!r}; choose another name.")
+    if not os.access(".", os.W_OK):
+        raise click.UsageError(f"The folder {Path.cwd()} cannot be written to; change to another.")
+    text = (files("advmf.cli") / "template.py").read_text(encoding="utf-8").replace(TEMPLATE_NAME, name)
+    try:
+        replace(path, text)
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be written: {error.strerror}.") from None
+    click.echo(f"{path} is written: 'python {path}' shows what it derives, 'advmf check {path}' gives the verdicts.")

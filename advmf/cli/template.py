@@ -1,0 +1,98 @@
+"""my_bound: a bound on the adversarial loss, derived, typeset, compiled and checked.
+
+    python my_bound.py         # the derivation, the formula, its LaTeX, some values, the verdicts
+    advmf check my_bound.py    # the verdicts alone
+
+Change the four parts below to what you want to know: the network, the claim, its derivation, its check.
+"""
+
+import numpy as np
+import sympy as sp
+
+import advmf as mf
+from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, OperatorNorm
+from advmf.symbols import L, eps, sigma_b, sigma_w
+from advmf.theory.gaussian_functions import GaussianMean
+from advmf.theory.lemmas import activation
+from advmf.theory.norms import BETA as beta
+from advmf.theory.proof import Derivation, algebra, by, gaussian, lemma
+from advmf.theory.propagation import ALPHA as alpha
+from advmf.theory.propagation import OMEGA as omega
+
+# 1. The network: one block, which stands L times. Blocks are Dense (trained), Mix (not trained), ReLULike, Serial and Residual.
+SLOPES = sp.Integer(1), sp.Rational(1, 10)
+SCALE = sp.Rational(1, 2)
+NET = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(*SLOPES), mf.Mix(), scale=SCALE), name="my_bound")
+
+# 2. The claim: perturbations in the lp ball of radius eps, change of the output in lq.
+p, q = sp.oo, sp.Integer(2)
+
+
+def claim(net: mf.Net) -> mf.Claim:
+    """What is claimed. This is T2 of the net above; for another left-hand or right-hand side use mf.Claim, or dataclasses.replace."""
+    return mf.loss_bound(net, p, q)
+
+
+# 3. The derivation. Each step is verified when it is taken, and a wrong one is refused. Reasons are algebra, gaussian (a mean over
+#    Gaussians), Limit(symbol, to), by(facts that were defined, assumed or derived before), and lemma(name, letters).
+z, w, x = sp.symbols("z w x", real=True)
+h, Q = sp.symbols("h Q", positive=True)
+
+
+def derive(net: mf.Net) -> Derivation:
+    """The growth of the Jacobian per block from the network's numbers, then the bound."""
+    proof = Derivation("my_bound", "adversarial loss next to a scaled branch")
+    slopes = proof.define(alpha, (SLOPES[0] ** 2 + SLOPES[1] ** 2) / 2, "mean square of the slopes")
+    proof.begin(GaussianMean(activation(sp.sqrt(h) * z, *SLOPES) ** 2, z), "the activation phi on N(0, h)")
+    proof.step(slopes.right * h, gaussian)
+    proof.step(alpha * h, by(slopes))
+    proof.begin(GaussianMean((x + SCALE * sp.sqrt(alpha * h) * w) ** 2, w), "a coordinate of x + SCALE V phi")
+    proof.step(x**2 + SCALE**2 * alpha * h, gaussian, "no cross term, for V is independent of x")
+    grown = Q + SCALE**2 * alpha * (sigma_w**2 * Q + sigma_b**2)
+    proof.begin(sp.Derivative(grown, Q), "h = sigma_w^2 Q + sigma_b^2: growth of Q = |x|^2/N per block")
+    proof.step(1 + SCALE**2 * alpha * sigma_w**2, algebra)
+    proof.step(mf.omega(net), by(slopes), "as the package derives it from the blocks")
+    rate = proof.define(omega, mf.omega(net), "growth per block")
+
+    # What is not proved is assumed, and listed as such.
+    norm, largest = Expectation(OperatorNorm(p, q)), Expectation(LargestOperatorNorm(p, q))
+    text = "the law of J(x), the same at every x, bounds its largest norm over the ball"
+    everywhere = proof.assume(text, largest, "<=", norm)
+    text = "T1, as N -> oo: J(x) has the law of omega^(L/2) G, with G of K x d independent N(0, 1/d) entries"
+    law = proof.assume(text, norm, "==", omega ** (L / 2) * Expectation(MatrixNorm(p, q)))
+    factor = proof.define(beta, mf.beta(p, q), "norm factor")
+    proof.begin(Expectation(AdversarialLoss(p, q)), "the bound")
+    proof.step(eps * largest, lemma("mean value inequality", p=p, q=q))
+    proof.step(eps * norm, by(everywhere))
+    proof.step(eps * omega ** (L / 2) * Expectation(MatrixNorm(p, q)), by(law))
+    proof.step(eps * omega ** (L / 2) * factor.right, lemma("Chevet", p=p, q=q))
+    proof.step(eps * omega ** (L / 2) * beta, by(factor))
+    proof.step(claim(net).rhs, by(factor, rate))
+    proof.concludes(claim(net))  # the chain starts and ends where the claim does
+    return proof
+
+
+# 4. The check: sampled networks of several widths, attacked, and extrapolated to N -> oo.
+AT = {"L": 4, "d": 64, "K": 4, "sigma_w": 1.5, "sigma_b": 0.1, "eps": 0.1}
+
+
+def check(claims: list[mf.Claim], seed: int = 0) -> list[mf.Report]:
+    """The verdicts on the claim and on wrong versions of it, which must be refuted; a function wrong(claim) may list your own."""
+    return mf.check_all(claims, at=AT, seed=seed, nets=64, widths=(64, 128, 256, 512), directions=2, steps=5)
+
+
+def main() -> None:
+    """Print all there is to know."""
+    bound = claim(NET)
+    print(derive(NET), end="\n\n")
+    print(bound, bound.where, sep="\n", end="\n\n")
+    print(mf.latex(bound), end="\n\n")
+    depths = np.array([1, 4, 16, 64])
+    values = mf.kernel(bound)(**{**AT, "L": depths})
+    print("bound at depths", depths, ":", values.round(4), end="\n\n")
+    for report in check([bound, bound.scaled("1/2")]):  # a negative control: half the bound must be REFUTED
+        print(report)
+
+
+if __name__ == "__main__":
+    main()

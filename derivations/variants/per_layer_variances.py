@@ -1,0 +1,127 @@
+"""A variant of T2: every layer l has a weight variance sigma_l^2 of its own.
+
+    x <- phi(W^l x + b^l),  W^l of entries N(0, sigma_l^2/N),  l = 1, ..., n
+
+    E L_adv <= eps beta prod_l omega_l^(1/2),  omega_l = alpha sigma_l^2
+
+Run it to read it: ``python derivations/variants/per_layer_variances.py``. The product is derived for any number of layers, by induction; the
+network that is checked has four, declared as one block (L = 1).
+"""
+
+from dataclasses import replace
+
+import sympy as sp
+
+import advmf as mf
+from advmf.observables import AdversarialLoss, Expectation, JacobianEntry, LargestOperatorNorm, MatrixNorm, OperatorNorm
+from advmf.symbols import L, d, eps, sigma_b
+from advmf.theory.functions import Recursion
+from advmf.theory.gaussian_functions import GaussianMean
+from advmf.theory.lemmas import activation
+from advmf.theory.norms import BETA as beta
+from advmf.theory.proof import Derivation, algebra, by, gaussian, lemma
+from advmf.theory.propagation import ALPHA as alpha
+from advmf.theory.propagation import OMEGA as omega
+
+SIGMAS = sp.symbols("sigma_1:5", positive=True)
+LAYERS = [block for sigma in SIGMAS for block in (mf.Dense(sigma_w=sigma), mf.ReLULike(1, 0))]
+NET = mf.Net(mf.Serial(*LAYERS), name="per-layer variances")
+p, q = sp.oo, sp.Integer(2)
+AT = {
+    "L": 1,
+    "d": 64,
+    "K": 4,
+    "sigma_1": 0.9,
+    "sigma_2": 2.0,
+    "sigma_3": 1.2,
+    "sigma_4": 1.6,
+    "sigma_b": 0.1,
+    "eps": 0.05,
+}
+
+z = sp.Symbol("z", real=True)
+h, Q, j = sp.symbols("h Q j", positive=True)
+l = sp.Symbol("l", integer=True, positive=True)
+n = sp.Symbol("n", integer=True, nonnegative=True)
+sigma = sp.Function("sigma", positive=True)
+
+
+def derive(net: mf.Net) -> Derivation:
+    """The growth of one layer, the product over n layers by induction, and the bound, at last for the four of ``net``."""
+    proof = Derivation("per-layer variances", "adversarial loss where every layer has a variance of its own")
+    slopes = proof.define(alpha, sp.Rational(1, 2), "mean square of the slopes of ReLU")
+    proof.begin(GaussianMean(activation(sp.sqrt(h) * z, 1, 0) ** 2, z), "the activation on N(0, h)")
+    proof.step(h / 2, gaussian)
+    proof.step(alpha * h, by(slopes))
+    proof.begin(
+        sp.Derivative(alpha * (sigma(l) ** 2 * Q + sigma_b**2), Q), "h = sigma_l^2 Q + sigma_b^2: growth in layer l"
+    )
+    proof.step(alpha * sigma(l) ** 2, algebra)
+
+    entry, grown = Expectation(JacobianEntry(0, 0) ** 2), alpha * sigma(l) ** 2 * j
+    state, updates, start = (j, l), (grown, l + 1), (1, 1)
+    tower = proof.assume(
+        "tower property: j = E|(dx/dx^0) e|^2/N grows so in layer l, then comes layer l + 1",
+        entry, "==", Recursion(n, sp.Tuple(*state), sp.Tuple(*updates), sp.Tuple(*start), j) / d,
+    )  # fmt: skip
+    product = sp.Product(alpha * sigma(l) ** 2, (l, 1, n))
+    proof.begin(entry, "the law of J after n layers")
+    proof.step(tower.right, by(tower))
+    proof.step(
+        product / d,
+        lemma("induction", depth=n, variables=state, updates=updates, start=start, paths=(product, n + 1), of=j),
+    )
+    rate = proof.define(omega, product, "growth of the whole network")
+
+    bound = claim(net)
+    norm, largest = Expectation(OperatorNorm(p, q)), Expectation(LargestOperatorNorm(p, q))
+    everywhere = proof.assume(
+        "the law of J(x), the same at every x, bounds its largest norm over the ball", largest, "<=", norm
+    )
+    law = proof.assume(
+        "T1, as N -> oo: J(x) has the law of omega^(1/2) G, with G of K x d independent N(0, 1/d) entries",
+        norm, "==", sp.sqrt(omega) * Expectation(MatrixNorm(p, q)),
+    )  # fmt: skip
+    factor = proof.define(beta, mf.beta(p, q), "norm factor")
+    layers = [proof.define(n, len(SIGMAS), "the layers of the network that is checked")]
+    layers += [proof.define(sigma(k + 1), symbol) for k, symbol in enumerate(SIGMAS)]
+    proof.begin(Expectation(AdversarialLoss(p, q)), "the bound")
+    proof.step(eps * largest, lemma("mean value inequality", p=p, q=q))
+    proof.step(eps * norm, by(everywhere))
+    proof.step(eps * sp.sqrt(omega) * Expectation(MatrixNorm(p, q)), by(law), "a norm is homogeneous")
+    proof.step(eps * sp.sqrt(omega) * factor.right, lemma("Chevet", p=p, q=q))
+    proof.step(eps * beta * sp.sqrt(omega), by(factor))
+    proof.step(eps * beta * sp.sqrt(product), by(rate), "for any number of layers")
+    proof.step(bound.rhs, by(factor, slopes, *layers), "for four")
+    proof.concludes(bound)
+    return proof
+
+
+def claim(net: mf.Net) -> mf.Claim:
+    """T2 of a block that stands once: the package finds the same omega from the declared layers."""
+    bound = mf.loss_bound(net, p, q)
+    return replace(bound, formula=bound.formula.subs(L, 1))
+
+
+def wrong(claim: mf.Claim) -> list[mf.Claim]:
+    """Half the bound, and the first layer's variance in all of them."""
+    alike = dict.fromkeys(SIGMAS, SIGMAS[0])
+    same = {letter: meaning.subs(alike) for letter, meaning in claim.where.items()}
+    return [claim.scaled("1/2"), replace(claim, name=f"{claim.name} [all as the first]", where=same)]
+
+
+def check(claims: list[mf.Claim], seed: int = 0) -> list[mf.Report]:
+    """Attack sampled networks of four widths."""
+    return mf.check_all(claims, at=AT, seed=seed, nets=60, widths=(128, 256, 512, 1024), directions=2, steps=5)
+
+
+def main() -> None:
+    """Print the derivation, and the verdicts on the claim and on wrong versions of it."""
+    print(derive(NET), end="\n\n")
+    bound = claim(NET)
+    for report in check([bound, *wrong(bound)]):
+        print(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,335 @@
+"""New variants: every worked one is derived, checked and controlled; so is what ``advmf new`` writes; the tutorial prints what it shows."""
+
+import contextlib
+import io
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sympy as sp
+import torch
+from click.testing import CliRunner
+
+import advmf as mf
+from advmf import cli
+from advmf.cli import template
+from advmf.errors import ArgumentError, StepError
+from advmf.observables import AdversarialLoss, Expectation
+from advmf.simulate import OwnObservable, attack, attack_loss
+from advmf.symbols import L
+from advmf.theory.lemmas import LEMMAS, find_lemma, register_lemma
+from advmf.verify.variant import load
+
+ROOT = Path(__file__).parents[1]
+FILES = [*sorted((ROOT / "derivations" / "variants").glob("*.py")), Path(template.__file__)]
+PAGE = ROOT / "docs" / "new_bound.md"
+MUTATIONS = {
+    "leaky_two_layer": [
+        ("scale=1 / sp.sqrt(L)", "scale=1 / L"),
+        ("sp.exp(alpha * sigma_w**4 / 2)", "sp.exp(alpha * sigma_w**4)"),
+    ],
+    "per_layer_variances": [
+        ("start = (j, l), (grown, l + 1), (1, 1)", "start = (j, l), (grown, l + 1), (1, 2)"),
+        ("eps * beta * sp.sqrt(product)", "eps * beta * product"),
+    ],
+    "squared_loss": [
+        ("variance = Expectation(MatrixNorm(p, q)), inner**2 * outer**2 / d", "variance = Expectation(MatrixNorm(p, q)), inner * outer / d"),
+        ("Case(float(change**2), float(eta**2", "Case(float(change**2), float(eta**2 / 2"),
+    ],
+    "cross_entropy": [
+        ('proof.step(2 ** (1 / h) * others, algebra)', 'proof.step(2 * others, algebra)'),
+        ('proof.define(slope, 2 ** (1 - 1 / q), "L', 'proof.define(slope, 2 ** (1 / q), "L'),
+    ],
+    "template": [
+        ("proof.step(alpha * h, by(slopes))", "proof.step(2 * alpha * h, by(slopes))"),
+        ("claim(net).rhs, by(factor, rate)", "2 * claim(net).rhs, by(factor, rate)"),
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=FILES, ids=lambda path: path.stem)
+def variant(request):
+    return load(request.param)
+
+
+def test_the_derivation_ends_in_the_claim_and_no_step_in_a_wrong_factor(variant):
+    proof, claim = variant.derive(), variant.claim()
+    assert (proof.result.left, proof.result.relation, proof.result.right) == (claim.lhs, claim.relation, claim.rhs)
+    for step in proof.steps:
+        with pytest.raises(StepError):
+            step.verify(2 * step.right)
+
+
+def test_the_claim_stands_and_its_wrong_versions_are_refuted(variant):
+    outcome = variant.check()
+    assert [str(report.verdict) for report in outcome.reports] == ["NOT_REFUTED"], outcome.reports
+    assert len(outcome.controls) >= 2
+    assert {str(report.verdict) for report in outcome.controls} == {"REFUTED"}, outcome.controls
+    assert json.dumps(outcome.reports[0].to_dict(), allow_nan=False)  # even if at has an infinite exponent
+    assert r"\le" in mf.latex(variant.claim())
+
+
+@pytest.mark.parametrize(
+    ("name", "change"), [(name, change) for name, changes in MUTATIONS.items() for change in changes]
+)
+def test_a_wrong_copy_is_refused(tmp_path, name, change):
+    source = next(path for path in FILES if path.stem == name).read_text()
+    assert source.count(change[0]) == 1, change
+    copy = tmp_path / f"{name}.py"
+    copy.write_text(source.replace(*change))
+    with pytest.raises(StepError, match=r", step \d+ \(|fails in a random case"):
+        load(copy).derive()
+
+
+def test_the_bound_of_the_leaky_net_stays_finite_with_depth():
+    (path,) = (path for path in FILES if path.stem == "leaky_two_layer")
+    claim = load(path).claim()
+    at = {"d": 64, "K": 10, "sigma_w": 1.2, "eps": 0.2}
+    deep, limit = mf.kernel(claim)(L=10**7, **at), mf.kernel(sp.limit(claim.rhs, L, sp.oo))(**at)
+    assert deep == pytest.approx(limit, rel=1e-6)
+    assert mf.kernel(mf.loss_bound(mf.residual(u=1, v="1/10"), 3, 4))(L=100, **at) > 1e6 * limit
+
+
+FORMULAS = {
+    "Q": lambda net: mf.moments(net).Q,
+    "J": lambda net: mf.linear_form(net)[0].rhs,
+    "a": lambda net: mf.linear_form(net)[1].rhs,
+    "T2": lambda net: mf.loss_bound(net, 3, 4).rhs,
+    "T3": lambda net: mf.variance_slope(net, 2, 2).rhs,
+    "T5": lambda net: mf.capacity(net).rhs,
+    "F1": lambda net: mf.stream_fluctuation(net).rhs,
+    "F2": lambda net: mf.jacobian_norm(net).rhs,
+    "nngp": mf.nngp,
+}
+
+
+@pytest.mark.parametrize("sigma_b", [0, mf.symbols.sigma_b])
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_a_block_that_depends_on_the_depth_is_at_each_depth_the_block_with_that_number(formula, sigma_b):
+    at = {
+        "L": 4,
+        "N": 100,
+        "d": 9,
+        "K": 3,
+        "sigma_w": 1.1,
+        "sigma_b": 0.3,
+        "eps": 0.1,
+        "x_sq": 1.2,
+        "y_sq": 1.0,
+        "c": 0.3,
+    }
+
+    def value(scale):
+        branch = mf.Dense(sigma_b=sigma_b), mf.ReLULike(1, "1/10"), mf.Dense(sigma_b=0)
+        return mf.kernel(FORMULAS[formula](mf.Net(mf.Residual(*branch, scale=scale))))(**at)
+
+    assert value(1 / sp.sqrt(L)) == pytest.approx(value(sp.Rational(1, 2)), rel=1e-12)
+    if formula != "a" or sigma_b:  # without biases nothing is offset
+        assert value(1 / sp.sqrt(L)) != pytest.approx(value(1 / L), rel=1e-3)
+
+
+def test_the_tutorial_prints_what_it_shows_in_under_thirty_lines():
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(), re.S | re.M)
+    scope, printed, lines = {}, "", 0
+    for number, (language, body) in enumerate(blocks):
+        if language == "text":
+            assert printed == body, f"block {number} of {PAGE.name}"
+            printed = ""
+            continue
+        assert language == "python" and not printed
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(body, scope)
+        printed = out.getvalue()
+        lines += 0 if body.startswith("try:") else sum(bool(line.strip()) for line in body.splitlines())
+    assert not printed and 10 < lines < 30
+    assert f"in {lines} lines" in PAGE.read_text()
+
+
+def invoke(*args):
+    return CliRunner().invoke(cli.main, args)
+
+
+def said(result):
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_what_new_writes_runs_as_it_stands(folder):
+    result = invoke("new", "ring_bound")
+    assert result.exit_code == 0, result.output
+    text = (folder / "ring_bound.py").read_text()
+    assert "my_bound" not in text and text == Path(template.__file__).read_text().replace("my_bound", "ring_bound")
+    run = subprocess.run([sys.executable, "ring_bound.py"], capture_output=True, text=True, timeout=300, check=True)
+    assert run.stdout.startswith("ring_bound: adversarial loss")
+    for part in (
+        "proved: 11 of 11 steps",
+        r"\mathbb{E}\left[",
+        "bound at depths [ 1  4 16 64]",
+        ": NOT_REFUTED (",
+        ": REFUTED (",
+    ):
+        assert part in run.stdout
+    assert not run.stderr
+
+
+def test_new_writes_nothing_where_it_should_not(folder, monkeypatch):
+    for name, message in [
+        ("3d", "NAME is a Python name"),
+        ("a/b", "without a folder"),
+        ("class", "NAME is a Python name"),
+        ("own.py", "write 'advmf new own'"),
+        ("sympy", "would hide the installed module"),
+    ]:
+        result = invoke("new", name)
+        assert result.exit_code == 2 and message in said(result), result.output
+    (folder / "mine.py").write_text("precious")
+    result = invoke("new", "mine")
+    assert result.exit_code == 2 and "mine.py exists" in said(result) and "--force" in said(result)
+    assert (folder / "mine.py").read_text() == "precious"
+    monkeypatch.setattr("os.access", lambda *_: False)
+    result = invoke("new", "other")
+    assert result.exit_code == 2 and "cannot be written to" in said(result)
+    assert [path.name for path in folder.iterdir()] == ["mine.py"]
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert invoke("new", "mine", "--force").exit_code == 0
+    assert "precious" not in (folder / "mine.py").read_text()
+
+
+QUICK = "nets=64, widths=(64, 128, 256, 512), directions=2, steps=5"
+
+
+def written(folder, *changes):
+    """The template, made as quick as can be, with changes."""
+    text = (
+        Path(template.__file__).read_text().replace(QUICK, "nets=8, widths=(32, 64, 128, 256), directions=1, steps=1")
+    )
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    (folder / "own.py").write_text(text)
+    return "own.py"
+
+
+def test_check_of_a_file_prints_verdicts_and_writes_them(folder):
+    assert QUICK in Path(template.__file__).read_text()
+    result = invoke("check", str(Path(template.__file__)), "--json", "out.json", "--seed", "3")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(
+        "my_bound: 11 steps; 11 proved, 0 numerically confirmed, 2 assumed\nT2: Expectation("
+    )
+    assert "negative controls refuted: 2 of 2" in result.output
+    assert '"theorem": "T2"' in (folder / "out.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        (("def check(", "def chekc("), 2, "own.py does not define check(claims, seed=0), which returns a list of their Reports"),
+        (("# 2. The claim", "NET = 3  # 2. The claim"), 2, "NET must be an advmf.Net"),
+        (("import numpy as np", "import numpyy as np"), 2, "own.py, line 9: it does not run: ModuleNotFoundError"),
+        (("SLOPES = sp.Integer(1),", "SLOPES = ("), 2, "it does not run: SyntaxError"),
+        (("proof = Derivation(", "proof = Derivatoin("), 2, "derive fails: NameError"),
+        (("    return proof", "    return None"), 2, "derive must return a Derivation; got None"),
+        (("steps=5)", "steps=5)[0]"), 2, "check must return a list; got"),
+        (("proof.step(alpha * h,", "proof.step(3 * alpha * h,"), 1, "refused: my_bound, step 2 (by definition of alpha): the sides differ: at"),
+        (('"Chevet", p=p', '"Chevy", p=p'), 1, "There is no lemma 'Chevy'; did you mean 'Chevet'?"),
+        (('"Chevet", p=p', '"Chevet", p=sp.S.Half'), 1, "my_bound, step 9 (Chevet): Chevet needs p >= 1, and here it fails: p = 1/2"),
+        (("mf.loss_bound(net, p, q)", "mf.loss_bound(net, p, q, 'leading')"), 1, "refused: my_bound, step 11"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_wrong_is_told_where(folder, change, code, message):
+    path = written(
+        folder,
+        *([change] if change[0] != "steps=5)" else [("directions=1, steps=1)", "directions=1, steps=1)[0]")]),
+    )
+    result = invoke("check", path)
+    assert result.exit_code == code, result.output
+    assert message in said(result), result.output
+
+
+def test_exit_codes_of_a_file(folder):
+    """A wrong assumption passes the derivation, and simulation finds it."""
+    assumed, half = ("omega ** (L / 2)", "omega ** (L / 2) / 2"), ("(net, p, q)\n", '(net, p, q).scaled("1/2")\n')
+    refuted = invoke("check", written(folder, assumed, half))
+    assert refuted.exit_code == 1 and "REFUTED" in refuted.output, refuted.output
+    weak = invoke(
+        "check",
+        written(
+            folder,
+            (
+                "def check(",
+                "def wrong(claim: mf.Claim) -> list[mf.Claim]:\n    return [claim.scaled(3)]\n\n\ndef check(",
+            ),
+        ),
+    )
+    assert weak.exit_code == 3 and "negative control not refuted" in weak.output, weak.output
+    for args in (("own.py", "--p", "2"), ("own.py", "--full"), ("missing.py",), ("T2",)):
+        assert invoke("check", *args).exit_code == 2
+    assert "--p does not go with a file" in said(invoke("check", "own.py", "--p", "2"))
+    assert "'advmf new missing'" in said(invoke("check", "missing.py"))
+    assert "--theorem" in said(invoke("check", "T2"))
+
+
+def test_a_lemma_may_be_registered_twice_but_not_taken():
+    chevet = find_lemma("Chevet")
+    again = replace(chevet, case=lambda rng: chevet.case(rng))
+    try:
+        assert register_lemma(again) is LEMMAS["Chevet"] is again
+        with pytest.raises(StepError, match="already a lemma 'Chevet'"):
+            register_lemma(replace(chevet, words="something else"))
+    finally:
+        LEMMAS["Chevet"] = chevet
+
+
+def sampled(nets=6):
+    settings = {"N": 40, "L": 3, "d": 12, "K": 4, "sigma_w": 1.2, "sigma_b": 0.1}
+    generator = torch.Generator().manual_seed(0)
+    return mf.simulate.sample(mf.vanilla(u=1, v=0), **settings, nets=nets, dtype=torch.float64, generator=generator)
+
+
+@pytest.mark.parametrize("p", [1, 2, "inf"])
+def test_the_attack_on_a_loss_finds_what_the_attack_on_its_norm_does(p):
+    networks, x = sampled(), torch.ones(12, dtype=torch.float64)
+    (trace,) = networks.traces(x)
+    norm = lambda output, change: change.norm(dim=-1)  # noqa: E731
+    found = attack_loss(trace, norm, eps=0.3, p=float(p), generator=torch.Generator().manual_seed(0))
+    moved = networks.forward(x + found.eta)[:, 0]
+    torch.testing.assert_close(found.value[:, 0], (moved - networks.forward(x)).norm(dim=-1))
+    other = attack(networks, x, eps=0.3, p=p, q=2).value
+    torch.testing.assert_close(found.value[:, 0].mean(), other.mean(), rtol=0.05, atol=0)
+    assert bool((torch.linalg.vector_norm(found.eta[:, 0], float(p), dim=-1) <= 0.3).all())
+
+
+def test_the_attack_on_a_linear_network_and_loss_is_exact():
+    net = mf.Net(mf.Dense(sigma_b=0))
+    networks = mf.simulate.sample(
+        net, N=30, L=2, d=9, K=3, nets=4, sigma_w=1.0, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
+    (trace,) = networks.traces(torch.ones(9, dtype=torch.float64))
+    first = lambda output, change: change[..., 0]  # noqa: E731
+    found = attack_loss(trace, first, eps=0.5, p=float("inf"), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(found.value[:, 0], 0.5 * trace.jacobian()[:, 0, 0].abs().sum(-1))
+
+
+class Bare(OwnObservable):
+    """One without a measurement."""
+
+
+def test_an_observable_without_a_measurement_says_so():
+    bound = replace(mf.loss_bound(mf.residual(u=1, v=0), 2, 2), lhs=Expectation(Bare(2)))
+    at = {"L": 1, "d": 8, "K": 2, "sigma_w": 1.0, "sigma_b": 0.0, "eps": 0.1, "N": 32}
+    with pytest.raises(NotImplementedError, match=r"Bare has no measure\(trace, settings, generator\)"):
+        mf.check(bound, at=at, nets=2)
+    with pytest.raises(ArgumentError, match=r"subclass of advmf\.simulate\.OwnObservable"):
+        mf.check(replace(bound, lhs=Expectation(type("Odd", (mf.observables.Observable,), {})(2))), at=at, nets=2)
+    assert AdversarialLoss(2, 2) != Bare(2)
