@@ -172,7 +172,7 @@ def test_what_new_writes_runs_as_it_stands(folder):
     assert run.stdout.startswith("ring_bound: adversarial loss")
     for part in (
         "proved: 11 of 11 steps",
-        r"\mathbb{E}\left[",
+        r"\mathbb{E}[",
         "bound at depths [ 1  4 16 64]",
         ": NOT_REFUTED (",
         ": REFUTED (",

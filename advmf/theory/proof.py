@@ -155,9 +155,10 @@ class Derivation:
     def concludes(self, claim: Claim | sp.Expr) -> Fact:
         """End the chain in a claim of the package, or an expression: exactly its formula, from its left-hand side.
 
-        A last step to the form that the package gives it is algebra. The letters of the formula that stand for something are those of
-        this derivation, and mean the same. Raises StepError if the chain is about something else, if its relation is weaker than the
-        claim's, if a letter is not defined here or means something else, or if the expressions differ.
+        A last step to the form that the package gives it is algebra. A chain that holds letters of the formula (omega, beta) ends in the
+        formula, and the letters have to mean the same here; one that holds none ends in the right-hand side, with them put in. Raises
+        StepError if the chain is about something else, if its relation is weaker than the claim's, if a letter is not defined here or
+        means something else, or if the expressions differ.
         """
         if isinstance(claim, Claim):
             start = Expectation(claim.lhs**2) if claim.relation == "~" else claim.lhs
@@ -166,16 +167,18 @@ class Derivation:
             strong = {"<=": ("==", "<="), ">=": ("==", ">="), "approx": ("==", "approx")}.get(claim.relation, ("==",))
             if self._relation not in strong:
                 raise StepError(f"{self.name} ends in {self._relation}, but {claim.name} states {claim.relation}.")
-            self._agree_on_letters(claim)
-        target = claim.formula if isinstance(claim, Claim) else claim
+        target = self._target(claim) if isinstance(claim, Claim) else claim
         if self._last != target:
             self.step(target, algebra, "as the package derives it")
         return self.result
 
-    def _agree_on_letters(self, claim: Claim) -> None:
-        """The abbreviations of the claim's formula mean here what they mean there."""
+    def _target(self, claim: Claim) -> sp.Expr:
+        """The claim's formula, whose letters mean here what they mean there, or without them its right-hand side."""
+        letters = claim.formula.free_symbols & set(claim.where)
+        if self._last is not None and letters and not letters & self._last.free_symbols:
+            return claim.rhs
         own = {part.fact.left: part.fact.right for part in self._parts if part.fact.status is Status.DEFINED}
-        for letter in sorted(claim.formula.free_symbols & set(claim.where), key=str):
+        for letter in sorted(letters, key=str):
             if letter not in own:
                 raise StepError(f"{self.name} does not define {letter}, which stands in the formula of {claim.name}.")
             mine, theirs = sp.sympify(own[letter]), claim.where[letter]
@@ -185,6 +188,7 @@ class Derivation:
                 algebra.verify(mine, theirs, self._conditions)
             except StepError as error:
                 raise StepError(f"{self.name}: {letter} does not mean what it means in {claim.name}: {error}") from None
+        return claim.formula
 
     @property
     def parts(self) -> list[Part]:
