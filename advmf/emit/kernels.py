@@ -9,24 +9,19 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from advmf.emit.backends import BACKENDS, REGISTERED, function
-from advmf.emit.integrate import integrate
 from advmf.emit.lower import Program, lower
-from advmf.emit.scaled import Arrays, Value
+from advmf.emit.rules import RULES, run
+from advmf.emit.scaled import Value
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.symbols import SYMBOLS
-from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
-from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
-from advmf.theory.norm_functions import GaussianNorm
 
 __all__ = ["Kernel", "kernel", "register"]
 
@@ -123,7 +118,7 @@ class Kernel:
                 )
         object.__setattr__(self, "_symbols", symbols)
         object.__setattr__(self, "arguments", tuple(symbols))
-        object.__setattr__(self, "program", lower(self.expr, self.arguments, self._check_head))
+        object.__setattr__(self, "program", lower([self.expr], self.arguments, self._check_head))
         lines = [f"    {name}: {_meaning(symbol)}in {_Domain.of(symbol)}" for name, symbol in symbols.items()]
         object.__setattr__(self, "__doc__", "\n".join([f"{self.expr}", "", *lines]))
 
@@ -138,8 +133,9 @@ class Kernel:
         """The natural logarithm of the value's magnitude, also where that is too large or too small for a float."""
         arrays, inputs, shape = self._read(args, values)
         with np.errstate(all="ignore"):
-            (result,) = run(self.program, arrays, [arrays.deep(Value(x)) for x in inputs])
-            return arrays.give(arrays.log_abs(result), shape)
+            program = lower([self.expr], self.arguments, self._check_head, logs=True)
+            (result,) = run(program, arrays, [arrays.deep(Value(x)) for x in inputs])
+            return arrays.give(result.m, shape)
 
     def __repr__(self) -> str:
         text = str(self.expr)
@@ -225,100 +221,3 @@ class _Domain:
             count = f", the first of {int(bad.sum())} such values," if int(bad.sum()) > 1 else ""
             note = f" ({meaning.removesuffix(', ')})" if meaning else ""
             raise DomainError(f"{name} = {worst}{count} is outside its domain {self}{note}.")
-
-
-def run(program: Program, arrays: Arrays, inputs: list[Any]) -> list[Any]:
-    """The outputs of a program, each intermediate array being let go after its last use."""
-    slots = [*[None] * len(program.instructions), *reversed(inputs)]
-    for i, ((head, args, data), spent) in enumerate(zip(program.instructions, program.spent)):
-        slots[i] = RULES[head](arrays, data, *[slots[j] for j in args])
-        for j in spent:
-            slots[j] = None
-    return [slots[j] for j in program.outputs]
-
-
-def _piecewise(arrays: Arrays, _: Any, *args: Value) -> Value:
-    out = Value(arrays.array(math.nan))
-    for live, value in zip(args[::2], args[1::2]):
-        out = arrays.select(live.m, value, out)
-    return out
-
-
-def _loop(arrays: Any, data: tuple[Program, int, str], depth: Value, *operands: Value) -> list[Value]:
-    """The state of a recursion at every depth asked for, reached in one run up to the largest."""
-    body, size, name = data
-    depths = arrays.linear(depth)
-    stops = np.unique(arrays.numpy(depths))
-    for stop in stops:
-        if not (stop >= 0 and stop == math.floor(stop)):
-            raise DomainError(f"A recursion takes whole numbers of steps; got {name} = {stop:g}.")
-    inner, values = arrays.in_loop([arrays.deep(value) for value in operands], body.functions)
-    state, fixed = values[:size], values[size:]
-    out: list[Value] = []
-    done = 0
-    for stop in map(int, stops):
-        for _ in range(stop - done):
-            state = run(body, inner, [*state, *fixed])
-        done = stop
-        reached = [Value(arrays.array(x.m), arrays.array(x.k)) for x in map(inner.deep, state)]
-        out = [arrays.select(depths == stop, new, old) for new, old in zip(reached, out)] if out else reached
-    return out
-
-
-def _solve(arrays: Any, data: tuple[Program, tuple[bool, ...]], time: Value, *operands: Value) -> list[Value]:
-    """The state of a system of differential equations at the times asked for; its numbers come without derivatives."""
-    body, positive = data
-    numbers = np.broadcast_arrays(*(np.asarray(arrays.numpy(arrays.linear(x)), float) for x in (time, *operands)))
-    end, *values = (array.ravel() for array in numbers)
-    plain, size = BACKENDS["numpy"]().read({})[0], len(positive)
-
-    def rates(state: np.ndarray, fixed: np.ndarray) -> np.ndarray:
-        slopes = run(body, plain, [*map(Value, state), *map(Value, fixed)])
-        return np.stack([np.broadcast_to(plain.linear(slope), state[0].shape) for slope in slopes])
-
-    start, fixed = np.stack(values[:size]), np.reshape(values[size:], (-1, end.size))
-    solved = integrate(rates, end, start, fixed, positive)
-    return [Value(arrays.array(row.reshape(numbers[0].shape))) for row in solved]
-
-
-RULES: dict[Any, Callable[..., Any]] = {
-    "number": lambda a, data: Value(a.array(data[0]), None if data[1] is None else a.array(float(data[1])), data[2]),
-    "truth": lambda a, data: Value(a.array(1.0) == float(data)),
-    "guard": lambda a, _, x, condition: a.guard(x, condition.m),
-    "call": lambda a, head, *x: Value(function(a.name, head)(*map(a.linear, x))),
-    "one plus": lambda a, _, *x: a.one_plus(*x),
-    "number power": lambda a, exponent, x: a.number_power(x, exponent),
-    "power minus one": lambda a, _, x, y: a.power_minus_one(x, y),
-    "gamma ratio": lambda a, data, x: a.gamma_ratio(x, *data),
-    "component": lambda a, index, state: state[index],
-    sp.Add: lambda a, _, *x: a.add(*x),
-    sp.Mul: lambda a, _, *x: a.multiply(*x),
-    sp.Pow: lambda a, positive, x, y: a.power(x, y, positive),
-    sp.exp: lambda a, _, x: a.exponential(a.linear(x)),
-    sp.log: lambda a, _, x: a.logarithm(x),
-    sp.Abs: lambda a, _, x: Value(a.abs(x.m), x.k),
-    sp.sign: lambda a, _, x: Value(a.sign(x.m)),
-    sp.Max: lambda a, _, *x: a.extreme(operator.ge, *x),
-    sp.Min: lambda a, _, *x: a.extreme(operator.le, *x),
-    sp.gamma: lambda a, _, x: a.gamma(x),
-    sp.loggamma: lambda a, _, x: a.loggamma(x),
-    sp.Eq: lambda a, _, x, y: a.compare(operator.eq, x, y),
-    sp.Ne: lambda a, _, x, y: a.compare(operator.ne, x, y),
-    sp.Lt: lambda a, _, x, y: a.compare(operator.lt, x, y),
-    sp.Le: lambda a, _, x, y: a.compare(operator.le, x, y),
-    sp.Gt: lambda a, _, x, y: a.compare(operator.gt, x, y),
-    sp.Ge: lambda a, _, x, y: a.compare(operator.ge, x, y),
-    sp.And: lambda a, _, *x: Value(reduce(operator.and_, (y.m for y in x))),
-    sp.Or: lambda a, _, *x: Value(reduce(operator.or_, (y.m for y in x))),
-    sp.Not: lambda a, _, x: Value(x.m ^ True),
-    sp.Piecewise: _piecewise,
-    ArcCosine: lambda a, _, c: a.arc_cosine(c),
-    Conjugate: lambda a, _, r: a.conjugate(r),
-    GaussianNorm: lambda a, _, n, inverse: a.gaussian_norm(n, inverse),
-    GeometricSum: lambda a, _, z, n: a.geometric_sum(z, n),
-    QExponential: lambda a, _, x, r: a.q_exponential(x, r),
-    QLogarithm: lambda a, _, y, r: a.q_logarithm(y, r),
-    Recursion: _loop,
-    Flow: _solve,
-}
-"""What an instruction does: a function of the backend's arrays, the instruction's data and its operands."""

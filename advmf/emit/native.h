@@ -1,0 +1,118 @@
+/* The elementary functions of generated kernels, inlined so that the compiler vectorises the loop around them.
+
+   A logarithm is a pair `dd` of an h and a much smaller l, whose sum has some 63 bits: a power exp(y ln x) then keeps the last digit also
+   where its logarithm is large. Outside its range a function turns *bad into NaN, and overflow and underflow of the
+   arithmetic raise IEEE's flags; the caller recomputes what was so flagged. Polynomials are minimax; tests/emit/test_native.py derives them again. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__SSE2__)
+static inline int flagged(void) { return (__builtin_ia32_stmxcsr() & 0x1d) != 0; } /* invalid, division by zero, overflow, underflow */
+static inline void unflag(void) { __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() & ~0x3fu); }
+#else
+#include <fenv.h>
+#define FLAGS (FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW)
+static inline int flagged(void) { return fetestexcept(FLAGS) != 0; }
+static inline void unflag(void) { feclearexcept(FE_ALL_EXCEPT); }
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+typedef struct { double h, l; } dd;
+
+INLINE double bits(uint64_t u) { double x; memcpy(&x, &u, 8); return x; }
+INLINE uint64_t word(double x) { uint64_t u; memcpy(&u, &x, 8); return u; }
+/* Zero, or NaN where `good` fails. */
+INLINE double unless(int good) { return good ? 0.0 : NAN; }
+
+INLINE dd pair(double x) { dd r = {x, 0.0}; return r; }
+INLINE dd quick_sum(double a, double b) { double s = a + b; dd r = {s, b - (s - a)}; return r; }
+INLINE dd two_sum(double a, double b) { double s = a + b, t = s - a; dd r = {s, (a - (s - t)) + (b - t)}; return r; }
+INLINE dd two_prod(double a, double b) { double p = a * b; dd r = {p, fma(a, b, -p)}; return r; }
+INLINE dd dd_add(dd a, dd b) { dd s = two_sum(a.h, b.h); return quick_sum(s.h, s.l + (a.l + b.l)); }
+INLINE dd dd_mul(dd a, dd b) { dd p = two_prod(a.h, b.h); p.l += a.h * b.l + a.l * b.h; return quick_sum(p.h, p.l); }
+INLINE dd dd_inverse(dd a) { double q = 1.0 / a.h; return quick_sum(q, q * (fma(-q, a.h, 1.0) - q * a.l)); }
+INLINE dd dd_sqrt(dd a) {
+    double r = sqrt(a.h), half = r > 0.0 ? 0.5 / r : 0.0;
+    return quick_sum(r, (fma(-r, r, a.h) + a.l) * half);
+}
+
+/* ln(x.h + x.l) for a positive x.h that is normal. With x = 2^k m, sqrt(1/2) <= m < sqrt 2 and s = (m - 1)/(m + 1), ln m = 2 atanh s. */
+INLINE dd dd_ln(dd x, double *bad) {
+    *bad += unless((x.h >= 0x1p-1000) & (x.h <= 0x1p1000));
+    uint64_t u = word(x.h) - 0x3fe6a09e667f3bcdULL + (1023ULL << 52), e = u >> 52;
+    double k = bits(0x4330000000000000ULL | e) - 4503599627371519.0; /* 2^52 + 1023 */
+    double m = bits(word(x.h) - (e << 52) + (1023ULL << 52)), low = x.l * bits((2046ULL - e) << 52);
+    double f = m - 1.0, t = f + 2.0, tl = f - (t - 2.0) + low, inverse = 1.0 / t;
+    double s = f * inverse, sl = (fma(-s, t, f) + low - s * tl) * inverse;
+    double z = s * s, zl = fma(s, s, -z) + 2.0 * s * sl, q = s * z, ql = fma(s, z, -q) + s * zl + sl * z;
+    double p = 0x1.b8d433113b7fap-4;
+    p = fma(p, z, 0x1.ac4a89c964b82p-4);
+    p = fma(p, z, 0x1.e1f7fa7547177p-4);
+    p = fma(p, z, 0x1.1110dfad0f8eap-3);
+    p = fma(p, z, 0x1.3b13b1bc75cd4p-3);
+    p = fma(p, z, 0x1.745d174513593p-3);
+    p = fma(p, z, 0x1.c71c71c71cfd9p-3);
+    p = fma(p, z, 0x1.2492492492491p-2);
+    p = fma(p, z, 0x1.999999999999ap-2);
+    double c = 0x1.5555555555555p-1, third = q * c, tail = fma(q, c, -third) + q * 0x1.5555555555555p-55 + ql * c + q * z * p;
+    dd log = quick_sum(2.0 * s, third);
+    dd sum = two_sum(k * 6.93147180369123816490e-01, log.h); /* the first has so few bits that the product is exact */
+    return quick_sum(sum.h, sum.l + (k * 1.90821492927058770002e-10 + (log.l + tail + 2.0 * sl)));
+}
+INLINE dd dd_ln1p(dd w, double *bad) { dd x = two_sum(1.0, w.h); x.l += w.l; return dd_ln(x, bad); }
+
+/* k and r of x = k ln 2 + r, |r| <= (ln 2)/2, with what rounding lost in *low; then (exp(r) - 1 - r)/r^2. */
+INLINE double reduce(dd x, double *k, double *low) {
+    *k = x.h * 1.4426950408889634 + 0x1.8p52;
+    *k -= 0x1.8p52;
+    double high = fma(-*k, 6.93147180369123816490e-01, x.h), r = fma(-*k, 1.90821492927058770002e-10, high);
+    *low = fma(-*k, 1.90821492927058770002e-10, high - r) + x.l;
+    return r;
+}
+INLINE double exp_tail(double r) {
+    double p = 0x1.af38a9b0ec855p-26;
+    p = fma(p, r, 0x1.289185613a3d6p-22);
+    p = fma(p, r, 0x1.71de0dae63bb3p-19);
+    p = fma(p, r, 0x1.a019b90d2ae7ap-16);
+    p = fma(p, r, 0x1.a01a01a7c41d5p-13);
+    p = fma(p, r, 0x1.6c16c1788bd90p-10);
+    p = fma(p, r, 0x1.11111111109b3p-7);
+    p = fma(p, r, 0x1.5555555553d63p-5);
+    p = fma(p, r, 0x1.5555555555556p-3);
+    return fma(p, r, 0.5);
+}
+INLINE double two_to(double k) { return bits((word(k + 0x1.8p52) + 1023) << 52); }
+INLINE double dd_exp(dd x, double *bad) {
+    *bad += unless(fabs(x.h) <= 708.0);
+    double k, low, r = reduce(x, &k, &low);
+    return (1.0 + (r + (r * r * exp_tail(r) + (low + low * r)))) * two_to(k);
+}
+INLINE dd dd_expm1(dd x, double *bad) {
+    *bad += unless(fabs(x.h) <= 708.0);
+    double k, low, r = reduce(x, &k, &low), scale = two_to(k);
+    double q = r * r * exp_tail(r) + (low + low * r);
+    dd one = two_sum(scale - 1.0, scale * r);
+    return quick_sum(one.h, one.l + scale * q);
+}
+
+/* ln Gamma(x) for x > 0: Stirling's series at x or x + 8, less the logarithm of x (x + 1) ... (x + 7). */
+INLINE dd ln_gamma(double x, double *bad) {
+    double step = x < 8.0 ? 8.0 : 0.0, y = x + step, yl = x - (y - step), low = x < 8.0 ? x : 1.0;
+    dd a = dd_add(two_prod(low, low), two_prod(low, 7.0)), eight = {6.0, 0.0}, ten = {10.0, 0.0}, twelve = {12.0, 0.0};
+    dd product = dd_mul(dd_mul(a, dd_add(a, eight)), dd_mul(dd_add(a, ten), dd_add(a, twelve)));
+    dd log = dd_ln(quick_sum(y, yl), bad), shift = dd_ln(product, bad);
+    dd sum = dd_mul(quick_sum(y - 0.5, yl), log), constant = {0x1.d67f1c864beb5p-1, -0x1.65b5a1b7ff5dfp-55};
+    double v = 1.0 / y, i = v * v, p = 0x1.4bffc9d8b455bp-8;
+    p = fma(p, i, -0x1.ef8d748aeb0f2p-10);
+    p = fma(p, i, 0x1.b92c33f9445e5p-11);
+    p = fma(p, i, -0x1.38134d4f8896fp-11);
+    p = fma(p, i, 0x1.a01a017dcf9e1p-11);
+    p = fma(p, i, -0x1.6c16c16c149f4p-9);
+    p = fma(p, i, 0x1.5555555555555p-4);
+    dd rest = {constant.h, constant.l + p * v - yl}, minus = {-y, 0.0};
+    shift.h = x < 8.0 ? -shift.h : 0.0;
+    shift.l = x < 8.0 ? -shift.l : 0.0;
+    return dd_add(dd_add(sum, minus), dd_add(rest, shift));
+}
