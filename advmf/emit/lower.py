@@ -164,19 +164,19 @@ class _Lowering:
         return self.emit("call", *map(self.slot, expr.args), data=expr.func)
 
     @staticmethod
-    def _number(expr: sp.Expr) -> tuple[float, int | None] | None:
-        """A constant as (m, k) of m*2**k or as (x, None); None if SymPy has no number for it."""
+    def _number(expr: sp.Expr) -> tuple[float, int | None, float] | None:
+        """A constant as (m, k, 0) of m*2**k or as (x, None, what x lacks); None if SymPy has no number for it."""
         if expr in (sp.oo, -sp.oo):
-            return float(expr), None
-        value = expr.evalf(30)
+            return float(expr), None, 0.0
+        value = expr if expr.is_Rational else expr.evalf(40)
         if value.is_extended_real is False or expr.has(sp.I) or value in (sp.nan, sp.zoo):
             raise ArgumentError(f"A kernel computes real numbers, but the expression holds the constant {expr}.")
         if not isinstance(value, (sp.Float, sp.Integer, sp.Rational)):
             return None
         m, k = mpmath.frexp(mpmath.mpf(value))
         if value == 0 or abs(k) < 1000:
-            return float(value), None
-        return float(m), int(k)
+            return float(value), None, float(value - sp.Float(float(value), 40)) if value.is_Float or value.q > 1 else 0.0
+        return float(m), int(k), 0.0
 
     def sum(self, terms: list[sp.Expr]) -> int:
         """A sum; next to 1, and for a power less 1, in the form that loses no digits where the sum is small."""

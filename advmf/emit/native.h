@@ -31,6 +31,9 @@ INLINE dd quick_sum(double a, double b) { double s = a + b; dd r = {s, b - (s - 
 INLINE dd two_sum(double a, double b) { double s = a + b, t = s - a; dd r = {s, (a - (s - t)) + (b - t)}; return r; }
 INLINE dd two_prod(double a, double b) { double p = a * b; dd r = {p, fma(a, b, -p)}; return r; }
 INLINE dd dd_add(dd a, dd b) { dd s = two_sum(a.h, b.h); return quick_sum(s.h, s.l + (a.l + b.l)); }
+INLINE dd dd_neg(dd a) { dd r = {-a.h, -a.l}; return r; }
+INLINE dd dd_sub(dd a, dd b) { return dd_add(a, dd_neg(b)); }
+INLINE dd dd_if(int good, dd a, dd b) { dd r = {good ? a.h : b.h, good ? a.l : b.l}; return r; }
 INLINE dd dd_mul(dd a, dd b) { dd p = two_prod(a.h, b.h); p.l += a.h * b.l + a.l * b.h; return quick_sum(p.h, p.l); }
 INLINE dd dd_inverse(dd a) { double q = 1.0 / a.h; return quick_sum(q, q * (fma(-q, a.h, 1.0) - q * a.l)); }
 INLINE dd dd_sqrt(dd a) {
@@ -104,15 +107,18 @@ INLINE dd ln_gamma(double x, double *bad) {
     dd product = dd_mul(dd_mul(a, dd_add(a, eight)), dd_mul(dd_add(a, ten), dd_add(a, twelve)));
     dd log = dd_ln(quick_sum(y, yl), bad), shift = dd_ln(product, bad);
     dd sum = dd_mul(quick_sum(y - 0.5, yl), log), constant = {0x1.d67f1c864beb5p-1, -0x1.65b5a1b7ff5dfp-55};
-    double v = 1.0 / y, i = v * v, p = 0x1.4bffc9d8b455bp-8;
-    p = fma(p, i, -0x1.ef8d748aeb0f2p-10);
-    p = fma(p, i, 0x1.b92c33f9445e5p-11);
-    p = fma(p, i, -0x1.38134d4f8896fp-11);
-    p = fma(p, i, 0x1.a01a017dcf9e1p-11);
-    p = fma(p, i, -0x1.6c16c16c149f4p-9);
-    p = fma(p, i, 0x1.5555555555555p-4);
+    double v = 1.0 / y, i = v * v, p = -0x1.b1382377d788ap-10;
+    p = fma(p, i, 0x1.b6fa4852c5f70p-11);
+    p = fma(p, i, -0x1.380ebd7243e93p-11);
+    p = fma(p, i, 0x1.a019fd3406f01p-11);
+    p = fma(p, i, -0x1.6c16c16bb630dp-9);
+    p = fma(p, i, 0x1.5555555555553p-4);
     dd rest = {constant.h, constant.l + p * v - yl}, minus = {-y, 0.0};
     shift.h = x < 8.0 ? -shift.h : 0.0;
     shift.l = x < 8.0 ? -shift.l : 0.0;
     return dd_add(dd_add(sum, minus), dd_add(rest, shift));
 }
+
+/* What a generated file goes on with: INPUTS, OUTPUTS, and `block`, which computes n elements and says whether all are good. */
+enum { BLOCK = 512 };
+static const uint64_t REDO = 0x7ff80000a11dead0ULL; /* a NaN that marks an element to compute again */

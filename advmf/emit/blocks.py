@@ -1,0 +1,173 @@
+"""The NumPy engine: a stage as a function of array calls, run block by block on buffers that stay in the cache."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from advmf.emit.backends import function
+from advmf.emit.grid import Bounds, Stage, part, parts
+
+BLOCK = 1 << 14
+"""Elements of a block: a dozen buffers of them fit the second cache."""
+
+_UFUNCS = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative", "sqrt": "sqrt",
+    "ln": "log", "ln1p": "log1p", "exp": "exp", "expm1": "expm1", "abs": "absolute", "sign": "sign", "max": "maximum",
+    "min": "minimum",
+}  # fmt: skip
+_TESTS = {
+    "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
+    "and": "logical_and", "or": "logical_or", "not": "logical_not",
+}  # fmt: skip
+
+
+def numpy_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
+    """Run a stage; a block in which anything overflows, underflows or is invalid by IEEE's flags is to compute again."""
+    if "numpy" not in stage.made:
+        stage.made["numpy"] = _compiled(stage)
+    call, count = stage.made["numpy"]
+    shape, bad = outs[0].shape, None
+    work, buffers, laid = _work(count), [], None
+    check = _Check([(j, *bounds[j]) for j, array in enumerate(inputs) if array.size > 1 and bounds[j] != (-math.inf, math.inf)])
+    with np.errstate(all="raise"):
+        for index in parts(shape, BLOCK):
+            views, results = [part(array, index) for array in inputs], [out[index] for out in outs]
+            if laid != results[0].shape:
+                laid = results[0].shape
+                buffers = [row[: results[0].size].reshape(laid) for row in work]
+            good = check(views)
+            if good:
+                try:
+                    call(views, results, buffers)
+                except FloatingPointError:
+                    good = False
+            if not good:
+                bad = np.zeros(shape, bool) if bad is None else bad
+                bad[index] = True
+    return bad
+
+
+class _Check:
+    """Whether all elements of blocks are in their bounds, or whether this may not be so; in as few passes as possible."""
+
+    def __init__(self, bounds: list[tuple[int, float, float]]) -> None:
+        largest = np.finfo(float).max
+        # As whole numbers without sign, all that is negative, infinite or NaN lies above the largest finite number.
+        self.whole = [j for j, low, high in bounds if (low, high) == (0.0, largest)]
+        self.finite = [j for j, low, high in bounds if high == largest and low != 0.0]
+        self.below = [(j, high) for j, _, high in bounds if high < largest]
+        self.above = [(j, low) for j, low, _ in bounds if low not in (0.0, -math.inf)]
+        self.top = np.float64(largest).view(np.uint64)
+
+    def __call__(self, views: list[np.ndarray]) -> bool:
+        least, most = np.minimum.reduce, np.maximum.reduce
+        if not all(least(views[j], axis=None) >= low for j, low in self.above):
+            return False
+        if not all(most(views[j], axis=None) <= high for j, high in self.below):
+            return False
+        if not all(most(views[j].view(np.uint64), axis=None) <= self.top for j in self.whole):
+            return False
+        pairs = zip(self.finite[::2], [*self.finite[1::2], *self.finite[-1:]])
+        for i, j in pairs:
+            x, y = views[i], views[j]
+            # A product with an infinity is infinite or NaN, and so is the sum.
+            if not (abs(x.dot(y)) if x.ndim == y.ndim == 1 and x.size == y.size else most(abs(x), axis=None) + most(abs(y), axis=None)) < math.inf:
+                return False
+        return True
+
+
+def _compiled(stage: Stage) -> tuple[Callable[..., None], int]:
+    """The function (inputs, outputs, buffers) of a stage, and how many buffers it takes."""
+    last = {arg: i for i in stage.order for arg in stage.ops[i].args}
+    names = {i: f"x{j}" for j, i in enumerate(stage.inputs)}
+    places = {i: f"y{j}" for j, i in enumerate(stage.outputs)}
+    scope: dict[str, Any] = {name: getattr(np, name) for name in {*_UFUNCS.values(), *_TESTS.values(), "where", "divide"}}
+    scope |= {"ln_gamma": ln_gamma, "inf": math.inf, "nan": math.nan}
+    lines, free, count = [], [], 0
+    for i in stage.order:
+        name, args, data, _ = stage.ops[i]
+        operands = ", ".join(names[arg] for arg in args)
+        free += [names[arg] for arg in dict.fromkeys(args) if last[arg] == i and names[arg].startswith("b")]
+        if name in ("const", "truth"):
+            names[i] = repr(data if name == "truth" else data[0])
+        elif name in _TESTS or name in ("select", "call"):
+            verb, names[i] = _TESTS.get(name) or {"select": "where", "call": f"f{i}"}[name], f"t{i}"
+            if name == "call":
+                scope[verb] = function("numpy", data)
+            lines.append(f"{names[i]} = {verb}({operands})")
+        else:
+            if i in places:
+                names[i] = places[i]
+            elif free:
+                names[i] = free.pop()
+            else:
+                names[i], count = f"b{count}", count + 1
+            verb = {"inv": "divide(1.0, ", "lgamma": "ln_gamma("}.get(name) or f"{_UFUNCS[name]}("
+            lines.append(f"{verb}{operands}, {names[i]})")
+        if i in places and names[i] != places[i]:
+            lines.append(f"{places[i]}[...] = {names[i]}")
+
+    def row(letter: str, size: int) -> str:
+        return f"[{', '.join(f'{letter}{j}' for j in range(size))}]"
+
+    sizes = {"x": len(stage.inputs), "y": len(stage.outputs), "b": count}
+    unpack = [f"{row(letter, size)} = {letter}" for letter, size in sizes.items()]
+    exec("\n    ".join(["def call(x, y, b):", *unpack, *lines]), scope)
+    return scope["call"], count
+
+
+STIRLING = tuple(map(float.fromhex, (
+    "-0x1.b1382377d788ap-10", "0x1.b6fa4852c5f70p-11", "-0x1.380ebd7243e93p-11", "0x1.a019fd3406f01p-11",
+    "-0x1.6c16c16bb630dp-9", "0x1.5555555555553p-4",
+)))  # fmt: skip
+"""The minimax polynomial in 1/x**2, highest power first, of x times Stirling's remainder for x >= 8."""
+
+
+def ln_gamma(x: np.ndarray, out: np.ndarray) -> None:
+    """ln Gamma(x): Stirling's series at x or x + 8, less the logarithm of x (x + 1) ... (x + 7)."""
+    y, shift, i, a = (row[: x.size].reshape(x.shape) for row in _work(4, "gamma"))
+    near = np.less(x, 8.0)
+    np.minimum(x, 8.0, out=y)
+    np.add(y, 7.0, out=a)
+    a *= y
+    np.add(a, 6.0, out=shift)
+    shift *= a
+    for c in (10.0, 12.0):
+        np.add(a, c, out=i)
+        shift *= i
+    np.log(shift, out=shift)
+    shift *= near
+    np.multiply(near, 8.0, out=y)
+    y += x
+    np.divide(1.0, y, out=a)
+    np.multiply(a, a, out=i)
+    np.multiply(i, STIRLING[0], out=out)
+    for c in STIRLING[1:-1]:
+        out += c
+        out *= i
+    out += STIRLING[-1]
+    out *= a
+    out -= shift
+    np.log(y, out=a)
+    out -= y
+    y -= 0.5
+    a *= y
+    out += 0.5 * math.log(2 * math.pi)
+    out += a
+
+
+_memory = threading.local()
+
+
+def _work(count: int, name: str = "stage") -> np.ndarray:
+    """Buffers of this thread, kept from call to call: fresh memory costs more than the arithmetic."""
+    kept = getattr(_memory, name, None)
+    if kept is None or len(kept) < count:
+        kept = np.empty((count, BLOCK))
+        setattr(_memory, name, kept)
+    return kept[:count]
