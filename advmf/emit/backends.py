@@ -86,9 +86,6 @@ def _numpy() -> type[Arrays]:
         def read(cls, values: Mapping[str, object]) -> tuple[Arrays, list[Any]]:
             return cls(), [reals(name, value) for name, value in values.items()]
 
-        def give(self, result: Any, shape: tuple[int, ...]) -> Any:
-            return np.array(np.broadcast_to(result, shape), dtype=float)[()]
-
     class Scalars(NumPy):
         """The same on single numbers, at a tenth of the cost of arrays without dimensions."""
 

@@ -122,27 +122,26 @@ def _compiled(stage: Stage) -> tuple[Callable[..., None], int]:
 
 
 STIRLING = tuple(map(float.fromhex, (
-    "-0x1.b1382377d788ap-10", "0x1.b6fa4852c5f70p-11", "-0x1.380ebd7243e93p-11", "0x1.a019fd3406f01p-11",
-    "-0x1.6c16c16bb630dp-9", "0x1.5555555555553p-4",
+    "0x1.19b316dd154d5p-8", "-0x1.e3a7d2251545cp-10", "0x1.b8a296ee4c83cp-11", "-0x1.3811d8c21b009p-11",
+    "0x1.a019ffb0c2950p-11", "-0x1.6c16c16be0245p-9", "0x1.5555555555553p-4",
 )))  # fmt: skip
-"""The minimax polynomial in 1/x**2, highest power first, of x times Stirling's remainder for x >= 8."""
+"""The minimax polynomial in 1/x**2, highest power first, of x times Stirling's remainder for x >= 6."""
 
 
 def ln_gamma(x: np.ndarray, out: np.ndarray) -> None:
-    """ln Gamma(x): Stirling's series at x or x + 8, less the logarithm of x (x + 1) ... (x + 7)."""
+    """ln Gamma(x): Stirling's series at x or x + 6, less the logarithm of x (x + 1) ... (x + 5)."""
     y, shift, i, a = (row[: x.size].reshape(x.shape) for row in _work(4, "gamma"))
-    near = np.less(x, 8.0)
-    np.minimum(x, 8.0, out=y)
-    np.add(y, 7.0, out=a)
+    near = np.less(x, 6.0)
+    np.minimum(x, 6.0, out=y)
+    np.add(y, 5.0, out=a)
     a *= y
-    np.add(a, 6.0, out=shift)
+    np.add(a, 4.0, out=shift)
     shift *= a
-    for c in (10.0, 12.0):
-        np.add(a, c, out=i)
-        shift *= i
+    np.add(a, 6.0, out=i)
+    shift *= i
     np.log(shift, out=shift)
     shift *= near
-    np.multiply(near, 8.0, out=y)
+    np.multiply(near, 6.0, out=y)
     y += x
     np.divide(1.0, y, out=a)
     np.multiply(a, a, out=i)

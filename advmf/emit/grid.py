@@ -146,7 +146,7 @@ class Plan:
         needed = {i for stage in self.stages for i in stage.inputs} | set(self.plain.outputs)
         self.whole = {i: program.only([op.data]) for i, op in enumerate(self.plain.ops) if op.name == "whole" and i in needed}
 
-        whole_inputs = {-1 - arg for p in self.whole.values() for i in p.instructions for arg in i.args if arg < 0}
+        whole_inputs = {j for whole in self.whole.values() for j in whole.reads}
         self.inputs = {i: op.data for i, op in enumerate(self.plain.ops) if op.name == "input"}
         self.checked = {self.inputs[i] for stage in self.stages for i in stage.inputs if i in self.inputs} - whole_inputs
         """The inputs whose domains the engine checks."""
@@ -159,7 +159,9 @@ class Plan:
         for index in parts(grid.shape, CHUNK):
             inputs = [part(array, index) for array in grid.inputs]
             shape = tuple(piece.stop - piece.start for piece in index)
-            chunk = _Chunk(shape, inputs, [out[index] for out in outs], bounds, engine)
+            pieces = [out[index] for out in outs]
+            plain = [piece if piece.dtype == float else np.empty(shape) for piece in pieces]
+            chunk = _Chunk(shape, inputs, plain, bounds, engine)
             values = {i: inputs[j] for i, j in self.inputs.items()}
             bad: list[np.ndarray] = []
             for key, (axes, compute) in enumerate(self.steps):
@@ -176,6 +178,10 @@ class Plan:
             if bad:
                 check()
                 redo(self.program, inputs, np.broadcast_to(reduce(np.logical_or, bad), shape), chunk.outs)
+            with np.errstate(over="ignore", under="ignore"):
+                for piece, numbers in zip(pieces, plain):
+                    if piece is not numbers:
+                        np.copyto(piece, numbers, casting="same_kind")
 
     def _whole(self, i: int, program: Program, chunk: _Chunk, _: Any) -> tuple[dict[int, np.ndarray], np.ndarray | None]:
         """What is computed on whole arrays, in scaled arithmetic."""
@@ -228,15 +234,20 @@ def redo(program: Program, inputs: Sequence[np.ndarray], bad: np.ndarray, outs: 
         if count and 4 * count < failed.size:
             views = [np.broadcast_to(view, failed.shape)[failed] for view in views]
         if count:
-            for out, numbers in zip(outs, scaled(program, views)):
+            for out, numbers in zip(outs, scaled(program, views, deep=True)):
                 if 4 * count < failed.size:
                     out[index][failed] = numbers
                 else:
                     np.copyto(out[index], numbers, where=failed)
 
 
-def scaled(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The outputs of a program in scaled arithmetic."""
+def scaled(program: Program, inputs: Sequence[np.ndarray], deep: bool = False) -> list[np.ndarray]:
+    """The outputs of a program in scaled arithmetic; ``deep`` scales the inputs as well, so that their products do not overflow."""
     arrays = scaled_arrays()
+    deep = deep or any(i.head == "log abs" for i in program.instructions)
+    values = [Value(x) for x in inputs]
     with np.errstate(all="ignore"):
-        return [arrays.linear(value) for value in run(program, arrays, [Value(x) for x in inputs])]
+        numbers = [arrays.linear(x) for x in run(program, arrays, list(map(arrays.deep, values)) if deep else values)]
+        if not (deep or program.loops or all(np.all(np.isfinite(x) & (x != 0)) for x in numbers)):
+            return scaled(program, inputs, deep=True)
+    return numbers

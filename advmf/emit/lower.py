@@ -48,6 +48,17 @@ class Program(NamedTuple):
         return assemble(instructions, [place.get(slot, slot) for slot in outputs])
 
     @property
+    def reads(self) -> set[int]:
+        """The inputs that are used."""
+        slots = [*self.outputs, *(arg for _, args, _ in self.instructions for arg in args)]
+        return {-1 - slot for slot in slots if slot < 0}
+
+    @property
+    def loops(self) -> bool:
+        """Whether there are recursions or differential equations to solve."""
+        return any(i.head in (Recursion, Flow) for i in self.instructions)
+
+    @property
     def functions(self) -> set[Any]:
         """The SymPy functions that are called, in loops as well."""
         inner = [data[0].functions for head, _, data in self.instructions if head in (Recursion, Flow)]

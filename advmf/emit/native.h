@@ -23,27 +23,32 @@ typedef struct { double h, l; } dd;
 
 INLINE double bits(uint64_t u) { double x; memcpy(&x, &u, 8); return x; }
 INLINE uint64_t word(double x) { uint64_t u; memcpy(&u, &x, 8); return u; }
-/* Zero, or NaN where `good` fails. */
-INLINE double unless(int good) { return good ? 0.0 : NAN; }
-
 INLINE dd pair(double x) { dd r = {x, 0.0}; return r; }
 INLINE dd quick_sum(double a, double b) { double s = a + b; dd r = {s, b - (s - a)}; return r; }
 INLINE dd two_sum(double a, double b) { double s = a + b, t = s - a; dd r = {s, (a - (s - t)) + (b - t)}; return r; }
 INLINE dd two_prod(double a, double b) { double p = a * b; dd r = {p, fma(a, b, -p)}; return r; }
 INLINE dd dd_add(dd a, dd b) { dd s = two_sum(a.h, b.h); return quick_sum(s.h, s.l + (a.l + b.l)); }
+INLINE dd dd_plus(dd a, double b) { dd s = two_sum(a.h, b); return quick_sum(s.h, s.l + a.l); }
+INLINE dd dd_mul(dd a, dd b) { dd p = two_prod(a.h, b.h); p.l += fma(a.h, b.l, a.l * b.h); return p; }
+INLINE dd dd_times(dd a, double b) { dd p = two_prod(a.h, b); p.l = fma(a.l, b, p.l); return p; }
+INLINE dd dd_scale(dd a, double b) { dd r = {a.h * b, a.l * b}; return r; } /* b is a power of two */
 INLINE dd dd_neg(dd a) { dd r = {-a.h, -a.l}; return r; }
-INLINE dd dd_sub(dd a, dd b) { return dd_add(a, dd_neg(b)); }
-INLINE dd dd_if(int good, dd a, dd b) { dd r = {good ? a.h : b.h, good ? a.l : b.l}; return r; }
-INLINE dd dd_mul(dd a, dd b) { dd p = two_prod(a.h, b.h); p.l += a.h * b.l + a.l * b.h; return quick_sum(p.h, p.l); }
-INLINE dd dd_inverse(dd a) { double q = 1.0 / a.h; return quick_sum(q, q * (fma(-q, a.h, 1.0) - q * a.l)); }
-INLINE dd dd_sqrt(dd a) {
-    double r = sqrt(a.h), half = r > 0.0 ? 0.5 / r : 0.0;
-    return quick_sum(r, (fma(-r, r, a.h) + a.l) * half);
+
+/* The square root, by Newton's iteration for 1/sqrt. */
+INLINE double root(double x, double *bad) {
+    *bad = x >= 0.0 ? *bad : NAN;
+    double y = bits(0x5fe6eb50c7b537a9ULL - (word(x) >> 1)), half = 0.5 * x;
+    y = fma(y, fma(-half * y, y, 0.5), y);
+    y = fma(y, fma(-half * y, y, 0.5), y);
+    y = fma(y, fma(-half * y, y, 0.5), y);
+    y = fma(y, fma(-half * y, y, 0.5), y);
+    double r = x * y;
+    return fma(fma(-r, r, x), 0.5 * y, r);
 }
 
 /* ln(x.h + x.l) for a positive x.h that is normal. With x = 2^k m, sqrt(1/2) <= m < sqrt 2 and s = (m - 1)/(m + 1), ln m = 2 atanh s. */
 INLINE dd dd_ln(dd x, double *bad) {
-    *bad += unless((x.h >= 0x1p-1000) & (x.h <= 0x1p1000));
+    *bad = (x.h >= 0x1p-1000) & (x.h <= 0x1p1000) ? *bad : NAN;
     uint64_t u = word(x.h) - 0x3fe6a09e667f3bcdULL + (1023ULL << 52), e = u >> 52;
     double k = bits(0x4330000000000000ULL | e) - 4503599627371519.0; /* 2^52 + 1023 */
     double m = bits(word(x.h) - (e << 52) + (1023ULL << 52)), low = x.l * bits((2046ULL - e) << 52);
@@ -66,13 +71,30 @@ INLINE dd dd_ln(dd x, double *bad) {
 }
 INLINE dd dd_ln1p(dd w, double *bad) { dd x = two_sum(1.0, w.h); x.l += w.l; return dd_ln(x, bad); }
 
-/* k and r of x = k ln 2 + r, |r| <= (ln 2)/2, with what rounding lost in *low; then (exp(r) - 1 - r)/r^2. */
-INLINE double reduce(dd x, double *k, double *low) {
-    *k = x.h * 1.4426950408889634 + 0x1.8p52;
-    *k -= 0x1.8p52;
-    double high = fma(-*k, 6.93147180369123816490e-01, x.h), r = fma(-*k, 1.90821492927058770002e-10, high);
-    *low = fma(-*k, 1.90821492927058770002e-10, high - r) + x.l;
-    return r;
+/* The same in one number: ln(x + low), where `low` is what rounding lost of x, if anything. */
+INLINE double ln_of(double x, double low, int has_low, double *bad) {
+    *bad = (x >= 0x1p-1000) & (x <= 0x1p1000) ? *bad : NAN;
+    uint64_t u = word(x) - 0x3fe6a09e667f3bcdULL + (1023ULL << 52), e = u >> 52;
+    double k = bits(0x4330000000000000ULL | e) - 4503599627371519.0, f = bits(word(x) - (e << 52) + (1023ULL << 52)) - 1.0;
+    if (has_low) f = fma(low, bits((2046ULL - e) << 52), f);
+    double s = f / (f + 2.0), z = s * s, half = 0.5 * f * f, p = 0x1.08788c3e01713p-3;
+    p = fma(p, z, 0x1.1018ae366a914p-3);
+    p = fma(p, z, 0x1.3b18b8ee7a308p-3);
+    p = fma(p, z, 0x1.745d09f06d811p-3);
+    p = fma(p, z, 0x1.c71c71d7e7fc3p-3);
+    p = fma(p, z, 0x1.249249248e532p-2);
+    p = fma(p, z, 0x1.999999999999ep-2);
+    p = fma(p, z, 0x1.5555555555555p-1);
+    double tail = fma(s, fma(z, p, half), k * 1.90821492927058770002e-10);
+    return fma(k, 6.93147180369123816490e-01, f - (half - tail));
+}
+INLINE double ln(double x, double *bad) { return ln_of(x, 0.0, 0, bad); }
+INLINE double ln1p(double w, double *bad) { dd x = two_sum(1.0, w); return ln_of(x.h, x.l, 1, bad); }
+
+/* x = k ln 2 + r with |r| <= (ln 2)/2; then (exp(r) - 1 - r)/r^2. */
+INLINE double reduce(double x, double *k) {
+    *k = fma(x, 1.4426950408889634, 0x1.8p52) - 0x1.8p52;
+    return fma(-*k, 6.93147180369123816490e-01, x);
 }
 INLINE double exp_tail(double r) {
     double p = 0x1.af38a9b0ec855p-26;
@@ -87,36 +109,42 @@ INLINE double exp_tail(double r) {
     return fma(p, r, 0.5);
 }
 INLINE double two_to(double k) { return bits((word(k + 0x1.8p52) + 1023) << 52); }
+INLINE double expo(double x, double *bad) {
+    *bad = fabs(x) <= 708.0 ? *bad : NAN;
+    double k, r = reduce(x, &k);
+    r = fma(-k, 1.90821492927058770002e-10, r);
+    return (1.0 + fma(r * r, exp_tail(r), r)) * two_to(k);
+}
 INLINE double dd_exp(dd x, double *bad) {
-    *bad += unless(fabs(x.h) <= 708.0);
-    double k, low, r = reduce(x, &k, &low);
-    return (1.0 + (r + (r * r * exp_tail(r) + (low + low * r)))) * two_to(k);
+    *bad = fabs(x.h) <= 708.0 ? *bad : NAN;
+    double k, high = reduce(x.h, &k), r = fma(-k, 1.90821492927058770002e-10, high);
+    double low = fma(-k, 1.90821492927058770002e-10, high - r) + x.l;
+    return (1.0 + (r + (r * r * exp_tail(r) + fma(low, r, low)))) * two_to(k);
 }
-INLINE dd dd_expm1(dd x, double *bad) {
-    *bad += unless(fabs(x.h) <= 708.0);
-    double k, low, r = reduce(x, &k, &low), scale = two_to(k);
-    double q = r * r * exp_tail(r) + (low + low * r);
+INLINE double dd_expm1(dd x, double *bad) {
+    *bad = fabs(x.h) <= 708.0 ? *bad : NAN;
+    double k, high = reduce(x.h, &k), r = fma(-k, 1.90821492927058770002e-10, high), scale = two_to(k);
+    double low = fma(-k, 1.90821492927058770002e-10, high - r) + x.l;
+    double q = r * r * exp_tail(r) + fma(low, r, low);
     dd one = two_sum(scale - 1.0, scale * r);
-    return quick_sum(one.h, one.l + scale * q);
+    return one.h + (one.l + scale * q);
 }
+INLINE double expo_minus_one(double x, double *bad) { return dd_expm1(pair(x), bad); }
 
-/* ln Gamma(x) for x > 0: Stirling's series at x or x + 8, less the logarithm of x (x + 1) ... (x + 7). */
-INLINE dd ln_gamma(double x, double *bad) {
-    double step = x < 8.0 ? 8.0 : 0.0, y = x + step, yl = x - (y - step), low = x < 8.0 ? x : 1.0;
-    dd a = dd_add(two_prod(low, low), two_prod(low, 7.0)), eight = {6.0, 0.0}, ten = {10.0, 0.0}, twelve = {12.0, 0.0};
-    dd product = dd_mul(dd_mul(a, dd_add(a, eight)), dd_mul(dd_add(a, ten), dd_add(a, twelve)));
-    dd log = dd_ln(quick_sum(y, yl), bad), shift = dd_ln(product, bad);
-    dd sum = dd_mul(quick_sum(y - 0.5, yl), log), constant = {0x1.d67f1c864beb5p-1, -0x1.65b5a1b7ff5dfp-55};
-    double v = 1.0 / y, i = v * v, p = -0x1.b1382377d788ap-10;
-    p = fma(p, i, 0x1.b6fa4852c5f70p-11);
-    p = fma(p, i, -0x1.380ebd7243e93p-11);
-    p = fma(p, i, 0x1.a019fd3406f01p-11);
-    p = fma(p, i, -0x1.6c16c16bb630dp-9);
+/* ln Gamma(x) for x > 0: Stirling's series at x or x + 6, less the logarithm of x (x + 1) ... (x + 5). */
+INLINE double ln_gamma(double x, double *bad) {
+    double y = x < 6.0 ? x + 6.0 : x, low = x < 6.0 ? x : 6.0, a = low * (low + 5.0);
+    double shift = ln(a * (a + 4.0) * (a + 6.0), bad), v = 1.0 / y, i = v * v, p = 0x1.19b316dd154d5p-8;
+    *bad = x > 0.0 ? *bad : NAN;
+    p = fma(p, i, -0x1.e3a7d2251545cp-10);
+    p = fma(p, i, 0x1.b8a296ee4c83cp-11);
+    p = fma(p, i, -0x1.3811d8c21b009p-11);
+    p = fma(p, i, 0x1.a019ffb0c2950p-11);
+    p = fma(p, i, -0x1.6c16c16be0245p-9);
     p = fma(p, i, 0x1.5555555555553p-4);
-    dd rest = {constant.h, constant.l + p * v - yl}, minus = {-y, 0.0};
-    shift.h = x < 8.0 ? -shift.h : 0.0;
-    shift.l = x < 8.0 ? -shift.l : 0.0;
-    return dd_add(dd_add(sum, minus), dd_add(rest, shift));
+    dd product = two_prod(y - 0.5, ln(y, bad));
+    shift = x < 6.0 ? shift : 0.0;
+    return ((product.h - y) - shift) + (product.l + fma(p, v, 0x1.d67f1c864beb5p-1));
 }
 
 /* What a generated file goes on with: INPUTS, OUTPUTS, and `block`, which computes n elements and says whether all are good. */

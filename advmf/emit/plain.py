@@ -120,7 +120,8 @@ class Plain:
             if head is sp.gamma:
                 return self.op("lgamma", self.value(args[0]))
             if head == "gamma ratio":
-                return self._gamma_ratio(args[0], data[0])
+                quotient, rest = self.gamma_ratio(args[0], data[0])
+                return self.op("add", self.op("ln", quotient), rest)
             if head == "number power" and self.is_power(args[0]):
                 return self.op("mul", self.const(data), self.log(args[0]))
             if head is sp.Mul and self.is_power(slot) and not any(map(self.negative, args)):
@@ -141,7 +142,7 @@ class Plain:
         head, args, _ = self.program.instructions[slot]
         if head in (sp.Mul, "number power"):
             return any(map(self.is_power, args))
-        return head in (sp.Pow, sp.exp, sp.gamma, "gamma ratio")
+        return head in (sp.Pow, sp.exp, sp.gamma)
 
     def negative(self, slot: int) -> bool:
         if slot < 0:
@@ -149,29 +150,35 @@ class Plain:
         head, _, data = self.program.instructions[slot]
         return bool(head == "number" and data[0] <= 0)
 
-    def _gamma_ratio(self, slot: int, step: float) -> int:
-        """ln Gamma(x + h) - ln Gamma(x), by the difference of two Stirling series where x is large."""
-        x, h = self.value(slot), self.const(step)
-        shifted = self.op("add", x, h)
-        direct = self.op("sub", self.op("lgamma", shifted), self.op("lgamma", x))
-        far = self.op("gt", x, self.const(20.0 + abs(step)))
-        y = self.select(far, x, self.const(20.0 + abs(step)))
+    def gamma_ratio(self, slot: int, step: float) -> tuple[int, int]:
+        """Q and S of Gamma(x + h)/Gamma(x) = Q exp(S): a quotient of products that leads from x to x + 8 where x is small, and the
+        difference of two Stirling series."""
+        x, h, one = self.value(slot), self.const(step), self.const(1.0)
+        start = max(1.0, 1.0 - step)
+        near = self.op("lt", x, self.const(8.0 + start))
+        low = self.select(near, x, self.const(8.0 + start))
+        y = self.select(near, self.op("add", x, self.const(8.0)), x)
         end = self.op("add", y, h)
+        products = []
+        for first in (low, self.op("add", low, h)):
+            # x (x + 7), and so on: the sum of both factors is the same in every pair.
+            a = self.op("mul", first, self.op("add", first, self.const(7.0)))
+            products.append(self.fold("mul", [a, *(self.op("add", a, self.const(c)) for c in (6.0, 10.0, 12.0))]))
         terms = [
             self.op("mul", h, self.op("ln", y)),
             self.op("mul", self.op("add", end, self.const(-0.5)), self.op("ln1p", self.op("div", h, y))),
             self.op("sub", self._stirling(end), self._stirling(y)), self.const(-step),
         ]  # fmt: skip
-        return self.select(far, self.fold("add", terms), direct)
+        return self.select(near, self.op("div", *products), one), self.fold("add", terms)
 
     def _stirling(self, x: int) -> int:
-        """ln Gamma(x) - (x - 1/2) ln x + x - ln sqrt(2 pi) for x >= 20."""
+        """ln Gamma(x) - (x - 1/2) ln x + x - ln sqrt(2 pi) for x >= 8."""
         v = self.op("inv", x)
         i = self.op("mul", v, v)
         total = self.const(0.0)
-        for k in range(6, 0, -1):
+        for k in range(8, 0, -1):
             c = sp.bernoulli(2 * k) / (2 * k * (2 * k - 1))
-            total = self.op("add", self.const(float(c)), self.op("mul", i, total))
+            total = self.op("add", self.const(float(c)), self.op("mul", i, total)) if k < 8 else self.const(float(c))
         return self.op("mul", v, total)
 
     def power(self, x: int, exponent: float) -> int | None:
@@ -203,6 +210,11 @@ def _product(a: Plain, slot: int, args: Any, _: Any) -> int:
         else:
             others.append(a.value(arg))
     return a.fold("mul", others + [a.op("exp", a.fold("add", list(map(a.log, group)))) for group in powers.values()])
+
+
+def _gamma_quotient(a: Plain, slot: int, args: Any, data: Any) -> int:
+    quotient, rest = a.gamma_ratio(args[0], data[0])
+    return a.op("mul", quotient, a.op("exp", rest))
 
 
 def _number_power(a: Plain, slot: int, args: Any, exponent: float) -> int | None:
@@ -280,7 +292,7 @@ _RULES: dict[Any, Callable[[Plain, int, Any, Any], int | None]] = {
     "log abs": _log_abs,
     "number power": _number_power,
     "power minus one": lambda a, slot, args, plus_one: a.op("expm1", a.op("mul", a.value(args[1]), a.base(args[0], plus_one))),
-    "gamma ratio": lambda a, slot, args, data: a.op("exp", a.log(slot)),
+    "gamma ratio": _gamma_quotient,
     sp.Add: lambda a, slot, args, data: a.fold("add", list(map(a.value, args))),
     sp.Mul: _product,
     sp.Pow: lambda a, slot, args, data: a.op("exp", a.log(slot)),

@@ -438,7 +438,7 @@ class TestErrors:
             kernel(self.f.expr, backend)(**(self.good | {"L": [1, 2, 3], "eps": [1, 2]}))
 
     @pytest.mark.parametrize(
-        "thing", [sp.Eq(x, y), x < y, sp.true, sp.Matrix([x]), [x, y], None, "2 +* 3", sp.FiniteSet(x)]
+        "thing", [sp.Eq(x, y), x < y, sp.true, sp.Matrix([x]), [x, [y]], None, "2 +* 3", sp.FiniteSet(x), []]
     )
     def test_what_is_no_expression(self, thing):
         with pytest.raises(ArgumentError, match="kernel takes a Claim or a"):
@@ -450,7 +450,7 @@ class TestErrors:
                 kernel(expr)
 
     def test_backends_and_twins(self):
-        with pytest.raises(ArgumentError, match="backends are 'numpy', 'torch'; got 'jax'"):
+        with pytest.raises(ArgumentError, match="backends are 'auto', 'numpy', 'native', 'torch'; got 'jax'"):
             kernel(x, "jax")
         with pytest.raises(ArgumentError, match="two different symbols called L"):
             kernel(L * sp.Symbol("L"))
