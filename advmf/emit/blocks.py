@@ -108,7 +108,7 @@ def _compiled(stage: Stage) -> tuple[Callable[..., None], int]:
             else:
                 names[i], count = f"b{count}", count + 1
             verb = {"inv": "divide(1.0, ", "lgamma": "ln_gamma("}.get(name) or f"{_UFUNCS[name]}("
-            lines.append(f"{verb}{operands}, {names[i]})")
+            lines.append(f"{verb}{operands}, out={names[i]})")
         if i in places and names[i] != places[i]:
             lines.append(f"{places[i]}[...] = {names[i]}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
@@ -46,7 +47,7 @@ class Domain:
         zero, infinity = not symbol.is_extended_nonzero, not symbol.is_finite
         return Domain(name, note, low, high, zero if low == 0 else infinity, zero if high == 0 else infinity)
 
-    @property
+    @cached_property
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest number in the domain."""
         low = self.low if self.low_closed else math.nextafter(self.low, math.inf)
@@ -59,6 +60,8 @@ class Domain:
     def check(self, array: Any) -> None:
         """DomainError if an element of an array, of any library, is outside."""
         low, high = self.bounds
+        if array.ndim == 0 and low <= float(array) <= high:
+            return
         inside = (array >= low) & (array <= high)
         if not bool(inside.all()):
             bad = array[~inside].reshape(-1)

@@ -94,26 +94,29 @@ def elementwise(head: Any) -> bool:
 
 
 class Grid:
-    """Inputs that broadcast to ``shape``, with the axes merged on which all of them are laid out alike."""
+    """How inputs of given shapes broadcast, with the axes merged on which all of them are laid out alike."""
 
-    def __init__(self, inputs: Sequence[np.ndarray], shape: tuple[int, ...]) -> None:
-        full = [array.reshape((1,) * (len(shape) - array.ndim) + array.shape) for array in inputs]
+    def __init__(self, shapes: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> None:
+        full = [(1,) * (len(shape) - len(each)) + each for each in shapes]
         groups: list[list[int]] = []
         last: Any = None
         for axis, size in enumerate(shape):
             if size == 1:
                 continue
-            pattern = [array.shape[axis] > 1 for array in full]
+            pattern = [each[axis] > 1 for each in full]
             if pattern == last:
                 groups[-1].append(axis)
             else:
                 groups.append([axis])
             last = pattern
         self.shape = tuple(math.prod(shape[axis] for axis in group) for group in groups)
-        self.inputs = [
-            array.reshape([math.prod(array.shape[axis] for axis in group) for group in groups]) for array in full
-        ]
-        self.axes = [sum(1 << i for i, size in enumerate(array.shape) if size > 1) for array in self.inputs]
+        self.size = math.prod(shape)
+        self.shapes = [tuple(math.prod(each[axis] for axis in group) for group in groups) for each in full]
+        self.axes = tuple(sum(1 << i for i, size in enumerate(each) if size > 1) for each in self.shapes)
+
+    def lay(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The inputs in the shapes of the grid."""
+        return [x if x.shape == shape else x.reshape(shape) for x, shape in zip(inputs, self.shapes)]
 
 
 def parts(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
@@ -139,7 +142,9 @@ def part(array: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
 class Plan:
     """How to evaluate a program on grids whose inputs vary over the given axes."""
 
-    def __init__(self, program: Program, axes: Sequence[int], truth: Callable[[int], bool], scalars_apart: bool) -> None:
+    def __init__(
+        self, program: Program, axes: Sequence[int], bounds: Bounds, truth: Callable[[int], bool], scalars_apart: bool
+    ) -> None:
         self.program = program
         self.plain = Plain(program, axes, elementwise, truth)
         self.stages = stages(self.plain, scalars_apart)
@@ -151,17 +156,32 @@ class Plan:
         self.checked = {self.inputs[i] for stage in self.stages for i in stage.inputs if i in self.inputs} - whole_inputs
         """The inputs whose domains the engine checks."""
         self.steps = [(self.plain.ops[i].axes, partial(self._whole, i, p)) for i, p in self.whole.items()]
-        self.steps += [(stage.axes, partial(self._stage, stage)) for stage in self.stages]
+        free = (-math.inf, math.inf)
+        for stage in self.stages:
+            limits = tuple(bounds[self.inputs[i]] if i in self.inputs else free for i in stage.inputs)
+            self.steps.append((stage.axes, partial(self._stage, stage, limits)))
+        self.single = len(self.steps) == len(self.stages) == 1 and self.plain.outputs == self.stages[0].outputs
+        """Whether one stage computes everything."""
 
-    def run(self, grid: Grid, bounds: Bounds, outs: list[np.ndarray], engine: Engine, check: Callable[[], None]) -> None:
+    def run(self, shape: tuple[int, ...], inputs: list[np.ndarray], outs: list[np.ndarray], engine: Engine, check: Callable[[], None]) -> None:
         """Fill ``outs``, contiguous arrays of the grid's shape; ``check`` raises if an input is outside its domain."""
+        if self.single and outs[0].size <= CHUNK and all(out.dtype == float for out in outs):
+            chunk, values = _Chunk(shape, inputs, outs, engine), {i: inputs[j] for i, j in self.inputs.items()}
+            bad = self.steps[0][1](chunk, values)[1]
+            if bad is not None:
+                check()
+                redo(self.program, inputs, np.broadcast_to(bad, shape), outs)
+        else:
+            self._chunks(shape, inputs, outs, engine, check)
+
+    def _chunks(self, whole: tuple[int, ...], all_inputs: list[np.ndarray], outs: list[np.ndarray], engine: Engine, check: Callable[[], None]) -> None:
         known: dict[int, tuple[Any, dict[int, np.ndarray], np.ndarray | None]] = {}
-        for index in parts(grid.shape, CHUNK):
-            inputs = [part(array, index) for array in grid.inputs]
+        for index in parts(whole, CHUNK):
+            inputs = [part(array, index) for array in all_inputs]
             shape = tuple(piece.stop - piece.start for piece in index)
             pieces = [out[index] for out in outs]
             plain = [piece if piece.dtype == float else np.empty(shape) for piece in pieces]
-            chunk = _Chunk(shape, inputs, plain, bounds, engine)
+            chunk = _Chunk(shape, inputs, plain, engine)
             values = {i: inputs[j] for i, j in self.inputs.items()}
             bad: list[np.ndarray] = []
             for key, (axes, compute) in enumerate(self.steps):
@@ -195,14 +215,13 @@ class Plan:
         return {i: np.broadcast_to(numbers, extent)}, np.broadcast_to(lost, extent) if np.any(lost) else None
 
     def _stage(
-        self, stage: Stage, chunk: _Chunk, values: dict[int, np.ndarray]
+        self, stage: Stage, bounds: Bounds, chunk: _Chunk, values: dict[int, np.ndarray]
     ) -> tuple[dict[int, np.ndarray], np.ndarray | None]:
-        extent, ops = chunk.extent(stage.axes), self.plain.ops
+        extent = chunk.extent(stage.axes)
         outs = []
         for i in stage.outputs:
             direct = extent == chunk.shape and i in self.plain.outputs
             outs.append(chunk.outs[self.plain.outputs.index(i)] if direct else np.empty(extent))
-        bounds = tuple(chunk.bounds[ops[i].data] if ops[i].name == "input" else (-math.inf, math.inf) for i in stage.inputs)
         bad = chunk.engine(stage, bounds, [values[i] for i in stage.inputs], outs)
         return dict(zip(stage.outputs, outs)), bad
 
@@ -214,7 +233,6 @@ class _Chunk:
     shape: tuple[int, ...]
     inputs: list[np.ndarray]
     outs: list[np.ndarray]
-    bounds: Bounds
     engine: Engine
 
     def extent(self, axes: int) -> tuple[int, ...]:

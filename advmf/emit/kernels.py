@@ -234,34 +234,30 @@ class Kernel:
                 np.copyto(to, numbers, casting="same_kind")
             return
         native = self.backend != "numpy" and available() and (self.backend == "native" or size >= LARGE)
-        grid = Grid(inputs, shape)
-        key = (program.outputs, len(program.instructions), tuple(grid.axes), native, self._truths(program, grid))
-        if key not in self._plans:
-            truth = dict(key[-1])
-            self._plans[key] = Plan(program, grid.axes, truth.__getitem__, not native)
-        plan = self._plans[key]
+        grid = _grid(tuple(x.shape for x in inputs), shape)
+        laid = grid.lay(inputs)
+        truths = self._truths(program, grid, laid) if program.branches else ()
+        key = (program is self.program, grid.axes, native, truths)
+        plan = self._plans.get(key)
+        if plan is None:
+            bounds = tuple(domain.bounds for domain in self._domains.values())
+            plan = self._plans[key] = Plan(program, grid.axes, bounds, dict(truths).__getitem__, not native)
         for j, domain in enumerate(self._domains.values()):
             if j not in plan.checked or inputs[j].size < FEW:
                 domain.check(inputs[j])
-        bounds = tuple(domain.bounds for domain in self._domains.values())
-        direct = [
-            array.flags.c_contiguous and not any(np.may_share_memory(array, x) for x in inputs) for array in outs
-        ]
-        whole = [array.reshape(grid.shape) if d else np.empty(grid.shape) for d, array in zip(direct, outs)]
-        plan.run(grid, bounds, whole, native_engine if native else numpy_engine, lambda: self._check(inputs))
+        direct = [y.flags.c_contiguous and not any(np.may_share_memory(y, x) for x in inputs) for y in outs]
+        whole = [y.reshape(grid.shape) if d else np.empty(grid.shape) for d, y in zip(direct, outs)]
+        plan.run(grid.shape, laid, whole, native_engine if native else numpy_engine, lambda: self._check(inputs))
         for d, array, filled in zip(direct, outs, whole):
             if not d:
                 np.copyto(array, filled.reshape(shape), casting="same_kind")
 
-    def _truths(self, program: Program, grid: Grid) -> tuple[tuple[int, bool], ...]:
+    def _truths(self, program: Program, grid: Grid, laid: list[np.ndarray]) -> tuple[tuple[int, bool], ...]:
         """The conditions of branches that depend on no axis, with their values."""
-        conditions = [live for i in program.instructions if i.head is sp.Piecewise for live in i.args[::2]]
-        if not conditions:
-            return ()
-        varying = {slot for slot in conditions if any(grid.axes[j] for j in program.only([slot]).reads)}
-        fixed = [slot for slot in dict.fromkeys(conditions) if slot not in varying]
-        one = [array[(slice(0, 1),) * array.ndim] for array in grid.inputs]
-        return tuple((slot, bool(np.all(scaled(program.only([slot]), one)[0]))) for slot in fixed)
+        conditions = {slot: program.only([slot]) for slot in program.branches}
+        fixed = {slot: only for slot, only in conditions.items() if not any(grid.axes[j] for j in only.reads)}
+        one = [array[(slice(0, 1),) * array.ndim] for array in laid]
+        return tuple((slot, bool(np.all(scaled(only, one)[0]))) for slot, only in fixed.items())
 
     def _check(self, inputs: list[Any]) -> None:
         for domain, array in zip(self._domains.values(), inputs):
@@ -282,11 +278,18 @@ class Kernel:
             raise ArgumentError(f"Missing {', '.join(missing)}: the kernel takes {call}.")
         arrays, inputs = BACKENDS[LIBRARY[self.backend]]().read({name: values[name] for name in self.arguments})
         shapes = [tuple(array.shape) for array in inputs]
+        if shapes and shapes.count(shapes[0]) == len(shapes):
+            return arrays, inputs, shapes[0]
         try:
             return arrays, inputs, np.broadcast_shapes(*shapes)
         except ValueError:
             listed = ", ".join(f"{name}: {shape}" for name, shape in zip(self.arguments, shapes))
             raise ArgumentError(f"The shapes of the arguments do not broadcast to a common one: {listed}.") from None
+
+
+@lru_cache(maxsize=1024)
+def _grid(shapes: tuple[tuple[int, ...], ...], shape: tuple[int, ...]) -> Grid:
+    return Grid(shapes, shape)
 
 
 def _derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:

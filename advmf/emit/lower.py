@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import mpmath
@@ -22,7 +24,8 @@ class Instruction(NamedTuple):
     data: Any = None
 
 
-class Program(NamedTuple):
+@dataclass(frozen=True)
+class Program:
     """Instructions in order. The i-th writes slot ``i``; the j-th input stands in slot ``-1 - j``.
 
     ``spent[i]`` are the slots that no instruction after the i-th reads.
@@ -53,7 +56,12 @@ class Program(NamedTuple):
         slots = [*self.outputs, *(arg for _, args, _ in self.instructions for arg in args)]
         return {-1 - slot for slot in slots if slot < 0}
 
-    @property
+    @cached_property
+    def branches(self) -> tuple[int, ...]:
+        """The slots that say where the branches of piecewise functions are taken."""
+        return tuple(dict.fromkeys(live for i in self.instructions if i.head is sp.Piecewise for live in i.args[::2]))
+
+    @cached_property
     def loops(self) -> bool:
         """Whether there are recursions or differential equations to solve."""
         return any(i.head in (Recursion, Flow) for i in self.instructions)

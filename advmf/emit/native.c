@@ -45,8 +45,10 @@ static long careful(long n, long size, const double *const *in, double *const *o
     return redo;
 }
 
-/* How many elements are to compute again; they hold REDO. Strides count elements; a kind is 0 for one value, 1 for C order, 2 for any other. */
-long run(long begin, long end, int ndim, const long *shape, const double *const *in, const long *stride, const int *kind, double *const *out) {
+/* How many elements are to compute again; they hold REDO. The arrays are the inputs, then the outputs in C order. An input's kind is 0 for
+   one value, 1 for C order, 2 for any other, whose strides count elements. */
+long run(long begin, long end, int ndim, const long *shape, double *const *in, const long *stride, const int *kind) {
+    double *const *out = in + INPUTS;
     double space[INPUTS + 1][BLOCK];
     const double *x[INPUTS + 1];
     double *y[OUTPUTS];

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +45,14 @@ def native_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: 
 
 
 def _execute(call: Any, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
-    shape, size = outs[0].shape, outs[0].size
-    views = [np.broadcast_to(x, shape) for x in inputs]
-    strides = [tuple(step // 8 for step in view.strides) for view in views]
-    kinds = [0 if x.size == 1 else 1 if x.shape == shape and x.flags.c_contiguous else 2 for x in inputs]
-    ndim = len(shape)
-    longs = ctypes.c_long * ndim
-    arguments = (
-        ndim, longs(*shape), (ctypes.c_void_p * (len(inputs) + 1))(*(x.ctypes.data for x in inputs)),
-        (ctypes.c_long * (ndim * len(inputs) + 1))(*(step for steps in strides for step in steps)),
-        (ctypes.c_int * (len(inputs) + 1))(*kinds), (ctypes.c_void_p * len(outs))(*(y.ctypes.data for y in outs)),
-    )  # fmt: skip
+    shape, size, ndim = outs[0].shape, outs[0].size, outs[0].ndim
+    kinds = tuple(0 if x.size == 1 else 1 if x.shape == shape and x.flags.c_contiguous else 2 for x in inputs)
+    strides = None
+    if 2 in kinds:
+        steps = [step // 8 for x in inputs for step in np.broadcast_to(x, shape).strides]
+        strides = (ctypes.c_long * len(steps))(*steps)
+    pointers = _pointers(len(inputs) + len(outs))(*map(_address, (*inputs, *outs)))
+    arguments = (ndim, _longs(shape), pointers, strides, _ints(kinds))
     workers = threads() if size >= SHARED else 1
     if workers == 1:
         redo = call(0, size, *arguments)
@@ -65,6 +62,28 @@ def _execute(call: Any, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.
     if not redo:
         return None
     return outs[0].view(np.uint64) == _REDO
+
+
+def _address(x: np.ndarray) -> int:
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(x))
+    except (TypeError, ValueError, BufferError):  # read-only, or not in C order
+        return int(x.ctypes.data)
+
+
+@cache
+def _pointers(count: int) -> Any:
+    return ctypes.c_void_p * count
+
+
+@lru_cache(maxsize=1024)
+def _longs(values: tuple[int, ...]) -> Any:
+    return (ctypes.c_long * len(values))(*values)
+
+
+@lru_cache(maxsize=1024)
+def _ints(values: tuple[int, ...]) -> Any:
+    return (ctypes.c_int * (len(values) + 1))(*values)
 
 
 @cache
@@ -164,7 +183,7 @@ def _loaded(code: str) -> Any:
         _compile(code, library)
         run = ctypes.CDLL(str(library)).run
     run.restype = ctypes.c_long
-    run.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_int, *[ctypes.c_void_p] * 5]
+    run.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_int, *[ctypes.c_void_p] * 4]
     return run
 
 
