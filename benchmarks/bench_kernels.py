@@ -24,7 +24,9 @@ from advmf.theory.functions import Conjugate
 
 def elementary(expr):
     """The formula in functions that every peer has, for generic exponents."""
-    expr = expr.replace(Conjugate, lambda r: r / (r - 1)).replace(QExponential, lambda x, r: (1 + (1 - r) * x) ** (1 / (1 - r)))
+    expr = expr.replace(Conjugate, lambda r: r / (r - 1)).replace(
+        QExponential, lambda x, r: (1 + (1 - r) * x) ** (1 / (1 - r))
+    )
     return expr.replace(sp.Piecewise, lambda *branches: branches[-1][0])
 
 
@@ -71,7 +73,10 @@ def numpy(name, at):
 
 def elementwise(name, at):
     """The native kernel on the grid written out: what broadcasting saves."""
-    f, full = mf.kernel(FORMULAS[name], "native"), dict(zip(at, map(np.ascontiguousarray, np.broadcast_arrays(*at.values()))))
+    f, full = (
+        mf.kernel(FORMULAS[name], "native"),
+        dict(zip(at, map(np.ascontiguousarray, np.broadcast_arrays(*at.values())))),
+    )
     return lambda: f(**full)
 
 
@@ -102,7 +107,9 @@ def numba(name, at):
     items = ", ".join(f"{s}_" for s in names)
     lines = [f"        {s} = {s}_[i]" for s in names]
     lines += [f"        {s} = {sp.pycode(e)}" for s, e in shared]
-    body = "\n".join([f"def loop(y, {items}):", "    for i in prange(y.size):", *lines, f"        y[i] = {sp.pycode(value)}"])
+    body = "\n".join(
+        [f"def loop(y, {items}):", "    for i in prange(y.size):", *lines, f"        y[i] = {sp.pycode(value)}"]
+    )
     scope = {"math": __import__("math"), "prange": peer.prange}
     exec(body, scope)
     peer.set_num_threads(threads())
@@ -120,8 +127,13 @@ def numba(name, at):
 def torch_compile(name, at):
     torch = pytest.importorskip("torch")
     torch.set_num_threads(threads())
-    extra = {"gamma": lambda x: torch.exp(torch.lgamma(x)), "sqrt": lambda x: torch.sqrt(torch.as_tensor(x, dtype=torch.float64))}
-    extra["Max"] = lambda *x: torch.clamp(x[1], min=0.0) if not isinstance(x[0], torch.Tensor) else torch.clamp(x[0], min=0.0)
+    extra = {
+        "gamma": lambda x: torch.exp(torch.lgamma(x)),
+        "sqrt": lambda x: torch.sqrt(torch.as_tensor(x, dtype=torch.float64)),
+    }
+    extra["Max"] = lambda *x: (
+        torch.clamp(x[1], min=0.0) if not isinstance(x[0], torch.Tensor) else torch.clamp(x[0], min=0.0)
+    )
     f = torch.compile(sp.lambdify(*symbols(name), [extra, {"pi": np.pi}, torch], cse=True))
     tensors = [torch.from_numpy(at[s.name]) for s in symbols(name)[0]]
     try:
@@ -192,4 +204,6 @@ def test_first_call(benchmark, name, backend, cached, tmp_path, monkeypatch):
             kernels._kernel.cache_clear()
             _loaded.cache_clear()
 
-    benchmark.pedantic(lambda: mf.kernel(FORMULAS[name], backend)(**at), setup=forget, rounds=5, warmup_rounds=int(cached))
+    benchmark.pedantic(
+        lambda: mf.kernel(FORMULAS[name], backend)(**at), setup=forget, rounds=5, warmup_rounds=int(cached)
+    )

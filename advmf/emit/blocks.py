@@ -33,7 +33,9 @@ def numpy_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: l
     call, count = stage.made["numpy"]
     shape, bad = outs[0].shape, None
     work, buffers, laid = _work(count), [], None
-    check = _Check([(j, *bounds[j]) for j, array in enumerate(inputs) if array.size > 1 and bounds[j] != (-math.inf, math.inf)])
+    check = _Check(
+        [(j, *bounds[j]) for j, array in enumerate(inputs) if array.size > 1 and bounds[j] != (-math.inf, math.inf)]
+    )
     with np.errstate(all="raise"):
         for index in parts(shape, BLOCK):
             views, results = [part(array, index) for array in inputs], [out[index] for out in outs]
@@ -76,7 +78,14 @@ class _Check:
         for i, j in pairs:
             x, y = views[i], views[j]
             # A product with an infinity is infinite or NaN, and so is the sum.
-            if not (abs(x.dot(y)) if x.ndim == y.ndim == 1 and x.size == y.size else most(abs(x), axis=None) + most(abs(y), axis=None)) < math.inf:
+            if (
+                not (
+                    abs(x.dot(y))
+                    if x.ndim == y.ndim == 1 and x.size == y.size
+                    else most(abs(x), axis=None) + most(abs(y), axis=None)
+                )
+                < math.inf
+            ):
                 return False
         return True
 
@@ -86,7 +95,9 @@ def _compiled(stage: Stage) -> tuple[Callable[..., None], int]:
     last = {arg: i for i in stage.order for arg in stage.ops[i].args}
     names = {i: f"x{j}" for j, i in enumerate(stage.inputs)}
     places = {i: f"y{j}" for j, i in enumerate(stage.outputs)}
-    scope: dict[str, Any] = {name: getattr(np, name) for name in {*_UFUNCS.values(), *_TESTS.values(), "where", "divide"}}
+    scope: dict[str, Any] = {
+        name: getattr(np, name) for name in {*_UFUNCS.values(), *_TESTS.values(), "where", "divide"}
+    }
     scope |= {"ln_gamma": ln_gamma, "inf": math.inf, "nan": math.nan}
     lines, free, count = [], [], 0
     for i in stage.order:

@@ -149,11 +149,15 @@ class Plan:
         self.plain = Plain(program, axes, elementwise, truth)
         self.stages = stages(self.plain, scalars_apart)
         needed = {i for stage in self.stages for i in stage.inputs} | set(self.plain.outputs)
-        self.whole = {i: program.only([op.data]) for i, op in enumerate(self.plain.ops) if op.name == "whole" and i in needed}
+        self.whole = {
+            i: program.only([op.data]) for i, op in enumerate(self.plain.ops) if op.name == "whole" and i in needed
+        }
 
         whole_inputs = {j for whole in self.whole.values() for j in whole.reads}
         self.inputs = {i: op.data for i, op in enumerate(self.plain.ops) if op.name == "input"}
-        self.checked = {self.inputs[i] for stage in self.stages for i in stage.inputs if i in self.inputs} - whole_inputs
+        self.checked = {
+            self.inputs[i] for stage in self.stages for i in stage.inputs if i in self.inputs
+        } - whole_inputs
         """The inputs whose domains the engine checks."""
         self.steps = [(self.plain.ops[i].axes, partial(self._whole, i, p)) for i, p in self.whole.items()]
         free = (-math.inf, math.inf)
@@ -163,7 +167,14 @@ class Plan:
         self.single = len(self.steps) == len(self.stages) == 1 and self.plain.outputs == self.stages[0].outputs
         """Whether one stage computes everything."""
 
-    def run(self, shape: tuple[int, ...], inputs: list[np.ndarray], outs: list[np.ndarray], engine: Engine, check: Callable[[], None]) -> None:
+    def run(
+        self,
+        shape: tuple[int, ...],
+        inputs: list[np.ndarray],
+        outs: list[np.ndarray],
+        engine: Engine,
+        check: Callable[[], None],
+    ) -> None:
         """Fill ``outs``, contiguous arrays of the grid's shape; ``check`` raises if an input is outside its domain."""
         if self.single and outs[0].size <= CHUNK and all(out.dtype == float for out in outs):
             chunk, values = _Chunk(shape, inputs, outs, engine), {i: inputs[j] for i, j in self.inputs.items()}
@@ -174,7 +185,14 @@ class Plan:
         else:
             self._chunks(shape, inputs, outs, engine, check)
 
-    def _chunks(self, whole: tuple[int, ...], all_inputs: list[np.ndarray], outs: list[np.ndarray], engine: Engine, check: Callable[[], None]) -> None:
+    def _chunks(
+        self,
+        whole: tuple[int, ...],
+        all_inputs: list[np.ndarray],
+        outs: list[np.ndarray],
+        engine: Engine,
+        check: Callable[[], None],
+    ) -> None:
         known: dict[int, tuple[Any, dict[int, np.ndarray], np.ndarray | None]] = {}
         for index in parts(whole, CHUNK):
             inputs = [part(array, index) for array in all_inputs]
@@ -203,12 +221,14 @@ class Plan:
                     if piece is not numbers:
                         np.copyto(piece, numbers, casting="same_kind")
 
-    def _whole(self, i: int, program: Program, chunk: _Chunk, _: Any) -> tuple[dict[int, np.ndarray], np.ndarray | None]:
+    def _whole(
+        self, i: int, program: Program, chunk: _Chunk, _: Any
+    ) -> tuple[dict[int, np.ndarray], np.ndarray | None]:
         """What is computed on whole arrays, in scaled arithmetic."""
         arrays = scaled_arrays()
         (value,) = run(program, arrays, [Value(x) for x in chunk.inputs])
         numbers = arrays.linear(value)
-        lost = None
+        lost = np.False_
         if value.k is not None:
             lost = ~((abs(numbers) > 1e-300) & (abs(numbers) < 1e300)) & (value.m != 0)
         extent = chunk.extent(self.plain.ops[i].axes)

@@ -162,14 +162,19 @@ class Kernel:
                 raise ArgumentError(f"A kernel's own keyword is {name}=; give the symbol {name} another name.")
         for name in self.grad:
             if name not in symbols:
-                raise ArgumentError(f"grad names symbols of the formula, {', '.join(symbols) or 'of which there are none'}; got {name!r}.")
+                raise ArgumentError(
+                    f"grad names symbols of the formula, {', '.join(symbols) or 'of which there are none'}; got {name!r}."
+                )
         set_ = object.__setattr__
         set_(self, "_domains", {name: Domain.of(symbol) for name, symbol in symbols.items()})
         set_(self, "_plans", {})
         set_(self, "arguments", tuple(symbols))
         outputs = [*self._values, *(_derivative(e, symbols[name]) for name in self.grad for e in self._values)]
         set_(self, "program", lower(outputs, self.arguments, self._check_head))
-        lines = [f"    {name}: {meaning(symbol) + ', ' if meaning(symbol) else ''}in {self._domains[name]}" for name, symbol in symbols.items()]
+        lines = [
+            f"    {name}: {meaning(symbol) + ', ' if meaning(symbol) else ''}in {self._domains[name]}"
+            for name, symbol in symbols.items()
+        ]
         set_(self, "__doc__", "\n".join([f"{self.expr}", "", *lines]))
 
     def __call__(self, /, *args: Any, out: Any = None, dtype: Any = None, **values: Any) -> Any:
@@ -294,7 +299,10 @@ def _grid(shapes: tuple[tuple[int, ...], ...], shape: tuple[int, ...]) -> Grid:
 
 def _derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
     """The symbolic derivative; UnsupportedFunctionError where SymPy has none."""
-    closed = expr.replace(GaussianNorm, lambda n, r: sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2) if r == 2 else GaussianNorm(n, r))
+    closed = expr.replace(
+        GaussianNorm,
+        lambda n, r: sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2) if r == 2 else GaussianNorm(n, r),
+    )
     try:
         slope = closed.diff(symbol)
     except sp.core.function.ArgumentIndexError as error:
@@ -317,11 +325,18 @@ def _outputs(out: Any, dtype: Any, shape: tuple[int, ...], count: int) -> list[n
         return [np.empty(shape, float if dtype is None else dtype) for _ in range(count)]
     arrays = [out] if isinstance(out, np.ndarray) else list(out)
     for array in arrays:
-        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != "f" or not array.flags.writeable:
+        if (
+            not isinstance(array, np.ndarray)
+            or array.shape != shape
+            or array.dtype.kind != "f"
+            or not array.flags.writeable
+        ):
             given = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise ArgumentError(f"out takes writable floating arrays of shape {shape}; got {given}.")
         if dtype is not None and array.dtype != np.dtype(dtype):
-            raise ArgumentError(f"out is of dtype {array.dtype}, but dtype={np.dtype(dtype)} was asked for; give one of them.")
+            raise ArgumentError(
+                f"out is of dtype {array.dtype}, but dtype={np.dtype(dtype)} was asked for; give one of them."
+            )
     if len(arrays) != count:
         raise ArgumentError(f"out takes {count} array(s), for the values and then the derivatives; got {len(arrays)}.")
     return arrays

@@ -194,7 +194,11 @@ class _Lowering:
             return None
         m, k = mpmath.frexp(mpmath.mpf(value))
         if value == 0 or abs(k) < 1000:
-            return float(value), None, float(value - sp.Float(float(value), 40)) if value.is_Float or value.q > 1 else 0.0
+            return (
+                float(value),
+                None,
+                float(value - sp.Float(float(value), 40)) if value.is_Float or value.q > 1 else 0.0,
+            )
         return float(m), int(k), 0.0
 
     def sum(self, terms: list[sp.Expr]) -> int:

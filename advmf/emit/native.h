@@ -34,58 +34,43 @@ INLINE dd dd_times(dd a, double b) { dd p = two_prod(a.h, b); p.l = fma(a.l, b, 
 INLINE dd dd_scale(dd a, double b) { dd r = {a.h * b, a.l * b}; return r; } /* b is a power of two */
 INLINE dd dd_neg(dd a) { dd r = {-a.h, -a.l}; return r; }
 
-/* The square root, by Newton's iteration for 1/sqrt. */
-INLINE double root(double x, double *bad) {
-    *bad = x >= 0.0 ? *bad : NAN;
-    double y = bits(0x5fe6eb50c7b537a9ULL - (word(x) >> 1)), half = 0.5 * x;
-    y = fma(y, fma(-half * y, y, 0.5), y);
-    y = fma(y, fma(-half * y, y, 0.5), y);
-    y = fma(y, fma(-half * y, y, 0.5), y);
-    y = fma(y, fma(-half * y, y, 0.5), y);
-    double r = x * y;
-    return fma(fma(-r, r, x), 0.5 * y, r);
+/* x = 2^k m with sqrt(1/2) <= m < sqrt 2 for a positive normal x; gives m, and 2^-k. */
+INLINE double split(double x, double *k, double *scale) {
+    uint64_t e = (word(x) - 0x3fe6a09e667f3bcdULL + (1023ULL << 52)) >> 52;
+    *k = bits(0x4330000000000000ULL | e) - 4503599627371519.0; /* 2^52 + 1023 */
+    *scale = bits((2046ULL - e) << 52);
+    return bits(word(x) - (e << 52) + (1023ULL << 52));
 }
-
-/* ln(x.h + x.l) for a positive x.h that is normal. With x = 2^k m, sqrt(1/2) <= m < sqrt 2 and s = (m - 1)/(m + 1), ln m = 2 atanh s. */
-INLINE dd dd_ln(dd x, double *bad) {
-    *bad = (x.h >= 0x1p-1000) & (x.h <= 0x1p1000) ? *bad : NAN;
-    uint64_t u = word(x.h) - 0x3fe6a09e667f3bcdULL + (1023ULL << 52), e = u >> 52;
-    double k = bits(0x4330000000000000ULL | e) - 4503599627371519.0; /* 2^52 + 1023 */
-    double m = bits(word(x.h) - (e << 52) + (1023ULL << 52)), low = x.l * bits((2046ULL - e) << 52);
-    double f = m - 1.0, t = f + 2.0, tl = f - (t - 2.0) + low, inverse = 1.0 / t;
-    double s = f * inverse, sl = (fma(-s, t, f) + low - s * tl) * inverse;
-    double z = s * s, zl = fma(s, s, -z) + 2.0 * s * sl, q = s * z, ql = fma(s, z, -q) + s * zl + sl * z;
-    double p = 0x1.b8d433113b7fap-4;
-    p = fma(p, z, 0x1.ac4a89c964b82p-4);
-    p = fma(p, z, 0x1.e1f7fa7547177p-4);
-    p = fma(p, z, 0x1.1110dfad0f8eap-3);
-    p = fma(p, z, 0x1.3b13b1bc75cd4p-3);
-    p = fma(p, z, 0x1.745d174513593p-3);
-    p = fma(p, z, 0x1.c71c71c71cfd9p-3);
-    p = fma(p, z, 0x1.2492492492491p-2);
-    p = fma(p, z, 0x1.999999999999ap-2);
-    double c = 0x1.5555555555555p-1, third = q * c, tail = fma(q, c, -third) + q * 0x1.5555555555555p-55 + ql * c + q * z * p;
-    dd log = quick_sum(2.0 * s, third);
-    dd sum = two_sum(k * 6.93147180369123816490e-01, log.h); /* the first has so few bits that the product is exact */
-    return quick_sum(sum.h, sum.l + (k * 1.90821492927058770002e-10 + (log.l + tail + 2.0 * sl)));
-}
-INLINE dd dd_ln1p(dd w, double *bad) { dd x = two_sum(1.0, w.h); x.l += w.l; return dd_ln(x, bad); }
-
-/* The same in one number: ln(x + low), where `low` is what rounding lost of x, if anything. */
-INLINE double ln_of(double x, double low, int has_low, double *bad) {
-    *bad = (x >= 0x1p-1000) & (x <= 0x1p1000) ? *bad : NAN;
-    uint64_t u = word(x) - 0x3fe6a09e667f3bcdULL + (1023ULL << 52), e = u >> 52;
-    double k = bits(0x4330000000000000ULL | e) - 4503599627371519.0, f = bits(word(x) - (e << 52) + (1023ULL << 52)) - 1.0;
-    if (has_low) f = fma(low, bits((2046ULL - e) << 52), f);
-    double s = f / (f + 2.0), z = s * s, half = 0.5 * f * f, p = 0x1.08788c3e01713p-3;
+/* (2 atanh(s) - 2 s)/s^3 with z = s^2. */
+INLINE double atanh_tail(double z) {
+    double p = 0x1.08788c3e01713p-3;
     p = fma(p, z, 0x1.1018ae366a914p-3);
     p = fma(p, z, 0x1.3b18b8ee7a308p-3);
     p = fma(p, z, 0x1.745d09f06d811p-3);
     p = fma(p, z, 0x1.c71c71d7e7fc3p-3);
     p = fma(p, z, 0x1.249249248e532p-2);
     p = fma(p, z, 0x1.999999999999ep-2);
-    p = fma(p, z, 0x1.5555555555555p-1);
-    double tail = fma(s, fma(z, p, half), k * 1.90821492927058770002e-10);
+    return fma(p, z, 0x1.5555555555555p-1);
+}
+
+/* ln(x.h + x.l) for a positive x.h that is normal: k ln 2 + 2 atanh(s), s = (m - 1)/(m + 1). The error is some 2^-60 of the logarithm. */
+INLINE dd dd_ln(dd x, double *bad) {
+    *bad = (x.h >= 0x1p-1000) & (x.h <= 0x1p1000) ? *bad : NAN;
+    double k, scale, f = split(x.h, &k, &scale) - 1.0, low = x.l * scale, t = f + 2.0, tl = f - (t - 2.0) + low;
+    double inverse = 1.0 / t, s = f * inverse, sl = (fma(-s, t, f) + fma(-s, tl, low)) * inverse, z = s * s;
+    dd log = quick_sum(2.0 * s, fma(s * z, atanh_tail(z), 2.0 * sl));
+    dd sum = two_sum(k * 6.93147180369123816490e-01, log.h); /* the first has so few bits that the product is exact */
+    return quick_sum(sum.h, sum.l + fma(k, 1.90821492927058770002e-10, log.l));
+}
+INLINE dd dd_ln1p(dd w, double *bad) { dd x = two_sum(1.0, w.h); x.l += w.l; return dd_ln(x, bad); }
+
+/* The same in one number: ln(x + low), where `low` is what rounding lost of x, if anything. */
+INLINE double ln_of(double x, double low, int has_low, double *bad) {
+    *bad = (x >= 0x1p-1000) & (x <= 0x1p1000) ? *bad : NAN;
+    double k, scale, f = split(x, &k, &scale) - 1.0;
+    if (has_low) f = fma(low, scale, f);
+    double s = f / (f + 2.0), z = s * s, half = 0.5 * f * f;
+    double tail = fma(s, fma(z, atanh_tail(z), half), k * 1.90821492927058770002e-10);
     return fma(k, 6.93147180369123816490e-01, f - (half - tail));
 }
 INLINE double ln(double x, double *bad) { return ln_of(x, 0.0, 0, bad); }

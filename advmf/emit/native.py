@@ -26,7 +26,17 @@ from advmf.emit.blocks import numpy_engine
 from advmf.emit.grid import Bounds, Stage
 from advmf.emit.printer import source, supported
 
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fPIC", "-shared")
+FLAGS = (
+    "-std=gnu11",
+    "-O3",
+    "-march=native",
+    "-fopenmp-simd",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=off",
+    "-fPIC",
+    "-shared",
+)
 """No -ffast-math: results may be infinite, and what it reorders are the last digits."""
 SHARED = 1 << 17
 """Elements above which all cores share a stage."""
@@ -64,7 +74,7 @@ def _execute(call: Any, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.
     return outs[0].view(np.uint64) == _REDO
 
 
-def _address(x: np.ndarray) -> int:
+def _address(x: Any) -> int:
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(x))
     except (TypeError, ValueError, BufferError):  # read-only, or not in C order
@@ -152,7 +162,11 @@ def native_support() -> str:
     """
     if _failures:
         return f"not used: {_failures[-1]}"
-    return f"built by {shlex.join(compiler())}" if compiler() else "not used: no C compiler; set CC or install cc, gcc or clang"
+    return (
+        f"built by {shlex.join(compiler())}"
+        if compiler()
+        else "not used: no C compiler; set CC or install cc, gcc or clang"
+    )
 
 
 def available() -> bool:

@@ -7,6 +7,7 @@ again in the arithmetic of :mod:`advmf.emit.scaled`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
@@ -52,7 +53,9 @@ class Plain:
         self.found: dict[Op, int] = {}
         self.values: dict[int, int] = {}
         self.logs: dict[int, int] = {}
+        self.shared: set[int] = set()
         self.slot_axes: list[int] = []
+        self.uses = Counter(arg for _, args, _ in program.instructions for arg in args)
         for _, args, _ in program.instructions:
             self.slot_axes.append(reduce(int.__or__, map(self.axes, args), 0))
         self.outputs = tuple(map(self.value, program.outputs))
@@ -74,9 +77,11 @@ class Plain:
     def fold(self, name: str, args: Sequence[int]) -> int:
         """The operation on many operands, those of the fewest axes first, so that little is computed at full size."""
         union = reduce(int.__or__, (self.ops[arg].axes for arg in args), 0)
-        inverted, rest = [], []
+        inverted: list[int] = []
+        rest: list[int] = []
         for arg in args:
             undo = self.ops[arg].name == {"add": "neg", "mul": "inv"}.get(name) and self.ops[arg].axes == union
+            undo = undo and arg not in self.shared
             (inverted if undo else rest).append(self.ops[arg].args[0] if undo else arg)
         if inverted and rest:
             return self.op({"add": "sub", "mul": "div"}[name], self.fold(name, rest), self.fold(name, inverted))
@@ -90,6 +95,8 @@ class Plain:
         """The operation that computes a slot of the program."""
         if slot not in self.values:
             self.values[slot] = self._value(slot)
+            if self.uses[slot] > 1:
+                self.shared.add(self.values[slot])
         return self.values[slot]
 
     def _value(self, slot: int) -> int:
@@ -278,7 +285,7 @@ def _piecewise(a: Plain, slot: int, args: Any, _: Any) -> int:
 
 
 def _call(a: Plain, slot: int, args: Any, head: Any) -> int | None:
-    if isinstance(head, type) and issubclass(head, NumericNorm) or not a.elementwise(head):
+    if (isinstance(head, type) and issubclass(head, NumericNorm)) or not a.elementwise(head):
         return None
     return a.op("call", *map(a.value, args), data=head)
 

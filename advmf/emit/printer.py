@@ -17,7 +17,7 @@ from advmf.emit.plain import Op
 
 PLAIN = {
     "add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "div": "{0} / {1}", "neg": "-{0}", "inv": "1.0 / {0}",
-    "sqrt": "root({0}, &bad)", "abs": "fabs({0})", "max": "{0} >= {1} ? {0} : {1}", "min": "{0} <= {1} ? {0} : {1}",
+    "sqrt": "sqrt({0})", "abs": "fabs({0})", "max": "{0} >= {1} ? {0} : {1}", "min": "{0} <= {1} ? {0} : {1}",
     "sign": "({0} > 0.0 ? 1.0 : 0.0) - ({0} < 0.0 ? 1.0 : 0.0)", "select": "{0} ? {1} : {2}",
     "ln": "ln({0}, &bad)", "ln1p": "ln1p({0}, &bad)", "exp": "expo({0}, &bad)", "expm1": "expo_minus_one({0}, &bad)",
     "lgamma": "ln_gamma({0}, &bad)",
@@ -138,7 +138,9 @@ def _within(bounds: Bounds) -> Iterator[str]:
         if high == math.inf and low > -math.inf:
             yield f"bad = x{j} >= {_c(low)} ? bad : NAN;"
         elif (low, high) != (-math.inf, math.inf):
-            distances = ([f"x{j} - {_c(low)}"] if low > -largest else []) + ([f"{_c(high)} - x{j}"] if high < largest else [])
+            distances = ([f"x{j} - {_c(low)}"] if low > -largest else []) + (
+                [f"{_c(high)} - x{j}"] if high < largest else []
+            )
             for distance in distances:
                 yield f"{{ double room = {distance}; least = room < least ? room : least; }}"
             yield f"bad = fma(x{j}, 0.0, bad);"
