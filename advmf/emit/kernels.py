@@ -169,7 +169,7 @@ class Kernel:
         set_(self, "_domains", {name: Domain.of(symbol) for name, symbol in symbols.items()})
         set_(self, "_plans", {})
         set_(self, "arguments", tuple(symbols))
-        outputs = [*self._values, *(_derivative(e, symbols[name]) for name in self.grad for e in self._values)]
+        outputs = [*self._values, *_slopes(self.expr, self.grad)]
         set_(self, "program", lower(outputs, self.arguments, self._check_head))
         lines = [
             f"    {name}: {meaning(symbol) + ', ' if meaning(symbol) else ''}in {self._domains[name]}"
@@ -228,7 +228,7 @@ class Kernel:
             return evaluate(self, program, arrays, inputs, shape, out, dtype)
         outs = _outputs(out, dtype, shape, len(program.outputs))
         self.fill(program, inputs, shape, outs)
-        return [array[()] for array in outs]
+        return outs if out is not None or shape else [array[()] for array in outs]
 
     def fill(self, program: Program, inputs: list[np.ndarray], shape: tuple[int, ...], outs: list[np.ndarray]) -> None:
         """Write the outputs of a program to arrays of the common shape of the inputs; the engine is the backend's."""
@@ -305,8 +305,8 @@ def _derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
     )
     try:
         slope = closed.diff(symbol)
-    except sp.core.function.ArgumentIndexError as error:
-        slope = sp.Derivative(error.args[0], symbol)
+    except (sp.core.function.ArgumentIndexError, AttributeError):  # the latter from functions of tuples
+        slope = sp.Derivative(closed, symbol, evaluate=False)
     slope = slope.replace(sp.Heaviside, lambda x, *_: (1 + sp.sign(x)) / 2).replace(sp.DiracDelta, lambda *_: sp.S.Zero)
     left = slope.atoms(sp.Derivative, sp.Subs)
     if left:
@@ -315,6 +315,19 @@ def _derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
             f'kernel(..., backend="torch") and torch.autograd.grad.'
         )
     return slope
+
+
+@lru_cache(maxsize=256)
+def derivatives(expr: sp.Basic, names: tuple[str, ...]) -> Kernel:
+    """A kernel of the derivatives of one or several expressions in the symbols of these names, symbol by symbol."""
+    return Kernel(sp.Tuple(*_slopes(expr, names)), "auto")
+
+
+@lru_cache(maxsize=256)
+def _slopes(expr: sp.Basic, names: tuple[str, ...]) -> tuple[sp.Expr, ...]:
+    symbols = {symbol.name: symbol for symbol in expr.free_symbols}
+    values = tuple(expr) if isinstance(expr, sp.Tuple) else (expr,)
+    return tuple(_derivative(e, symbols[name]) for name in names for e in values)
 
 
 def _outputs(out: Any, dtype: Any, shape: tuple[int, ...], count: int) -> list[np.ndarray]:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from advmf.emit.grid import FEW
+from advmf.emit.kernels import derivatives
 from advmf.emit.rules import run
 from advmf.emit.scaled import Value
-from advmf.errors import ArgumentError
+from advmf.errors import ArgumentError, UnsupportedFunctionError
 
 GRADIENTS = 1 << 17
 """Elements from which on gradients come from compiled derivatives: below, deriving them takes longer."""
@@ -27,8 +28,12 @@ def evaluate(
     size = math.prod(shape)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ArgumentError(f"dtype is a floating torch type, such as torch.float32; got {dtype!r}.")
-    if arrays.device.type == "cpu" and not tracked and size >= FEW and not torch.compiler.is_compiling():
+    if arrays.device.type != "cpu" or size < FEW or torch.compiler.is_compiling():
+        results = graph(program, arrays, inputs)
+    elif not tracked:
         results = _numbers(kernel, program, inputs, shape)
+    elif size >= GRADIENTS and program is kernel.program and not kernel.grad:
+        results = list(_Compiled.apply(kernel, arrays, shape, *inputs))
     else:
         results = graph(program, arrays, inputs)
     results = [torch.broadcast_to(x, shape).to(dtype or arrays.dtype, copy=True) for x in results]
@@ -47,6 +52,50 @@ def _numbers(kernel: Any, program: Any, inputs: list[torch.Tensor], shape: tuple
     outs = [torch.empty(shape, dtype=torch.float64) for _ in program.outputs]
     kernel.fill(program, [x.detach().numpy() for x in inputs], shape, [x.numpy() for x in outs])
     return outs
+
+
+class _Compiled(torch.autograd.Function):
+    """The outputs by the engines for arrays, with SymPy's derivatives; where these fail, and for derivatives of them, by :func:`graph`."""
+
+    @staticmethod
+    def forward(ctx: Any, kernel: Any, arrays: Any, shape: tuple[int, ...], *inputs: torch.Tensor) -> Any:
+        ctx.save_for_backward(*inputs)
+        ctx.kernel, ctx.arrays, ctx.shape = kernel, arrays, shape
+        return tuple(_numbers(kernel, kernel.program, list(inputs), shape))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        inputs, wanted = ctx.saved_tensors, ctx.needs_input_grad[3:]
+        create = torch.is_grad_enabled()  # which it is where derivatives of the gradients are wanted
+        found = None if create else _by_formula(ctx.kernel, inputs, wanted, gradients)
+        if found is None:
+            again = [x if create else x.detach().requires_grad_(w) for x, w in zip(inputs, wanted)]
+            with torch.enable_grad():
+                outputs = [torch.broadcast_to(x, ctx.shape) for x in graph(ctx.kernel.program, ctx.arrays, again)]
+                taken = [x for x, w in zip(again, wanted) if w]
+                slopes = iter(torch.autograd.grad(outputs, taken, gradients, create_graph=create, allow_unused=True))
+            found = [next(slopes) if w else None for w in wanted]
+        return None, None, None, *found
+
+
+def _by_formula(kernel: Any, inputs: Any, wanted: Any, gradients: Any) -> list[torch.Tensor | None] | None:
+    """The gradients by compiled derivatives, or None where there is no formula or it is not finite."""
+    names = tuple(name for name, w in zip(kernel.arguments, wanted) if w)
+    try:
+        slopes = derivatives(kernel.expr, names)
+    except UnsupportedFunctionError:
+        return None
+    at = dict(zip(kernel.arguments, (x.detach().numpy() for x in inputs)))
+    values = iter(slopes(**{name: at[name] for name in slopes.arguments}))
+    found: list[torch.Tensor | None] = []
+    for x, w in zip(inputs, wanted):
+        total = torch.zeros((), dtype=torch.float64)
+        for gradient in gradients if w else ():
+            total = total + gradient * torch.as_tensor(next(values))
+        if not bool(torch.isfinite(total).all()):
+            return None
+        found.append(total.sum_to_size(x.shape) if w else None)
+    return found
 
 
 def _written(results: list[torch.Tensor], out: Any) -> list[torch.Tensor]:

@@ -39,12 +39,16 @@ def opaque(expr):
 
     for head in (Flow, *NumericNorm.__subclasses__()):
         expr = expr.replace(head, symbol(head))
-    return expr.replace(lambda e: isinstance(e, GaussianNorm) and e.args[1] != 2, lambda e: symbol(GaussianNorm)(*e.args))
+    return expr.replace(
+        lambda e: isinstance(e, GaussianNorm) and e.args[1] != 2, lambda e: symbol(GaussianNorm)(*e.args)
+    )
 
 
 def statements():
     """Every statement by label: for all networks at one pair of exponents, for a vanilla one at a generic pair by two routes as well."""
-    asked = [(preset, ("inf", 2), "chevet") for preset in (mf.vanilla, mf.residual, mf.plain_residual, mf.preactivation)]
+    asked = [
+        (preset, ("inf", 2), "chevet") for preset in (mf.vanilla, mf.residual, mf.plain_residual, mf.preactivation)
+    ]
     asked += [(mf.vanilla, (3, "3/2"), route) for route in ("chevet", "leading")]
     found = {}
     for preset, pair, route in asked:
@@ -87,7 +91,9 @@ def exact(expr, at):
 def amplification(expr, at):
     """The magnitude of the largest logarithm of a power in the formula: an error of one ulp in the base or the exponent is so many in it."""
     numbers = {symbol: sp.Float(at[symbol.name], 20) for symbol in expr.free_symbols}
-    powers = [e for e in sp.preorder_traversal(expr) if isinstance(e, (sp.Pow, sp.exp)) and not e.as_base_exp()[1].is_number]
+    powers = [
+        e for e in sp.preorder_traversal(expr) if isinstance(e, (sp.Pow, sp.exp)) and not e.as_base_exp()[1].is_number
+    ]
     heads = [e for e in sp.preorder_traversal(expr) if isinstance(e, (QExponential, QLogarithm, GeometricSum))]
     sizes = [abs(sp.log(abs(e.subs(numbers).evalf(20))).evalf(20)) for e in (*powers, *heads)]
     return max([float(size) for size in sizes if size.is_number and size.is_finite], default=0.0)
@@ -163,7 +169,10 @@ def test_singular_points_equal_their_limits(label, backend):
         one,
         {name: np.full(2000, x) for name, x in one.items()},
         {name: np.r_[np.full(1000, x), np.resize(shifts[name], 1000)] for name, x in one.items()},
-        {name: np.r_[x, shifts[name]].reshape((-1,) + (1,) * i)[: 41 if i < 2 else 2] for i, (name, x) in enumerate(one.items())},
+        {
+            name: np.r_[x, shifts[name]].reshape((-1,) + (1,) * i)[: 41 if i < 2 else 2]
+            for i, (name, x) in enumerate(one.items())
+        },
     ):
         got = float(np.asarray(f(**values)).flat[0])
         assert math.isclose(got, limit, rel_tol=1e-14, abs_tol=1e-300), (got, limit)

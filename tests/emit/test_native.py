@@ -42,7 +42,9 @@ def functions(tmp_path_factory):
         f" for (long i = 0; i < n; i++) {{ double x = x_[i]; y[i] = {call}; }} return bad == bad && !flagged(); }}"
         for i, (call, _, _) in enumerate(FUNCTIONS.values())
     )
-    subprocess.run([*native.compiler(), *native.FLAGS, "-x", "c", "-", "-o", place, "-lm"], input=code, text=True, check=True)
+    subprocess.run(
+        [*native.compiler(), *native.FLAGS, "-x", "c", "-", "-o", place, "-lm"], input=code, text=True, check=True
+    )
     library = ctypes.CDLL(str(place))
 
     def evaluate(name, x):
@@ -80,13 +82,19 @@ def test_what_a_function_cannot_take_is_told(functions, name, x):
 def constants(start):
     text = HEADER[HEADER.index(start) :]
     text = text[: text.index("return")]
-    return [float.fromhex(word.strip("(),;")) for word in text.replace(",", " ").split() if "0x" in word and "p" in word and word[-1] in ";)"]
+    return [
+        float.fromhex(word.strip("(),;"))
+        for word in text.replace(",", " ").split()
+        if "0x" in word and "p" in word and word[-1] in ";)"
+    ]
 
 
 def test_polynomials_are_minimax():
     with mpmath.workdps(40):
         half = mpmath.log(2) / 2
-        exp = mpmath.chebyfit(lambda r: mpmath.nsum(lambda k: r**k / mpmath.factorial(k + 2), [0, 30]), [-half, half], 10)
+        exp = mpmath.chebyfit(
+            lambda r: mpmath.nsum(lambda k: r**k / mpmath.factorial(k + 2), [0, 30]), [-half, half], 10
+        )
         z = ((mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1)) ** 2
         log = mpmath.chebyfit(lambda z: mpmath.nsum(lambda k: 2 * z**k / (2 * k + 5), [0, 40]), [0, z], 7)
 
