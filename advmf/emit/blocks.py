@@ -29,28 +29,29 @@ _TESTS = {
 def numpy_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
     """Run a stage; a block in which anything overflows, underflows or is invalid by IEEE's flags is to compute again."""
     if "numpy" not in stage.made:
-        stage.made["numpy"] = _compiled(stage)
-    call, count = stage.made["numpy"]
-    shape, bad = outs[0].shape, None
-    work, buffers, laid = _work(count), [], None
-    check = _Check(
-        [(j, *bounds[j]) for j, array in enumerate(inputs) if array.size > 1 and bounds[j] != (-math.inf, math.inf)]
-    )
+        stage.made["numpy"] = (*_compiled(stage), {})
+    call, count, checks = stage.made["numpy"]
+    varying = tuple(x.size > 1 for x in inputs)
+    if varying not in checks:
+        checks[varying] = _Check([(j, *bounds[j]) for j, varies in enumerate(varying) if varies])
+    check, work, shape, bad = checks[varying], _work(count), outs[0].shape, None
+    laid: tuple[int, ...] | None = None
     with np.errstate(all="raise"):
-        for index in parts(shape, BLOCK):
-            views, results = [part(array, index) for array in inputs], [out[index] for out in outs]
+        for index in parts(shape, BLOCK) if outs[0].size > BLOCK else (None,):
+            views = inputs if index is None else [part(array, index) for array in inputs]
+            results = outs if index is None else [out[index] for out in outs]
             if laid != results[0].shape:
                 laid = results[0].shape
                 buffers = [row[: results[0].size].reshape(laid) for row in work]
-            good = check(views)
-            if good:
-                try:
+            try:
+                good = check(views)
+                if good:
                     call(views, results, buffers)
-                except FloatingPointError:
-                    good = False
+            except FloatingPointError:
+                good = False
             if not good:
                 bad = np.zeros(shape, bool) if bad is None else bad
-                bad[index] = True
+                bad[... if index is None else index] = True
     return bad
 
 
@@ -63,29 +64,26 @@ class _Check:
         self.whole = [j for j, low, high in bounds if (low, high) == (0.0, largest)]
         self.finite = [j for j, low, high in bounds if high == largest and low != 0.0]
         self.below = [(j, high) for j, _, high in bounds if high < largest]
-        self.above = [(j, low) for j, low, _ in bounds if low not in (0.0, -math.inf)]
+        self.above = [(j, low) for j, low, high in bounds if low != -math.inf and j not in self.whole]
         self.top = np.float64(largest).view(np.uint64)
 
     def __call__(self, views: list[np.ndarray]) -> bool:
-        least, most = np.minimum.reduce, np.maximum.reduce
-        if not all(least(views[j], axis=None) >= low for j, low in self.above):
-            return False
-        if not all(most(views[j], axis=None) <= high for j, high in self.below):
-            return False
-        if not all(most(views[j].view(np.uint64), axis=None) <= self.top for j in self.whole):
-            return False
-        pairs = zip(self.finite[::2], [*self.finite[1::2], *self.finite[-1:]])
-        for i, j in pairs:
+        for j in self.whole:
+            if np.maximum.reduce(views[j].view(np.uint64), axis=None) > self.top:
+                return False
+        for j, low in self.above:
+            if not np.minimum.reduce(views[j], axis=None) >= low:
+                return False
+        for j, high in self.below:
+            if not np.maximum.reduce(views[j], axis=None) <= high:
+                return False
+        for i, j in zip(self.finite[::2], [*self.finite[1::2], *self.finite[-1:]]):
             x, y = views[i], views[j]
-            # A product with an infinity is infinite or NaN, and so is the sum.
-            if (
-                not (
-                    abs(x.dot(y))
-                    if x.ndim == y.ndim == 1 and x.size == y.size
-                    else most(abs(x), axis=None) + most(abs(y), axis=None)
-                )
-                < math.inf
-            ):
+            if x.ndim == 1 and x.size == y.size:
+                # A product with an infinity is infinite or NaN, and so is the sum.
+                if not abs(x.dot(y)) < math.inf:
+                    return False
+            elif not (np.isfinite(x).all() and np.isfinite(y).all()):
                 return False
         return True
 

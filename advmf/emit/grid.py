@@ -164,8 +164,10 @@ class Plan:
         for stage in self.stages:
             limits = tuple(bounds[self.inputs[i]] if i in self.inputs else free for i in stage.inputs)
             self.steps.append((stage.axes, partial(self._stage, stage, limits)))
-        self.single = len(self.steps) == len(self.stages) == 1 and self.plain.outputs == self.stages[0].outputs
-        """Whether one stage computes everything."""
+        self.single = None
+        """The stage that computes everything, if one does: with the bounds of its inputs, and which these are."""
+        if len(self.steps) == len(self.stages) == 1 and self.plain.outputs == self.stages[0].outputs:
+            self.single = (self.stages[0], limits, [self.inputs[i] for i in self.stages[0].inputs])
 
     def run(
         self,
@@ -177,8 +179,8 @@ class Plan:
     ) -> None:
         """Fill ``outs``, contiguous arrays of the grid's shape; ``check`` raises if an input is outside its domain."""
         if self.single and outs[0].size <= CHUNK and all(out.dtype == float for out in outs):
-            chunk, values = _Chunk(shape, inputs, outs, engine), {i: inputs[j] for i, j in self.inputs.items()}
-            bad = self.steps[0][1](chunk, values)[1]
+            stage, limits, places = self.single
+            bad = engine(stage, limits, [inputs[j] for j in places], outs)
             if bad is not None:
                 check()
                 redo(self.program, inputs, np.broadcast_to(bad, shape), outs)

@@ -227,11 +227,13 @@ class Kernel:
 
             return evaluate(self, program, arrays, inputs, shape, out, dtype)
         outs = _outputs(out, dtype, shape, len(program.outputs))
-        self.fill(program, inputs, shape, outs)
+        self.fill(program, inputs, shape, outs, fresh=out is None)
         return outs if out is not None or shape else [array[()] for array in outs]
 
-    def fill(self, program: Program, inputs: list[np.ndarray], shape: tuple[int, ...], outs: list[np.ndarray]) -> None:
-        """Write the outputs of a program to arrays of the common shape of the inputs; the engine is the backend's."""
+    def fill(
+        self, program: Program, inputs: list[np.ndarray], shape: tuple[int, ...], outs: list[np.ndarray], fresh: bool
+    ) -> None:
+        """Write the outputs of a program to arrays of the common shape of the inputs, ``fresh`` ones or any; the engine is the backend's."""
         size = math.prod(shape)
         if size < FEW:
             self._check(inputs)
@@ -250,11 +252,10 @@ class Kernel:
         for j, domain in enumerate(self._domains.values()):
             if j not in plan.checked or inputs[j].size < FEW:
                 domain.check(inputs[j])
-        direct = [y.flags.c_contiguous and not any(np.may_share_memory(y, x) for x in inputs) for y in outs]
-        whole = [y.reshape(grid.shape) if d else np.empty(grid.shape) for d, y in zip(direct, outs)]
+        whole = [y.reshape(grid.shape) if fresh or _apart(y, inputs) else np.empty(grid.shape) for y in outs]
         plan.run(grid.shape, laid, whole, native_engine if native else numpy_engine, lambda: self._check(inputs))
-        for d, array, filled in zip(direct, outs, whole):
-            if not d:
+        for array, filled in zip(outs, whole) if not fresh else ():
+            if not np.may_share_memory(array, filled):
                 np.copyto(array, filled.reshape(shape), casting="same_kind")
 
     def _truths(self, program: Program, grid: Grid, laid: list[np.ndarray]) -> tuple[tuple[int, bool], ...]:
@@ -290,6 +291,11 @@ class Kernel:
         except ValueError:
             listed = ", ".join(f"{name}: {shape}" for name, shape in zip(self.arguments, shapes))
             raise ArgumentError(f"The shapes of the arguments do not broadcast to a common one: {listed}.") from None
+
+
+def _apart(out: np.ndarray, inputs: Sequence[np.ndarray]) -> bool:
+    """Whether results can be written straight to an array: it is in C order, and no argument."""
+    return bool(out.flags.c_contiguous) and not any(np.may_share_memory(out, x) for x in inputs)
 
 
 @lru_cache(maxsize=1024)

@@ -38,6 +38,8 @@ FLAGS = (
     "-shared",
 )
 """No -ffast-math: results may be infinite, and what it reorders are the last digits."""
+WORTH = 1 << 10
+"""Elements below which NumPy takes no longer."""
 SHARED = 1 << 17
 """Elements above which all cores share a stage."""
 _REDO = np.uint64(0x7FF80000A11DEAD0)
@@ -45,10 +47,11 @@ _REDO = np.uint64(0x7FF80000A11DEAD0)
 
 def native_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
     """Run a stage in native code, or in NumPy where that cannot be."""
-    key = ("native", bounds)
-    if key not in stage.made:
-        stage.made[key] = _built(stage, bounds)
-    call = stage.made[key]
+    if outs[0].size < WORTH:
+        return numpy_engine(stage, bounds, inputs, outs)
+    if "native" not in stage.made:
+        stage.made["native"] = _built(stage, bounds)
+    call = stage.made["native"]
     if call is None:
         return numpy_engine(stage, bounds, inputs, outs)
     return _execute(call, inputs, outs)

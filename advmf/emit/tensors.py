@@ -50,7 +50,7 @@ def graph(program: Any, arrays: Any, inputs: list[torch.Tensor]) -> list[torch.T
 def _numbers(kernel: Any, program: Any, inputs: list[torch.Tensor], shape: tuple[int, ...]) -> list[torch.Tensor]:
     """The outputs by the engines for arrays, on the tensors' own memory."""
     outs = [torch.empty(shape, dtype=torch.float64) for _ in program.outputs]
-    kernel.fill(program, [x.detach().numpy() for x in inputs], shape, [x.numpy() for x in outs])
+    kernel.fill(program, [x.detach().numpy() for x in inputs], shape, [x.numpy() for x in outs], fresh=True)
     return outs
 
 
