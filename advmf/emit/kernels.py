@@ -13,7 +13,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -253,7 +253,7 @@ class Kernel:
             if j not in plan.checked or inputs[j].size < FEW:
                 domain.check(inputs[j])
         whole = [y.reshape(grid.shape) if fresh or _apart(y, inputs) else np.empty(grid.shape) for y in outs]
-        plan.run(grid.shape, laid, whole, native_engine if native else numpy_engine, lambda: self._check(inputs))
+        plan.run(grid.shape, laid, whole, native_engine if native else numpy_engine, cache(lambda: self._check(inputs)))
         for array, filled in zip(outs, whole) if not fresh else ():
             if not np.may_share_memory(array, filled):
                 np.copyto(array, filled.reshape(shape), casting="same_kind")

@@ -59,6 +59,7 @@ def native_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: 
 
 def _execute(call: Any, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
     shape, size, ndim = outs[0].shape, outs[0].size, outs[0].ndim
+    inputs = [x if x.flags.aligned and not any(step % 8 for step in x.strides) else x.copy() for x in inputs]
     kinds = tuple(0 if x.size == 1 else 1 if x.shape == shape and x.flags.c_contiguous else 2 for x in inputs)
     strides = None
     if 2 in kinds:

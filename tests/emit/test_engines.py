@@ -336,6 +336,20 @@ def test_a_registered_function_is_called_on_whole_arrays():
         kernels.REGISTERED["numpy"].pop(f, None)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_arrays_of_any_layout(engine):
+    f, plain = kernel(bound, engine), at_random(bound, [(40, 50)] * 9)
+    expected = f(**plain)
+    record = np.zeros(2000, dtype=[("flag", "i4"), ("value", "f8")])
+    record["value"] = plain["eps"].ravel()
+    layouts = {
+        "eps": record["value"].reshape(40, 50), "L": np.asfortranarray(plain["L"]), "K": plain["K"].astype(">f8"),
+        "d": plain["d"][::-1][::-1], "sigma_w": np.repeat(plain["sigma_w"], 2, axis=1)[:, ::2],
+    }  # fmt: skip
+    layouts["eps"].setflags(write=False)
+    assert np.array_equal(f(**(plain | layouts)), expected)
+
+
 def test_only_the_branch_needed_is_computed():
     calls, f = [], sp.Function("costly")
     try:
