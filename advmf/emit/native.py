@@ -59,13 +59,18 @@ def native_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: 
 
 def _execute(call: Any, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
     shape, size, ndim = outs[0].shape, outs[0].size, outs[0].ndim
-    inputs = [x if x.flags.aligned and not any(step % 8 for step in x.strides) else x.copy() for x in inputs]
-    kinds = tuple(0 if x.size == 1 else 1 if x.shape == shape and x.flags.c_contiguous else 2 for x in inputs)
+    kinds = tuple(
+        [
+            1 if x.shape == shape and x.flags.c_contiguous and x.flags.aligned else 0 if x.size == 1 else 2
+            for x in inputs
+        ]
+    )
     strides = None
     if 2 in kinds:
+        inputs = [x.copy() if any(step % 8 for step in x.strides) or not x.flags.aligned else x for x in inputs]
         steps = [step // 8 for x in inputs for step in np.broadcast_to(x, shape).strides]
         strides = (ctypes.c_long * len(steps))(*steps)
-    pointers = _pointers(len(inputs) + len(outs))(*map(_address, (*inputs, *outs)))
+    pointers = _pointers(len(inputs) + len(outs))(*[_address(x) for x in (*inputs, *outs)])
     arguments = (ndim, _longs(shape), pointers, strides, _ints(kinds))
     workers = threads() if size >= SHARED else 1
     if workers == 1:
