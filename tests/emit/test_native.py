@@ -21,6 +21,8 @@ from advmf.emit.kernels import kernel
 from advmf.errors import DomainError
 from advmf.symbols import K, L, eps, sigma_w
 
+pytestmark = pytest.mark.skipif(not native.available(), reason=native.native_support())
+
 HEADER = (Path(advmf.emit.__file__).parent / "native.h").read_text()
 FUNCTIONS = {
     "expo": ("expo(x, &bad)", mpmath.exp, (-708, 708)),
