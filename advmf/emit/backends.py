@@ -84,10 +84,7 @@ def _numpy() -> type[Arrays]:
 
         @classmethod
         def read(cls, values: Mapping[str, object]) -> tuple[Arrays, list[Any]]:
-            return cls(), [reals(name, value) for name, value in values.items()]
-
-        def give(self, result: Any, shape: tuple[int, ...]) -> Any:
-            return np.array(np.broadcast_to(result, shape), dtype=float)[()]
+            return shared, [reals(name, value) for name, value in values.items()]
 
     class Scalars(NumPy):
         """The same on single numbers, at a tenth of the cost of arrays without dimensions."""
@@ -117,6 +114,7 @@ def _numpy() -> type[Arrays]:
                 m, k = m * x.m, k + (x.k or 0.0)
             return Value(*self.split(m, k))
 
+    shared = NumPy()
     return NumPy
 
 

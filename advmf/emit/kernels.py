@@ -1,7 +1,9 @@
-"""Compiling a formula to an array function, for NumPy or torch.
+"""Compiling formulas to array functions, for NumPy, native code or torch.
 
-:func:`kernel` lowers a SymPy expression to a list of instructions (:mod:`advmf.emit.lower`), which a :class:`Kernel`
-runs with the operations of its backend (:mod:`advmf.emit.backends`) on numbers of any size (:mod:`advmf.emit.scaled`).
+:func:`kernel` lowers SymPy expressions to one list of instructions (:mod:`advmf.emit.lower`). A :class:`Kernel` evaluates it in plain
+floating-point numbers (:mod:`advmf.emit.plain`), each operation at the size of the axes it depends on (:mod:`advmf.emit.grid`), by NumPy
+(:mod:`advmf.emit.blocks`) or generated C (:mod:`advmf.emit.native`); and where these overflow, on numbers of any size
+(:mod:`advmf.emit.rules`, :mod:`advmf.emit.scaled`), as torch does throughout.
 """
 
 from __future__ import annotations
@@ -9,46 +11,76 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from advmf.emit.backends import BACKENDS, REGISTERED, function
-from advmf.emit.integrate import integrate
+from advmf.emit.blocks import numpy_engine
+from advmf.emit.domains import Domain, meaning, rank
+from advmf.emit.grid import FEW, Grid, Plan, scaled
 from advmf.emit.lower import Program, lower
-from advmf.emit.scaled import Arrays, Value
-from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
+from advmf.emit.native import available, native_engine
+from advmf.emit.rules import RULES
+from advmf.errors import ArgumentError, UnsupportedFunctionError
 from advmf.symbols import SYMBOLS
-from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
-from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
 from advmf.theory.norm_functions import GaussianNorm
 
 __all__ = ["Kernel", "kernel", "register"]
 
+LIBRARY = {"auto": "numpy", "numpy": "numpy", "native": "numpy", "torch": "torch"}
+"""The backends, and the array library of each."""
+LARGE = 1 << 17
+"""Elements from which on the backend "auto" is native: a build, once on a machine, costs as much as a few such calls of NumPy."""
 
-def kernel(claim: Any, backend: str = "numpy") -> Kernel:
-    """Compile the right-hand side of a claim, or any real SymPy expression, to a :class:`Kernel`.
 
-    ``backend`` is ``"numpy"`` or ``"torch"``. Raises ArgumentError for what is no real scalar expression and
-    UnsupportedFunctionError for a function without an array form, which :func:`register` can give it.
+def kernel(claim: Any, backend: str = "auto", *, grad: str | Sequence[str] = ()) -> Kernel:
+    """Compile the right-hand side of a claim, or any real SymPy expression, to a :class:`Kernel`; of several in a list, together.
+
+    ``grad`` names symbols: the kernel then gives the value and a dict of its derivatives by name. Backends:
+
+    ``"auto"``    NumPy arrays; native code for 131,072 elements and more where there is a C compiler, else NumPy alone
+    ``"numpy"``   NumPy alone
+    ``"native"``  native code from 1,024 elements on; NumPy where there is no compiler (:func:`advmf.emit.native.native_support`)
+    ``"torch"``   tensors on any device, with gradients of any order
+
+    Raises ArgumentError for what is no real scalar expression and UnsupportedFunctionError for a function without an array form, which
+    :func:`register` can give it.
 
     >>> from advmf.emit.kernels import kernel
     >>> from advmf.symbols import L, eps, sigma_w
-    >>> f = kernel(eps * (1 + sigma_w**2 / 2) ** (L / 2))
+    >>> growth = (1 + sigma_w**2 / 2) ** (L / 2)
+    >>> f = kernel(eps * growth)
     >>> f
     <numpy kernel f(L, sigma_w, eps) = eps*(sigma_w**2/2 + 1)**(L/2)>
     >>> f(L=[2, 4], sigma_w=2.0, eps=0.5)
     array([1.5, 4.5])
     >>> float(f.log(L=100_000, sigma_w=2.0, eps=0.5).round(6))
     54929.921286
+    >>> bound, size = kernel([eps * growth, growth])(L=[2, 4], sigma_w=2.0, eps=0.5)
+    >>> value, slope = kernel(eps * growth, grad="eps")(L=[2, 4], sigma_w=2.0, eps=0.5)
+    >>> bool((bound == value).all() and (slope["eps"] == size).all())
+    True
     """
-    if backend not in BACKENDS:
-        raise ArgumentError(f"The backends are {', '.join(map(repr, BACKENDS))}; got {backend!r}.")
+    if backend not in LIBRARY:
+        raise ArgumentError(f"The backends are {', '.join(map(repr, LIBRARY))}; got {backend!r}.")
+    several = isinstance(claim, (list, tuple)) and len(claim) > 0
+    exprs = [_expression(each) for each in (claim if several else [claim])]
+    names = (grad,) if isinstance(grad, str) else tuple(grad)
+    known = tuple(REGISTERED[LIBRARY[backend]].items())
+    return _kernel(sp.Tuple(*exprs) if several else exprs[0], backend, names, known)
+
+
+@lru_cache(maxsize=256)
+def _kernel(expr: sp.Basic, backend: str, grad: tuple[str, ...], _: Any) -> Kernel:
+    return Kernel(expr, backend, grad)
+
+
+def _expression(claim: Any) -> sp.Expr:
     expr = claim if isinstance(claim, (sp.Basic, str)) else getattr(claim, "rhs", claim)
     try:
         expr = sp.sympify(expr, locals={name: quantity.symbol for name, quantity in SYMBOLS.items()})
@@ -58,7 +90,7 @@ def kernel(claim: Any, backend: str = "numpy") -> Kernel:
         hint = " Pass one of its sides." if isinstance(expr, sp.core.relational.Relational) else ""
         kind = type(expr).__name__
         raise ArgumentError(f"kernel takes a Claim or a scalar SymPy expression; got {expr!r} ({kind}).{hint}")
-    return Kernel(expr, backend)
+    return expr
 
 
 def register(head: Any, *, numpy: Callable[..., Any] | None = None, torch: Callable[..., Any] | None = None) -> None:
@@ -88,16 +120,18 @@ def register(head: Any, *, numpy: Callable[..., Any] | None = None, torch: Calla
 
 @dataclass(frozen=True, repr=False)
 class Kernel:
-    """A formula as a vectorised function of its symbols, by keyword: ``f(L=10, sigma_w=[1.0, 1.2])``.
+    """Formulas as a vectorised function of their symbols, by keyword: ``f(L=10, sigma_w=[1.0, 1.2])``.
 
     Arguments are numbers or arrays, broadcast against each other; integer symbols (L, N, d, K) take any real number of
     their domain, and ``"inf"`` or ``"oo"`` stands for infinity. A symbol of the theory that this formula does not hold is
-    ignored, so that one set of values serves many formulas. NumPy computes in float64 and gives an array, or a
-    float64 for scalars. Torch computes in float64 with gradients and gives a tensor on the device and of the dtype of
-    the tensors given (float64 if none is floating). A result too large for a float is inf; :meth:`log` has its log.
+    ignored, so that one set of values serves many formulas. One formula gives an array (a float64 for scalars), several give a tuple, and
+    with ``grad`` the result is a pair: these, and a dict of the like by symbol. A result too large for a float is inf; :meth:`log` has its
+    log. NumPy and native code compute in float64, ``dtype=`` converts the results, and ``out=`` takes the array to write to, for several
+    formulas or derivatives a list of them in this order. Beyond the results a large grid needs little memory. Torch computes in float64 with
+    gradients and gives tensors on the device and of the dtype of the tensors given (float64 if none is floating).
 
-    Raises ArgumentError for a missing or unknown argument and for shapes that do not broadcast, DomainError for a value
-    that is NaN, complex, not numeric, or outside its symbol's domain.
+    Raises ArgumentError for a missing or unknown argument, for shapes that do not broadcast and for an unfit ``out`` or ``dtype``, DomainError
+    for a value that is NaN, complex, not numeric, or outside its symbol's domain.
 
     >>> from advmf.emit.kernels import kernel
     >>> from advmf.symbols import d
@@ -109,57 +143,134 @@ class Kernel:
 
     expr: sp.Expr
     backend: str
+    grad: tuple[str, ...] = ()
     arguments: tuple[str, ...] = field(init=False, compare=False)
     program: Program = field(init=False, compare=False)
-    _symbols: Mapping[str, sp.Symbol] = field(init=False, compare=False)
+    _domains: dict[str, Domain] = field(init=False, compare=False)
+    _plans: dict[Any, Plan] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         symbols: dict[str, sp.Symbol] = {}
-        for symbol in sorted(self.expr.free_symbols, key=_rank):
+        for symbol in sorted(self.expr.free_symbols, key=rank):
             if symbols.setdefault(symbol.name, symbol) != symbol:
                 raise ArgumentError(
                     f"The expression holds two different symbols called {symbol.name}; their assumptions differ. "
                     "Take the symbols of the theory from advmf.symbols."
                 )
-        object.__setattr__(self, "_symbols", symbols)
-        object.__setattr__(self, "arguments", tuple(symbols))
-        object.__setattr__(self, "program", lower(self.expr, self.arguments, self._check_head))
-        lines = [f"    {name}: {_meaning(symbol)}in {_Domain.of(symbol)}" for name, symbol in symbols.items()]
-        object.__setattr__(self, "__doc__", "\n".join([f"{self.expr}", "", *lines]))
+        for name in ("out", "dtype"):
+            if name in symbols:
+                raise ArgumentError(f"A kernel's own keyword is {name}=; give the symbol {name} another name.")
+        for name in self.grad:
+            if name not in symbols:
+                raise ArgumentError(
+                    f"grad names symbols of the formula, {', '.join(symbols) or 'of which there are none'}; got {name!r}."
+                )
+        set_ = object.__setattr__
+        set_(self, "_domains", {name: Domain.of(symbol) for name, symbol in symbols.items()})
+        set_(self, "_plans", {})
+        set_(self, "arguments", tuple(symbols))
+        outputs = [*self._values, *_slopes(self.expr, self.grad)]
+        set_(self, "program", lower(outputs, self.arguments, self._check_head))
+        lines = [
+            f"    {name}: {meaning(symbol) + ', ' if meaning(symbol) else ''}in {self._domains[name]}"
+            for name, symbol in symbols.items()
+        ]
+        set_(self, "__doc__", "\n".join([f"{self.expr}", "", *lines]))
 
-    def __call__(self, /, *args: Any, **values: Any) -> Any:
+    def __call__(self, /, *args: Any, out: Any = None, dtype: Any = None, **values: Any) -> Any:
         """The value of the formula; see :class:`Kernel`."""
-        arrays, inputs, shape = self._read(args, values)
-        with np.errstate(all="ignore"):
-            (result,) = run(self.program, arrays, [Value(x) for x in inputs])
-            return arrays.give(arrays.linear(result), shape)
+        results = self._evaluate(self.program, args, values, out, dtype)
+        size = len(self._values)
+        groups = [results[i : i + size] for i in range(0, len(results), size)]
+        shaped = [tuple(group) if isinstance(self.expr, sp.Tuple) else group[0] for group in groups]
+        return (shaped[0], dict(zip(self.grad, shaped[1:]))) if self.grad else shaped[0]
 
-    def log(self, /, *args: Any, **values: Any) -> Any:
-        """The natural logarithm of the value's magnitude, also where that is too large or too small for a float."""
-        arrays, inputs, shape = self._read(args, values)
-        with np.errstate(all="ignore"):
-            (result,) = run(self.program, arrays, [arrays.deep(Value(x)) for x in inputs])
-            return arrays.give(arrays.log_abs(result), shape)
+    def log(self, /, *args: Any, out: Any = None, dtype: Any = None, **values: Any) -> Any:
+        """The natural logarithm of the value's magnitude, also where that is too large or too small for a float; without derivatives."""
+        results = self._evaluate(self._log_program, args, values, out, dtype)
+        return tuple(results) if isinstance(self.expr, sp.Tuple) else results[0]
 
     def __repr__(self) -> str:
         text = str(self.expr)
         text = text if len(text) <= 160 else f"{text[:157]}..."
-        return f"<{self.backend} kernel f({', '.join(self.arguments)}) = {text}>"
+        grad = f", with derivatives in {', '.join(self.grad)}" if self.grad else ""
+        name = self.backend if self.backend in ("native", "torch") else "numpy"
+        return f"<{name} kernel f({', '.join(self.arguments)}) = {text}{grad}>"
+
+    def __reduce__(self) -> Any:
+        return Kernel, (self.expr, self.backend, self.grad)
 
     @property
     def __signature__(self) -> inspect.Signature:
         return inspect.Signature([inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in self.arguments])
 
+    @property
+    def _values(self) -> tuple[sp.Expr, ...]:
+        return tuple(self.expr) if isinstance(self.expr, sp.Tuple) else (self.expr,)
+
+    @cached_property
+    def _log_program(self) -> Program:
+        return lower(self._values, self.arguments, self._check_head, logs=True)
+
     def _check_head(self, expr: sp.Expr) -> None:
-        head = expr.func.__name__
-        if function(self.backend, expr.func) is None:
+        head, library = expr.func.__name__, LIBRARY[self.backend]
+        if function(library, expr.func) is None:
             raise UnsupportedFunctionError(
-                f"The {self.backend} backend has no array function for {head}, which occurs in {expr}. "
-                f"Evaluate or rewrite it, or register one: advmf.emit.kernels.register({head}, {self.backend}=...)."
+                f"The {library} backend has no array function for {head}, which occurs in {expr}. "
+                f"Evaluate or rewrite it, or register one: advmf.emit.kernels.register({head}, {library}=...)."
             )
 
+    def _evaluate(self, program: Program, args: Any, values: dict[str, Any], out: Any, dtype: Any) -> list[Any]:
+        arrays, inputs, shape = self._read(args, values)
+        if arrays.name == "torch":
+            from advmf.emit.tensors import evaluate
+
+            return evaluate(self, program, arrays, inputs, shape, out, dtype)
+        outs = _outputs(out, dtype, shape, len(program.outputs))
+        self.fill(program, inputs, shape, outs, fresh=out is None)
+        return outs if out is not None or shape else [array[()] for array in outs]
+
+    def fill(
+        self, program: Program, inputs: list[np.ndarray], shape: tuple[int, ...], outs: list[np.ndarray], fresh: bool
+    ) -> None:
+        """Write the outputs of a program to arrays of the common shape of the inputs, ``fresh`` ones or any; the engine is the backend's."""
+        size = math.prod(shape)
+        if size < FEW:
+            self._check(inputs)
+            for to, numbers in zip(outs, scaled(program, inputs) if size else ()):
+                np.copyto(to, numbers, casting="same_kind")
+            return
+        native = self.backend != "numpy" and available() and (self.backend == "native" or size >= LARGE)
+        grid = _grid(tuple(x.shape for x in inputs), shape)
+        laid = grid.lay(inputs)
+        truths = self._truths(program, grid, laid) if program.branches else ()
+        key = (program is self.program, grid.axes, native, truths)
+        plan = self._plans.get(key)
+        if plan is None:
+            bounds = tuple(domain.bounds for domain in self._domains.values())
+            plan = self._plans[key] = Plan(program, grid.axes, bounds, dict(truths).__getitem__, not native)
+        for j, domain in enumerate(self._domains.values()):
+            if j not in plan.checked or inputs[j].size < FEW:
+                domain.check(inputs[j])
+        whole = [y.reshape(grid.shape) if fresh or _apart(y, inputs) else np.empty(grid.shape) for y in outs]
+        plan.run(grid.shape, laid, whole, native_engine if native else numpy_engine, cache(lambda: self._check(inputs)))
+        for array, filled in zip(outs, whole) if not fresh else ():
+            if not np.may_share_memory(array, filled):
+                np.copyto(array, filled.reshape(shape), casting="same_kind")
+
+    def _truths(self, program: Program, grid: Grid, laid: list[np.ndarray]) -> tuple[tuple[int, bool], ...]:
+        """The conditions of branches that depend on no axis, with their values."""
+        conditions = {slot: program.only([slot]) for slot in program.branches}
+        fixed = {slot: only for slot, only in conditions.items() if not any(grid.axes[j] for j in only.reads)}
+        one = [array[(slice(0, 1),) * array.ndim] for array in laid]
+        return tuple((slot, bool(np.all(scaled(only, one)[0]))) for slot, only in fixed.items())
+
+    def _check(self, inputs: list[Any]) -> None:
+        for domain, array in zip(self._domains.values(), inputs):
+            domain.check(array)
+
     def _read(self, args: tuple[Any, ...], values: dict[str, Any]) -> tuple[Any, list[Any], tuple[int, ...]]:
-        """The arguments, checked, as arrays in order, with their common shape."""
+        """The arguments as arrays in order, with their common shape."""
         call = f"f({', '.join(f'{name}=...' for name in self.arguments)})"
         if args:
             raise ArgumentError(f"A kernel takes keyword arguments only, {call}; got {len(args)} positional.")
@@ -171,10 +282,10 @@ class Kernel:
         missing = [name for name in self.arguments if name not in values]
         if missing:
             raise ArgumentError(f"Missing {', '.join(missing)}: the kernel takes {call}.")
-        arrays, inputs = BACKENDS[self.backend]().read({name: values[name] for name in self.arguments})
-        for (name, symbol), array in zip(self._symbols.items(), inputs):
-            _Domain.of(symbol).check(name, arrays.detach(array), _meaning(symbol))
+        arrays, inputs = BACKENDS[LIBRARY[self.backend]]().read({name: values[name] for name in self.arguments})
         shapes = [tuple(array.shape) for array in inputs]
+        if shapes and shapes.count(shapes[0]) == len(shapes):
+            return arrays, inputs, shapes[0]
         try:
             return arrays, inputs, np.broadcast_shapes(*shapes)
         except ValueError:
@@ -182,143 +293,69 @@ class Kernel:
             raise ArgumentError(f"The shapes of the arguments do not broadcast to a common one: {listed}.") from None
 
 
-def _rank(symbol: sp.Symbol) -> tuple[int, str]:
-    names = list(SYMBOLS)
-    return (names.index(symbol.name) if symbol.name in SYMBOLS else len(names), symbol.name)
+def _apart(out: np.ndarray, inputs: Sequence[np.ndarray]) -> bool:
+    """Whether results can be written straight to an array: it is in C order, and no argument."""
+    return bool(out.flags.c_contiguous) and not any(np.may_share_memory(out, x) for x in inputs)
 
 
-def _meaning(symbol: sp.Symbol) -> str:
-    return f"{SYMBOLS[symbol.name].meaning}, " if symbol.name in SYMBOLS else ""
+@lru_cache(maxsize=1024)
+def _grid(shapes: tuple[tuple[int, ...], ...], shape: tuple[int, ...]) -> Grid:
+    return Grid(shapes, shape)
 
 
-@dataclass(frozen=True)
-class _Domain:
-    """An interval, with which of its ends belong to it."""
-
-    low: float
-    high: float
-    low_closed: bool
-    high_closed: bool
-
-    @staticmethod
-    def of(symbol: sp.Symbol) -> _Domain:
-        """The domain of the registry, or that of the symbol's assumptions."""
-        quantity = SYMBOLS.get(symbol.name)
-        if quantity is not None:
-            high_closed = math.isfinite(quantity.high) or not quantity.high_open
-            return _Domain(quantity.low, quantity.high, quantity.closed and math.isfinite(quantity.low), high_closed)
-        low = 0.0 if symbol.is_extended_nonnegative else -math.inf
-        high = 0.0 if symbol.is_extended_nonpositive else math.inf
-        zero, infinity = not symbol.is_extended_nonzero, not symbol.is_finite
-        return _Domain(low, high, zero if low == 0 else infinity, zero if high == 0 else infinity)
-
-    def __str__(self) -> str:
-        low, high = (f"{end:g}".replace("inf", "oo") for end in (self.low, self.high))
-        return f"{'[' if self.low_closed else '('}{low}, {high}{']' if self.high_closed else ')'}"
-
-    def check(self, name: str, array: Any, meaning: str) -> None:
-        above = array >= self.low if self.low_closed else array > self.low
-        below = array <= self.high if self.high_closed else array < self.high
-        bad = ~(above & below)
-        if bool(bad.any()):
-            worst = repr(float(array[bad].reshape(-1)[0])).removesuffix(".0")
-            count = f", the first of {int(bad.sum())} such values," if int(bad.sum()) > 1 else ""
-            note = f" ({meaning.removesuffix(', ')})" if meaning else ""
-            raise DomainError(f"{name} = {worst}{count} is outside its domain {self}{note}.")
+def _derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
+    """The symbolic derivative; UnsupportedFunctionError where SymPy has none."""
+    closed = expr.replace(
+        GaussianNorm,
+        lambda n, r: sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2) if r == 2 else GaussianNorm(n, r),
+    )
+    try:
+        slope = closed.diff(symbol)
+    except (sp.core.function.ArgumentIndexError, AttributeError):  # the latter from functions of tuples
+        slope = sp.Derivative(closed, symbol, evaluate=False)
+    slope = slope.replace(sp.Heaviside, lambda x, *_: (1 + sp.sign(x)) / 2).replace(sp.DiracDelta, lambda *_: sp.S.Zero)
+    left = slope.atoms(sp.Derivative, sp.Subs)
+    if left:
+        raise UnsupportedFunctionError(
+            f"{min(map(str, left), key=len)} has no symbolic form. Differentiate the torch kernel instead: "
+            f'kernel(..., backend="torch") and torch.autograd.grad.'
+        )
+    return slope
 
 
-def run(program: Program, arrays: Arrays, inputs: list[Any]) -> list[Any]:
-    """The outputs of a program, each intermediate array being let go after its last use."""
-    slots = [*[None] * len(program.instructions), *reversed(inputs)]
-    for i, ((head, args, data), spent) in enumerate(zip(program.instructions, program.spent)):
-        slots[i] = RULES[head](arrays, data, *[slots[j] for j in args])
-        for j in spent:
-            slots[j] = None
-    return [slots[j] for j in program.outputs]
+@lru_cache(maxsize=256)
+def derivatives(expr: sp.Basic, names: tuple[str, ...]) -> Kernel:
+    """A kernel of the derivatives of one or several expressions in the symbols of these names, symbol by symbol."""
+    return Kernel(sp.Tuple(*_slopes(expr, names)), "auto")
 
 
-def _piecewise(arrays: Arrays, _: Any, *args: Value) -> Value:
-    out = Value(arrays.array(math.nan))
-    for live, value in zip(args[::2], args[1::2]):
-        out = arrays.select(live.m, value, out)
-    return out
+@lru_cache(maxsize=256)
+def _slopes(expr: sp.Basic, names: tuple[str, ...]) -> tuple[sp.Expr, ...]:
+    symbols = {symbol.name: symbol for symbol in expr.free_symbols}
+    values = tuple(expr) if isinstance(expr, sp.Tuple) else (expr,)
+    return tuple(_derivative(e, symbols[name]) for name in names for e in values)
 
 
-def _loop(arrays: Any, data: tuple[Program, int, str], depth: Value, *operands: Value) -> list[Value]:
-    """The state of a recursion at every depth asked for, reached in one run up to the largest."""
-    body, size, name = data
-    depths = arrays.linear(depth)
-    stops = np.unique(arrays.numpy(depths))
-    for stop in stops:
-        if not (stop >= 0 and stop == math.floor(stop)):
-            raise DomainError(f"A recursion takes whole numbers of steps; got {name} = {stop:g}.")
-    inner, values = arrays.in_loop([arrays.deep(value) for value in operands], body.functions)
-    state, fixed = values[:size], values[size:]
-    out: list[Value] = []
-    done = 0
-    for stop in map(int, stops):
-        for _ in range(stop - done):
-            state = run(body, inner, [*state, *fixed])
-        done = stop
-        reached = [Value(arrays.array(x.m), arrays.array(x.k)) for x in map(inner.deep, state)]
-        out = [arrays.select(depths == stop, new, old) for new, old in zip(reached, out)] if out else reached
-    return out
-
-
-def _solve(arrays: Any, data: tuple[Program, tuple[bool, ...]], time: Value, *operands: Value) -> list[Value]:
-    """The state of a system of differential equations at the times asked for; its numbers come without derivatives."""
-    body, positive = data
-    numbers = np.broadcast_arrays(*(np.asarray(arrays.numpy(arrays.linear(x)), float) for x in (time, *operands)))
-    end, *values = (array.ravel() for array in numbers)
-    plain, size = BACKENDS["numpy"]().read({})[0], len(positive)
-
-    def rates(state: np.ndarray, fixed: np.ndarray) -> np.ndarray:
-        slopes = run(body, plain, [*map(Value, state), *map(Value, fixed)])
-        return np.stack([np.broadcast_to(plain.linear(slope), state[0].shape) for slope in slopes])
-
-    start, fixed = np.stack(values[:size]), np.reshape(values[size:], (-1, end.size))
-    solved = integrate(rates, end, start, fixed, positive)
-    return [Value(arrays.array(row.reshape(numbers[0].shape))) for row in solved]
-
-
-RULES: dict[Any, Callable[..., Any]] = {
-    "number": lambda a, data: Value(a.array(data[0]), None if data[1] is None else a.array(float(data[1])), data[2]),
-    "truth": lambda a, data: Value(a.array(1.0) == float(data)),
-    "guard": lambda a, _, x, condition: a.guard(x, condition.m),
-    "call": lambda a, head, *x: Value(function(a.name, head)(*map(a.linear, x))),
-    "one plus": lambda a, _, *x: a.one_plus(*x),
-    "number power": lambda a, exponent, x: a.number_power(x, exponent),
-    "power minus one": lambda a, _, x, y: a.power_minus_one(x, y),
-    "gamma ratio": lambda a, data, x: a.gamma_ratio(x, *data),
-    "component": lambda a, index, state: state[index],
-    sp.Add: lambda a, _, *x: a.add(*x),
-    sp.Mul: lambda a, _, *x: a.multiply(*x),
-    sp.Pow: lambda a, positive, x, y: a.power(x, y, positive),
-    sp.exp: lambda a, _, x: a.exponential(a.linear(x)),
-    sp.log: lambda a, _, x: a.logarithm(x),
-    sp.Abs: lambda a, _, x: Value(a.abs(x.m), x.k),
-    sp.sign: lambda a, _, x: Value(a.sign(x.m)),
-    sp.Max: lambda a, _, *x: a.extreme(operator.ge, *x),
-    sp.Min: lambda a, _, *x: a.extreme(operator.le, *x),
-    sp.gamma: lambda a, _, x: a.gamma(x),
-    sp.loggamma: lambda a, _, x: a.loggamma(x),
-    sp.Eq: lambda a, _, x, y: a.compare(operator.eq, x, y),
-    sp.Ne: lambda a, _, x, y: a.compare(operator.ne, x, y),
-    sp.Lt: lambda a, _, x, y: a.compare(operator.lt, x, y),
-    sp.Le: lambda a, _, x, y: a.compare(operator.le, x, y),
-    sp.Gt: lambda a, _, x, y: a.compare(operator.gt, x, y),
-    sp.Ge: lambda a, _, x, y: a.compare(operator.ge, x, y),
-    sp.And: lambda a, _, *x: Value(reduce(operator.and_, (y.m for y in x))),
-    sp.Or: lambda a, _, *x: Value(reduce(operator.or_, (y.m for y in x))),
-    sp.Not: lambda a, _, x: Value(x.m ^ True),
-    sp.Piecewise: _piecewise,
-    ArcCosine: lambda a, _, c: a.arc_cosine(c),
-    Conjugate: lambda a, _, r: a.conjugate(r),
-    GaussianNorm: lambda a, _, n, inverse: a.gaussian_norm(n, inverse),
-    GeometricSum: lambda a, _, z, n: a.geometric_sum(z, n),
-    QExponential: lambda a, _, x, r: a.q_exponential(x, r),
-    QLogarithm: lambda a, _, y, r: a.q_logarithm(y, r),
-    Recursion: _loop,
-    Flow: _solve,
-}
-"""What an instruction does: a function of the backend's arrays, the instruction's data and its operands."""
+def _outputs(out: Any, dtype: Any, shape: tuple[int, ...], count: int) -> list[np.ndarray]:
+    """The arrays to fill: those given, if they fit, or new ones."""
+    if dtype is not None and not np.issubdtype(np.dtype(dtype), np.floating):
+        raise ArgumentError(f"dtype is a floating NumPy type, such as numpy.float32; got {dtype!r}.")
+    if out is None:
+        return [np.empty(shape, float if dtype is None else dtype) for _ in range(count)]
+    arrays = [out] if isinstance(out, np.ndarray) else list(out)
+    for array in arrays:
+        if (
+            not isinstance(array, np.ndarray)
+            or array.shape != shape
+            or array.dtype.kind != "f"
+            or not array.flags.writeable
+        ):
+            given = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise ArgumentError(f"out takes writable floating arrays of shape {shape}; got {given}.")
+        if dtype is not None and array.dtype != np.dtype(dtype):
+            raise ArgumentError(
+                f"out is of dtype {array.dtype}, but dtype={np.dtype(dtype)} was asked for; give one of them."
+            )
+    if len(arrays) != count:
+        raise ArgumentError(f"out takes {count} array(s), for the values and then the derivatives; got {len(arrays)}.")
+    return arrays

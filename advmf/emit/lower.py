@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import mpmath
@@ -15,14 +17,15 @@ from advmf.theory.norm_functions import GaussianNorm
 
 
 class Instruction(NamedTuple):
-    """Apply ``head``, a key of :data:`advmf.emit.kernels.RULES`, to the values in the slots ``args``."""
+    """Apply ``head``, a key of :data:`advmf.emit.rules.RULES`, to the values in the slots ``args``."""
 
     head: Any
     args: tuple[int, ...] = ()
     data: Any = None
 
 
-class Program(NamedTuple):
+@dataclass(frozen=True)
+class Program:
     """Instructions in order. The i-th writes slot ``i``; the j-th input stands in slot ``-1 - j``.
 
     ``spent[i]`` are the slots that no instruction after the i-th reads.
@@ -32,6 +35,37 @@ class Program(NamedTuple):
     outputs: tuple[int, ...]
     spent: tuple[tuple[int, ...], ...]
 
+    def only(self, outputs: Sequence[int]) -> Program:
+        """The part of the program that these slots need, with them as its outputs."""
+        needed, todo = set(), list(outputs)
+        while todo:
+            slot = todo.pop()
+            if slot >= 0 and slot not in needed:
+                needed.add(slot)
+                todo += self.instructions[slot].args
+        place = {slot: i for i, slot in enumerate(sorted(needed))}
+        instructions = [
+            i._replace(args=tuple(place.get(arg, arg) for arg in i.args))
+            for i in (self.instructions[slot] for slot in place)
+        ]
+        return assemble(instructions, [place.get(slot, slot) for slot in outputs])
+
+    @property
+    def reads(self) -> set[int]:
+        """The inputs that are used."""
+        slots = [*self.outputs, *(arg for _, args, _ in self.instructions for arg in args)]
+        return {-1 - slot for slot in slots if slot < 0}
+
+    @cached_property
+    def branches(self) -> tuple[int, ...]:
+        """The slots that say where the branches of piecewise functions are taken."""
+        return tuple(dict.fromkeys(live for i in self.instructions if i.head is sp.Piecewise for live in i.args[::2]))
+
+    @cached_property
+    def loops(self) -> bool:
+        """Whether there are recursions or differential equations to solve."""
+        return any(i.head in (Recursion, Flow) for i in self.instructions)
+
     @property
     def functions(self) -> set[Any]:
         """The SymPy functions that are called, in loops as well."""
@@ -39,18 +73,31 @@ class Program(NamedTuple):
         return {data for head, _, data in self.instructions if head == "call"}.union(*inner)
 
 
-def lower(expr: sp.Expr, names: Sequence[str], check_head: Callable[[sp.Expr], None]) -> Program:
-    """The program that computes ``expr`` from the values of ``names``.
+def assemble(instructions: Iterable[Instruction], outputs: Iterable[int]) -> Program:
+    """The program of these instructions, with the slots that each is the last to read."""
+    instructions, outputs = tuple(instructions), tuple(outputs)
+    last = {arg: i for i, (_, args, _) in enumerate(instructions) for arg in args}
+    spent: list[list[int]] = [[] for _ in instructions]
+    for arg, i in last.items():
+        if arg >= 0 and arg not in outputs:
+            spent[i].append(arg)
+    return Program(instructions, outputs, tuple(map(tuple, spent)))
+
+
+def lower(
+    exprs: Sequence[sp.Expr], names: Sequence[str], check_head: Callable[[sp.Expr], None], logs: bool = False
+) -> Program:
+    """The program that computes ``exprs``, or the logarithms of their magnitudes, from the values of ``names``.
 
     ``check_head`` raises for an application of a function that has no array form.
     """
     lowering = _Lowering(lambda symbol: -1 - names.index(symbol.name), check_head)
-    return lowering.program([expr])
+    return assemble(lowering.instructions, [lowering.log_abs(e) if logs else lowering.slot(e) for e in exprs])
 
 
 _PLAIN = (
-    sp.exp, sp.log, sp.Abs, sp.sign, sp.Max, sp.Min, sp.gamma, sp.loggamma, ArcCosine, Conjugate, GeometricSum,
-    QExponential, QLogarithm, sp.Eq, sp.Ne, sp.Lt, sp.Le, sp.Gt, sp.Ge, sp.And, sp.Or, sp.Not,
+    sp.exp, sp.Abs, sp.sign, sp.Max, sp.Min, sp.gamma, sp.loggamma, ArcCosine, Conjugate,
+    QExponential, sp.Eq, sp.Ne, sp.Lt, sp.Le, sp.Gt, sp.Ge, sp.And, sp.Or, sp.Not,
 )  # fmt: skip
 """The heads whose arguments are lowered as they stand."""
 
@@ -70,12 +117,7 @@ class _Lowering:
 
     def program(self, outputs: Iterable[sp.Expr]) -> Program:
         slots = tuple(map(self.slot, outputs))
-        last = {arg: i for i, (_, args, _) in enumerate(self.instructions) for arg in args}
-        spent: list[list[int]] = [[] for _ in self.instructions]
-        for arg, i in last.items():
-            if arg >= 0 and arg not in slots:
-                spent[i].append(arg)
-        return Program(tuple(self.instructions), slots, tuple(map(tuple, spent)))
+        return assemble(self.instructions, slots)
 
     def emit(self, head: Any, *args: int, data: Any = None) -> int:
         return self.instructions.setdefault(Instruction(head, args, data), len(self.instructions))
@@ -90,6 +132,19 @@ class _Lowering:
         """The terms of a sum or the factors of a product."""
         return list(expr.args)
 
+    def base(self, expr: sp.Expr) -> tuple[int, bool]:
+        """The slot of ``expr``, or if it is 1 + w that of w, and which: what is next to 1 keeps its digits in w."""
+        if expr.is_Add and sp.S.One in expr.args and _power_less_one(expr.args) is None:
+            return self.sum([term for term in self.operands(expr) if term != 1]), True
+        number = self._number(expr) if expr.is_number and not expr.has(Recursion, Flow) else None
+        if number and number[1] is None and 0 < abs(number[0] - 1) < 0.5:
+            return self.slot(expr - 1), True
+        return self.slot(expr), False
+
+    def log_abs(self, expr: sp.Expr) -> int:
+        base, plus_one = self.base(expr)
+        return self.emit("log abs", base, data=plus_one)
+
     def _lower(self, expr: Any) -> int:
         if isinstance(expr, sp.Symbol):
             return self.leaf(expr)
@@ -100,7 +155,7 @@ class _Lowering:
         if expr in (sp.true, sp.false):
             return self.emit("truth", data=bool(expr))
         if isinstance(expr, sp.Add):
-            return self._sum(self.operands(expr))
+            return self.sum(self.operands(expr))
         if isinstance(expr, sp.Mul):
             return self._product(self.operands(expr))
         if isinstance(expr, sp.Pow):
@@ -113,8 +168,13 @@ class _Lowering:
             return self._flow(expr)
         if isinstance(expr, GaussianNorm):
             n, r = expr.args
+            if r == 2 and n.is_integer and n.is_positive:
+                return self.slot(sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2))
             inverse = 1 - 1 / r.args[0] if isinstance(r, Conjugate) else 1 / r
             return self.emit(GaussianNorm, self.slot(n), self.slot(inverse))
+        if isinstance(expr, (sp.log, GeometricSum, QLogarithm)):
+            base, plus_one = self.base(expr.args[0])
+            return self.emit(expr.func, base, *map(self.slot, expr.args[1:]), data=plus_one)
         if isinstance(expr, sp.factorial):
             return self.slot(sp.gamma(expr.args[0] + 1))
         if isinstance(expr, _PLAIN):
@@ -123,30 +183,35 @@ class _Lowering:
         return self.emit("call", *map(self.slot, expr.args), data=expr.func)
 
     @staticmethod
-    def _number(expr: sp.Expr) -> tuple[float, int | None, float | None] | None:
-        """A constant as (m, k, its difference from 1 if small), or None if SymPy has no number for it."""
+    def _number(expr: sp.Expr) -> tuple[float, int | None, float] | None:
+        """A constant as (m, k, 0) of m*2**k or as (x, None, what x lacks); None if SymPy has no number for it."""
         if expr in (sp.oo, -sp.oo):
-            return float(expr), None, None
-        value = expr.evalf(30)
+            return float(expr), None, 0.0
+        value = expr if expr.is_Rational else expr.evalf(40)
         if value.is_extended_real is False or expr.has(sp.I) or value in (sp.nan, sp.zoo):
             raise ArgumentError(f"A kernel computes real numbers, but the expression holds the constant {expr}.")
         if not isinstance(value, (sp.Float, sp.Integer, sp.Rational)):
             return None
         m, k = mpmath.frexp(mpmath.mpf(value))
         if value == 0 or abs(k) < 1000:
-            near = 0 < abs(value - 1) < 0.5
-            return float(value), None, float((expr - 1).evalf(30)) if near else None
-        return float(m), int(k), None
+            return (
+                float(value),
+                None,
+                float(value - sp.Float(float(value), 40)) if value.is_Float or value.q > 1 else 0.0,
+            )
+        return float(m), int(k), 0.0
 
-    def _sum(self, terms: list[sp.Expr]) -> int:
+    def sum(self, terms: list[sp.Expr]) -> int:
         """A sum; next to 1, and for a power less 1, in the form that loses no digits where the sum is small."""
-        if len(terms) == 2 and terms[0].is_Rational:
-            power = -terms[1] / terms[0]
-            if isinstance(power, (sp.Pow, sp.exp)) and not power.as_base_exp()[1].is_Integer:
-                less_one = self.emit("power minus one", *map(self.slot, power.as_base_exp()))
-                return self.emit(sp.Mul, self.slot(-terms[0]), less_one)
+        power = _power_less_one(terms)
+        if power is not None:
+            base, plus_one = self.base(power.as_base_exp()[0])
+            less_one = self.emit("power minus one", base, self.slot(power.as_base_exp()[1]), data=plus_one)
+            return self.emit(sp.Mul, self.slot(-terms[0]), less_one)
         if sp.S.One in terms:
-            return self.emit("one plus", *(self.slot(term) for term in terms if term != 1))
+            return self.emit("one plus", self.sum([term for term in terms if term != 1]))
+        if len(terms) == 1:
+            return self.slot(terms[0])
         return self.emit(sp.Add, *map(self.slot, terms))
 
     def _product(self, factors: list[sp.Expr]) -> int:
@@ -161,16 +226,21 @@ class _Lowering:
                     slots.append(self.emit("gamma ratio", self.slot(x), data=(float(step), positive)))
                     factors = [factor for factor in factors if factor not in (1 / under, over)]
                     break
-        return self.emit(sp.Mul, *slots, *map(self.slot, factors))
+        constant = sp.Mul(*(factor for factor in factors if factor.is_number))
+        moving = [self.slot(factor) for factor in factors if not factor.is_number]
+        if constant != 1 or not moving + slots:
+            moving.append(self.slot(constant))
+        return self.emit(sp.Mul, *slots, *moving) if len(slots + moving) > 1 else (slots + moving)[0]
 
     def _power(self, expr: sp.Pow) -> int:
         base, exponent = expr.args
         if isinstance(base, Conjugate) and exponent.could_extract_minus_sign():
             return self.slot((1 - 1 / base.args[0]) ** -exponent)
-        if exponent.is_number:
+        if exponent.is_number and abs(exponent) <= 16:
             return self.emit("number power", self.slot(base), data=float(exponent))
         positive = bool(base.is_positive and exponent.is_finite)
-        return self.emit(sp.Pow, self.slot(base), self.slot(exponent), data=positive)
+        slot, plus_one = self.base(base)
+        return self.emit(sp.Pow, slot, self.slot(exponent), data=(positive, plus_one))
 
     def _piecewise(self, expr: sp.Piecewise) -> int:
         """Each branch reads its symbols through a guard, so that no gradient returns from where it does not apply."""
@@ -199,6 +269,15 @@ class _Lowering:
         positive = tuple(bool(z.is_positive) for z in variables)
         solved = self.emit(Flow, *map(self.slot, [time, *start]), *body.fixed, data=(program, positive))
         return self.emit("component", solved, data=list(variables).index(variable))
+
+
+def _power_less_one(terms: Sequence[sp.Expr]) -> sp.Expr | None:
+    """The power in the sum c - c*power, which is small where the power is next to 1."""
+    if len(terms) == 2 and terms[0].is_Rational:
+        power = -terms[1] / terms[0]
+        if isinstance(power, (sp.Pow, sp.exp)) and not power.as_base_exp()[1].is_Integer:
+            return power
+    return None
 
 
 class _Branch(_Lowering):

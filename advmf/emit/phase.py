@@ -51,14 +51,14 @@ def phase_diagram(
         raise ArgumentError(
             f"axes names two quantities whose values are sequences, as axes=('L', 'N'), L=[...], N=[...]; got {axes!r}."
         )
-    grids = dict(zip(axes, np.meshgrid(*(values[axis] for axis in axes), indexing="ij")))
+    grids = dict(zip(axes, np.meshgrid(*(values[axis] for axis in axes), indexing="ij", sparse=True)))
     point = {**values, **grids}
     if "sigma_w_sq" in point:
         point["sigma_w"] = np.sqrt(point.pop("sigma_w_sq"))
     if unknown := sorted(set(point) - set(SYMBOLS)):
         raise ArgumentError(f"{unknown[0]!r} is no quantity of the theory; choose from {', '.join(SYMBOLS)}.")
     escape = kernel(escape_time(net, p, q, route))(**point)
-    shape = grids[axes[0]].shape
+    shape = np.broadcast_shapes(*(grid.shape for grid in grids.values()))
     start = kernel(omega(net) ** L)(**point)
     band = (kernel(m)(**point) <= start) & (start <= kernel(M)(**point))
     rows, columns = (np.asarray(values[axis], float) for axis in axes)

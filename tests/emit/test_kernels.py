@@ -344,7 +344,8 @@ class TestCalling:
 
     def test_common_subexpressions_are_lowered_once(self):
         program = kernel(variance / omega**L + sp.log(omega)).program
-        assert sum(instruction.head == "one plus" for instruction in program.instructions) == 1
+        growth = {i.args[0] for i in program.instructions if i.head in (sp.Pow, sp.log, GeometricSum)}
+        assert len(growth) == 1
         assert len(set(program.instructions)) == len(program.instructions)
 
 
@@ -437,7 +438,7 @@ class TestErrors:
             kernel(self.f.expr, backend)(**(self.good | {"L": [1, 2, 3], "eps": [1, 2]}))
 
     @pytest.mark.parametrize(
-        "thing", [sp.Eq(x, y), x < y, sp.true, sp.Matrix([x]), [x, y], None, "2 +* 3", sp.FiniteSet(x)]
+        "thing", [sp.Eq(x, y), x < y, sp.true, sp.Matrix([x]), [x, [y]], None, "2 +* 3", sp.FiniteSet(x), []]
     )
     def test_what_is_no_expression(self, thing):
         with pytest.raises(ArgumentError, match="kernel takes a Claim or a"):
@@ -449,7 +450,7 @@ class TestErrors:
                 kernel(expr)
 
     def test_backends_and_twins(self):
-        with pytest.raises(ArgumentError, match="backends are 'numpy', 'torch'; got 'jax'"):
+        with pytest.raises(ArgumentError, match="backends are 'auto', 'numpy', 'native', 'torch'; got 'jax'"):
             kernel(x, "jax")
         with pytest.raises(ArgumentError, match="two different symbols called L"):
             kernel(L * sp.Symbol("L"))

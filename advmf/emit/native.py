@@ -1,0 +1,219 @@
+"""The native engine: a stage as one fused C loop (:mod:`advmf.emit.printer`), built by the system's compiler and called through ctypes.
+
+The compiler is ``$CC``, or the first of cc, gcc and clang on the path. Compiled code is kept in ``$ADVMF_CACHE_DIR``, else in advmf/ under
+``$XDG_CACHE_HOME`` or ~/.cache, by a hash of all that it depends on; the directory may be deleted at any time. Without a compiler, or where it
+fails, NumPy does the work; :func:`native_support` says which and why.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advmf.emit.blocks import numpy_engine
+from advmf.emit.grid import Bounds, Stage
+from advmf.emit.printer import source, supported
+
+FLAGS = (
+    "-std=gnu11",
+    "-O3",
+    "-march=native",
+    "-fopenmp-simd",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=off",
+    "-fPIC",
+    "-shared",
+)
+"""No -ffast-math: results may be infinite, and what it reorders are the last digits."""
+WORTH = 1 << 10
+"""Elements below which NumPy takes no longer."""
+SHARED = 1 << 17
+"""Elements above which all cores share a stage."""
+_REDO = np.uint64(0x7FF80000A11DEAD0)
+
+
+def native_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
+    """Run a stage in native code, or in NumPy where that cannot be."""
+    if outs[0].size < WORTH:
+        return numpy_engine(stage, bounds, inputs, outs)
+    if "native" not in stage.made:
+        stage.made["native"] = _built(stage, bounds)
+    call = stage.made["native"]
+    if call is None:
+        return numpy_engine(stage, bounds, inputs, outs)
+    return _execute(call, inputs, outs)
+
+
+def _execute(call: Any, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
+    shape, size, ndim = outs[0].shape, outs[0].size, outs[0].ndim
+    kinds = tuple(
+        [
+            1 if x.shape == shape and x.flags.c_contiguous and x.flags.aligned else 0 if x.size == 1 else 2
+            for x in inputs
+        ]
+    )
+    strides = None
+    if 2 in kinds:
+        inputs = [x.copy() if any(step % 8 for step in x.strides) or not x.flags.aligned else x for x in inputs]
+        steps = [step // 8 for x in inputs for step in np.broadcast_to(x, shape).strides]
+        strides = (ctypes.c_long * len(steps))(*steps)
+    pointers = _pointers(len(inputs) + len(outs))(*[_address(x) for x in (*inputs, *outs)])
+    arguments = (ndim, _longs(shape), pointers, strides, _ints(kinds))
+    workers = threads() if size >= SHARED else 1
+    if workers == 1:
+        redo = call(0, size, *arguments)
+    else:
+        ends = [size * i // workers // 512 * 512 for i in range(workers)] + [size]
+        redo = sum(_pool().map(lambda i: call(ends[i], ends[i + 1], *arguments), range(workers)))
+    if not redo:
+        return None
+    return outs[0].view(np.uint64) == _REDO
+
+
+def _address(x: Any) -> int:
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(x))
+    except (TypeError, ValueError, BufferError):  # read-only, or not in C order
+        return int(x.ctypes.data)
+
+
+@cache
+def _pointers(count: int) -> Any:
+    return ctypes.c_void_p * count
+
+
+@lru_cache(maxsize=1024)
+def _longs(values: tuple[int, ...]) -> Any:
+    return (ctypes.c_long * len(values))(*values)
+
+
+@lru_cache(maxsize=1024)
+def _ints(values: tuple[int, ...]) -> Any:
+    return (ctypes.c_int * (len(values) + 1))(*values)
+
+
+@cache
+def threads() -> int:
+    """The cores that this process may use, at most OMP_NUM_THREADS where that is set."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return max(1, min(cores, int(limit))) if limit.isdigit() else cores
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _pool() -> ThreadPoolExecutor:
+    """This process's threads: those of a parent do not survive a fork."""
+    if os.getpid() not in _pools:
+        _pools.clear()
+        _pools[os.getpid()] = ThreadPoolExecutor(threads(), thread_name_prefix="advmf")
+    return _pools[os.getpid()]
+
+
+@cache
+def compiler() -> tuple[str, ...]:
+    """The command of the C compiler, or nothing."""
+    for command in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
+        words = shlex.split(command)
+        found = shutil.which(words[0]) if words else None
+        if found:
+            return (found, *words[1:])
+    return ()
+
+
+@cache
+def _machine() -> str:
+    """What compiled code depends on besides its source: the compiler's file, the flags and the processor."""
+    path = os.path.realpath(compiler()[0])
+    status = os.stat(path)
+    cpu = platform.processor()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            cpu = "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+    return repr((compiler(), path, status.st_size, status.st_mtime_ns, FLAGS, platform.machine(), cpu))
+
+
+def cache_directory() -> Path:
+    """Where compiled code is kept: a directory of this user alone."""
+    given = os.environ.get("ADVMF_CACHE_DIR")
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    path = Path(given or os.path.join(base, "advmf"))
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise PermissionError(f"{path} can be written by others")
+    return path
+
+
+_failures: list[str] = []
+
+
+def native_support() -> str:
+    """Which compiler builds native code, or why NumPy does its work.
+
+    >>> from advmf.emit.native import native_support
+    >>> isinstance(native_support(), str)
+    True
+    """
+    if _failures:
+        return f"not used: {_failures[-1]}"
+    return (
+        f"built by {shlex.join(compiler())}"
+        if compiler()
+        else "not used: no C compiler; set CC or install cc, gcc or clang"
+    )
+
+
+def available() -> bool:
+    return bool(compiler()) and not _failures
+
+
+def _built(stage: Stage, bounds: Bounds) -> Any:
+    """The function ``run`` of native.c for a stage, or None."""
+    if not (available() and supported(stage)):
+        return None
+    code = source(stage, bounds)
+    try:
+        return _loaded(code)
+    except (OSError, subprocess.SubprocessError, AttributeError) as error:
+        detail = getattr(error, "stderr", None) or str(error)
+        _failures.append(f"{type(error).__name__}: {detail[:400]}")
+        return None
+
+
+@cache
+def _loaded(code: str) -> Any:
+    name = hashlib.sha256(f"{_machine()}\n{code}".encode()).hexdigest()[:40]
+    library = cache_directory() / f"{name}.so"
+    try:
+        run = ctypes.CDLL(str(library)).run
+    except (OSError, AttributeError):
+        # Not there yet, or damaged.
+        _compile(code, library)
+        run = ctypes.CDLL(str(library)).run
+    run.restype = ctypes.c_long
+    run.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_int, *[ctypes.c_void_p] * 4]
+    return run
+
+
+def _compile(code: str, library: Path) -> None:
+    """Build beside the place, then move: whoever else builds the same at this moment writes the same."""
+    with tempfile.TemporaryDirectory(dir=library.parent) as space:
+        built = Path(space) / "kernel.so"
+        command = [*compiler(), *FLAGS, "-x", "c", "-", "-o", str(built), "-lm"]
+        subprocess.run(command, input=code, text=True, capture_output=True, check=True, timeout=120)
+        os.replace(built, library)

@@ -1,0 +1,217 @@
+"""Native code: its elementary functions, its cache, and what happens without a compiler."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import mpmath
+import numpy as np
+import pytest
+import sympy as sp
+
+import advmf.emit
+from advmf.emit import native
+from advmf.emit.blocks import STIRLING
+from advmf.emit.kernels import kernel
+from advmf.errors import DomainError
+from advmf.symbols import K, L, eps, sigma_w
+
+pytestmark = pytest.mark.skipif(not native.available(), reason=native.native_support())
+
+HEADER = (Path(advmf.emit.__file__).parent / "native.h").read_text()
+FUNCTIONS = {
+    "expo": ("expo(x, &bad)", mpmath.exp, (-708, 708)),
+    "expo_minus_one": ("expo_minus_one(x, &bad)", mpmath.expm1, (-5, 5)),
+    "tiny": ("expo_minus_one(x * 0x1p-40, &bad)", lambda x: mpmath.expm1(x / 2**40), (-5, 5)),
+    "ln": ("ln(x, &bad)", mpmath.log, (1e-9, 10)),
+    "ln next to 1": ("ln(1.0 + x, &bad)", mpmath.log1p, (0, 2.0**-20)),
+    "ln1p": ("ln1p(x, &bad)", mpmath.log1p, (-0.99, 5)),
+    "ln_gamma": ("ln_gamma(x, &bad)", mpmath.loggamma, (3, 60)),
+}
+
+
+@pytest.fixture(scope="module")
+def functions(tmp_path_factory):
+    """Every function of native.h over an array, with whether it took all elements."""
+    place = tmp_path_factory.mktemp("functions") / "functions.so"
+    code = HEADER + "".join(
+        f"\nint f{i}(long n, const double *x_, double *y) {{ unflag(); double bad = 0.0;"
+        f" for (long i = 0; i < n; i++) {{ double x = x_[i]; y[i] = {call}; }} return bad == bad && !flagged(); }}"
+        for i, (call, _, _) in enumerate(FUNCTIONS.values())
+    )
+    subprocess.run(
+        [*native.compiler(), *native.FLAGS, "-x", "c", "-", "-o", place, "-lm"], input=code, text=True, check=True
+    )
+    library = ctypes.CDLL(str(place))
+
+    def evaluate(name, x):
+        x, y = np.array(x, float), np.empty(len(x))
+        f = getattr(library, f"f{list(FUNCTIONS).index(name)}")
+        f.argtypes = [ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        return y, bool(f(len(x), x.ctypes.data, y.ctypes.data))
+
+    return evaluate
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_elementary_functions_to_the_last_digit(functions, name):
+    _, reference, (low, high) = FUNCTIONS[name]
+    x = np.random.default_rng(0).uniform(low, high, 500)
+    if name == "ln next to 1":
+        x = np.ldexp(np.round(np.ldexp(x, 52)), -52)
+    got, good = functions(name, x)
+    assert good
+    with mpmath.workdps(40):
+        errors = [abs(mpmath.mpf(float(a)) / reference(mpmath.mpf(float(b))) - 1) for a, b in zip(got, x)]
+    assert max(errors) < (1 if name != "ln_gamma" else 12) * 2.0**-52
+
+
+@pytest.mark.parametrize(
+    ("name", "x"),
+    [("expo", 709.0), ("expo", -709.0), ("ln", 0.0), ("ln", -1.0), ("ln", np.inf), ("ln", np.nan), ("ln", 5e-324), ("ln1p", -1.0),
+     ("ln_gamma", 0.0), ("ln_gamma", -1.5), ("ln_gamma", np.inf), ("expo_minus_one", np.nan)],
+)  # fmt: skip
+def test_what_a_function_cannot_take_is_told(functions, name, x):
+    assert functions(name, [1.0])[1]
+    assert not functions(name, [1.0, x, 1.0])[1]
+
+
+def constants(start):
+    text = HEADER[HEADER.index(start) :]
+    text = text[: text.index("return")]
+    return [
+        float.fromhex(word.strip("(),;"))
+        for word in text.replace(",", " ").split()
+        if "0x" in word and "p" in word and word[-1] in ";)"
+    ]
+
+
+def test_polynomials_are_minimax():
+    with mpmath.workdps(40):
+        half = mpmath.log(2) / 2
+        exp = mpmath.chebyfit(
+            lambda r: mpmath.nsum(lambda k: r**k / mpmath.factorial(k + 2), [0, 30]), [-half, half], 10
+        )
+        z = ((mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1)) ** 2
+        log = mpmath.chebyfit(lambda z: mpmath.nsum(lambda k: 2 * z**k / (2 * k + 5), [0, 40]), [0, z], 7)
+
+        def remainder(i):
+            if i == 0:
+                return mpmath.mpf(1) / 12
+            x = 1 / mpmath.sqrt(i)
+            return (mpmath.loggamma(x) - ((x - 0.5) * mpmath.log(x) - x + mpmath.log(2 * mpmath.pi) / 2)) * x
+
+        stirling = mpmath.chebyfit(remainder, [0, mpmath.mpf(1) / 36], 7)
+    for start, fitted in (("exp_tail(double r) {", exp), ("atanh_tail(double z) {", log), ("i = v * v, p =", stirling)):
+        given = constants(start)[: len(fitted)]
+        assert np.allclose(given, [float(x) for x in fitted[: len(given)]], rtol=1e-3), start
+        assert len(given) >= len(fitted) - 1
+    assert np.allclose(STIRLING, [float(x) for x in stirling], rtol=1e-3)
+
+
+FORMULA = eps * (1 + sigma_w**2 / 2) ** (L / 2)
+AT = {"L": np.linspace(1, 50, 4000), "sigma_w": np.linspace(0.5, 2, 4000), "eps": 0.3}
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """An empty cache and no memory of compiled code."""
+    monkeypatch.setenv("ADVMF_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(native, "_failures", [])
+    native._loaded.cache_clear()
+    yield tmp_path / "cache"
+    native._loaded.cache_clear()
+    native.compiler.cache_clear()
+
+
+def evaluate():
+    from advmf.emit.kernels import Kernel
+
+    return Kernel(FORMULA, "native")(**AT)
+
+
+def test_the_cache_is_private_and_used_again(fresh):
+    first = evaluate()
+    (library,) = fresh.glob("*.so")
+    assert stat.S_IMODE(fresh.stat().st_mode) == 0o700
+    before = library.stat().st_mtime_ns
+    native._loaded.cache_clear()
+    assert (evaluate() == first).all()
+    assert [path.stat().st_mtime_ns for path in fresh.glob("*")] == [before]
+
+
+ELSEWHERE = (
+    "import numpy as np; from advmf.emit.kernels import kernel; from advmf.symbols import L, eps, sigma_w\n"
+    "f = kernel(eps * (1 + sigma_w**2 / 2) ** (L / 2), 'native')\n"
+    "print(f(L=np.linspace(1, 50, 4000), sigma_w=np.linspace(0.5, 2, 4000), eps=0.3).sum().hex())"
+)
+
+
+def test_a_damaged_file_is_built_again(fresh):
+    subprocess.run([sys.executable, "-c", ELSEWHERE], check=True)
+    (library,) = fresh.glob("*.so")
+    library.write_bytes(b"no library")
+    assert (evaluate() == kernel(FORMULA, "native")(**AT)).all()
+    assert library.stat().st_size > 1000
+
+
+def test_processes_share_a_cache(fresh):
+    several = [subprocess.Popen([sys.executable, "-c", ELSEWHERE], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    sums = {process.communicate()[0].strip() for process in several}
+    assert sums == {evaluate().sum().hex()}
+    assert len(list(fresh.iterdir())) == 1
+
+
+@pytest.mark.parametrize(("command", "reason"), [("false", "CalledProcessError"), ("", "no C compiler")])
+def test_without_a_compiler_numpy_does_the_work(fresh, monkeypatch, tmp_path, command, reason):
+    expected = kernel(FORMULA, "numpy")(**AT)
+    monkeypatch.setenv("CC", command)
+    if not command:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    native.compiler.cache_clear()
+    assert (evaluate() == expected).all()
+    assert native.native_support().startswith("not used")
+    assert reason in native.native_support()
+
+
+def test_a_directory_that_others_may_write_is_not_trusted(fresh):
+    fresh.mkdir()
+    fresh.chmod(0o777)
+    expected = kernel(FORMULA, "numpy")(**AT)
+    assert (evaluate() == expected).all()
+    assert "can be written by others" in native.native_support()
+    assert list(fresh.iterdir()) == []
+
+
+def test_cores_share_large_arrays(monkeypatch):
+    many = {"L": np.linspace(1, 50, 300_000), "sigma_w": np.linspace(0.5, 2, 300_000), "eps": 0.3}
+    f = kernel(FORMULA, "native")
+    monkeypatch.setattr(native, "threads", lambda: 1)
+    alone = f(**many)
+    monkeypatch.setattr(native, "threads", lambda: 3)
+    assert (f(**many) == alone).all()
+
+
+def test_domains_are_checked_in_native_code():
+    f = kernel(eps * sp.sqrt(K), "native")
+    K_ = np.full(5000, 4.0)
+    for bad in (0.5, np.nan, np.inf, -1.0):
+        values = K_.copy()
+        values[4321] = bad
+        with pytest.raises(DomainError, match=r"K = .* is outside its domain"):
+            f(K=values, eps=1.0)
+
+
+def test_flags_of_the_process_are_left_alone():
+    """Native code clears IEEE's flags, so NumPy must see its own errors as before."""
+    evaluate()
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        np.exp(np.full(3, 1000.0))
+    with np.errstate(all="raise"):
+        evaluate()
+    assert os.path.exists(os.environ["ADVMF_CACHE_DIR"])
