@@ -1,0 +1,154 @@
+"""What a claim implies, in numbers, and the verdict on each of its consequences at the declared error rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from advmf.claim import Claim, Equation, Regime
+from advmf.emit.kernels import kernel
+from advmf.errors import ArgumentError
+from advmf.observables import Expectation
+from advmf.simulate.estimate import measurable
+from advmf.verify.report import Finding, Verdict
+from advmf.verify.statistics import Design, Estimate, Rung, combine, quantile, resolution
+
+Decide = Callable[[Estimate, float, float, float], tuple[Verdict, str]]
+"""From an estimated departure, the rates alpha and beta, and the effect to resolve to a verdict and its reason."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """One quantity to estimate, and what it should be at every width: the sides differ by o(N^-order) on the scale."""
+
+    label: str
+    product: sp.Expr
+    predicted: Mapping[int, float]
+    scale: Mapping[int, float]
+    exact: bool
+    order: int
+    fourth: bool
+
+
+def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -> list[Test]:
+    """What a claim implies, with numbers for what is predicted."""
+    if claim.relation == "~" and not claim.equations:
+        raise ArgumentError(
+            f"{claim.name} states a law without testable consequences; give the claim equations=(Equation(…), …)."
+        )
+    exact = Regime.LARGE_WIDTH not in claim.regime
+    equations: Iterable[Equation] = claim.equations or (
+        Equation(str(claim.lhs), claim.lhs, claim.rhs, sp.Abs(claim.rhs), exact),
+    )
+    tests = []
+    for e in equations:
+        if not isinstance(e.lhs, Expectation):
+            raise ArgumentError(
+                f"{claim.name}: the left-hand side must be an Expectation of observables to be measured; got {e.lhs}."
+            )
+        product = e.lhs.args[0].subs({s: sp.Float(at[s.name]) for s in e.lhs.free_symbols if s.name in at})
+        if measurable(product, int(at["d"]), int(at["K"])):
+            degree = (
+                sp.Poly(product, *sorted(e.lhs.observables, key=str)).total_degree() if product.is_polynomial() else 0
+            )
+            predicted, scale = (_values(side, at, widths) for side in (e.rhs, e.scale))
+            tests.append(Test(e.label, product, predicted, scale, exact or e.exact, e.order, degree >= 4))
+    if not tests:
+        raise ArgumentError(
+            f"{claim.name}: nothing it implies can be measured at d={at['d']}, K={at['K']}; take d >= 3 and K >= 2."
+        )
+    return tests
+
+
+def _values(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> dict[int, float]:
+    """The value of an expression at every width."""
+    compiled = kernel(expr)
+    values = {}
+    for width in widths:
+        point = {**at, "N": width}
+        values[width] = float(compiled(**{name: point[name] for name in compiled.arguments}))
+        if not math.isfinite(values[width]):
+            raise ArgumentError(
+                f"{expr} is {values[width]} at this point, which no simulation can be compared with; take a smaller L or sigma_w."
+            )
+    return values
+
+
+def judge(
+    test: Test,
+    rungs: tuple[Rung, ...],
+    alpha: float,
+    design: Design,
+    decide: Decide,
+    noise: float,
+) -> Finding:
+    top = rungs[-1].N
+    predicted, scale = test.predicted[top], abs(test.scale[top])
+    degree = 0 if test.exact else 2
+    if scale == 0:
+        found = Verdict.SUPPORTED if max(abs(r.mean) for r in rungs) <= noise else Verdict.REFUTED
+        reason = (
+            f"identically zero up to rounding ({noise:.1g})"
+            if found is Verdict.SUPPORTED
+            else "not zero, and should be"
+        )
+        estimate = combine(rungs, degree)
+        return Finding(test.label, found, estimate.value, estimate.stderr, predicted, 0.0, noise, rungs, reason)
+    departures = []
+    for r in rungs:
+        unit = r.N**test.order / abs(test.scale[r.N])
+        departures.append(Rung(r.N, r.nets, (r.mean - test.predicted[r.N]) * unit, r.stderr * unit))
+    estimate = combine(departures, degree, test.order)
+    effect = design.effect_fourth if test.fourth or test.order else design.effect
+    verdict, reason = decide(estimate, alpha, design.beta, effect)
+    if estimate.fit_p < alpha and not test.exact:
+        verdict, reason = Verdict.UNDERPOWERED, f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
+        if decide is not decide_bound and (grown := _grown(departures, alpha, effect)):
+            verdict, reason = Verdict.REFUTED, grown
+        if test.order:  # N times a difference that does not vanish: is the limit itself wrong?
+            limit = combine(
+                [Rung(r.N, r.nets, r.mean / r.N**test.order, r.stderr / r.N**test.order) for r in departures], degree
+            )
+            lower, why = decide(limit, alpha, design.beta, effect)
+            if lower is Verdict.REFUTED and limit.fit_p >= alpha:
+                verdict, reason = lower, f"the limit is {why}, in units of the coefficient"
+    resolved = resolution(estimate, alpha, design.beta)
+    value, stderr = predicted + scale * estimate.value, scale * estimate.stderr
+    if len(set(test.predicted.values())) > 1:  # no common unit: simulated over predicted
+        # A departure is in units of the scale without its sign; over a negative value, or coefficient of 1/N, it counts the other way.
+        sign = math.copysign(1.0, test.predicted[rungs[0].N] - predicted if test.order else predicted)
+        value, stderr, predicted = 1 + sign * estimate.value, estimate.stderr, 1.0
+        rungs = tuple(Rung(r.N, r.nets, 1 + sign * r.mean, r.stderr) for r in departures)
+    return Finding(test.label, verdict, value, stderr, predicted, estimate.value, resolved, rungs, reason)
+
+
+def _grown(departures: Sequence[Rung], alpha: float, effect: float) -> str:
+    """Whether a departure that should vanish as N -> oo is larger at the widest networks than at the narrowest, and beyond the effect."""
+    first, last = departures[0], departures[-1]
+    sign = math.copysign(1.0, last.mean)
+    reach = quantile(alpha / 2, min(first.nets, last.nets) - 1)
+    grows = sign * (last.mean - first.mean) > reach * math.hypot(first.stderr, last.stderr)
+    if grows and abs(last.mean) - effect > reach * last.stderr:
+        return f"the departure grows with N, from {first.mean:+.1%} at {first.N} to {last.mean:+.1%} at {last.N}"
+    return ""
+
+
+def decide_bound(estimate: Estimate, alpha: float, beta: float, effect: float) -> tuple[Verdict, str]:
+    if estimate.value - quantile(alpha, estimate.dof) * estimate.stderr > 0:
+        return Verdict.REFUTED, f"above the bound by {estimate.value:.1%} ± {estimate.stderr:.1%}"
+    if (resolved := resolution(estimate, alpha, beta)) > effect:
+        return Verdict.UNDERPOWERED, f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
+    return Verdict.NOT_REFUTED, ""
+
+
+def decide_equality(
+    estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float = 0.0
+) -> tuple[Verdict, str]:
+    if abs(estimate.value) - tolerance > quantile(alpha / 2, estimate.dof) * estimate.stderr:
+        return Verdict.REFUTED, f"off by {estimate.value:.1%} ± {estimate.stderr:.1%}"
+    if (resolved := resolution(estimate, alpha / 2, beta)) > effect:
+        return Verdict.UNDERPOWERED, f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
+    return Verdict.SUPPORTED, ""
