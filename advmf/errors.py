@@ -27,3 +27,11 @@ class MemoryBudgetError(AdvmfError, MemoryError):
 
 class DataError(AdvmfError, ValueError):
     """A data set is missing, unreadable, or does not fit the network."""
+
+
+class StoreError(AdvmfError, RuntimeError):
+    """A results file is missing, foreign, damaged, in use, full, or of another run; it was left as it was."""
+
+
+class WorkerError(AdvmfError, RuntimeError):
+    """Workers could not be reached, or died over and over at the same case; what was finished is kept."""

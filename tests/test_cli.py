@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from advmf import cli
 from advmf.net import PRESETS
-from advmf.verify import suite
+from advmf.verify import runs, suite
 from advmf.verify.catalogue import STATEMENTS
 from advmf.verify.report import Verdict
 
@@ -126,7 +126,7 @@ def test_exit_codes(fast, monkeypatch):
 
 
 def test_a_missed_control_is_no_success(fast, monkeypatch):
-    monkeypatch.setattr(suite, "controls", lambda claim: [claim.scaled(3)])
+    monkeypatch.setattr(runs, "controls", lambda claim: [claim.scaled(3)])
     result = fast("check", "--theorem", "T2", "--net", "residual", "--activation", "relu", "--p", "2", "--q", "2")
     assert result.exit_code == 3
     assert "negative control not refuted" in result.output
@@ -210,7 +210,7 @@ def test_an_interrupted_check_keeps_what_it_has(tmp_path):
 
 
 def test_reports_of_a_suite_agree_with_their_claims(fast):
-    (outcome,) = suite.run(suite.cases(["T2"], ["plain_residual"], ["relu"], [("2", "2")], FAST))
+    (outcome,) = runs.run(suite.cases(["T2"], ["plain_residual"], ["relu"], [("2", "2")], FAST))
     assert outcome.reports[0].verdict is Verdict.NOT_REFUTED
     assert [c.theorem for c in outcome.controls] == ["T2 [half the bound]", "T2 [omega without the shortcut]"]
 

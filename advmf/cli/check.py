@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.shared import console, main, point, progress, replace, usage_errors
+from advmf.cli.shared import Terminated, console, main, point, progress, replace, terminable, usage_errors
 from advmf.cli.tables import print_tables, record
 
 if TYPE_CHECKING:
-    from advmf.verify.suite import Outcome
+    from advmf.verify.runs import Outcome
 
-EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
 
 
 @main.command()
@@ -33,7 +35,9 @@ EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED = 1, 2, 3, 130
 @click.option("--networks", type=click.IntRange(min=2), help="Networks of the smallest width; wider ones get fewer.")
 @click.option("--data", help="digits, mnist, fashion-mnist, or the path of an IDX or npz file.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same numbers.")
-@click.option("--device", default="cpu", show_default=True, help="Where to simulate: cpu or cuda.")
+@click.option(
+    "--device", default="cpu", show_default=True, help="Where to simulate: cpu, cuda:0, or cuda for all there are."
+)
 @click.option(
     "--sampler",
     type=click.Choice(["auto", "dense", "conditioned"]),
@@ -42,11 +46,30 @@ EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED = 1, 2, 3, 130
     help="With weights, or without.",
 )
 @click.option(
-    "--memory", type=click.FloatRange(min=0, min_open=True), help="Budget for the networks in GiB.  [default: 4]"
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Budget for the networks of a worker in GiB.  [default: 4]",
 )
 @click.option(
     "--full", is_flag=True, help="At the paper's scale: MNIST, L = 10, T2 at widths to 1,000,000; hours on two cores."
 )
+@click.option(
+    "--store",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep every finished case in this file; nothing finished is lost, whatever happens.",
+)
+@click.option("--resume", is_flag=True, help="Take over what --store holds, and compute the rest.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes, of one thread each.  [default: cores, as memory allows]"
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["loky", "dask"]),
+    default="loky",
+    show_default=True,
+    help="Where the workers are: on this machine, or on a dask cluster.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="The cluster's scheduler, e.g. tcp://host:8786.")
 @click.option(
     "--json",
     "json_path",
@@ -56,7 +79,7 @@ EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED = 1, 2, 3, 130
 def check(
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None,
     at: tuple[str, ...], networks: int | None, data: str | None, seed: int, device: str, sampler: str, memory: float | None, full: bool,
-    json_path: Path | None,
+    store: Path | None, resume: bool, workers: int | None, backend: str, scheduler: str | None, json_path: Path | None,
 ) -> None:  # fmt: skip
     """Check theorems against simulated networks.
 
@@ -67,29 +90,36 @@ def check(
     """
     out = console()
     with usage_errors():
+        from advmf.simulate.ensemble import MEMORY
         from advmf.verify.catalogue import PAIRS
-        from advmf.verify.suite import PAPER, QUICK, cases, run
+        from advmf.verify.runs import run
+        from advmf.verify.suite import PAPER, QUICK, cases
+        from advmf.verify.workers import default_workers
 
         pairs = [(a, b) for a, b in PAIRS if p is None and q is None] or [
             (a, b) for a in ([p] if p else ["1", "2", "inf"]) for b in ([q] if q else ["1", "2", "inf"])
         ]
         suite = cases(theorems, nets, activations, pairs, PAPER if full else QUICK, point(at))
+    budget = MEMORY if memory is None else int(memory * 2**30)
+    options: dict[str, Any] = {"nets": networks, "data": data, "device": device, "sampler": sampler, "memory": budget}
+    options |= {"store": store, "resume": resume, "command": shlex.join(["advmf", *sys.argv[1:]])}
+    options |= {"workers": workers or default_workers(budget, device), "backend": backend, "scheduler": scheduler}
     outcomes: list[Outcome] = []
-    interrupted = False
-    with usage_errors(), progress(len(suite)) as advance:
+    interrupted = 0
+    with usage_errors(), progress(len(suite)) as advance, terminable():
         try:
-            options = {"nets": networks, "data": data, "device": device, "sampler": sampler}
-            budget = None if memory is None else int(memory * 2**30)
-            for outcome in run(suite, seed=seed, progress=advance, memory=budget, **options):
-                outcomes.append(outcome)
-                if json_path:
-                    _write(json_path, outcomes, seed, complete=len(outcomes) == len(suite))
-        except KeyboardInterrupt:
-            interrupted = True
+            with closing(run(suite, seed=seed, progress=advance, **options)) as finished:
+                for outcome in finished:
+                    outcomes = sorted([*outcomes, outcome], key=lambda o: o.position)
+                    if json_path:
+                        _write(json_path, outcomes, seed, complete=len(outcomes) == len(suite))
+        except KeyboardInterrupt as error:
+            interrupted = EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
     print_tables(out, outcomes)
     if interrupted:
-        click.echo(f"interrupted: {len(outcomes)} of {len(suite)} cases finished", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        kept = f"; go on with --store {store} --resume" if store else ""
+        click.echo(f"interrupted: {len(outcomes)} of {len(suite)} cases finished{kept}", err=True)
+        sys.exit(interrupted)
     sys.exit(_exit_code(outcomes))
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from advmf.verify.report import Report
-    from advmf.verify.suite import Outcome
+    from advmf.verify.runs import Outcome
 
 
 def record(outcomes: Sequence[Outcome], seed: int, complete: bool) -> dict[str, Any]:

@@ -12,13 +12,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import sympy as sp
 import torch
 
-from advmf import __version__
 from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError, MemoryBudgetError
 from advmf.observables import AdversarialLoss, LossDecay, Output, WeightNormSlope, WeightVarianceSlope
@@ -28,17 +26,16 @@ from advmf.simulate.estimate import AttackSettings, measure, queries
 from advmf.simulate.networks import expressions
 from advmf.symbols import SYMBOLS
 from advmf.verify.judge import consequences, decide_bound, decide_equality, judge
+from advmf.verify.provenance import provenance
 from advmf.verify.report import Report
 from advmf.verify.statistics import Design, Rung, Running
+from advmf.verify.workers import Progress
 
 ATTACKED = (AdversarialLoss, WeightVarianceSlope, WeightNormSlope, LossDecay)
 """Observables that need an attack."""
 
 TOP_WIDTH = 1024
 NETS = 128
-
-Progress = Callable[[float, str], None]
-"""Called with the share of the work done since the last call, and what is being done."""
 
 
 def check_all(
@@ -121,8 +118,7 @@ def check_all(
                     "regime": str(claim.regime), "heuristic": claim.heuristic, "widths": list(ladder), "nets": list(ladder.values()),
                     "samplers": [shares[0][1].sampler for shares in plan.values()],
                     "data": images.name, "data_sha256": images.sha256, "attack": {"steps": steps, "restarts": restarts, "directions": directions},
-                    "dtype": dtype, "device": device, "design": asdict(design),
-                    "versions": {"advmf": __version__, **{m: version(m) for m in ("torch", "sympy", "numpy")}},
+                    "design": asdict(design), **provenance(dtype, device),
                 },
             )
         )  # fmt: skip

@@ -11,10 +11,11 @@ import sympy as sp
 
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
-from advmf.verify.check import Progress, check_all
+from advmf.verify.check import check_all
 from advmf.verify.matrices import Rungs, slope
 from advmf.verify.report import Report
 from advmf.verify.statistics import Design, Rung
+from advmf.verify.workers import Progress
 
 
 def check_growth(

@@ -21,7 +21,7 @@ Decide = Callable[[Estimate, float, float, float], tuple[Verdict, str]]
 
 
 @dataclass(frozen=True)
-class Test:
+class Consequence:
     """One quantity to estimate, and what it should be at every width: the sides differ by o(N^-order) on the scale."""
 
     label: str
@@ -33,7 +33,7 @@ class Test:
     fourth: bool
 
 
-def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -> list[Test]:
+def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -> list[Consequence]:
     """What a claim implies, with numbers for what is predicted."""
     if claim.relation == "~" and not claim.equations:
         raise ArgumentError(
@@ -55,7 +55,7 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
                 sp.Poly(product, *sorted(e.lhs.observables, key=str)).total_degree() if product.is_polynomial() else 0
             )
             predicted, scale = (_values(side, at, widths) for side in (e.rhs, e.scale))
-            tests.append(Test(e.label, product, predicted, scale, exact or e.exact, e.order, degree >= 4))
+            tests.append(Consequence(e.label, product, predicted, scale, exact or e.exact, e.order, degree >= 4))
     if not tests:
         raise ArgumentError(
             f"{claim.name}: nothing it implies can be measured at d={at['d']}, K={at['K']}; take d >= 3 and K >= 2."
@@ -78,7 +78,7 @@ def _values(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> di
 
 
 def judge(
-    test: Test,
+    test: Consequence,
     rungs: tuple[Rung, ...],
     alpha: float,
     design: Design,
@@ -106,8 +106,8 @@ def judge(
     verdict, reason = decide(estimate, alpha, design.beta, effect)
     if estimate.fit_p < alpha and not test.exact:
         verdict, reason = Verdict.UNDERPOWERED, f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
-        if decide is not decide_bound and (grown := _grown(departures, alpha, effect)):
-            verdict, reason = Verdict.REFUTED, grown
+        if decide is not decide_bound and (growth := grown(departures, alpha, effect)):
+            verdict, reason = Verdict.REFUTED, growth
         if test.order:  # N times a difference that does not vanish: is the limit itself wrong?
             limit = combine(
                 [Rung(r.N, r.nets, r.mean / r.N**test.order, r.stderr / r.N**test.order) for r in departures], degree
@@ -125,7 +125,7 @@ def judge(
     return Finding(test.label, verdict, value, stderr, predicted, estimate.value, resolved, rungs, reason)
 
 
-def _grown(departures: Sequence[Rung], alpha: float, effect: float) -> str:
+def grown(departures: Sequence[Rung], alpha: float, effect: float) -> str:
     """Whether a departure that should vanish as N -> oo is larger at the widest networks than at the narrowest, and beyond the effect."""
     first, last = departures[0], departures[-1]
     sign = math.copysign(1.0, last.mean)

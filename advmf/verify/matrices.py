@@ -7,30 +7,28 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 import sympy as sp
 import torch
 
-from advmf import __version__
 from advmf.claim import Claim
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.observables import Expectation, MatrixNorm
 from advmf.simulate.gaussian import gaussian_norms
 from advmf.symbols import SYMBOLS
+from advmf.verify.provenance import provenance
 from advmf.verify.report import Finding, Report, Verdict
 from advmf.verify.statistics import Design, Estimate, Rung, quantile, resolution
+from advmf.verify.workers import Progress
 
 SAMPLES = 200
 SIGNS = 16
 
 NORM_EFFECT, SLOPE_EFFECT = 0.02, 0.05
 """The relative departure of a mean norm, and the departure of an exponent, that a check must resolve."""
-
-Progress = Callable[[float, str], None]
 
 
 def check_matrices(
@@ -87,7 +85,7 @@ def check_matrices(
         p, q = (str(e).replace("oo", "inf") for e in _pair(claim))
         settings = {
             "regime": str(claim.regime), "samples": samples, "exact": exact, "design": asdict(design),
-            "versions": {"advmf": __version__, **{m: version(m) for m in ("torch", "sympy", "numpy")}},
+            **provenance("float64", "cpu"),
         } | ({"along": along, "ladder": list(ladder)} if ladder else {})  # fmt: skip
         reports.append(Report(claim.name, "matrix", p, q, (finding,), point, seed, seconds, settings))
     return reports

@@ -104,7 +104,7 @@ class Report:
             "predicted": _finite(self.predicted),
             "ratio": _finite(self.ratio),
             "at": dict(self.at),
-            "seconds": round(self.seconds, 3),
+            "seconds": self.seconds,
             "seed": self.seed,
             "settings": dict(self.settings),
             "findings": [
@@ -126,6 +126,35 @@ class Report:
             ],
         }
 
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> Report:
+        """The report that :meth:`to_dict` wrote; of numbers that were not finite, errors come back as infinity and others as NaN.
+
+        >>> import advmf as mf
+        >>> report = mf.check(mf.norm_factor(2, 2), at=dict(d=30, K=5), samples=40)
+        >>> Report.from_dict(report.to_dict()) == report
+        True
+        """
+        findings = tuple(
+            Finding(
+                f["label"],
+                Verdict(f["verdict"]),
+                _number(f["estimate"], math.nan),
+                _number(f["stderr"], math.inf),
+                _number(f["predicted"], math.nan),
+                _number(f["departure"], math.nan),
+                _number(f["resolution"], math.inf),
+                tuple(
+                    Rung(r["N"], r["nets"], _number(r["mean"], math.nan), _number(r["stderr"], math.inf))
+                    for r in f["rungs"]
+                ),
+                f["reason"],
+            )
+            for f in record["findings"]
+        )
+        of = {name: record[name] for name in ("theorem", "net", "p", "q", "at", "seed", "seconds", "settings")}
+        return Report(findings=findings, **of)
+
     def __str__(self) -> str:
         pair = f" p={self.p} q={self.q}" if self.p else ""
         lines = [f"{self.theorem} {self.net}{pair}: {self.verdict} ({self.seconds:.1f} s)"]
@@ -141,3 +170,7 @@ class Report:
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def _number(value: float | None, missing: float) -> float:
+    return missing if value is None else value
