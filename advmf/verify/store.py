@@ -179,14 +179,13 @@ def opened(
 
 
 def _accept(path: Path, found: Results, wanted: Mapping[str, Any], resume: bool) -> None:
-    if different := [name for name in wanted if found.configuration.get(name) != wanted[name]]:
-        there, here = ({name: side.get(name) for name in different} for side in (found.configuration, wanted))
+    there = found.configuration
+    if different := [name for name in wanted if there.get(name) != wanted[name]]:
+        told = [name for name in different if name != "cases"]  # which hold the hashes of all the rest
         values = "; ".join(
-            f"{name} is {_brief(there[name])} there and {_brief(here[name])} here"
-            if name != "cases"
-            else "its claims or their settings are others"
-            for name in different
+            f"{name} is {_brief(there.get(name))} there and {_brief(wanted[name])} here" for name in told
         )
+        values = values or "its claims, or the points and scales of their checks, are others"
         raise StoreError(
             f"{path} holds another run: {values}. Give the options of that run ({found.command or 'unknown'}), or another file."
         )
