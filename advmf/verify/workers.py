@@ -214,5 +214,5 @@ def _cluster(scheduler: str) -> Iterator[Executor]:
     try:
         yield pool
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=False)  # which gives up what is under way
         client.close()

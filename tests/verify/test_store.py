@@ -22,13 +22,13 @@ from advmf.verify.runs import run
 from advmf.verify.statistics import Rung
 from advmf.verify.store import canonical, key, read
 
-SUITE = ("--theorem", "T1", "--activation", "relu", "--networks", "200")
+SUITE = ("--theorem", "T1", "--activation", "relu", "--networks", "60")
 """Four cases of a second or so, on real images."""
 
 
 def same(**options):
     """The same run in this process."""
-    wanted = {"nets": 200, "device": "cpu", "sampler": "auto", "memory": MEMORY, "data": None}
+    wanted = {"nets": 60, "device": "cpu", "sampler": "auto", "memory": MEMORY, "data": None}
     return list(run(suite.cases(["T1"], activations=["relu"]), **wanted, **options))
 
 
@@ -254,7 +254,7 @@ def test_a_file_of_this_run_is_taken_over_only_when_asked(tmp_path):
         list(tiny(store=path, resume=True))
     stopped.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="already holds 1 of 4 cases of this run. Add --resume"):
+    with pytest.raises(StoreError, match=r"already holds 1 of 4 cases of this run\. Add --resume"):
         list(tiny(store=path))
     assert path.read_bytes() == before
     assert len(list(tiny(store=path, resume=True))) == 4
