@@ -92,7 +92,7 @@ def check(
     with usage_errors():
         from advmf.simulate.ensemble import MEMORY
         from advmf.verify.catalogue import PAIRS
-        from advmf.verify.runs import run
+        from advmf.verify.runs import family, run
         from advmf.verify.suite import PAPER, QUICK, cases
         from advmf.verify.workers import default_workers
 
@@ -104,13 +104,16 @@ def check(
     options: dict[str, Any] = {"nets": networks, "data": data, "device": device, "sampler": sampler, "memory": budget}
     options |= {"store": store, "resume": resume, "command": shlex.join(["advmf", *sys.argv[1:]])}
     options |= {"workers": workers or default_workers(budget, device), "backend": backend, "scheduler": scheduler}
+    claims = sum(len(case.claims) for case in suite)
+    found: list[Outcome] = []
     outcomes: list[Outcome] = []
     interrupted = 0
     with usage_errors(), progress(len(suite)) as advance, terminable():
         try:
             with closing(run(suite, seed=seed, progress=advance, **options)) as finished:
                 for outcome in finished:
-                    outcomes = sorted([*outcomes, outcome], key=lambda o: o.position)
+                    found.append(outcome)
+                    outcomes = family(sorted(found, key=lambda o: o.position), claims)
                     if json_path:
                         _write(json_path, outcomes, seed, complete=len(outcomes) == len(suite))
         except KeyboardInterrupt as error:

@@ -99,7 +99,7 @@ def check_all(
         for own, ensemble in shares:
             found = _measure(ensemble, images, own, settings, generators[N], total, progress)
             for i, product in enumerate(own):
-                rung = Rung(N, found.count, float(found.mean[i]), float(found.stderr[i]))
+                rung = Rung(N, found.count, *(float(each[i]) for each in (found.mean, found.stderr, found.skew)))
                 tables[product] = (*tables[product], rung)
 
     noise = torch.finfo(getattr(torch, dtype)).eps

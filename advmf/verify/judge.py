@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sympy as sp
 
@@ -16,8 +17,18 @@ from advmf.simulate.estimate import measurable
 from advmf.verify.report import Finding, Verdict
 from advmf.verify.statistics import Design, Estimate, Rung, combine, quantile, resolution
 
-Decide = Callable[[Estimate, float, float, float], tuple[Verdict, str]]
-"""From an estimated departure, the rates alpha and beta, and the effect to resolve to a verdict and its reason."""
+
+class Decision(NamedTuple):
+    """A verdict, its reason, the p-value of the claim, and the departure that would have been found."""
+
+    verdict: Verdict
+    reason: str
+    p_value: float
+    resolution: float
+
+
+Decide = Callable[[Estimate, float, float, float], Decision]
+"""From an estimated departure, the rates alpha and beta, and the effect to resolve to a decision."""
 
 
 @dataclass(frozen=True)
@@ -78,51 +89,64 @@ def _values(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> di
 
 
 def judge(
-    test: Consequence,
-    rungs: tuple[Rung, ...],
-    alpha: float,
-    design: Design,
-    decide: Decide,
-    noise: float,
+    test: Consequence, rungs: tuple[Rung, ...], alpha: float, design: Design, decide: Decide, noise: float
 ) -> Finding:
+    """The finding on one consequence, from the means at every width: a departure in units of the scale, extrapolated, and decided."""
     top = rungs[-1].N
     predicted, scale = test.predicted[top], abs(test.scale[top])
     degree = 0 if test.exact else 2
+    effect = design.effect_fourth if test.fourth or test.order else design.effect
     if scale == 0:
-        found = Verdict.SUPPORTED if max(abs(r.mean) for r in rungs) <= noise else Verdict.REFUTED
-        reason = (
-            f"identically zero up to rounding ({noise:.1g})"
-            if found is Verdict.SUPPORTED
-            else "not zero, and should be"
+        vanishes = max(abs(r.mean) for r in rungs) <= noise
+        found = Verdict.SUPPORTED if vanishes else Verdict.REFUTED
+        reason = f"identically zero up to rounding ({noise:.1g})" if vanishes else "not zero, and should be"
+        mean = combine(rungs, degree)
+        p_value = 1.0 if vanishes else 0.0
+        return Finding(
+            test.label, found, mean.value, mean.stderr, predicted, 0.0, noise, rungs, reason, p_value, alpha, effect
         )
-        estimate = combine(rungs, degree)
-        return Finding(test.label, found, estimate.value, estimate.stderr, predicted, 0.0, noise, rungs, reason)
     departures = []
     for r in rungs:
         unit = r.N**test.order / abs(test.scale[r.N])
-        departures.append(Rung(r.N, r.nets, (r.mean - test.predicted[r.N]) * unit, r.stderr * unit))
+        departures.append(r.scaled(unit, -test.predicted[r.N] * unit))
     estimate = combine(departures, degree, test.order)
-    effect = design.effect_fourth if test.fourth or test.order else design.effect
-    verdict, reason = decide(estimate, alpha, design.beta, effect)
+    decision = decide(estimate, alpha, design.beta, effect)
     if estimate.fit_p < alpha and not test.exact:
-        verdict, reason = Verdict.UNDERPOWERED, f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
-        if decide is not decide_bound and (growth := grown(departures, alpha, effect)):
-            verdict, reason = Verdict.REFUTED, growth
-        if test.order:  # N times a difference that does not vanish: is the limit itself wrong?
-            limit = combine(
-                [Rung(r.N, r.nets, r.mean / r.N**test.order, r.stderr / r.N**test.order) for r in departures], degree
-            )
-            lower, why = decide(limit, alpha, design.beta, effect)
-            if lower is Verdict.REFUTED and limit.fit_p >= alpha:
-                verdict, reason = lower, f"the limit is {why}, in units of the coefficient"
-    resolved = resolution(estimate, alpha, design.beta)
+        decision = _without_law(departures, estimate, decision, test.order, alpha, design, effect, decide)
     value, stderr = predicted + scale * estimate.value, scale * estimate.stderr
     if len(set(test.predicted.values())) > 1:  # no common unit: simulated over predicted
         # A departure is in units of the scale without its sign; over a negative value, or coefficient of 1/N, it counts the other way.
         sign = math.copysign(1.0, test.predicted[rungs[0].N] - predicted if test.order else predicted)
         value, stderr, predicted = 1 + sign * estimate.value, estimate.stderr, 1.0
-        rungs = tuple(Rung(r.N, r.nets, 1 + sign * r.mean, r.stderr) for r in departures)
-    return Finding(test.label, verdict, value, stderr, predicted, estimate.value, resolved, rungs, reason)
+        rungs = tuple(r.scaled(sign, 1.0) for r in departures)
+    verdict, reason, p_value, resolved = decision
+    return Finding(
+        test.label, verdict, value, stderr, predicted, estimate.value, resolved, rungs, reason, p_value, alpha, effect
+    )
+
+
+def _without_law(
+    departures: Sequence[Rung],
+    estimate: Estimate,
+    decision: Decision,
+    order: int,
+    alpha: float,
+    design: Design,
+    effect: float,
+    decide: Decide,
+) -> Decision:
+    """The decision where the rungs follow no law in 1/N: there is no estimate of the limit, but it may be seen to be wrong."""
+    reason = f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
+    found = decision._replace(verdict=Verdict.UNDERPOWERED, reason=reason, p_value=1.0)
+    if decide is not decide_bound and (growth := grown(departures, alpha, effect)):
+        found = found._replace(verdict=Verdict.REFUTED, reason=growth, p_value=alpha)
+    if order:  # N times a difference that does not vanish: is the limit itself wrong?
+        limit = combine([r.scaled(1 / r.N**order) for r in departures], 2)
+        lower = decide(limit, alpha, design.beta, effect)
+        if lower.verdict is Verdict.REFUTED and limit.fit_p >= alpha:
+            wrong = f"the limit is {lower.reason}, in units of the coefficient"
+            found = found._replace(verdict=lower.verdict, reason=wrong, p_value=lower.p_value)
+    return found
 
 
 def grown(departures: Sequence[Rung], alpha: float, effect: float) -> str:
@@ -136,19 +160,31 @@ def grown(departures: Sequence[Rung], alpha: float, effect: float) -> str:
     return ""
 
 
-def decide_bound(estimate: Estimate, alpha: float, beta: float, effect: float) -> tuple[Verdict, str]:
-    if estimate.value - quantile(alpha, estimate.dof) * estimate.stderr > 0:
-        return Verdict.REFUTED, f"above the bound by {estimate.value:.1%} ± {estimate.stderr:.1%}"
-    if (resolved := resolution(estimate, alpha, beta)) > effect:
-        return Verdict.UNDERPOWERED, f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
-    return Verdict.NOT_REFUTED, ""
+def decide_bound(estimate: Estimate, alpha: float, beta: float, effect: float) -> Decision:
+    """One-sided: refuted if the departure is above 0; not refuted if one of ``effect`` would have been seen."""
+    p_value, resolved = estimate.p_above(0.0), resolution(estimate, alpha, beta)
+    if p_value < alpha:
+        return Decision(
+            Verdict.REFUTED, f"above the bound by {estimate.value:.1%} ± {estimate.stderr:.1%}", p_value, resolved
+        )
+    return _resolved(Verdict.NOT_REFUTED, p_value, resolved, effect)
 
 
-def decide_equality(
-    estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float = 0.0
-) -> tuple[Verdict, str]:
-    if abs(estimate.value) - tolerance > quantile(alpha / 2, estimate.dof) * estimate.stderr:
-        return Verdict.REFUTED, f"off by {estimate.value:.1%} ± {estimate.stderr:.1%}"
-    if (resolved := resolution(estimate, alpha / 2, beta)) > effect:
-        return Verdict.UNDERPOWERED, f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
-    return Verdict.SUPPORTED, ""
+def decide_equality(estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float = 0.0) -> Decision:
+    """Two-sided: refuted if the departure is not 0, up to the tolerance.
+
+    It is supported by an equivalence test of size ``beta``: where neither tail is refuted and one of ``effect`` would be, the departure's
+    confidence bounds of level 1 - beta lie within the effect and the tolerance on either side.
+    """
+    p_value = min(1.0, 2 * min(estimate.p_above(tolerance), estimate.p_below(-tolerance)))
+    resolved = resolution(estimate, alpha, beta, sides=2)
+    if p_value < alpha:
+        return Decision(Verdict.REFUTED, f"off by {estimate.value:.1%} ± {estimate.stderr:.1%}", p_value, resolved)
+    return _resolved(Verdict.SUPPORTED, p_value, resolved, effect)
+
+
+def _resolved(verdict: Verdict, p_value: float, resolved: float, effect: float) -> Decision:
+    if resolved > effect:
+        reason = f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
+        return Decision(Verdict.UNDERPOWERED, reason, p_value, resolved)
+    return Decision(verdict, "", p_value, resolved)

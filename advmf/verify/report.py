@@ -36,6 +36,8 @@ class Finding:
     """One tested equality or bound. ``departure`` is (estimate - predicted)/scale, at N -> oo for large-width claims.
 
     Where the prediction depends on N, ``estimate`` and the rungs are simulated over predicted values, and ``predicted`` is 1.
+    ``alpha`` is the declared probability of refuting a true claim here, ``effect`` the departure that has to be resolved, and ``p_value``
+    the least alpha at which these numbers refute.
     """
 
     label: str
@@ -47,6 +49,9 @@ class Finding:
     resolution: float
     rungs: tuple[Rung, ...]
     reason: str = ""
+    p_value: float = 1.0
+    alpha: float = 0.0
+    effect: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -91,6 +96,11 @@ class Report:
     def ratio(self) -> float:
         return self.findings[0].ratio
 
+    @property
+    def p_value(self) -> float:
+        """That of the claim: the smallest of its findings', times their number."""
+        return min(1.0, len(self.findings) * min(finding.p_value for finding in self.findings))
+
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values; NaN and infinity become None."""
         return {
@@ -117,8 +127,11 @@ class Report:
                     "departure": _finite(f.departure),
                     "resolution": _finite(f.resolution),
                     "reason": f.reason,
+                    "p_value": f.p_value,
+                    "alpha": f.alpha,
+                    "effect": f.effect,
                     "rungs": [
-                        {"N": r.N, "nets": r.nets, "mean": _finite(r.mean), "stderr": _finite(r.stderr)}
+                        {"N": r.N, "nets": r.nets, "mean": _finite(r.mean), "stderr": _finite(r.stderr), "skew": r.skew}
                         for r in f.rungs
                     ],
                 }
@@ -145,10 +158,10 @@ class Report:
                 _number(f["departure"], math.nan),
                 _number(f["resolution"], math.inf),
                 tuple(
-                    Rung(r["N"], r["nets"], _number(r["mean"], math.nan), _number(r["stderr"], math.inf))
+                    Rung(r["N"], r["nets"], _number(r["mean"], math.nan), _number(r["stderr"], math.inf), r["skew"])
                     for r in f["rungs"]
                 ),
-                f["reason"],
+                **{name: f[name] for name in ("reason", "p_value", "alpha", "effect")},
             )
             for f in record["findings"]
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from advmf.errors import ArgumentError
 from advmf.simulate.data import load
 from advmf.verify.controls import controls, differs
 from advmf.verify.provenance import git_state
-from advmf.verify.report import Report
-from advmf.verify.statistics import Design
+from advmf.verify.report import Report, Verdict
+from advmf.verify.statistics import Design, holm
 from advmf.verify.store import Record, Results, Store, canonical, key, opened, statement
 from advmf.verify.suite import FAMILY_ALPHA, Case
 from advmf.verify.workers import Progress, compute, one_thread
@@ -130,6 +130,30 @@ def run(
                 if file is not None:
                     file.add(job.records(keys[job.position], reports))
                 yield job.outcome(reports)
+
+
+def family(outcomes: Sequence[Outcome], claims: int, rate: float = FAMILY_ALPHA) -> list[Outcome]:
+    """The outcomes with the verdicts of Holm's rule over all ``claims`` of a suite, those that are not checked yet included.
+
+    Each claim was judged at the rate that Bonferroni's rule gives it. Where some are refuted the others have fewer to share ``rate``
+    with, and what is refuted at their rate becomes REFUTED. Negative controls are no part of the family.
+    """
+    reports = [report for outcome in outcomes for report in outcome.reports]
+    missing = [1.0] * (claims - len(reports))
+    rejected = iter(holm([*(report.p_value for report in reports), *missing], rate))
+    return [
+        replace(o, reports=tuple(_refuted(r, claims) if next(rejected) else r for r in o.reports)) for o in outcomes
+    ]
+
+
+def _refuted(report: Report, claims: int) -> Report:
+    """The report, REFUTED for its finding of the smallest p-value, unless it is already."""
+    if report.verdict is Verdict.REFUTED:
+        return report
+    worst = min(report.findings, key=lambda finding: finding.p_value)
+    reason = f"off by {worst.departure:+.1%}: p = {worst.p_value:.1g}, by Holm's rule over {claims} claims"
+    changed = replace(worst, verdict=Verdict.REFUTED, reason=reason)
+    return replace(report, findings=tuple(changed if f is worst else f for f in report.findings))
 
 
 def _jobs(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[Job]:

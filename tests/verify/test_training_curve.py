@@ -217,7 +217,7 @@ def test_a_tolerance_is_granted_and_no_more():
     reach = quantile(5e-4, 100.0) * 0.01
     for sign in (1, -1):
         for value, verdict in ((0.03 + 0.999 * reach, "SUPPORTED"), (0.03 + 1.001 * reach, "REFUTED")):
-            found, reason = decide_equality(Estimate(sign * value, 0.01, 100.0), 1e-3, 0.05, 0.15, 0.03)
+            found, reason, *_ = decide_equality(Estimate(sign * value, 0.01, 100.0), 1e-3, 0.05, 0.15, 0.03)
             assert found == verdict and ("off by" in reason) == (verdict == "REFUTED")
     inside, outside = Estimate(0.03, 0.0, np.inf), Estimate(0.0300001, 0.0, np.inf)
     assert decide_equality(inside, 1e-3, 0.05, 0.15, 0.03)[0] is Verdict.SUPPORTED
