@@ -91,15 +91,12 @@ def check(
     out = console()
     with usage_errors():
         from advmf.simulate.ensemble import MEMORY
-        from advmf.verify.catalogue import PAIRS
+        from advmf.verify.catalogue import pairs_of
         from advmf.verify.runs import family, run
         from advmf.verify.suite import PAPER, QUICK, cases
         from advmf.verify.workers import default_workers
 
-        pairs = [(a, b) for a, b in PAIRS if p is None and q is None] or [
-            (a, b) for a in ([p] if p else ["1", "2", "inf"]) for b in ([q] if q else ["1", "2", "inf"])
-        ]
-        suite = cases(theorems, nets, activations, pairs, PAPER if full else QUICK, point(at))
+        suite = cases(theorems, nets, activations, pairs_of(p, q), PAPER if full else QUICK, point(at))
     budget = MEMORY if memory is None else int(memory * 2**30)
     options: dict[str, Any] = {"nets": networks, "data": data, "device": device, "sampler": sampler, "memory": budget}
     options |= {"store": store, "resume": resume, "command": shlex.join(["advmf", *sys.argv[1:]])}

@@ -10,7 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -25,9 +25,9 @@ from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measure, queries
 from advmf.simulate.networks import expressions
 from advmf.symbols import SYMBOLS
-from advmf.verify.judge import consequences, decide_bound, decide_equality, judge
+from advmf.verify.judge import Consequence, consequences, decide_bound, decide_equality, judge
 from advmf.verify.provenance import provenance
-from advmf.verify.report import Report
+from advmf.verify.report import Finding, Report
 from advmf.verify.statistics import Design, Rung, Running
 from advmf.verify.workers import Progress
 
@@ -74,11 +74,65 @@ def check_all(
     before anything is simulated.
     """
     started = time.perf_counter()
+    found, groups = measured(
+        claims, at, seed=seed, widths=widths, nets=nets, data=data, steps=steps, restarts=restarts, directions=directions, dtype=dtype,
+        device=device, memory=memory, sampler=sampler, progress=progress,
+    )  # fmt: skip
     design = design or Design()
+    seconds = (time.perf_counter() - started) / len(claims)
+    reports = []
+    for claim, group in zip(claims, groups):
+        findings = found.findings(claim, group, design, design.alpha / len(group))
+        p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))
+        settings = {
+            "regime": str(claim.regime),
+            "heuristic": claim.heuristic,
+            **found.settings,
+            "design": asdict(design),
+        }
+        name = str(claim.net.name if claim.net else "")
+        reports.append(Report(claim.name, name, p, q, findings, found.at, seed, seconds, settings))
+    return reports
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured: the mean of every product of observables at every width, at the point ``at``."""
+
+    at: Mapping[str, float]
+    tables: Mapping[sp.Expr, tuple[Rung, ...]]
+    noise: float
+    """What rounding may leave of a quantity that vanishes."""
+    settings: Mapping[str, Any]
+
+    def findings(self, claim: Claim, group: Sequence[Consequence], design: Design, alpha: float) -> tuple[Finding, ...]:
+        """The findings on the consequences of a claim, at the rate ``alpha`` for each."""
+        decide = decide_bound if claim.relation == "<=" else partial(decide_equality, tolerance=claim.tolerance)
+        return tuple(judge(t, self.tables[t.product], alpha, design, decide, self.noise) for t in group)
+
+
+def measured(
+    claims: Sequence[Claim],
+    at: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    widths: Sequence[int] | None = None,
+    nets: int | Sequence[int] = NETS,
+    data: str | Images = "digits",
+    steps: int = 10,
+    restarts: int = 1,
+    directions: int = 16,
+    dtype: str = "float32",
+    device: str = "cpu",
+    memory: int = MEMORY,
+    sampler: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[Measured, list[list[Consequence]]]:
+    """What :func:`check_all` judges the claims by, and the consequences of each claim; the arguments are its own."""
     net, at = _validated(claims, at)
     ladder = _ladder(claims, at, widths, nets)
-    tests = [consequences(claim, at, tuple(ladder)) for claim in claims]
-    products = list(dict.fromkeys([t.product for group in tests for t in group] + [Output(0) ** 2]))
+    groups = [consequences(claim, at, tuple(ladder)) for claim in claims]
+    products = list(dict.fromkeys([t.product for group in groups for t in group] + [Output(0) ** 2]))
     settings = AttackSettings(at.get("eps"), steps, restarts, directions)
     images = (load(data) if isinstance(data, str) else data).resampled(int(at["d"])).scaled(at["x_sq"])
     needed = {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N", "L", "d", "K"}
@@ -101,28 +155,13 @@ def check_all(
             for i, product in enumerate(own):
                 rung = Rung(N, found.count, *(float(each[i]) for each in (found.mean, found.stderr, found.skew)))
                 tables[product] = (*tables[product], rung)
-
-    noise = torch.finfo(getattr(torch, dtype)).eps
-    unit = tables[Output(0) ** 2][-1].mean
-    seconds = (time.perf_counter() - started) / len(claims)
-    reports = []
-    for claim, group in zip(claims, tests):
-        alpha = design.alpha / len(group)
-        decide = decide_bound if claim.relation == "<=" else partial(decide_equality, tolerance=claim.tolerance)
-        findings = tuple(judge(t, tables[t.product], alpha, design, decide, 1e3 * noise * unit) for t in group)
-        p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))
-        reports.append(
-            Report(
-                claim.name, net.name, p, q, findings, at, seed, seconds,
-                settings={
-                    "regime": str(claim.regime), "heuristic": claim.heuristic, "widths": list(ladder), "nets": list(ladder.values()),
-                    "samplers": [shares[0][1].sampler for shares in plan.values()],
-                    "data": images.name, "data_sha256": images.sha256, "attack": {"steps": steps, "restarts": restarts, "directions": directions},
-                    "design": asdict(design), **provenance(dtype, device),
-                },
-            )
-        )  # fmt: skip
-    return reports
+    noise = 1e3 * torch.finfo(getattr(torch, dtype)).eps * tables[Output(0) ** 2][-1].mean
+    origin: dict[str, Any] = {
+        "widths": list(ladder), "nets": list(ladder.values()), "samplers": [shares[0][1].sampler for shares in plan.values()],
+        "data": images.name, "data_sha256": images.sha256, "attack": {"steps": steps, "restarts": restarts, "directions": directions},
+        **provenance(dtype, device),
+    }  # fmt: skip
+    return Measured(at, tables, noise, origin), groups
 
 
 def _plan(products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble]) -> list[tuple[list[sp.Expr], Ensemble]]:

@@ -156,14 +156,19 @@ def _refuted(report: Report, claims: int) -> Report:
     return replace(report, findings=tuple(changed if f is worst else f for f in report.findings))
 
 
-def _jobs(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[Job]:
+def settings_of(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the numbers of each case depend on beside its claims: the options that are not None, the seed, the rates, and its device."""
     design = options.get("design") or Design(alpha=FAMILY_ALPHA / sum(len(case.claims) for case in suite))
     chosen = {name: value for name, value in options.items() if value is not None}
     devices = _devices(chosen.get("device", "cpu"))
+    own = {"seed": seed, "design": design}
+    return [{**chosen, **own, "device": devices[i % len(devices)]} for i in range(len(suite))]
+
+
+def _jobs(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[Job]:
     jobs = []
-    for position, case in enumerate(suite):
+    for position, (case, settings) in enumerate(zip(suite, settings_of(suite, seed, options))):
         mutants = tuple(m for claim in case.claims for m in controls(claim) if differs(claim, m, case.point))
-        settings = {**chosen, "seed": seed, "design": design, "device": devices[position % len(devices)]}
         jobs.append(Job(position, case, mutants, settings))
     return jobs
 

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
@@ -176,6 +177,8 @@ def _processes(workers: int) -> Iterator[Callable[[], Executor]]:
 
     def start() -> Executor:
         end()
+        # loky renews workers that have grown, and says so each time.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs", category=UserWarning)
         pools.append(ProcessPoolExecutor(workers, env=ONE_THREAD, initializer=_attend, initargs=(os.getpid(),)))
         return pools[0]
 
