@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 class Running:
@@ -97,8 +97,8 @@ class Estimate:
         standard error, and t refutes true values from below far too often. P. Hall's transformation (1992) removes the
         first order of that; where it would refute more readily than t, on the side of the long tail, it is not used.
 
-        >>> Estimate(1.0, 0.5, 30).p_above(0.0) == stats.t.sf(2.0, 30)
-        True
+        >>> round(Estimate(1.0, 0.5, 30).p_above(0.0), 6)
+        0.027313
         >>> Estimate(1.0, 0.5, 30, skew=-0.5).p_above(0.0) > 0.1 > Estimate(1.0, 0.5, 30, skew=0.5).p_above(0.0)
         True
         """
@@ -164,7 +164,7 @@ def _fit_p(basis: np.ndarray, solve: np.ndarray, mean: np.ndarray, stderr: np.nd
         return 1.0
     project = np.eye(len(mean)) - basis @ solve
     residual, covariance = project @ mean, project * stderr**2 @ project.T
-    return float(stats.chi2.sf(residual @ np.linalg.pinv(covariance, rcond=1e-9, hermitian=True) @ residual, spare))
+    return float(special.chdtrc(spare, residual @ np.linalg.pinv(covariance, rcond=1e-9, hermitian=True) @ residual))
 
 
 @dataclass(frozen=True)
@@ -191,11 +191,11 @@ class Design:
 
 def quantile(rate: float, dof: float) -> float:
     """The upper ``rate`` quantile of Student's t."""
-    return float(stats.t.isf(rate, dof)) if math.isfinite(dof) else float(stats.norm.isf(rate))
+    return -float(special.stdtrit(dof, rate) if math.isfinite(dof) else special.ndtri(rate))
 
 
 def _sf(t: float, dof: float) -> float:
-    return float(stats.t.sf(t, dof)) if math.isfinite(dof) else float(stats.norm.sf(t))
+    return float(special.stdtr(dof, -t) if math.isfinite(dof) else special.ndtr(-t))
 
 
 def resolution(estimate: Estimate, alpha: float, beta: float, sides: int = 1) -> float:
@@ -211,7 +211,7 @@ def holm(p_values: Sequence[float], rate: float) -> list[bool]:
     the tests have in common, and never rejects less than Bonferroni's rule.
 
     >>> holm([0.02, 0.5, 0.012, 0.001], 0.05)
-    [False, False, True, True]
+    [True, False, True, True]
     """
     rejected = [False] * len(p_values)
     for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
