@@ -34,7 +34,7 @@ from advmf.verify.workers import Progress, compute, one_thread
 CHANGE = 0.05
 """A mutant that changes the value by so much, relatively, should be caught; of an exponent, by so much absolutely."""
 HALF = sp.Rational(1, 2)
-LOCAL = 40
+LOCAL = 60
 """Changes at single nodes of one formula: a recursion over many quantities has a thousand."""
 UNBORN = (AdvmfError, ValueError, TypeError, AttributeError, ArithmeticError, NotImplementedError)
 """What a mutant raises that has no value: a norm of a negative dimension, a root of a negative number."""
@@ -87,7 +87,8 @@ def _local(expr: sp.Expr) -> Iterator[tuple[str, str, sp.Expr]]:
     """Changes at one node of the tree; of a large tree, as many as LOCAL, evenly spread over it."""
     free = expr.free_symbols
     changes = [(path, *change) for path, node in _nodes(expr, ()) for change in _at_node(node, free)]
-    for path, kind, what, wrong in changes[:: max(1, -(-len(changes) // LOCAL))]:
+    count = min(len(changes), LOCAL)
+    for path, kind, what, wrong in (changes[i * len(changes) // count] for i in range(count)):
         try:
             yield kind, what, _put(expr, path, wrong)
         except (TypeError, ValueError, AttributeError, ZeroDivisionError):  # what the function there cannot take
