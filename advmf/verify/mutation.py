@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from advmf.claim import Claim
@@ -226,7 +227,8 @@ def _judge_networks(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
                 continue
             try:
                 change = _change(claim, wrong, case)
-                (finding,) = numbers.findings(wrong, consequences(wrong, numbers.at, widths), design, alpha)
+                with np.errstate(over="ignore", invalid="ignore"):  # some mutants are off by many powers of ten
+                    (finding,) = numbers.findings(wrong, consequences(wrong, numbers.at, widths), design, alpha)
             except UNBORN:
                 continue
             yield _mutant(case, claim, label, kind, what, change, finding, own[0].ratio)
