@@ -262,9 +262,9 @@ def _mutant(
     elif bound and 1 + change >= ratio:
         expected, reason = False, f"the attack reaches {ratio:.1%} of the bound, and this is {1 + change:.1%}"
     elif not caught:
-        reason = (
-            finding.reason or f"a departure of {finding.departure:+.1%}, where {finding.resolution:.1%} is resolved"
-        )
+        allowed = f" beyond the {claim.tolerance:g} allowed" if claim.tolerance else ""
+        seen = f"a departure of {finding.departure:+.1%}, where {finding.resolution:.1%}{allowed} is resolved"
+        reason = finding.reason or seen
     p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))
     return Mutant(
         case.theorem, claim.name, case.name, case.activation, p, q, label, kind, what, change, expected, caught,
