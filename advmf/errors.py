@@ -31,3 +31,11 @@ class DataError(AdvmfError, ValueError):
 
 class StepError(AdvmfError, ValueError):
     """A step of a derivation that is wrong, or that nothing here can verify."""
+
+
+class StoreError(AdvmfError, RuntimeError):
+    """A results file is missing, foreign, damaged, in use, full, or of another run; it was left as it was."""
+
+
+class WorkerError(AdvmfError, RuntimeError):
+    """Workers could not be reached, or died over and over at the same case; what was finished is kept."""

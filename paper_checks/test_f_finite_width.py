@@ -11,7 +11,8 @@ import advmf as mf
 from advmf.simulate import operator_norm
 from advmf.verify.catalogue import PAIRS
 from advmf.verify.report import Verdict
-from advmf.verify.suite import DEFAULT_ACTIVATIONS, PAPER, cases, run
+from advmf.verify.runs import run
+from advmf.verify.suite import DEFAULT_ACTIVATIONS, PAPER, cases
 
 pytestmark = pytest.mark.paper
 

@@ -4,7 +4,8 @@ import pytest
 
 from advmf.net import PRESETS
 from advmf.verify.report import Verdict
-from advmf.verify.suite import DEFAULT_ACTIVATIONS, PAPER, cases, run
+from advmf.verify.runs import run
+from advmf.verify.suite import DEFAULT_ACTIVATIONS, PAPER, cases
 
 pytestmark = pytest.mark.paper
 

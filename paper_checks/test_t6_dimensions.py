@@ -12,8 +12,9 @@ import pytest
 import advmf as mf
 from advmf.verify.matrices import check_matrices
 from advmf.verify.report import Verdict
+from advmf.verify.runs import run
 from advmf.verify.statistics import Design
-from advmf.verify.suite import PAPER, cases, run
+from advmf.verify.suite import PAPER, cases
 
 pytestmark = pytest.mark.paper
 

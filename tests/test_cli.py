@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from advmf import cli
 from advmf.net import PRESETS
-from advmf.verify import suite
+from advmf.verify import runs, suite
 from advmf.verify.catalogue import STATEMENTS
 from advmf.verify.report import Verdict
 
@@ -126,7 +126,7 @@ def test_exit_codes(fast, monkeypatch):
 
 
 def test_a_missed_control_is_no_success(fast, monkeypatch):
-    monkeypatch.setattr(suite, "controls", lambda claim: [claim.scaled(3)])
+    monkeypatch.setattr(runs, "controls", lambda claim: [claim.scaled(3)])
     result = fast("check", "--theorem", "T2", "--net", "residual", "--activation", "relu", "--p", "2", "--q", "2")
     assert result.exit_code == 3
     assert "negative control not refuted" in result.output
@@ -136,7 +136,15 @@ def test_a_missed_control_is_no_success(fast, monkeypatch):
     ("args", "message"),
     [
         (["check", "--theorem", "T9"], "choose from T1, T2, T3"),
+        (["check", "--theorem", "t2"], "Did you mean T2"),
+        (["check", "--theorem", "T6"], "Did you mean T6.d or T6.K?"),
         (["check", "--net", "resnet"], "choose from vanilla"),
+        (["check", "--net", "vanila"], "Did you mean vanilla?"),
+        (["check", "--activation", "leakyrelu"], "Did you mean relu or leaky_relu?"),
+        (["check", "--resume"], "give it with --store FILE"),
+        (["check", "--backend", "dask"], "needs the address of a scheduler"),
+        (["check", "--workers", "0"], "0 is not in the range"),
+        (["check", "--theorem", "F1", "--device", "gpu"], "there is no device 'gpu'"),
         (["check", "--p", "0.5"], "p must be a number in [1, oo]"),
         (["check", "--at", "L"], "NAME=VALUE"),
         (["check", "--at", "sigma_w=-1"], "sigma_w"),
@@ -210,7 +218,7 @@ def test_an_interrupted_check_keeps_what_it_has(tmp_path):
 
 
 def test_reports_of_a_suite_agree_with_their_claims(fast):
-    (outcome,) = suite.run(suite.cases(["T2"], ["plain_residual"], ["relu"], [("2", "2")], FAST))
+    (outcome,) = runs.run(suite.cases(["T2"], ["plain_residual"], ["relu"], [("2", "2")], FAST))
     assert outcome.reports[0].verdict is Verdict.NOT_REFUTED
     assert [c.theorem for c in outcome.controls] == ["T2 [half the bound]", "T2 [omega without the shortcut]"]
 

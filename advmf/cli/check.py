@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf import __version__
-from advmf.cli.shared import console, main, point, progress, replace, usage_errors
+from advmf.cli.shared import Terminated, console, main, point, progress, replace, terminable, usage_errors
+from advmf.cli.tables import print_tables, record
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from advmf.verify.report import Report
-    from advmf.verify.suite import Outcome
+    from advmf.verify.runs import Outcome
 
-EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
 
 
 @main.command()
@@ -37,7 +38,9 @@ EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED = 1, 2, 3, 130
 @click.option("--networks", type=click.IntRange(min=2), help="Networks of the smallest width; wider ones get fewer.")
 @click.option("--data", help="digits, mnist, fashion-mnist, or the path of an IDX or npz file.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same numbers.")
-@click.option("--device", default="cpu", show_default=True, help="Where to simulate: cpu or cuda.")
+@click.option(
+    "--device", default="cpu", show_default=True, help="Where to simulate: cpu, cuda:0, or cuda for all there are."
+)
 @click.option(
     "--sampler",
     type=click.Choice(["auto", "dense", "conditioned"]),
@@ -46,11 +49,30 @@ EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED = 1, 2, 3, 130
     help="With weights, or without.",
 )
 @click.option(
-    "--memory", type=click.FloatRange(min=0, min_open=True), help="Budget for the networks in GiB.  [default: 4]"
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Budget for the networks of a worker in GiB.  [default: 4]",
 )
 @click.option(
     "--full", is_flag=True, help="At the paper's scale: MNIST, L = 10, T2 at widths to 1,000,000; hours on two cores."
 )
+@click.option(
+    "--store",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep every finished case in this file; nothing finished is lost, whatever happens.",
+)
+@click.option("--resume", is_flag=True, help="Take over what --store holds, and compute the rest.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes, of one thread each.  [default: cores, as memory allows]"
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["loky", "dask"]),
+    default="loky",
+    show_default=True,
+    help="Where the workers are: on this machine, or on a dask cluster.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="The cluster's scheduler, e.g. tcp://host:8786.")
 @click.option(
     "--json",
     "json_path",
@@ -62,7 +84,7 @@ def check(
     context: click.Context, file: Path | None,
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None,
     at: tuple[str, ...], networks: int | None, data: str | None, seed: int, device: str, sampler: str, memory: float | None, full: bool,
-    json_path: Path | None,
+    store: Path | None, resume: bool, workers: int | None, backend: str, scheduler: str | None, json_path: Path | None,
 ) -> None:  # fmt: skip
     """Check theorems against simulated networks, or the bound of your own in FILE, as 'advmf new' writes it, with its derivation.
 
@@ -75,29 +97,36 @@ def check(
     if file:
         sys.exit(_check_file(context, file, out, seed, json_path))
     with usage_errors():
-        from advmf.verify.catalogue import PAIRS
-        from advmf.verify.suite import PAPER, QUICK, cases, run
+        from advmf.simulate.ensemble import MEMORY
+        from advmf.verify.catalogue import pairs_of
+        from advmf.verify.runs import family, run
+        from advmf.verify.suite import PAPER, QUICK, cases
+        from advmf.verify.workers import default_workers
 
-        pairs = [(a, b) for a, b in PAIRS if p is None and q is None] or [
-            (a, b) for a in ([p] if p else ["1", "2", "inf"]) for b in ([q] if q else ["1", "2", "inf"])
-        ]
-        suite = cases(theorems, nets, activations, pairs, PAPER if full else QUICK, point(at))
+        suite = cases(theorems, nets, activations, pairs_of(p, q), PAPER if full else QUICK, point(at))
+    budget = MEMORY if memory is None else int(memory * 2**30)
+    options: dict[str, Any] = {"nets": networks, "data": data, "device": device, "sampler": sampler, "memory": budget}
+    options |= {"store": store, "resume": resume, "command": shlex.join(["advmf", *sys.argv[1:]])}
+    options |= {"workers": workers or default_workers(budget, device), "backend": backend, "scheduler": scheduler}
+    claims = sum(len(case.claims) for case in suite)
+    found: list[Outcome] = []
     outcomes: list[Outcome] = []
-    interrupted = False
-    with usage_errors(), progress(len(suite)) as advance:
+    interrupted = 0
+    with usage_errors(), progress(len(suite)) as advance, terminable():
         try:
-            options = {"nets": networks, "data": data, "device": device, "sampler": sampler}
-            budget = None if memory is None else int(memory * 2**30)
-            for outcome in run(suite, seed=seed, progress=advance, memory=budget, **options):
-                outcomes.append(outcome)
-                if json_path:
-                    _write(json_path, outcomes, seed, complete=len(outcomes) == len(suite))
-        except KeyboardInterrupt:
-            interrupted = True
-    _tables(out, outcomes)
+            with closing(run(suite, seed=seed, progress=advance, **options)) as finished:
+                for outcome in finished:
+                    found.append(outcome)
+                    outcomes = family(sorted(found, key=lambda o: o.position), claims)
+                    if json_path:
+                        _write(json_path, outcomes, seed, complete=len(outcomes) == len(suite))
+        except KeyboardInterrupt as error:
+            interrupted = EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
+    print_tables(out, outcomes)
     if interrupted:
-        click.echo(f"interrupted: {len(outcomes)} of {len(suite)} cases finished", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        kept = f"; go on with --store {store} --resume" if store else ""
+        click.echo(f"interrupted: {len(outcomes)} of {len(suite)} cases finished{kept}", err=True)
+        sys.exit(interrupted)
     sys.exit(_exit_code(outcomes))
 
 
@@ -124,39 +153,12 @@ def _check_file(context: click.Context, file: Path, out: Console, seed: int, jso
         outcome = variant.check(seed)
         if json_path:
             _write(json_path, [outcome], seed, complete=True)
-    _tables(out, [outcome])
+    print_tables(out, [outcome])
     return _exit_code([outcome])
 
 
-def _results(outcomes: Sequence[Outcome], seed: int, complete: bool) -> dict[str, Any]:
-    reports = [report for outcome in outcomes for report in outcome.reports]
-    controls = [report for outcome in outcomes for report in outcome.controls]
-    counts = {v: sum(r.verdict == v for r in reports) for v in ("SUPPORTED", "NOT_REFUTED", "REFUTED", "UNDERPOWERED")}
-    return {
-        "version": __version__,
-        "seed": seed,
-        "results": [
-            {**report.to_dict(), "activation": outcome.case.activation}
-            for outcome in outcomes
-            for report in outcome.reports
-        ],
-        "summary": {
-            **counts,
-            "complete": complete,
-            "seconds": round(sum(r.seconds for r in reports + controls), 2),
-            "controls": {
-                "total": len(controls),
-                "refuted": sum(r.verdict == "REFUTED" for r in controls),
-                "missed": [
-                    f"{r.theorem} {r.net} {r.p or ''} {r.q or ''}".strip() for r in controls if r.verdict != "REFUTED"
-                ],
-            },
-        },
-    }
-
-
 def _write(path: Path, outcomes: Sequence[Outcome], seed: int, complete: bool) -> None:
-    replace(path, json.dumps(_results(outcomes, seed, complete), indent=1) + "\n")
+    replace(path, json.dumps(record(outcomes, seed, complete), indent=1) + "\n")
 
 
 def _exit_code(outcomes: Sequence[Outcome]) -> int:
@@ -165,75 +167,3 @@ def _exit_code(outcomes: Sequence[Outcome]) -> int:
         return EXIT_REFUTED
     missed = any(report.verdict != "REFUTED" for outcome in outcomes for report in outcome.controls)
     return EXIT_UNDERPOWERED if "UNDERPOWERED" in verdicts or missed else 0
-
-
-_STYLE = {"SUPPORTED": "green", "NOT_REFUTED": "green", "REFUTED": "bold red", "UNDERPOWERED": "yellow"}
-_NUMBERS = {
-    "T2": "attack/bound at N -> oo",
-    "T3.Euler": "d|W|^2/dt + 2 share L_adv = 0",
-    "T3": "slope of the weight variance at N -> oo, simulated/predicted",
-    "T6.d": "slope in ln d, simulated/predicted",
-    "T6.K": "slope in ln K, simulated/predicted",
-    "F2": "coefficient of 1/N, simulated/predicted",
-}
-PAIR_ORDER = ("1", "2", "inf")
-_SHORT = {"SUPPORTED": "supported", "NOT_REFUTED": "stands", "REFUTED": "REFUTED", "UNDERPOWERED": "underpowered"}
-
-
-def _head(report: Report) -> str:
-    return f"{report.p},{report.q}" if report.p else report.theorem
-
-
-def _place(head: str) -> tuple[int, ...]:
-    """Pairs in the order of the (p, q) square; others stay as they are."""
-    pair = tuple(PAIR_ORDER.index(r) for r in head.split(",") if r in PAIR_ORDER)
-    return pair if len(pair) == 2 else ()
-
-
-def _cell(report: Report | None) -> Any:
-    from rich.text import Text
-
-    if report is None:
-        return ""
-    number = f"{report.ratio:.3f} " if report.predicted else ""
-    if report.theorem == "T6":
-        number = f"{report.estimate:.3f}/{report.predicted:.3f} "
-    return Text(f"{number}{_SHORT[report.verdict]}", style=_STYLE[report.verdict])
-
-
-def _tables(console: Console, outcomes: Sequence[Outcome]) -> None:
-    """One table per theorem: a row per network, a column per claim; then the reasons, the controls and the totals."""
-    from rich.table import Table
-
-    for theorem in dict.fromkeys(outcome.case.theorem for outcome in outcomes):
-        rows = [outcome for outcome in outcomes if outcome.case.theorem == theorem]
-        # Laws stand side by side, and what is stated for each (p, q) has a table of its own.
-        names = dict.fromkeys(r.theorem for outcome in rows for r in outcome.reports if r.p) or [theorem]
-        for name in names:
-            cells = [{_head(r): r for r in outcome.reports if not r.p or r.theorem == name} for outcome in rows]
-            heads = list(dict.fromkeys(head for row in cells for head in row))
-            title = theorem if len(names) == 1 else name
-            console.print(f"{title}: {_NUMBERS.get(title, 'simulated/predicted')}", style="italic")
-            table = Table("net", "activation", *sorted(heads, key=_place), box=None)
-            for outcome, row in zip(rows, cells):
-                found = (row.get(head) for head in sorted(heads, key=_place))
-                table.add_row(outcome.case.name, outcome.case.activation, *map(_cell, found))
-            console.print(table, "")
-    for outcome in outcomes:
-        for report in outcome.reports:
-            for finding in report.findings:
-                if finding.verdict in ("REFUTED", "UNDERPOWERED"):
-                    pair = f" p={report.p} q={report.q}" if report.p else ""
-                    where = f"{report.theorem} {report.net} {outcome.case.activation}{pair}"
-                    console.print(
-                        f"{where}: {finding.label}: {finding.verdict}: {finding.reason}", style=_STYLE[finding.verdict]
-                    )
-    if outcomes:
-        summary = _results(outcomes, 0, True)["summary"]
-        counts = ", ".join(f"{n} {v}" for v, n in summary.items() if v in _STYLE and n)
-        controls = summary["controls"]
-        console.print(f"{counts}; negative controls refuted: {controls['refuted']} of {controls['total']}")
-        for missed in controls["missed"]:
-            console.print(f"negative control not refuted: {missed}", style="yellow")
-        images = dict.fromkeys(r.settings["data"] for o in outcomes for r in o.reports if "data" in r.settings)
-        console.print(f"{summary['seconds']:.0f} s" + "".join(f"; images: {name}" for name in images))

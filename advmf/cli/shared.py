@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,24 @@ def usage_errors() -> Iterator[None]:
         yield
     except AdvmfError as error:
         raise click.UsageError(str(error)) from None
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: a run is wound up as by Ctrl-C."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM raises Terminated, so that a batch system's end of time is an orderly one."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,7 +83,9 @@ def progress(count: int) -> Iterator[Any]:
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    # Time left is told from the last ten minutes: cases on workers finish in bursts.
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, disable=quiet, transient=True, speed_estimate_period=600) as bar:
         task = bar.add_task("", total=count)
         case = ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -99,5 +100,17 @@ def choose(kind: str, wanted: Sequence[str], known: Mapping[str, Any], default: 
     """The names that are wanted, or the default for none; raises ArgumentError for one that is not known."""
     for name in wanted:
         if name not in known:
-            raise ArgumentError(f"There is no {kind} {name!r}; choose from {', '.join(known)}.")
+            near = difflib.get_close_matches(name.lower(), {k.lower(): k for k in known}, n=2, cutoff=0.5)
+            meant = [k for k in known if k.lower() in near]
+            hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
+            raise ArgumentError(f"There is no {kind} {name!r}; choose from {', '.join(known)}.{hint}")
     return tuple(wanted) or default
+
+
+def pairs_of(p: str | None, q: str | None) -> list[tuple[str, str]]:
+    """The pairs that --p and --q choose: the paper's values for what is not given.
+
+    >>> pairs_of("3", None)
+    [('3', '1'), ('3', '2'), ('3', 'inf')]
+    """
+    return [(a, b) for a in ([p] if p else ["1", "2", "inf"]) for b in ([q] if q else ["1", "2", "inf"])]

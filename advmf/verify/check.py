@@ -9,49 +9,33 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import sympy as sp
 import torch
 
-from advmf import __version__
-from advmf.claim import Claim, Equation, Regime
-from advmf.emit.kernels import kernel
+from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError, MemoryBudgetError
-from advmf.observables import AdversarialLoss, Expectation, LossDecay, Output, WeightNormSlope, WeightVarianceSlope
+from advmf.observables import AdversarialLoss, LossDecay, Output, WeightNormSlope, WeightVarianceSlope
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
-from advmf.simulate.estimate import AttackSettings, measurable, measure, queries
+from advmf.simulate.estimate import AttackSettings, measure, queries
 from advmf.simulate.networks import expressions
 from advmf.symbols import SYMBOLS
-from advmf.verify.report import Finding, Report, Verdict
-from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, quantile, resolution
+from advmf.verify.judge import Consequence, consequences, decide_bound, decide_equality, judge
+from advmf.verify.provenance import provenance
+from advmf.verify.report import Finding, Report
+from advmf.verify.statistics import Design, Rung, Running
+from advmf.verify.workers import Progress
 
 ATTACKED = (AdversarialLoss, WeightVarianceSlope, WeightNormSlope, LossDecay)
 """Observables that need an attack."""
 
 TOP_WIDTH = 1024
 NETS = 128
-
-Progress = Callable[[float, str], None]
-"""Called with the share of the work done since the last call, and what is being done."""
-
-
-@dataclass(frozen=True)
-class _Test:
-    """One quantity to estimate, and what it should be at every width: the sides differ by o(N^-order) on the scale."""
-
-    label: str
-    product: sp.Expr
-    predicted: Mapping[int, float]
-    scale: Mapping[int, float]
-    exact: bool
-    order: int
-    fourth: bool
 
 
 def check_all(
@@ -90,11 +74,65 @@ def check_all(
     before anything is simulated.
     """
     started = time.perf_counter()
+    found, groups = measured(
+        claims, at, seed=seed, widths=widths, nets=nets, data=data, steps=steps, restarts=restarts, directions=directions, dtype=dtype,
+        device=device, memory=memory, sampler=sampler, progress=progress,
+    )  # fmt: skip
     design = design or Design()
+    seconds = (time.perf_counter() - started) / len(claims)
+    reports = []
+    for claim, group in zip(claims, groups):
+        findings = found.findings(claim, group, design, design.alpha / len(group))
+        p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))
+        settings = {
+            "regime": str(claim.regime),
+            "heuristic": claim.heuristic,
+            **found.settings,
+            "design": asdict(design),
+        }
+        name = str(claim.net.name if claim.net else "")
+        reports.append(Report(claim.name, name, p, q, findings, found.at, seed, seconds, settings))
+    return reports
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured: the mean of every product of observables at every width, at the point ``at``."""
+
+    at: Mapping[str, float]
+    tables: Mapping[sp.Expr, tuple[Rung, ...]]
+    noise: float
+    """What rounding may leave of a quantity that vanishes."""
+    settings: Mapping[str, Any]
+
+    def findings(self, claim: Claim, group: Sequence[Consequence], design: Design, alpha: float) -> tuple[Finding, ...]:
+        """The findings on the consequences of a claim, at the rate ``alpha`` for each."""
+        decide = decide_bound if claim.relation == "<=" else partial(decide_equality, tolerance=claim.tolerance)
+        return tuple(judge(t, self.tables[t.product], alpha, design, decide, self.noise) for t in group)
+
+
+def measured(
+    claims: Sequence[Claim],
+    at: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    widths: Sequence[int] | None = None,
+    nets: int | Sequence[int] = NETS,
+    data: str | Images = "digits",
+    steps: int = 10,
+    restarts: int = 1,
+    directions: int = 16,
+    dtype: str = "float32",
+    device: str = "cpu",
+    memory: int = MEMORY,
+    sampler: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[Measured, list[list[Consequence]]]:
+    """What :func:`check_all` judges the claims by, and the consequences of each claim; the arguments are its own."""
     net, at = _validated(claims, at)
     ladder = _ladder(claims, at, widths, nets)
-    tests = [_tests(claim, at, tuple(ladder)) for claim in claims]
-    products = list(dict.fromkeys([t.product for group in tests for t in group] + [Output(0) ** 2]))
+    groups = [consequences(claim, at, tuple(ladder)) for claim in claims]
+    products = list(dict.fromkeys([t.product for group in groups for t in group] + [Output(0) ** 2]))
     settings = AttackSettings(at.get("eps"), steps, restarts, directions)
     images = (load(data) if isinstance(data, str) else data).resampled(int(at["d"])).scaled(at["x_sq"])
     needed = {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N", "L", "d", "K"}
@@ -115,31 +153,15 @@ def check_all(
         for own, ensemble in shares:
             found = _measure(ensemble, images, own, settings, generators[N], total, progress)
             for i, product in enumerate(own):
-                rung = Rung(N, found.count, float(found.mean[i]), float(found.stderr[i]))
+                rung = Rung(N, found.count, *(float(each[i]) for each in (found.mean, found.stderr, found.skew)))
                 tables[product] = (*tables[product], rung)
-
-    noise = torch.finfo(getattr(torch, dtype)).eps
-    unit = tables[Output(0) ** 2][-1].mean
-    seconds = (time.perf_counter() - started) / len(claims)
-    reports = []
-    for claim, group in zip(claims, tests):
-        alpha = design.alpha / len(group)
-        decide = _decide_bound if claim.relation == "<=" else partial(_decide_equality, tolerance=claim.tolerance)
-        findings = tuple(_finding(t, tables[t.product], alpha, design, decide, 1e3 * noise * unit) for t in group)
-        p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))
-        reports.append(
-            Report(
-                claim.name, net.name, p, q, findings, at, seed, seconds,
-                settings={
-                    "regime": str(claim.regime), "heuristic": claim.heuristic, "widths": list(ladder), "nets": list(ladder.values()),
-                    "samplers": [shares[0][1].sampler for shares in plan.values()],
-                    "data": images.name, "data_sha256": images.sha256, "attack": {"steps": steps, "restarts": restarts, "directions": directions},
-                    "dtype": dtype, "device": device, "design": asdict(design),
-                    "versions": {"advmf": __version__, **{m: version(m) for m in ("torch", "sympy", "numpy")}},
-                },
-            )
-        )  # fmt: skip
-    return reports
+    noise = 1e3 * torch.finfo(getattr(torch, dtype)).eps * tables[Output(0) ** 2][-1].mean
+    origin: dict[str, Any] = {
+        "widths": list(ladder), "nets": list(ladder.values()), "samplers": [shares[0][1].sampler for shares in plan.values()],
+        "data": images.name, "data_sha256": images.sha256, "attack": {"steps": steps, "restarts": restarts, "directions": directions},
+        **provenance(dtype, device),
+    }  # fmt: skip
+    return Measured(at, tables, noise, origin), groups
 
 
 def _plan(products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble]) -> list[tuple[list[sp.Expr], Ensemble]]:
@@ -248,124 +270,3 @@ def _generator(seed: int, net: object, at: Mapping[str, float], N: int) -> torch
     """A generator of its own for each net, point and width, so that a check does not depend on what else runs."""
     key = f"{seed}|{net!r}|{sorted((k, float(v)) for k, v in at.items() if k != 'N')}|{N}"
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big"))
-
-
-def _tests(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -> list[_Test]:
-    """What a claim implies, with numbers for what is predicted."""
-    if claim.relation == "~" and not claim.equations:
-        raise ArgumentError(
-            f"{claim.name} states a law without testable consequences; give the claim equations=(Equation(…), …)."
-        )
-    exact = Regime.LARGE_WIDTH not in claim.regime
-    equations: Iterable[Equation] = claim.equations or (
-        Equation(str(claim.lhs), claim.lhs, claim.rhs, sp.Abs(claim.rhs), exact),
-    )
-    tests = []
-    for e in equations:
-        if not isinstance(e.lhs, Expectation):
-            raise ArgumentError(
-                f"{claim.name}: the left-hand side must be an Expectation of observables to be measured; got {e.lhs}."
-            )
-        product = e.lhs.args[0].subs({s: sp.Float(at[s.name]) for s in e.lhs.free_symbols if s.name in at})
-        if measurable(product, int(at["d"]), int(at["K"])):
-            degree = (
-                sp.Poly(product, *sorted(e.lhs.observables, key=str)).total_degree() if product.is_polynomial() else 0
-            )
-            predicted, scale = (_values(side, at, widths) for side in (e.rhs, e.scale))
-            tests.append(_Test(e.label, product, predicted, scale, exact or e.exact, e.order, degree >= 4))
-    if not tests:
-        raise ArgumentError(
-            f"{claim.name}: nothing it implies can be measured at d={at['d']}, K={at['K']}; take d >= 3 and K >= 2."
-        )
-    return tests
-
-
-def _values(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> dict[int, float]:
-    """The value of an expression at every width."""
-    compiled = kernel(expr)
-    values = {}
-    for width in widths:
-        point = {**at, "N": width}
-        values[width] = float(compiled(**{name: point[name] for name in compiled.arguments}))
-        if not math.isfinite(values[width]):
-            raise ArgumentError(
-                f"{expr} is {values[width]} at this point, which no simulation can be compared with; take a smaller L or sigma_w."
-            )
-    return values
-
-
-def _finding(
-    test: _Test,
-    rungs: tuple[Rung, ...],
-    alpha: float,
-    design: Design,
-    decide: Callable[[Estimate, float, float, float], tuple[Verdict, str]],
-    noise: float,
-) -> Finding:
-    top = rungs[-1].N
-    predicted, scale = test.predicted[top], abs(test.scale[top])
-    degree = 0 if test.exact else 2
-    if scale == 0:
-        found = Verdict.SUPPORTED if max(abs(r.mean) for r in rungs) <= noise else Verdict.REFUTED
-        reason = (
-            f"identically zero up to rounding ({noise:.1g})"
-            if found is Verdict.SUPPORTED
-            else "not zero, and should be"
-        )
-        estimate = combine(rungs, degree)
-        return Finding(test.label, found, estimate.value, estimate.stderr, predicted, 0.0, noise, rungs, reason)
-    departures = []
-    for r in rungs:
-        unit = r.N**test.order / abs(test.scale[r.N])
-        departures.append(Rung(r.N, r.nets, (r.mean - test.predicted[r.N]) * unit, r.stderr * unit))
-    estimate = combine(departures, degree, test.order)
-    effect = design.effect_fourth if test.fourth or test.order else design.effect
-    verdict, reason = decide(estimate, alpha, design.beta, effect)
-    if estimate.fit_p < alpha and not test.exact:
-        verdict, reason = Verdict.UNDERPOWERED, f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
-        if decide is not _decide_bound and (grown := _grown(departures, alpha, effect)):
-            verdict, reason = Verdict.REFUTED, grown
-        if test.order:  # N times a difference that does not vanish: is the limit itself wrong?
-            limit = combine(
-                [Rung(r.N, r.nets, r.mean / r.N**test.order, r.stderr / r.N**test.order) for r in departures], degree
-            )
-            lower, why = decide(limit, alpha, design.beta, effect)
-            if lower is Verdict.REFUTED and limit.fit_p >= alpha:
-                verdict, reason = lower, f"the limit is {why}, in units of the coefficient"
-    resolved = resolution(estimate, alpha, design.beta)
-    value, stderr = predicted + scale * estimate.value, scale * estimate.stderr
-    if len(set(test.predicted.values())) > 1:  # no common unit: simulated over predicted
-        # A departure is in units of the scale without its sign; over a negative value, or coefficient of 1/N, it counts the other way.
-        sign = math.copysign(1.0, test.predicted[rungs[0].N] - predicted if test.order else predicted)
-        value, stderr, predicted = 1 + sign * estimate.value, estimate.stderr, 1.0
-        rungs = tuple(Rung(r.N, r.nets, 1 + sign * r.mean, r.stderr) for r in departures)
-    return Finding(test.label, verdict, value, stderr, predicted, estimate.value, resolved, rungs, reason)
-
-
-def _grown(departures: Sequence[Rung], alpha: float, effect: float) -> str:
-    """Whether a departure that should vanish as N -> oo is larger at the widest networks than at the narrowest, and beyond the effect."""
-    first, last = departures[0], departures[-1]
-    sign = math.copysign(1.0, last.mean)
-    reach = quantile(alpha / 2, min(first.nets, last.nets) - 1)
-    grows = sign * (last.mean - first.mean) > reach * math.hypot(first.stderr, last.stderr)
-    if grows and abs(last.mean) - effect > reach * last.stderr:
-        return f"the departure grows with N, from {first.mean:+.1%} at {first.N} to {last.mean:+.1%} at {last.N}"
-    return ""
-
-
-def _decide_bound(estimate: Estimate, alpha: float, beta: float, effect: float) -> tuple[Verdict, str]:
-    if estimate.value - quantile(alpha, estimate.dof) * estimate.stderr > 0:
-        return Verdict.REFUTED, f"above the bound by {estimate.value:.1%} ± {estimate.stderr:.1%}"
-    if (resolved := resolution(estimate, alpha, beta)) > effect:
-        return Verdict.UNDERPOWERED, f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
-    return Verdict.NOT_REFUTED, ""
-
-
-def _decide_equality(
-    estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float = 0.0
-) -> tuple[Verdict, str]:
-    if abs(estimate.value) - tolerance > quantile(alpha / 2, estimate.dof) * estimate.stderr:
-        return Verdict.REFUTED, f"off by {estimate.value:.1%} ± {estimate.stderr:.1%}"
-    if (resolved := resolution(estimate, alpha / 2, beta)) > effect:
-        return Verdict.UNDERPOWERED, f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
-    return Verdict.SUPPORTED, ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import sympy as sp
 
 from advmf.claim import Claim
+from advmf.emit.kernels import kernel
 from advmf.net import Block, ReLULike, Residual, Serial
 from advmf.observables import Capacity, WeightNormSlope, WeightVarianceSlope
 from advmf.symbols import K, L, N, d
@@ -102,3 +104,15 @@ def _of_matrices(claim: Claim) -> list[Claim]:
 def _mutant(claim: Claim, mistake: str, change: Callable[[sp.Expr], sp.Expr]) -> Claim:
     equations = tuple(replace(e, rhs=change(e.rhs)) for e in claim.equations)
     return replace(claim, name=f"{claim.name} [{mistake}]", formula=change(claim.rhs), where={}, equations=equations)
+
+
+def differs(claim: Claim, mutant: Claim, at: Mapping[str, float]) -> bool:
+    """Whether a mutant says something else than its claim at the point of the check, by 40 % or more."""
+    sides = [(claim.rhs, mutant.rhs, abs(claim.rhs))]
+    sides += [(a.rhs, b.rhs, a.scale / N**a.order) for a, b in zip(claim.equations, mutant.equations)]
+    return any(abs(_at(b, at) - _at(a, at)) >= 0.4 * _at(scale, at) > 0 for a, b, scale in sides)
+
+
+def _at(expr: Any, at: Mapping[str, float]) -> float:
+    compiled = kernel(expr)
+    return float(compiled(**{name: at[name] for name in compiled.arguments}))

@@ -11,10 +11,11 @@ import sympy as sp
 
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
-from advmf.verify.check import Progress, check_all
+from advmf.verify.check import check_all
 from advmf.verify.matrices import Rungs, slope
 from advmf.verify.report import Report
-from advmf.verify.statistics import Design, Rung
+from advmf.verify.statistics import Design
+from advmf.verify.workers import Progress
 
 
 def check_growth(
@@ -58,7 +59,7 @@ def check_growth(
     reports = []
     for i, claim in enumerate(claims):
         tops = [each[i].findings[0].rungs[-1] for each in found]
-        means = [Rung(int(each[i].at[along]), top.nets, top.mean, top.stderr) for each, top in zip(found, tops)]
+        means = [replace(top, N=int(each[i].at[along])) for each, top in zip(found, tops)]
         points = [each[i].at for each in found]
         finding = slope(claim, Rungs(means, means), points, along, design)
         settings = {**found[-1][i].settings, "along": along, "ladder": list(ladder), "design": asdict(design)}

@@ -7,30 +7,28 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 import sympy as sp
 import torch
 
-from advmf import __version__
 from advmf.claim import Claim
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.observables import Expectation, MatrixNorm
 from advmf.simulate.gaussian import gaussian_norms
 from advmf.symbols import SYMBOLS
+from advmf.verify.provenance import provenance
 from advmf.verify.report import Finding, Report, Verdict
-from advmf.verify.statistics import Design, Estimate, Rung, quantile, resolution
+from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, resolution
+from advmf.verify.workers import Progress
 
 SAMPLES = 200
 SIGNS = 16
 
 NORM_EFFECT, SLOPE_EFFECT = 0.02, 0.05
 """The relative departure of a mean norm, and the departure of an exponent, that a check must resolve."""
-
-Progress = Callable[[float, str], None]
 
 
 def check_matrices(
@@ -87,7 +85,7 @@ def check_matrices(
         p, q = (str(e).replace("oo", "inf") for e in _pair(claim))
         settings = {
             "regime": str(claim.regime), "samples": samples, "exact": exact, "design": asdict(design),
-            "versions": {"advmf": __version__, **{m: version(m) for m in ("torch", "sympy", "numpy")}},
+            **provenance("float64", "cpu"),
         } | ({"along": along, "ladder": list(ladder)} if ladder else {})  # fmt: skip
         reports.append(Report(claim.name, "matrix", p, q, (finding,), point, seed, seconds, settings))
     return reports
@@ -151,7 +149,9 @@ def _dimension(name: str, value: Any) -> int:
 
 
 def _mean(size: int, values: torch.Tensor) -> Rung:
-    return Rung(size, len(values), float(values.mean()), float(values.std()) / math.sqrt(len(values)))
+    running = Running(1)
+    running.add(values.numpy()[:, None])
+    return Rung(size, len(values), *(float(each[0]) for each in (running.mean, running.stderr, running.skew)))
 
 
 def _value(claim: Claim, at: Mapping[str, float]) -> float:
@@ -169,7 +169,7 @@ class Rungs(NamedTuple):
 def _level(claim: Claim, means: Rungs, at: Mapping[str, int], design: Design) -> Finding:
     """A mean norm against the claim's right-hand side."""
     (mean,), (upper,), predicted = *means, _value(claim, at)
-    departures = [Estimate(m.mean / predicted - 1, m.stderr / predicted, m.nets - 1) for m in (mean, upper)]
+    departures = [combine([m.scaled(1 / predicted, -1.0)], 0) for m in (mean, upper)]
     relation, tolerance = claim.relation, claim.tolerance
     return _finding(
         str(claim.lhs),
@@ -208,8 +208,10 @@ def slope(claim: Claim, means: Rungs, rungs: Sequence[Mapping[str, float]], alon
     slopes, departures = [], []
     for chosen in (means.found, steepest):
         slopes.append(float(weight @ np.log([abs(r.mean) for r in chosen])))
-        stderr = float(np.sqrt(((weight * [r.stderr / abs(r.mean) for r in chosen]) ** 2).sum()))
-        departures.append(Estimate(slopes[-1] - predicted, stderr, chosen[0].nets - 1))
+        parts = weight * [r.stderr / r.mean for r in chosen]  # of the logarithms, to first order
+        stderr = float(np.sqrt((parts**2).sum()))
+        skew = float((parts**3 * [r.skew / math.sqrt(r.nets) for r in chosen]).sum()) / (stderr**3 or 1.0)
+        departures.append(Estimate(slopes[-1] - predicted, stderr, chosen[0].nets - 1, skew=skew))
     label, error = f"slope in ln {along}", departures[0].stderr
     return _finding(
         label, "approx", slopes[0], error, predicted, departures, means.found, claim.tolerance, SLOPE_EFFECT, design
@@ -230,15 +232,31 @@ def _finding(
 ) -> Finding:
     """A departure must be <= 0, >= 0 or 0 within the tolerance. Above, the norms that were found refute; below, the certified bounds."""
     found, certified = departures
-    alpha = design.alpha / (1 if relation in ("<=", ">=") else 2)
-    verdict, reason = (Verdict.NOT_REFUTED if relation in ("<=", ">=") else Verdict.SUPPORTED), ""
-    resolved = resolution(found, alpha, design.beta)
-    if relation != ">=" and found.value - tolerance > quantile(alpha, found.dof) * found.stderr:
+    sides = 1 if relation in ("<=", ">=") else 2
+    high = 1.0 if relation == ">=" else found.p_above(tolerance)
+    low, lower = (1.0 if relation == "<=" else each.p_below(-tolerance) for each in (certified, found))
+    alpha, p_value = design.alpha / sides, min(1.0, sides * min(high, low))
+    verdict, reason = (Verdict.NOT_REFUTED if sides == 1 else Verdict.SUPPORTED), ""
+    resolved = resolution(found, design.alpha, design.beta, sides)
+    if high < alpha:
         verdict, reason = Verdict.REFUTED, f"off by {found.value:+.3f} ± {found.stderr:.3f}"
-    elif relation != "<=" and -certified.value - tolerance > quantile(alpha, certified.dof) * certified.stderr:
+    elif low < alpha:
         verdict, reason = Verdict.REFUTED, f"off by {certified.value:+.3f} ± {certified.stderr:.3f} or more"
-    elif relation != "<=" and -found.value - tolerance > quantile(alpha, found.dof) * found.stderr:
+    elif lower < alpha:
         verdict, reason = Verdict.UNDERPOWERED, f"{found.value:+.3f}: too high, unless the search missed the norm"
     elif resolved > effect:
         verdict, reason = Verdict.UNDERPOWERED, f"resolves {resolved:.3f}, wanted {effect:g}; use more samples"
-    return Finding(label, verdict, value, stderr, predicted, found.value, resolved, tuple(means), reason)
+    return Finding(
+        label,
+        verdict,
+        value,
+        stderr,
+        predicted,
+        found.value,
+        resolved,
+        tuple(means),
+        reason,
+        p_value,
+        design.alpha,
+        effect,
+    )

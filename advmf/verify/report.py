@@ -36,6 +36,8 @@ class Finding:
     """One tested equality or bound. ``departure`` is (estimate - predicted)/scale, at N -> oo for large-width claims.
 
     Where the prediction depends on N, ``estimate`` and the rungs are simulated over predicted values, and ``predicted`` is 1.
+    ``alpha`` is the declared probability of refuting a true claim here, ``effect`` the departure that has to be resolved, and ``p_value``
+    the least alpha at which these numbers refute.
     """
 
     label: str
@@ -47,6 +49,9 @@ class Finding:
     resolution: float
     rungs: tuple[Rung, ...]
     reason: str = ""
+    p_value: float = 1.0
+    alpha: float = 0.0
+    effect: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -91,6 +96,11 @@ class Report:
     def ratio(self) -> float:
         return self.findings[0].ratio
 
+    @property
+    def p_value(self) -> float:
+        """That of the claim: the smallest of its findings', times their number."""
+        return min(1.0, len(self.findings) * min(finding.p_value for finding in self.findings))
+
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values; NaN and infinity become None."""
         return {
@@ -104,7 +114,7 @@ class Report:
             "predicted": _finite(self.predicted),
             "ratio": _finite(self.ratio),
             "at": {name: value if math.isfinite(value) else str(value) for name, value in self.at.items()},
-            "seconds": round(self.seconds, 3),
+            "seconds": self.seconds,
             "seed": self.seed,
             "settings": dict(self.settings),
             "findings": [
@@ -117,14 +127,47 @@ class Report:
                     "departure": _finite(f.departure),
                     "resolution": _finite(f.resolution),
                     "reason": f.reason,
+                    "p_value": f.p_value,
+                    "alpha": f.alpha,
+                    "effect": f.effect,
                     "rungs": [
-                        {"N": r.N, "nets": r.nets, "mean": _finite(r.mean), "stderr": _finite(r.stderr)}
+                        {"N": r.N, "nets": r.nets, "mean": _finite(r.mean), "stderr": _finite(r.stderr), "skew": r.skew}
                         for r in f.rungs
                     ],
                 }
                 for f in self.findings
             ],
         }
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> Report:
+        """The report that :meth:`to_dict` wrote; of numbers that were not finite, errors come back as infinity and others as NaN.
+
+        >>> import advmf as mf
+        >>> report = mf.check(mf.norm_factor(2, 2), at=dict(d=30, K=5), samples=40)
+        >>> Report.from_dict(report.to_dict()) == report
+        True
+        """
+        findings = tuple(
+            Finding(
+                f["label"],
+                Verdict(f["verdict"]),
+                _number(f["estimate"], math.nan),
+                _number(f["stderr"], math.inf),
+                _number(f["predicted"], math.nan),
+                _number(f["departure"], math.nan),
+                _number(f["resolution"], math.inf),
+                tuple(
+                    Rung(r["N"], r["nets"], _number(r["mean"], math.nan), _number(r["stderr"], math.inf), r["skew"])
+                    for r in f["rungs"]
+                ),
+                **{name: f[name] for name in ("reason", "p_value", "alpha", "effect")},
+            )
+            for f in record["findings"]
+        )
+        of = {name: record[name] for name in ("theorem", "net", "p", "q", "seed", "seconds", "settings")}
+        at = {name: float(value) if isinstance(value, str) else value for name, value in record["at"].items()}
+        return Report(findings=findings, at=at, **of)
 
     def __str__(self) -> str:
         pair = f" p={self.p} q={self.q}" if self.p else ""
@@ -141,3 +184,7 @@ class Report:
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def _number(value: float | None, missing: float) -> float:
+    return missing if value is None else value

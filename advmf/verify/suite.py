@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from advmf.claim import Claim
-from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.net import PRESETS, Net
-from advmf.symbols import N, exponent
+from advmf.symbols import exponent
 from advmf.verify.catalogue import ACTIVATIONS, DEFAULT_ACTIVATIONS, MATRICES, PAIRS, THEOREMS, choose
-from advmf.verify.check import Progress, check_all
-from advmf.verify.controls import controls
+from advmf.verify.check import check_all
 from advmf.verify.matrices import check_matrices
 from advmf.verify.report import Report
-from advmf.verify.statistics import Design
 
 
 @dataclass(frozen=True)
@@ -139,14 +136,13 @@ class Case:
             return {**self.at, **({matrices.along: matrices.ladder[-1]} if matrices.ladder else {})}
         return {**self.at, "N": self.profile.scales[self.theorem].widths[0]}
 
-    def check(self, mutants: Sequence[Claim], options: Mapping[str, Any]) -> list[Report]:
-        """The reports of the claims and of their mutants, on the same samples."""
+    def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of the check: the profile's, and ``options`` that are not None in their place."""
         chosen = {k: v for k, v in options.items() if v is not None}
         if self.net is None:
             matrices = self.profile.matrices[self.theorem]
             common = {k: v for k, v in chosen.items() if k in ("seed", "design", "progress")}
-            more: dict[str, Any] = {"along": matrices.along, "ladder": matrices.ladder, "samples": matrices.samples}
-            return check_matrices([*self.claims, *mutants], self.at, **more, **common)
+            return {"along": matrices.along, "ladder": matrices.ladder, "samples": matrices.samples, **common}
         scale = self.profile.scales[self.theorem]
         settings: dict[str, Any] = {
             "widths": scale.widths,
@@ -157,16 +153,12 @@ class Case:
         } | chosen
         if isinstance(nets := settings["nets"], int):
             settings["nets"] = tuple(max(2, -(-nets * count // scale.nets[0])) for count in scale.nets)
-        return check_all([*self.claims, *mutants], self.at, **settings)
+        return settings
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """The reports of a case, and those of its negative controls."""
-
-    case: Case
-    reports: tuple[Report, ...]
-    controls: tuple[Report, ...]
+    def check(self, mutants: Sequence[Claim], options: Mapping[str, Any]) -> list[Report]:
+        """The reports of the claims and of their mutants, on the same samples."""
+        judge = check_matrices if self.net is None else check_all
+        return judge([*self.claims, *mutants], self.at, **self.settings(options))
 
 
 def cases(
@@ -207,30 +199,3 @@ def cases(
             f"{', '.join(theorems)} says nothing of {', '.join([*nets, *activations])}: not exact moment rules, or no net."
         )
     return found
-
-
-def run(suite: Sequence[Case], *, seed: int = 0, progress: Progress | None = None, **options: Any) -> Iterator[Outcome]:
-    """Check the cases one after the other; ``options`` go to :func:`advmf.check_all`. Each case is final when it is yielded.
-
-    ``nets`` is the number of networks of the smallest width; wider ones get fewer, in the proportions of the profile.
-    """
-    design = options.pop("design", None) or Design(alpha=FAMILY_ALPHA / sum(len(case.claims) for case in suite))
-    for case in suite:
-        mutants = [m for claim in case.claims for m in controls(claim) if differs(claim, m, case.point)]
-        if progress:
-            progress(0.0, f"{case.theorem} {case.name} {case.activation}")
-        reports = case.check(mutants, {"seed": seed, "design": design, "progress": progress, **options})
-        count = len(case.claims)
-        yield Outcome(case, tuple(reports[:count]), tuple(reports[count:]))
-
-
-def differs(claim: Claim, mutant: Claim, at: Mapping[str, float]) -> bool:
-    """Whether a mutant says something else than its claim at the point of the check, by 40 % or more."""
-    sides = [(claim.rhs, mutant.rhs, abs(claim.rhs))]
-    sides += [(a.rhs, b.rhs, a.scale / N**a.order) for a, b in zip(claim.equations, mutant.equations)]
-    return any(abs(_at(b, at) - _at(a, at)) >= 0.4 * _at(scale, at) > 0 for a, b, scale in sides)
-
-
-def _at(expr: Any, at: Mapping[str, float]) -> float:
-    compiled = kernel(expr)
-    return float(compiled(**{name: at[name] for name in compiled.arguments}))

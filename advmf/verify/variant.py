@@ -19,9 +19,10 @@ from advmf.claim import Claim
 from advmf.errors import AdvmfError, ArgumentError
 from advmf.net import Net
 from advmf.theory.proof import Derivation
-from advmf.verify.controls import controls
+from advmf.verify.controls import controls, differs
 from advmf.verify.report import Report
-from advmf.verify.suite import QUICK, Case, Outcome, differs
+from advmf.verify.runs import Outcome
+from advmf.verify.suite import QUICK, Case
 
 NEEDED = {
     "NET": "NET, the advmf.Net",
@@ -70,7 +71,7 @@ class Variant:
         report, *others = found
         point = {**report.at, "N": max(rung.N for rung in report.findings[0].rungs)}
         counted = tuple(r for mutant, r in zip(mutants, others) if own or differs(claim, mutant, point))
-        return Outcome(Case(claim.name, claim.net, "", (claim,), report.at, QUICK), (report,), counted)
+        return Outcome(0, Case(claim.name, claim.net, "", (claim,), report.at, QUICK), (report,), counted)
 
     def _call(self, name: str, kind: type, *args: Any, **options: Any) -> Any:
         with _blamed(self.path, f"{name} fails"):

@@ -14,10 +14,10 @@ from advmf.observables import Expectation, JacobianEntry, OperatorNorm, Output, 
 from advmf.simulate import data
 from advmf.symbols import L
 from advmf.theory.norms import beta
-from advmf.verify.controls import controls
+from advmf.verify.controls import controls, differs
 from advmf.verify.report import Verdict
 from advmf.verify.statistics import Design
-from advmf.verify.suite import cases, differs
+from advmf.verify.suite import cases
 
 AT = {"L": 2, "d": 16, "K": 4, "sigma_w": 1.0, "sigma_b": 0.3, "eps": 0.1}
 SMALL = {

@@ -13,7 +13,7 @@ import advmf as mf
 from advmf import cli
 from advmf.errors import ArgumentError
 from advmf.theory.growth import growth
-from advmf.verify import matrices, suite
+from advmf.verify import matrices, runs, suite
 from advmf.verify.controls import controls
 from advmf.verify.matrices import check_matrices
 from advmf.verify.report import Verdict
@@ -79,7 +79,7 @@ def test_too_high_and_too_low():
 @pytest.mark.parametrize("theorem", ["beta", "T6.d", "T6.K"])
 def test_a_suite_of_matrices(theorem):
     (case,) = suite.cases([theorem], profile=SMALL)
-    (outcome,) = suite.run([case])
+    (outcome,) = runs.run([case])
     wanted = {"==": Verdict.SUPPORTED, "<=": Verdict.NOT_REFUTED, "asymp": Verdict.SUPPORTED}
     for claim, report in zip(case.claims, outcome.reports):
         assert report.verdict is wanted[claim.relation], report

@@ -15,11 +15,10 @@ from advmf.simulate.estimate import AttackSettings, measure, queries
 from advmf.simulate.geometry import norm
 from advmf.simulate.networks import layers
 from advmf.verify import training_curve as module
-from advmf.verify.check import _decide_equality, _finding, _grown, _Test
-from advmf.verify.controls import controls
+from advmf.verify.controls import controls, differs
+from advmf.verify.judge import Consequence, decide_equality, grown, judge
 from advmf.verify.report import Verdict
 from advmf.verify.statistics import Design, Estimate, Rung, quantile
-from advmf.verify.suite import differs
 from advmf.verify.training_curve import TrainingCurve, training_curve
 
 ROUNDING = 100 * 1000**0.5 * torch.finfo(torch.float64).eps
@@ -181,9 +180,9 @@ def test_simulated_over_predicted_is_that_where_the_prediction_is_negative():
 def test_the_coefficient_of_a_negative_correction_keeps_its_sign():
     """1 - 3/N against 1 - 2/N: simulated over predicted is 3/2."""
     widths = (16, 32, 64)
-    test = _Test("", Capacity(), {n: 1 - 2 / n for n in widths}, dict.fromkeys(widths, 2.0), False, 1, False)
+    test = Consequence("", Capacity(), {n: 1 - 2 / n for n in widths}, dict.fromkeys(widths, 2.0), False, 1, False)
     rungs = tuple(Rung(n, 100, 1 - 3 / n, 1e-4) for n in widths)
-    finding = _finding(test, rungs, 1e-3, Design(), _decide_equality, 0.0)
+    finding = judge(test, rungs, 1e-3, Design(), decide_equality, 0.0)
     assert finding.ratio == pytest.approx(1.5)
     assert finding.verdict is Verdict.REFUTED
 
@@ -202,28 +201,28 @@ def departures(*means, stderr=0.01):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_departure_that_grows_with_the_width_is_told_from_one_that_falls(sign):
     grows, falls = ([sign * mean for mean in means] for means in ((0.4, 0.9, 1.9, 3.9), (3.9, 1.9, 0.9, 0.4)))
-    assert "grows with N" in _grown(departures(*grows), 1e-3, 0.15)
-    assert not _grown(departures(*falls), 1e-3, 0.15)
-    assert not _grown(departures(*(0.02 * g for g in grows)), 1e-3, 0.15)  # within the effect
-    assert not _grown(departures(*grows, stderr=3.0), 1e-3, 0.15)  # within the noise
+    assert "grows with N" in grown(departures(*grows), 1e-3, 0.15)
+    assert not grown(departures(*falls), 1e-3, 0.15)
+    assert not grown(departures(*(0.02 * g for g in grows)), 1e-3, 0.15)  # within the effect
+    assert not grown(departures(*grows, stderr=3.0), 1e-3, 0.15)  # within the noise
     widths = {r.N: 1.0 for r in departures(*grows)}
-    test = _Test("", Capacity(), widths, widths, False, 0, False)
+    test = Consequence("", Capacity(), widths, widths, False, 0, False)
     for means, verdict in ((grows, Verdict.REFUTED), ((0.0, sign, 0.0, sign), Verdict.UNDERPOWERED)):
         rungs = tuple(Rung(r.N, r.nets, 1 + r.mean, r.stderr) for r in departures(*means, stderr=1e-3))
         effect = Design(effect=2.0)
-        assert _finding(test, rungs, 1e-3, effect, _decide_equality, 0.0).verdict is verdict
+        assert judge(test, rungs, 1e-3, effect, decide_equality, 0.0).verdict is verdict
 
 
 def test_a_tolerance_is_granted_and_no_more():
     reach = quantile(5e-4, 100.0) * 0.01
     for sign in (1, -1):
         for value, verdict in ((0.03 + 0.999 * reach, "SUPPORTED"), (0.03 + 1.001 * reach, "REFUTED")):
-            found, reason = _decide_equality(Estimate(sign * value, 0.01, 100.0), 1e-3, 0.05, 0.15, 0.03)
+            found, reason, *_ = decide_equality(Estimate(sign * value, 0.01, 100.0), 1e-3, 0.05, 0.15, 0.03)
             assert found == verdict and ("off by" in reason) == (verdict == "REFUTED")
     inside, outside = Estimate(0.03, 0.0, np.inf), Estimate(0.0300001, 0.0, np.inf)
-    assert _decide_equality(inside, 1e-3, 0.05, 0.15, 0.03)[0] is Verdict.SUPPORTED
-    assert _decide_equality(outside, 1e-3, 0.05, 0.15, 0.03)[0] is Verdict.REFUTED
-    assert _decide_equality(inside, 1e-3, 0.05, 0.15)[0] is Verdict.REFUTED
+    assert decide_equality(inside, 1e-3, 0.05, 0.15, 0.03)[0] is Verdict.SUPPORTED
+    assert decide_equality(outside, 1e-3, 0.05, 0.15, 0.03)[0] is Verdict.REFUTED
+    assert decide_equality(inside, 1e-3, 0.05, 0.15)[0] is Verdict.REFUTED
 
 
 # -- trained networks -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,190 @@
+"""What a claim implies, in numbers, and the verdict on each of its consequences at the declared error rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import sympy as sp
+
+from advmf.claim import Claim, Equation, Regime
+from advmf.emit.kernels import kernel
+from advmf.errors import ArgumentError
+from advmf.observables import Expectation
+from advmf.simulate.estimate import measurable
+from advmf.verify.report import Finding, Verdict
+from advmf.verify.statistics import Design, Estimate, Rung, combine, quantile, resolution
+
+
+class Decision(NamedTuple):
+    """A verdict, its reason, the p-value of the claim, and the departure that would have been found."""
+
+    verdict: Verdict
+    reason: str
+    p_value: float
+    resolution: float
+
+
+Decide = Callable[[Estimate, float, float, float], Decision]
+"""From an estimated departure, the rates alpha and beta, and the effect to resolve to a decision."""
+
+
+@dataclass(frozen=True)
+class Consequence:
+    """One quantity to estimate, and what it should be at every width: the sides differ by o(N^-order) on the scale."""
+
+    label: str
+    product: sp.Expr
+    predicted: Mapping[int, float]
+    scale: Mapping[int, float]
+    exact: bool
+    order: int
+    fourth: bool
+
+
+def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -> list[Consequence]:
+    """What a claim implies, with numbers for what is predicted."""
+    if claim.relation == "~" and not claim.equations:
+        raise ArgumentError(
+            f"{claim.name} states a law without testable consequences; give the claim equations=(Equation(…), …)."
+        )
+    exact = Regime.LARGE_WIDTH not in claim.regime
+    equations: Iterable[Equation] = claim.equations or (
+        Equation(str(claim.lhs), claim.lhs, claim.rhs, sp.Abs(claim.rhs), exact),
+    )
+    tests = []
+    for e in equations:
+        if not isinstance(e.lhs, Expectation):
+            raise ArgumentError(
+                f"{claim.name}: the left-hand side must be an Expectation of observables to be measured; got {e.lhs}."
+            )
+        product = e.lhs.args[0].subs({s: sp.Float(at[s.name]) for s in e.lhs.free_symbols if s.name in at})
+        if measurable(product, int(at["d"]), int(at["K"])):
+            degree = (
+                sp.Poly(product, *sorted(e.lhs.observables, key=str)).total_degree() if product.is_polynomial() else 0
+            )
+            predicted, scale = (_values(side, at, widths) for side in (e.rhs, e.scale))
+            tests.append(Consequence(e.label, product, predicted, scale, exact or e.exact, e.order, degree >= 4))
+    if not tests:
+        raise ArgumentError(
+            f"{claim.name}: nothing it implies can be measured at d={at['d']}, K={at['K']}; take d >= 3 and K >= 2."
+        )
+    return tests
+
+
+def _values(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> dict[int, float]:
+    """The value of an expression at every width."""
+    compiled = kernel(expr)
+    values = {}
+    for width in widths:
+        point = {**at, "N": width}
+        values[width] = float(compiled(**{name: point[name] for name in compiled.arguments}))
+        if not math.isfinite(values[width]):
+            raise ArgumentError(
+                f"{expr} is {values[width]} at this point, which no simulation can be compared with; take a smaller L or sigma_w."
+            )
+    return values
+
+
+def judge(
+    test: Consequence, rungs: tuple[Rung, ...], alpha: float, design: Design, decide: Decide, noise: float
+) -> Finding:
+    """The finding on one consequence, from the means at every width: a departure in units of the scale, extrapolated, and decided."""
+    top = rungs[-1].N
+    predicted, scale = test.predicted[top], abs(test.scale[top])
+    degree = 0 if test.exact else 2
+    effect = design.effect_fourth if test.fourth or test.order else design.effect
+    if scale == 0:
+        vanishes = max(abs(r.mean) for r in rungs) <= noise
+        found = Verdict.SUPPORTED if vanishes else Verdict.REFUTED
+        reason = f"identically zero up to rounding ({noise:.1g})" if vanishes else "not zero, and should be"
+        mean = combine(rungs, degree)
+        p_value = 1.0 if vanishes else 0.0
+        return Finding(
+            test.label, found, mean.value, mean.stderr, predicted, 0.0, noise, rungs, reason, p_value, alpha, effect
+        )
+    departures = []
+    for r in rungs:
+        unit = r.N**test.order / abs(test.scale[r.N])
+        departures.append(r.scaled(unit, -test.predicted[r.N] * unit))
+    estimate = combine(departures, degree, test.order)
+    decision = decide(estimate, alpha, design.beta, effect)
+    if estimate.fit_p < alpha and not test.exact:
+        decision = _without_law(departures, estimate, decision, test.order, alpha, design, effect, decide)
+    value, stderr = predicted + scale * estimate.value, scale * estimate.stderr
+    if len(set(test.predicted.values())) > 1:  # no common unit: simulated over predicted
+        # A departure is in units of the scale without its sign; over a negative value, or coefficient of 1/N, it counts the other way.
+        sign = math.copysign(1.0, test.predicted[rungs[0].N] - predicted if test.order else predicted)
+        value, stderr, predicted = 1 + sign * estimate.value, estimate.stderr, 1.0
+        rungs = tuple(r.scaled(sign, 1.0) for r in departures)
+    verdict, reason, p_value, resolved = decision
+    return Finding(
+        test.label, verdict, value, stderr, predicted, estimate.value, resolved, rungs, reason, p_value, alpha, effect
+    )
+
+
+def _without_law(
+    departures: Sequence[Rung],
+    estimate: Estimate,
+    decision: Decision,
+    order: int,
+    alpha: float,
+    design: Design,
+    effect: float,
+    decide: Decide,
+) -> Decision:
+    """The decision where the rungs follow no law in 1/N: there is no estimate of the limit, but it may be seen to be wrong."""
+    reason = f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
+    found = decision._replace(verdict=Verdict.UNDERPOWERED, reason=reason, p_value=1.0)
+    if decide is not decide_bound and (growth := grown(departures, alpha, effect)):
+        found = found._replace(verdict=Verdict.REFUTED, reason=growth, p_value=alpha)
+    if order:  # N times a difference that does not vanish: is the limit itself wrong?
+        limit = combine([r.scaled(1 / r.N**order) for r in departures], 2)
+        lower = decide(limit, alpha, design.beta, effect)
+        if lower.verdict is Verdict.REFUTED and limit.fit_p >= alpha:
+            wrong = f"the limit is {lower.reason}, in units of the coefficient"
+            found = found._replace(verdict=lower.verdict, reason=wrong, p_value=lower.p_value)
+    return found
+
+
+def grown(departures: Sequence[Rung], alpha: float, effect: float) -> str:
+    """Whether a departure that should vanish as N -> oo is larger at the widest networks than at the narrowest, and beyond the effect."""
+    first, last = departures[0], departures[-1]
+    sign = math.copysign(1.0, last.mean)
+    reach = quantile(alpha / 2, min(first.nets, last.nets) - 1)
+    grows = sign * (last.mean - first.mean) > reach * math.hypot(first.stderr, last.stderr)
+    if grows and abs(last.mean) - effect > reach * last.stderr:
+        return f"the departure grows with N, from {first.mean:+.1%} at {first.N} to {last.mean:+.1%} at {last.N}"
+    return ""
+
+
+def decide_bound(estimate: Estimate, alpha: float, beta: float, effect: float) -> Decision:
+    """One-sided: refuted if the departure is above 0; not refuted if one of ``effect`` would have been seen."""
+    p_value, resolved = estimate.p_above(0.0), resolution(estimate, alpha, beta)
+    if p_value < alpha:
+        return Decision(
+            Verdict.REFUTED, f"above the bound by {estimate.value:.1%} ± {estimate.stderr:.1%}", p_value, resolved
+        )
+    return _resolved(Verdict.NOT_REFUTED, p_value, resolved, effect)
+
+
+def decide_equality(estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float = 0.0) -> Decision:
+    """Two-sided: refuted if the departure is not 0, up to the tolerance.
+
+    It is supported by an equivalence test of size ``beta``: where neither tail is refuted and one of ``effect`` would be, the departure's
+    confidence bounds of level 1 - beta lie within the effect and the tolerance on either side.
+    """
+    p_value = min(1.0, 2 * min(estimate.p_above(tolerance), estimate.p_below(-tolerance)))
+    resolved = resolution(estimate, alpha, beta, sides=2)
+    if p_value < alpha:
+        return Decision(Verdict.REFUTED, f"off by {estimate.value:.1%} ± {estimate.stderr:.1%}", p_value, resolved)
+    return _resolved(Verdict.SUPPORTED, p_value, resolved, effect)
+
+
+def _resolved(verdict: Verdict, p_value: float, resolved: float, effect: float) -> Decision:
+    if resolved > effect:
+        reason = f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
+        return Decision(Verdict.UNDERPOWERED, reason, p_value, resolved)
+    return Decision(verdict, "", p_value, resolved)

@@ -1,0 +1,321 @@
+"""The mutation score: how many wrong versions of the theorems the checks refute. It judges the checks themselves.
+
+A claim's right-hand side is a SymPy tree, and the mistakes that a derivation may make are changes of the tree: a constant off by 5 %, an
+exponent by one half, a term or factor dropped, two symbols exchanged, one taken for another, the exponents of the dual norms. Every
+mutant is judged by the numbers that judged the claim, at its error rate.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from advmf.claim import Claim
+from advmf.emit.kernels import Kernel, kernel
+from advmf.errors import AdvmfError
+from advmf.symbols import N
+from advmf.theory.functions import Conjugate
+from advmf.verify.catalogue import MATRICES, THEOREMS
+from advmf.verify.check import measured
+from advmf.verify.judge import consequences
+from advmf.verify.matrices import check_matrices
+from advmf.verify.report import Finding, Verdict
+from advmf.verify.runs import settings_of
+from advmf.verify.suite import Case
+from advmf.verify.workers import Progress, compute, one_thread
+
+CHANGE = 0.05
+"""A mutant that changes the value by so much, relatively, should be caught; of an exponent, by so much absolutely."""
+HALF = sp.Rational(1, 2)
+LOCAL = 60
+"""Changes at single nodes of one formula: a recursion over many quantities has a thousand."""
+UNBORN = (AdvmfError, ValueError, TypeError, AttributeError, ArithmeticError, NotImplementedError)
+"""What a mutant raises that has no value: a norm of a negative dimension, a root of a negative number."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong version of a claim, and what became of it.
+
+    ``label`` is the quantity whose value is wrong, ``kind`` and ``mutation`` the mistake, and ``change`` what it does to the value at the
+    check's point, in units of its scale. ``expected`` says whether the check should refute it, ``caught`` whether it did, and
+    ``reason`` why not.
+    """
+
+    theorem: str
+    claim: str
+    net: str
+    activation: str
+    p: str | None
+    q: str | None
+    label: str
+    kind: str
+    mutation: str
+    change: float
+    expected: bool
+    caught: bool
+    reason: str = ""
+
+
+def mutations(expr: sp.Expr) -> Iterator[tuple[str, str, sp.Expr]]:
+    """The systematic changes of a formula: the kind of mistake, which it is, and the wrong formula; each formula once.
+
+    >>> from advmf.symbols import K, d
+    >>> [what for kind, what, wrong in mutations(sp.sqrt(d) + K) if kind == "dropped term"]
+    ['K', 'sqrt(d)']
+    """
+    seen = {expr}
+    for kind, what, wrong in itertools.chain(_overall(expr), _local(expr), _symbols(expr)):
+        if wrong not in seen and not wrong.has(sp.nan, sp.zoo) and wrong.free_symbols <= expr.free_symbols:
+            seen.add(wrong)
+            yield kind, what, wrong
+
+
+def _overall(expr: sp.Expr) -> Iterator[tuple[str, str, sp.Expr]]:
+    for factor in (sp.Rational(21, 20), sp.Rational(19, 20)):
+        yield "constant", f"all x {factor}", factor * expr
+
+
+def _local(expr: sp.Expr) -> Iterator[tuple[str, str, sp.Expr]]:
+    """Changes at one node of the tree; of a large tree, as many as LOCAL, evenly spread over it."""
+    free = expr.free_symbols
+    changes = [(path, *change) for path, node in _nodes(expr, ()) for change in _at_node(node, free)]
+    count = min(len(changes), LOCAL)
+    for path, kind, what, wrong in (changes[i * len(changes) // count] for i in range(count)):
+        try:
+            yield kind, what, _put(expr, path, wrong)
+        except (TypeError, ValueError, AttributeError, ZeroDivisionError):  # what the function there cannot take
+            continue
+
+
+def _nodes(node: sp.Basic, path: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], sp.Basic]]:
+    yield path, node
+    for i, arg in enumerate(node.args):
+        yield from _nodes(arg, (*path, i))
+
+
+def _put(expr: sp.Basic, path: tuple[int, ...], new: sp.Basic) -> sp.Basic:
+    if not path:
+        return new
+    i, *rest = path
+    args = list(expr.args)
+    args[i] = _put(args[i], tuple(rest), new)
+    return expr.func(*args)
+
+
+def _at_node(node: sp.Basic, free: set[sp.Basic]) -> Iterator[tuple[str, str, sp.Basic]]:
+    if isinstance(node, sp.Rational | sp.Float) and node != 0:
+        for factor in (sp.Rational(21, 20), sp.Rational(19, 20)):
+            yield "constant", f"{node} x {factor}", factor * node
+    if isinstance(node, sp.Symbol) and node in free:
+        for shift in (HALF, -HALF):
+            yield "exponent", f"{node}**({1 + shift})", node ** (1 + shift)
+    if isinstance(node, sp.Pow):
+        for shift in (HALF, -HALF):
+            yield (
+                "exponent",
+                f"{node.exp} {'+' if shift > 0 else '-'} 1/2 of {node.base}",
+                node.base ** (node.exp + shift),
+            )
+    if isinstance(node, sp.Add | sp.Mul):
+        kind = "dropped term" if isinstance(node, sp.Add) else "dropped factor"
+        for i, arg in enumerate(node.args):
+            if not (isinstance(node, sp.Mul) and arg == -1):
+                yield kind, str(arg), node.func(*node.args[:i], *node.args[i + 1 :])
+    if isinstance(node, sp.Add):
+        for arg in node.args:
+            yield "wrong sign", str(arg), node - 2 * arg
+
+
+def _symbols(expr: sp.Expr) -> Iterator[tuple[str, str, sp.Expr]]:
+    """One symbol for another of its kind: counts among counts, reals among reals."""
+    symbols = sorted((s for s in expr.free_symbols if isinstance(s, sp.Symbol)), key=str)
+    for a, b in itertools.combinations(symbols, 2):
+        if a.is_integer == b.is_integer:
+            yield "swapped", f"{a} and {b}", expr.subs({a: b, b: a}, simultaneous=True)
+            yield "wrong symbol", f"{b} for {a}", expr.subs(a, b)
+            yield "wrong symbol", f"{a} for {b}", expr.subs(b, a)
+
+
+def _duals(case: Case, claim: Claim) -> Iterator[tuple[str, str, sp.Expr]]:
+    """The right-hand sides that the theorem has for the dual exponents."""
+    if claim.p is None or claim.q is None:
+        return
+    p, q = str(claim.p), str(claim.q)
+    dual = {r: str(Conjugate(sp.sympify(r))) for r in (p, q)}
+    for pair in {(dual[p], q), (p, dual[q]), (dual[p], dual[q]), (q, p)} - {(p, q)}:
+        try:
+            of = MATRICES[case.theorem]([pair]) if case.net is None else THEOREMS[case.theorem](case.net, [pair])
+        except AdvmfError:  # the theorem has nothing to say there
+            continue
+        for other in of:
+            if other.name == claim.name:
+                yield "wrong norm", f"({', '.join(pair)})", other.rhs
+
+
+def mutants(case: Case, claim: Claim) -> Iterator[tuple[str, str, str, Claim]]:
+    """Wrong versions of a claim: the label of what they change, the kind of mistake, which it is, and the claim.
+
+    A claim with consequences is changed in one of them. One that states that something vanishes is changed by the mistakes in
+    the coefficient that it is about, or where there is none, by a twentieth of its scale.
+    """
+    if not claim.equations:
+        for kind, what, wrong in itertools.chain(mutations(claim.rhs), _duals(case, claim)):
+            if wrong != claim.rhs:
+                yield str(claim.lhs), kind, what, replace(claim, formula=wrong, where={})
+        return
+    for e in claim.equations:
+        for kind, what, wrong in _of_equation(claim.rhs, e.rhs, e.scale):
+            yield e.label, kind, what, replace(claim, equations=(replace(e, rhs=wrong),))
+
+
+def _of_equation(law: sp.Expr, rhs: sp.Expr, scale: sp.Expr) -> Iterator[tuple[str, str, sp.Expr]]:
+    if rhs != 0:
+        yield from mutations(rhs)
+    elif law != 0:
+        for kind, what, wrong in mutations(law):
+            yield kind, what, (1 - wrong / law) * scale
+    else:
+        for sign in (1, -1):
+            yield "constant", f"0 {'+' if sign > 0 else '-'} 1/20 of the scale", sign * scale / 20
+
+
+@dataclass(frozen=True)
+class MutationJob:
+    """All mutants of a case, judged on one simulation of it."""
+
+    name: str
+    content: bytes
+
+    def perform(self, progress: Progress | None = None) -> list[dict[str, Any]]:
+        case, settings = pickle.loads(self.content)
+        judge = _judge_matrices if case.net is None else _judge_networks
+        with one_thread():
+            return [asdict(mutant) for mutant in judge(case, {**settings, "progress": progress})]
+
+
+def mutate(
+    suite: Sequence[Case], *, seed: int = 0, workers: int = 1, progress: Progress | None = None, **options: Any
+) -> Generator[list[Mutant]]:
+    """The mutants of every case of a suite, judged; the options are those of :func:`advmf.verify.runs.run`. Cases come as they finish."""
+    jobs = []
+    for case, settings in zip(suite, settings_of(suite, seed, options)):
+        name = f"{case.theorem} {case.name} {case.activation}".strip()
+        jobs.append(MutationJob(name, pickle.dumps((case, settings))))
+    for _, found in compute(jobs, workers=workers, progress=progress):
+        yield [Mutant(**each) for each in found]
+
+
+def _judge_networks(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
+    settings = case.settings(options)
+    design = settings.pop("design")
+    numbers, groups = measured(case.claims, case.at, **settings)
+    widths = numbers.settings["widths"]
+    for claim, group in zip(case.claims, groups):
+        alpha = design.alpha / len(group)
+        own = numbers.findings(claim, group, design, alpha)
+        for label, kind, what, wrong in mutants(case, claim):
+            if label not in {test.label for test in group}:  # nothing there is measured at these dimensions
+                continue
+            try:
+                change = _change(claim, wrong, case)
+                with np.errstate(over="ignore", invalid="ignore"):  # some mutants are off by many powers of ten
+                    (finding,) = numbers.findings(wrong, consequences(wrong, numbers.at, widths), design, alpha)
+            except UNBORN:
+                continue
+            yield _mutant(case, claim, label, kind, what, change, finding, own[0].ratio)
+
+
+def _judge_matrices(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
+    born = []
+    for claim in case.claims:
+        for *how, wrong in mutants(case, claim):
+            try:
+                born.append((claim, how, wrong, _change(claim, wrong, case)))
+            except UNBORN:
+                continue
+    reports = check_matrices([*case.claims, *(wrong for _, _, wrong, _ in born)], case.at, **case.settings(options))
+    ratio = {id(claim): report.ratio for claim, report in zip(case.claims, reports)}
+    for (claim, how, _, change), report in zip(born, reports[len(case.claims) :]):
+        label, kind, what = how
+        yield _mutant(case, claim, label, kind, what, change, report.findings[0], ratio[id(claim)])
+
+
+def _mutant(
+    case: Case, claim: Claim, label: str, kind: str, what: str, change: float, finding: Finding, ratio: float
+) -> Mutant:
+    """The mutant with its fate: whether it should be caught, and if it survived, why."""
+    caught, bound = finding.verdict is Verdict.REFUTED, claim.relation == "<="
+    expected, reason = abs(change) >= CHANGE, ""
+    if not expected:
+        reason = "changes the value by less than 5 %"
+    elif bound and change > 0:
+        expected, reason = False, "a larger bound: an attack refutes from below"
+    elif bound and 1 + change >= ratio:
+        expected, reason = False, f"the attack reaches {ratio:.1%} of the bound, and this is {1 + change:.1%}"
+    elif not caught:
+        allowed = f" beyond the {claim.tolerance:g} allowed" if claim.tolerance else ""
+        seen = f"a departure of {finding.departure:+.1%}, where {finding.resolution:.1%}{allowed} is resolved"
+        reason = finding.reason or seen
+    p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))
+    return Mutant(
+        case.theorem, claim.name, case.name, case.activation, p, q, label, kind, what, change, expected, caught,
+        "" if caught else reason,
+    )  # fmt: skip
+
+
+def _change(claim: Claim, wrong: Claim, case: Case) -> float:
+    """By how much the mutant changes what the claim says at the check's point: relative to the scale, of an order in its exponent."""
+    if claim.relation == "asymp":
+        matrices = case.profile.matrices[case.theorem]
+        ends = [{**case.point, matrices.along: matrices.ladder[i]} for i in (0, -1)]
+        low, high = (_value(wrong.rhs, end) / _value(claim.rhs, end) for end in ends)
+        return math.log(high / low) / math.log(matrices.ladder[-1] / matrices.ladder[0])
+    if not claim.equations:
+        own = _value(claim.rhs, case.point)
+        return (_value(wrong.rhs, case.point) - own) / abs(own)
+    (changed,) = wrong.equations
+    (e,) = (e for e in claim.equations if e.label == changed.label)
+    return _value((changed.rhs - e.rhs) * N**e.order / e.scale, case.point)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(expr: sp.Expr) -> Kernel:
+    return kernel(expr)
+
+
+def _value(expr: sp.Expr, at: Mapping[str, float]) -> float:
+    compiled = _compiled(expr)
+    value = float(compiled(**{name: at[name] for name in compiled.arguments}))
+    if not math.isfinite(value):
+        raise ValueError(f"{expr} is {value}")
+    return value
+
+
+def score(found: Sequence[Mutant]) -> dict[str, Any]:
+    """What ``advmf mutate --json`` writes: the share caught of the mutants that should be, of each theorem and kind too, and every mutant."""
+
+    def share(chosen: Sequence[Mutant]) -> dict[str, Any]:
+        expected = [mutant for mutant in chosen if mutant.expected]
+        caught = sum(mutant.caught for mutant in expected)
+        return {"expected": len(expected), "caught": caught, "score": caught / len(expected) if expected else None}
+
+    def by(name: str) -> dict[str, Any]:
+        values = dict.fromkeys(getattr(mutant, name) for mutant in found)
+        return {value: share([m for m in found if getattr(m, name) == value]) for value in values}
+
+    return {
+        **share(found),
+        "total": len(found),
+        "theorems": by("theorem"),
+        "kinds": by("kind"),
+        "mutants": [asdict(mutant) for mutant in found],
+    }

@@ -1,0 +1,228 @@
+"""A suite is run: on one process or many, into a file that survives interrupts."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from advmf import __version__
+from advmf.claim import Claim
+from advmf.errors import ArgumentError
+from advmf.simulate.data import load
+from advmf.verify.controls import controls, differs
+from advmf.verify.provenance import git_state
+from advmf.verify.report import Report, Verdict
+from advmf.verify.statistics import Design, holm
+from advmf.verify.store import Record, Results, Store, canonical, key, opened, statement
+from advmf.verify.suite import FAMILY_ALPHA, Case
+from advmf.verify.workers import Progress, compute, one_thread
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The reports of a case, and those of its negative controls; ``position`` is the case's in the suite."""
+
+    position: int
+    case: Case
+    reports: tuple[Report, ...]
+    controls: tuple[Report, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A case with wrong versions of its claims, and ``settings``: all that their numbers depend on."""
+
+    position: int
+    case: Case
+    mutants: tuple[Claim, ...]
+    settings: Mapping[str, Any]
+
+    def packed(self) -> Packed:
+        """The job as workers get it."""
+        name = f"{self.case.theorem} {self.case.name} {self.case.activation}".strip()
+        return Packed(name, pickle.dumps((self.case, self.mutants, self.settings)))
+
+    def keys(self, hashes: Mapping[str, str]) -> list[str]:
+        """The key of each claim and mutant in a store; data counts by what it holds."""
+        settings = {"at": dict(self.case.at), "version": _version(), **self.case.settings(self.settings)}
+        if "data" in settings:
+            settings["data"] = hashes[_name(settings["data"])]
+        settings["design"] = asdict(self.settings["design"])
+        return [key(canonical(claim), settings) for claim in (*self.case.claims, *self.mutants)]
+
+    def outcome(self, reports: Sequence[Report]) -> Outcome:
+        count = len(self.case.claims)
+        return Outcome(self.position, self.case, tuple(reports[:count]), tuple(reports[count:]))
+
+    def records(self, keys: Sequence[str], reports: Sequence[Report]) -> list[Record]:
+        """What the store keeps of the job's reports."""
+        case, count = self.case, len(self.case.claims)
+        found = []
+        for i, (name, claim, report) in enumerate(zip(keys, (*case.claims, *self.mutants), reports)):
+            said = canonical(claim) | (statement(claim) if i < count else {})
+            found.append(
+                Record(name, self.position, i >= count, case.theorem, case.name, case.activation, said, report)
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A job as bytes. Formulas may be rewritten when they are unpacked, equal in value and not in the last digit, so that every
+    process, the coordinator too, computes from the same bytes."""
+
+    name: str
+    content: bytes
+
+    def perform(self, progress: Progress | None = None) -> list[dict[str, Any]]:
+        """The reports of the claims and of the mutants, as JSON-ready values."""
+        case, mutants, settings = pickle.loads(self.content)
+        with one_thread():
+            return [report.to_dict() for report in case.check(mutants, {**settings, "progress": progress})]
+
+
+def run(
+    suite: Sequence[Case],
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    store: Path | str | None = None,
+    resume: bool = False,
+    command: str = "",
+    workers: int = 1,
+    backend: str = "loky",
+    scheduler: str | None = None,
+    **options: Any,
+) -> Generator[Outcome]:
+    """Check the cases of a suite; ``options`` go to :func:`advmf.check_all`. Each case is final, and in the ``store``, when it is yielded.
+
+    ``nets`` is the number of networks of the smallest width; wider ones get fewer, in the proportions of the profile. Cases come as
+    they finish, in this process or on ``workers`` (:func:`advmf.verify.workers.compute`), and their numbers are the same on any number
+    of workers. With ``resume``, the finished cases of the ``store`` come first, as they were, and are not computed again. A device
+    "cuda" stands for all that there are: the cases are dealt out to them.
+
+    Raises as :func:`advmf.check_all`, :func:`advmf.verify.store.opened` and :func:`advmf.verify.workers.compute` do.
+    """
+    if resume and store is None:
+        raise ArgumentError("--resume goes on with a results file; give it with --store FILE.")
+    if scheduler is None:  # a cluster has devices of its own
+        _require(options.get("device", "cpu"))
+    jobs = _jobs(suite, seed, options)
+    hashes = _hashes(jobs)
+    keys = [job.keys(hashes) for job in jobs]
+    where: Any = nullcontext((None, Results({}, "", ())))
+    if store is not None:
+        where = opened(store, _configuration(jobs, keys, hashes, seed), command=command, resume=resume)
+    with where as (file, found):
+        assert file is None or isinstance(file, Store)
+        for job in (job for job in jobs if job.position in found.finished):
+            if progress:
+                progress(1.0, "taken over")
+            yield job.outcome([record.report for record in found.records if record.position == job.position])
+        rest = [job for job in jobs if job.position not in found.finished]
+        packed = [job.packed() for job in rest]
+        computed = compute(packed, workers=workers, backend=backend, scheduler=scheduler, progress=progress)
+        with closing(computed):
+            for number, values in computed:
+                job, reports = rest[number], [Report.from_dict(value) for value in values]
+                if file is not None:
+                    file.add(job.records(keys[job.position], reports))
+                yield job.outcome(reports)
+
+
+def family(outcomes: Sequence[Outcome], claims: int, rate: float = FAMILY_ALPHA) -> list[Outcome]:
+    """The outcomes with the verdicts of Holm's rule over all ``claims`` of a suite, those that are not checked yet included.
+
+    Each claim was judged at the rate that Bonferroni's rule gives it. Where some are refuted the others have fewer to share ``rate``
+    with, and what is refuted at their rate becomes REFUTED. Negative controls are no part of the family.
+    """
+    reports = [report for outcome in outcomes for report in outcome.reports]
+    missing = [1.0] * (claims - len(reports))
+    rejected = iter(holm([*(report.p_value for report in reports), *missing], rate))
+    return [
+        replace(o, reports=tuple(_refuted(r, claims) if next(rejected) else r for r in o.reports)) for o in outcomes
+    ]
+
+
+def _refuted(report: Report, claims: int) -> Report:
+    """The report, REFUTED for its finding of the smallest p-value, unless it is already."""
+    if report.verdict is Verdict.REFUTED:
+        return report
+    worst = min(report.findings, key=lambda finding: finding.p_value)
+    reason = f"off by {worst.departure:+.1%}: p = {worst.p_value:.1g}, by Holm's rule over {claims} claims"
+    changed = replace(worst, verdict=Verdict.REFUTED, reason=reason)
+    return replace(report, findings=tuple(changed if f is worst else f for f in report.findings))
+
+
+def settings_of(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the numbers of each case depend on beside its claims: the options that are not None, the seed, the rates, and its device."""
+    design = options.get("design") or Design(alpha=FAMILY_ALPHA / sum(len(case.claims) for case in suite))
+    chosen = {name: value for name, value in options.items() if value is not None}
+    devices = _devices(chosen.get("device", "cpu"))
+    own = {"seed": seed, "design": design}
+    return [{**chosen, **own, "device": devices[i % len(devices)]} for i in range(len(suite))]
+
+
+def _jobs(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[Job]:
+    jobs = []
+    for position, (case, settings) in enumerate(zip(suite, settings_of(suite, seed, options))):
+        mutants = tuple(m for claim in case.claims for m in controls(claim) if differs(claim, m, case.point))
+        jobs.append(Job(position, case, mutants, settings))
+    return jobs
+
+
+def _require(device: str) -> None:
+    """Raise ArgumentError for a device that is not there."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(f"Here there is no device {device!r} ({reason}); give cpu, cuda or cuda:0.") from None
+
+
+def _devices(device: str) -> list[str]:
+    import torch
+
+    count = torch.cuda.device_count() if device == "cuda" else 0
+    return [f"cuda:{number}" for number in range(count)] if count > 1 else [device]
+
+
+def _name(data: Any) -> str:
+    return data if isinstance(data, str) else str(data.name)
+
+
+def _hashes(jobs: Sequence[Job]) -> dict[str, str]:
+    """What each data set holds; raises DataError for one that cannot be read, before any work."""
+    wanted = [settings["data"] for job in jobs if "data" in (settings := job.case.settings(job.settings))]
+    named = {_name(data): data for data in wanted}
+    return {name: (load(data) if isinstance(data, str) else data).sha256 for name, data in named.items()}
+
+
+def _version() -> str:
+    """The version, with the commit where there is one: a result is that of the code that computed it."""
+    state = git_state()
+    return __version__ if state is None else f"{__version__}+{state['commit'][:12]}{'.modified' * state['modified']}"
+
+
+def _configuration(
+    jobs: Sequence[Job], keys: Sequence[Sequence[str]], hashes: Mapping[str, str], seed: int
+) -> dict[str, Any]:
+    """What a run is: two with the same configuration have the same numbers."""
+    options = {name: value for name, value in jobs[0].settings.items() if name not in ("seed", "design", "data")}
+    return {
+        "version": _version(),
+        "seed": seed,
+        "data": dict(hashes),
+        "options": options,
+        "design": asdict(jobs[0].settings["design"]),
+        "cases": [
+            {"theorem": job.case.theorem, "net": job.case.name, "activation": job.case.activation, "keys": list(own)}
+            for job, own in zip(jobs, keys)
+        ],
+    }

@@ -1,0 +1,308 @@
+"""Results in one SQLite file that survives interrupts: written by the coordinator alone, one transaction for each finished case.
+
+The file is in write-ahead mode, so that it can be read while a run goes on. A run holds a lock beside it, which the system releases when
+the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sympy as sp
+
+from advmf.claim import Claim
+from advmf.emit.latex import latex
+from advmf.errors import StoreError
+from advmf.verify.report import Report
+
+FORMAT = 1
+APPLICATION = int.from_bytes(b"amf1", "big")
+"""SQLite's application id of a results file: what tells it from other databases."""
+
+_SCHEMA = f"""
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {FORMAT};
+CREATE TABLE run (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE results (
+  key TEXT PRIMARY KEY, position INTEGER NOT NULL, place INTEGER NOT NULL, control INTEGER NOT NULL,
+  theorem TEXT NOT NULL, net TEXT NOT NULL, activation TEXT NOT NULL, p TEXT, q TEXT, verdict TEXT NOT NULL,
+  claim TEXT NOT NULL, report TEXT NOT NULL, sha256 TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One checked claim: of which case it is (``position`` in the suite), whether it is a negative ``control``, and its report.
+
+    ``theorem`` is the catalogue's name of the case. ``claim`` states what was checked: see :func:`canonical` and :func:`statement`.
+    """
+
+    key: str
+    position: int
+    control: bool
+    theorem: str
+    net: str
+    activation: str
+    claim: Mapping[str, Any]
+    report: Report
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a results file holds: the run's ``configuration``, the ``command`` that made it, and the records in the suite's order."""
+
+    configuration: Mapping[str, Any]
+    command: str
+    records: tuple[Record, ...]
+
+    @property
+    def finished(self) -> frozenset[int]:
+        """The positions of the finished cases."""
+        return frozenset(record.position for record in self.records)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every case of the run is finished."""
+        return len(self.finished) == len(self.configuration["cases"])
+
+
+def canonical(claim: Claim) -> dict[str, Any]:
+    """A claim's canonical form: SymPy's own representation of what it says, and of whom.
+
+    >>> import advmf as mf
+    >>> canonical(mf.norm_factor(2, "inf"))["lhs"]
+    'Expectation(MatrixNorm(Integer(2), oo))'
+    """
+    return {
+        "name": claim.name,
+        "lhs": sp.srepr(claim.lhs),
+        "relation": claim.relation,
+        "rhs": sp.srepr(claim.rhs),
+        "p": None if claim.p is None else sp.srepr(claim.p),
+        "q": None if claim.q is None else sp.srepr(claim.q),
+        "net": None if claim.net is None else repr(claim.net),
+        "tolerance": claim.tolerance,
+        "equations": [
+            [e.label, sp.srepr(e.lhs), sp.srepr(e.rhs), sp.srepr(e.scale), e.exact, e.order] for e in claim.equations
+        ],
+    }
+
+
+def statement(claim: Claim) -> dict[str, Any]:
+    """What a reader is told of a claim: its formula as LaTeX, what its abbreviations stand for, where it holds, and its source."""
+    return {
+        "latex": latex(claim),
+        "where": {str(symbol): str(meaning) for symbol, meaning in claim.where.items()},
+        "regime": str(claim.regime),
+        "heuristic": claim.heuristic,
+        "assumptions": list(claim.assumptions),
+        "source": claim.source,
+    }
+
+
+def key(form: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """The name of a result: the hash of a claim's canonical form, and of all that its numbers depend on."""
+    return hashlib.sha256(_json({"claim": form, "settings": settings}).encode()).hexdigest()
+
+
+def read(path: Path | str) -> Results:
+    """The results in a file, also while a run is writing it; the reports equal those of the run.
+
+    Raises StoreError for a file that is missing, that is no results file, or that is damaged; it is never changed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise StoreError(f"There is no results file {path}; 'advmf check --store {path}' makes one.")
+    if _is_new(path):
+        raise StoreError(f"{path} is empty: no run has written to it yet.")
+    with _damage(path), closing(_connect(path, reading=True)) as db:
+        return _read(path, db)
+
+
+class Store:
+    """A results file that this process writes; see :func:`opened`."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = db
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Keep the records of a finished case, all or none. Raises StoreError where they cannot be written."""
+        try:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany(
+                    f"INSERT INTO results VALUES ({', '.join('?' * 13)})",
+                    [_row(place, record) for place, record in enumerate(records)],
+                )
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"{self.path} cannot be written: {error}. What it held before is safe: make room, and go on with --resume."
+            ) from None
+
+
+@contextmanager
+def opened(
+    path: Path | str, configuration: Mapping[str, Any], *, command: str = "", resume: bool = False
+) -> Iterator[tuple[Store, Results]]:
+    """The results file of one run, locked for it, with what it holds so far; made if there is none.
+
+    Raises StoreError, and leaves the file as it is: where another run holds it; where it is damaged, or no results file; where
+    it holds another run; where it holds this one and ``resume`` is False.
+    """
+    path = Path(path)
+    wanted = json.loads(_json(configuration))
+    with _locked(path):
+        if _is_new(path):
+            with _damage(path), closing(_connect(path)) as db:
+                db.executescript(f"BEGIN;{_SCHEMA}")
+                entries = {"configuration": _json(wanted), "command": command}
+                db.executemany("INSERT INTO run VALUES (?, ?)", entries.items())
+                db.execute("COMMIT")
+                db.execute("PRAGMA journal_mode = WAL")
+            found = Results(wanted, command, ())
+        else:
+            found = read(path)
+            _accept(path, found, wanted, resume)
+        with closing(_connect(path)) as db:
+            db.execute("PRAGMA synchronous = FULL")  # a finished case survives a power cut, too
+            yield Store(path, db), found
+
+
+def _accept(path: Path, found: Results, wanted: Mapping[str, Any], resume: bool) -> None:
+    there = found.configuration
+    if different := [name for name in wanted if there.get(name) != wanted[name]]:
+        told = [name for name in different if name != "cases"]  # which hold the hashes of all the rest
+        values = "; ".join(
+            f"{name} is {_brief(there.get(name))} there and {_brief(wanted[name])} here" for name in told
+        )
+        values = values or "its claims, or the points and scales of their checks, are others"
+        raise StoreError(
+            f"{path} holds another run: {values}. Give the options of that run ({found.command or 'unknown'}), or another file."
+        )
+    if not resume:
+        state = f"{len(found.finished)} of {len(wanted['cases'])} cases of this run"
+        raise StoreError(
+            f"{path} already holds {state}. Add --resume to take them over and compute the rest, or give another file."
+        )
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is_new(path: Path) -> bool:
+    """Whether nothing is there: no file, an empty one, or a database without tables, which a kill at the start leaves behind."""
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file:
+        head = file.read(100)
+    if not head.startswith(b"SQLite format 3\0"):
+        raise StoreError(
+            f"{path} is no results file of advmf, nor any SQLite file; it is left as it is. Give another file."
+        )
+    broken = path.with_name(
+        path.name + "-journal"
+    ).exists()  # a kill while the tables were made, or another program at work
+    if int.from_bytes(head[68:72], "big") not in ((APPLICATION,) if broken else (0, APPLICATION)):
+        raise StoreError(f"{path} is a database of another program; it is left as it is. Give another file.")
+    with _damage(path), closing(_connect(path, reading=True)) as db:
+        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return True
+        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+            raise StoreError(f"{path} is a database of another program; it is left as it is. Give another file.")
+        if (number := db.execute("PRAGMA user_version").fetchone()[0]) != FORMAT:
+            raise StoreError(
+                f"{path} has format {number}, and this version of advmf reads {FORMAT}; give another file."
+            )
+    return False
+
+
+def _connect(path: Path, reading: bool = False) -> sqlite3.Connection:
+    """A connection. A file at rest is read as it lies, without the side files that a reader of a live one needs."""
+    mode = "rwc"
+    if reading and not path.with_name(path.name + "-journal").exists():
+        mode = "ro" if path.with_name(path.name + "-wal").exists() else "ro&immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path} cannot be read as a results file: {error}. It is left as it is; restore it from a copy, or give another file."
+        ) from None
+
+
+def _read(path: Path, db: sqlite3.Connection) -> Results:
+    if (state := db.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
+        raise sqlite3.DatabaseError(state)
+    run = dict(db.execute("SELECT name, value FROM run"))
+    records = []
+    for row in db.execute("SELECT * FROM results ORDER BY position, place"):
+        name, position, _, control, theorem, net, activation, *_, claim, report, digest = row
+        if hashlib.sha256((name + claim + report).encode()).hexdigest() != digest:
+            raise sqlite3.DatabaseError(f"the result {name[:12]} is not what was written")
+        found = Report.from_dict(json.loads(report))
+        records.append(Record(name, position, bool(control), theorem, net, activation, json.loads(claim), found))
+    return Results(json.loads(run["configuration"]), run["command"], tuple(records))
+
+
+def _row(place: int, record: Record) -> tuple[Any, ...]:
+    claim, report = _json(record.claim), _json(record.report.to_dict())
+    digest = hashlib.sha256((record.key + claim + report).encode()).hexdigest()
+    of = record.report
+    return (
+        record.key, record.position, place, record.control, record.theorem, record.net, record.activation, of.p, of.q, str(of.verdict),
+        claim, report, digest,
+    )  # fmt: skip
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, allow_nan=False)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """The lock of a results file, on a file beside it: SQLite's own locks would be lost with any other descriptor on the database."""
+    import fcntl
+
+    lock = path.with_name(path.name + ".lock")
+    try:
+        while True:
+            file = lock.open("a+")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                file.close()
+                raise StoreError(
+                    f"Another run (process {holder}) is writing {path}. Wait for it, or give another file."
+                ) from None
+            with suppress(FileNotFoundError):
+                if os.fstat(file.fileno()).st_ino == lock.stat().st_ino:
+                    break
+            file.close()  # the holder before us removed it
+    except OSError as error:
+        raise StoreError(f"{path} cannot be locked: {error}. Give a file in a folder that can be written.") from None
+    try:
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        file.close()

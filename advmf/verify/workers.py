@@ -1,0 +1,221 @@
+"""Jobs on one process, on workers of this machine (joblib's loky), or on a dask cluster: the same numbers, in the order in which they come.
+
+Every job computes with one thread, wherever it runs: sums that are shared among threads depend on their number in the last digits.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from advmf.errors import ArgumentError, WorkerError
+
+BACKENDS = ("loky", "dask")
+DEATHS = 3
+"""So often may a worker die at a job before the job is given up."""
+REACH = 10
+"""Seconds to wait for a scheduler."""
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+Progress = Callable[[float, str], None]
+"""Called with the share of the work done since the last call, and what is being done."""
+
+
+class Job(Protocol):
+    """What a worker does: a picklable value with a name."""
+
+    @property
+    def name(self) -> str: ...
+
+    def perform(self, progress: Progress | None = None) -> Any:
+        """Compute."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch and for the linear algebra under NumPy."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def default_workers(memory: int, device: str = "cpu") -> int:
+    """As many as there are cores, and as fit the machine's memory with ``memory`` bytes for the networks of each; one for each device
+    that is no CPU.
+
+    >>> default_workers(2**60)
+    1
+    """
+    if device != "cpu":
+        import torch
+
+        return max(1, torch.cuda.device_count()) if device == "cuda" else 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return cores
+    return max(1, min(cores, total // memory))
+
+
+def compute(
+    jobs: Sequence[Job],
+    *,
+    workers: int = 1,
+    backend: str = "loky",
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> Generator[tuple[int, Any]]:
+    """The number and the result of each job, as they finish: in this process for one worker, else on ``workers`` processes, or on the
+    workers of the dask cluster at ``scheduler``.
+
+    A job whose worker dies is done again, alone; one that loses three workers is given up, and reported when all others are
+    done. Raises ArgumentError for options that do not go together, WorkerError where the scheduler cannot be reached or is lost,
+    and for jobs that were given up.
+    """
+    if backend not in BACKENDS:
+        raise ArgumentError(f"backend is one of {', '.join(BACKENDS)}; got {backend!r}.")
+    if (backend == "dask") != bool(scheduler):
+        raise ArgumentError(
+            "The dask backend needs the address of a scheduler, and no other takes one: --backend dask --scheduler tcp://HOST:8786."
+        )
+    if backend == "dask":
+        with _cluster(str(scheduler)) as pool:
+            yield from _spread(jobs, lambda: pool, len(jobs), progress)
+    elif (workers := min(workers, len(jobs))) > 1:
+        with _processes(workers) as start:
+            yield from _spread(jobs, start, workers, progress)
+    else:
+        for number, job in enumerate(jobs):
+            if progress:
+                progress(0.0, job.name)
+            yield number, job.perform(progress)
+
+
+def _perform(job: Job) -> Any:
+    return job.perform()
+
+
+def _spread(
+    jobs: Sequence[Job], start: Callable[[], Executor], room: int, progress: Progress | None
+) -> Iterator[tuple[int, Any]]:
+    waiting, flying = deque(range(len(jobs))), dict[Future[Any], int]()
+    deaths: Counter[int] = Counter()
+    lost: list[int] = []
+    pool = start()
+    while waiting or flying:
+        try:
+            # Jobs that were under way when a worker died come last, and fly alone: no other is blamed for their deaths.
+            while waiting and len(flying) < room and not (flying and deaths[waiting[0]]):
+                future = pool.submit(_perform, jobs[waiting[0]])
+                flying[future] = waiting.popleft()
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                result = _result(future)
+                number = flying.pop(future)
+                if result is None:
+                    lost.append(number)
+                    continue
+                if progress:
+                    progress(1.0, f"{jobs[number].name} finished")
+                yield number, result
+        except BrokenExecutor:
+            for future, number in flying.items():
+                if future.done() and future.exception() is None:
+                    yield number, future.result()
+                    continue
+                deaths[number] += 1
+                (lost if deaths[number] >= DEATHS else waiting).append(number)
+            flying.clear()
+            pool = start()
+    if lost:
+        names = "; ".join(jobs[number].name for number in lost)
+        raise WorkerError(
+            f"The worker died at each of {DEATHS} attempts, most often for want of memory: {names}. All other cases are finished; give "
+            "fewer --workers or a smaller --memory, and go on with --resume."
+        )
+
+
+def _result(future: Future[Any]) -> Any:
+    """What a job returned; None for a job that dask gave up, after as many deaths of its workers as the cluster allows."""
+    try:
+        return future.result()
+    except CancelledError:
+        raise WorkerError(
+            "The scheduler was lost, and with it the cases under way. What was finished is kept: go on with --resume."
+        ) from None
+    except Exception as error:
+        if type(error).__name__ == "KilledWorker":
+            return None
+        raise
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[Callable[[], Executor]]:
+    """A function that gives a new pool, and ends the one before."""
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    pools: list[Any] = []
+
+    def end() -> None:
+        while pools:
+            pools.pop().shutdown(wait=True, kill_workers=True)
+
+    def start() -> Executor:
+        end()
+        # loky renews workers that have grown, and says so each time.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs", category=UserWarning)
+        pools.append(ProcessPoolExecutor(workers, env=ONE_THREAD, initializer=_attend, initargs=(os.getpid(),)))
+        return pools[0]
+
+    try:
+        yield start
+    finally:
+        end()
+
+
+def _attend(coordinator: int) -> None:
+    """A worker leaves interrupts to the coordinator, and does not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == coordinator:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _cluster(scheduler: str) -> Iterator[Executor]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ArgumentError("The dask backend needs dask: pip install 'advmf[dask]'.") from None
+    try:
+        client = Client(scheduler, timeout=REACH, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise WorkerError(
+            f"No scheduler answers at {scheduler} within {REACH} s ({error or 'no answer'}). Start one with 'dask scheduler', "
+            "and give the address that it prints."
+        ) from None
+    pool = client.get_executor(pure=False)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False)  # which gives up what is under way
+        client.close()

@@ -1,0 +1,128 @@
+"""Calibration: over thousands of synthetic suites the checks refute true claims no more often, and wrong ones no less, than they declare.
+
+The numbers of a suite's networks are drawn, not simulated; everything from the rungs on is the package's own.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from advmf.verify import statistics
+from advmf.verify.judge import decide_bound, decide_equality
+from advmf.verify.report import Verdict
+from advmf.verify.statistics import Design, Rung, combine, holm
+
+WIDTHS = np.array([64, 128, 256, 512])
+NETS = 100
+SUITES = 2000
+RATE = 0.05
+"""Family-wise, so that a true suite with any REFUTED is common enough to be counted."""
+
+
+def normal(rng, shape):
+    return rng.normal(0, 0.1, shape)
+
+
+def heavy(rng, shape):
+    """Log-normal, as attack maxima and products over depth nearly are: of a spread of 0.3 and a skewness of 2."""
+    return (rng.lognormal(0, 0.55, shape) - math.exp(0.55**2 / 2)) * 0.42
+
+
+def mirrored(rng, shape):
+    return -heavy(rng, shape)
+
+
+CLAIMS = [(normal, 2), (heavy, 0), (heavy, 2), (mirrored, 0), (normal, 0)]
+"""The claims of a suite: the noise of a network's number, and the degree of the law in 1/N."""
+
+
+def estimates(rng, noise, degree, suites, departure=0.0, stderr=1.0):
+    """The estimated departures of so many checks; ``stderr`` is a factor by which standard errors are wrong."""
+    law = departure + (0.5 * WIDTHS[0] / WIDTHS if degree else 0 * WIDTHS)
+    draws = noise(rng, (suites, len(WIDTHS), NETS))
+    mean = draws.mean(-1) + law
+    centred = draws - draws.mean(-1, keepdims=True)
+    error = np.sqrt((centred**2).sum(-1) / (NETS - 1) / NETS) * stderr
+    skew = (centred**3).mean(-1) / (centred**2).mean(-1) ** 1.5
+    for row in zip(mean.tolist(), error.tolist(), skew.tolist()):
+        rungs = [Rung(N, NETS, *values) for N, *values in zip(WIDTHS.tolist(), *row)]
+        yield combine(rungs, degree)
+
+
+def false_refutes(rng, stderr=1.0, suites=SUITES):
+    """How many suites of true claims show any REFUTED: equalities, and a bound that holds with equality, by Holm's rule."""
+    p_values = []
+    for noise, degree in CLAIMS:
+        found = list(estimates(rng, noise, degree, suites, stderr=stderr))
+        decide = decide_bound if noise is mirrored else decide_equality
+        p_values.append([decide(e, 1e-3, 0.05, 0.5).p_value for e in found])
+    return sum(any(holm(suite, RATE)) for suite in zip(*p_values))
+
+
+def most(rate, runs):
+    """What a count of that rate does not exceed, but once in 10,000 tests."""
+    return stats.binom.ppf(1 - 1e-4, runs, rate)
+
+
+def test_suites_of_true_claims_are_refuted_no_more_often_than_declared():
+    assert false_refutes(np.random.default_rng(0)) <= most(RATE, SUITES)
+
+
+def test_the_calibration_notices_a_wrong_standard_error():
+    """The negative control: standard errors that are too small by a third."""
+    assert false_refutes(np.random.default_rng(0), stderr=2 / 3, suites=200) > most(RATE, 200)
+
+
+@pytest.mark.parametrize("tail", [heavy, mirrored])
+def test_skewed_numbers_are_refuted_at_the_declared_rate_and_by_student_s_t_alone_too_often(tail, monkeypatch):
+    """At 1 in 500, on the side that t misjudges."""
+    rng, runs, alpha = np.random.default_rng(1), 8000, 2e-3
+
+    def rate(found):
+        below = sum((e.p_below(0.0) if tail is heavy else e.p_above(0.0)) < alpha for e in found)
+        above = sum((e.p_above(0.0) if tail is heavy else e.p_below(0.0)) < alpha for e in found)
+        return below, above
+
+    found = list(estimates(rng, tail, 0, runs))
+    below, above = rate(found)
+    assert below <= most(alpha, runs) and above <= most(alpha, runs)
+    monkeypatch.setattr(statistics, "CAUTION", 0.0)
+    assert rate(found)[0] > most(alpha, runs)
+
+
+@pytest.mark.parametrize(("noise", "degree"), CLAIMS)
+@pytest.mark.parametrize("decide", [decide_bound, decide_equality])
+def test_departures_of_the_declared_effect_are_found_with_the_declared_power(noise, degree, decide):
+    """Among checks that do not say that they are UNDERPOWERED; the effect is what most of them can just resolve."""
+    rng, design, suites = np.random.default_rng(2), Design(alpha=1e-3, beta=0.05), 400
+    resolved = [decide(e, design.alpha, design.beta, 9.0).resolution for e in estimates(rng, noise, degree, 100)]
+    effect = float(np.quantile(resolved, 0.9))
+    verdicts = [
+        decide(e, design.alpha, design.beta, effect).verdict
+        for e in estimates(rng, noise, degree, suites, departure=effect)
+    ]
+    told = [v for v in verdicts if v is not Verdict.UNDERPOWERED]
+    missed = sum(v is not Verdict.REFUTED for v in told)
+    assert len(told) > suites / 2
+    assert missed <= most(design.beta, len(told))
+
+
+@pytest.mark.parametrize(("noise", "degree"), CLAIMS)
+def test_an_equality_that_is_off_by_the_effect_is_seldom_supported(noise, degree):
+    """SUPPORTED is an equivalence test of size beta: on either side, whatever the numbers of networks."""
+    rng, beta, suites = np.random.default_rng(3), 0.05, 300
+    for effect in (0.05, 0.2):
+        for sign in (1, -1):
+            found = estimates(rng, noise, degree, suites, departure=sign * effect)
+            supported = sum(decide_equality(e, 1e-3, beta, effect).verdict is Verdict.SUPPORTED for e in found)
+            assert supported <= most(beta, suites)
+
+
+def test_holm_rejects_more_than_bonferroni_and_stops_at_the_first_that_stands():
+    assert holm([0.001, 0.013, 0.02, 0.9], 0.05) == [True, True, True, False]  # Bonferroni: the first alone
+    assert holm([0.013, 0.02, 0.04, 0.001], 0.05) == [True, True, True, True]
+    assert holm([0.02, 0.04], 0.05) == [True, True]
+    assert holm([0.03, 0.04], 0.05) == [False, False]
+    assert holm([], 0.05) == []

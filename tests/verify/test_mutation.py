@@ -1,0 +1,121 @@
+"""The mutation score: mutants are what they say, judged by the claim's own numbers, and survivors have a reason."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import sympy as sp
+from click.testing import CliRunner
+
+from advmf import cli
+from advmf.symbols import K, L, d, sigma_w
+from advmf.verify import mutation, suite
+from advmf.verify.mutation import CHANGE, mutants, mutate, mutations, score
+from advmf.verify.statistics import Design
+
+SMALL = replace(
+    suite.QUICK,
+    scales={
+        "T5": suite.Scale(L=2, d=16, K=4, widths=(16, 32, 64, 128), nets=(1000,) * 4, at={"sigma_b": 0.0}),
+        "T2": suite.Scale(L=2, d=16, K=4, widths=(32, 64, 128, 256), nets=(150,) * 4, directions=1, steps=2),
+        "T3": suite.Scale(2, 16, 8, (32, 64, 128), (100,) * 3, 1, 2, at={"sigma_b": 0.0, "eps": 0.02}),
+        "F1": suite.Scale(L=2, d=16, K=2, widths=(16, 32, 64, 128), nets=(2000,) * 4),
+    },
+    matrices={
+        "beta": suite.MatrixScale(d=40, K=4, samples=400),
+        "T6.d": suite.MatrixScale(d=1, K=2, samples=64, along="d", ladder=(200, 800, 3200)),
+    },
+)
+
+
+def test_the_changes_of_a_formula():
+    formula = sp.sqrt(d) * (1 + sigma_w**2 / 2) ** (L / 2) + sp.sqrt(K)
+    found = {(kind, wrong) for kind, _, wrong in mutations(formula)}
+    shortcut = (1 + sigma_w**2 / 2) ** (L / 2)
+    for expected in [
+        ("constant", sp.Rational(21, 20) * formula),
+        ("dropped term", sp.sqrt(K)),
+        ("dropped term", sp.sqrt(d) * (sigma_w**2 / 2) ** (L / 2) + sp.sqrt(K)),
+        ("dropped factor", shortcut + sp.sqrt(K)),
+        ("exponent", sp.sqrt(d) * (1 + sigma_w**2 / 2) ** (L / 2 + sp.Rational(1, 2)) + sp.sqrt(K)),
+        ("exponent", d * shortcut + sp.sqrt(K)),
+        ("swapped", sp.sqrt(K) * shortcut + sp.sqrt(d)),
+        ("wrong symbol", sp.sqrt(K) * shortcut + sp.sqrt(K)),
+        ("wrong sign", sp.sqrt(d) * shortcut - sp.sqrt(K)),
+    ]:
+        assert expected in found, expected
+    formulas = [wrong for _, _, wrong in mutations(formula)]
+    assert formula not in formulas and len(set(formulas)) == len(formulas)
+    assert all(wrong.free_symbols <= formula.free_symbols for wrong in formulas)
+
+
+def test_every_claim_of_the_suite_has_mutants_of_its_own():
+    for case in suite.cases(["T2", "T3", "T5", "F1"], ["residual"], ["relu"]) + suite.cases(["beta", "T6.d"]):
+        for claim in case.claims:
+            found = list(mutants(case, claim))
+            assert found, claim
+            assert all(wrong.relation == claim.relation and wrong.lhs == claim.lhs for *_, wrong in found)
+            if claim.p is not None and case.theorem in ("T2", "beta") and claim.p != claim.q:
+                assert any(kind == "wrong norm" for _, kind, _, _ in found), claim
+
+
+@pytest.fixture(scope="module")
+def judged():
+    chosen = suite.cases(["T2", "T3", "T5", "F1"], ["residual"], ["relu"], [("inf", "1")], SMALL)
+    chosen += suite.cases(["beta", "T6.d"], pairs=[("2", "2"), ("inf", "1")], profile=SMALL)
+    return [mutant for case in mutate(chosen, design=Design(alpha=1e-4)) for mutant in case]
+
+
+def test_large_mistakes_are_caught_and_what_cannot_be_says_why(judged):
+    assert {m.theorem for m in judged} == {"T2", "T3", "T5", "F1", "beta", "T6.d"}
+    for m in judged:
+        assert bool(m.reason) != m.caught or (m.caught and not m.reason), m
+        if abs(m.change) < CHANGE:
+            assert not m.expected
+        if m.theorem == "T2" and m.change > CHANGE:
+            assert not m.caught and not m.expected and "larger bound" in m.reason
+        if m.theorem == "T2" and m.change < -0.5:
+            assert m.caught and m.expected, m
+        if m.theorem in ("F1", "beta", "T6.d") and m.expected and abs(m.change) > 1:
+            assert m.caught or "no 1/N law" in m.reason or "too high" in m.reason, m
+    assert {m.kind for m in judged} >= {"constant", "exponent", "dropped term", "swapped", "wrong norm"}
+
+
+def test_the_score_is_the_share_caught_of_those_that_should_be(judged):
+    result = score(judged)
+    expected = [m for m in judged if m.expected]
+    assert result["score"] == sum(m.caught for m in expected) / len(expected) > 0.5
+    assert sum(row["expected"] for row in result["theorems"].values()) == result["expected"] == len(expected)
+    assert sum(row["caught"] for row in result["kinds"].values()) == result["caught"]
+    assert score([])["score"] is None
+    json.dumps(result, allow_nan=False)
+
+
+def test_a_check_that_cannot_see_scores_nothing():
+    """The negative control: with a false-refute rate of nearly nothing, and few networks, hardly a mutant is caught."""
+    chosen = suite.cases(["F1"], ["residual"], ["relu"], profile=SMALL)
+    (blind,) = mutate(chosen, nets=10, design=Design(alpha=1e-12))
+    (sharp,) = mutate(chosen, design=Design(alpha=1e-4))
+    assert score(blind)["score"] < 0.5 * score(sharp)["score"]
+
+
+def test_one_simulation_judges_all_mutants(monkeypatch):
+    calls = []
+    honest = mutation.measured
+    monkeypatch.setattr(mutation, "measured", lambda *args, **options: calls.append(1) or honest(*args, **options))
+    (found,) = mutate(suite.cases(["F1"], ["vanilla"], ["relu"], profile=SMALL), nets=100)
+    assert len(found) > 20 and calls == [1]
+
+
+def test_the_command(monkeypatch, tmp_path):
+    monkeypatch.setattr(suite, "QUICK", SMALL)
+    path = tmp_path / "mutants.json"
+    args = ["mutate", "--theorem", "T2", "--net", "vanilla", "--p", "2", "--q", "2", "--survivors", "1"]
+    result = CliRunner().invoke(cli.main, [*args, "--json", str(path)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    record = json.loads(path.read_text())
+    assert {"score", "mutants"} <= set(record)
+    assert {"kind", "mutation", "change", "expected", "caught", "reason"} <= set(record["mutants"][0])
+    assert f"score {record['score']:.1%}: {record['caught']} of {record['expected']}" in result.output
+    bad = CliRunner().invoke(cli.main, ["mutate", "--theorem", "betta"])
+    assert bad.exit_code == 2 and "Did you mean beta?" in " ".join(bad.output.split())

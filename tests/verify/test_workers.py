@@ -1,0 +1,190 @@
+"""The same numbers wherever they are computed; workers that die; clusters that are not there."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+
+import cloudpickle
+import pytest
+import torch
+
+from advmf.errors import ArgumentError, WorkerError
+from advmf.verify import suite, workers
+from advmf.verify.runs import run
+from advmf.verify.store import read
+from advmf.verify.workers import compute, default_workers, one_thread
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
+
+
+@dataclass(frozen=True)
+class Deed:
+    """A job that squares a number, or kills its worker: always, or the first time."""
+
+    number: int
+    kills: str = ""
+    """Where to note a first death; "always" for no mercy."""
+
+    @property
+    def name(self):
+        return f"deed {self.number}"
+
+    def perform(self, progress=None):
+        if self.kills == "always" or (self.kills and not os.path.exists(self.kills)):
+            if self.kills != "always":
+                open(self.kills, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.number < 0:
+            raise ArgumentError("a negative number")
+        if progress:
+            progress(1.0, "done")
+        return self.number**2
+
+
+DEEDS = [Deed(number) for number in range(6)]
+
+
+def test_every_job_is_done_once_and_progress_adds_up():
+    shares = []
+    for count in (1, 2):
+        found = sorted(compute(DEEDS, workers=count, progress=lambda share, what: shares.append(share)))
+        assert found == [(i, i * i) for i in range(6)]
+        assert sum(shares) == 6 * count
+
+
+def test_a_worker_that_dies_once_is_replaced(tmp_path):
+    deeds = [*DEEDS, Deed(7, str(tmp_path / "died"))]
+    assert sorted(r for _, r in compute(deeds, workers=2)) == [0, 1, 4, 9, 16, 25, 49]
+
+
+def test_a_job_that_always_kills_its_worker_is_given_up_and_no_other():
+    found = []
+    jobs = compute([Deed(7, "always"), *DEEDS], workers=2)
+    with pytest.raises(WorkerError, match=r"died at each of 3 attempts.*: deed 7\. All other"):
+        deque(map(found.append, jobs), maxlen=0)
+    assert sorted(r for _, r in found) == [0, 1, 4, 9, 16, 25]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_of_a_job_stops_the_run(count):
+    with pytest.raises(ArgumentError, match="a negative number"):
+        list(compute([Deed(-1), *DEEDS], workers=count))
+
+
+def test_one_thread_is_given_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+def test_workers_fit_the_cores_and_the_memory(monkeypatch):
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(workers.os, "sysconf", lambda name: {"SC_PHYS_PAGES": 2**22, "SC_PAGE_SIZE": 4096}[name])
+    assert default_workers(2**32) == 4  # 16 GiB in all
+    assert default_workers(2**20) == 64
+    assert default_workers(2**40) == 1
+    assert default_workers(2**20, "cuda:0") == 1
+
+
+def f_suite():
+    """A suite of five cases, one of them about matrices, of a second in all."""
+    small = replace(
+        suite.QUICK,
+        scales={
+            "F1": suite.Scale(L=2, d=16, K=2, widths=(16, 32, 64), nets=(200, 200, 200)),
+            "T2": suite.Scale(L=2, d=16, K=4, widths=(16, 32, 64, 512), nets=(20, 20, 20, 4)),
+            "T5": suite.Scale(L=2, d=16, K=4, widths=(16, 32, 64), nets=(50, 50, 50), at={"sigma_b": 0.0}),
+        },
+        matrices={"beta": suite.MatrixScale(d=40, K=4, samples=40)},
+    )
+    chosen = suite.cases(["F1", "T2", "T5"], ["vanilla", "residual"], ["relu"], [("2", "1")], small)
+    return [*chosen, *suite.cases(["beta"], pairs=[("2", "2"), ("1", "3")], profile=small)]
+
+
+def numbers(outcomes):
+    """Every number, to the last bit, but the seconds."""
+    ordered = sorted(outcomes, key=lambda outcome: outcome.position)
+    return [replace(r, seconds=0.0) for outcome in ordered for r in (*outcome.reports, *outcome.controls)]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return numbers(run(f_suite()))
+
+
+def test_numbers_are_the_same_on_one_worker_and_on_two(alone):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)  # which must not matter
+    try:
+        again = numbers(run(f_suite()))
+    finally:
+        torch.set_num_threads(before)
+    assert again == alone
+    assert numbers(run(f_suite(), workers=2)) == alone
+    assert numbers(run(f_suite(), seed=1)) != alone
+
+
+@pytest.fixture
+def cluster():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as local:
+        yield local
+
+
+def test_a_cluster_gives_the_same_numbers_though_a_worker_is_killed(cluster, alone, tmp_path):
+    path = tmp_path / "run.db"
+    found = []
+    victims = [nanny.pid for nanny in cluster.workers.values()]
+    for outcome in run(f_suite(), store=path, backend="dask", scheduler=cluster.scheduler_address):
+        if not found:
+            os.kill(victims[0], signal.SIGKILL)
+        found.append(outcome)
+    assert numbers(found) == alone
+    assert read(path).complete
+
+
+def test_a_lost_scheduler_keeps_what_was_finished(cluster, alone, tmp_path):
+    path = tmp_path / "run.db"
+    going = run(f_suite(), store=path, backend="dask", scheduler=cluster.scheduler_address)
+    next(going)
+    closing = threading.Thread(target=cluster.close)
+    closing.start()
+    with pytest.raises(WorkerError, match="scheduler was lost"):
+        list(going)
+    closing.join()
+    assert read(path).finished
+    assert numbers(run(f_suite(), store=path, resume=True)) == alone
+
+
+def test_a_scheduler_that_does_not_answer_is_an_error_within_seconds(monkeypatch, tmp_path):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(workers, "REACH", 1)
+    path = tmp_path / "run.db"
+    going = run(f_suite(), store=path)
+    next(going)
+    going.close()
+    started = time.monotonic()
+    with pytest.raises(WorkerError, match=r"No scheduler answers at tcp://127\.0\.0\.1:9 within 1 s"):
+        list(run(f_suite(), store=path, resume=True, backend="dask", scheduler="tcp://127.0.0.1:9"))
+    assert time.monotonic() - started < 30
+    assert len(read(path).finished) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "dask"}, "needs the address of a scheduler"),
+        ({"scheduler": "tcp://127.0.0.1:9"}, "needs the address of a scheduler"),
+        ({"backend": "slurm"}, "backend is one of loky, dask"),
+    ],
+)
+def test_bad_requests(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        list(compute(DEEDS, **options))
