@@ -16,7 +16,7 @@ import pytest
 import sympy as sp
 
 import advmf as mf
-from advmf.emit.native import native_support, threads
+from advmf.emit.engine.native import native_support, threads
 from advmf.symbols import p, q
 from advmf.theory.flow_functions import QExponential
 from advmf.theory.functions import Conjugate
@@ -189,7 +189,7 @@ def test_formula(benchmark, name, shape, peer):
 def test_first_call(benchmark, name, backend, cached, tmp_path, monkeypatch):
     """From a claim to its first numbers: with nothing compiled, and with all compiled before."""
     from advmf.emit import kernels
-    from advmf.emit.native import _loaded
+    from advmf.emit.engine.native import _loaded
 
     at = {a: x[:2000] for a, x in points(name, "10^4").items()}
     benchmark.group = f"first call, {'cached' if cached else 'nothing compiled'}"

@@ -1,9 +1,9 @@
 """Compiling formulas to array functions, for NumPy, native code or torch.
 
-:func:`kernel` lowers SymPy expressions to one list of instructions (:mod:`advmf.emit.lower`). A :class:`Kernel` evaluates it in plain
-floating-point numbers (:mod:`advmf.emit.plain`), each operation at the size of the axes it depends on (:mod:`advmf.emit.grid`), by NumPy
-(:mod:`advmf.emit.blocks`) or generated C (:mod:`advmf.emit.native`); and where these overflow, on numbers of any size
-(:mod:`advmf.emit.rules`, :mod:`advmf.emit.scaled`), as torch does throughout.
+:func:`kernel` lowers SymPy expressions to one list of instructions (:mod:`~advmf.emit.engine.lower`). A :class:`Kernel` evaluates it in plain
+floating-point numbers (:mod:`~advmf.emit.engine.plain`), each operation at the size of the axes it depends on
+(:mod:`~advmf.emit.engine.grid`), by NumPy (:mod:`~advmf.emit.engine.blocks`) or generated C (:mod:`~advmf.emit.engine.native`); and where
+these overflow, on numbers of any size (:mod:`~advmf.emit.engine.rules`, :mod:`~advmf.emit.engine.scaled`), as torch does throughout.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from advmf.emit.backends import BACKENDS, REGISTERED, function
-from advmf.emit.blocks import numpy_engine
-from advmf.emit.domains import Domain, meaning, rank
-from advmf.emit.grid import FEW, Grid, Plan, scaled
-from advmf.emit.lower import Program, lower
-from advmf.emit.native import available, native_engine
-from advmf.emit.rules import RULES
+from advmf.emit.engine.backends import BACKENDS, REGISTERED, function
+from advmf.emit.engine.blocks import numpy_engine
+from advmf.emit.engine.domains import Domain, meaning, rank
+from advmf.emit.engine.grid import FEW, Grid, Plan, scaled
+from advmf.emit.engine.lower import Program, lower
+from advmf.emit.engine.native import available, native_engine
+from advmf.emit.engine.rules import RULES
 from advmf.errors import ArgumentError, UnsupportedFunctionError
 from advmf.symbols import SYMBOLS
 from advmf.theory.norm_functions import GaussianNorm
@@ -45,7 +45,7 @@ def kernel(claim: Any, backend: str = "auto", *, grad: str | Sequence[str] = ())
 
     ``"auto"``    NumPy arrays; native code for 131,072 elements and more where there is a C compiler, else NumPy alone
     ``"numpy"``   NumPy alone
-    ``"native"``  native code from 1,024 elements on; NumPy where there is no compiler (:func:`advmf.emit.native.native_support`)
+    ``"native"``  native code from 1,024 elements on; NumPy where there is no compiler (:func:`advmf.emit.engine.native.native_support`)
     ``"torch"``   tensors on any device, with gradients of any order
 
     Raises ArgumentError for what is no real scalar expression and UnsupportedFunctionError for a function without an array form, which
@@ -223,7 +223,7 @@ class Kernel:
     def _evaluate(self, program: Program, args: Any, values: dict[str, Any], out: Any, dtype: Any) -> list[Any]:
         arrays, inputs, shape = self._read(args, values)
         if arrays.name == "torch":
-            from advmf.emit.tensors import evaluate
+            from advmf.emit.engine.tensors import evaluate
 
             return evaluate(self, program, arrays, inputs, shape, out, dtype)
         outs = _outputs(out, dtype, shape, len(program.outputs))

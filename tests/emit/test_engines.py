@@ -11,8 +11,9 @@ import sympy as sp
 import torch
 
 import advmf as mf
-from advmf.emit import blocks, grid, kernels, native, tensors
-from advmf.emit.grid import scaled
+from advmf.emit import kernels
+from advmf.emit.engine import blocks, grid, native, tensors
+from advmf.emit.engine.grid import scaled
 from advmf.emit.kernels import Kernel, kernel, register
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.symbols import K, L, d, eps, p, q, sigma_b, sigma_w, u, v, x_sq

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advmf.emit import kernels
-from advmf.emit.backends import REGISTERED
+from advmf.emit.engine.backends import REGISTERED
 from advmf.emit.kernels import Kernel, kernel, register
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.special import gaussian_norm

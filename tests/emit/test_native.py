@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 import sympy as sp
 
-import advmf.emit
-from advmf.emit import native
-from advmf.emit.blocks import STIRLING
+import advmf.emit.engine
+from advmf.emit.engine import native
+from advmf.emit.engine.blocks import STIRLING
 from advmf.emit.kernels import kernel
 from advmf.errors import DomainError
 from advmf.symbols import K, L, eps, sigma_w
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=native.native_support())
 
-HEADER = (Path(advmf.emit.__file__).parent / "native.h").read_text()
+HEADER = (Path(advmf.emit.engine.__file__).parent / "native.h").read_text()
 FUNCTIONS = {
     "expo": ("expo(x, &bad)", mpmath.exp, (-708, 708)),
     "expo_minus_one": ("expo_minus_one(x, &bad)", mpmath.expm1, (-5, 5)),

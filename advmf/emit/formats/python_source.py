@@ -11,8 +11,8 @@ from sympy.printing.precedence import precedence
 from sympy.printing.pycode import PythonCodePrinter
 
 from advmf.claim import Claim
+from advmf.emit.engine.integrate import integrate
 from advmf.emit.formats.bundle import bundled
-from advmf.emit.integrate import integrate
 from advmf.errors import ArgumentError, UnsupportedFunctionError
 from advmf.special import gaussian_norm
 from advmf.symbols import SYMBOLS

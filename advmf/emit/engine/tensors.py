@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from advmf.emit.grid import FEW
+from advmf.emit.engine.grid import FEW
+from advmf.emit.engine.rules import run
+from advmf.emit.engine.scaled import Value
 from advmf.emit.kernels import derivatives
-from advmf.emit.rules import run
-from advmf.emit.scaled import Value
 from advmf.errors import ArgumentError, UnsupportedFunctionError
 
 GRADIENTS = 1 << 17

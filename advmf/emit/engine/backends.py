@@ -12,7 +12,7 @@ import numpy as np
 import sympy as sp
 
 from advmf import special
-from advmf.emit.scaled import Arrays, Value
+from advmf.emit.engine.scaled import Arrays, Value
 from advmf.errors import ArgumentError, DomainError
 from advmf.theory.functions import ArcCosineSlope
 from advmf.theory.norm_functions import NumericNorm

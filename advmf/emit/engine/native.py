@@ -1,4 +1,4 @@
-"""The native engine: a stage as one fused C loop (:mod:`advmf.emit.printer`), built by the system's compiler and called through ctypes.
+"""The native engine: a stage as one fused C loop (:mod:`advmf.emit.engine.printer`), built by the system's compiler and called through ctypes.
 
 The compiler is ``$CC``, or the first of cc, gcc and clang on the path. Compiled code is kept in ``$ADVMF_CACHE_DIR``, else in advmf/ under
 ``$XDG_CACHE_HOME`` or ~/.cache, by a hash of all that it depends on; the directory may be deleted at any time. Without a compiler, or where it
@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from advmf.emit.blocks import numpy_engine
-from advmf.emit.grid import Bounds, Stage
-from advmf.emit.printer import source, supported
+from advmf.emit.engine.blocks import numpy_engine
+from advmf.emit.engine.grid import Bounds, Stage
+from advmf.emit.engine.printer import source, supported
 
 FLAGS = (
     "-std=gnu11",
@@ -165,7 +165,7 @@ _failures: list[str] = []
 def native_support() -> str:
     """Which compiler builds native code, or why NumPy does its work.
 
-    >>> from advmf.emit.native import native_support
+    >>> from advmf.emit.engine.native import native_support
     >>> isinstance(native_support(), str)
     True
     """

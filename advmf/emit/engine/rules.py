@@ -1,4 +1,4 @@
-"""What the instructions of a program do, in the arithmetic of :mod:`advmf.emit.scaled`."""
+"""What the instructions of a program do, in the arithmetic of :mod:`advmf.emit.engine.scaled`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from advmf.emit.backends import BACKENDS, function
-from advmf.emit.integrate import integrate
-from advmf.emit.lower import Program
-from advmf.emit.scaled import Arrays, Value
+from advmf.emit.engine.backends import BACKENDS, function
+from advmf.emit.engine.integrate import integrate
+from advmf.emit.engine.lower import Program
+from advmf.emit.engine.scaled import Arrays, Value
 from advmf.errors import DomainError
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
 from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion

@@ -12,8 +12,8 @@ from functools import cache, partial
 from pathlib import Path
 from sys import float_info
 
-from advmf.emit.grid import Bounds, Stage
-from advmf.emit.plain import Op
+from advmf.emit.engine.grid import Bounds, Stage
+from advmf.emit.engine.plain import Op
 
 PLAIN = {
     "add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "div": "{0} / {1}", "neg": "-{0}", "inv": "1.0 / {0}",

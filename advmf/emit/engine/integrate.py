@@ -26,7 +26,7 @@ def integrate(
     before is infinite.
 
     >>> import numpy as np
-    >>> from advmf.emit.integrate import integrate
+    >>> from advmf.emit.engine.integrate import integrate
     >>> decay = lambda z, k: -k
     >>> integrate(decay, np.array([0.0, 1.0]), np.ones((1, 2)), np.full((1, 2), 2.0), (True,)).round(12)
     array([[1.        , 0.13533528]])

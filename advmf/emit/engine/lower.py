@@ -17,7 +17,7 @@ from advmf.theory.norm_functions import GaussianNorm
 
 
 class Instruction(NamedTuple):
-    """Apply ``head``, a key of :data:`advmf.emit.rules.RULES`, to the values in the slots ``args``."""
+    """Apply ``head``, a key of :data:`advmf.emit.engine.rules.RULES`, to the values in the slots ``args``."""
 
     head: Any
     args: tuple[int, ...] = ()

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from advmf.emit.backends import function
-from advmf.emit.grid import Bounds, Stage, part, parts
+from advmf.emit.engine.backends import function
+from advmf.emit.engine.grid import Bounds, Stage, part, parts
 
 BLOCK = 1 << 14
 """Elements of a block: a dozen buffers of them fit the second cache."""

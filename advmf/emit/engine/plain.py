@@ -2,7 +2,7 @@
 
 Powers, exponentials and gamma functions are taken in the log domain: a product of powers is one exponential of a sum. Where plain numbers do
 not suffice (overflow, a base that is not positive) an operation raises IEEE's flags, or says so itself, and the elements concerned are computed
-again in the arithmetic of :mod:`advmf.emit.scaled`.
+again in the arithmetic of :mod:`advmf.emit.engine.scaled`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import mpmath
 import sympy as sp
 
-from advmf.emit.lower import Program
+from advmf.emit.engine.lower import Program
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
 from advmf.theory.functions import Conjugate, GeometricSum, Recursion
 from advmf.theory.norm_functions import GaussianNorm, NumericNorm

@@ -1,8 +1,8 @@
 """Evaluating a program on arrays that broadcast: every operation at the size of the axes that it depends on, the result in chunks.
 
-The operations of :class:`advmf.emit.plain.Plain` over the same axes are a :class:`Stage`, which an engine runs: NumPy in blocks
-(:mod:`advmf.emit.blocks`) or native code (:mod:`advmf.emit.native`). It says which elements plain numbers could not compute; these are
-computed again, by :mod:`advmf.emit.rules`.
+The operations of :class:`advmf.emit.engine.plain.Plain` over the same axes are a :class:`Stage`, which an engine runs: NumPy in blocks
+(:mod:`advmf.emit.engine.blocks`) or native code (:mod:`advmf.emit.engine.native`). It says which elements plain numbers could not compute; these are
+computed again, by :mod:`advmf.emit.engine.rules`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from advmf.emit.backends import BACKENDS, function
-from advmf.emit.lower import Program
-from advmf.emit.plain import Op, Plain
-from advmf.emit.rules import run
-from advmf.emit.scaled import Value
+from advmf.emit.engine.backends import BACKENDS, function
+from advmf.emit.engine.lower import Program
+from advmf.emit.engine.plain import Op, Plain
+from advmf.emit.engine.rules import run
+from advmf.emit.engine.scaled import Value
 from advmf.theory.norm_functions import NumericNorm
 
 CHUNK = 1 << 20
