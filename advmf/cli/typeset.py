@@ -103,6 +103,7 @@ def _sections(
     from advmf.emit.document import Section
     from advmf.emit.typeset import scripts
     from advmf.errors import ArgumentError
+    from advmf.net import vanilla
     from advmf.verify.catalogue import STATEMENTS, TITLES
 
     sections, matrices = [], []
@@ -117,7 +118,8 @@ def _sections(
             proofs = scripts.derivations(name, net) if derivations else []
             sections.append(Section(f"{name}: {head}", claims, proofs, f"{_sentence(text)}."))
     if matrices:
-        sections.append(Section("Norm factor and dimensions", matrices))
+        proofs = scripts.derivations("beta", vanilla()) if derivations and "beta" in chosen else []
+        sections.append(Section("Norm factor and dimensions", matrices, proofs))
     return sections
 
 

@@ -190,6 +190,11 @@ class Kernel:
         results = self._evaluate(self._log_program, args, values, out, dtype)
         return tuple(results) if isinstance(self.expr, sp.Tuple) else results[0]
 
+    def _repr_latex_(self) -> str:
+        from advmf.emit.latex import latex
+
+        return f"$\\displaystyle {latex(self)}$"
+
     def __repr__(self) -> str:
         text = str(self.expr)
         text = text if len(text) <= 160 else f"{text[:157]}..."

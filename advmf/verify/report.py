@@ -169,6 +169,17 @@ class Report:
         at = {name: float(value) if isinstance(value, str) else value for name, value in record["at"].items()}
         return Report(findings=findings, at=at, **of)
 
+    def _repr_latex_(self) -> str:
+        """The numbers as an array: a row for each finding."""
+        from advmf.emit.typeset.prose import prose
+
+        rows = []
+        for f in self.findings:
+            label, verdict = (rf"\text{{{prose(words)}}}" for words in (f.label, f.verdict.lower().replace("_", " ")))
+            rows.append(rf"{label} & {f.estimate:.5g} \pm {f.stderr:.2g} & {f.predicted:.5g} & {verdict}")
+        head = r"& \text{simulated} & \text{predicted} & \\ \hline "
+        return r"$\begin{array}{lrrl} " + head + r" \\ ".join(rows) + r" \end{array}$"
+
     def __str__(self) -> str:
         pair = f" p={self.p} q={self.q}" if self.p else ""
         lines = [f"{self.theorem} {self.net}{pair}: {self.verdict} ({self.seconds:.1f} s)"]

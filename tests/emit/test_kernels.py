@@ -20,6 +20,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import advmf as mf
 from advmf.emit import kernels
 from advmf.emit.engine.backends import REGISTERED
 from advmf.emit.kernels import Kernel, kernel, register
@@ -723,3 +724,14 @@ def test_importing_kernels_does_not_import_torch():
 def test_public_names():
     assert kernels.__all__ == ["Kernel", "kernel", "register"]
     assert isinstance(kernel(M * m * y_sq * q * z), Kernel)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_slopes_at_equal_inputs_lose_no_digits(backend):
+    """The correlation of an input with itself is 1 but for rounding, where the slope of the arc-cosine kernel is steep."""
+    claim = mf.loss_decay(mf.residual(1, "1/5"), 2, 2)
+    at = {"L": 3, "N": 100, "d": 64, "K": 10, "sigma_w": 1.3, "sigma_b": 0.3, "eps": 0.5, "x_sq": 0.7}
+    exact = claim.rhs.subs(
+        {SYMBOLS[name].symbol: sp.nsimplify(value, rational=True) for name, value in at.items()}
+    ).evalf(30)
+    assert abs(float(mf.kernel(claim, backend=backend)(**at)) / float(exact) - 1) < 1e-9

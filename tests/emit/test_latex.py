@@ -98,3 +98,15 @@ def test_what_else_has_latex():
     text = mf.latex(proof)
     assert text.startswith(r"\begin{align*}") and text.count(r"\tag*") == len(proof.steps)
     assert mf.latex(proof.steps[0]).count("=") + mf.latex(proof.steps[0]).count(r"\le") and proof._repr_latex_() == text
+
+
+def test_kernels_and_reports_typeset_themselves():
+    assert (
+        mf.kernel(mf.omega(mf.residual(1, 0)))._repr_latex_()
+        == r"$\displaystyle f(\sigma_w) = 1 + \frac{\sigma_w^2}{2}$"
+    )
+    report = mf.check(mf.norm_factor(2, 2), at={"d": 30, "K": 5}, samples=40)
+    text = report._repr_latex_()
+    assert text.startswith(r"$\begin{array}")
+    assert rf"{report.estimate:.5g} \pm" in text
+    assert text.count("{") == text.count("}")

@@ -17,6 +17,9 @@ from advmf.errors import ArgumentError, DomainError
 from advmf.theory.functions import ArcCosineSlope
 from advmf.theory.norm_functions import NumericNorm
 
+_SNAP = 1 + 2.0**-51
+"""Correlations within rounding of 1 count as 1: that of two equal inputs, of which a missing ulp would cost the slope eight digits."""
+
 _NUMBERS: dict[Any, Callable[..., Any]] = {head: head.numbers for head in NumericNorm.__subclasses__()}
 """Functions that NumPy evaluates for both libraries, without derivatives."""
 
@@ -60,7 +63,7 @@ def _numpy() -> type[Arrays]:
             sp.atan2: np.arctan2, sp.sinh: np.sinh, sp.cosh: np.cosh, sp.tanh: np.tanh, sp.asinh: np.arcsinh,
             sp.acosh: np.arccosh, sp.atanh: np.arctanh, sp.erf: scipy.erf, sp.erfc: scipy.erfc, sp.erfinv: scipy.erfinv,
             sp.polygamma: scipy.polygamma, sp.floor: np.floor, sp.ceiling: np.ceil,
-            ArcCosineSlope: lambda c: 1 - np.arccos(np.clip(c, -1.0, 1.0)) / math.pi, **_NUMBERS,
+            ArcCosineSlope: lambda c: 1 - np.arccos(np.clip(c * _SNAP, -1.0, 1.0)) / math.pi, **_NUMBERS,
         }  # fmt: skip
 
         def __init__(self) -> None:
@@ -161,7 +164,7 @@ def _torch() -> type[Arrays]:
             sp.atan: torch.atan, sp.atan2: torch.atan2, sp.sinh: torch.sinh, sp.cosh: torch.cosh, sp.tanh: torch.tanh,
             sp.asinh: torch.asinh, sp.acosh: torch.acosh, sp.atanh: torch.atanh, sp.erf: torch.erf, sp.erfc: torch.erfc,
             sp.erfinv: torch.erfinv, sp.polygamma: polygamma, sp.floor: torch.floor, sp.ceiling: torch.ceil,
-            ArcCosineSlope: lambda c: 1 - torch.acos(c.clamp(-1.0, 1.0)) / math.pi,
+            ArcCosineSlope: lambda c: 1 - torch.acos((c * _SNAP).clamp(-1.0, 1.0)) / math.pi,
             **{head: without_derivatives(function) for head, function in _NUMBERS.items()},
         }  # fmt: skip
 
