@@ -31,7 +31,7 @@ def moments_case(rng: np.random.Generator) -> Case:
 
 
 def norm_case(
-    state: Callable[..., tuple[sp.Expr, str, sp.Expr]], *exponents: Any
+    of: Callable[..., tuple[sp.Expr, str, sp.Expr]], *exponents: Any
 ) -> Callable[[np.random.Generator], Case]:
     def case(rng: np.random.Generator) -> Case:
         n, r = int(rng.integers(2, 40)), exponents[int(rng.integers(len(exponents)))]
