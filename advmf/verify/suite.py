@@ -58,7 +58,7 @@ QUICK = Profile(
     "quick",
     data="digits",
     scales={
-        "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 256), nets=(1200,) * 4),
+        "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 256), nets=(1600,) * 4),
         "T2": Scale(L=5, d=64, K=10, widths=(512, 2048, 10_000, 100_000), nets=(80, 64, 32, 12), directions=1, steps=5),
         "T3": Scale(
             2, 64, 10, (128, 256, 512, 1024), (560,) * 4, directions=1, steps=2, at={"sigma_b": 0.0, "eps": 0.02}
@@ -69,8 +69,8 @@ QUICK = Profile(
     },
     matrices={
         "beta": MatrixScale(d=784, K=10, samples=600),
-        "T6.d": MatrixScale(d=1, K=2, samples=64, along="d", ladder=(500, 2000, 8000)),
-        "T6.K": MatrixScale(d=2, K=1, samples=64, along="K", ladder=(500, 2000, 8000)),
+        "T6.d": MatrixScale(d=1, K=2, samples=100, along="d", ladder=(500, 2000, 8000)),
+        "T6.K": MatrixScale(d=2, K=1, samples=100, along="K", ladder=(500, 2000, 8000)),
     },
 )
 """The default: digits, about six minutes on two cores."""

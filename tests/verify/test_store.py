@@ -22,13 +22,13 @@ from advmf.verify.runs import run
 from advmf.verify.statistics import Rung
 from advmf.verify.store import canonical, key, read
 
-SUITE = ("--theorem", "F1", "--activation", "relu", "--activation", "leaky_relu", "--networks", "9000")
+SUITE = ("--theorem", "F1", "--activation", "relu", "--activation", "leaky_relu", "--networks", "14000")
 """Four cases of a second or so, on real images."""
 
 
 def same(**options):
     """The same run in this process."""
-    wanted = {"nets": 9000, "device": "cpu", "sampler": "auto", "memory": MEMORY, "data": None}
+    wanted = {"nets": 14000, "device": "cpu", "sampler": "auto", "memory": MEMORY, "data": None}
     return list(run(suite.cases(["F1"]), **wanted, **options))
 
 
