@@ -128,6 +128,13 @@ def read(path: Path | str) -> Results:
         return _read(path, db)
 
 
+def is_store(path: Path) -> bool:
+    """Whether a file begins as a store does; one that a run is just beginning to write may not yet."""
+    with path.open("rb") as file:
+        head = file.read(100)
+    return head.startswith(b"SQLite format 3\0") and int.from_bytes(head[68:72], "big") == APPLICATION
+
+
 class Store:
     """A results file that this process writes; see :func:`opened`."""
 
