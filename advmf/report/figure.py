@@ -93,7 +93,7 @@ def figure(report: Report, finding: Finding, name: str) -> Element | None:
 
 def _joint(finding: Finding) -> list[Point]:
     joint = Point(math.inf, finding.estimate, finding.stderr, finding.predicted)
-    return [joint] if math.isfinite(joint.value) and math.isfinite(joint.stderr) else []
+    return [joint] if len(finding.rungs) > 1 and math.isfinite(joint.value) and math.isfinite(joint.stderr) else []
 
 
 def _told(symbol: str, shown: Sequence[Point], finding: Finding) -> str:

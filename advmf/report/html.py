@@ -12,8 +12,10 @@ from xml.etree.ElementTree import Element, tostring
 from advmf.report.document import Checked, Document, reproduction
 from advmf.report.figure import along, figure, is_slope, points
 from advmf.report.mathml import formula
-from advmf.report.overview import SHORT, Table, tables
+from advmf.report.overview import SHORT, Table, number, tables
 from advmf.report.tree import node
+from advmf.symbols import SYMBOLS
+from advmf.verify.catalogue import TITLES
 from advmf.verify.report import Finding, Report
 
 _SIGNS = {"SUPPORTED": "✓", "NOT_REFUTED": "✓", "REFUTED": "✗", "UNDERPOWERED": "?"}
@@ -119,7 +121,35 @@ def _overview(document: Document, names: Mapping[int, str]) -> Element:
     ]
     attention = [node("h3", "To look at"), node("ul", *reasons, *missed)] if reasons or missed else []
     grids = [_grid(table, names) for table in tables(document.claims)]
-    return _section("overview", "Verdicts", node("ul", *counts, class_="counts"), *attention, *grids)
+    return _section("overview", "Verdicts", node("ul", *counts, class_="counts"), *attention, *grids, _reading(document))
+
+
+def _reading(document: Document) -> Element:
+    """How the page is to be read: what is not said beside the numbers, and what the letters stand for."""
+    used = {name for claim in document.claims for name in claim.report.at}
+    letters = [(name, quantity.meaning) for name, quantity in SYMBOLS.items() if name in used]
+    return node(
+        "details",
+        node("summary", node("h3", "How to read this")),
+        node(
+            "div",
+            node(
+                "p",
+                "Networks are sampled at several widths and measured. The estimate that they give together is extrapolated to N → ∞ "
+                "where a claim is about large width, and averaged where it holds at every width; where a prediction depends on N, "
+                "estimates are simulated over predicted values, and 1 is predicted. An attack bounds the adversarial loss from below, "
+                "so that an upper bound can be refuted and never proved. Every check is repeated on wrong versions of its claim, "
+                "the negative controls, which must be refuted.",
+            ),
+            node(
+                "p",
+                "A departure is that of the estimate from the prediction, in units of the predicted size. What a check resolved is the "
+                "departure that it would have found, with the declared probability; the rate is the probability that a true claim is "
+                "refuted, shared among the claims of the run. Intervals are two standard errors to either side.",
+            ),
+            _facts(letters),
+        ),
+    )
 
 
 def _grid(table: Table, names: Mapping[int, str]) -> Element:
@@ -135,8 +165,11 @@ def _grid(table: Table, names: Mapping[int, str]) -> Element:
 
 def _link(claim: Checked, names: Mapping[int, str]) -> Element:
     report = claim.report
-    number = f"{report.ratio:.3f} " if report.predicted else ""
-    return node("a", _badge(report.verdict, f"{number}{SHORT[report.verdict]}"), href=f"#{names[id(claim)]}")
+    value = number(report)
+    sign, told = node("span", _SIGNS[report.verdict], aria_hidden="true"), SHORT[report.verdict]
+    word = node("span", told, class_="aside" if value else None)
+    badge = node("span", sign, f" {value} ", word, class_=f"badge {report.verdict.lower()}")
+    return node("a", badge, href=f"#{names[id(claim)]}", title=f"{claim.title}: {_name(report.verdict)}")
 
 
 def _table(caption: str, heads: Sequence[Element], rows: Sequence[Element]) -> Element:
@@ -149,13 +182,14 @@ def _claims(document: Document, names: Mapping[int, str]) -> Iterator[Element]:
     for case in _cases(document):
         own = [claim for claim in document.claims if claim.case == case]
         shown = [_claim(c, names[id(c)], document, len(document.claims) <= FEW) for c in own]
-        yield _section(_anchor(case), case, *shown)
+        title = f"{case}: {TITLES[case]}" if case in TITLES else case
+        yield _section(_anchor(case), title, *shown)
 
 
 def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Element:
     report, said = claim.report, claim.statement
     facts: list[tuple[str, Element | str]] = [
-        ("regime", said["regime"].removeprefix("Regime.")),
+        ("regime", _name(said["regime"].removeprefix("Regime.")).replace("|", ", ")),
         ("heuristic step", said["heuristic"]),
         ("assumes", node("ul", *(node("li", text) for text in said["assumptions"])) if said["assumptions"] else ""),
         ("source", said["source"]),
@@ -179,7 +213,7 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
 
 
 def _link_number(report: Report) -> Element:
-    return _badge(report.verdict, _name(report.verdict) + (f", ratio {report.ratio:.3f}" if report.predicted else ""))
+    return _badge(report.verdict, f"{_name(report.verdict)} {number(report)}".rstrip())
 
 
 def _settings(report: Report) -> Iterator[tuple[str, str]]:
@@ -211,7 +245,7 @@ def _finding(report: Report, finding: Finding, name: str) -> Iterator[Element]:
         f"{f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}; departure {f.departure:+.2%}, "
         f"resolved {f.resolution:.2%} (declared {f.effect:.0%}); p = {f.p_value:.2g} at rate {f.alpha:.2g}"
     )
-    yield node("h4", f.label)
+    yield node("h4", "Left-hand side" if f.label.startswith("Expectation(") else f.label)
     yield node("p", _badge(f.verdict), f" {outcome}" + (f": {f.reason}" if f.reason else ""))
     drawing = figure(report, f, name)
     if drawing is not None:
@@ -221,8 +255,10 @@ def _finding(report: Report, finding: Finding, name: str) -> Iterator[Element]:
         _row(f"{p.size:,.0f}", f"{r.nets:,}", p.value, p.stderr, p.predicted) for p, r in zip(points(report, f), f.rungs)
     ]
     last = "slope" if is_slope(report) else "together"
-    rows.append(_row(last, f"{sum(r.nets for r in f.rungs):,}", f.estimate, f.stderr, f.predicted))
-    yield _table(f"{f.label}: the numbers", [node("th", head, scope="col") for head in heads], rows)
+    if len(f.rungs) > 1:
+        rows.append(_row(last, f"{sum(r.nets for r in f.rungs):,}", f.estimate, f.stderr, f.predicted))
+    end = "" if len(f.rungs) < 2 else "; the last row is the slope" if is_slope(report) else "; the last row joins all"
+    yield _table(f"The numbers{end}", [node("th", head, scope="col") for head in heads], rows)
 
 
 def _row(head: str, samples: str, value: float, stderr: float, predicted: float) -> Element:

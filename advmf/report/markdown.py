@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator, Sequence
 
@@ -46,7 +47,8 @@ def _folded(table: Table) -> str:
         for row in table.rows
     ]
     grid = "\n".join(_grid(("net", "activation", *table.heads), rows))
-    return f"<details><summary>{_escape(table.title)}: {_escape(table.numbers)}</summary>\n\n{grid}\n\n</details>"
+    summary = html.escape(f"{table.title}: {table.numbers}")  # Markdown begins after the empty line
+    return f"<details><summary>{summary}</summary>\n\n{grid}\n\n</details>"
 
 
 def _grid(heads: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> Iterator[str]:

@@ -59,12 +59,16 @@ def tables(claims: Sequence[Checked]) -> list[Table]:
     return found
 
 
+def number(report: Report) -> str:
+    """The number that stands beside a verdict: the ratio, or the slopes of what grows; empty where zero is predicted of a ratio."""
+    if report.theorem == "T6":
+        return f"{report.estimate:.3f}/{report.predicted:.3f}"
+    return f"{report.ratio:.3f}" if report.predicted else ""
+
+
 def cell(report: Report) -> str:
     """A verdict in a table, with its number."""
-    number = f"{report.ratio:.3f} " if report.predicted else ""
-    if report.theorem == "T6":
-        number = f"{report.estimate:.3f}/{report.predicted:.3f} "
-    return f"{number}{SHORT[report.verdict]}"
+    return f"{number(report)} {SHORT[report.verdict]}".lstrip()
 
 
 def _head(report: Report) -> str:
