@@ -14,7 +14,7 @@ from advmf import __version__
 from advmf.errors import StoreError
 from advmf.verify.report import Report, Verdict
 from advmf.verify.runs import Outcome, together
-from advmf.verify.store import Results
+from advmf.verify.store import STATED, Results
 from advmf.verify.store import read as read_store
 
 
@@ -93,7 +93,10 @@ def of_store(results: Results) -> Document:
     """The document of a store, with the verdicts of Holm's rule over the run's claims."""
     run, claims = results.configuration, [record for record in results.records if not record.control]
     reports = together([record.report for record in claims], sum(case["claims"] for case in run["cases"]))
-    checked = [Checked(r.theorem, r.activation, r.claim, report) for r, report in zip(claims, reports)]
+    checked = [
+        Checked(r.theorem, r.activation, {name: r.claim[name] for name in STATED}, report)
+        for r, report in zip(claims, reports)
+    ]
     controls = [record.report for record in results.records if record.control]
     return _document(run["version"], run["seed"], results.command, results.complete, checked, controls)
 

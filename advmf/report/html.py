@@ -33,9 +33,7 @@ def html(document: Document) -> str:
     """The page. Text from the results is escaped, and a content security policy forbids scripts and requests."""
     style = "\n" + files("advmf.report").joinpath("style.css").read_text(encoding="utf-8")
     allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{allowed}'; img-src data:; base-uri 'none'; form-action 'none'"
-    )
+    policy = f"default-src 'none'; style-src 'sha256-{allowed}'; img-src data:; base-uri 'none'; form-action 'none'"
     head = node(
         "head",
         node("meta", charset="utf-8"),
@@ -121,7 +119,9 @@ def _overview(document: Document, names: Mapping[int, str]) -> Element:
     ]
     attention = [node("h3", "To look at"), node("ul", *reasons, *missed)] if reasons or missed else []
     grids = [_grid(table, names) for table in tables(document.claims)]
-    return _section("overview", "Verdicts", node("ul", *counts, class_="counts"), *attention, *grids, _reading(document))
+    return _section(
+        "overview", "Verdicts", node("ul", *counts, class_="counts"), *attention, *grids, _reading(document)
+    )
 
 
 def _reading(document: Document) -> Element:
@@ -156,9 +156,7 @@ def _grid(table: Table, names: Mapping[int, str]) -> Element:
     heads = [node("th", text, scope="col") for text in ("net", "activation", *table.heads)]
     rows = []
     for row in table.rows:
-        cells = [
-            node("td", _link(row.claims[head], names) if head in row.claims else None) for head in table.heads
-        ]
+        cells = [node("td", _link(row.claims[head], names) if head in row.claims else None) for head in table.heads]
         rows.append(node("tr", node("th", row.net, scope="row"), node("td", row.activation), *cells))
     return _table(f"{table.title}: {table.numbers}", heads, rows)
 
@@ -250,9 +248,18 @@ def _finding(report: Report, finding: Finding, name: str) -> Iterator[Element]:
     drawing = figure(report, f, name)
     if drawing is not None:
         yield node("figure", drawing)
-    heads = [along(report), "samples", "estimate", "standard error", "predicted", "ratio", "departure in standard errors"]
+    heads = [
+        along(report),
+        "samples",
+        "estimate",
+        "standard error",
+        "predicted",
+        "ratio",
+        "departure in standard errors",
+    ]
     rows = [
-        _row(f"{p.size:,.0f}", f"{r.nets:,}", p.value, p.stderr, p.predicted) for p, r in zip(points(report, f), f.rungs)
+        _row(f"{p.size:,.0f}", f"{r.nets:,}", p.value, p.stderr, p.predicted)
+        for p, r in zip(points(report, f), f.rungs)
     ]
     last = "slope" if is_slope(report) else "together"
     if len(f.rungs) > 1:
@@ -282,9 +289,7 @@ def _environment(document: Document) -> Element:
         ("seconds", f"{document.seconds:.1f}"),
         ("advmf", document.version),
     ]
-    rows = [
-        node("tr", node("th", name, scope="row"), node("td", "; ".join(values))) for name, values in origin.items()
-    ]
+    rows = [node("tr", node("th", name, scope="row"), node("td", "; ".join(values))) for name, values in origin.items()]
     heads = [node("th", text, scope="col") for text in ("what", "value")]
     return _section(
         "origin", "Origin", _facts([(name, value) for name, value in run if isinstance(value, Element) or value]),

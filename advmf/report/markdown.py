@@ -43,7 +43,11 @@ def _findings(claims: Sequence[Checked]) -> Iterator[Sequence[str]]:
 
 def _folded(table: Table) -> str:
     rows = [
-        (row.net, row.activation, *(cell(row.claims[head].report) if head in row.claims else "" for head in table.heads))
+        (
+            row.net,
+            row.activation,
+            *(cell(row.claims[head].report) if head in row.claims else "" for head in table.heads),
+        )
         for row in table.rows
     ]
     grid = "\n".join(_grid(("net", "activation", *table.heads), rows))

@@ -144,7 +144,9 @@ def _judge(reports: Iterable[Report], item: pytest.Item) -> None:
     numbers = "\n".join(map(str, reports))
     item.user_properties.append((_PROPERTY, numbers))
     verdict = Verdict.worst([report.verdict for report in reports])
-    shown = "\n".join(f"{report}\n  at {_point(report)}, seed {report.seed}" for report in reports if report.verdict is verdict)
+    shown = "\n".join(
+        f"{report}\n  at {_point(report)}, seed {report.seed}" for report in reports if report.verdict is verdict
+    )
     if verdict is Verdict.REFUTED:
         pytest.fail(shown, pytrace=False)
     if verdict is Verdict.UNDERPOWERED:

@@ -97,6 +97,10 @@ def canonical(claim: Claim) -> dict[str, Any]:
     }
 
 
+STATED = ("latex", "where", "regime", "heuristic", "assumptions", "source")
+"""The keys of :func:`statement`."""
+
+
 def statement(claim: Claim) -> dict[str, Any]:
     """What a reader is told of a claim: its formula as LaTeX, what its abbreviations stand for, where it holds, and its source."""
     return {
