@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from advmf.claim import Claim
@@ -226,7 +227,8 @@ def _judge_networks(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
                 continue
             try:
                 change = _change(claim, wrong, case)
-                (finding,) = numbers.findings(wrong, consequences(wrong, numbers.at, widths), design, alpha)
+                with np.errstate(over="ignore", invalid="ignore"):  # some mutants are off by many powers of ten
+                    (finding,) = numbers.findings(wrong, consequences(wrong, numbers.at, widths), design, alpha)
             except UNBORN:
                 continue
             yield _mutant(case, claim, label, kind, what, change, finding, own[0].ratio)
@@ -260,9 +262,9 @@ def _mutant(
     elif bound and 1 + change >= ratio:
         expected, reason = False, f"the attack reaches {ratio:.1%} of the bound, and this is {1 + change:.1%}"
     elif not caught:
-        reason = (
-            finding.reason or f"a departure of {finding.departure:+.1%}, where {finding.resolution:.1%} is resolved"
-        )
+        allowed = f" beyond the {claim.tolerance:g} allowed" if claim.tolerance else ""
+        seen = f"a departure of {finding.departure:+.1%}, where {finding.resolution:.1%}{allowed} is resolved"
+        reason = finding.reason or seen
     p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))
     return Mutant(
         case.theorem, claim.name, case.name, case.activation, p, q, label, kind, what, change, expected, caught,

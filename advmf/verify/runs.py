@@ -110,6 +110,8 @@ def run(
     """
     if resume and store is None:
         raise ArgumentError("--resume goes on with a results file; give it with --store FILE.")
+    if scheduler is None:  # a cluster has devices of its own
+        _require(options.get("device", "cpu"))
     jobs = _jobs(suite, seed, options)
     hashes = _hashes(jobs)
     keys = [job.keys(hashes) for job in jobs]
@@ -175,6 +177,17 @@ def _jobs(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[
         mutants = tuple(m for claim in case.claims for m in controls(claim) if differs(claim, m, case.point))
         jobs.append(Job(position, case, mutants, settings))
     return jobs
+
+
+def _require(device: str) -> None:
+    """Raise ArgumentError for a device that is not there."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(f"Here there is no device {device!r} ({reason}); give cpu, cuda or cuda:0.") from None
 
 
 def _devices(device: str) -> list[str]:
