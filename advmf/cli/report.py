@@ -31,16 +31,16 @@ def report(results: Path | None, outputs: tuple[Path, ...], shown: bool) -> None
     loads nothing.
     """
     if results is not None and results.suffix in ENDINGS[:3] and not outputs:
-        results, outputs = None, (results,)
+        outputs, results = (results,), None
     if not outputs and not shown:
         raise click.UsageError("Say what to write: -o out.html (or .md, .xml, .json), or --markdown to print Markdown.")
-    results = results or _only_store()
+    source = results or _only_store()
     for path in outputs:
-        _check_target(path, results)
+        _check_target(path, source)
     with usage_errors():
         from advmf.report.document import read
 
-        document = read(results)
+        document = read(source)
     for path in outputs:
         replace(path, _written(document, path.suffix))
     if shown:

@@ -72,7 +72,8 @@ class CheckModule(pytest.Module):
     def _claims(self, functions: bool) -> list[pytest.Item]:
         from advmf.claim import Claim
 
-        found, alone = [], []
+        found: list[pytest.Item] = []
+        alone = []
         for name, value in vars(self.obj).items():
             match value:
                 case Claim() if hasattr(self.obj, "at"):

@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files as resources
+from itertools import pairwise
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_a_screen_reader_finds_its_way(page):
     named = [each for _, a, _ in page.elements for each in a.get("aria-labelledby", "").split()]
     assert named and set(named) <= set(ids)
     levels = [int(tag[1]) for tag, _, _ in page.elements if re.fullmatch("h[1-6]", tag)]
-    assert levels[0] == 1 and all(after <= before + 1 for before, after in zip(levels, levels[1:]))
+    assert levels[0] == 1 and all(after <= before + 1 for before, after in pairwise(levels))
     assert len(page.all("table")) == len(page.all("caption")) > 5
     assert all(attributes.get("scope") in ("col", "row") for attributes in page.all("th"))
     drawings = page.all("svg")

@@ -1,6 +1,7 @@
 """Checks as tests of somebody else's project."""
 
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
@@ -145,3 +146,10 @@ def test_files_of_others_are_left_alone(checks, pytester):
     """Unless they are asked for: to import a stranger's script may do anything."""
     pytester.path.joinpath("check_disk.py").write_text("raise SystemExit('formatted')\n")
     checks(test_own="def test_x(): pass").assert_outcomes(passed=1)
+
+
+def test_the_example_of_the_docs_runs(checks):
+    text = Path(mf.__file__).parents[1].joinpath("docs", "reports.md").read_text()
+    example = text.partition("```python\n")[2].partition("```")[0]
+    result = checks("-k", "bound", "-v", check_doc=example)
+    result.assert_outcomes(passed=1, deselected=2)
