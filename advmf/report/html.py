@@ -112,7 +112,7 @@ def _overview(document: Document, names: Mapping[int, str]) -> Element:
     bad = [claim for claim in document.claims if claim.report.verdict in ("REFUTED", "UNDERPOWERED")]
     missed = [node("li", _badge("UNDERPOWERED", f"negative control not refuted: {name}")) for name in document.missed]
     reasons = [
-        node("li", _badge(f.verdict), " ", node("a", c.title, href=f"#{names[id(c)]}"), f": {f.label}: {f.reason}")
+        node("li", _badge(f.verdict), " ", node("a", c.title, href=f"#{names[id(c)]}"), f": {_what(f)}: {f.reason}")
         for c in bad
         for f in c.report.findings
         if f.verdict in ("REFUTED", "UNDERPOWERED")
@@ -191,9 +191,10 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
         ("heuristic step", said["heuristic"]),
         ("assumes", node("ul", *(node("li", text) for text in said["assumptions"])) if said["assumptions"] else ""),
         ("source", said["source"]),
+        ("LaTeX", _code(said["latex"])),
         ("point", ", ".join(f"{name} = {value:g}" for name, value in report.at.items())),
         *_settings(report),
-        ("to repeat it", _command(reproduction(document.command, claim))),
+        ("to repeat it", _code(reproduction(document.command, claim))),
     ]
     opened = opened or report.verdict in ("REFUTED", "UNDERPOWERED")
     return node(
@@ -208,6 +209,11 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
         ),
         open="open" if opened else None,
     )
+
+
+def _what(finding: Finding) -> str:
+    """What a finding is about; a claim without consequences of its own is labelled by its left-hand side in SymPy's words."""
+    return "Left-hand side" if finding.label.startswith("Expectation(") else finding.label
 
 
 def _link_number(report: Report) -> Element:
@@ -228,8 +234,8 @@ def _settings(report: Report) -> Iterator[tuple[str, str]]:
     yield "seed", f"{report.seed}; {report.seconds:.1f} s"
 
 
-def _command(command: str) -> Element | str:
-    return node("pre", node("code", command), tabindex="0", class_="scroll") if command else ""
+def _code(text: str) -> Element | str:
+    return node("pre", node("code", text), tabindex="0", class_="scroll") if text else ""
 
 
 def _facts(facts: Sequence[tuple[str, Element | str]]) -> Element:
@@ -243,7 +249,7 @@ def _finding(report: Report, finding: Finding, name: str) -> Iterator[Element]:
         f"{f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}; departure {f.departure:+.2%}, "
         f"resolved {f.resolution:.2%} (declared {f.effect:.0%}); p = {f.p_value:.2g} at rate {f.alpha:.2g}"
     )
-    yield node("h4", "Left-hand side" if f.label.startswith("Expectation(") else f.label)
+    yield node("h4", _what(f))
     yield node("p", _badge(f.verdict), f" {outcome}" + (f": {f.reason}" if f.reason else ""))
     drawing = figure(report, f, name)
     if drawing is not None:
@@ -283,8 +289,8 @@ def _environment(document: Document) -> Element:
             if value not in origin.setdefault(name, []):
                 origin[name].append(value)
     run: list[tuple[str, Element | str]] = [
-        ("command", _command(document.command)),
-        ("to repeat it", _command(reproduction(document.command))),
+        ("command", _code(document.command)),
+        ("to repeat it", _code(reproduction(document.command))),
         ("seed", f"{document.seed}; every network, point and size has a generator of its own that starts from it"),
         ("seconds", f"{document.seconds:.1f}"),
         ("advmf", document.version),

@@ -164,7 +164,8 @@ def _point(report: Report) -> str:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What was UNDERPOWERED: skipped tests are not listed otherwise."""
     skipped = terminalreporter.getreports("skipped")
-    lines = [value for report in skipped for name, value in report.user_properties if name == _PROPERTY]
+    told = (pair for report in skipped for pair in getattr(report, "user_properties", ()))  # skipped files have none
+    lines = [value for name, value in told if name == _PROPERTY]
     if lines:
         terminalreporter.section("UNDERPOWERED checks: the numbers could not have told (--advmf-strict fails them)")
         for line in lines:
