@@ -27,6 +27,8 @@ _MEANINGS = {
 }
 FEW = 3
 """So many claims are shown open."""
+MANY = 20
+"""More findings than these are folded."""
 
 
 def html(document: Document) -> str:
@@ -109,19 +111,26 @@ def _overview(document: Document, names: Mapping[int, str]) -> Element:
         for verdict, n in document.counts.items()
         if n
     ]
-    bad = [claim for claim in document.claims if claim.report.verdict in ("REFUTED", "UNDERPOWERED")]
-    missed = [node("li", _badge("UNDERPOWERED", f"negative control not refuted: {name}")) for name in document.missed]
-    reasons = [
-        node("li", _badge(f.verdict), " ", node("a", c.title, href=f"#{names[id(c)]}"), f": {_what(f)}: {f.reason}")
-        for c in bad
-        for f in c.report.findings
-        if f.verdict in ("REFUTED", "UNDERPOWERED")
-    ]
-    attention = [node("h3", "To look at"), node("ul", *reasons, *missed)] if reasons or missed else []
     grids = [_grid(table, names) for table in tables(document.claims)]
-    return _section(
-        "overview", "Verdicts", node("ul", *counts, class_="counts"), *attention, *grids, _reading(document)
-    )
+    listed = [_listed(document, names, verdict) for verdict in ("REFUTED", "UNDERPOWERED")]
+    missed = [node("li", _badge("UNDERPOWERED", f"negative control not refuted: {name}")) for name in document.missed]
+    controls = node("ul", *missed) if missed else None
+    summary = node("ul", *counts, class_="counts")
+    return _section("overview", "Verdicts", summary, *listed, controls, *grids, _reading(document))
+
+
+def _listed(document: Document, names: Mapping[int, str], verdict: str) -> Element | None:
+    """The findings with a verdict, and why; folded where they are many."""
+    found = [
+        node("li", node("a", c.title, href=f"#{names[id(c)]}"), f": {_what(f)}: {f.reason}")
+        for c in document.claims
+        for f in c.report.findings
+        if f.verdict == verdict
+    ]
+    if not found:
+        return None
+    head = node("summary", node("h3", _badge(verdict, f"{_name(verdict)}: {len(found)} findings")))
+    return node("details", head, node("ul", *found), open="open" if len(found) <= MANY else None)
 
 
 def _reading(document: Document) -> Element:
