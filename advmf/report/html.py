@@ -28,7 +28,7 @@ _MEANINGS = {
 FEW = 3
 """So many claims are shown open."""
 MANY = 20
-"""More findings than these are folded."""
+"""Lists longer than this are folded."""
 
 
 def html(document: Document) -> str:
@@ -113,24 +113,29 @@ def _overview(document: Document, names: Mapping[int, str]) -> Element:
     ]
     grids = [_grid(table, names) for table in tables(document.claims)]
     listed = [_listed(document, names, verdict) for verdict in ("REFUTED", "UNDERPOWERED")]
-    missed = [node("li", _badge("UNDERPOWERED", f"negative control not refuted: {name}")) for name in document.missed]
-    controls = node("ul", *missed) if missed else None
+    missed = [node("li", name) for name in document.missed]
+    controls = _folded("UNDERPOWERED", f"negative controls not refuted: {len(missed)}", missed)
     summary = node("ul", *counts, class_="counts")
     return _section("overview", "Verdicts", summary, *listed, controls, *grids, _reading(document))
 
 
 def _listed(document: Document, names: Mapping[int, str], verdict: str) -> Element | None:
-    """The findings with a verdict, and why; folded where they are many."""
+    """The findings with a verdict, and why."""
     found = [
         node("li", node("a", c.title, href=f"#{names[id(c)]}"), f": {_what(f)}: {f.reason}")
         for c in document.claims
         for f in c.report.findings
         if f.verdict == verdict
     ]
-    if not found:
+    return _folded(verdict, f"{_name(verdict)}: {len(found)} findings", found)
+
+
+def _folded(verdict: str, title: str, entries: Sequence[Element]) -> Element | None:
+    """A list that is open unless it is long; None for an empty one."""
+    if not entries:
         return None
-    head = node("summary", node("h3", _badge(verdict, f"{_name(verdict)}: {len(found)} findings")))
-    return node("details", head, node("ul", *found), open="open" if len(found) <= MANY else None)
+    head = node("summary", node("h3", _badge(verdict, title)))
+    return node("details", head, node("ul", *entries), open="open" if len(entries) <= MANY else None)
 
 
 def _reading(document: Document) -> Element:
