@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "emit": SHARED | {"theory", "emit"},
     "verify": SHARED | {"theory", "simulate", "emit", "verify"},
     "figures": SHARED | {"verify", "emit"},
-    "cli": SHARED | {"theory", "simulate", "emit", "verify", "figures", "cli"},
+    "report": SHARED | {"verify", "report"},
+    "cli": SHARED | {"theory", "simulate", "emit", "verify", "figures", "report", "cli"},
 }
 
 
@@ -73,6 +74,7 @@ def test_the_import_rule_can_fail():
             ("torch",),
         ),
         ("import advmf.cli", ("torch", "sympy")),
+        ("import advmf.verify.pytest_plugin", ("torch", "sympy", "numpy")),
     ],
 )
 def test_symbolic_work_does_not_load_torch(code, absent):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advmf.cli.shared import Terminated, console, main, point, progress, replace, terminable, usage_errors
-from advmf.cli.tables import print_tables, record
+from advmf.cli.tables import print_tables
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from advmf.report.document import Document
     from advmf.verify.runs import Outcome
 
 EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
@@ -97,6 +98,7 @@ def check(
     if file:
         sys.exit(_check_file(context, file, out, seed, json_path))
     with usage_errors():
+        from advmf.report.document import of_outcomes
         from advmf.simulate.ensemble import MEMORY
         from advmf.verify.catalogue import pairs_of
         from advmf.verify.runs import family, run
@@ -106,11 +108,12 @@ def check(
         suite = cases(theorems, nets, activations, pairs_of(p, q), PAPER if full else QUICK, point(at))
     budget = MEMORY if memory is None else int(memory * 2**30)
     options: dict[str, Any] = {"nets": networks, "data": data, "device": device, "sampler": sampler, "memory": budget}
-    options |= {"store": store, "resume": resume, "command": shlex.join(["advmf", *sys.argv[1:]])}
+    command = shlex.join(["advmf", *sys.argv[1:]])
+    options |= {"store": store, "resume": resume, "command": command}
     options |= {"workers": workers or default_workers(budget, device), "backend": backend, "scheduler": scheduler}
     claims = sum(len(case.claims) for case in suite)
     found: list[Outcome] = []
-    outcomes: list[Outcome] = []
+    document = of_outcomes([], seed, command, complete=False)
     interrupted = 0
     with usage_errors(), progress(len(suite)) as advance, terminable():
         try:
@@ -118,16 +121,18 @@ def check(
                 for outcome in finished:
                     found.append(outcome)
                     outcomes = family(sorted(found, key=lambda o: o.position), claims)
+                    document = of_outcomes(outcomes, seed, command, complete=len(outcomes) == len(suite))
                     if json_path:
-                        _write(json_path, outcomes, seed, complete=len(outcomes) == len(suite))
+                        replace(json_path, json.dumps(document.to_dict(), indent=1) + "\n")
         except KeyboardInterrupt as error:
             interrupted = EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
-    print_tables(out, outcomes)
+    print_tables(out, document)
+    _summarise(document)
     if interrupted:
         kept = f"; go on with --store {store} --resume" if store else ""
-        click.echo(f"interrupted: {len(outcomes)} of {len(suite)} cases finished{kept}", err=True)
+        click.echo(f"interrupted: {len(found)} of {len(suite)} cases finished{kept}", err=True)
         sys.exit(interrupted)
-    sys.exit(_exit_code(outcomes))
+    sys.exit(_exit_code(document))
 
 
 def _check_file(context: click.Context, file: Path, out: Console, seed: int, json_path: Path | None) -> int:
@@ -140,6 +145,7 @@ def _check_file(context: click.Context, file: Path, out: Console, seed: int, jso
             )
     with usage_errors():
         from advmf.errors import StepError
+        from advmf.report.document import of_outcomes
         from advmf.verify.variant import load
 
         try:
@@ -151,19 +157,27 @@ def _check_file(context: click.Context, file: Path, out: Console, seed: int, jso
         counts = ", ".join(f"{len(items)} {status}" for status, items in proof.rests_on().items())
         out.print(f"{proof.name}: {len(proof.steps)} steps; {counts}", str(variant.claim()), "", sep="\n", markup=False)
         outcome = variant.check(seed)
+        document = of_outcomes([outcome], seed, shlex.join(["advmf", *sys.argv[1:]]), complete=True)
         if json_path:
-            _write(json_path, [outcome], seed, complete=True)
-    print_tables(out, [outcome])
-    return _exit_code([outcome])
+            replace(json_path, json.dumps(document.to_dict(), indent=1) + "\n")
+    print_tables(out, document)
+    _summarise(document)
+    return _exit_code(document)
 
 
-def _write(path: Path, outcomes: Sequence[Outcome], seed: int, complete: bool) -> None:
-    replace(path, json.dumps(record(outcomes, seed, complete), indent=1) + "\n")
+def _summarise(document: Document) -> None:
+    """Append the results to the summary of a GitHub job, where this is one."""
+    from advmf.report.markdown import markdown
+
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(markdown(document) + "\n")
+        except OSError as error:
+            click.echo(f"$GITHUB_STEP_SUMMARY cannot be written: {error}", err=True)
 
 
-def _exit_code(outcomes: Sequence[Outcome]) -> int:
-    verdicts = {report.verdict for outcome in outcomes for report in outcome.reports}
-    if "REFUTED" in verdicts:
+def _exit_code(document: Document) -> int:
+    if document.counts["REFUTED"]:
         return EXIT_REFUTED
-    missed = any(report.verdict != "REFUTED" for outcome in outcomes for report in outcome.controls)
-    return EXIT_UNDERPOWERED if "UNDERPOWERED" in verdicts or missed else 0
+    return EXIT_UNDERPOWERED if document.counts["UNDERPOWERED"] or document.missed else 0

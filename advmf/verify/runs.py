@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from advmf.verify.controls import controls, differs
 from advmf.verify.provenance import git_state
 from advmf.verify.report import Report, Verdict
 from advmf.verify.statistics import Design, holm
-from advmf.verify.store import Record, Results, Store, canonical, key, opened, statement
+from advmf.verify.store import Record, Results, Store, canonical, key, opened
 from advmf.verify.suite import FAMILY_ALPHA, Case
 from advmf.verify.workers import Progress, compute, one_thread
 
@@ -63,7 +64,7 @@ class Job:
         case, count = self.case, len(self.case.claims)
         found = []
         for i, (name, claim, report) in enumerate(zip(keys, (*case.claims, *self.mutants), reports)):
-            said = canonical(claim) | (statement(claim) if i < count else {})
+            said = canonical(claim) | (case.statements[i] if i < count else {})
             found.append(
                 Record(name, self.position, i >= count, case.theorem, case.name, case.activation, said, report)
             )
@@ -140,12 +141,15 @@ def family(outcomes: Sequence[Outcome], claims: int, rate: float = FAMILY_ALPHA)
     Each claim was judged at the rate that Bonferroni's rule gives it. Where some are refuted the others have fewer to share ``rate``
     with, and what is refuted at their rate becomes REFUTED. Negative controls are no part of the family.
     """
-    reports = [report for outcome in outcomes for report in outcome.reports]
+    judged = iter(together([report for outcome in outcomes for report in outcome.reports], claims, rate))
+    return [replace(o, reports=tuple(islice(judged, len(o.reports)))) for o in outcomes]
+
+
+def together(reports: Sequence[Report], claims: int, rate: float = FAMILY_ALPHA) -> list[Report]:
+    """Reports of a suite of ``claims``, with the verdicts of :func:`family`."""
     missing = [1.0] * (claims - len(reports))
-    rejected = iter(holm([*(report.p_value for report in reports), *missing], rate))
-    return [
-        replace(o, reports=tuple(_refuted(r, claims) if next(rejected) else r for r in o.reports)) for o in outcomes
-    ]
+    rejected = holm([*(report.p_value for report in reports), *missing], rate)
+    return [_refuted(report, claims) if no else report for report, no in zip(reports, rejected)]
 
 
 def _refuted(report: Report, claims: int) -> Report:
@@ -222,7 +226,13 @@ def _configuration(
         "options": options,
         "design": asdict(jobs[0].settings["design"]),
         "cases": [
-            {"theorem": job.case.theorem, "net": job.case.name, "activation": job.case.activation, "keys": list(own)}
+            {
+                "theorem": job.case.theorem,
+                "net": job.case.name,
+                "activation": job.case.activation,
+                "claims": len(job.case.claims),
+                "keys": list(own),
+            }
             for job, own in zip(jobs, keys)
         ],
     }

@@ -97,6 +97,10 @@ def canonical(claim: Claim) -> dict[str, Any]:
     }
 
 
+STATED = ("latex", "where", "regime", "heuristic", "assumptions", "source")
+"""The keys of :func:`statement`."""
+
+
 def statement(claim: Claim) -> dict[str, Any]:
     """What a reader is told of a claim: its formula as LaTeX, what its abbreviations stand for, where it holds, and its source."""
     return {
@@ -126,6 +130,13 @@ def read(path: Path | str) -> Results:
         raise StoreError(f"{path} is empty: no run has written to it yet.")
     with _damage(path), closing(_connect(path, reading=True)) as db:
         return _read(path, db)
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file begins as a store does; one that a run is just beginning to write may not yet."""
+    with path.open("rb") as file:
+        head = file.read(100)
+    return head.startswith(b"SQLite format 3\0") and int.from_bytes(head[68:72], "big") == APPLICATION
 
 
 class Store:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from advmf.claim import Claim
@@ -14,6 +15,7 @@ from advmf.verify.catalogue import ACTIVATIONS, DEFAULT_ACTIVATIONS, MATRICES, P
 from advmf.verify.check import check_all
 from advmf.verify.matrices import check_matrices
 from advmf.verify.report import Report
+from advmf.verify.store import statement
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,11 @@ class Case:
     @property
     def name(self) -> str:
         return self.net.name if self.net else MATRIX
+
+    @cached_property
+    def statements(self) -> tuple[dict[str, Any], ...]:
+        """What a reader is told of each claim."""
+        return tuple(map(statement, self.claims))
 
     @property
     def point(self) -> Mapping[str, float]:

@@ -1,0 +1,210 @@
+"""The results of a run, from the run itself, from its store, or from its JSON."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advmf import __version__
+from advmf.errors import StoreError
+from advmf.verify.report import Report, Verdict
+from advmf.verify.runs import Outcome, together
+from advmf.verify.store import STATED, Results
+from advmf.verify.store import read as read_store
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A checked claim: the ``case`` it belongs to (a theorem of the catalogue), the activation, what it states, and the report.
+
+    ``statement`` has the keys of :func:`advmf.verify.store.statement`.
+    """
+
+    case: str
+    activation: str
+    statement: Mapping[str, Any]
+    report: Report
+
+    @property
+    def title(self) -> str:
+        """Theorem, network, activation and exponents."""
+        pair = f"p={self.report.p} q={self.report.q}" if self.report.p else ""
+        return " ".join(filter(None, (self.report.theorem, self.report.net, self.activation, pair)))
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a run found out. ``missed`` names the negative controls that were not refuted, of ``controls`` in all."""
+
+    version: str
+    seed: int
+    command: str
+    complete: bool
+    claims: tuple[Checked, ...]
+    controls: int
+    missed: tuple[str, ...]
+    seconds: float
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many claims have each verdict."""
+        found = Counter(str(claim.report.verdict) for claim in self.claims)
+        return {str(verdict): found[verdict] for verdict in Verdict}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The results as JSON-ready values: what ``advmf check --json`` writes."""
+        return {
+            "version": self.version,
+            "seed": self.seed,
+            "command": self.command,
+            "results": [
+                {**c.report.to_dict(), "activation": c.activation, "case": c.case, "statement": dict(c.statement)}
+                for c in self.claims
+            ],
+            "summary": {
+                **self.counts,
+                "complete": self.complete,
+                "seconds": round(self.seconds, 2),
+                "controls": {
+                    "total": self.controls,
+                    "refuted": self.controls - len(self.missed),
+                    "missed": list(self.missed),
+                },
+            },
+        }
+
+
+def of_outcomes(outcomes: Sequence[Outcome], seed: int, command: str, complete: bool) -> Document:
+    """The document of a run, from its outcomes so far."""
+    claims = [
+        Checked(o.case.theorem, o.case.activation, said, report)
+        for o in outcomes
+        for said, report in zip(o.case.statements, o.reports)
+    ]
+    return _document(__version__, seed, command, complete, claims, [r for o in outcomes for r in o.controls])
+
+
+def of_store(results: Results) -> Document:
+    """The document of a store, with the verdicts of Holm's rule over the run's claims."""
+    run, claims = results.configuration, [record for record in results.records if not record.control]
+    reports = together([record.report for record in claims], sum(case["claims"] for case in run["cases"]))
+    checked = [
+        Checked(r.theorem, r.activation, {name: r.claim[name] for name in STATED}, report)
+        for r, report in zip(claims, reports)
+    ]
+    controls = [record.report for record in results.records if record.control]
+    return _document(run["version"], run["seed"], results.command, results.complete, checked, controls)
+
+
+def _document(
+    version: str, seed: int, command: str, complete: bool, claims: Sequence[Checked], controls: Sequence[Report]
+) -> Document:
+    missed = [r for r in controls if r.verdict != "REFUTED"]
+    seconds = sum(r.seconds for r in (*(c.report for c in claims), *controls))
+    names = tuple(f"{r.theorem} {r.net} {r.p or ''} {r.q or ''}".strip() for r in missed)
+    return Document(version, seed, command, complete, tuple(claims), len(controls), names, seconds)
+
+
+def read(path: Path | str) -> Document:
+    """The results in a file: the store of ``advmf check --store``, also while a run is writing it, or the JSON of ``--json``.
+
+    Raises StoreError for a file that is missing, or holds anything else.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be read: {error.strerror}. Give what 'advmf check' wrote with --store or --json."
+        ) from None
+    if content.startswith(b"SQLite format 3\0"):
+        return of_store(read_store(path))
+    try:
+        return _of_json(json.loads(content))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise StoreError(
+            f"{path} holds no results of advmf: neither the store that 'advmf check --store' writes, nor the JSON of --json."
+        ) from None
+
+
+def _of_json(record: Mapping[str, Any]) -> Document:
+    summary, controls = record["summary"], record["summary"]["controls"]
+    claims = tuple(
+        Checked(_text(row["case"]), _text(row["activation"]), _statement(row["statement"]), _valid(row))
+        for row in record["results"]
+    )
+    return Document(
+        _text(record["version"]), int(record["seed"]), _text(record["command"]), bool(summary["complete"]), claims,
+        int(controls["total"]), tuple(map(_text, controls["missed"])), float(summary["seconds"]),
+    )  # fmt: skip
+
+
+def _valid(row: Mapping[str, Any]) -> Report:
+    """The report of a row, of the types that it should have."""
+    report = Report.from_dict(row)
+    for value in (report.theorem, report.net, *(v for f in report.findings for v in (f.label, f.reason))):
+        _text(value)
+    for f in report.findings:
+        rungs = [value for r in f.rungs for value in (r.N, r.nets, r.mean, r.stderr)]
+        numbers = (f.estimate, f.stderr, f.predicted, f.departure, f.resolution, f.p_value, f.alpha, f.effect, *rungs)
+        if not all(isinstance(value, (int, float)) for value in numbers):
+            raise TypeError(f"{f.label} holds something that is no number")
+    if not report.findings:
+        raise ValueError(f"{report.theorem} has no findings")
+    return report
+
+
+def _statement(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    for text in (*(value[name] for name in ("latex", "regime", "heuristic", "source")), *value["assumptions"]):
+        _text(text)
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+_CHOICES = ("--theorem", "--net", "--activation")
+_ELSEWHERE = ("--store", "--workers", "--backend", "--scheduler", "--json")
+"""Options on which no number depends."""
+
+
+def reproduction(command: str, claim: Checked | None = None) -> str:
+    """The command that computes a run's numbers again, or those of a claim and of what is checked on the same samples.
+
+    What says where results go and who computes them is left out. The numbers of a claim are those of the whole run; its error rate is shared
+    with fewer.
+
+    >>> reproduction("advmf check --net residual --seed 1 --store=a.db --resume")
+    'advmf check --net residual --seed 1'
+    """
+    drop = _ELSEWHERE if claim is None else (*_ELSEWHERE, *_CHOICES)
+    try:
+        words = list(_without(shlex.split(command), drop))
+    except ValueError:
+        return ""
+    if words[:2] != ["advmf", "check"]:
+        return ""
+    if claim is not None:
+        net = claim.report.net if claim.activation else ""
+        for option, value in zip(_CHOICES, (claim.case, net, claim.activation)):
+            words += [option, value] if value else []
+    return shlex.join(words)
+
+
+def _without(words: Sequence[str], options: Sequence[str]) -> Iterator[str]:
+    rest = iter(words)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        if name in options:
+            if not equals:
+                next(rest, None)
+        elif word != "--resume":
+            yield word

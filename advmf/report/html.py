@@ -1,0 +1,328 @@
+"""Results as one HTML page that stands alone: no script, nothing loaded, readable offline, on a phone, in the dark and aloud."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+from xml.etree.ElementTree import Element, tostring
+
+from advmf.report.document import Checked, Document, reproduction
+from advmf.report.figure import along, figure, is_slope, points
+from advmf.report.mathml import formula
+from advmf.report.overview import SHORT, Table, number, tables
+from advmf.report.tree import node
+from advmf.symbols import SYMBOLS
+from advmf.verify.catalogue import TITLES
+from advmf.verify.report import Finding, Report
+
+_SIGNS = {"SUPPORTED": "✓", "NOT_REFUTED": "✓", "REFUTED": "✗", "UNDERPOWERED": "?"}
+_MEANINGS = {
+    "SUPPORTED": "an equality: not missed, and a departure of the declared effect would have been found",
+    "NOT_REFUTED": "an upper bound that was attacked and stood; it is not thereby proved",
+    "REFUTED": "the numbers contradict the claim at the declared error rate",
+    "UNDERPOWERED": "the numbers could not have told",
+}
+FEW = 3
+"""So many claims are shown open."""
+MANY = 20
+"""Lists longer than this are folded."""
+
+
+def html(document: Document) -> str:
+    """The page. Text from the results is escaped, and a content security policy forbids scripts and requests."""
+    style = "\n" + files("advmf.report").joinpath("style.css").read_text(encoding="utf-8")
+    allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{allowed}'; img-src data:; base-uri 'none'; form-action 'none'"
+    head = node(
+        "head",
+        node("meta", charset="utf-8"),
+        node("meta", http_equiv="Content-Security-Policy", content=policy),
+        node("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        node("meta", name="color-scheme", content="light dark"),
+        node("title", f"advmf: {_told(document)}"),
+        node("link", rel="icon", href="data:,"),
+        node("style", style),
+    )
+    names = {id(claim): f"claim-{i}" for i, claim in enumerate(document.claims, 1)}
+    body = node(
+        "body",
+        node("a", "Skip to the results", href="#results", class_="skip"),
+        node(
+            "header",
+            node("h1", "Theorems against simulation"),
+            node("p", _told(document)),
+            node("nav", _contents(document), aria_label="Contents"),
+        ),
+        node(
+            "main",
+            _overview(document, names),
+            *_claims(document, names),
+            _environment(document),
+            id="results",
+            tabindex="-1",
+        ),
+        node("footer", node("p", f"Written by advmf. Results of version {document.version}.")),
+    )
+    text = tostring(node("html", head, body, lang="en"), encoding="unicode", method="html")
+    return f"<!DOCTYPE html>\n{text}\n"
+
+
+def _told(document: Document) -> str:
+    """The result in a sentence."""
+    counts = ", ".join(f"{n} {_name(verdict)}" for verdict, n in document.counts.items() if n)
+    state = "" if document.complete else "; not all cases of the run are finished"
+    refuted = document.controls - len(document.missed)
+    controls = f"; negative controls refuted: {refuted} of {document.controls}"
+    return (f"{counts}{controls}" if counts else "no case is finished") + state
+
+
+def _name(verdict: str) -> str:
+    return verdict.lower().replace("_", " ")
+
+
+def _contents(document: Document) -> Element:
+    entries = [("overview", "Verdicts"), *((_anchor(case), case) for case in _cases(document)), ("origin", "Origin")]
+    return node("ul", *(node("li", node("a", text, href=f"#{anchor}")) for anchor, text in entries))
+
+
+def _cases(document: Document) -> list[str]:
+    return list(dict.fromkeys(claim.case for claim in document.claims))
+
+
+def _anchor(case: str) -> str:
+    return "theorem-" + "".join(letter if letter.isalnum() else "-" for letter in case)
+
+
+def _badge(verdict: str, text: str | None = None) -> Element:
+    sign = node("span", _SIGNS[verdict], aria_hidden="true")
+    return node("span", sign, f" {text or _name(verdict)}", class_=f"badge {verdict.lower()}")
+
+
+def _section(anchor: str, title: str, *children: Element | None) -> Element:
+    return node("section", node("h2", title, id=anchor), *children, aria_labelledby=anchor)
+
+
+def _overview(document: Document, names: Mapping[int, str]) -> Element:
+    counts = [
+        node("li", node("strong", str(n)), " ", _badge(verdict), node("small", _MEANINGS[verdict]))
+        for verdict, n in document.counts.items()
+        if n
+    ]
+    grids = [_grid(table, names) for table in tables(document.claims)]
+    listed = [_listed(document, names, verdict) for verdict in ("REFUTED", "UNDERPOWERED")]
+    missed = [node("li", name) for name in document.missed]
+    controls = _folded("UNDERPOWERED", f"negative controls not refuted: {len(missed)}", missed)
+    summary = node("ul", *counts, class_="counts")
+    return _section("overview", "Verdicts", summary, *listed, controls, *grids, _reading(document))
+
+
+def _listed(document: Document, names: Mapping[int, str], verdict: str) -> Element | None:
+    """The findings with a verdict, and why."""
+    found = [
+        node("li", node("a", c.title, href=f"#{names[id(c)]}"), f": {_what(f)}: {f.reason}")
+        for c in document.claims
+        for f in c.report.findings
+        if f.verdict == verdict
+    ]
+    return _folded(verdict, f"{_name(verdict)}: {len(found)} findings", found)
+
+
+def _folded(verdict: str, title: str, entries: Sequence[Element]) -> Element | None:
+    """A list that is open unless it is long; None for an empty one."""
+    if not entries:
+        return None
+    head = node("summary", node("h3", _badge(verdict, title)))
+    return node("details", head, node("ul", *entries), open="open" if len(entries) <= MANY else None)
+
+
+def _reading(document: Document) -> Element:
+    """How the page is to be read: what is not said beside the numbers, and what the letters stand for."""
+    used = {name for claim in document.claims for name in claim.report.at}
+    letters = [(name, quantity.meaning) for name, quantity in SYMBOLS.items() if name in used]
+    return node(
+        "details",
+        node("summary", node("h3", "How to read this")),
+        node(
+            "div",
+            node(
+                "p",
+                "Networks are sampled at several widths and measured. The estimate that they give together is extrapolated to N → ∞ "
+                "where a claim is about large width, and averaged where it holds at every width; where a prediction depends on N, "
+                "estimates are simulated over predicted values, and 1 is predicted. An attack bounds the adversarial loss from below, "
+                "so that an upper bound can be refuted and never proved. Every check is repeated on wrong versions of its claim, "
+                "the negative controls, which must be refuted.",
+            ),
+            node(
+                "p",
+                "A departure is that of the estimate from the prediction, in units of the predicted size. What a check resolved is the "
+                "departure that it would have found, with the declared probability; the rate is the probability that a true claim is "
+                "refuted, shared among the claims of the run. Intervals are two standard errors to either side.",
+            ),
+            _facts(letters),
+        ),
+    )
+
+
+def _grid(table: Table, names: Mapping[int, str]) -> Element:
+    heads = [node("th", text, scope="col") for text in ("net", "activation", *table.heads)]
+    rows = []
+    for row in table.rows:
+        cells = [node("td", _link(row.claims[head], names) if head in row.claims else None) for head in table.heads]
+        rows.append(node("tr", node("th", row.net, scope="row"), node("td", row.activation), *cells))
+    return _table(f"{table.title}: {table.numbers}", heads, rows)
+
+
+def _link(claim: Checked, names: Mapping[int, str]) -> Element:
+    report = claim.report
+    value = number(report)
+    sign, told = node("span", _SIGNS[report.verdict], aria_hidden="true"), SHORT[report.verdict]
+    word = node("span", told, class_="aside" if value else None)
+    badge = node("span", sign, f" {value} ", word, class_=f"badge {report.verdict.lower()}")
+    return node("a", badge, href=f"#{names[id(claim)]}", title=f"{claim.title}: {_name(report.verdict)}")
+
+
+def _table(caption: str, heads: Sequence[Element], rows: Sequence[Element]) -> Element:
+    """A table that scrolls in a box of its own, also by the keyboard."""
+    table = node("table", node("caption", caption), node("thead", node("tr", *heads)), node("tbody", *rows))
+    return node("div", table, class_="scroll", tabindex="0", role="group", aria_label=caption)
+
+
+def _claims(document: Document, names: Mapping[int, str]) -> Iterator[Element]:
+    for case in _cases(document):
+        own = [claim for claim in document.claims if claim.case == case]
+        shown = [_claim(c, names[id(c)], document, len(document.claims) <= FEW) for c in own]
+        title = f"{case}: {TITLES[case]}" if case in TITLES else case
+        yield _section(_anchor(case), title, *shown)
+
+
+def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Element:
+    report, said = claim.report, claim.statement
+    facts: list[tuple[str, Element | str]] = [
+        ("regime", _name(said["regime"].removeprefix("Regime.")).replace("|", ", ")),
+        ("heuristic step", said["heuristic"]),
+        ("assumes", node("ul", *(node("li", text) for text in said["assumptions"])) if said["assumptions"] else ""),
+        ("source", said["source"]),
+        ("LaTeX", _code(said["latex"])),
+        ("point", ", ".join(f"{name} = {value:g}" for name, value in report.at.items())),
+        *_settings(report),
+        ("to repeat it", _code(reproduction(document.command, claim))),
+    ]
+    opened = opened or report.verdict in ("REFUTED", "UNDERPOWERED")
+    return node(
+        "details",
+        node("summary", node("h3", claim.title), " ", _link_number(report)),
+        node(
+            "div",
+            formula(said["latex"]),
+            *(part for i, f in enumerate(report.findings, 1) for part in _finding(report, f, f"{name}-{i}")),
+            _facts([(head, value) for head, value in facts if isinstance(value, Element) or value]),
+            id=name,
+        ),
+        open="open" if opened else None,
+    )
+
+
+def _what(finding: Finding) -> str:
+    """What a finding is about; a claim without consequences of its own is labelled by its left-hand side in SymPy's words."""
+    return "Left-hand side" if finding.label.startswith("Expectation(") else finding.label
+
+
+def _link_number(report: Report) -> Element:
+    return _badge(report.verdict, f"{_name(report.verdict)} {number(report)}".rstrip())
+
+
+def _settings(report: Report) -> Iterator[tuple[str, str]]:
+    """How a claim was simulated."""
+    settings, ladder = report.settings, report.settings
+    if "along" in settings:
+        yield "ladder", f"{settings['along']} = {', '.join(f'{n:,}' for n in ladder.get('ladder', ()))}"
+    if "attack" in settings:
+        yield "attack", ", ".join(f"{value} {name}" for name, value in settings["attack"].items())
+    if "samplers" in settings:
+        yield "sampler", ", ".join(dict.fromkeys(settings["samplers"]))
+    if "data" in settings:
+        yield "images", f"{settings['data']}, SHA-256 {settings.get('data_sha256', 'unknown')}"
+    yield "seed", f"{report.seed}; {report.seconds:.1f} s"
+
+
+def _code(text: str) -> Element | str:
+    return node("pre", node("code", text), tabindex="0", class_="scroll") if text else ""
+
+
+def _facts(facts: Sequence[tuple[str, Element | str]]) -> Element:
+    return node("dl", *(part for name, value in facts for part in (node("dt", name), node("dd", value))))
+
+
+def _finding(report: Report, finding: Finding, name: str) -> Iterator[Element]:
+    """A finding: what came out, its figure, its numbers."""
+    f = finding
+    outcome = (
+        f"{f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}; departure {f.departure:+.2%}, "
+        f"resolved {f.resolution:.2%} (declared {f.effect:.0%}); p = {f.p_value:.2g} at rate {f.alpha:.2g}"
+    )
+    yield node("h4", _what(f))
+    yield node("p", _badge(f.verdict), f" {outcome}" + (f": {f.reason}" if f.reason else ""))
+    drawing = figure(report, f, name)
+    if drawing is not None:
+        yield node("figure", drawing)
+    heads = [
+        along(report),
+        "samples",
+        "estimate",
+        "standard error",
+        "predicted",
+        "ratio",
+        "departure in standard errors",
+    ]
+    rows = [
+        _row(f"{p.size:,.0f}", f"{r.nets:,}", p.value, p.stderr, p.predicted)
+        for p, r in zip(points(report, f), f.rungs)
+    ]
+    last = "slope" if is_slope(report) else "together"
+    if len(f.rungs) > 1:
+        rows.append(_row(last, f"{sum(r.nets for r in f.rungs):,}", f.estimate, f.stderr, f.predicted))
+    end = "" if len(f.rungs) < 2 else "; the last row is the slope" if is_slope(report) else "; the last row joins all"
+    yield _table(f"The numbers{end}", [node("th", head, scope="col") for head in heads], rows)
+
+
+def _row(head: str, samples: str, value: float, stderr: float, predicted: float) -> Element:
+    ratio = f"{value / predicted:.4f}" if predicted else ""
+    departure = f"{(value - predicted) / stderr:+.2f}" if stderr else ""
+    cells = (samples, f"{value:.5g}", f"{stderr:.2g}", f"{predicted:.5g}", ratio, departure)
+    return node("tr", node("th", head, scope="row"), *(node("td", text) for text in cells))
+
+
+def _environment(document: Document) -> Element:
+    """Where the numbers come from."""
+    origin: dict[str, list[str]] = {}
+    for claim in document.claims:
+        for name, value in _flat({key: claim.report.settings.get(key) for key in _ORIGIN}):
+            if value not in origin.setdefault(name, []):
+                origin[name].append(value)
+    run: list[tuple[str, Element | str]] = [
+        ("command", _code(document.command)),
+        ("to repeat it", _code(reproduction(document.command))),
+        ("seed", f"{document.seed}; every network, point and size has a generator of its own that starts from it"),
+        ("seconds", f"{document.seconds:.1f}"),
+        ("advmf", document.version),
+    ]
+    rows = [node("tr", node("th", name, scope="row"), node("td", "; ".join(values))) for name, values in origin.items()]
+    heads = [node("th", text, scope="col") for text in ("what", "value")]
+    return _section(
+        "origin", "Origin", _facts([(name, value) for name, value in run if isinstance(value, Element) or value]),
+        _table("Environment of the simulation", heads, rows),
+    )  # fmt: skip
+
+
+_ORIGIN = ("versions", "environment", "device", "dtype", "threads", "design")
+
+
+def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}: {inner}", text) for inner, text in _flat(value))
+        elif value is not None:
+            yield name, str(value)

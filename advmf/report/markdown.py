@@ -1,0 +1,76 @@
+"""Results as Markdown: for a pull request, and for the summary of a GitHub job."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+
+from advmf.report.document import Checked, Document, reproduction
+from advmf.report.overview import Table, cell, tables
+
+
+def markdown(document: Document) -> str:
+    """The verdicts and, of each claim that did not come out well, the numbers; all others in tables that open on a click.
+
+    It holds GitHub's Markdown, and text from the results is escaped.
+    """
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in document.counts.items() if n) or "nothing finished"
+    state = "" if document.complete else " (not all cases are finished)"
+    refuted = document.controls - len(document.missed)
+    parts = [
+        f"### advmf: {counts}{state}".replace("_", r"\_"),
+        f"Negative controls refuted: {refuted} of {document.controls}. advmf {_escape(document.version)}, "
+        f"seed {document.seed}, {document.seconds:.0f} s.",
+    ]
+    if bad := [claim for claim in document.claims if claim.report.verdict in ("REFUTED", "UNDERPOWERED")]:
+        parts.append("\n".join(_grid(("claim", "what", "verdict", "estimate", "predicted", "reason"), _findings(bad))))
+    if document.missed:
+        parts.append("\n".join(f"* negative control not refuted: {_escape(missed)}" for missed in document.missed))
+    parts += map(_folded, tables(document.claims))
+    if command := reproduction(document.command):
+        parts.append(f"To repeat it:\n\n{_fenced(command)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _findings(claims: Sequence[Checked]) -> Iterator[Sequence[str]]:
+    for claim in claims:
+        for f in claim.report.findings:
+            if f.verdict in ("REFUTED", "UNDERPOWERED"):
+                estimate = f"{f.estimate:.5g} ± {f.stderr:.2g}"
+                yield claim.title, f.label, f"{f.verdict}", estimate, f"{f.predicted:.5g}", f.reason
+
+
+def _folded(table: Table) -> str:
+    rows = [
+        (
+            row.net,
+            row.activation,
+            *(cell(row.claims[head].report) if head in row.claims else "" for head in table.heads),
+        )
+        for row in table.rows
+    ]
+    grid = "\n".join(_grid(("net", "activation", *table.heads), rows))
+    summary = html.escape(f"{table.title}: {table.numbers}")  # Markdown begins after the empty line
+    return f"<details><summary>{summary}</summary>\n\n{grid}\n\n</details>"
+
+
+def _grid(heads: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> Iterator[str]:
+    for row in (heads, ("---",) * len(heads), *rows):
+        yield f"| {' | '.join(value if value == '---' else _escape(value) for value in row)} |"
+
+
+def _escape(text: str) -> str:
+    """Text that Markdown, and HTML inside it, leaves as it is.
+
+    >>> print(_escape("a_b|<i>"))
+    a\\_b\\|&lt;i&gt;
+    """
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~#@!$])", r"\\\1", text)
+
+
+def _fenced(text: str) -> str:
+    """A block of code that ends where the text does, whatever it holds."""
+    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", text))])
+    return f"{fence}sh\n{text}\n{fence}"

@@ -1,0 +1,81 @@
+"""Verdicts side by side: a table for each theorem, a row for each network, a column for each claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from advmf.report.document import Checked
+from advmf.verify.report import Report
+
+SHORT = {"SUPPORTED": "supported", "NOT_REFUTED": "stands", "REFUTED": "REFUTED", "UNDERPOWERED": "underpowered"}
+"""What the verdicts are called in a table."""
+
+_NUMBERS = {
+    "T2": "attack/bound at N -> oo",
+    "T3.Euler": "d|W|^2/dt + 2 share L_adv = 0",
+    "T3": "slope of the weight variance at N -> oo, simulated/predicted",
+    "T6.d": "slope in ln d, simulated/predicted",
+    "T6.K": "slope in ln K, simulated/predicted",
+    "F2": "coefficient of 1/N, simulated/predicted",
+}
+PAIR_ORDER = ("1", "2", "inf")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The claims about one network, by the heads of their columns."""
+
+    net: str
+    activation: str
+    claims: Mapping[str, Checked]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Verdicts of one theorem; ``numbers`` says what number stands beside them."""
+
+    title: str
+    numbers: str
+    heads: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def tables(claims: Sequence[Checked]) -> list[Table]:
+    """The verdicts of a run. Laws stand side by side, and what is stated for each (p, q) has a table of its own."""
+    found = []
+    for case in dict.fromkeys(claim.case for claim in claims):
+        own = [claim for claim in claims if claim.case == case]
+        names = list(dict.fromkeys(c.report.theorem for c in own if c.report.p)) or [case]
+        for name in names:
+            shown = [c for c in own if not c.report.p or c.report.theorem == name]
+            rows: dict[tuple[str, str], dict[str, Checked]] = {(c.report.net, c.activation): {} for c in own}
+            for c in shown:
+                rows[c.report.net, c.activation][_head(c.report)] = c
+            heads = sorted(dict.fromkeys(_head(c.report) for c in shown), key=_place)
+            title = case if len(names) == 1 else name
+            lines = tuple(Row(*key, row) for key, row in rows.items())
+            found.append(Table(title, _NUMBERS.get(title, "simulated/predicted"), tuple(heads), lines))
+    return found
+
+
+def number(report: Report) -> str:
+    """The number that stands beside a verdict: the ratio, or the slopes of what grows; empty where zero is predicted of a ratio."""
+    if report.theorem == "T6":
+        return f"{report.estimate:.3f}/{report.predicted:.3f}"
+    return f"{report.ratio:.3f}" if report.predicted else ""
+
+
+def cell(report: Report) -> str:
+    """A verdict in a table, with its number."""
+    return f"{number(report)} {SHORT[report.verdict]}".lstrip()
+
+
+def _head(report: Report) -> str:
+    return f"{report.p},{report.q}" if report.p else report.theorem
+
+
+def _place(head: str) -> tuple[int, ...]:
+    """Pairs in the order of the (p, q) square; others stay as they are."""
+    pair = tuple(PAIR_ORDER.index(r) for r in head.split(",") if r in PAIR_ORDER)
+    return pair if len(pair) == 2 else ()
