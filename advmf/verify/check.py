@@ -36,6 +36,12 @@ ATTACKED = (AdversarialLoss, WeightVarianceSlope, WeightNormSlope, LossDecay)
 
 TOP_WIDTH = 1024
 NETS = 128
+PILOT = 64
+"""Networks of each width in the first pilot."""
+ROOM = 1.5
+"""How many more networks are taken than a pilot asks for, whose own scatter is uncertain."""
+LARGEST = 1000.0
+"""The most that the first pilot grows by; what would need more comes out UNDERPOWERED."""
 
 
 def check_all(
@@ -44,7 +50,7 @@ def check_all(
     *,
     seed: int = 0,
     widths: Sequence[int] | None = None,
-    nets: int | Sequence[int] = NETS,
+    nets: int | Sequence[int] | str = NETS,
     data: str | Images = "digits",
     design: Design | None = None,
     steps: int = 10,
@@ -60,8 +66,9 @@ def check_all(
 
     ``at`` gives ``L``, ``d``, ``K``, the net's symbols, ``eps`` for adversarial losses, and optionally ``x_sq`` (1 if not given:
     every image is scaled to |x|²/d = x_sq) and ``N``. Claims about large width are simulated at ``widths``, by default
-    N/8, N/4, N/2 and N (1024 if not given), with ``nets`` networks each (or a number for each width), and extrapolated by a polynomial
-    of degree 2 in 1/N; claims that hold at every width are averaged over the widths. ``sampler`` and ``memory`` are those of
+    N/8, N/4, N/2 and N (1024 if not given), with ``nets`` networks each (or a number for each width; by ``"pilot"`` as many as
+    pilots with other networks ask for, to resolve what ``design`` declares), and extrapolated by a polynomial of degree 2 in 1/N; claims that
+    hold at every width are averaged over the widths. ``sampler`` and ``memory`` are those of
     :func:`advmf.simulate.sample`: wide networks are simulated without their weights, and where the attacks of one network would
     outgrow ``memory``, the pairs (p, q) are shared among several. Every network sees its own image, drawn from ``data`` (a name
     or path for :func:`advmf.simulate.load`) and resampled to ``d`` pixels if need be.
@@ -74,11 +81,14 @@ def check_all(
     before anything is simulated.
     """
     started = time.perf_counter()
-    found, groups = measured(
-        claims, at, seed=seed, widths=widths, nets=nets, data=data, steps=steps, restarts=restarts, directions=directions, dtype=dtype,
-        device=device, memory=memory, sampler=sampler, progress=progress,
-    )  # fmt: skip
     design = design or Design()
+    options: dict[str, Any] = {
+        "widths": widths, "data": data, "steps": steps, "restarts": restarts, "directions": directions, "dtype": dtype,
+        "device": device, "memory": memory, "sampler": sampler, "progress": progress,
+    }  # fmt: skip
+    if isinstance(nets, str):
+        nets = _piloted(claims, at, nets, design, seed, options)
+    found, groups = measured(claims, at, seed=seed, nets=nets, **options)
     seconds = (time.perf_counter() - started) / len(claims)
     reports = []
     for claim, group in zip(claims, groups):
@@ -93,6 +103,25 @@ def check_all(
         name = str(claim.net.name if claim.net else "")
         reports.append(Report(claim.name, name, p, q, findings, found.at, seed, seconds, settings))
     return reports
+
+
+def _piloted(
+    claims: Sequence[Claim], at: Mapping[str, Any], nets: str, design: Design, seed: int, options: Mapping[str, Any]
+) -> int:
+    """The networks of each width that resolve every consequence: pilots grow until one does, for the scatter of heavy tails shows late.
+
+    Their networks are not used again.
+    """
+    if nets != "pilot":
+        raise ArgumentError(f"nets is a number of networks, one for each width, or 'pilot'; got {nets!r}.")
+    count, most = PILOT, int(PILOT * LARGEST)
+    while True:
+        pilot = check_all(claims, at, seed=-count - seed * most, nets=count, design=design, **options)
+        found = [f.resolution / f.effect for report in pilot for f in report.findings if math.isfinite(f.resolution)]
+        needed = ROOM * max(found, default=1.0) ** 2
+        if needed <= ROOM or count == most:
+            return math.ceil(count * min(max(needed, 0.25), ROOM))
+        count = min(math.ceil(count * min(needed, 4.0)), most)
 
 
 @dataclass(frozen=True)

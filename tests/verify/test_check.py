@@ -243,3 +243,22 @@ def test_every_claim_of_the_quick_suite_has_a_control():
                 case.name,
                 claim.name,
             )
+
+
+def test_a_pilot_finds_how_many_networks_resolve_the_effect():
+    at = {"L": 2, "d": 16, "K": 4, "sigma_w": 1.0, "sigma_b": 0.3}
+    ladder = {"at": at, "widths": (16, 32, 64)}
+    law = mf.linear_form(mf.vanilla(1, 0))[0]
+    law = replace(law, equations=law.equations[:2])
+    assert mf.check(law, **ladder, nets=64).verdict == "UNDERPOWERED"
+    found = mf.check(law, **ladder, nets="pilot")
+    assert found.verdict == "SUPPORTED"
+    (nets,) = set(found.settings["nets"])
+    assert 64 < nets < 6400
+    assert mf.check(law, **ladder, nets=nets).findings == found.findings, "the pilot's networks are not used again"
+    rough = mf.check(law, **ladder, nets="pilot", design=Design(effect=0.5))
+    assert rough.settings["nets"][0] < nets
+    wrong = replace(law, equations=tuple(replace(e, rhs=1.3 * e.rhs) for e in law.equations))
+    assert mf.check(wrong, **ladder, nets="pilot").verdict == "REFUTED"
+    with pytest.raises(ArgumentError, match="or 'pilot'; got 'many'"):
+        mf.check(law, at=at, nets="many")
