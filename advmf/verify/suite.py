@@ -60,7 +60,7 @@ QUICK = Profile(
     "quick",
     data="digits",
     scales={
-        "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 256), nets=(1600,) * 4),
+        "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 256), nets=(2400,) * 4),
         "T2": Scale(L=5, d=64, K=10, widths=(512, 2048, 10_000, 100_000), nets=(80, 64, 32, 12), directions=1, steps=5),
         "T3": Scale(
             2, 64, 10, (128, 256, 512, 1024), (560,) * 4, directions=1, steps=2, at={"sigma_b": 0.0, "eps": 0.02}
