@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,3 +113,17 @@ def replace(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     part.replace(path)
+
+
+def statement_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which statement is meant: network, slopes, exponents, route."""
+    options = (
+        click.option("--net", default="residual", show_default=True, help="Network: see 'advmf list'."),
+        click.option("--activation", help="Activation by name; its slopes stay symbols if not given."),
+        click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf."),
+        click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf."),
+        click.option("--route", default="chevet", show_default=True, help="The route to beta: see 'advmf list'."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from advmf.cli.shared import console, declared, main, usage_errors
+from advmf.cli.shared import console, declared, main, statement_options, usage_errors
 
 
 @main.command(name="list")
@@ -45,11 +45,7 @@ def list_() -> None:
 
 @main.command()
 @click.argument("theorem")
-@click.option("--net", default="residual", show_default=True, help="Network: see 'advmf list'.")
-@click.option("--activation", help="Activation by name; its slopes stay symbols if not given.")
-@click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
-@click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
-@click.option("--route", default="chevet", show_default=True, help="The route to beta: see 'advmf list'.")
+@statement_options
 @click.option(
     "--format",
     "form",

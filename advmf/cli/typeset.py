@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from advmf.cli.shared import declared, main, replace, usage_errors
+from advmf.cli.shared import declared, main, replace, statement_options, usage_errors
 
 if TYPE_CHECKING:
     from advmf.emit.document import Section
@@ -26,11 +26,7 @@ OF_MATRICES = ("beta", "T6.d", "T6.K")
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Write it here.  [default: print it]",
 )
-@click.option("--net", default="residual", show_default=True, help="Network: see 'advmf list'.")
-@click.option("--activation", help="Activation by name; its slopes stay symbols if not given.")
-@click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
-@click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
-@click.option("--route", default="chevet", show_default=True, help="The route to beta: see 'advmf list'.")
+@statement_options
 @click.option(
     "--d",
     "d",
