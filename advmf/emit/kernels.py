@@ -190,6 +190,10 @@ class Kernel:
         results = self._evaluate(self._log_program, args, values, out, dtype)
         return tuple(results) if isinstance(self.expr, sp.Tuple) else results[0]
 
+    def derivatives(self, names: tuple[str, ...]) -> Kernel:
+        """A kernel for arrays of the derivatives of all outputs in the symbols of these names, symbol by symbol."""
+        return _derivatives(self.expr, names)
+
     def _repr_latex_(self) -> str:
         from advmf.emit.latex import latex
 
@@ -329,8 +333,7 @@ def _derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
 
 
 @lru_cache(maxsize=256)
-def derivatives(expr: sp.Basic, names: tuple[str, ...]) -> Kernel:
-    """A kernel of the derivatives of one or several expressions in the symbols of these names, symbol by symbol."""
+def _derivatives(expr: sp.Basic, names: tuple[str, ...]) -> Kernel:
     return Kernel(sp.Tuple(*_slopes(expr, names)), "auto")
 
 

@@ -10,7 +10,6 @@ import torch
 from advmf.emit.engine.grid import FEW
 from advmf.emit.engine.rules import run
 from advmf.emit.engine.scaled import Value
-from advmf.emit.kernels import derivatives
 from advmf.errors import ArgumentError, UnsupportedFunctionError
 
 GRADIENTS = 1 << 17
@@ -82,7 +81,7 @@ def _by_formula(kernel: Any, inputs: Any, wanted: Any, gradients: Any) -> list[t
     """The gradients by compiled derivatives, or None where there is no formula or it is not finite."""
     names = tuple(name for name, w in zip(kernel.arguments, wanted) if w)
     try:
-        slopes = derivatives(kernel.expr, names)
+        slopes = kernel.derivatives(names)
     except UnsupportedFunctionError:
         return None
     at = dict(zip(kernel.arguments, (x.detach().numpy() for x in inputs)))
