@@ -40,4 +40,4 @@ def print_tables(console: Console, document: Document) -> None:
             console.print(f"negative control not refuted: {missed}", style="yellow")
         reports = [claim.report for claim in document.claims]
         images = dict.fromkeys(r.settings["data"] for r in reports if "data" in r.settings)
-        console.print(f"{document.seconds:.0f} s" + "".join(f"; images: {name}" for name in images))
+        console.print(f"{document.seconds:.0f} s of computing" + "".join(f"; images: {name}" for name in images))
