@@ -328,7 +328,7 @@ class Bare(OwnObservable):
 def test_an_observable_without_a_measurement_says_so():
     bound = replace(mf.loss_bound(mf.residual(u=1, v=0), 2, 2), lhs=Expectation(Bare(2)))
     at = {"L": 1, "d": 8, "K": 2, "sigma_w": 1.0, "sigma_b": 0.0, "eps": 0.1, "N": 32}
-    with pytest.raises(NotImplementedError, match=r"Bare has no measure\(trace, settings, generator\)"):
+    with pytest.raises(ArgumentError, match=r"Bare has no measure\(trace, settings, generator\)"):
         mf.check(bound, at=at, nets=2)
     with pytest.raises(ArgumentError, match=r"subclass of advmf\.simulate\.OwnObservable"):
         mf.check(replace(bound, lhs=Expectation(type("Odd", (mf.observables.Observable,), {})(2))), at=at, nets=2)

@@ -61,7 +61,9 @@ class OwnObservable(Observable):
 
     def measure(self, trace: Trace, settings: AttackSettings, generator: torch.Generator) -> Float[Tensor, " nets"]:
         """Its value for each network, given the forward trace at one input of each."""
-        raise NotImplementedError(f"{type(self).__name__} has no measure(trace, settings, generator).")
+        raise ArgumentError(
+            f"{type(self).__name__} has no measure(trace, settings, generator); define it, to return one number for each network."
+        )
 
     def queries(self, settings: AttackSettings, K: int, d: int) -> int:
         """How many vectors :meth:`measure` sends through each matrix beyond the trace and its Jacobian; by default as many as an attack."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -63,12 +64,12 @@ class Verified(NamedTuple):
     evidence: str
 
 
-class Reason:
+class Reason(ABC):
     """Why one expression follows from another."""
 
+    @abstractmethod
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
         """The relation between the sides; raises StepError if they do not have it or if nothing here can tell."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 import cloudpickle
+import distributed
 import pytest
 import torch
 
@@ -133,7 +134,6 @@ def test_numbers_are_the_same_on_one_worker_and_on_two(alone):
 
 @pytest.fixture
 def cluster():
-    distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as local:
         yield local
 
@@ -164,7 +164,6 @@ def test_a_lost_scheduler_keeps_what_was_finished(cluster, alone, tmp_path):
 
 
 def test_a_scheduler_that_does_not_answer_is_an_error_within_seconds(monkeypatch, tmp_path):
-    pytest.importorskip("distributed")
     monkeypatch.setattr(workers, "REACH", 1)
     path = tmp_path / "run.db"
     going = run(f_suite(), store=path)
