@@ -16,7 +16,8 @@ import pytest
 import sympy as sp
 
 import advmf as mf
-from advmf.emit.engine.native import native_support, threads
+from advmf.emit.engine.cores import threads
+from advmf.emit.engine.native import native_support
 from advmf.symbols import p, q
 from advmf.theory.flow_functions import QExponential
 from advmf.theory.functions import Conjugate

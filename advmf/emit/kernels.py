@@ -22,7 +22,7 @@ import sympy as sp
 from advmf.emit.engine.backends import BACKENDS, REGISTERED, function
 from advmf.emit.engine.blocks import numpy_engine
 from advmf.emit.engine.domains import Domain, meaning, rank
-from advmf.emit.engine.grid import FEW, Grid, Plan, scaled
+from advmf.emit.engine.grid import CHUNK, FEW, Engine, Grid, Plan, scaled
 from advmf.emit.engine.lower import Program, lower
 from advmf.emit.engine.native import available, native_engine
 from advmf.emit.engine.rules import RULES
@@ -34,6 +34,7 @@ __all__ = ["Kernel", "kernel", "register"]
 
 LIBRARY = {"auto": "numpy", "numpy": "numpy", "native": "numpy", "torch": "torch"}
 """The backends, and the array library of each."""
+_FLOAT = np.dtype(float)
 LARGE = 1 << 17
 """Elements from which on the backend "auto" is native: a build, once on a machine, costs as much as a few such calls of NumPy."""
 
@@ -148,6 +149,7 @@ class Kernel:
     program: Program = field(init=False, compare=False)
     _domains: dict[str, Domain] = field(init=False, compare=False)
     _plans: dict[Any, Plan] = field(init=False, compare=False)
+    _direct: dict[bool, tuple[Any, Engine]] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         symbols: dict[str, sp.Symbol] = {}
@@ -168,6 +170,7 @@ class Kernel:
         set_ = object.__setattr__
         set_(self, "_domains", {name: Domain.of(symbol) for name, symbol in symbols.items()})
         set_(self, "_plans", {})
+        set_(self, "_direct", {})
         set_(self, "arguments", tuple(symbols))
         outputs = [*self._values, *_slopes(self.expr, self.grad)]
         set_(self, "program", lower(outputs, self.arguments, self._check_head))
@@ -179,7 +182,10 @@ class Kernel:
 
     def __call__(self, /, *args: Any, out: Any = None, dtype: Any = None, **values: Any) -> Any:
         """The value of the formula; see :class:`Kernel`."""
-        results = self._evaluate(self.program, args, values, out, dtype)
+        plain = not args and out is None and dtype is None
+        results = (self._directly(values) if plain else None) or self._evaluate(self.program, args, values, out, dtype)
+        if not self.grad and not isinstance(self.expr, sp.Tuple):
+            return results[0]
         size = len(self._values)
         groups = [results[i : i + size] for i in range(0, len(results), size)]
         shaped = [tuple(group) if isinstance(self.expr, sp.Tuple) else group[0] for group in groups]
@@ -239,6 +245,29 @@ class Kernel:
         self.fill(program, inputs, shape, outs, fresh=out is None)
         return outs if out is not None or shape else [array[()] for array in outs]
 
+    def _directly(self, values: dict[str, Any]) -> list[np.ndarray] | None:
+        """The outputs for arrays of float64 of one shape, where one stage computes them; None for all else, and where that stage cannot.
+
+        It does what :meth:`_evaluate` does, without the preparations that take as long as some thousand elements.
+        """
+        inputs: list[Any] = [values.get(name) for name in self.arguments]
+        first = inputs[0] if len(inputs) == len(values) > 0 else None
+        if not isinstance(first, np.ndarray) or not FEW <= first.size <= CHUNK:
+            return None
+        for x in inputs:
+            if type(x) is not np.ndarray or x.dtype is not _FLOAT or x.shape != first.shape or not x.flags.c_contiguous:
+                return None
+        found = self._direct.get(self._native(first.size))
+        if found is None:
+            return None
+        (stage, bounds, places), engine = found
+        outs = [np.empty(first.shape) for _ in stage.outputs]
+        return outs if engine(stage, bounds, [inputs[j] for j in places], outs) is None else None
+
+    def _native(self, size: int) -> bool:
+        """Whether native code evaluates so many elements."""
+        return self.backend != "numpy" and (self.backend == "native" or size >= LARGE) and available()
+
     def fill(
         self, program: Program, inputs: list[np.ndarray], shape: tuple[int, ...], outs: list[np.ndarray], fresh: bool
     ) -> None:
@@ -249,7 +278,8 @@ class Kernel:
             for to, numbers in zip(outs, scaled(program, inputs) if size else ()):
                 np.copyto(to, numbers, casting="same_kind")
             return
-        native = self.backend != "numpy" and available() and (self.backend == "native" or size >= LARGE)
+        native = self._native(size)
+        engine = native_engine if native else numpy_engine
         grid = _grid(tuple(x.shape for x in inputs), shape)
         laid = grid.lay(inputs)
         truths = self._truths(program, grid, laid) if program.branches else ()
@@ -258,11 +288,13 @@ class Kernel:
         if plan is None:
             bounds = tuple(domain.bounds for domain in self._domains.values())
             plan = self._plans[key] = Plan(program, grid.axes, bounds, dict(truths).__getitem__, not native)
+            if plan.single and set(grid.axes) == {1} and len(plan.checked) == len(inputs) and program is self.program:
+                self._direct[native] = plan.single, engine
         for j, domain in enumerate(self._domains.values()):
             if j not in plan.checked or inputs[j].size < FEW:
                 domain.check(inputs[j])
         whole = [y.reshape(grid.shape) if fresh or _apart(y, inputs) else np.empty(grid.shape) for y in outs]
-        plan.run(grid.shape, laid, whole, native_engine if native else numpy_engine, cache(lambda: self._check(inputs)))
+        plan.run(grid.shape, laid, whole, engine, cache(lambda: self._check(inputs)))
         for array, filled in zip(outs, whole) if not fresh else ():
             if not np.may_share_memory(array, filled):
                 np.copyto(array, filled.reshape(shape), casting="same_kind")

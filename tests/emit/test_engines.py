@@ -12,7 +12,7 @@ import torch
 
 import advmf as mf
 from advmf.emit import kernels
-from advmf.emit.engine import blocks, grid, native, tensors
+from advmf.emit.engine import blocks, cores, grid, native, printer, tensors
 from advmf.emit.engine.grid import scaled
 from advmf.emit.kernels import Kernel, kernel, register
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
@@ -373,3 +373,53 @@ def test_which_engine_runs():
 def test_kernels_are_made_once():
     assert kernel(bound) is kernel(bound)
     assert kernel(bound) is not kernel(bound, grad="eps")
+
+
+@pytest.mark.skipif(not native.available(), reason=native.native_support())
+@pytest.mark.parametrize("name", FORMULAS)
+def test_how_native_code_is_cut_into_loops_changes_no_bit(name, monkeypatch):
+    """A loop of every operation passes on numbers, pairs of numbers and conditions."""
+    expr = FORMULAS[name]
+    at, found, loops = at_random(expr, [5000] * 9), [], []
+    monkeypatch.setattr(native, "source", lambda *a: loops.append(text := printer.source(*a)) or text)
+    for length in (1, 10**9):
+        monkeypatch.setattr(printer, "LOOP", length)
+        found.append(Kernel(expr, "native")(**at))
+    np.testing.assert_array_equal(*found)
+    if name in ("gamma", "bound", "conditions"):
+        assert loops[0].count("#pragma omp simd") > 1 == loops[1].count("#pragma omp simd")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_repeated_call_goes_straight_to_its_engine(engine, monkeypatch):
+    f = Kernel(sp.Tuple(bound, variance), engine)
+    at = at_random(sp.Tuple(bound, variance), [3000] * 9)
+    before = f(**at)
+    with monkeypatch.context() as patch:
+        patch.setattr(Kernel, "_evaluate", None)
+        for a, b in zip(before, f(**at), strict=True):
+            np.testing.assert_array_equal(a, b)
+        shaped = f(**{name: array.reshape(50, 60) for name, array in at.items()})
+        np.testing.assert_array_equal(shaped[0].ravel(), before[0])
+    # All else goes the long way round.
+    np.testing.assert_array_equal(f(**at | {"d": at["d"].tolist()}, N=3)[0], before[0])
+    np.testing.assert_array_equal(f(**{name: array[::2] for name, array in at.items()})[1], before[1][::2])
+    at["d"][17] = 0.5
+    with pytest.raises(DomainError, match=r"d = 0.5"):
+        f(**at)
+    with pytest.raises(ArgumentError, match="Missing d"):
+        f(**{name: array for name, array in at.items() if name != "d"}, N=at["L"])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_cores_share_large_arrays_bit_by_bit(engine, monkeypatch):
+    """Also the elements that are to compute again."""
+    at = at_random(bound, [200_000] * 9)
+    at["L"][[7, 150_000]] = 1e5
+    at["sigma_w"][[7, 150_000]] = 2.0
+    found = []
+    for count in (1, 3):
+        monkeypatch.setattr(cores, "threads", lambda count=count: count)
+        found.append(Kernel(bound, engine).log(**at))
+    np.testing.assert_array_equal(*found)
+    assert found[0][7] > 1e4

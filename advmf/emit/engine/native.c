@@ -36,7 +36,7 @@ static long careful(long n, long size, const double *const *in, double *const *o
         for (int j = 0; j < OUTPUTS; j++) y[j] = out[j] + i;
         unflag();
         if (block(part, x, y) && !flagged()) continue;
-        if (size > 1) redo += careful(part, size / 8, x, y);
+        if (size > 1) redo += careful(part, size / 4, x, y);
         else {
             for (int j = 0; j < OUTPUTS; j++) *y[j] = bits(REDO);
             redo++;

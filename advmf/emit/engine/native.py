@@ -15,13 +15,13 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from advmf.emit.engine import cores
 from advmf.emit.engine.blocks import numpy_engine
 from advmf.emit.engine.grid import Bounds, Stage
 from advmf.emit.engine.printer import source, supported
@@ -40,8 +40,6 @@ FLAGS = (
 """No -ffast-math: results may be infinite, and what it reorders are the last digits."""
 WORTH = 1 << 10
 """Elements below which NumPy takes no longer."""
-SHARED = 1 << 17
-"""Elements above which all cores share a stage."""
 _REDO = np.uint64(0x7FF80000A11DEAD0)
 
 
@@ -59,28 +57,29 @@ def native_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: 
 
 def _execute(call: Any, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
     shape, size, ndim = outs[0].shape, outs[0].size, outs[0].ndim
-    kinds = tuple(
-        [
-            1 if x.shape == shape and x.flags.c_contiguous and x.flags.aligned else 0 if x.size == 1 else 2
-            for x in inputs
-        ]
-    )
+    kinds = tuple([_kind(x, shape) for x in inputs])
     strides = None
     if 2 in kinds:
         inputs = [x.copy() if any(step % 8 for step in x.strides) or not x.flags.aligned else x for x in inputs]
         steps = [step // 8 for x in inputs for step in np.broadcast_to(x, shape).strides]
         strides = (ctypes.c_long * len(steps))(*steps)
-    pointers = _pointers(len(inputs) + len(outs))(*[_address(x) for x in (*inputs, *outs)])
+    pointers = _pointers(len(inputs) + len(outs))(*map(_address, (*inputs, *outs)))
     arguments = (ndim, _longs(shape), pointers, strides, _ints(kinds))
-    workers = threads() if size >= SHARED else 1
+    workers = cores.workers(size)
     if workers == 1:
         redo = call(0, size, *arguments)
     else:
         ends = [size * i // workers // 512 * 512 for i in range(workers)] + [size]
-        redo = sum(_pool().map(lambda i: call(ends[i], ends[i + 1], *arguments), range(workers)))
-    if not redo:
-        return None
-    return outs[0].view(np.uint64) == _REDO
+        redo = sum(cores.at_once(lambda i: call(ends[i], ends[i + 1], *arguments), range(workers)))
+    return outs[0].view(np.uint64) == _REDO if redo else None
+
+
+def _kind(x: np.ndarray, shape: tuple[int, ...]) -> int:
+    """How ``run`` of native.c reads an input."""
+    if x.shape == shape:
+        flags = x.flags
+        return 1 if flags.c_contiguous and flags.aligned else 2
+    return 0 if x.size == 1 else 2
 
 
 def _address(x: Any) -> int:
@@ -103,25 +102,6 @@ def _longs(values: tuple[int, ...]) -> Any:
 @lru_cache(maxsize=1024)
 def _ints(values: tuple[int, ...]) -> Any:
     return (ctypes.c_int * (len(values) + 1))(*values)
-
-
-@cache
-def threads() -> int:
-    """The cores that this process may use, at most OMP_NUM_THREADS where that is set."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return max(1, min(cores, int(limit))) if limit.isdigit() else cores
-
-
-_pools: dict[int, ThreadPoolExecutor] = {}
-
-
-def _pool() -> ThreadPoolExecutor:
-    """This process's threads: those of a parent do not survive a fork."""
-    if os.getpid() not in _pools:
-        _pools.clear()
-        _pools[os.getpid()] = ThreadPoolExecutor(threads(), thread_name_prefix="advmf")
-    return _pools[os.getpid()]
 
 
 @cache

@@ -65,11 +65,27 @@ class Plain:
 
     def op(self, name: str, *args: int, data: Any = None, axes: int | None = None) -> int:
         spread = reduce(int.__or__, (self.ops[arg].axes for arg in args), 0) if axes is None else axes
+        simpler = self.simpler(name, args, spread)
+        if simpler is not None:
+            return simpler
         new = Op(name, args, data, spread)
         if new not in self.found:
             self.found[new] = len(self.ops)
             self.ops.append(new)
         return self.found[new]
+
+    def simpler(self, name: str, args: Sequence[int], axes: int) -> int | None:
+        """What takes one operation in place of two: minus for a product with -1, one root of a quotient for two over the same axes."""
+        ops = [self.ops[arg] for arg in args]
+        if name == "mul" and ops[0].name == "const" and ops[0].data == (-1.0, 0.0):
+            return self.op("neg", args[1])
+        if name == "div" and ops[0].name == ops[1].name == "sqrt" and ops[0].axes == ops[1].axes == axes:
+            return self.op("sqrt", self.op("div", *ops[0].args, *ops[1].args))
+        if name == "neg" and ops[0].name == "neg":
+            return ops[0].args[0]
+        if name == "neg" and ops[0].name == "sub":
+            return self.op("sub", *ops[0].args[::-1])
+        return None
 
     def const(self, value: float, low: float = 0.0) -> int:
         return self.op("const", data=(float(value), float(low)))

@@ -1,0 +1,41 @@
+"""The cores that share the evaluation of large arrays: Python's threads, for NumPy and native code work without its lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+SHARED = 1 << 16
+"""Elements from which on all cores share a stage: handing work to a thread takes as long as some thousand of them."""
+
+
+@cache
+def threads() -> int:
+    """The cores that this process may use, at most OMP_NUM_THREADS where that is set."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return max(1, min(cores, int(limit))) if limit.isdigit() else cores
+
+
+def workers(size: int) -> int:
+    """How many threads share a stage of ``size`` elements."""
+    return threads() if size >= SHARED else 1
+
+
+def at_once(work: Callable[[Any], Any], shares: Iterable[Any]) -> list[Any]:
+    """The results of ``work`` for each share, each in a thread of its own."""
+    return list(_pool().map(work, shares))
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _pool() -> ThreadPoolExecutor:
+    """This process's threads: those of a parent do not survive a fork."""
+    if os.getpid() not in _pools:
+        _pools.clear()
+        _pools[os.getpid()] = ThreadPoolExecutor(threads(), thread_name_prefix="advmf")
+    return _pools[os.getpid()]
