@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from advmf.emit.engine.backends import BACKENDS, REGISTERED, function
+from advmf.emit.engine.backends import BACKENDS, function
 from advmf.emit.engine.blocks import numpy_engine
 from advmf.emit.engine.domains import Domain, meaning, rank
 from advmf.emit.engine.grid import CHUNK, FEW, Engine, Grid, Plan, scaled
 from advmf.emit.engine.lower import Program, lower
 from advmf.emit.engine.native import available, native_engine
 from advmf.emit.engine.rules import RULES
+from advmf.emit.engine.scaled import REGISTERED
 from advmf.errors import ArgumentError, UnsupportedFunctionError
 from advmf.symbols import SYMBOLS
 from advmf.theory.norm_functions import GaussianNorm

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import advmf as mf
 from advmf.emit import kernels
-from advmf.emit.engine.backends import REGISTERED
+from advmf.emit.engine.scaled import REGISTERED
 from advmf.emit.kernels import Kernel, kernel, register
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.special import gaussian_norm

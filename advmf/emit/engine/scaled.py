@@ -29,6 +29,10 @@ class Value(NamedTuple):
     rest: Any = None
 
 
+REGISTERED: dict[str, dict[Any, Callable[..., Any]]] = {"numpy": {}, "torch": {}}
+"""The array functions that :func:`advmf.emit.kernels.register` added, by backend and SymPy head."""
+
+
 class Arrays:
     """Arithmetic on :class:`Value`, in terms of the elementwise operations that a subclass takes from its library.
 
