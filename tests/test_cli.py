@@ -74,7 +74,7 @@ def test_check_writes_what_it_says(fast, tmp_path):
     assert "T2: attack/bound" in result.output
     assert "negative controls refuted: 2 of 2" in result.output
     record = json.loads(path.read_text())
-    assert set(record) == {"version", "seed", "command", "results", "summary"}
+    assert set(record) == {"format", "version", "seed", "command", "results", "summary"}
     assert record["seed"] == 1
     (row,) = record["results"]
     assert {"theorem", "net", "p", "q", "verdict", "estimate", "stderr", "predicted", "ratio", "at", "seconds"} <= set(
