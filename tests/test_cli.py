@@ -260,8 +260,8 @@ def test_train_prints_a_row_for_each_time_and_draws(tmp_path):
     for width in (32, 64):
         assert f"N={width}: within 10 % of T3 until t = " in result.output
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert invoke("train", *NARROW, *point).output == result.output
-    assert invoke("train", *NARROW, *point, "--seed", "1").output != result.output
+    assert invoke("train", *NARROW, *point).stdout == result.stdout
+    assert invoke("train", *NARROW, *point, "--seed", "1").stdout != result.stdout
 
 
 BAD = [

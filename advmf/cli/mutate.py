@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.shared import console, main, point, progress, replace, usage_errors
+from advmf.cli.progress import progress
+from advmf.cli.shared import console, main, point, replace, usage_errors
 
 if TYPE_CHECKING:
     from rich.console import Console

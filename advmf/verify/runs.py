@@ -20,7 +20,7 @@ from advmf.verify.report import Report, Verdict
 from advmf.verify.statistics import Design, holm
 from advmf.verify.store import Record, Results, Store, canonical, key, opened
 from advmf.verify.suite import FAMILY_ALPHA, Case
-from advmf.verify.workers import Progress, compute, one_thread
+from advmf.verify.workers import TAKEN_OVER, Progress, compute, one_thread
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def run(
         assert file is None or isinstance(file, Store)
         for job in (job for job in jobs if job.position in found.finished):
             if progress:
-                progress(1.0, "taken over")
+                progress(1.0, TAKEN_OVER)
             yield job.outcome([record.report for record in found.records if record.position == job.position])
         rest = [job for job in jobs if job.position not in found.finished]
         packed = [job.packed() for job in rest]

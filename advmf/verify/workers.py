@@ -27,6 +27,8 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 Progress = Callable[[float, str], None]
 """Called with the share of the work done since the last call, and what is being done."""
+TAKEN_OVER = "taken over"
+"""What is being done where a finished job is taken over from an earlier run."""
 
 
 class Job(Protocol):
@@ -117,6 +119,11 @@ def _spread(
     waiting, flying = deque(range(len(jobs))), dict[Future[Any], int]()
     deaths: Counter[int] = Counter()
     lost: list[int] = []
+
+    def told(number: int) -> None:
+        if progress:
+            progress(1.0, f"{jobs[number].name} finished")
+
     pool = start()
     while waiting or flying:
         try:
@@ -130,12 +137,12 @@ def _spread(
                 if result is None:
                     lost.append(number)
                     continue
-                if progress:
-                    progress(1.0, f"{jobs[number].name} finished")
+                told(number)
                 yield number, result
         except BrokenExecutor:
             for future, number in flying.items():
                 if future.done() and future.exception() is None:
+                    told(number)
                     yield number, future.result()
                     continue
                 deaths[number] += 1

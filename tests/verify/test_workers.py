@@ -1,6 +1,8 @@
 """The same numbers wherever they are computed; workers that die; clusters that are not there."""
 
+import itertools
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,6 +15,7 @@ import distributed
 import pytest
 import torch
 
+from advmf.cli.progress import Lines
 from advmf.errors import ArgumentError, WorkerError
 from advmf.verify import suite, workers
 from advmf.verify.runs import run
@@ -120,15 +123,27 @@ def alone():
     return numbers(run(f_suite()))
 
 
+class Log(list):
+    """The lines of a log that gets one whenever progress is reported, by a clock that goes a minute each time."""
+
+    def __init__(self, cases):
+        self.advance = Lines(cases, "cases", self.append, clock=itertools.count(0, 60).__next__).advance
+
+    def ends(self):
+        """Whether every case was counted, one at a time, and the last line says that nothing is left."""
+        done = [int(re.match(r"advmf: (\d+) of 7 cases", line)[1]) for line in self]
+        return sorted(set(done) - {0}) == list(range(1, 8)) and done == sorted(done) and "100 %" in self[-1]
+
+
 def test_numbers_are_the_same_on_one_worker_and_on_two(alone):
     before = torch.get_num_threads()
     torch.set_num_threads(2)  # which must not matter
     try:
-        again = numbers(run(f_suite()))
+        again = numbers(run(f_suite(), progress=(log := Log(7)).advance))
     finally:
         torch.set_num_threads(before)
-    assert again == alone
-    assert numbers(run(f_suite(), workers=2)) == alone
+    assert again == alone and log.ends()
+    assert numbers(run(f_suite(), workers=2, progress=(log := Log(7)).advance)) == alone and log.ends()
     assert numbers(run(f_suite(), seed=1)) != alone
 
 
@@ -141,12 +156,14 @@ def cluster():
 def test_a_cluster_gives_the_same_numbers_though_a_worker_is_killed(cluster, alone, tmp_path):
     path = tmp_path / "run.db"
     found = []
-    victims = [nanny.pid for nanny in cluster.workers.values()]
-    for outcome in run(f_suite(), store=path, backend="dask", scheduler=cluster.scheduler_address):
+    victims, log = [nanny.pid for nanny in cluster.workers.values()], Log(7)
+    for outcome in run(
+        f_suite(), store=path, backend="dask", scheduler=cluster.scheduler_address, progress=log.advance
+    ):
         if not found:
             os.kill(victims[0], signal.SIGKILL)
         found.append(outcome)
-    assert numbers(found) == alone
+    assert numbers(found) == alone and log.ends()
     assert read(path).complete
 
 
