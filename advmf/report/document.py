@@ -178,7 +178,10 @@ def _valid(row: Mapping[str, Any]) -> Report:
 
 
 def _statement(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    for text in (*(value[name] for name in ("latex", "regime", "heuristic", "source")), *value["assumptions"]):
+    for text in (
+        *(value[name] for name in ("latex", "subject", "regime", "heuristic", "source")),
+        *value["assumptions"],
+    ):
         _text(text)
     return value
 

@@ -99,14 +99,16 @@ def canonical(claim: Claim) -> dict[str, Any]:
     }
 
 
-STATED = ("latex", "where", "regime", "heuristic", "assumptions", "source")
+STATED = ("latex", "subject", "where", "regime", "heuristic", "assumptions", "source")
 """The keys of :func:`statement`."""
 
 
 def statement(claim: Claim) -> dict[str, Any]:
-    """What a reader is told of a claim: its formula as LaTeX, what its abbreviations stand for, where it holds, and its source."""
+    """What a reader is told of a claim: its formula and its left-hand side as LaTeX, what its abbreviations stand for, where it holds, and
+    its source."""
     return {
         "latex": latex(claim),
+        "subject": latex(claim.lhs),
         "where": {str(symbol): str(meaning) for symbol, meaning in claim.where.items()},
         "regime": str(claim.regime),
         "heuristic": claim.heuristic,
