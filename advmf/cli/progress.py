@@ -37,13 +37,12 @@ def _bar(count: int) -> Iterator[Callable[[float, str], None]]:
     # Time left is told from the last ten minutes: cases on workers finish in bursts.
     with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=600) as bar:
         task = bar.add_task("", total=count)
-        case, before = "", 0
+        case = ""
 
         def advance(share: float, what: str) -> None:
-            nonlocal case, before
+            nonlocal case
             if what == TAKEN_OVER:  # which says nothing of the pace
-                before += 1
-                bar.reset(task, completed=before, description=what)
+                bar.reset(task, completed=bar.tasks[0].completed + share, description=f"{case} {what}")  # type: ignore[arg-type]
                 return
             if share == 0.0:
                 case = what

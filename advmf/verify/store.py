@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ CREATE TABLE results (
   theorem TEXT NOT NULL, net TEXT NOT NULL, activation TEXT NOT NULL, p TEXT, q TEXT, verdict TEXT NOT NULL,
   claim TEXT NOT NULL, report TEXT NOT NULL, sha256 TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE parts (
+  position INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (position, name)
+) WITHOUT ROWID;
 """
 
 
@@ -60,11 +63,13 @@ class Record:
 
 @dataclass(frozen=True)
 class Results:
-    """What a results file holds: the run's ``configuration``, the ``command`` that made it, and the records in the suite's order."""
+    """What a results file holds: the run's ``configuration``, the ``command`` that made it, the records in the suite's order, and of cases
+    that are not finished, by position, the ``parts`` that are."""
 
     configuration: Mapping[str, Any]
     command: str
     records: tuple[Record, ...]
+    parts: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def finished(self) -> frozenset[int]:
@@ -152,13 +157,26 @@ class Store:
 
     def add(self, records: Sequence[Record]) -> None:
         """Keep the records of a finished case, all or none. Raises StoreError where they cannot be written."""
+        with self._writing():
+            self._db.executemany(
+                f"INSERT INTO results VALUES ({', '.join('?' * 13)})",
+                [_row(place, record) for place, record in enumerate(records)],
+            )
+            self._db.execute("DELETE FROM parts WHERE position = ?", [records[0].position])
+
+    def keep(self, position: int, parts: Mapping[str, Any]) -> None:
+        """Keep what is finished of a case that is not, JSON-ready values by name. Raises StoreError where it cannot be written."""
+        values = {name: json.dumps(value) for name, value in parts.items()}
+        rows = [(position, name, value, _digest(name, value)) for name, value in values.items()]
+        with self._writing():
+            self._db.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", rows)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
-                self._db.executemany(
-                    f"INSERT INTO results VALUES ({', '.join('?' * 13)})",
-                    [_row(place, record) for place, record in enumerate(records)],
-                )
+                yield
         except sqlite3.Error as error:
             raise StoreError(
                 f"{self.path} cannot be written: {error}. What it held before is safe: make room, and go on with --resume."
@@ -297,23 +315,34 @@ def _read(path: Path, db: sqlite3.Connection) -> Results:
     columns = "key, position, control, theorem, net, activation, claim, report, sha256"
     for row in db.execute(f"SELECT {columns} FROM results ORDER BY position, place"):
         name, position, control, theorem, net, activation, claim, report, digest = row
-        if hashlib.sha256((name + claim + report).encode()).hexdigest() != digest:
+        if _digest(name, claim, report) != digest:
             raise sqlite3.DatabaseError(f"the result {name[:12]} is not what was written")
         said, found = json.loads(claim), Report.from_dict(json.loads(report))
         if not control and (missing := sorted(set(STATED) - set(said))):
             raise KeyError(missing[0])
         records.append(Record(name, position, bool(control), theorem, net, activation, said, found))
-    return Results(configuration, run["command"], tuple(records))
+    parts: dict[int, dict[str, Any]] = {}
+    for position, name, value, digest in db.execute(
+        "SELECT position, name, value, sha256 FROM parts ORDER BY position"
+    ):
+        if _digest(name, value) != digest:
+            raise sqlite3.DatabaseError(f"the part {name} is not what was written")
+        parts.setdefault(position, {})[name] = json.loads(value)
+    return Results(configuration, run["command"], tuple(records), parts)
 
 
 def _row(place: int, record: Record) -> tuple[Any, ...]:
     claim, report = _json(record.claim), _json(record.report.to_dict())
-    digest = hashlib.sha256((record.key + claim + report).encode()).hexdigest()
+    digest = _digest(record.key, claim, report)
     of = record.report
     return (
         record.key, record.position, place, record.control, record.theorem, record.net, record.activation, of.p, of.q, str(of.verdict),
         claim, report, digest,
     )  # fmt: skip
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
 def _json(value: Any) -> str:

@@ -118,6 +118,7 @@ STORES = {
     "no object": (DAMAGED, FORMAT, [lambda db: db.execute("UPDATE run SET value = '[]'")]),
     "no configuration": (DAMAGED, FORMAT, [lambda db: db.execute("DELETE FROM run")]),
     "no column": (DAMAGED, FORMAT, [without("activation")]),
+    "no parts": (DAMAGED, FORMAT, [lambda db: db.execute("DROP TABLE parts")]),
     "no table": (DAMAGED, FORMAT, [lambda db: db.execute("DROP TABLE results")]),
     "no formula": (DAMAGED, FORMAT, [said("claim", lambda c: c.pop("latex", 0))]),
     "no findings": (DAMAGED, FORMAT, [said("report", lambda r: r.pop("findings"))]),

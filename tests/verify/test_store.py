@@ -138,6 +138,40 @@ def test_a_run_that_was_ended_goes_on_where_it_was(end, code, unbroken, held):
     assert all(times[record.key] == record.report.seconds for record in kept.records)  # taken over, not computed again
 
 
+def test_a_case_that_was_under_way_goes_on_at_the_width_where_it_was(tmp_path):
+    """In every step: widths that are finished are neither simulated nor lost, and the numbers are those of an unbroken run."""
+    profile = replace(SMALL, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16, 32), nets=(40, 30, 20))})
+    path, whole = tmp_path / "run.db", tmp_path / "whole.db"
+
+    def going(path, **options):
+        return list(
+            run(suite.cases(["F1"], ["vanilla"], ["relu"], profile=profile), store=path, resume=True, **options)
+        )
+
+    def broken_off(N):
+        """What was simulated until the chunk of a width came."""
+        told = []
+
+        def stop(share, what):
+            told.append(what)
+            if what == f"N={N}":
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            going(path, progress=stop)
+        assert not read(path).finished
+        return [what for what in told if what.startswith("N=")], sorted(read(path).parts.get(0, {}))
+
+    assert broken_off(8) == (["N=8"], [])
+    assert broken_off(16) == (["N=8", "N=16"], ["N=8"])
+    assert broken_off(32) == (["N=16", "N=32"], ["N=16", "N=8"])
+    shares = []
+    going(path, progress=lambda share, what: shares.append(share))
+    assert sum(shares) == pytest.approx(1)
+    going(whole)
+    assert numbers(path) == numbers(whole) and read(path).complete and not read(path).parts
+
+
 def alive(pid):
     """Whether a process runs; one that has ended and that nobody has asked for does not."""
     try:

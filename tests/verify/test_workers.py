@@ -17,9 +17,9 @@ import torch
 
 from advmf.cli.progress import Lines
 from advmf.errors import ArgumentError, WorkerError
-from advmf.verify import suite, workers
+from advmf.verify import runs, suite, workers
 from advmf.verify.runs import run
-from advmf.verify.store import read
+from advmf.verify.store import Store, read
 from advmf.verify.workers import compute, default_workers, one_thread
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
@@ -148,12 +148,32 @@ def test_numbers_are_the_same_on_one_worker_and_on_two(alone):
 
 
 @pytest.fixture
+def handed(monkeypatch):
+    """What is kept of unfinished cases, where workers hand in every width."""
+    found = []
+    keep = Store.keep
+    monkeypatch.setattr(runs, "PATIENCE", 0.0)
+    monkeypatch.setattr(Store, "keep", lambda store, *args: [found.append(args), keep(store, *args)])
+    return found
+
+
+def test_what_workers_hand_in_is_gone_on_from(alone, handed, tmp_path):
+    """In steps of a width, with the same numbers."""
+    path = tmp_path / "run.db"
+    assert numbers(run(f_suite(), workers=2, store=path, progress=(log := Log(7)).advance)) == alone and log.ends()
+    ladders = [list(parts) for position, parts in handed if position == 0]
+    assert ladders == [["N=16"], ["N=16", "N=32"], ["N=16", "N=32", "N=64"]]
+    assert {position for position, _ in handed} == set(range(6))  # the seventh is about matrices
+    assert read(path).complete and not read(path).parts
+
+
+@pytest.fixture
 def cluster():
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as local:
         yield local
 
 
-def test_a_cluster_gives_the_same_numbers_though_a_worker_is_killed(cluster, alone, tmp_path):
+def test_a_cluster_gives_the_same_numbers_though_a_worker_is_killed(cluster, alone, handed, tmp_path):
     path = tmp_path / "run.db"
     found = []
     victims, log = [nanny.pid for nanny in cluster.workers.values()], Log(7)
@@ -163,7 +183,7 @@ def test_a_cluster_gives_the_same_numbers_though_a_worker_is_killed(cluster, alo
         if not found:
             os.kill(victims[0], signal.SIGKILL)
         found.append(outcome)
-    assert numbers(found) == alone and log.ends()
+    assert numbers(found) == alone and log.ends() and handed
     assert read(path).complete
 
 
