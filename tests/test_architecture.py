@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "emit": SHARED | {"theory", "emit"},
     "verify": SHARED | {"theory", "simulate", "emit", "verify"},
     "figures": SHARED | {"verify", "emit"},
-    "report": SHARED | {"verify", "report"},
+    "report": SHARED | {"emit", "verify", "report"},
     "cli": SHARED | {"theory", "simulate", "emit", "verify", "figures", "report", "cli"},
 }
 

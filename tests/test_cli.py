@@ -74,7 +74,7 @@ def test_check_writes_what_it_says(fast, tmp_path):
     assert "T2: attack/bound" in result.output
     assert "negative controls refuted: 2 of 2" in result.output
     record = json.loads(path.read_text())
-    assert set(record) == {"version", "seed", "command", "results", "summary"}
+    assert set(record) == {"format", "version", "seed", "command", "results", "summary"}
     assert record["seed"] == 1
     (row,) = record["results"]
     assert {"theorem", "net", "p", "q", "verdict", "estimate", "stderr", "predicted", "ratio", "at", "seconds"} <= set(
@@ -260,8 +260,8 @@ def test_train_prints_a_row_for_each_time_and_draws(tmp_path):
     for width in (32, 64):
         assert f"N={width}: within 10 % of T3 until t = " in result.output
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert invoke("train", *NARROW, *point).output == result.output
-    assert invoke("train", *NARROW, *point, "--seed", "1").output != result.output
+    assert invoke("train", *NARROW, *point).stdout == result.stdout
+    assert invoke("train", *NARROW, *point, "--seed", "1").stdout != result.stdout
 
 
 BAD = [

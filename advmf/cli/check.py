@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.shared import Terminated, console, main, point, progress, replace, terminable, usage_errors
+from advmf.cli.progress import progress
+from advmf.cli.shared import Terminated, console, main, point, replace, terminable, usage_errors
 from advmf.cli.tables import print_tables
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.shared import console, declared, main, point, progress, replace, usage_errors
+from advmf.cli.progress import progress
+from advmf.cli.shared import console, declared, main, point, replace, usage_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -172,7 +173,7 @@ def train(
     The step size is the largest at which a step is a gradient flow up to 1 % of the change.
     """
     widths = N or (250, 1000)
-    with usage_errors(), progress(len(widths)) as advance:
+    with usage_errors(), progress(len(widths), "widths") as advance:
         from advmf import figures
         from advmf.verify.catalogue import ACTIVATIONS
         from advmf.verify.suite import SHORTCUT_GAIN

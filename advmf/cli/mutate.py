@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.shared import console, main, point, progress, replace, usage_errors
+from advmf.cli.progress import progress
+from advmf.cli.shared import console, main, point, replace, usage_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,8 +78,8 @@ def _print(out: Console, result: dict[str, Any], survivors: int) -> None:
         out.print(table, "")
     missed = [m for m in result["mutants"] if m["expected"] and not m["caught"]]
     for m in sorted(missed, key=lambda m: -abs(m["change"]))[:survivors]:
-        pair = f" {m['p']},{m['q']}" if m["p"] else ""
-        what = f"{m['claim']} {m['net']}{pair} [{m['label']}]: {m['kind']}, {m['mutation']}"
+        pair = f"{m['p']},{m['q']}" if m["p"] else ""
+        what = f"{' '.join(filter(None, (m['claim'], m['net'], m['activation'], pair)))} [{m['label']}]: {m['kind']}, {m['mutation']}"
         out.print(f"survived: {what} ({m['change']:+.1%}): {m['reason']}", style="yellow", markup=False)
     if len(missed) > survivors:
         out.print(f"... and {len(missed) - survivors} others; --survivors and --json tell all")

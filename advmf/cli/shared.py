@@ -1,4 +1,4 @@
-"""What the commands share: the group, errors as usage, the console, progress."""
+"""What the commands share: the group, errors as usage, the console."""
 
 from __future__ import annotations
 
@@ -73,29 +73,6 @@ def point(at: Sequence[str]) -> dict[str, float]:
         if not equals:
             raise click.UsageError(f"--at takes NAME=VALUE with a number, e.g. --at L=10; got {item!r}.")
     return point
-
-
-@contextmanager
-def progress(count: int) -> Iterator[Any]:
-    """A progress bar on standard error; nothing where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    # Time left is told from the last ten minutes: cases on workers finish in bursts.
-    quiet = not console.is_terminal
-    with Progress(*columns, console=console, disable=quiet, transient=True, speed_estimate_period=600) as bar:
-        task = bar.add_task("", total=count)
-        case = ""
-
-        def advance(share: float, what: str) -> None:
-            nonlocal case
-            if share == 0.0:
-                case = what
-            bar.update(task, advance=share, description=case if share == 0.0 else f"{case} {what}")
-
-        yield advance
 
 
 def declared(net: str, activation: str | None) -> Net:

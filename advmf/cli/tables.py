@@ -37,7 +37,7 @@ def print_tables(console: Console, document: Document) -> None:
         refuted = document.controls - len(document.missed)
         console.print(f"{counts}; negative controls refuted: {refuted} of {document.controls}")
         for missed in document.missed:
-            console.print(f"negative control not refuted: {missed}", style="yellow")
+            console.print(f"negative control not refuted: {missed}", style="yellow", markup=False)
         reports = [claim.report for claim in document.claims]
         images = dict.fromkeys(r.settings["data"] for r in reports if "data" in r.settings)
         console.print(f"{document.seconds:.0f} s of computing" + "".join(f"; images: {name}" for name in images))

@@ -14,7 +14,7 @@ from advmf import __version__
 from advmf.errors import StoreError
 from advmf.verify.report import Report, Verdict
 from advmf.verify.runs import Outcome, together
-from advmf.verify.store import STATED, Results
+from advmf.verify.store import FORMAT, STATED, Results, of_another_format
 from advmf.verify.store import read as read_store
 
 
@@ -32,9 +32,16 @@ class Checked:
 
     @property
     def title(self) -> str:
-        """Theorem, network, activation and exponents."""
-        pair = f"p={self.report.p} q={self.report.q}" if self.report.p else ""
-        return " ".join(filter(None, (self.report.theorem, self.report.net, self.activation, pair)))
+        """See :func:`title`."""
+        return title(self.case, self.activation, self.report)
+
+
+def title(case: str, activation: str, report: Report) -> str:
+    """Theorem, network, activation and exponents: what tells a claim, or a negative control, from all others of a run."""
+    name, bracket, mistake = report.theorem.partition(" [")
+    name = case if case.startswith(f"{name}.") else name  # T6.d and T6.K are both about T6
+    pair = f"p={report.p} q={report.q}" if report.p else ""
+    return " ".join(filter(None, (f"{name}{bracket}{mistake}", report.net, activation, pair)))
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class Document:
     def to_dict(self) -> dict[str, Any]:
         """The results as JSON-ready values: what ``advmf check --json`` writes."""
         return {
+            "format": FORMAT,
             "version": self.version,
             "seed": self.seed,
             "command": self.command,
@@ -86,7 +94,8 @@ def of_outcomes(outcomes: Sequence[Outcome], seed: int, command: str, complete: 
         for o in outcomes
         for said, report in zip(o.case.statements, o.reports)
     ]
-    return _document(__version__, seed, command, complete, claims, [r for o in outcomes for r in o.controls])
+    controls = [(title(o.case.theorem, o.case.activation, r), r) for o in outcomes for r in o.controls]
+    return _document(__version__, seed, command, complete, claims, controls)
 
 
 def of_store(results: Results) -> Document:
@@ -97,23 +106,28 @@ def of_store(results: Results) -> Document:
         Checked(r.theorem, r.activation, {name: r.claim[name] for name in STATED}, report)
         for r, report in zip(claims, reports)
     ]
-    controls = [record.report for record in results.records if record.control]
+    controls = [(title(r.theorem, r.activation, r.report), r.report) for r in results.records if r.control]
     return _document(run["version"], run["seed"], results.command, results.complete, checked, controls)
 
 
 def _document(
-    version: str, seed: int, command: str, complete: bool, claims: Sequence[Checked], controls: Sequence[Report]
+    version: str,
+    seed: int,
+    command: str,
+    complete: bool,
+    claims: Sequence[Checked],
+    controls: Sequence[tuple[str, Report]],
 ) -> Document:
-    missed = [r for r in controls if r.verdict != "REFUTED"]
-    seconds = sum(r.seconds for r in (*(c.report for c in claims), *controls))
-    names = tuple(f"{r.theorem} {r.net} {r.p or ''} {r.q or ''}".strip() for r in missed)
-    return Document(version, seed, command, complete, tuple(claims), len(controls), names, seconds)
+    """``controls`` are given with their names."""
+    missed = tuple(name for name, r in controls if r.verdict != "REFUTED")
+    seconds = sum(r.seconds for r in (*(c.report for c in claims), *(r for _, r in controls)))
+    return Document(version, seed, command, complete, tuple(claims), len(controls), missed, seconds)
 
 
 def read(path: Path | str) -> Document:
     """The results in a file: the store of ``advmf check --store``, also while a run is writing it, or the JSON of ``--json``.
 
-    Raises StoreError for a file that is missing, or holds anything else.
+    Raises StoreError for a file that is missing, is of another format, or holds anything else.
     """
     path = Path(path)
     try:
@@ -125,7 +139,11 @@ def read(path: Path | str) -> Document:
     if content.startswith(b"SQLite format 3\0"):
         return of_store(read_store(path))
     try:
-        return _of_json(json.loads(content))
+        record = json.loads(content)
+        number = int(record.get("format", 1))  # which the first did not say
+        if {"version", "results", "summary"} <= set(record) and number != FORMAT:
+            raise of_another_format(path, number, str(record["version"]), str(record.get("command", "")))
+        return _of_json(record)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise StoreError(
             f"{path} holds no results of advmf: neither the store that 'advmf check --store' writes, nor the JSON of --json."
@@ -160,7 +178,10 @@ def _valid(row: Mapping[str, Any]) -> Report:
 
 
 def _statement(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    for text in (*(value[name] for name in ("latex", "regime", "heuristic", "source")), *value["assumptions"]):
+    for text in (
+        *(value[name] for name in ("latex", "subject", "regime", "heuristic", "source")),
+        *value["assumptions"],
+    ):
         _text(text)
     return value
 

@@ -10,8 +10,8 @@ from xml.etree.ElementTree import Element
 from advmf.report.tree import node
 from advmf.verify.report import Finding, Report
 
-WIDTH, HEIGHT = 420, 300
-_LEFT, _RIGHT, _LIMIT = 58, 330, 380
+WIDTH, HEIGHT = 464, 300
+_LEFT, _RIGHT, _LIMIT = 98, 374, 424
 """The edges of the axis of widths, and where the estimate that all widths give together stands."""
 _UPPER, _LOWER = (14, 158), (196, 262)
 """Top and bottom of both panels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -11,7 +12,7 @@ from xml.etree.ElementTree import Element, tostring
 
 from advmf.report.document import Checked, Document, reproduction
 from advmf.report.figure import along, figure, is_slope, points
-from advmf.report.mathml import formula
+from advmf.report.mathml import formula, inline, words
 from advmf.report.overview import SHORT, Table, number, tables
 from advmf.report.tree import node
 from advmf.symbols import SYMBOLS
@@ -85,7 +86,7 @@ def _name(verdict: str) -> str:
 
 def _contents(document: Document) -> Element:
     entries = [("overview", "Verdicts"), *((_anchor(case), case) for case in _cases(document)), ("origin", "Origin")]
-    return node("ul", *(node("li", node("a", text, href=f"#{anchor}")) for anchor, text in entries))
+    return node("ul", *(node("li", node("a", *words(text), href=f"#{anchor}")) for anchor, text in entries))
 
 
 def _cases(document: Document) -> list[str]:
@@ -102,7 +103,21 @@ def _badge(verdict: str, text: str | None = None) -> Element:
 
 
 def _section(anchor: str, title: str, *children: Element | None) -> Element:
-    return node("section", node("h2", title, id=anchor), *children, aria_labelledby=anchor)
+    return node("section", node("h2", *words(title), id=anchor), *children, aria_labelledby=anchor)
+
+
+def _titled(title: str) -> list[Element | str]:
+    """The title of a claim or of a negative control (:func:`advmf.report.document.title`), with its exponents and the mistake set."""
+    parts = re.fullmatch(r"(.*?)(?: \[(.*)\])?( [^\[\]]*?)?(?: p=(\S+) q=(\S+))?", title, re.DOTALL)
+    if parts is None:
+        return [title]
+    name, mistake, who, p, q = parts.groups(default="")
+    wrong = [" [", *words(mistake), "]"] if mistake else []
+    return [*words(name), *wrong, who, *([", ", *words(f"p = {_exponent(p)}, q = {_exponent(q)}")] if p else [])]
+
+
+def _exponent(value: str) -> str:
+    return value.replace("inf", "∞")
 
 
 def _overview(document: Document, names: Mapping[int, str]) -> Element:
@@ -113,7 +128,7 @@ def _overview(document: Document, names: Mapping[int, str]) -> Element:
     ]
     grids = [_grid(table, names) for table in tables(document.claims)]
     listed = [_listed(document, names, verdict) for verdict in ("REFUTED", "UNDERPOWERED")]
-    missed = [node("li", name) for name in document.missed]
+    missed = [node("li", *_titled(name)) for name in document.missed]
     controls = _folded("UNDERPOWERED", f"negative controls not refuted: {len(missed)}", missed)
     summary = node("ul", *counts, class_="counts")
     return _section("overview", "Verdicts", summary, *listed, controls, *grids, _reading(document))
@@ -122,7 +137,7 @@ def _overview(document: Document, names: Mapping[int, str]) -> Element:
 def _listed(document: Document, names: Mapping[int, str], verdict: str) -> Element | None:
     """The findings with a verdict, and why."""
     found = [
-        node("li", node("a", c.title, href=f"#{names[id(c)]}"), f": {_what(f)}: {f.reason}")
+        node("li", node("a", *_titled(c.title), href=f"#{names[id(c)]}"), ": ", *_what(c, f), ": ", *words(f.reason))
         for c in document.claims
         for f in c.report.findings
         if f.verdict == verdict
@@ -141,7 +156,7 @@ def _folded(verdict: str, title: str, entries: Sequence[Element]) -> Element | N
 def _reading(document: Document) -> Element:
     """How the page is to be read: what is not said beside the numbers, and what the letters stand for."""
     used = {name for claim in document.claims for name in claim.report.at}
-    letters = [(name, quantity.meaning) for name, quantity in SYMBOLS.items() if name in used]
+    letters = [(name, node("span", *words(quantity.meaning))) for name, quantity in SYMBOLS.items() if name in used]
     return node(
         "details",
         node("summary", node("h3", "How to read this")),
@@ -167,12 +182,14 @@ def _reading(document: Document) -> Element:
 
 
 def _grid(table: Table, names: Mapping[int, str]) -> Element:
-    heads = [node("th", text, scope="col") for text in ("net", "activation", *table.heads)]
+    shown = [_exponent(head).replace(",", ", ") for head in table.heads]
+    heads = [node("th", text, scope="col") for text in ("network", *shown)]
+    pairs = ", by p, q" if any("," in head for head in table.heads) else ""
     rows = []
     for row in table.rows:
         cells = [node("td", _link(row.claims[head], names) if head in row.claims else None) for head in table.heads]
-        rows.append(node("tr", node("th", row.net, scope="row"), node("td", row.activation), *cells))
-    return _table(f"{table.title}: {table.numbers}", heads, rows)
+        rows.append(node("tr", node("th", f"{row.net} ", node("small", row.activation), scope="row"), *cells))
+    return _table(f"{table.title}: {table.numbers}{pairs}", heads, rows)
 
 
 def _link(claim: Checked, names: Mapping[int, str]) -> Element:
@@ -186,7 +203,9 @@ def _link(claim: Checked, names: Mapping[int, str]) -> Element:
 
 def _table(caption: str, heads: Sequence[Element], rows: Sequence[Element]) -> Element:
     """A table that scrolls in a box of its own, also by the keyboard."""
-    table = node("table", node("caption", caption), node("thead", node("tr", *heads)), node("tbody", *rows))
+    table = node(
+        "table", node("caption", node("span", *words(caption))), node("thead", node("tr", *heads)), node("tbody", *rows)
+    )
     return node("div", table, class_="scroll", tabindex="0", role="group", aria_label=caption)
 
 
@@ -202,22 +221,25 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
     report, said = claim.report, claim.statement
     facts: list[tuple[str, Element | str]] = [
         ("regime", _name(said["regime"].removeprefix("Regime.")).replace("|", ", ")),
-        ("heuristic step", said["heuristic"]),
-        ("assumes", node("ul", *(node("li", text) for text in said["assumptions"])) if said["assumptions"] else ""),
-        ("source", said["source"]),
+        ("heuristic step", _sentence(said["heuristic"])),
+        (
+            "assumes",
+            node("ul", *(node("li", *words(text)) for text in said["assumptions"])) if said["assumptions"] else "",
+        ),
+        ("source", _sentence(said["source"])),
         ("LaTeX", _code(said["latex"])),
-        ("point", ", ".join(f"{name} = {value:g}" for name, value in report.at.items())),
+        ("point", _sentence(", ".join(f"{name} = {value:g}" for name, value in report.at.items()))),
         *_settings(report),
         ("to repeat it", _code(reproduction(document.command, claim))),
     ]
     opened = opened or report.verdict in ("REFUTED", "UNDERPOWERED")
     return node(
         "details",
-        node("summary", node("h3", claim.title), " ", _link_number(report)),
+        node("summary", node("h3", *_titled(claim.title)), " ", _link_number(report)),
         node(
             "div",
             formula(said["latex"]),
-            *(part for i, f in enumerate(report.findings, 1) for part in _finding(report, f, f"{name}-{i}")),
+            *(part for i, f in enumerate(report.findings, 1) for part in _finding(claim, f, f"{name}-{i}")),
             _facts([(head, value) for head, value in facts if isinstance(value, Element) or value]),
             id=name,
         ),
@@ -225,16 +247,21 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
     )
 
 
-def _what(finding: Finding) -> str:
+def _what(claim: Checked, finding: Finding) -> list[Element | str]:
     """What a finding is about; a claim without consequences of its own is labelled by its left-hand side in SymPy's words."""
-    return "Left-hand side" if finding.label.startswith("Expectation(") else finding.label
+    own = finding.label.startswith("Expectation(")
+    return [inline(claim.statement["subject"])] if own else words(finding.label)
+
+
+def _sentence(text: str) -> Element | str:
+    return node("span", *words(text)) if text else ""
 
 
 def _link_number(report: Report) -> Element:
     return _badge(report.verdict, f"{_name(report.verdict)} {number(report)}".rstrip())
 
 
-def _settings(report: Report) -> Iterator[tuple[str, str]]:
+def _settings(report: Report) -> Iterator[tuple[str, Element | str]]:
     """How a claim was simulated."""
     settings, ladder = report.settings, report.settings
     if "along" in settings:
@@ -244,7 +271,7 @@ def _settings(report: Report) -> Iterator[tuple[str, str]]:
     if "samplers" in settings:
         yield "sampler", ", ".join(dict.fromkeys(settings["samplers"]))
     if "data" in settings:
-        yield "images", f"{settings['data']}, SHA-256 {settings.get('data_sha256', 'unknown')}"
+        yield "images", _sentence(f"{settings['data']}, SHA-256 {settings.get('data_sha256', 'unknown')}")
     yield "seed", f"{report.seed}; {report.seconds:.1f} s"
 
 
@@ -253,18 +280,18 @@ def _code(text: str) -> Element | str:
 
 
 def _facts(facts: Sequence[tuple[str, Element | str]]) -> Element:
-    return node("dl", *(part for name, value in facts for part in (node("dt", name), node("dd", value))))
+    return node("dl", *(part for name, value in facts for part in (node("dt", *words(name)), node("dd", value))))
 
 
-def _finding(report: Report, finding: Finding, name: str) -> Iterator[Element]:
+def _finding(claim: Checked, finding: Finding, name: str) -> Iterator[Element]:
     """A finding: what came out, its figure, its numbers."""
-    f = finding
+    f, report = finding, claim.report
     outcome = (
         f"{f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}; departure {f.departure:+.2%}, "
         f"resolved {f.resolution:.2%} (declared {f.effect:.0%}); p = {f.p_value:.2g} at rate {f.alpha:.2g}"
     )
-    yield node("h4", _what(f))
-    yield node("p", _badge(f.verdict), f" {outcome}" + (f": {f.reason}" if f.reason else ""))
+    yield node("h4", *_what(claim, f))
+    yield node("p", _badge(f.verdict), f" {outcome}", *([": ", *words(f.reason)] if f.reason else []))
     drawing = figure(report, f, name)
     if drawing is not None:
         yield node("figure", drawing)

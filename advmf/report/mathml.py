@@ -1,4 +1,4 @@
-"""Formulas for a page: from the LaTeX that results carry to MathML."""
+"""Formulas for a page as MathML: from the LaTeX that results carry, and from plain sentences with formulas in them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import html
 import re
 from xml.etree.ElementTree import Element
 
+from advmf.emit.typeset.prose import spans
 from advmf.report.tree import clean, node
 
+LONG = 500
+"""Characters of a sentence in which formulas are looked for."""
 _LAYOUT = set("width stretchy fence form columnalign displaystyle scriptlevel mathvariant".split())
 _TAGS = set(
     "math mrow mi mn mo mtext mspace mfrac msqrt mroot msub msup msubsup munder mover munderover mtable mtr mtd mstyle".split()
@@ -22,25 +25,61 @@ def formula(latex: str) -> Element:
     return node("div", *map(_part, latex.split(r", \quad ")), class_="formula")
 
 
+def inline(latex: str) -> Element:
+    """A formula within a line; what is no LaTeX is shown as it is."""
+    try:
+        return _math(latex)
+    except Exception:  # see _part
+        return node("code", latex)
+
+
+def words(text: str) -> list[Element | str]:
+    """A sentence with its formulas in MathML, to be given to :func:`advmf.report.tree.node`; long text is shown as it is.
+
+    >>> from xml.etree.ElementTree import tostring
+    >>> from advmf.report.tree import node
+    >>> tostring(node("p", *words("a departure at N -> oo, and more")), encoding="unicode")
+    '<p>a departure at <span class="whole"><math><mrow><mi>N</mi><mo>→</mo><mi>∞</mi></mrow></math>,</span> and more</p>'
+    """
+    if len(text) > LONG:
+        return [text]
+    found: list[Element | str] = []
+    for formula_, rest in spans(text):
+        try:
+            found += [" ", node("span", _math(formula_), rest, class_="whole") if formula_ else rest]
+        except Exception:  # see _part
+            return [text]
+    return found[1:]
+
+
 def _part(latex: str) -> Element:
+    try:
+        return node("div", _math(latex, "block"))
+    except (
+        Exception
+    ):  # what latex2mathml refuses has no common base, and on some input it fails by IndexError and the like
+        return node("div", node("code", latex))
+
+
+def _math(latex: str, display: str | None = None) -> Element:
     from latex2mathml.converter import convert_to_element
 
-    try:
-        math = _plain(convert_to_element(latex, display="block"))
-    except Exception:  # what it refuses has no common base, and on some input it fails by IndexError and the like
-        return node("div", node("code", latex))
+    math = _plain(convert_to_element(latex))
+    if display:
+        math.set("display", display)
     bars = [element for element in math.iter("mo") if element.text == "\N{DOUBLE VERTICAL LINE}"]
-    for bar, side in zip(bars, re.findall(r"\\([lr])Vert", latex)):
+    sides = re.findall(r"\\([lr]?)Vert", latex)
+    for i, (bar, side) in enumerate(zip(bars, sides)):
         # Else norms are as high as the indices beside them, and stand off from what they hold.
-        bar.attrib |= {"stretchy": "false", "form": "prefix" if side == "l" else "postfix"}
-    return node("div", math)
+        opens = side == "l" or (not side and i % 2 == 0)
+        bar.attrib |= {"stretchy": "false", "form": "prefix" if opens else "postfix"}
+    return math
 
 
 def _plain(element: Element) -> Element:
     if element.tag not in _TAGS:
         raise ValueError(f"{element.tag} is no part of a formula")
-    plain = node(element.tag, html.unescape(element.text or ""), *map(_plain, element))
+    tag = "mi" if element.text == "&#x0221E;" else element.tag  # an operator ∞ would stand off
+    plain = node(tag, html.unescape(element.text or ""), *map(_plain, element))
     plain.attrib |= {name: clean(value) for name, value in element.attrib.items() if name in _LAYOUT}
-    if element.tag == "math":
-        plain.set("display", "block")
     return plain

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ from advmf.verify.judge import Consequence, consequences, decide_bound, decide_e
 from advmf.verify.provenance import provenance
 from advmf.verify.report import Finding, Report
 from advmf.verify.statistics import Design, Rung, Running
-from advmf.verify.workers import Progress
+from advmf.verify.workers import TAKEN_OVER, Progress
 
 ATTACKED = (AdversarialLoss, WeightVarianceSlope, WeightNormSlope, LossDecay)
 """Observables that need an attack."""
@@ -61,6 +61,7 @@ def check_all(
     memory: int = MEMORY,
     sampler: str = "auto",
     progress: Progress | None = None,
+    parts: MutableMapping[str, Any] | None = None,
 ) -> list[Report]:
     """Check claims about one net on the same sampled networks; one report per claim, in order.
 
@@ -74,8 +75,8 @@ def check_all(
     or path for :func:`advmf.simulate.load`) and resampled to ``d`` pixels if need be.
 
     ``steps``, ``restarts`` and ``directions`` are those of the attack (:func:`advmf.simulate.attack_trace`). ``design`` declares the
-    error rates. ``progress`` is called as ``progress(share, what)``. The same seed gives the same
-    numbers.
+    error rates. ``progress`` is called as ``progress(share, what)``. ``parts`` holds what is finished of this very check, and gets
+    what each width gave: a check that was broken off goes on by it. The same seed gives the same numbers.
 
     Raises ArgumentError or DomainError for missing, unknown or inadmissible values, MemoryBudgetError and DataError, all
     before anything is simulated.
@@ -88,8 +89,10 @@ def check_all(
     }  # fmt: skip
     if isinstance(nets, str):
         nets = _piloted(claims, at, nets, design, seed, options)
-    found, groups = measured(claims, at, seed=seed, nets=nets, **options)
-    seconds = (time.perf_counter() - started) / len(claims)
+    parts = {} if parts is None else parts
+    earlier = sum(part["seconds"] for part in parts.values())
+    found, groups = measured(claims, at, seed=seed, nets=nets, parts=parts, **options)
+    seconds = (earlier + time.perf_counter() - started) / len(claims)
     reports = []
     for claim, group in zip(claims, groups):
         findings = found.findings(claim, group, design, design.alpha / len(group))
@@ -156,8 +159,10 @@ def measured(
     memory: int = MEMORY,
     sampler: str = "auto",
     progress: Progress | None = None,
+    parts: MutableMapping[str, Any] | None = None,
 ) -> tuple[Measured, list[list[Consequence]]]:
     """What :func:`check_all` judges the claims by, and the consequences of each claim; the arguments are its own."""
+    parts = {} if parts is None else parts
     net, at = _validated(claims, at)
     ladder = _ladder(claims, at, widths, nets)
     groups = [consequences(claim, at, tuple(ladder)) for claim in claims]
@@ -179,11 +184,19 @@ def measured(
     total = sum(e.bytes_per_network * e.nets for shares in plan.values() for _, e in shares)
     tables: dict[sp.Expr, tuple[Rung, ...]] = dict.fromkeys(products, ())
     for N, shares in plan.items():
-        for own, ensemble in shares:
-            found = _measure(ensemble, images, own, settings, generators[N], total, progress)
-            for i, product in enumerate(own):
-                rung = Rung(N, found.count, *(float(each[i]) for each in (found.mean, found.stderr, found.skew)))
-                tables[product] = (*tables[product], rung)
+        # A width is the least that can be taken over: its shares draw from one generator, one after the other.
+        if f"N={N}" not in parts:
+            started, rungs = time.perf_counter(), []
+            for own, ensemble in shares:
+                found = _measure(ensemble, images, own, settings, generators[N], total, progress)
+                columns = (found.mean.tolist(), found.stderr.tolist(), found.skew.tolist())
+                rungs += [[found.count, *row] for row in zip(*columns)]
+            parts[f"N={N}"] = {"rungs": rungs, "seconds": time.perf_counter() - started}
+        elif progress:
+            progress(sum(e.bytes_per_network * e.nets for _, e in shares) / total, TAKEN_OVER)
+        measured_at = [product for own, _ in shares for product in own]
+        for product, row in zip(measured_at, parts[f"N={N}"]["rungs"], strict=True):
+            tables[product] = (*tables[product], Rung(N, *row))
     noise = 1e3 * torch.finfo(getattr(torch, dtype)).eps * tables[Output(0) ** 2][-1].mean
     origin: dict[str, Any] = {
         "widths": list(ladder), "nets": list(ladder.values()), "samplers": [shares[0][1].sampler for shares in plan.values()],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Generator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -20,7 +21,10 @@ from advmf.verify.report import Report, Verdict
 from advmf.verify.statistics import Design, holm
 from advmf.verify.store import Record, Results, Store, canonical, key, opened
 from advmf.verify.suite import FAMILY_ALPHA, Case
-from advmf.verify.workers import Progress, compute, one_thread
+from advmf.verify.workers import TAKEN_OVER, Progress, Unfinished, compute, one_thread
+
+PATIENCE = 60.0
+"""After so many seconds a worker hands in what is finished of a case."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,10 @@ class Job:
     mutants: tuple[Claim, ...]
     settings: Mapping[str, Any]
 
-    def packed(self) -> Packed:
-        """The job as workers get it."""
+    def packed(self, parts: Mapping[str, Any]) -> Packed:
+        """The job as workers get it, with what is finished of it."""
         name = f"{self.case.theorem} {self.case.name} {self.case.activation}".strip()
-        return Packed(name, pickle.dumps((self.case, self.mutants, self.settings)))
+        return Packed(name, pickle.dumps((self.case, self.mutants, self.settings)), parts, PATIENCE)
 
     def keys(self, hashes: Mapping[str, str]) -> list[str]:
         """The key of each claim and mutant in a store; data counts by what it holds."""
@@ -78,12 +82,42 @@ class Packed:
 
     name: str
     content: bytes
+    parts: Mapping[str, Any]
+    patience: float
 
-    def perform(self, progress: Progress | None = None) -> list[dict[str, Any]]:
-        """The reports of the claims and of the mutants, as JSON-ready values."""
+    def perform(
+        self, progress: Progress | None = None, keep: Callable[[Mapping[str, Any]], None] | None = None
+    ) -> list[dict[str, Any]] | Unfinished:
+        """The reports of the claims and of the mutants, as JSON-ready values. ``keep`` gets what is finished meanwhile; where there is
+        none, as on a worker, a long job hands it in, to be sent again with it."""
         case, mutants, settings = pickle.loads(self.content)
-        with one_thread():
-            return [report.to_dict() for report in case.check(mutants, {**settings, "progress": progress})]
+        parts = Parts(self.parts, keep, self.patience)
+        try:
+            with one_thread():
+                return [r.to_dict() for r in case.check(mutants, {**settings, "progress": progress, "parts": parts})]
+        except HandedIn:
+            return Unfinished(dict(parts), replace(self, parts=dict(parts)))
+
+
+class HandedIn(Exception):
+    """A job ends for now, so that what is finished of it can be kept."""
+
+
+class Parts(dict[str, Any]):
+    """What is finished of a job, by name: given to ``keep`` at once, or handed in when ``patience`` has run out, in seconds."""
+
+    def __init__(
+        self, found: Mapping[str, Any], keep: Callable[[Mapping[str, Any]], None] | None, patience: float
+    ) -> None:
+        super().__init__(found)
+        self._keep, self._end = keep, time.monotonic() + patience
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        if self._keep:
+            self._keep({name: value})
+        elif time.monotonic() >= self._end:
+            raise HandedIn
 
 
 def run(
@@ -103,7 +137,8 @@ def run(
 
     ``nets`` is the number of networks of the smallest width; wider ones get fewer, in the proportions of the profile. Cases come as
     they finish, in this process or on ``workers`` (:func:`advmf.verify.workers.compute`), and their numbers are the same on any number
-    of workers. With ``resume``, the finished cases of the ``store`` come first, as they were, and are not computed again. A device
+    of workers. With ``resume``, the finished cases of the ``store`` come first, as they were, and are not computed again; nor are the
+    finished widths of others. A device
     "cuda" stands for all that there are: the cases are dealt out to them.
 
     Raises as :func:`advmf.check_all`, :func:`advmf.verify.store.opened` and :func:`advmf.verify.workers.compute` do.
@@ -122,11 +157,16 @@ def run(
         assert file is None or isinstance(file, Store)
         for job in (job for job in jobs if job.position in found.finished):
             if progress:
-                progress(1.0, "taken over")
+                progress(1.0, TAKEN_OVER)
             yield job.outcome([record.report for record in found.records if record.position == job.position])
         rest = [job for job in jobs if job.position not in found.finished]
-        packed = [job.packed() for job in rest]
-        computed = compute(packed, workers=workers, backend=backend, scheduler=scheduler, progress=progress)
+        packed = [job.packed(found.parts.get(job.position, {})) for job in rest]
+
+        def keep(number: int, parts: Mapping[str, Any]) -> None:
+            if isinstance(file, Store):
+                file.keep(rest[number].position, parts)
+
+        computed = compute(packed, workers=workers, backend=backend, scheduler=scheduler, progress=progress, keep=keep)
         with closing(computed):
             for number, values in computed:
                 job, reports = rest[number], [Report.from_dict(value) for value in values]

@@ -12,18 +12,20 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sympy as sp
 
+from advmf import __version__
 from advmf.claim import Claim
 from advmf.emit.latex import latex
 from advmf.errors import StoreError
 from advmf.verify.report import Report
 
-FORMAT = 1
+FORMAT = 2
+"""The form of results, in a store and in JSON. It rises with every change after which older results lack what is read; 1 had no count of claims."""
 APPLICATION = int.from_bytes(b"amf1", "big")
 """SQLite's application id of a results file: what tells it from other databases."""
 
@@ -35,6 +37,9 @@ CREATE TABLE results (
   key TEXT PRIMARY KEY, position INTEGER NOT NULL, place INTEGER NOT NULL, control INTEGER NOT NULL,
   theorem TEXT NOT NULL, net TEXT NOT NULL, activation TEXT NOT NULL, p TEXT, q TEXT, verdict TEXT NOT NULL,
   claim TEXT NOT NULL, report TEXT NOT NULL, sha256 TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE parts (
+  position INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (position, name)
 ) WITHOUT ROWID;
 """
 
@@ -58,11 +63,13 @@ class Record:
 
 @dataclass(frozen=True)
 class Results:
-    """What a results file holds: the run's ``configuration``, the ``command`` that made it, and the records in the suite's order."""
+    """What a results file holds: the run's ``configuration``, the ``command`` that made it, the records in the suite's order, and of cases
+    that are not finished, by position, the ``parts`` that are."""
 
     configuration: Mapping[str, Any]
     command: str
     records: tuple[Record, ...]
+    parts: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def finished(self) -> frozenset[int]:
@@ -97,14 +104,16 @@ def canonical(claim: Claim) -> dict[str, Any]:
     }
 
 
-STATED = ("latex", "where", "regime", "heuristic", "assumptions", "source")
+STATED = ("latex", "subject", "where", "regime", "heuristic", "assumptions", "source")
 """The keys of :func:`statement`."""
 
 
 def statement(claim: Claim) -> dict[str, Any]:
-    """What a reader is told of a claim: its formula as LaTeX, what its abbreviations stand for, where it holds, and its source."""
+    """What a reader is told of a claim: its formula and its left-hand side as LaTeX, what its abbreviations stand for, where it holds, and
+    its source."""
     return {
         "latex": latex(claim),
+        "subject": latex(claim.lhs),
         "where": {str(symbol): str(meaning) for symbol, meaning in claim.where.items()},
         "regime": str(claim.regime),
         "heuristic": claim.heuristic,
@@ -121,7 +130,7 @@ def key(form: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
 def read(path: Path | str) -> Results:
     """The results in a file, also while a run is writing it; the reports equal those of the run.
 
-    Raises StoreError for a file that is missing, that is no results file, or that is damaged; it is never changed.
+    Raises StoreError for a file that is missing, that is no results file, that is of another format, or that is damaged; it is never changed.
     """
     path = Path(path)
     if not path.exists():
@@ -148,13 +157,26 @@ class Store:
 
     def add(self, records: Sequence[Record]) -> None:
         """Keep the records of a finished case, all or none. Raises StoreError where they cannot be written."""
+        with self._writing():
+            self._db.executemany(
+                f"INSERT INTO results VALUES ({', '.join('?' * 13)})",
+                [_row(place, record) for place, record in enumerate(records)],
+            )
+            self._db.execute("DELETE FROM parts WHERE position = ?", [records[0].position])
+
+    def keep(self, position: int, parts: Mapping[str, Any]) -> None:
+        """Keep what is finished of a case that is not, JSON-ready values by name. Raises StoreError where it cannot be written."""
+        values = {name: json.dumps(value) for name, value in parts.items()}
+        rows = [(position, name, value, _digest(name, value)) for name, value in values.items()]
+        with self._writing():
+            self._db.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", rows)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
-                self._db.executemany(
-                    f"INSERT INTO results VALUES ({', '.join('?' * 13)})",
-                    [_row(place, record) for place, record in enumerate(records)],
-                )
+                yield
         except sqlite3.Error as error:
             raise StoreError(
                 f"{self.path} cannot be written: {error}. What it held before is safe: make room, and go on with --resume."
@@ -233,10 +255,30 @@ def _is_new(path: Path) -> bool:
         if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             raise StoreError(f"{path} is a database of another program; it is left as it is. Give another file.")
         if (number := db.execute("PRAGMA user_version").fetchone()[0]) != FORMAT:
-            raise StoreError(
-                f"{path} has format {number}, and this version of advmf reads {FORMAT}; give another file."
-            )
+            raise of_another_format(path, number, *_origin(db))
     return False
+
+
+def of_another_format(path: Path, number: int, writer: str = "", command: str = "") -> StoreError:
+    """The error for results of another format than this version's; ``writer`` is the version that wrote them, if they say so."""
+    wrote = f", written by advmf {writer}" if writer else ""
+    again = f"; that run was: {command}" if command else ""
+    advice = "read it with that version of advmf, or a newer one"
+    if number < FORMAT:
+        advice = f"run it again into another file, or read it with the version of advmf that wrote it{again}"
+    return StoreError(
+        f"{path} has format {number} of advmf's results{wrote}, and this version, {__version__}, reads format {FORMAT} alone. "
+        f"It is left as it is: {advice}."
+    )
+
+
+def _origin(db: sqlite3.Connection) -> tuple[str, str]:
+    """The version and the command that a results file of any format was written by, as far as it says so."""
+    try:
+        run = dict(db.execute("SELECT name, value FROM run"))
+        return str(json.loads(run["configuration"])["version"]), str(run.get("command", ""))
+    except (sqlite3.Error, ValueError, KeyError, TypeError):
+        return "", ""
 
 
 def _connect(path: Path, reading: bool = False) -> sqlite3.Connection:
@@ -251,9 +293,11 @@ def _connect(path: Path, reading: bool = False) -> sqlite3.Connection:
 def _damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise StoreError(
-            f"{path} cannot be read as a results file: {error}. It is left as it is; restore it from a copy, or give another file."
+            f"{path} cannot be read as a results file of format {FORMAT}: {why}. It is left as it is; restore it from a copy, or run it again "
+            "into another file."
         ) from None
 
 
@@ -261,24 +305,44 @@ def _read(path: Path, db: sqlite3.Connection) -> Results:
     if (state := db.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
         raise sqlite3.DatabaseError(state)
     run = dict(db.execute("SELECT name, value FROM run"))
+    configuration = json.loads(run["configuration"])
+    for name, kind in (("version", str), ("seed", int), ("cases", list)):
+        if not isinstance(configuration[name], kind):
+            raise TypeError(f"its {name} is {_brief(configuration[name])}")
+    for case in configuration["cases"]:
+        int(case["claims"])
     records = []
-    for row in db.execute("SELECT * FROM results ORDER BY position, place"):
-        name, position, _, control, theorem, net, activation, *_, claim, report, digest = row
-        if hashlib.sha256((name + claim + report).encode()).hexdigest() != digest:
+    columns = "key, position, control, theorem, net, activation, claim, report, sha256"
+    for row in db.execute(f"SELECT {columns} FROM results ORDER BY position, place"):
+        name, position, control, theorem, net, activation, claim, report, digest = row
+        if _digest(name, claim, report) != digest:
             raise sqlite3.DatabaseError(f"the result {name[:12]} is not what was written")
-        found = Report.from_dict(json.loads(report))
-        records.append(Record(name, position, bool(control), theorem, net, activation, json.loads(claim), found))
-    return Results(json.loads(run["configuration"]), run["command"], tuple(records))
+        said, found = json.loads(claim), Report.from_dict(json.loads(report))
+        if not control and (missing := sorted(set(STATED) - set(said))):
+            raise KeyError(missing[0])
+        records.append(Record(name, position, bool(control), theorem, net, activation, said, found))
+    parts: dict[int, dict[str, Any]] = {}
+    for position, name, value, digest in db.execute(
+        "SELECT position, name, value, sha256 FROM parts ORDER BY position"
+    ):
+        if _digest(name, value) != digest:
+            raise sqlite3.DatabaseError(f"the part {name} is not what was written")
+        parts.setdefault(position, {})[name] = json.loads(value)
+    return Results(configuration, run["command"], tuple(records), parts)
 
 
 def _row(place: int, record: Record) -> tuple[Any, ...]:
     claim, report = _json(record.claim), _json(record.report.to_dict())
-    digest = hashlib.sha256((record.key + claim + report).encode()).hexdigest()
+    digest = _digest(record.key, claim, report)
     of = record.report
     return (
         record.key, record.position, place, record.control, record.theorem, record.net, record.activation, of.p, of.q, str(of.verdict),
         claim, report, digest,
     )  # fmt: skip
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
 def _json(value: Any) -> str:

@@ -11,9 +11,11 @@ import threading
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from advmf.errors import ArgumentError, WorkerError
@@ -27,6 +29,8 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 Progress = Callable[[float, str], None]
 """Called with the share of the work done since the last call, and what is being done."""
+TAKEN_OVER = "taken over"
+"""What is being done where a finished job, or what is finished of one, is taken over from an earlier run."""
 
 
 class Job(Protocol):
@@ -36,7 +40,20 @@ class Job(Protocol):
     def name(self) -> str: ...
 
     def perform(self, progress: Progress | None = None) -> Any:
-        """Compute."""
+        """Compute. On a worker a job may return Unfinished; in this process ``keep`` is a second argument, if there is one, and gets
+        what is finished of the job."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What a worker returns of a long job: what is finished so far, and the job that goes on from there."""
+
+    parts: Mapping[str, Any]
+    rest: Job
+
+
+Keep = Callable[[int, Mapping[str, Any]], None]
+"""Called with the number of a job, and with what is finished of it."""
 
 
 @contextmanager
@@ -80,11 +97,13 @@ def compute(
     backend: str = "loky",
     scheduler: str | None = None,
     progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> Generator[tuple[int, Any]]:
     """The number and the result of each job, as they finish: in this process for one worker, else on ``workers`` processes, or on the
     workers of the dask cluster at ``scheduler``.
 
-    A job whose worker dies is done again, alone; one that loses three workers is given up, and reported when all others are
+    ``keep`` gets what is finished of jobs that hand it in before they are done. A job whose worker dies is done again from there,
+    alone; one that loses three workers is given up, and reported when all others are
     done. Raises ArgumentError for options that do not go together, WorkerError where the scheduler cannot be reached or is lost,
     and for jobs that were given up.
     """
@@ -96,15 +115,16 @@ def compute(
         )
     if backend == "dask":
         with _cluster(str(scheduler)) as pool:
-            yield from _spread(jobs, lambda: pool, len(jobs), progress)
+            yield from _spread(jobs, lambda: pool, len(jobs), progress, keep)
     elif (workers := min(workers, len(jobs))) > 1:
         with _processes(workers) as start:
-            yield from _spread(jobs, start, workers, progress)
+            yield from _spread(jobs, start, workers, progress, keep)
     else:
         for number, job in enumerate(jobs):
             if progress:
                 progress(0.0, job.name)
-            yield number, job.perform(progress)
+            own = () if keep is None else (partial(keep, number),)
+            yield number, job.perform(progress, *own)
 
 
 def _perform(job: Job) -> Any:
@@ -112,11 +132,24 @@ def _perform(job: Job) -> Any:
 
 
 def _spread(
-    jobs: Sequence[Job], start: Callable[[], Executor], room: int, progress: Progress | None
+    jobs: Sequence[Job], start: Callable[[], Executor], room: int, progress: Progress | None, keep: Keep | None
 ) -> Iterator[tuple[int, Any]]:
+    jobs = list(jobs)
     waiting, flying = deque(range(len(jobs))), dict[Future[Any], int]()
     deaths: Counter[int] = Counter()
     lost: list[int] = []
+
+    def landed(number: int, result: Any) -> Iterator[tuple[int, Any]]:
+        if isinstance(result, Unfinished):
+            jobs[number] = result.rest
+            waiting.appendleft(number)
+            if keep:
+                keep(number, result.parts)
+            return
+        if progress:
+            progress(1.0, f"{jobs[number].name} finished")
+        yield number, result
+
     pool = start()
     while waiting or flying:
         try:
@@ -130,13 +163,11 @@ def _spread(
                 if result is None:
                     lost.append(number)
                     continue
-                if progress:
-                    progress(1.0, f"{jobs[number].name} finished")
-                yield number, result
+                yield from landed(number, result)
         except BrokenExecutor:
             for future, number in flying.items():
                 if future.done() and future.exception() is None:
-                    yield number, future.result()
+                    yield from landed(number, future.result())
                     continue
                 deaths[number] += 1
                 (lost if deaths[number] >= DEATHS else waiting).append(number)

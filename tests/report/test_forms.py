@@ -14,7 +14,7 @@ from advmf.errors import StoreError
 from advmf.report.document import of_outcomes, read, reproduction
 from advmf.report.junit import junit
 from advmf.report.markdown import markdown
-from advmf.verify import suite
+from advmf.verify import runs, suite
 from advmf.verify.report import Verdict
 from advmf.verify.runs import run
 
@@ -60,6 +60,30 @@ def test_markdown_lists_what_is_to_be_looked_at(document, hostile):
     lines = [line for line in outside.splitlines() if line.startswith("|")]
     heads = [line for line in lines if re.fullmatch(r"\|( --- \|)+", line)]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(re.findall(r"\|", line)) for line in heads}
+
+
+def test_no_two_claims_or_controls_of_a_run_have_one_name(document, monkeypatch, tmp_path):
+    """Not those of two activations, nor those of T6.d and T6.K; and the console shows the mistake, though it is in brackets."""
+    scale, along = suite.Scale(2, 16, 2, (8, 16), (9, 9)), {"samples": 20, "ladder": (50, 100, 200)}
+    matrices = {
+        "T6.d": suite.MatrixScale(1, 2, along="d", **along),
+        "T6.K": suite.MatrixScale(2, 1, along="K", **along),
+    }
+    monkeypatch.setattr(suite, "QUICK", replace(suite.QUICK, scales={"F1": scale}, matrices=matrices))
+    monkeypatch.setattr(runs, "controls", lambda claim: [replace(claim.scaled(2), name=f"{claim.name} [twice]")])
+    monkeypatch.setattr(runs, "differs", lambda *_: True)
+    chosen = [word for name in ("F1", "T6.d", "T6.K") for word in ("--theorem", name)]
+    paths = tmp_path / "results.db", tmp_path / "results.json"
+    words = [*chosen, "--p", "2", "--q", "2", "--workers", "1", "--store", paths[0], "--json", paths[1]]
+    shown = CliRunner().invoke(cli.main, ["check", *map(str, words)]).output
+    for path in paths:
+        found = read(path)
+        assert sorted({claim.title for claim in found.claims}) == sorted(claim.title for claim in found.claims)
+        names = [f"F1 [twice] {net} {of}" for of in ("relu", "leaky_relu") for net in ("vanilla", "residual")]
+        names += [f"T6.{size} [twice] matrix p=2 q=2" for size in "dK"]
+        assert sorted(found.missed) == sorted(names)
+        for text in (shown, junit(found), markdown(found).replace("\\", "")):
+            assert sorted(re.findall("negative control not refuted: ([^<\n]*)", text)) == sorted(names)
 
 
 def test_the_command_of_a_claim_repeats_its_numbers(monkeypatch, tmp_path):

@@ -11,7 +11,8 @@ import pytest
 
 from advmf.report.figure import figure
 from advmf.report.html import html
-from advmf.report.mathml import formula
+from advmf.report.mathml import formula, words
+from advmf.report.tree import node
 from advmf.verify import suite
 from advmf.verify.report import Verdict
 
@@ -23,7 +24,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.elements, self.open, self.text = [], [], ""
+        self.elements, self.open, self.text, self.sentences = [], [], "", ""
         self.feed(text)
         self.close()
         assert not self.open
@@ -39,6 +40,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+        if not {"code", "style", "svg"} & set(self.open):
+            self.sentences += data
 
     def all(self, tag):
         return [attributes for name, attributes, _ in self.elements if name == tag]
@@ -75,12 +78,18 @@ def test_tables_and_formulas_scroll_in_a_box_that_the_keyboard_reaches(page):
     assert len(boxes) == len(inside) and all(box["tabindex"] == "0" and box["aria-label"] for box in boxes)
 
 
+def said(text):
+    """What a reader sees of a sentence that has formulas in it."""
+    return "".join(node("p", *words(text)).itertext())
+
+
 def test_it_says_all_that_was_found_out(page, document):
     for claim in document.claims:
-        assert claim.title in page.text
-        assert claim.statement["source"] in page.text
-        for assumption in claim.statement["assumptions"]:
-            assert assumption in page.text
+        name, _, pair = claim.title.partition(" p=")
+        shown = f"{said(name)}, p=2, q=2" if pair == "2 q=2" else f"{said(name)}, p=∞, q=1" if pair else said(name)
+        assert shown in page.text
+        for sentence in (claim.statement["source"], *claim.statement["assumptions"]):
+            assert said(sentence) in page.text
         for f in claim.report.findings:
             assert f"{f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}" in page.text
             for rung in f.rungs:
@@ -104,6 +113,31 @@ def test_nothing_is_loaded_and_nothing_runs(page, hostile, document):
     assert "alert(3)" in Page(html(hostile)).text
 
 
+def test_what_is_a_formula_is_set_as_one(page, hostile):
+    """No sentence holds mathematics in ASCII: not a title, a caption, a label, an assumption, a point."""
+    ascii_ = r"[<>]=|->|\^|\|\||\boo\b|\binf\b|Expectation|\b(?:sigma|omega|beta|eps|alpha)\b|\b\w_\w"
+    assert not re.findall(rf".{{,20}}(?:{ascii_}).{{,20}}", page.sentences)
+    inside = {parents[-1] for tag, _, parents in page.elements if tag == "math"}
+    assert {"span", "h4"} <= inside
+    assert "<script>alert(1)</script>" in Page(html(hostile)).sentences
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown", "formulas"),
+    [
+        ("entries N(0, omega^L/d), as N -> oo", "entries N(0,ωL/d), as N→∞", 2),
+        ("E JJ', one row", "𝔼JJ′, one row", 1),
+        ("plain & simple words, by Y. Gordon", "plain & simple words, by Y. Gordon", 0),
+        ("", "", 0),
+        ("x^2 " * 500, "x^2 " * 500, 0),
+    ],
+)
+def test_sentences_keep_their_words(sentence, shown, formulas):
+    paragraph = node("p", *words(sentence))
+    assert "".join(paragraph.itertext()).replace(" ", "") == shown.replace(" ", "")
+    assert len(list(paragraph.iter("math"))) == formulas
+
+
 def test_unfinished_and_empty_runs_say_so(document):
     assert "not all cases of the run are finished" in Page(html(replace(document, complete=False))).text
     assert "no case is finished" in Page(html(replace(document, claims=(), complete=False))).text
@@ -114,11 +148,11 @@ def test_every_formula_is_set():
         *suite.cases(["T1", "T2", "F1", "F2", "T5"], ["plain_residual", "vanilla"], ["leaky_relu"], [("3", "inf")]),
         *suite.cases(["beta", "T6.K"]),
     ]
-    for said in (said for case in cases for said in case.statements):
-        set_ = formula(said["latex"])
-        assert not list(set_.iter("code")), said["latex"]
-        words = [text for element in set_.iter() for text in (element.text or "",)]
-        assert not [word for word in words if "\\" in word or "Expectation" in word], said["latex"]
+    for latex in (each[name] for case in cases for each in case.statements for name in ("latex", "subject")):
+        set_ = formula(latex)
+        assert not list(set_.iter("code")), latex
+        texts = [element.text or "" for element in set_.iter()]
+        assert not [text for text in texts if "\\" in text or "Expectation" in text], latex
 
 
 def test_what_is_no_latex_is_shown_as_it_is():
@@ -191,7 +225,12 @@ onload = () => setTimeout(() => {{
   all.forEach(each => each.open = true);
   const root = page.documentElement, dark = matchMedia("(prefers-color-scheme: dark)").matches;
   const drawn = [...page.querySelectorAll("svg, math")].filter(each => each.getBoundingClientRect().height > 5).length;
-  document.title = JSON.stringify([root.scrollWidth, root.clientWidth, getComputedStyle(page.body).backgroundColor, drawn]);
+  const cut = [...page.querySelectorAll("svg text")].filter(each => {{
+    const own = each.getBoundingClientRect(), svg = each.closest("svg").getBoundingClientRect();
+    return own.left < svg.left || own.right > svg.right;
+  }}).length;
+  const ground = getComputedStyle(page.body).backgroundColor;
+  document.title = JSON.stringify([root.scrollWidth, root.clientWidth, ground, drawn, cut]);
 }}, 300)</script>"""
 
 
@@ -199,6 +238,9 @@ onload = () => setTimeout(() => {{
 def test_a_phone_shows_it_without_scrolling_sideways(document, tmp_path):
     """With every part open; and in the dark."""
     worst = replace(document.claims[0].report.findings[0], verdict=Verdict.REFUTED, reason="x" * 300)
+    rungs = tuple(replace(r, mean=-1.2345e-5 * (i + 1), stderr=1e-6) for i, r in enumerate(worst.rungs))
+    # The longest numbers on an axis.
+    worst = replace(worst, rungs=rungs, estimate=-1e-5, predicted=-2.3456e-5, stderr=1e-6)
     report = replace(document.claims[0].report, findings=(worst,))
     claims = (replace(document.claims[0], report=report), *document.claims[1:])
     path, frame = tmp_path / "page.html", tmp_path / "frame.html"
@@ -208,9 +250,9 @@ def test_a_phone_shows_it_without_scrolling_sideways(document, tmp_path):
     for width, scheme in ((320, 1), (390, 0), (1200, 1)):
         frame.write_text(FRAME.format(path.as_uri(), width))
         shown, _ = chromium(f"--blink-settings=preferredColorScheme={scheme}", "--dump-dom", frame.as_uri())
-        across, room, ground, count = re.search(r"<title>\[(\d+),(\d+),\"(.*?)\",(\d+)\]", shown).groups()
+        across, room, ground, count, cut = re.search(r"<title>\[(\d+),(\d+),\"(.*?)\",(\d+),(\d+)\]", shown).groups()
         assert int(across) <= int(room) <= width
-        assert int(count) == drawn
+        assert (int(count), int(cut)) == (drawn, 0)
         seen.append(ground)
     assert seen == ["rgb(255, 255, 255)", "rgb(13, 17, 23)", "rgb(255, 255, 255)"]
     path.write_text(path.read_text().replace("overflow-x: auto;", "").replace("'sha256", "'unsafe-inline' 'x"))

@@ -235,6 +235,24 @@ def test_wide_rungs_go_without_weights_and_pairs_share_what_memory_there_is():
         mf.check_all(claims, AT, **{**options, "nets": (4, 4)})
 
 
+def test_what_is_finished_of_a_check_is_taken_over_to_the_last_bit(monkeypatch):
+    """Also where several simulations of a width share a generator, by way of JSON, and with shares of progress that add up."""
+    claims = [mf.loss_bound(mf.vanilla(1, 0), p, q) for p, q in ((2, 2), ("inf", 1), (1, 2))]
+    options = {"widths": (16, 64, 4096), "nets": (8, 6, 4), "directions": 1, "steps": 2, "memory": 1_500_000}
+    whole, shares = {}, []
+    reports = mf.check_all(claims, AT, **options, parts=whole)
+    assert list(whole) == ["N=16", "N=64", "N=4096"]
+    for name in whole:
+        rest = {other: part for other, part in json.loads(json.dumps(whole)).items() if other != name}
+        again = mf.check_all(claims, AT, **options, parts=rest, progress=lambda share, what: shares.append(share))
+        assert [r.findings for r in again] == [r.findings for r in reports]
+        assert rest[name]["rungs"] == whole[name]["rungs"] and sum(shares) == pytest.approx(1)
+        shares.clear()
+    monkeypatch.setattr("advmf.verify.check._measure", lambda *_: pytest.fail("it was simulated again"))
+    long = {name: {**part, "seconds": 1000.0} for name, part in whole.items()}
+    assert sum(report.seconds for report in mf.check_all(claims, AT, **options, parts=long)) > 3000
+
+
 def test_every_claim_of_the_quick_suite_has_a_control():
     for case in cases():
         for claim in case.claims:

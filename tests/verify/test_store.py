@@ -4,16 +4,21 @@ import json
 import os
 import re
 import resource
+import runpy
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from click.testing import CliRunner
 
 import advmf as mf
+from advmf import cli
 from advmf.errors import ArgumentError, StoreError
 from advmf.simulate.ensemble import MEMORY
 from advmf.verify import suite
@@ -22,49 +27,84 @@ from advmf.verify.runs import run
 from advmf.verify.statistics import Rung
 from advmf.verify.store import canonical, key, read
 
-SUITE = ("--theorem", "F1", "--activation", "relu", "--activation", "leaky_relu", "--networks", "14000")
-"""Four cases of a second or so, on real images."""
+HERE = Path(__file__).parent
+HELD = runpy.run_path(str(HERE / "held.py"))
+SMALL, label = HELD["SMALL"], HELD["label"]
+
+
+def small():
+    """The four cases of a suite of a second."""
+    return suite.cases(["F1"], profile=SMALL)
+
+
+NAMES = [label(case) for case in small()]
 
 
 def same(**options):
-    """The same run in this process."""
-    wanted = {"nets": 14000, "device": "cpu", "sampler": "auto", "memory": MEMORY, "data": None}
-    return list(run(suite.cases(["F1"]), **wanted, **options))
-
-
-TINY = replace(
-    suite.QUICK, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16), nets=(40, 40))}, matrices={}, name="tiny"
-)
+    """The run of 'advmf check --theorem F1' on them, in this process."""
+    wanted = {"nets": None, "device": "cpu", "sampler": "auto", "memory": MEMORY, "data": None}
+    return list(run(small(), **wanted, **options))
 
 
 def tiny(**options):
-    return run(suite.cases(["F1"], ["vanilla"], profile=TINY), **options)
+    return run(suite.cases(["F1"], ["vanilla"], profile=SMALL), **options)
 
 
-def advmf(*args, **popen):
-    return subprocess.Popen(
-        [sys.executable, "-m", "advmf.cli", "check", *args],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **popen,
-    )  # fmt: skip
+class HeldRun:
+    """'advmf check' in a process of its own, each case of which waits to be let go (held.py)."""
+
+    def __init__(self, folder, *args):
+        self.path, self.folder = folder / "run.db", folder / "held"
+        self.folder.mkdir()
+        paths = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "HELD": str(self.folder), "PYTHONPATH": paths}
+        command = ["check", "--theorem", "F1", "--store", str(self.path), *args]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "import held; held.main()", *command],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+
+    def let_go(self, position):
+        (self.folder / f"{NAMES[position]}.go").touch()
+
+    def begun(self, position):
+        """The processes that have begun a case."""
+        names = (path.name.rpartition(".") for path in self.folder.iterdir())
+        return {int(pid) for name, _, pid in names if name == NAMES[position] and pid != "go"}
+
+    def finished(self):
+        """What the store holds of a run that has begun to compute."""
+        return read(self.path).finished
+
+    def until(self, condition):
+        """Wait for what must come while the run lives, however slow the machine; what does not come within minutes never will."""
+        deadline = time.monotonic() + 300
+        while not (found := condition()):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                pytest.fail(f"the run ended, or hangs: {self.process.communicate()}")
+            time.sleep(0.01)
+        return found
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A function that starts a held run; the run is over when the test is."""
+    started = []
+
+    def start(*args):
+        started.append(HeldRun(tmp_path, *args))
+        return started[0]
+
+    yield start
+    for each in started:
+        each.process.kill()
+        each.process.communicate()
 
 
 def numbers(path):
     """All that a run found out, without the time it took."""
     return [(record.key, record.control, replace(record.report, seconds=0.0)) for record in read(path).records]
-
-
-def wait_for_a_case(path, process):
-    """Until one case is finished, and not all."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if path.exists():
-            try:
-                if found := read(path).finished:
-                    return found
-            except StoreError:  # not yet set up
-                pass
-        time.sleep(0.02)
-    pytest.fail(f"no case was finished: {process.communicate()}")
 
 
 @pytest.fixture(scope="module")
@@ -76,81 +116,120 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_run_that_was_ended_goes_on_where_it_was(end, code, unbroken, tmp_path):
-    path = tmp_path / "run.db"
-    process = advmf(*SUITE, "--store", str(path), "--workers", "1")
-    before = wait_for_a_case(path, process)
+def test_a_run_that_was_ended_goes_on_where_it_was(end, code, unbroken, held):
+    """It is ended while it computes its second case."""
+    going = held("--workers", "1")
+    going.let_go(0)
+    assert going.until(lambda: going.begun(1)) == {going.process.pid}
+    assert going.finished() == {0}
     if end is signal.SIGKILL:  # while it lives, no other run may write
-        with pytest.raises(StoreError, match=rf"Another run \(process {process.pid}\) is writing"):
-            same(store=path, resume=True)
-    process.send_signal(end)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == code
+        with pytest.raises(StoreError, match=rf"Another run \(process {going.process.pid}\) is writing"):
+            same(store=going.path, resume=True)
+    going.process.send_signal(end)
+    _, err = going.process.communicate()
+    assert going.process.returncode == code
     if end is not signal.SIGKILL:
-        assert re.search(r"interrupted: \d of 4 cases finished; go on with --store .*run.db --resume", err)
-    kept = read(path)
-    assert before <= kept.finished and not kept.complete
-    same(store=path, resume=True)
-    assert numbers(path) == unbroken
-    times = {record.key: record.report.seconds for record in read(path).records}
+        assert re.search(r"interrupted: 1 of 4 cases finished; go on with --store .*run.db --resume", err)
+    kept = read(going.path)
+    assert kept.finished == {0} and not kept.complete
+    same(store=going.path, resume=True)
+    assert numbers(going.path) == unbroken
+    times = {record.key: record.report.seconds for record in read(going.path).records}
     assert all(times[record.key] == record.report.seconds for record in kept.records)  # taken over, not computed again
 
 
-def workers_of(process):
-    """The worker processes of a run: children that import torch; the first child may be a helper."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat") as file:
-                    parent = int(file.read().rpartition(")")[2].split()[1])
-                with open(f"/proc/{entry}/cmdline") as file:
-                    command = file.read()
-            except OSError:
-                continue
-            if parent == process.pid and "popen_loky_posix" in command:
-                found.append(int(entry))
-    return found
+def test_a_case_that_was_under_way_goes_on_at_the_width_where_it_was(tmp_path):
+    """In every step: widths that are finished are neither simulated nor lost, and the numbers are those of an unbroken run."""
+    profile = replace(SMALL, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16, 32), nets=(40, 30, 20))})
+    path, whole = tmp_path / "run.db", tmp_path / "whole.db"
+
+    def going(path, **options):
+        return list(
+            run(suite.cases(["F1"], ["vanilla"], ["relu"], profile=profile), store=path, resume=True, **options)
+        )
+
+    def broken_off(N):
+        """What was simulated until the chunk of a width came."""
+        told = []
+
+        def stop(share, what):
+            told.append(what)
+            if what == f"N={N}":
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            going(path, progress=stop)
+        assert not read(path).finished
+        return [what for what in told if what.startswith("N=")], sorted(read(path).parts.get(0, {}))
+
+    assert broken_off(8) == (["N=8"], [])
+    assert broken_off(16) == (["N=8", "N=16"], ["N=8"])
+    assert broken_off(32) == (["N=16", "N=32"], ["N=16", "N=8"])
+    shares = []
+    going(path, progress=lambda share, what: shares.append(share))
+    assert sum(shares) == pytest.approx(1)
+    going(whole)
+    assert numbers(path) == numbers(whole) and read(path).complete and not read(path).parts
 
 
-def alive(pids):
-    return [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+def alive(pid):
+    """Whether a process runs; one that has ended and that nobody has asked for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc"), reason="worker processes are found in /proc")
-def test_a_dead_worker_costs_time_and_a_dead_coordinator_takes_its_workers_along(unbroken, tmp_path):
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="whether a process runs is read in /proc")
+def test_a_dead_worker_costs_time_and_a_dead_coordinator_takes_its_workers_along(unbroken, held):
+    going = held("--workers", "2")
+    first = going.until(lambda: going.begun(0)) | going.until(lambda: going.begun(1))
+    assert len(first) == 2 and going.process.pid not in first
+    os.kill(min(first), signal.SIGKILL)
+    second = going.until(lambda: going.begun(2)) | going.until(lambda: going.begun(3))  # which are not to blame
+    assert len(second) == 2 and not first & second  # a new pool
+    going.let_go(2)
+    going.until(lambda: going.finished() == {2})
+    assert all(map(alive, second))
+    going.process.kill()
+    going.process.communicate()
+    deadline = time.monotonic() + 300
+    while any(map(alive, second)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert going.finished() == {2}
+    same(store=going.path, resume=True)
+    assert numbers(going.path) == unbroken
+
+
+class Filling(suite.Case):
+    """A case with which the disk becomes full, if it is the second: no file may grow beyond those in the folder."""
+
+    folder: ClassVar[Path]
+
+    def check(self, mutants, options):
+        if label(self) == NAMES[1]:
+            sizes = [path.stat().st_size for path in self.folder.iterdir()]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (max(sizes), resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        return super().check(mutants, options)
+
+
+def test_a_full_disk_keeps_what_was_finished(unbroken, monkeypatch, tmp_path):
     path = tmp_path / "run.db"
-    process = advmf(*SUITE, "--store", str(path), "--workers", "2")
-    deadline = time.monotonic() + 120
-    while len(first := workers_of(process)) < 2 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(first[0], signal.SIGKILL)
-    wait_for_a_case(path, process)
-    second = workers_of(process)
-    assert second and not set(first) & set(second)  # a new pool
-    process.kill()
-    process.communicate()
-    deadline = time.monotonic() + 30
-    while alive(second) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not alive(second)
-    assert not read(path).complete
-    same(store=path, resume=True)
-    assert numbers(path) == unbroken
-
-
-def test_a_full_disk_keeps_what_was_finished(unbroken, tmp_path):
-    path = tmp_path / "run.db"
-
-    def small():  # no file may grow beyond this: some cases fit, and not all
-        resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
-
-    process = advmf(*SUITE, "--store", str(path), "--workers", "1", preexec_fn=small)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "cannot be written" in err and "make room, and go on with --resume" in " ".join(err.split())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    filling = [Filling(*(getattr(case, field.name) for field in fields(case))) for case in small()]
+    monkeypatch.setattr(suite, "cases", lambda *_, **__: filling)
+    monkeypatch.setattr(Filling, "folder", tmp_path, raising=False)
+    words = ["check", "--theorem", "F1", "--workers", "1", "--store", str(path)]
+    try:
+        result = CliRunner().invoke(cli.main, words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 2
+    assert "cannot be written" in result.output and "make room, and go on with --resume" in result.output
     kept = read(path)
-    assert kept.finished and not kept.complete
+    assert kept.finished == {0} and not kept.complete
+    monkeypatch.undo()
     same(store=path, resume=True)
     assert numbers(path) == unbroken
 

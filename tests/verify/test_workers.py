@@ -1,6 +1,8 @@
 """The same numbers wherever they are computed; workers that die; clusters that are not there."""
 
+import itertools
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,10 +15,11 @@ import distributed
 import pytest
 import torch
 
+from advmf.cli.progress import Lines
 from advmf.errors import ArgumentError, WorkerError
-from advmf.verify import suite, workers
+from advmf.verify import runs, suite, workers
 from advmf.verify.runs import run
-from advmf.verify.store import read
+from advmf.verify.store import Store, read
 from advmf.verify.workers import compute, default_workers, one_thread
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
@@ -120,16 +123,48 @@ def alone():
     return numbers(run(f_suite()))
 
 
+class Log(list):
+    """The lines of a log that gets one whenever progress is reported, by a clock that goes a minute each time."""
+
+    def __init__(self, cases):
+        self.advance = Lines(cases, "cases", self.append, clock=itertools.count(0, 60).__next__).advance
+
+    def ends(self):
+        """Whether every case was counted, one at a time, and the last line says that nothing is left."""
+        done = [int(re.match(r"advmf: (\d+) of 7 cases", line)[1]) for line in self]
+        return sorted(set(done) - {0}) == list(range(1, 8)) and done == sorted(done) and "100 %" in self[-1]
+
+
 def test_numbers_are_the_same_on_one_worker_and_on_two(alone):
     before = torch.get_num_threads()
     torch.set_num_threads(2)  # which must not matter
     try:
-        again = numbers(run(f_suite()))
+        again = numbers(run(f_suite(), progress=(log := Log(7)).advance))
     finally:
         torch.set_num_threads(before)
-    assert again == alone
-    assert numbers(run(f_suite(), workers=2)) == alone
+    assert again == alone and log.ends()
+    assert numbers(run(f_suite(), workers=2, progress=(log := Log(7)).advance)) == alone and log.ends()
     assert numbers(run(f_suite(), seed=1)) != alone
+
+
+@pytest.fixture
+def handed(monkeypatch):
+    """What is kept of unfinished cases, where workers hand in every width."""
+    found = []
+    keep = Store.keep
+    monkeypatch.setattr(runs, "PATIENCE", 0.0)
+    monkeypatch.setattr(Store, "keep", lambda store, *args: [found.append(args), keep(store, *args)])
+    return found
+
+
+def test_what_workers_hand_in_is_gone_on_from(alone, handed, tmp_path):
+    """In steps of a width, with the same numbers."""
+    path = tmp_path / "run.db"
+    assert numbers(run(f_suite(), workers=2, store=path, progress=(log := Log(7)).advance)) == alone and log.ends()
+    ladders = [list(parts) for position, parts in handed if position == 0]
+    assert ladders == [["N=16"], ["N=16", "N=32"], ["N=16", "N=32", "N=64"]]
+    assert {position for position, _ in handed} == set(range(6))  # the seventh is about matrices
+    assert read(path).complete and not read(path).parts
 
 
 @pytest.fixture
@@ -138,15 +173,17 @@ def cluster():
         yield local
 
 
-def test_a_cluster_gives_the_same_numbers_though_a_worker_is_killed(cluster, alone, tmp_path):
+def test_a_cluster_gives_the_same_numbers_though_a_worker_is_killed(cluster, alone, handed, tmp_path):
     path = tmp_path / "run.db"
     found = []
-    victims = [nanny.pid for nanny in cluster.workers.values()]
-    for outcome in run(f_suite(), store=path, backend="dask", scheduler=cluster.scheduler_address):
+    victims, log = [nanny.pid for nanny in cluster.workers.values()], Log(7)
+    for outcome in run(
+        f_suite(), store=path, backend="dask", scheduler=cluster.scheduler_address, progress=log.advance
+    ):
         if not found:
             os.kill(victims[0], signal.SIGKILL)
         found.append(outcome)
-    assert numbers(found) == alone
+    assert numbers(found) == alone and log.ends() and handed
     assert read(path).complete
 
 

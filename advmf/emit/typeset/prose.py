@@ -47,6 +47,17 @@ def prose(text: str, names: Mapping[str, str] | None = None, link: bool = False)
     >>> print(prose("a random net & its 50 % quantile, by Y. Gordon"))
     a random net \\& its 50 \\% quantile, by Y. Gordon
     """
+    parts = (f"${formula}${_escape(rest)}" if formula else _escape(rest) for formula, rest in spans(text, names))
+    joined = " ".join(parts)
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"\\href{https://arxiv.org/abs/\1}{arXiv:\1}", joined) if link else joined
+
+
+def spans(text: str, names: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """The parts of a sentence between its spaces: a formula as LaTeX, or none, and the plain text that follows it at once.
+
+    >>> spans("the limit N -> oo, at once")
+    [('', 'the'), ('', 'limit'), ('N \\\\to \\\\infty', ','), ('', 'at'), ('', 'once')]
+    """
     names = letters() if names is None else names
     words = _words(re.sub(r":\w+:", "", text).replace("`", ""))
     kinds = [_kind(word, words[i + 1] if i + 1 < len(words) else "", names) for i, word in enumerate(words)]
@@ -57,21 +68,20 @@ def prose(text: str, names: Mapping[str, str] | None = None, link: bool = False)
         lone = kind == "number" or words[i] in ("a", "A", "I")
         if (kind == "operator" and around & {"math", "number"}) or (lone and computed):
             kinds[i] = "math"
-    out: list[str] = []
+    out: list[tuple[str, str]] = []
     formula: list[str] = []
     for word, kind in zip(words, kinds):
         core = word.rstrip(",;:.") if kind == "math" else word
         if kind == "math":
             formula.append(core)
         if formula and (kind != "math" or core != word):
-            out.append(f"${_math(' '.join(formula), names)}${_escape(word[len(core) :])}")
+            out.append((_math(" ".join(formula), names), word[len(core) :]))
             formula = []
         if kind != "math":
-            out.append(_escape(word))
+            out.append(("", word))
     if formula:
-        out.append(f"${_math(' '.join(formula), names)}$")
-    joined = " ".join(out)
-    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"\\href{https://arxiv.org/abs/\1}{arXiv:\1}", joined) if link else joined
+        out.append((_math(" ".join(formula), names), ""))
+    return out
 
 
 def _words(text: str) -> list[str]:
@@ -112,7 +122,7 @@ def _kind(word: str, following: str, names: Mapping[str, str]) -> str:
         return "word" if initial or article else "math"
     if bare in names or bare in _GREEK or bare == "oo" or bare.rstrip("'") in names:
         return "math"
-    if re.fullmatch(r"[A-Z][a-z]", core) and core not in _TWO:
+    if re.fullmatch(r"[A-Z][a-z]|[A-Za-z]{2}'", core) and core not in _TWO:
         return "math"
     if core[0] in _PAIRS and not _balanced(core):
         return "word"

@@ -1,0 +1,127 @@
+"""Progress on standard error: a bar on a terminal; elsewhere, as in the log of a job, a plain line now and then."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+LEAST, MOST = 10.0, 60.0
+"""Seconds between two lines: at least, though a tenth of the work was done meanwhile; and at most, though nothing was."""
+
+
+@contextmanager
+def progress(count: int, unit: str = "cases") -> Iterator[Callable[[float, str], None]]:
+    """The function to call with the share of one of ``count`` pieces of work that was done since the last call, and what is being done:
+    a share of 0 names a piece that begins, and the words of later calls are about it."""
+    from rich.console import Console
+
+    # FORCE_COLOR, which many CI systems set, makes a pipe a terminal for rich.
+    terminal = sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
+    with _bar(count) if terminal else _lines(count, unit) as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(count: int) -> Iterator[Callable[[float, str], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from advmf.verify.workers import TAKEN_OVER
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    # Time left is told from the last ten minutes: cases on workers finish in bursts.
+    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=600) as bar:
+        task = bar.add_task("", total=count)
+        case = ""
+
+        def advance(share: float, what: str) -> None:
+            nonlocal case
+            if what == TAKEN_OVER:  # which says nothing of the pace
+                bar.reset(task, completed=bar.tasks[0].completed + share, description=f"{case} {what}")  # type: ignore[arg-type]
+                return
+            if share == 0.0:
+                case = what
+            bar.update(task, advance=share, description=case if share == 0.0 else f"{case} {what}")
+
+        yield advance
+
+
+@contextmanager
+def _lines(count: int, unit: str) -> Iterator[Callable[[float, str], None]]:
+    lines, done = Lines(count, unit, _print), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(1.0):
+            lines.tell()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield lines.advance
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _print(line: str) -> None:
+    with suppress(OSError, ValueError):  # a log that is gone ends no run
+        print(line, file=sys.stderr, flush=True)
+
+
+class Lines:
+    """Progress as lines: one for every tenth of the work, and one a minute while nothing finishes; none for what takes seconds.
+
+    ``write`` gets each line, and ``clock`` tells the time in seconds.
+
+    >>> now = iter(range(0, 1000, 30))
+    >>> lines = Lines(4, "cases", print, clock=lambda: next(now))
+    >>> lines.advance(1.0, "T2 vanilla relu finished")
+    advmf: 1 of 4 cases, 25 %, after 0:00:30, about 0:01:30 left; T2 vanilla relu finished
+    """
+
+    def __init__(self, count: int, unit: str, write: Callable[[str], Any], clock: Callable[[], float] = time.monotonic):
+        self._count, self._unit, self._write, self._clock = count, unit, write, clock
+        self._lock = threading.Lock()
+        self._done = self._taken = 0.0
+        self._case = self._what = ""
+        self._start = self._told = self._paced = clock()
+        self._tenth = 0
+
+    def advance(self, share: float, what: str) -> None:
+        """Count a share of a piece of work, and tell it if it is time."""
+        from advmf.verify.workers import TAKEN_OVER
+
+        with self._lock:
+            self._done += share
+            self._case, self._what = (what, "") if share == 0.0 else (self._case, what)
+            if what == TAKEN_OVER:  # which says nothing of the pace
+                self._taken, self._paced = self._done, self._clock()
+        self.tell()
+
+    def tell(self) -> None:
+        """Write a line, if it is time."""
+        with self._lock:
+            now, done = self._clock(), round(self._done, 6)
+            tenth, silent = int(10 * done / self._count), now - self._told
+            if silent >= MOST or (silent >= LEAST and tenth > self._tenth):
+                self._told, self._tenth = now, tenth
+                self._write(self._line(now, done))
+
+    def _line(self, now: float, done: float) -> str:
+        parts = [f"{done / self._count:.0%}".replace("%", " %"), f"after {_time(now - self._start)}"]
+        if self._count > 1:
+            parts.insert(0, f"{int(done)} of {self._count} {self._unit}")
+        if done > self._taken:
+            left = (now - self._paced) * max(self._count - done, 0.0) / (done - self._taken)
+            parts.append(f"about {_time(left)} left")
+        what = f"{self._case} {self._what}".strip()
+        return f"advmf: {', '.join(parts)}" + (f"; {what}" if what else "")
+
+
+def _time(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
