@@ -16,6 +16,7 @@ import pytest
 import sympy as sp
 
 import advmf as mf
+from advmf.emit.engine import cores
 from advmf.emit.engine.cores import threads
 from advmf.emit.engine.native import native_support
 from advmf.symbols import p, q
@@ -206,3 +207,16 @@ def test_first_call(benchmark, name, backend, cached, tmp_path, monkeypatch):
     benchmark.pedantic(
         lambda: mf.kernel(FORMULAS[name], backend)(**at), setup=forget, rounds=5, warmup_rounds=int(cached)
     )
+
+
+@pytest.mark.parametrize("size", [2**13, 2**14, 2**15, 2**16, 2**17])
+@pytest.mark.parametrize("engine", [native, numpy])
+@pytest.mark.parametrize("count", [1, threads()])
+def test_cores(benchmark, monkeypatch, engine, size, count):
+    """From how many elements on all cores together are faster than one: what SHARED of engine/cores.py says, by the cheapest formula."""
+    benchmark.group = f"{engine.__name__} on {size} points"
+    monkeypatch.setattr(cores, "SHARED", 0)
+    monkeypatch.setattr(cores, "threads", lambda: count)
+    run = engine("E1", {a: x[:size] for a, x in points("E1", "10^6").items()})
+    run()
+    benchmark.pedantic(run, rounds=50, iterations=5, warmup_rounds=2)
