@@ -32,6 +32,7 @@ FUNCTIONS = {
     "ln": ("ln(x, &far)", mpmath.log, (1e-9, 10)),
     "ln next to 1": ("ln(1.0 + x, &far)", mpmath.log1p, (0, 2.0**-20)),
     "ln1p": ("ln1p(x, &far)", mpmath.log1p, (-0.99, 5)),
+    "ln1p of little": ("ln1p(x * 0x1p-20, &far)", lambda x: mpmath.log1p(x / 2**20), (-5, 5)),
     "ln_gamma": ("ln_gamma(x, &far)", mpmath.loggamma, (3, 60)),
 }
 
@@ -223,3 +224,18 @@ def test_flags_of_the_process_are_left_alone():
     with np.errstate(all="raise"):
         evaluate()
     assert os.path.exists(os.environ["ADVMF_CACHE_DIR"])
+
+
+def test_powers_over_depth_keep_their_last_digits():
+    """(1 + w)^(L/2) for w from 1e-6 on, to the largest that a float holds: pairs of numbers carry the logarithm."""
+    random = np.random.default_rng(0)
+    logs, w = random.uniform(0, 700, 1000), 10 ** random.uniform(-6, 2, 1000)
+    widths = np.sqrt(2 * w)
+    depths = 2 * logs / np.log1p(w)
+    got = kernel((1 + sigma_w**2 / 2) ** (L / 2), "native")(L=depths, sigma_w=widths)
+    with mpmath.workdps(40):
+        exact = [(1 + mpmath.mpf(s) ** 2 / 2) ** (mpmath.mpf(n) / 2) for s, n in zip(widths.tolist(), depths.tolist())]
+        units = np.array([abs(float((mpmath.mpf(float(a)) / b - 1) * 2**52)) for a, b in zip(got, exact)])
+    # Plain arithmetic loses half a unit for each unit of the logarithm.
+    assert (units < 1 + logs / 15).all()
+    assert units.max() < 1e-14 * 2**52

@@ -49,8 +49,6 @@ INLINE Split split(double x, uint64_t *far) {
     Split found = {bits(0x4330000000000000ULL | u >> 52) - 4503599627371519.0 /* 2^52 + 1023 */, f, fma(fma(-t, s, f), r, s)};
     return found;
 }
-/* 1/x to one part in 64: Newton's step from what the bits of x say. */
-INLINE double about_inverse(double x) { double y = bits(0x7fde623822fc16e6ULL - word(x)); return y * fma(-x, y, 2.0); }
 /* (2 atanh(s) - 2 s)/s^3 with z = s^2. */
 INLINE double atanh_tail(double z) {
     double y = z * z;
@@ -65,7 +63,7 @@ INLINE double atanh_tail(double z) {
 INLINE double ln_of(double x, double low, int has_low, uint64_t *far) {
     Split m = split(x, far);
     double z = m.s * m.s, rest = m.k * LN2_LOW;
-    if (has_low) rest = fma(low, about_inverse(x), rest);
+    if (has_low) rest += low / x;
     return fma(m.k, LN2_HIGH, m.f - fma(m.s, fma(-z, atanh_tail(z), m.f), -rest));
 }
 INLINE double ln(double x, uint64_t *far) { return ln_of(x, 0.0, 0, far); }
@@ -74,7 +72,7 @@ INLINE double ln1p(double w, uint64_t *far) { dd x = two_sum(1.0, w); return ln_
 /* The same as a pair: the first three terms without rounding. The error is some 2^-57 of the logarithm. */
 INLINE dd dd_ln(dd x, uint64_t *far) {
     Split m = split(x.h, far);
-    double z = m.s * m.s, half = 0.5 * m.f, square = half * m.f, high = m.k * LN2_HIGH, low = fma(x.l, about_inverse(x.h), m.k * LN2_LOW);
+    double z = m.s * m.s, half = 0.5 * m.f, square = half * m.f, high = m.k * LN2_HIGH, low = fma(m.k, LN2_LOW, x.l / x.h);
     double a = high + m.f, b = a - square, lost = (m.f - (a - high)) + ((a - b) - square) - fma(half, m.f, -square);
     return quick_sum(b, fma(m.s, fma(z, atanh_tail(z), square), lost + low));
 }
