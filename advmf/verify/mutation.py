@@ -293,13 +293,15 @@ def _mutant(
 ) -> Mutant:
     """The mutant with its fate: whether it should be caught, and if it survived, why."""
     caught, bound = finding.verdict is Verdict.REFUTED, claim.relation == "<="
-    expected, reason = abs(change) >= CHANGE, ""
+    expected, reason = abs(change) >= CHANGE * (1 - 1e-9), ""  # 21/20 is a twentieth, whatever its last digit
     if not expected:
         reason = "changes the value by less than 5 %"
     elif bound and change > 0:
         expected, reason = False, "a larger bound: an attack refutes from below"
     elif bound and ratio < (1 + change) * (1 + CHANGE):
         expected, reason = False, f"the attack reaches {ratio:.1%} of the bound, and this is {1 + change:.1%}"
+    elif not caught and abs(finding.departure) <= claim.tolerance:
+        reason = f"a departure of {finding.departure:+.1%}, within the {claim.tolerance:g} that the claim allows"
     elif not caught:
         allowed = f" beyond the {claim.tolerance:g} allowed" if claim.tolerance else ""
         seen = f"a departure of {finding.departure:+.1%}, where {finding.resolution:.1%}{allowed} is resolved"

@@ -111,7 +111,7 @@ SHARP = replace(
     scales={
         **QUICK.scales,
         "T1": replace(QUICK.scales["T1"], widths=(32, 64, 128, 512), nets=(3000, 6000, 3000, 6000)),
-        "T2": replace(QUICK.scales["T2"], widths=(256, 512, 2048, 8192), nets=(80, 160, 160, 160)),
+        "T2": replace(QUICK.scales["T2"], widths=(256, 512, 2048, 4096), nets=(40, 160, 40, 160)),
         "T3": replace(QUICK.scales["T3"], widths=(128, 256, 1024, 2048), nets=(300, 600, 300, 600)),
         "F2": replace(QUICK.scales["F2"], nets=(2000, 8000, 16_000, 2000)),
     },
