@@ -260,9 +260,9 @@ def _judge_networks(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
     widths = numbers.settings["widths"]
     for claim, group in zip(case.claims, groups):
         alpha = design.alpha / len(group)
-        own = numbers.findings(claim, group, design, alpha)
+        own = {found.label: found for found in numbers.findings(claim, group, design, alpha)}
         for label, kind, what, wrong in mutants(case, claim):
-            if label not in {test.label for test in group}:  # nothing there is measured at these dimensions
+            if label not in own:  # nothing there is measured at these dimensions
                 continue
             try:
                 change = _change(claim, wrong, case)
@@ -270,7 +270,7 @@ def _judge_networks(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
                     (finding,) = numbers.findings(wrong, consequences(wrong, numbers.at, widths), design, alpha)
             except UNBORN:
                 continue
-            yield _mutant(case, claim, label, kind, what, change, finding, own[0].ratio)
+            yield _mutant(case, claim, label, kind, what, change, finding, own[label])
 
 
 def _judge_matrices(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
@@ -282,24 +282,27 @@ def _judge_matrices(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
             except UNBORN:
                 continue
     reports = check_matrices([*case.claims, *(wrong for _, _, wrong, _ in born)], case.at, **case.settings(options))
-    ratio = {id(claim): report.ratio for claim, report in zip(case.claims, reports)}
+    own = {id(claim): report.findings[0] for claim, report in zip(case.claims, reports)}
     for (claim, how, _, change), report in zip(born, reports[len(case.claims) :]):
         label, kind, what = how
-        yield _mutant(case, claim, label, kind, what, change, report.findings[0], ratio[id(claim)])
+        yield _mutant(case, claim, label, kind, what, change, report.findings[0], own[id(claim)])
 
 
 def _mutant(
-    case: Case, claim: Claim, label: str, kind: str, what: str, change: float, finding: Finding, ratio: float
+    case: Case, claim: Claim, label: str, kind: str, what: str, change: float, finding: Finding, own: Finding
 ) -> Mutant:
-    """The mutant with its fate: whether it should be caught, and if it survived, why."""
-    caught, bound = finding.verdict is Verdict.REFUTED, claim.relation == "<="
+    """The mutant with its fate: whether it should be caught, and if it survived, why. What refutes the claim too tells nothing of mutants."""
+    refuted, bound = own.verdict is Verdict.REFUTED, claim.relation == "<="
+    caught = finding.verdict is Verdict.REFUTED and not refuted
     expected, reason = abs(change) >= CHANGE * (1 - 1e-9), ""  # 21/20 is a twentieth, whatever its last digit
     if not expected:
         reason = "changes the value by less than 5 %"
     elif bound and change > 0:
         expected, reason = False, "a larger bound: an attack refutes from below"
-    elif bound and ratio < (1 + change) * (1 + CHANGE):
-        expected, reason = False, f"the attack reaches {ratio:.1%} of the bound, and this is {1 + change:.1%}"
+    elif refuted:
+        reason = f"the claim itself is {own.verdict}: {own.reason}"
+    elif bound and own.ratio < (1 + change) * (1 + CHANGE):
+        expected, reason = False, f"the attack reaches {own.ratio:.1%} of the bound, and this is {1 + change:.1%}"
     elif not caught and abs(finding.departure) <= claim.tolerance:
         reason = f"a departure of {finding.departure:+.1%}, within the {claim.tolerance:g} that the claim allows"
     elif not caught:

@@ -125,6 +125,15 @@ def test_as_many_networks_are_taken_as_resolve_a_twentieth():
     assert twentieth[0] == [False, False] and twentieth[1] == [True, True] and twentieth[2] == [True, True]
 
 
+def test_a_claim_that_is_refuted_itself_catches_nothing():
+    (case,) = suite.cases(["F1"], ["vanilla"], ["relu"], profile=SMALL)
+    (claim,) = case.claims
+    doubled = replace(claim, equations=tuple(replace(e, rhs=2 * e.rhs) for e in claim.equations))
+    (found,) = mutate([replace(case, claims=(doubled,))], times=1, design=Design(alpha=1e-4))
+    assert found and not any(m.caught for m in found)
+    assert all("the claim itself is REFUTED" in m.reason for m in found if m.expected)
+
+
 def test_what_a_claim_allows_is_the_reason_of_a_survivor():
     (found,) = mutate(suite.cases(["T6.d"], pairs=[("1", "2")], profile=SMALL), times=1, design=Design(alpha=1e-4))
     for m in found:
