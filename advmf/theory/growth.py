@@ -17,7 +17,7 @@ from advmf.symbols import K, d
 from advmf.theory.norm_functions import GaussianNorm, NumericNorm
 from advmf.theory.norms import BETA, CHEVET, beta
 
-EXPONENT_TOLERANCE = 0.05
+EXPONENT_TOLERANCE = 0.03
 """What other terms may add to an exponent at the dimensions of a check."""
 
 

@@ -16,7 +16,7 @@ from advmf.theory.capacity import capacity, capacity_ratio
 from advmf.theory.dynamics import euler_identity, half_life, share, variance_slope, weight_variance
 from advmf.theory.finite_width import jacobian_norm, stream_fluctuation
 from advmf.theory.growth import growth
-from advmf.theory.norms import norm_factor
+from advmf.theory.norms import norm_factor, routes
 from advmf.theory.tangent import loss_decay
 from advmf.theory.trainability import escape_time
 
@@ -35,10 +35,16 @@ DEFAULT_ACTIVATIONS = ("relu", "leaky_relu")
 
 
 def _slopes(net: Net, pairs: Sequence[tuple[str, str]]) -> list[Claim]:
-    """Euler's identity and the slope of the weight variance. Where paths lead around the trained matrix its share of J differs from
-    network to network, least for p = oo, and only these pairs are resolved."""
+    """Euler's identity and the slope of the weight variance, by the norm factor that is exact or else by its estimate. Where paths
+    lead around the trained matrix its share of J differs from network to network, least for p = oo, and only these pairs are resolved."""
     chosen = [(p, q) for p, q in pairs if share(net)[0] == 1 or p in ("inf", "oo")]
-    return [euler_identity(net, p, q) for p, q in chosen] + [variance_slope(net, p, q, "estimate") for p, q in chosen]
+    slopes = [variance_slope(net, p, q, _closest(p, q)) for p, q in chosen]
+    return [euler_identity(net, p, q) for p, q in chosen] + slopes
+
+
+def _closest(p: str, q: str) -> str:
+    """The route to the norm factor that is exact, or else the estimate."""
+    return next((route.name for route in routes(p, q) if route.rigour == "exact"), "estimate")
 
 
 THEOREMS: dict[str, Callable[[Net, Sequence[tuple[str, str]]], list[Claim]]] = {

@@ -138,8 +138,8 @@ def _without_law(
     """The decision where the rungs follow no law in 1/N: there is no estimate of the limit, but it may be seen to be wrong."""
     reason = f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
     found = decision._replace(verdict=Verdict.UNDERPOWERED, reason=reason, p_value=1.0)
-    if decide is not decide_bound and (growth := grown(departures, alpha, effect)):
-        found = found._replace(verdict=Verdict.REFUTED, reason=growth, p_value=alpha)
+    if decide is not decide_bound and (lasts := lasting(departures, alpha, effect)):
+        found = found._replace(verdict=Verdict.REFUTED, reason=lasts, p_value=alpha)
     if order:  # N times a difference that does not vanish: is the limit itself wrong?
         limit = combine([r.scaled(1 / r.N**order) for r in departures], 2)
         lower = decide(limit, alpha, design.beta, effect)
@@ -149,14 +149,16 @@ def _without_law(
     return found
 
 
-def grown(departures: Sequence[Rung], alpha: float, effect: float) -> str:
-    """Whether a departure that should vanish as N -> oo is larger at the widest networks than at the narrowest, and beyond the effect."""
+def lasting(departures: Sequence[Rung], alpha: float, effect: float) -> str:
+    """Whether more than the effect would be left of a departure as N -> oo even if it fell no faster than 1/sqrt(N) from the narrowest
+    networks to the widest: what grows, or hardly changes, does not vanish by any law."""
     first, last = departures[0], departures[-1]
-    sign = math.copysign(1.0, last.mean)
+    beyond = 1 / (math.sqrt(last.N / first.N) - 1)
+    left = last.mean + beyond * (last.mean - first.mean)
+    stderr = math.hypot((1 + beyond) * last.stderr, beyond * first.stderr)
     reach = quantile(alpha / 2, min(first.nets, last.nets) - 1)
-    grows = sign * (last.mean - first.mean) > reach * math.hypot(first.stderr, last.stderr)
-    if grows and abs(last.mean) - effect > reach * last.stderr:
-        return f"the departure grows with N, from {first.mean:+.1%} at {first.N} to {last.mean:+.1%} at {last.N}"
+    if left * last.mean > 0 and abs(left) - effect > reach * stderr and abs(last.mean) - effect > reach * last.stderr:
+        return f"the departure lasts: {first.mean:+.1%} at N = {first.N}, {last.mean:+.1%} at {last.N}"
     return ""
 
 

@@ -2,7 +2,7 @@
 
 A claim's right-hand side is a SymPy tree, and the mistakes that a derivation may make are changes of the tree: a constant off by 5 %, an
 exponent by one half, a term or factor dropped, two symbols exchanged, one taken for another, the exponents of the dual norms. Every
-mutant is judged by the numbers that judged the claim, at its error rate.
+mutant is judged by the numbers that judge the claim, at its error rate; of networks there are as many as resolve such a change.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import sympy as sp
 
 from advmf.claim import Claim
 from advmf.emit.kernels import Kernel, kernel
-from advmf.errors import AdvmfError
+from advmf.errors import AdvmfError, ArgumentError
 from advmf.symbols import N
 from advmf.theory.functions import Conjugate
 from advmf.verify.catalogue import MATRICES, THEOREMS
-from advmf.verify.check import measured
+from advmf.verify.check import ROOM, measured
 from advmf.verify.judge import consequences
 from advmf.verify.matrices import check_matrices
 from advmf.verify.report import Finding, Verdict
@@ -37,6 +37,8 @@ CHANGE = 0.05
 HALF = sp.Rational(1, 2)
 LOCAL = 60
 """Changes at single nodes of one formula: a recursion over many quantities has a thousand."""
+TIMES = 16.0
+"""So many times the networks of its profile a case takes at most, to resolve CHANGE."""
 UNBORN = (AdvmfError, ValueError, TypeError, AttributeError, ArithmeticError, NotImplementedError)
 """What a mutant raises that has no value: a norm of a negative dimension, a root of a negative number."""
 
@@ -196,22 +198,59 @@ class MutationJob:
     content: bytes
 
     def perform(self, progress: Progress | None = None) -> list[dict[str, Any]]:
-        case, settings = pickle.loads(self.content)
+        case, settings, times = pickle.loads(self.content)
         judge = _judge_matrices if case.net is None else _judge_networks
         with one_thread():
+            settings = resolving(case, settings, times)
             return [asdict(mutant) for mutant in judge(case, {**settings, "progress": progress})]
 
 
 def mutate(
-    suite: Sequence[Case], *, seed: int = 0, workers: int = 1, progress: Progress | None = None, **options: Any
+    suite: Sequence[Case],
+    *,
+    seed: int = 0,
+    times: float = TIMES,
+    workers: int = 1,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> Generator[list[Mutant]]:
-    """The mutants of every case of a suite, judged; the options are those of :func:`advmf.verify.runs.run`. Cases come as they finish."""
+    """The mutants of every case of a suite, judged. Cases come as they finish.
+
+    The numbers of networks, and of matrices, are those of the profile, or up to so many ``times`` as many, if it takes these to resolve a change of
+    5 %: pilots of other networks tell. Given ``nets``, these are taken. The other options are those of :func:`advmf.verify.runs.run`.
+
+    Raises ArgumentError for ``times`` below 1, and as :func:`advmf.verify.runs.run` does.
+    """
+    if not times >= 1:
+        raise ArgumentError(
+            f"times is how many times the networks of the check may be taken, 1 or more; got {times!r}."
+        )
     jobs = []
     for case, settings in zip(suite, settings_of(suite, seed, options)):
         name = f"{case.theorem} {case.name} {case.activation}".strip()
-        jobs.append(MutationJob(name, pickle.dumps((case, settings))))
+        jobs.append(MutationJob(name, pickle.dumps((case, settings, times))))
     for _, found in compute(jobs, workers=workers, progress=progress):
         yield [Mutant(**each) for each in found]
+
+
+def resolving(case: Case, options: Mapping[str, Any], times: float) -> dict[str, Any]:
+    """The options with as many networks, or matrices, as resolve a change of CHANGE for every claim of the case, by a pilot.
+
+    What a claim's tolerance allows has to be resolved besides; where it allows as much as that, nothing can be.
+    """
+    if times == 1 or "nets" in options:
+        return dict(options)
+    reports = case.check((), {**options, "seed": -1 - options["seed"]})
+    needed = 1.0
+    for claim, report in zip(case.claims, reports):
+        least = (CHANGE if claim.relation == "asymp" else CHANGE / (1 + CHANGE)) - claim.tolerance
+        found = [f.resolution for f in report.findings if math.isfinite(f.resolution)]
+        if least > 0 and found:
+            needed = max(needed, ROOM * (max(found) / least) ** 2)
+    settings, factor = case.settings(options), min(needed, times)
+    if case.net is None:
+        return {**options, "samples": math.ceil(factor * settings["samples"])}
+    return {**options, "nets": tuple(math.ceil(factor * count) for count in settings["nets"])}
 
 
 def _judge_networks(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
@@ -221,9 +260,9 @@ def _judge_networks(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
     widths = numbers.settings["widths"]
     for claim, group in zip(case.claims, groups):
         alpha = design.alpha / len(group)
-        own = numbers.findings(claim, group, design, alpha)
+        own = {found.label: found for found in numbers.findings(claim, group, design, alpha)}
         for label, kind, what, wrong in mutants(case, claim):
-            if label not in {test.label for test in group}:  # nothing there is measured at these dimensions
+            if label not in own:  # nothing there is measured at these dimensions
                 continue
             try:
                 change = _change(claim, wrong, case)
@@ -231,7 +270,7 @@ def _judge_networks(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
                     (finding,) = numbers.findings(wrong, consequences(wrong, numbers.at, widths), design, alpha)
             except UNBORN:
                 continue
-            yield _mutant(case, claim, label, kind, what, change, finding, own[0].ratio)
+            yield _mutant(case, claim, label, kind, what, change, finding, own[label])
 
 
 def _judge_matrices(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
@@ -243,24 +282,29 @@ def _judge_matrices(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
             except UNBORN:
                 continue
     reports = check_matrices([*case.claims, *(wrong for _, _, wrong, _ in born)], case.at, **case.settings(options))
-    ratio = {id(claim): report.ratio for claim, report in zip(case.claims, reports)}
+    own = {id(claim): report.findings[0] for claim, report in zip(case.claims, reports)}
     for (claim, how, _, change), report in zip(born, reports[len(case.claims) :]):
         label, kind, what = how
-        yield _mutant(case, claim, label, kind, what, change, report.findings[0], ratio[id(claim)])
+        yield _mutant(case, claim, label, kind, what, change, report.findings[0], own[id(claim)])
 
 
 def _mutant(
-    case: Case, claim: Claim, label: str, kind: str, what: str, change: float, finding: Finding, ratio: float
+    case: Case, claim: Claim, label: str, kind: str, what: str, change: float, finding: Finding, own: Finding
 ) -> Mutant:
-    """The mutant with its fate: whether it should be caught, and if it survived, why."""
-    caught, bound = finding.verdict is Verdict.REFUTED, claim.relation == "<="
-    expected, reason = abs(change) >= CHANGE, ""
+    """The mutant with its fate: whether it should be caught, and if it survived, why. What refutes the claim too tells nothing of mutants."""
+    refuted, bound = own.verdict is Verdict.REFUTED, claim.relation == "<="
+    caught = finding.verdict is Verdict.REFUTED and not refuted
+    expected, reason = abs(change) >= CHANGE * (1 - 1e-9), ""  # 21/20 is a twentieth, whatever its last digit
     if not expected:
         reason = "changes the value by less than 5 %"
     elif bound and change > 0:
         expected, reason = False, "a larger bound: an attack refutes from below"
-    elif bound and 1 + change >= ratio:
-        expected, reason = False, f"the attack reaches {ratio:.1%} of the bound, and this is {1 + change:.1%}"
+    elif refuted:
+        reason = f"the claim itself is {own.verdict}: {own.reason}"
+    elif bound and own.ratio < (1 + change) * (1 + CHANGE):
+        expected, reason = False, f"the attack reaches {own.ratio:.1%} of the bound, and this is {1 + change:.1%}"
+    elif not caught and abs(finding.departure) <= claim.tolerance:
+        reason = f"a departure of {finding.departure:+.1%}, within the {claim.tolerance:g} that the claim allows"
     elif not caught:
         allowed = f" beyond the {claim.tolerance:g} allowed" if claim.tolerance else ""
         seen = f"a departure of {finding.departure:+.1%}, where {finding.resolution:.1%}{allowed} is resolved"

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from advmf.observables import Capacity
 from advmf.verify import statistics
-from advmf.verify.judge import decide_bound, decide_equality
+from advmf.verify.judge import Consequence, decide_bound, decide_equality, judge
 from advmf.verify.report import Verdict
 from advmf.verify.statistics import Design, Rung, combine, holm
 
@@ -118,6 +119,43 @@ def test_an_equality_that_is_off_by_the_effect_is_seldom_supported(noise, degree
             found = estimates(rng, noise, degree, suites, departure=sign * effect)
             supported = sum(decide_equality(e, 1e-3, beta, effect).verdict is Verdict.SUPPORTED for e in found)
             assert supported <= most(beta, suites)
+
+
+def refuted_without_law(rng, departure, runs, alpha):
+    """How many equalities whose departures fall by 1/sqrt(N), the slowest way that is reckoned with, to ``departure`` are refuted."""
+    test = Consequence("", Capacity(), *[dict.fromkeys(WIDTHS.tolist(), 1.0)] * 2, False, 0, False)
+    refuted = unlawful = 0
+    for _ in range(runs):
+        draws = normal(rng, (len(WIDTHS), NETS)) + (departure + 5 * (WIDTHS[0] / WIDTHS) ** 0.5)[:, None]
+        error = draws.std(-1, ddof=1) / math.sqrt(NETS)
+        rungs = tuple(
+            Rung(N, NETS, 1 + m, e) for N, m, e in zip(WIDTHS.tolist(), draws.mean(-1).tolist(), error.tolist())
+        )
+        finding = judge(test, rungs, alpha, Design(effect=1e-9), decide_equality, 0.0)
+        refuted += finding.verdict is Verdict.REFUTED
+        unlawful += combine([r.scaled(1.0, -1.0) for r in rungs], 2).fit_p < alpha
+    assert unlawful > 0.9 * runs
+    return refuted
+
+
+def test_true_equalities_without_a_law_in_the_width_are_refuted_no_more_often_than_declared():
+    assert refuted_without_law(np.random.default_rng(4), 0.0, 1000, 0.02) <= most(0.02, 1000)
+
+
+def test_what_lasts_without_a_law_is_refuted():
+    """The negative control."""
+    assert refuted_without_law(np.random.default_rng(5), 1.0, 50, 0.02) == 50
+
+
+@pytest.mark.parametrize("size", [1e12, 1e16, 1e23])
+def test_gross_mistakes_are_refuted_whatever_their_last_digits(size):
+    """A prediction that is so many times too large leaves residuals of its own rounding, which are no lack of fit."""
+    rng, widths = np.random.default_rng(6), WIDTHS.tolist()
+    predicted = {N: size * (1 + rng.normal() * 1e-15) for N in widths}
+    test = Consequence("", Capacity(), predicted, dict.fromkeys(widths, 1.0), False, 0, False)
+    rungs = tuple(Rung(N, NETS, 1 + rng.normal() * 0.01, 0.01) for N in widths)
+    finding = judge(test, rungs, 1e-4, Design(), decide_equality, 0.0)
+    assert finding.verdict is Verdict.REFUTED and "off by" in finding.reason, finding
 
 
 def test_holm_rejects_more_than_bonferroni_and_stops_at_the_first_that_stands():

@@ -16,7 +16,7 @@ from advmf.simulate.geometry import norm
 from advmf.simulate.networks import layers
 from advmf.verify import training_curve as module
 from advmf.verify.controls import controls, differs
-from advmf.verify.judge import Consequence, decide_equality, grown, judge
+from advmf.verify.judge import Consequence, decide_equality, judge, lasting
 from advmf.verify.report import Verdict
 from advmf.verify.statistics import Design, Estimate, Rung, quantile
 from advmf.verify.training_curve import TrainingCurve, training_curve
@@ -199,12 +199,15 @@ def departures(*means, stderr=0.01):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_departure_that_grows_with_the_width_is_told_from_one_that_falls(sign):
+def test_a_departure_that_lasts_is_told_from_one_that_falls(sign):
     grows, falls = ([sign * mean for mean in means] for means in ((0.4, 0.9, 1.9, 3.9), (3.9, 1.9, 0.9, 0.4)))
-    assert "grows with N" in grown(departures(*grows), 1e-3, 0.15)
-    assert not grown(departures(*falls), 1e-3, 0.15)
-    assert not grown(departures(*(0.02 * g for g in grows)), 1e-3, 0.15)  # within the effect
-    assert not grown(departures(*grows, stderr=3.0), 1e-3, 0.15)  # within the noise
+    stays = [sign * (2 + 1 / 2 ** (i / 2)) for i in range(4)]  # 2 is left by a law in 1/sqrt(N)
+    for means in (grows, stays):
+        assert "lasts" in lasting(departures(*means), 1e-3, 0.15)
+        assert not lasting(departures(*(0.02 * mean for mean in means)), 1e-3, 0.15)  # within the effect
+        assert not lasting(departures(*means, stderr=3.0), 1e-3, 0.15)  # within the noise
+    assert not lasting(departures(*falls), 1e-3, 0.15)
+    assert not lasting(departures(*(mean - sign * 2 for mean in stays)), 1e-3, 0.15)
     widths = {r.N: 1.0 for r in departures(*grows)}
     test = Consequence("", Capacity(), widths, widths, False, 0, False)
     for means, verdict in ((grows, Verdict.REFUTED), ((0.0, sign, 0.0, sign), Verdict.UNDERPOWERED)):
