@@ -229,7 +229,7 @@ def test_flags_of_the_process_are_left_alone():
 def test_powers_over_depth_keep_their_last_digits():
     """(1 + w)^(L/2) for w from 1e-6 on, to the largest that a float holds: pairs of numbers carry the logarithm."""
     random = np.random.default_rng(0)
-    logs, w = random.uniform(0, 700, 1000), 10 ** random.uniform(-6, 2, 1000)
+    logs, w = random.uniform(0, 700, 2000), 10 ** random.uniform(-6, 2, 2000)
     widths = np.sqrt(2 * w)
     depths = 2 * logs / np.log1p(w)
     got = kernel((1 + sigma_w**2 / 2) ** (L / 2), "native")(L=depths, sigma_w=widths)
