@@ -107,15 +107,17 @@ INLINE double dd_expm1(dd x, uint64_t *far) {
 }
 INLINE double expo_minus_one(double x, uint64_t *far) { return dd_expm1(pair(x), far); }
 
-/* ln Gamma(x) for x > 0: Stirling's series at x + 6, less the logarithm of x (x + 1) ... (x + 5). */
+/* ln Gamma(x) for x > 0: Stirling's series at x or x + 6, less the logarithm of x (x + 1) ... (x + 5). */
 INLINE double ln_gamma(double x, uint64_t *far) {
-    double y = x + 6.0, a = x * (x + 5.0), v = 1.0 / y, i = v * v, j = i * i;
+    int near = x < 6.0;
+    double y = near ? x + 6.0 : x, low = near ? x : 1.0, a = low * (low + 5.0), v = 1.0 / y, i = v * v, j = i * i;
+    double shift = ln(a * (a + 4.0) * (a + 6.0), far);
     *far = x > 0.0 ? *far : ~0ULL;
     double p = fma(fma(0x1.19b316dd154d5p-8, i, -0x1.e3a7d2251545cp-10), j, fma(0x1.b8a296ee4c83cp-11, i, -0x1.3811d8c21b009p-11));
     p = fma(p, j, fma(0x1.a019ffb0c2950p-11, i, -0x1.6c16c16be0245p-9));
     p = fma(fma(p, i, 0x1.5555555555553p-4), v, 0x1.d67f1c864beb5p-1);
     dd product = two_prod(y - 0.5, ln(y, far));
-    return ((product.h - y) - ln(a * (a + 4.0) * (a + 6.0), far)) + (product.l + p);
+    return ((product.h - y) - (near ? shift : 0.0)) + (product.l + p);
 }
 
 /* What a generated file goes on with: INPUTS, OUTPUTS, and `block`, which computes n elements and says whether all are good. */
