@@ -6,28 +6,22 @@ to 1/N = 0 where the claim is about large width, and decided at the declared err
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from advmf.claim import Claim
-from advmf.errors import ArgumentError
 from advmf.simulate.data import Images
 from advmf.simulate.ensemble import MEMORY
 from advmf.verify.judge import Consequence
-from advmf.verify.report import Report
+from advmf.verify.pilot import piloted
+from advmf.verify.report import Finding, Report
+from advmf.verify.sequential import Look, require, watch
 from advmf.verify.simulation import NETS, Measured, Simulation
 from advmf.verify.statistics import Design
 from advmf.verify.workers import Progress
-
-PILOT = 64
-"""Networks of each width in the first pilot."""
-ROOM = 1.5
-"""How many more networks are taken than a pilot asks for, whose own scatter is uncertain."""
-LARGEST = 1000.0
-"""The most that the first pilot grows by; what would need more comes out UNDERPOWERED."""
 
 
 def check_all(
@@ -46,6 +40,7 @@ def check_all(
     device: str = "cpu",
     memory: int = MEMORY,
     sampler: str = "auto",
+    sequential: bool = False,
     progress: Progress | None = None,
 ) -> list[Report]:
     """Check claims about one net on the same sampled networks; one report per claim, in order.
@@ -60,54 +55,48 @@ def check_all(
     or path for :func:`advmf.simulate.load`) and resampled to ``d`` pixels if need be.
 
     ``steps``, ``restarts`` and ``directions`` are those of the attack (:func:`advmf.simulate.attack_trace`). ``design`` declares the
-    error rates. ``progress`` is called as ``progress(share, what)``. The same seed gives the same
-    numbers.
+    error rates. With ``sequential`` the simulation stops as soon as every consequence is decided, within the same rates: after
+    1/2, 1/4, 1/8, … of the networks (:mod:`advmf.verify.sequential`); ``settings`` say when. ``progress`` is called as
+    ``progress(share, what)``. The same seed gives the same numbers.
 
     Raises ArgumentError or DomainError for missing, unknown or inadmissible values, MemoryBudgetError and DataError, all
     before anything is simulated.
     """
     started = time.perf_counter()
+    require(sequential)
     design = design or Design()
     options: dict[str, Any] = {
         "widths": widths, "data": data, "steps": steps, "restarts": restarts, "directions": directions, "dtype": dtype,
-        "device": device, "memory": memory, "sampler": sampler, "progress": progress,
+        "device": device, "memory": memory, "sampler": sampler,
     }  # fmt: skip
+    pilots = {}
     if isinstance(nets, str):
-        nets = _piloted(claims, at, nets, design, seed, options)
-    found, groups = measured(claims, at, seed=seed, nets=nets, **options)
+        again = partial(check_all, claims, at, design=design, **options)
+        pilots["pilot"] = piloted("nets", nets, lambda count, own: again(nets=count, seed=own), seed)
+        nets = int(pilots["pilot"]["chosen"])
+    simulation = Simulation(claims, at, seed=seed, nets=nets, sequential=sequential, progress=progress, **options)
+
+    def judged(look: Look, design: Design) -> list[tuple[Finding, ...]]:
+        found = simulation.upto(look)
+        return [
+            found.findings(c, group, design, design.alpha / len(group)) for c, group in zip(claims, simulation.groups)
+        ]
+
+    stands = watch(simulation.schedule, design, judged)
+    simulation.finish()
     seconds = (time.perf_counter() - started) / len(claims)
     reports = []
-    for claim, group in zip(claims, groups):
-        findings = found.findings(claim, group, design, design.alpha / len(group))
-        p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))
-        settings = {
-            "regime": str(claim.regime),
-            "heuristic": claim.heuristic,
-            **found.settings,
-            "design": asdict(design),
-        }
-        name = str(claim.net.name if claim.net else "")
-        reports.append(Report(claim.name, name, p, q, findings, found.at, seed, seconds, settings))
+    for claim, (findings, look) in zip(claims, stands):
+        origin = {"regime": str(claim.regime), "heuristic": claim.heuristic, **simulation.settings(look), **pilots}
+        settings = {**origin, "design": asdict(design)}
+        reports.append(Report(*named(claim), findings, simulation.at, seed, seconds, settings))
     return reports
 
 
-def _piloted(
-    claims: Sequence[Claim], at: Mapping[str, Any], nets: str, design: Design, seed: int, options: Mapping[str, Any]
-) -> int:
-    """The networks of each width that resolve every consequence: pilots grow until one does, for the scatter of heavy tails shows late.
-
-    Their networks are not used again.
-    """
-    if nets != "pilot":
-        raise ArgumentError(f"nets is a number of networks, one for each width, or 'pilot'; got {nets!r}.")
-    count, most = PILOT, int(PILOT * LARGEST)
-    while True:
-        pilot = check_all(claims, at, seed=-count - seed * most, nets=count, design=design, **options)
-        found = [f.resolution / f.effect for report in pilot for f in report.findings if math.isfinite(f.resolution)]
-        needed = ROOM * max(found, default=1.0) ** 2
-        if needed <= ROOM or count == most:
-            return math.ceil(count * min(max(needed, 0.25), ROOM))
-        count = min(math.ceil(count * min(needed, 4.0)), most)
+def named(claim: Claim) -> tuple[str, str, str | None, str | None]:
+    """What a report calls a claim: its name, its net's, p and q."""
+    p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))
+    return claim.name, str(claim.net.name if claim.net else ""), p, q
 
 
 def measured(
@@ -115,4 +104,4 @@ def measured(
 ) -> tuple[Measured, list[list[Consequence]]]:
     """What :func:`check_all` judges the claims by, and the consequences of each claim; the arguments are its own."""
     simulation = Simulation(claims, at, **options)
-    return simulation.upto(simulation.ladder), simulation.groups
+    return simulation.upto(simulation.schedule[-1]), simulation.groups

@@ -23,6 +23,7 @@ from advmf.symbols import SYMBOLS
 from advmf.verify.judge import Consequence, consequences, decide_bound, decide_equality, judge
 from advmf.verify.provenance import provenance
 from advmf.verify.report import Finding
+from advmf.verify.sequential import Look, looks, told
 from advmf.verify.statistics import Design, Rung, Running
 from advmf.verify.workers import Progress
 
@@ -52,8 +53,8 @@ class Measured:
 class Simulation:
     """The networks of a check, of which as many are simulated as are asked for; the arguments are those of :func:`advmf.check_all`.
 
-    ``groups`` are the consequences of each claim, ``ladder`` the declared numbers of networks by width. All that can be wrong with the
-    arguments is told at once, before anything is simulated.
+    ``groups`` are the consequences of each claim, ``ladder`` the declared numbers of networks by width, ``schedule`` the looks. All that can
+    be wrong with the arguments is told at once, before anything is simulated.
     """
 
     def __init__(
@@ -72,10 +73,12 @@ class Simulation:
         device: str = "cpu",
         memory: int = MEMORY,
         sampler: str = "auto",
+        sequential: bool = False,
         progress: Progress | None = None,
     ) -> None:
         net, at = _validated(claims, at)
         self.at, self.ladder = at, _ladder(claims, at, widths, nets)
+        self.schedule, self._sequential = looks(self.ladder.values(), sequential), sequential
         self.groups = [consequences(claim, at, tuple(self.ladder)) for claim in claims]
         products = list(dict.fromkeys([t.product for group in self.groups for t in group] + [Output(0) ** 2]))
         settings = AttackSettings(at.get("eps"), steps, restarts, directions)
@@ -98,7 +101,7 @@ class Simulation:
             for own, ensemble in shares
         ]
         self._total = sum(part.ensemble.bytes_per_network * part.ensemble.nets for part in self._parts)
-        self._done, self._progress = 0.0, progress
+        self._done, self._progress = 0, progress
         self._rounding = 1e3 * torch.finfo(getattr(torch, dtype)).eps
         self._origin: dict[str, Any] = {
             "widths": list(self.ladder), "samplers": [shares[0][1].sampler for shares in plan.values()],
@@ -106,20 +109,26 @@ class Simulation:
             "attack": {"steps": steps, "restarts": restarts, "directions": directions}, **provenance(dtype, device),
         }  # fmt: skip
 
-    def upto(self, nets: Mapping[int, int]) -> Measured:
-        """What the first ``nets`` networks of each width say; those that are simulated already are not simulated again."""
+    def upto(self, look: Look) -> Measured:
+        """What the networks of a look say; those of the looks before are not simulated again."""
         tables: dict[sp.Expr, tuple[Rung, ...]] = {}
         for part in self._parts:
-            part.advance(nets[part.ensemble.N], self._advanced)
+            part.advance(look.count(part.ensemble.nets), self._advanced)
             for product, rung in part.rungs():
                 tables[product] = (*tables.get(product, ()), rung)
         noise = self._rounding * tables[Output(0) ** 2][-1].mean
-        return Measured(self.at, tables, noise, {**self._origin, "nets": list(nets.values())})
+        return Measured(self.at, tables, noise, self.settings(look))
 
-    def finish(self, what: str) -> None:
+    def settings(self, look: Look) -> dict[str, Any]:
+        """Where the numbers of a look come from."""
+        nets = [look.count(count) for count in self.ladder.values()]
+        stopped = told(look, list(self.ladder.values())) if self._sequential else {}
+        return {**self._origin, "nets": nets, **stopped}
+
+    def finish(self) -> None:
         """No more networks are wanted: what is left of the work counts as done."""
         if self._progress and self._done < self._total:
-            self._progress(1 - self._done / self._total, what)
+            self._progress(1 - self._done / self._total, "decided")
 
     def _advanced(self, ensemble: Ensemble, nets: int) -> None:
         if self._progress:
