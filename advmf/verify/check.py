@@ -18,7 +18,7 @@ from advmf.simulate.ensemble import MEMORY
 from advmf.verify.judge import Consequence
 from advmf.verify.pilot import piloted
 from advmf.verify.report import Finding, Report
-from advmf.verify.sequential import Look, require, watch
+from advmf.verify.sequential import Look, last, require, watch
 from advmf.verify.simulation import NETS, Measured, Simulation
 from advmf.verify.statistics import Design
 from advmf.verify.workers import Progress
@@ -71,7 +71,7 @@ def check_all(
     }  # fmt: skip
     pilots = {}
     if isinstance(nets, str):
-        again = partial(check_all, claims, at, design=design, **options)
+        again = partial(check_all, claims, at, design=last(design, sequential), **options)
         pilots["pilot"] = piloted("nets", nets, lambda count, own: again(nets=count, seed=own), seed)
         nets = int(pilots["pilot"]["chosen"])
     simulation = Simulation(claims, at, seed=seed, nets=nets, sequential=sequential, progress=progress, **options)

@@ -16,7 +16,7 @@ from advmf.verify.check import named
 from advmf.verify.matrices import Rungs, portion, slope
 from advmf.verify.pilot import piloted
 from advmf.verify.report import Finding, Report
-from advmf.verify.sequential import Look, require, watch
+from advmf.verify.sequential import Look, last, require, watch
 from advmf.verify.simulation import NETS, Simulation
 from advmf.verify.statistics import Design
 from advmf.verify.workers import Progress
@@ -59,7 +59,9 @@ def check_growth(
         )
     pilots = {}
     if isinstance(nets, str):
-        again = partial(check_growth, claims, at, ladder=ladder, along=along, design=design, **options)
+        again = partial(
+            check_growth, claims, at, ladder=ladder, along=along, design=last(design, sequential), **options
+        )
         pilots["pilot"] = piloted("nets", nets, lambda count, own: again(nets=count, seed=own), seed)
         nets = int(pilots["pilot"]["chosen"])
     measured = [replace(claim, relation="<=", formula=sp.S.One, regime=claim.regime, tolerance=0.0) for claim in claims]

@@ -23,7 +23,7 @@ from advmf.symbols import SYMBOLS
 from advmf.verify.pilot import KINDS, PILOT, piloted
 from advmf.verify.provenance import provenance
 from advmf.verify.report import Finding, Report, Verdict
-from advmf.verify.sequential import Look, looks, require, told, watch
+from advmf.verify.sequential import Look, last, looks, require, told, watch
 from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, resolution
 from advmf.verify.workers import Progress
 
@@ -72,7 +72,7 @@ def check_matrices(
     point = _validated(claims, at, ladder, along, samples)
     pilots = {}
     if isinstance(samples, str):
-        again = partial(check_matrices, claims, at, ladder=ladder, along=along, design=design)
+        again = partial(check_matrices, claims, at, ladder=ladder, along=along, design=last(design, sequential))
         pilots["pilot"] = piloted("samples", samples, lambda count, own: again(samples=count, seed=own), seed)
         samples = int(pilots["pilot"]["chosen"])
     schedule = looks([samples], sequential)

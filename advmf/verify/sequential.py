@@ -62,6 +62,11 @@ def looks(declared: Iterable[int], sequential: bool) -> tuple[Look, ...]:
     return tuple(Look(number, most) for number in range(1, most + 1))
 
 
+def last(design: Design, sequential: bool) -> Design:
+    """The rates of the last look, which pilots have to resolve the effect at."""
+    return Look(2, 2).design(design) if sequential else design
+
+
 class Stand(NamedTuple):
     """The finding on a consequence, and the look that it was made at."""
 

@@ -16,6 +16,7 @@ from advmf.verify.check import check_all
 from advmf.verify.matrices import check_matrices
 from advmf.verify.pilot import PILOT, piloted
 from advmf.verify.report import Report
+from advmf.verify.sequential import last, require
 from advmf.verify.store import statement
 
 
@@ -148,6 +149,7 @@ class Case:
         """The arguments of the check: the profile's, and ``options`` that are not None in their place. Pilots size matrices as well as
         networks, and keep to the proportions of the profile's ladder of networks."""
         chosen = {k: v for k, v in options.items() if v is not None}
+        require(chosen.get("sequential", False))
         if self.net is None:
             matrices = self.profile.matrices[self.theorem]
             common = {k: v for k, v in chosen.items() if k in ("seed", "design", "sequential", "progress")}
@@ -181,10 +183,9 @@ class Case:
         settings, outcome = self.settings(options), {}
         if isinstance(wanted := settings[size], str):
             sizes = (lambda count: count) if self.net is None else self._ladder
-            again = partial(judge, self.claims, self.at, **{**settings, "sequential": False, "progress": None})
-            found = piloted(
-                size, wanted, lambda count, own: again(**{size: sizes(count), "seed": own}), settings["seed"]
-            )
+            own = {**settings, "design": last(settings["design"], settings.get("sequential", False))}
+            again = partial(judge, self.claims, self.at, **{**own, "sequential": False, "progress": None})
+            found = piloted(size, wanted, lambda count, seed: again(**{size: sizes(count), "seed": seed}), own["seed"])
             settings[size], outcome = sizes(found["chosen"]), {"pilot": found}
         reports = judge([*self.claims, *mutants], self.at, **settings)
         return [replace(report, settings={**report.settings, **outcome}) for report in reports] if outcome else reports
