@@ -39,6 +39,7 @@ EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED, EXIT_TERMINATED =
 @click.option(
     "--networks",
     type=Networks(),
+    metavar="N|pilot",
     help="Networks of the smallest width; wider ones get fewer. 'pilot': as many networks, and matrices, as pilots ask for.",
 )
 @click.option(

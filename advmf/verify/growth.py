@@ -38,8 +38,9 @@ def check_growth(
     """Check claims of growth (:func:`advmf.growth` of :func:`advmf.loss_bound` or :func:`advmf.variance_slope`) on attacked networks.
 
     At each dimension of the ``ladder``, ``along`` d or K, the mean adversarial loss, or slope, is measured as by :func:`advmf.check_all`, which takes
-    ``at`` and the other options, at the largest of its widths; the exponent is judged as in :func:`advmf.verify.matrices.check_matrices`. An
-    attack bounds the loss from below, so what is measured is the order of what attacks find.
+    ``at`` and the other options (pilots and early stops are about the exponent here), at the largest of its widths; the exponent is judged
+    as in :func:`advmf.verify.matrices.check_matrices`. An attack bounds the loss from below, so what is measured is the order of what attacks
+    find.
 
     Raises ArgumentError as they do.
 

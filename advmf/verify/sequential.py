@@ -92,8 +92,8 @@ def watch(
         ]
         if all(_decided(stand) for group in held for stand in group):
             break
-    last = [max((stand.look for stand in group), key=lambda look: look.number) for group in held]
-    return [(tuple(stand.finding for stand in group), look) for group, look in zip(held, last)]
+    latest = [max((stand.look for stand in group), key=lambda look: look.number) for group in held]
+    return [(tuple(stand.finding for stand in group), look) for group, look in zip(held, latest)]
 
 
 def _decided(stand: Stand) -> bool:
