@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.shared import Networks, Terminated, console, main, point, progress, replace, terminable, usage_errors
+from advmf.cli.shared import Terminated, console, main, point, progress, replace, terminable, usage_errors
 from advmf.cli.tables import print_tables
+from advmf.cli.types import Networks
 
 if TYPE_CHECKING:
     from rich.console import Console

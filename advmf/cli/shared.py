@@ -98,20 +98,6 @@ def progress(count: int) -> Iterator[Any]:
         yield advance
 
 
-class Networks(click.ParamType):
-    """A number of networks, or the word for as many as pilots ask for."""
-
-    name = "n|pilot"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int | str:
-        if value == "pilot":
-            return "pilot"
-        try:
-            return click.IntRange(min=2).convert(value, param, context)
-        except click.BadParameter:
-            self.fail(f"{value!r} is neither an integer >= 2 nor 'pilot'.", param, context)
-
-
 def declared(net: str, activation: str | None) -> Net:
     """A preset network by name, with the slopes of an activation, or with symbols for them."""
     from advmf.net import PRESETS
