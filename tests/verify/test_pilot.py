@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from advmf import cli
 from advmf.errors import ArgumentError
 from advmf.report.document import of_outcomes, reproduction
+from advmf.report.html import html
 from advmf.simulate import data
 from advmf.verify import matrices, suite
 from advmf.verify.report import Verdict
@@ -57,6 +58,9 @@ def test_pilots_size_matrices_too_and_go_with_early_stops():
     assert told["declared"] == report.settings["pilot"]["chosen"] > 7
     assert report.settings["samples"] <= told["declared"] and told["looks"] > 1
     assert report.verdict is Verdict.SUPPORTED
+    page = html(of_outcomes([outcome], 0, "", True))
+    assert f"at look {told['stopped']} of {told['looks']}" in page
+    assert f": {told['declared']:,} chosen" in page
     alone = matrices.check_matrices(
         outcome.case.claims,
         outcome.case.at,
