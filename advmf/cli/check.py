@@ -15,6 +15,7 @@ import click
 from advmf.cli.progress import progress
 from advmf.cli.shared import Terminated, console, main, point, replace, terminable, usage_errors
 from advmf.cli.tables import print_tables
+from advmf.cli.types import Networks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +38,17 @@ EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED, EXIT_TERMINATED =
 @click.option(
     "--at", "at", multiple=True, metavar="NAME=VALUE", help="Override a value of the point, e.g. L=10; may be repeated."
 )
-@click.option("--networks", type=click.IntRange(min=2), help="Networks of the smallest width; wider ones get fewer.")
+@click.option(
+    "--networks",
+    type=Networks(),
+    metavar="N|pilot",
+    help="Networks of the smallest width; wider ones get fewer. 'pilot': as many networks, and matrices, as pilots ask for.",
+)
+@click.option(
+    "--sequential",
+    is_flag=True,
+    help="Simulate in growing batches, and stop at the first that decides, at the same error rates.",
+)
 @click.option("--data", help="digits, mnist, fashion-mnist, or the path of an IDX or npz file.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same numbers.")
 @click.option(
@@ -85,7 +96,8 @@ EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED, EXIT_TERMINATED =
 def check(
     context: click.Context, file: Path | None,
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None,
-    at: tuple[str, ...], networks: int | None, data: str | None, seed: int, device: str, sampler: str, memory: float | None, full: bool,
+    at: tuple[str, ...], networks: int | str | None, sequential: bool, data: str | None, seed: int, device: str, sampler: str,
+    memory: float | None, full: bool,
     store: Path | None, resume: bool, workers: int | None, backend: str, scheduler: str | None, json_path: Path | None,
 ) -> None:  # fmt: skip
     """Check theorems against simulated networks, or the bound of your own in FILE, as 'advmf new' writes it, with its derivation.
@@ -109,6 +121,7 @@ def check(
         suite = cases(theorems, nets, activations, pairs_of(p, q), PAPER if full else QUICK, point(at))
     budget = MEMORY if memory is None else int(memory * 2**30)
     options: dict[str, Any] = {"nets": networks, "data": data, "device": device, "sampler": sampler, "memory": budget}
+    options["sequential"] = sequential or None
     command = shlex.join(["advmf", *sys.argv[1:]])
     options |= {"store": store, "resume": resume, "command": command}
     options |= {"workers": workers or default_workers(budget, device), "backend": backend, "scheduler": scheduler}

@@ -201,11 +201,13 @@ def reproduction(command: str, claim: Checked | None = None) -> str:
     """The command that computes a run's numbers again, or those of a claim and of what is checked on the same samples.
 
     What says where results go and who computes them is left out. The numbers of a claim are those of the whole run; its error rate is shared
-    with fewer.
+    with fewer. Where the rate decides how many networks there are, by pilots or an early stop, it takes the whole run.
 
     >>> reproduction("advmf check --net residual --seed 1 --store=a.db --resume")
     'advmf check --net residual --seed 1'
     """
+    if claim is not None and {"pilot", "sequential"} & set(claim.report.settings):
+        claim = None
     drop = _ELSEWHERE if claim is None else (*_ELSEWHERE, *_CHOICES)
     try:
         words = list(_without(shlex.split(command), drop))

@@ -270,6 +270,10 @@ def _settings(report: Report) -> Iterator[tuple[str, Element | str]]:
         yield "attack", ", ".join(f"{value} {name}" for name, value in settings["attack"].items())
     if "samplers" in settings:
         yield "sampler", ", ".join(dict.fromkeys(settings["samplers"]))
+    if pilot := settings.get("pilot"):
+        yield "pilots", f"{', '.join(f'{n:,}' for n in pilot['pilots'])}: {pilot['chosen']:,} chosen"
+    if early := settings.get("sequential"):
+        yield "early stop", f"at look {early['stopped']} of {early['looks']}"
     if "data" in settings:
         yield "images", _sentence(f"{settings['data']}, SHA-256 {settings.get('data_sha256', 'unknown')}")
     yield "seed", f"{report.seed}; {report.seconds:.1f} s"

@@ -115,6 +115,10 @@ class Ensemble:
         """The value of one of the net's expressions."""
         return float(expr.subs({s: self.values[s.name] for s in expr.free_symbols}))
 
+    def part(self, start: int, stop: int) -> Ensemble:
+        """The networks from ``start`` to before ``stop``, as an ensemble of their own."""
+        return replace(self, nets=stop - start, seeds=self.seeds[start:stop], _kept=[])
+
     def chunks(self) -> Iterator[Networks]:
         """The networks, some at a time, in order."""
         yield from list(self._kept)

@@ -36,6 +36,7 @@ def gaussian_norms(
     *,
     samples: int,
     seed: int = 0,
+    generator: torch.Generator | None = None,
     starts: int = 16,
     cooling: int = COOLING,
     signs: int = SIGNS,
@@ -45,7 +46,8 @@ def gaussian_norms(
     """The norms ``||J||_{p->q}`` of ``samples`` matrices J (K, d), Gaussian with entries of variance 1/d, for all ``pairs`` (p, q).
 
     All pairs see the same matrices, in float64: their differences are more certain than they are themselves. The keys are the pairs
-    as they were given, and the numbers a function of the arguments alone. The norms are those of
+    as they were given, and the numbers a function of the arguments alone. With a ``generator`` in place of the ``seed`` later calls go on where
+    earlier ones stopped: samples in parts are those of one call. The norms are those of
     :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling`` and ``signs``; with ``certify`` both ends are those of
     :func:`advmf.simulate.bracket`. ``progress`` is called with the norms that are done and all there are.
 
@@ -63,7 +65,7 @@ def gaussian_norms(
     check(signs)
     wanted = {(p, q): (order(p, "p"), order(q, "q")) for p, q in _pairs(pairs)}
     kept: dict[tuple[Any, Any], list[tuple[Tensor, Tensor | None, bool]]] = {pair: [] for pair in wanted}
-    source = torch.Generator().manual_seed(seed)
+    source = torch.Generator().manual_seed(seed) if generator is None else generator
     block, done = max(1, BYTES // (8 * K * d)), 0
     for first in range(0, samples, block):
         # One draw for each matrix, and search directions that are the same for all: blocks of any size give the same numbers.

@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import sympy as sp
 
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
-from advmf.verify.check import check_all
-from advmf.verify.matrices import Rungs, slope
-from advmf.verify.report import Report
+from advmf.verify.check import named
+from advmf.verify.matrices import Rungs, portion, slope
+from advmf.verify.pilot import piloted
+from advmf.verify.report import Finding, Report
+from advmf.verify.sequential import Look, last, require, watch
+from advmf.verify.simulation import NETS, Simulation
 from advmf.verify.statistics import Design
 from advmf.verify.workers import Progress
 
@@ -25,15 +29,18 @@ def check_growth(
     ladder: Sequence[int],
     along: str = "d",
     seed: int = 0,
+    nets: int | Sequence[int] | str = NETS,
     design: Design | None = None,
+    sequential: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> list[Report]:
     """Check claims of growth (:func:`advmf.growth` of :func:`advmf.loss_bound` or :func:`advmf.variance_slope`) on attacked networks.
 
     At each dimension of the ``ladder``, ``along`` d or K, the mean adversarial loss, or slope, is measured as by :func:`advmf.check_all`, which takes
-    ``at`` and the other options, at the largest of its widths; the exponent is judged as in :func:`advmf.verify.matrices.check_matrices`. An
-    attack bounds the loss from below, so what is measured is the order of what attacks find.
+    ``at`` and the other options (pilots and early stops are about the exponent here), at the largest of its widths; the exponent is judged
+    as in :func:`advmf.verify.matrices.check_matrices`. An attack bounds the loss from below, so what is measured is the order of what attacks
+    find.
 
     Raises ArgumentError as they do.
 
@@ -45,28 +52,47 @@ def check_growth(
     (<Verdict.SUPPORTED: 'SUPPORTED'>, True)
     """
     started = time.perf_counter()
+    require(sequential)
     design = design or Design()
     if along not in ("d", "K") or len(set(ladder)) < 3:
         raise ArgumentError(
             f"A slope takes along='d' or 'K' and three dimensions at least; got {along!r}, {list(ladder)}."
         )
+    if "parts" in options:
+        raise ArgumentError(
+            "A check of growth always starts afresh: parts go by width, which is the same at all dimensions; leave parts out."
+        )
+    pilots = {}
+    if isinstance(nets, str):
+        again = partial(
+            check_growth, claims, at, ladder=ladder, along=along, design=last(design, sequential), **options
+        )
+        pilots["pilot"] = piloted("nets", nets, lambda count, own: again(nets=count, seed=own), seed)
+        nets = int(pilots["pilot"]["chosen"])
     measured = [replace(claim, relation="<=", formula=sp.S.One, regime=claim.regime, tolerance=0.0) for claim in claims]
-    found: list[list[Report]] = []
+    options |= {"seed": seed, "nets": nets, "sequential": sequential}
+    parts = []
     for value in sorted(ladder):
-        step = None if progress is None else _share(progress, len(ladder), f"{along}={value}")
-        found.append(check_all(measured, {**at, along: value}, seed=seed, progress=step, **options))
+        step = portion(progress, len(ladder), f"{along}={value}")
+        parts.append(Simulation(measured, {**at, along: value}, progress=step, **options))
+    points = [part.at for part in parts]
+
+    def judged(look: Look, design: Design) -> list[tuple[Finding]]:
+        found = [part.upto(look) for part in parts]
+        findings = []
+        for i, claim in enumerate(claims):
+            tops = [each.tables[part.groups[i][0].product][-1] for each, part in zip(found, parts)]
+            means = [replace(top, N=int(point[along])) for top, point in zip(tops, points)]
+            findings.append((slope(claim, Rungs(means, means), points, along, design),))
+        return findings
+
+    stands = watch(parts[-1].schedule, design, judged)
+    for part in parts:
+        part.finish()
     seconds = (time.perf_counter() - started) / len(claims)
     reports = []
-    for i, claim in enumerate(claims):
-        tops = [each[i].findings[0].rungs[-1] for each in found]
-        means = [replace(top, N=int(each[i].at[along])) for each, top in zip(found, tops)]
-        points = [each[i].at for each in found]
-        finding = slope(claim, Rungs(means, means), points, along, design)
-        settings = {**found[-1][i].settings, "along": along, "ladder": list(ladder), "design": asdict(design)}
-        last = found[-1][i]
-        reports.append(Report(claim.name, last.net, last.p, last.q, (finding,), dict(at), seed, seconds, settings))
+    for claim, (findings, look) in zip(claims, stands):
+        origin = {"regime": str(claim.regime), "heuristic": claim.heuristic, **parts[-1].settings(look), **pilots}
+        settings = {**origin, "along": along, "ladder": list(ladder), "design": asdict(design)}
+        reports.append(Report(*named(claim), findings, dict(at), seed, seconds, settings))
     return reports
-
-
-def _share(progress: Progress, parts: int, what: str) -> Progress:
-    return lambda share, inner: progress(share / parts, f"{what} {inner}")

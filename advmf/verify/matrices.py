@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,12 @@ from advmf.claim import Claim
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.observables import Expectation, MatrixNorm
-from advmf.simulate.gaussian import gaussian_norms
+from advmf.simulate.gaussian import GaussianNorms, gaussian_norms
 from advmf.symbols import SYMBOLS
+from advmf.verify.pilot import KINDS, PILOT, piloted
 from advmf.verify.provenance import provenance
 from advmf.verify.report import Finding, Report, Verdict
+from advmf.verify.sequential import Look, last, looks, require, told, watch
 from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, resolution
 from advmf.verify.workers import Progress
 
@@ -35,11 +38,12 @@ def check_matrices(
     claims: Sequence[Claim],
     at: Mapping[str, Any],
     *,
-    samples: int = SAMPLES,
+    samples: int | str = SAMPLES,
     ladder: Sequence[int] = (),
     along: str = "d",
     seed: int = 0,
     design: Design | None = None,
+    sequential: bool = False,
     progress: Progress | None = None,
 ) -> list[Report]:
     """Check claims about the norms of Gaussian matrices (:func:`advmf.norm_factor` and :func:`advmf.growth` of it) on the same samples.
@@ -52,6 +56,8 @@ def check_matrices(
     bracketed. What is claimed to be less than the norms that were found is REFUTED, and what is claimed to be more than their certified
     upper bounds; in between, a claim that is too high is UNDERPOWERED.
 
+    ``samples`` may be "pilot", and ``sequential`` True, as the ``nets`` of :func:`advmf.check_all`.
+
     Raises ArgumentError for claims about anything else, for missing or unknown values, for fewer than two samples, and for a
     ladder of fewer than three rungs or along the other dimension; all before anything is sampled.
 
@@ -61,34 +67,100 @@ def check_matrices(
     (<Verdict.SUPPORTED: 'SUPPORTED'>, True)
     """
     started = time.perf_counter()
+    require(sequential)
     design = design or Design()
     point = _validated(claims, at, ladder, along, samples)
+    pilots = {}
+    if isinstance(samples, str):
+        again = partial(check_matrices, claims, at, ladder=ladder, along=along, design=last(design, sequential))
+        pilots["pilot"] = piloted("samples", samples, lambda count, own: again(samples=count, seed=own), seed)
+        samples = int(pilots["pilot"]["chosen"])
+    schedule = looks([samples], sequential)
     rungs = [{**point, along: int(v)} for v in sorted(ladder)] or [point]
     pairs = list(dict.fromkeys(map(_pair, claims)))
-    found = []
-    for rung in rungs:
-        step = _advance(progress, len(rungs), f"d={rung['d']} K={rung['K']}")
-        own = int.from_bytes(hashlib.sha256(f"{seed}|{rung['d']}|{rung['K']}".encode()).digest()[:7], "big")
-        found.append(
-            gaussian_norms(
-                rung["d"], rung["K"], pairs, samples=samples, seed=own, signs=SIGNS, certify=True, progress=step
-            )
-        )
+    sampled = [_Sampled(rung, pairs, samples, seed, portion(progress, len(rungs))) for rung in rungs]
+
+    def judged(look: Look, design: Design) -> list[tuple[Finding]]:
+        found = [each.upto(look.count(samples)) for each in sampled]
+        return [(_judge(claim, [each[_pair(claim)] for each in found], rungs, along, design),) for claim in claims]
+
+    stands = watch(schedule, design, judged)
+    for each in sampled:
+        each.finish()
     seconds = (time.perf_counter() - started) / len(claims)
     reports = []
-    for claim in claims:
-        exact = all(each[_pair(claim)].exact for each in found)
-        norms = [(each[_pair(claim)].lower, each[_pair(claim)].upper) for each in found]
-        means = Rungs(*([_mean(rung[along], side) for rung, side in zip(rungs, sides)] for sides in zip(*norms)))
-        growing = claim.relation == "asymp"
-        finding = slope(claim, means, rungs, along, design) if growing else _level(claim, means, rungs[0], design)
+    for claim, (findings, look) in zip(claims, stands):
         p, q = (str(e).replace("oo", "inf") for e in _pair(claim))
         settings = {
-            "regime": str(claim.regime), "samples": samples, "exact": exact, "design": asdict(design),
-            **provenance("float64", "cpu"),
+            "regime": str(claim.regime), "samples": look.count(samples), **pilots, **(told(look, samples) if sequential else {}),
+            "exact": all(each.exact(_pair(claim)) for each in sampled), "design": asdict(design), **provenance("float64", "cpu"),
         } | ({"along": along, "ladder": list(ladder)} if ladder else {})  # fmt: skip
-        reports.append(Report(claim.name, "matrix", p, q, (finding,), point, seed, seconds, settings))
+        reports.append(Report(claim.name, "matrix", p, q, findings, point, seed, seconds, settings))
     return reports
+
+
+class _Sampled:
+    """The norms of the matrices of one rung, of which as many are sampled as are asked for."""
+
+    def __init__(
+        self,
+        rung: Mapping[str, int],
+        pairs: Sequence[tuple[sp.Expr, sp.Expr]],
+        samples: int,
+        seed: int,
+        progress: Progress | None,
+    ) -> None:
+        self._d, self._K, self._pairs, self._samples = rung["d"], rung["K"], pairs, samples
+        own = hashlib.sha256(f"{seed}|{self._d}|{self._K}".encode()).digest()[:7]
+        self._generator = torch.Generator().manual_seed(int.from_bytes(own, "big"))
+        self._progress, self._reported = progress, 0.0
+        self._blocks: list[dict[tuple[Any, Any], GaussianNorms]] = []
+        self._count = 0
+
+    def upto(self, samples: int) -> dict[tuple[Any, Any], tuple[torch.Tensor, torch.Tensor]]:
+        """What was found of the norms of the first ``samples`` matrices, and their certified upper bounds."""
+        if samples > self._count:
+            before, more = self._count, samples - self._count
+            options: dict[str, Any] = {"samples": more, "generator": self._generator, "signs": SIGNS, "certify": True}
+            options["progress"] = lambda done, total: self._advanced((before + more * done / total) / self._samples)
+            self._blocks.append(gaussian_norms(self._d, self._K, self._pairs, **options))
+            self._count = samples
+        return {pair: (self._joined(pair, "lower"), self._joined(pair, "upper")) for pair in self._pairs}
+
+    def exact(self, pair: tuple[sp.Expr, sp.Expr]) -> bool:
+        return self._blocks[0][pair].exact
+
+    def finish(self) -> None:
+        """No more matrices are wanted."""
+        self._advanced(1.0)
+
+    def _joined(self, pair: tuple[sp.Expr, sp.Expr], end: str) -> torch.Tensor:
+        return torch.cat([getattr(block[pair], end) for block in self._blocks])
+
+    def _advanced(self, done: float) -> None:
+        """Pass on the work done, in steps of a twentieth or more."""
+        if self._progress and done > self._reported and (done == 1.0 or done - self._reported >= 1 / 20):
+            self._progress(done - self._reported, f"d={self._d} K={self._K}")
+            self._reported = done
+
+
+def portion(progress: Progress | None, parts: int, what: str = "") -> Progress | None:
+    """The progress of one of so many parts, which is ``what``."""
+    return None if progress is None else lambda share, inner: progress(share / parts, f"{what} {inner}".strip())
+
+
+def _judge(
+    claim: Claim,
+    norms: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    rungs: Sequence[Mapping[str, int]],
+    along: str,
+    design: Design,
+) -> Finding:
+    """The finding on a claim, from the norms at every rung."""
+    means = Rungs(*([_mean(rung[along], side) for rung, side in zip(rungs, sides)] for sides in zip(*norms)))
+    if claim.relation == "asymp":
+        return slope(claim, means, rungs, along, design)
+    return _level(claim, means, rungs[0], design)
 
 
 def _pair(claim: Claim) -> tuple[sp.Expr, sp.Expr]:
@@ -97,26 +169,13 @@ def _pair(claim: Claim) -> tuple[sp.Expr, sp.Expr]:
     return p, q
 
 
-def _advance(progress: Progress | None, rungs: int, what: str) -> Callable[[int, int], None]:
-    """Pass on the shares of one rung, in steps of a twentieth or more."""
-    reported = 0
-
-    def step(done: int, total: int) -> None:
-        nonlocal reported
-        if progress and (done == total or done - reported >= total / 20):
-            progress((done - reported) / total / rungs, what)
-            reported = done
-
-    return step
-
-
 def _validated(
-    claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[int], along: str, samples: int
+    claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[int], along: str, samples: int | str
 ) -> dict[str, int]:
     if not claims:
         raise ArgumentError("There is no claim to check.")
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
-        raise ArgumentError(f"samples must be an integer >= 2, for a standard error; got {samples!r}.")
+    if samples != PILOT and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 2):
+        raise ArgumentError(f"samples must be {KINDS['samples']}, or {PILOT!r}; got {samples!r}.")
     for claim in claims:
         if not (isinstance(claim.lhs, Expectation) and isinstance(claim.lhs.args[0], MatrixNorm)):
             raise ArgumentError(f"{claim.name}: the left-hand side must be the mean of a MatrixNorm; got {claim.lhs}.")

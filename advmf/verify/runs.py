@@ -54,6 +54,7 @@ class Job:
     def keys(self, hashes: Mapping[str, str]) -> list[str]:
         """The key of each claim and mutant in a store; data counts by what it holds."""
         settings = {"at": dict(self.case.at), "version": _version(), **self.case.settings(self.settings)}
+        settings["proportions"] = self.case.proportions  # of what pilots find
         if "data" in settings:
             settings["data"] = hashes[_name(settings["data"])]
         settings["design"] = asdict(self.settings["design"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -18,6 +19,8 @@ class Running:
     ...     running.add(np.array(block))
     >>> running.count, running.mean.tolist(), running.variance.tolist()
     (3, [3.0], [7.0])
+    >>> Running.of(running.state).variance.tolist()
+    [7.0]
     """
 
     def __init__(self, columns: int) -> None:
@@ -25,6 +28,20 @@ class Running:
         self.mean = np.zeros(columns)
         self._squares = np.zeros(columns)
         self._cubes = np.zeros(columns)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Running:
+        """What goes on from a ``state``, to the last bit."""
+        running = cls(0)
+        running.count = state["count"]
+        running.mean, running._squares, running._cubes = (np.array(state[n]) for n in ("mean", "squares", "cubes"))
+        return running
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The count and the moments, JSON-ready."""
+        moments = {"mean": self.mean, "squares": self._squares, "cubes": self._cubes}
+        return {"count": self.count, **{name: values.tolist() for name, values in moments.items()}}
 
     def add(self, block: np.ndarray) -> None:
         """Take in ``block`` of shape (count, columns)."""

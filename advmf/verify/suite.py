@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from advmf.claim import Claim
@@ -14,7 +14,9 @@ from advmf.symbols import exponent
 from advmf.verify.catalogue import ACTIVATIONS, DEFAULT_ACTIVATIONS, MATRICES, PAIRS, THEOREMS, choose
 from advmf.verify.check import check_all
 from advmf.verify.matrices import check_matrices
+from advmf.verify.pilot import PILOT, piloted
 from advmf.verify.report import Report
+from advmf.verify.sequential import last, require
 from advmf.verify.store import statement
 
 
@@ -157,12 +159,15 @@ class Case:
         return {**self.at, "N": self.profile.scales[self.theorem].widths[0]}
 
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of the check: the profile's, and ``options`` that are not None in their place."""
+        """The arguments of the check: the profile's, and ``options`` that are not None in their place. Pilots size matrices as well as
+        networks, and keep to the proportions of the profile's ladder of networks."""
         chosen = {k: v for k, v in options.items() if v is not None}
+        require(chosen.get("sequential", False))
         if self.net is None:
             matrices = self.profile.matrices[self.theorem]
-            common = {k: v for k, v in chosen.items() if k in ("seed", "design", "progress", "samples")}
-            return {"along": matrices.along, "ladder": matrices.ladder, "samples": matrices.samples, **common}
+            common = {k: v for k, v in chosen.items() if k in ("seed", "design", "sequential", "progress", "samples")}
+            samples = PILOT if chosen.get("nets") == PILOT else matrices.samples
+            return {"along": matrices.along, "ladder": matrices.ladder, "samples": samples, **common}
         scale = self.profile.scales[self.theorem]
         settings: dict[str, Any] = {
             "widths": scale.widths,
@@ -172,13 +177,38 @@ class Case:
             "data": self.profile.data,
         } | chosen
         if isinstance(nets := settings["nets"], int):
-            settings["nets"] = tuple(max(2, -(-nets * count // scale.nets[0])) for count in scale.nets)
+            settings["nets"] = self._ladder(nets)
         return settings
 
+    @property
+    def proportions(self) -> tuple[int, ...]:
+        """The networks of each width of the profile; none of matrices."""
+        return () if self.net is None else self.profile.scales[self.theorem].nets
+
+    def _ladder(self, nets: int) -> tuple[int, ...]:
+        """The networks of each width where the smallest has ``nets``."""
+        counts = self.proportions
+        return tuple(max(2, -(-nets * count // counts[0])) for count in counts)
+
     def check(self, mutants: Sequence[Claim], options: Mapping[str, Any]) -> list[Report]:
-        """The reports of the claims and of their mutants, on the same samples."""
-        judge = check_matrices if self.net is None else check_all
-        return judge([*self.claims, *mutants], self.at, **self.settings(options))
+        """The reports of the claims and of their mutants, on the same samples. Pilots are about the claims alone."""
+        judge, size = (check_matrices, "samples") if self.net is None else (check_all, "nets")
+        settings, outcome = self.settings(options), {}
+        if isinstance(wanted := settings[size], str):
+            sizes = (lambda count: count) if self.net is None else self._ladder
+            own = {k: v for k, v in settings.items() if k not in ("sequential", "progress", "parts")}
+            own["design"] = last(settings["design"], settings.get("sequential", False))
+            again = partial(judge, self.claims, self.at)
+            found = piloted(
+                size,
+                wanted,
+                lambda count, seed: again(**{**own, size: sizes(count), "seed": seed}),
+                own["seed"],
+                options.get("parts"),
+            )
+            settings[size], outcome = sizes(found["chosen"]), {"pilot": found}
+        reports = judge([*self.claims, *mutants], self.at, **settings)
+        return [replace(report, settings={**report.settings, **outcome}) for report in reports] if outcome else reports
 
 
 def cases(

@@ -235,22 +235,35 @@ def test_wide_rungs_go_without_weights_and_pairs_share_what_memory_there_is():
         mf.check_all(claims, AT, **{**options, "nets": (4, 4)})
 
 
-def test_what_is_finished_of_a_check_is_taken_over_to_the_last_bit(monkeypatch):
+@pytest.mark.parametrize(("options", "names"), [
+    ({"widths": (16, 64, 4096), "nets": (8, 6, 4), "memory": 1_500_000},
+     ["N=16/0:8", "N=64/0:6", "N=4096/0:4", "N=4096/1:4", "N=4096/2:4"]),
+    ({"widths": (16, 32, 1024), "nets": (70, 66, 64), "memory": 500_000, "sequential": True, "design": Design(effect=1e-6)},
+     ["N=16/0:35", "N=32/0:33", "N=1024/0:32", "N=1024/1:32", "N=16/0:70", "N=32/0:66", "N=1024/0:64", "N=1024/1:64"]),
+    ({"widths": (8, 16, 32), "nets": "pilot", "design": Design(effect=2.0)}, ["pilot", "N=8/0:16", "N=16/0:16", "N=32/0:16"]),
+])  # fmt: skip
+def test_what_is_finished_of_a_check_is_taken_over_to_the_last_bit(options, names, monkeypatch):
     """Also where several simulations of a width share a generator, by way of JSON, and with shares of progress that add up."""
     claims = [mf.loss_bound(mf.vanilla(1, 0), p, q) for p, q in ((2, 2), ("inf", 1), (1, 2))]
-    options = {"widths": (16, 64, 4096), "nets": (8, 6, 4), "directions": 1, "steps": 2, "memory": 1_500_000}
+    options |= {"directions": 1, "steps": 2}
     whole, shares = {}, []
     reports = mf.check_all(claims, AT, **options, parts=whole)
-    assert list(whole) == ["N=16", "N=64", "N=4096"]
+    assert list(whole) == names
     for name in whole:
         rest = {other: part for other, part in json.loads(json.dumps(whole)).items() if other != name}
         again = mf.check_all(claims, AT, **options, parts=rest, progress=lambda share, what: shares.append(share))
         assert [r.findings for r in again] == [r.findings for r in reports]
-        assert rest[name]["rungs"] == whole[name]["rungs"] and sum(shares) == pytest.approx(1)
+        assert {**rest[name], "seconds": 0} == {**whole[name], "seconds": 0} and sum(shares) == pytest.approx(1)
         shares.clear()
-    monkeypatch.setattr("advmf.verify.check._measure", lambda *_: pytest.fail("it was simulated again"))
+    monkeypatch.setattr("advmf.verify.simulation.measure", lambda *_: pytest.fail("it was simulated again"))
     long = {name: {**part, "seconds": 1000.0} for name, part in whole.items()}
     assert sum(report.seconds for report in mf.check_all(claims, AT, **options, parts=long)) > 3000
+
+
+def test_claims_of_growth_take_no_parts():
+    """What one dimension gave would be taken for what another gives."""
+    with pytest.raises(ArgumentError, match="leave parts out"):
+        mf.check(mf.growth(mf.loss_bound(mf.vanilla(1, 0), 2, 2), "d"), AT, ladder=(16, 64, 256), parts={})
 
 
 def test_every_claim_of_the_quick_suite_has_a_control():

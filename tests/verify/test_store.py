@@ -21,10 +21,10 @@ import advmf as mf
 from advmf import cli
 from advmf.errors import ArgumentError, StoreError
 from advmf.simulate.ensemble import MEMORY
-from advmf.verify import suite
+from advmf.verify import pilot, suite
 from advmf.verify.report import Finding, Report, Verdict
 from advmf.verify.runs import run
-from advmf.verify.statistics import Rung
+from advmf.verify.statistics import Design, Rung
 from advmf.verify.store import canonical, key, read
 
 HERE = Path(__file__).parent
@@ -163,13 +163,45 @@ def test_a_case_that_was_under_way_goes_on_at_the_width_where_it_was(tmp_path):
         return [what for what in told if what.startswith("N=")], sorted(read(path).parts.get(0, {}))
 
     assert broken_off(8) == (["N=8"], [])
-    assert broken_off(16) == (["N=8", "N=16"], ["N=8"])
-    assert broken_off(32) == (["N=16", "N=32"], ["N=16", "N=8"])
+    assert broken_off(16) == (["N=8", "N=16"], ["N=8/0:40"])
+    assert broken_off(32) == (["N=16", "N=32"], ["N=16/0:30", "N=8/0:40"])
     shares = []
     going(path, progress=lambda share, what: shares.append(share))
     assert sum(shares) == pytest.approx(1)
     going(whole)
     assert numbers(path) == numbers(whole) and read(path).complete and not read(path).parts
+
+
+def test_a_case_that_may_stop_early_goes_on_at_the_look_where_it_was(tmp_path, monkeypatch):
+    """Broken off in the second width that it simulates, again and again: its pilots run once, and no width twice but the one under way."""
+    profile = replace(SMALL, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16, 32), nets=(40, 30, 20))})
+    path, whole, grown = tmp_path / "run.db", tmp_path / "whole.db", []
+    grow = pilot._grown
+    monkeypatch.setattr(pilot, "_grown", lambda *args: [grown.append(args), grow(*args)][1])
+
+    def going(path, **options):
+        wanted = {"nets": "pilot", "sequential": True, "design": Design(effect=0.5, effect_fourth=2.0)}
+        chosen = suite.cases(["F1"], ["vanilla"], ["relu"], profile=profile)
+        return list(run(chosen, store=path, resume=True, **wanted, **options))
+
+    going(whole)
+    stopped = max(record.report.settings["sequential"]["stopped"] for record in read(whole).records)
+    assert stopped > 1
+    for breaks in range(3 * stopped - 1):
+        simulated = set()
+
+        def stop(share, what, simulated=simulated):
+            simulated |= {what} if what.startswith("N=") else set()
+            if len(simulated) == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            going(path, progress=stop)
+        assert len(read(path).parts[0]) == breaks + 2  # the pilots, and one width more each time
+    shares = []
+    going(path, progress=lambda share, what: shares.append(share))
+    assert sum(shares) == pytest.approx(1)
+    assert len(grown) == 2 and numbers(path) == numbers(whole) and read(path).complete and not read(path).parts
 
 
 def alive(pid):

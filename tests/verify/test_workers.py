@@ -19,6 +19,7 @@ from advmf.cli.progress import Lines
 from advmf.errors import ArgumentError, WorkerError
 from advmf.verify import runs, suite, workers
 from advmf.verify.runs import run
+from advmf.verify.statistics import Design
 from advmf.verify.store import Store, read
 from advmf.verify.workers import compute, default_workers, one_thread
 
@@ -162,8 +163,21 @@ def test_what_workers_hand_in_is_gone_on_from(alone, handed, tmp_path):
     path = tmp_path / "run.db"
     assert numbers(run(f_suite(), workers=2, store=path, progress=(log := Log(7)).advance)) == alone and log.ends()
     ladders = [list(parts) for position, parts in handed if position == 0]
-    assert ladders == [["N=16"], ["N=16", "N=32"], ["N=16", "N=32", "N=64"]]
+    names = ["N=16/0:200", "N=32/0:200", "N=64/0:200"]
+    assert ladders == [names[:1], names[:2], names]
     assert {position for position, _ in handed} == set(range(6))  # the seventh is about matrices
+    assert read(path).complete and not read(path).parts
+
+
+def test_what_workers_hand_in_of_checks_that_may_stop_early_is_gone_on_from(handed, tmp_path):
+    """Pilots first, and then in steps of a width up to a look."""
+    options = {"sequential": True, "nets": "pilot", "design": Design(effect=0.5, effect_fourth=3.0)}
+    chosen, path = f_suite()[::3], tmp_path / "run.db"
+    assert numbers(run(chosen, workers=2, store=path, **options)) == numbers(run(chosen, **options))
+    longest = [max((list(parts) for position, parts in handed if position == k), key=len) for k in range(3)]
+    assert longest[0] == ["pilot", *(f"N={N}/0:{count}" for count in (33, 65, 129, 257) for N in (16, 32, 64))]
+    assert longest[1] == ["pilot", *(f"N={N}/0:43" for N in (16, 32, 64))]
+    assert longest[2] == ["pilot"]  # of what is about matrices
     assert read(path).complete and not read(path).parts
 
 

@@ -1,0 +1,21 @@
+"""Kinds of values that options take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+class Networks(click.ParamType):
+    """A number of networks, or the word for as many as pilots ask for."""
+
+    name = "n|pilot"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int | str:
+        if value == "pilot":
+            return "pilot"
+        try:
+            return click.IntRange(min=2).convert(value, param, context)
+        except click.BadParameter:
+            self.fail(f"{value!r} is neither an integer >= 2 nor 'pilot'.", param, context)

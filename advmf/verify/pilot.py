@@ -1,0 +1,63 @@
+"""Sample sizes from pilots."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any
+
+from advmf.errors import ArgumentError
+from advmf.verify.report import Report
+
+PILOT = "pilot"
+"""What stands for a number of networks, or of samples, that pilots find."""
+
+KINDS = {"nets": "a number of networks, one for each width", "samples": "an integer >= 2, for a standard error"}
+"""What else the arguments take that size a check."""
+
+FIRST = 64
+"""Networks of each width, or matrices, in the first pilot."""
+ROOM = 1.5
+"""How many more are taken than a pilot asks for, whose own scatter is uncertain."""
+LARGEST = 1000
+"""The most that the first pilot grows by; what would need more comes out UNDERPOWERED."""
+
+
+def piloted(
+    name: str,
+    wanted: str,
+    check: Callable[[int, int], Sequence[Report]],
+    seed: int,
+    parts: MutableMapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """How many networks, or matrices, resolve every consequence: pilots grow until one does, for the scatter of heavy tails shows late.
+
+    ``check(count, seed)`` checks with so many, of a seed of its own: they are not used again. The outcome has the sizes of the
+    ``pilots``, what the least resolved consequence of each resolved, in units of the effect that it must (``resolved``), and the number
+    that was ``chosen``; it is kept in ``parts``, and taken over from there. Raises ArgumentError where what is ``wanted`` for the
+    argument ``name`` is no pilot.
+    """
+    if wanted != PILOT:
+        raise ArgumentError(f"{name} must be {KINDS[name]}, or {PILOT!r}; got {wanted!r}.")
+    parts = {} if parts is None else parts
+    if PILOT not in parts:
+        started = time.perf_counter()
+        found = _grown(check, seed)
+        parts[PILOT] = {"found": found, "seconds": time.perf_counter() - started}
+    return dict(parts[PILOT]["found"])
+
+
+def _grown(check: Callable[[int, int], Sequence[Report]], seed: int) -> dict[str, Any]:
+    pilots: list[int] = []
+    resolved: list[float] = []
+    count, most = FIRST, FIRST * LARGEST
+    while True:
+        found = check(count, -count - seed * most)
+        shares = [f.resolution / f.effect for report in found for f in report.findings if math.isfinite(f.resolution)]
+        pilots.append(count)
+        resolved.append(max(shares, default=1.0))
+        needed = ROOM * resolved[-1] ** 2
+        if needed <= ROOM or count == most:
+            return {"pilots": pilots, "resolved": resolved, "chosen": math.ceil(count * min(max(needed, 0.25), ROOM))}
+        count = min(math.ceil(count * min(needed, 4.0)), most)

@@ -1,0 +1,285 @@
+"""The networks of a check: what is measured on them, as far as it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import sympy as sp
+import torch
+
+from advmf.claim import Claim, Regime
+from advmf.errors import ArgumentError, MemoryBudgetError
+from advmf.observables import AdversarialLoss, LossDecay, Output, WeightNormSlope, WeightVarianceSlope
+from advmf.simulate.data import Images, load
+from advmf.simulate.ensemble import MEMORY, Ensemble, sample
+from advmf.simulate.estimate import AttackSettings, measure, queries
+from advmf.simulate.networks import expressions
+from advmf.symbols import SYMBOLS
+from advmf.verify.judge import Consequence, consequences, decide_bound, decide_equality, judge
+from advmf.verify.provenance import provenance
+from advmf.verify.report import Finding
+from advmf.verify.sequential import Look, looks, told
+from advmf.verify.statistics import Design, Rung, Running
+from advmf.verify.workers import TAKEN_OVER, Progress
+
+ATTACKED = (AdversarialLoss, WeightVarianceSlope, WeightNormSlope, LossDecay)
+"""Observables that need an attack."""
+
+TOP_WIDTH = 1024
+NETS = 128
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured: the mean of every product of observables at every width, at the point ``at``."""
+
+    at: Mapping[str, float]
+    tables: Mapping[sp.Expr, tuple[Rung, ...]]
+    noise: float
+    """What rounding may leave of a quantity that vanishes."""
+    settings: Mapping[str, Any]
+
+    def findings(self, claim: Claim, group: Sequence[Consequence], design: Design, alpha: float) -> tuple[Finding, ...]:
+        """The findings on the consequences of a claim, at the rate ``alpha`` for each."""
+        decide = decide_bound if claim.relation == "<=" else partial(decide_equality, tolerance=claim.tolerance)
+        return tuple(judge(t, self.tables[t.product], alpha, design, decide, self.noise) for t in group)
+
+
+class Simulation:
+    """The networks of a check, of which as many are simulated as are asked for; the arguments are those of :func:`advmf.check_all`.
+
+    ``groups`` are the consequences of each claim, ``ladder`` the declared numbers of networks by width, ``schedule`` the looks. All that can
+    be wrong with the arguments is told at once, before anything is simulated.
+    """
+
+    def __init__(
+        self,
+        claims: Sequence[Claim],
+        at: Mapping[str, Any],
+        *,
+        seed: int = 0,
+        widths: Sequence[int] | None = None,
+        nets: int | Sequence[int] = NETS,
+        data: str | Images = "digits",
+        steps: int = 10,
+        restarts: int = 1,
+        directions: int = 16,
+        dtype: str = "float32",
+        device: str = "cpu",
+        memory: int = MEMORY,
+        sampler: str = "auto",
+        sequential: bool = False,
+        progress: Progress | None = None,
+        parts: MutableMapping[str, Any] | None = None,
+    ) -> None:
+        net, at = _validated(claims, at)
+        self.at, self.ladder = at, _ladder(claims, at, widths, nets)
+        self.schedule, self._sequential = looks(self.ladder.values(), sequential), sequential
+        self.groups = [consequences(claim, at, tuple(self.ladder)) for claim in claims]
+        products = list(dict.fromkeys([t.product for group in self.groups for t in group] + [Output(0) ** 2]))
+        settings = AttackSettings(at.get("eps"), steps, restarts, directions)
+        images = (load(data) if isinstance(data, str) else data).resampled(int(at["d"])).scaled(at["x_sq"])
+        needed = {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N", "L", "d", "K"}
+        generators = {N: _generator(seed, net, at, N) for N in self.ladder}
+        given: dict[str, Any] = {name: at[name] for name in ("L", "d", "K", *needed)}
+
+        def draw(N: int, own: list[sp.Expr]) -> Ensemble:
+            vectors = queries(own, settings, int(at["K"]), int(at["d"]))
+            return sample(
+                net, N=N, nets=self.ladder[N], generator=generators[N], dtype=getattr(torch, dtype), device=device,
+                memory=memory, sampler=sampler, queries=vectors, keep=False, **given,
+            )  # fmt: skip
+
+        plan = {N: _plan(products, partial(draw, N)) for N in self.ladder}
+        finished = {} if parts is None else parts
+        self._parts = [
+            _Part(own, ensemble, images, generators[N], settings, f"N={N}/{share}", finished)
+            for N, shares in plan.items()
+            for share, (own, ensemble) in enumerate(shares)
+        ]
+        self._total = sum(part.ensemble.bytes_per_network * part.ensemble.nets for part in self._parts)
+        self._done, self._progress = 0, progress
+        self._rounding = 1e3 * torch.finfo(getattr(torch, dtype)).eps
+        self._origin: dict[str, Any] = {
+            "widths": list(self.ladder), "samplers": [shares[0][1].sampler for shares in plan.values()],
+            "data": images.name, "data_sha256": images.sha256,
+            "attack": {"steps": steps, "restarts": restarts, "directions": directions}, **provenance(dtype, device),
+        }  # fmt: skip
+
+    def upto(self, look: Look) -> Measured:
+        """What the networks of a look say; those of the looks before are not simulated again."""
+        tables: dict[sp.Expr, tuple[Rung, ...]] = {}
+        for part in self._parts:
+            part.advance(look.count(part.ensemble.nets), self._advanced)
+            for product, rung in part.rungs():
+                tables[product] = (*tables.get(product, ()), rung)
+        noise = self._rounding * tables[Output(0) ** 2][-1].mean
+        return Measured(self.at, tables, noise, self.settings(look))
+
+    def settings(self, look: Look) -> dict[str, Any]:
+        """Where the numbers of a look come from."""
+        nets = [look.count(count) for count in self.ladder.values()]
+        stopped = told(look, list(self.ladder.values())) if self._sequential else {}
+        return {**self._origin, "nets": nets, **stopped}
+
+    def finish(self) -> None:
+        """No more networks are wanted: what is left of the work counts as done."""
+        if self._progress and self._done < self._total:
+            self._progress(1 - self._done / self._total, "decided")
+
+    def _advanced(self, ensemble: Ensemble, nets: int, what: str) -> None:
+        if self._progress:
+            self._done += nets * ensemble.bytes_per_network
+            self._progress(nets * ensemble.bytes_per_network / self._total, what)
+
+
+def _plan(products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble]) -> list[tuple[list[sp.Expr], Ensemble]]:
+    """Which products are measured on which ensemble: on one, and where its attacks do not fit into memory, by halves.
+
+    Raises MemoryBudgetError where a single attack does not fit.
+    """
+    try:
+        return [(products, draw(products))]
+    except MemoryBudgetError:
+        attacked = [
+            product for product in products if product.has(AdversarialLoss, WeightVarianceSlope, WeightNormSlope)
+        ]
+        if len(attacked) < 2:
+            raise
+        later = attacked[len(attacked) // 2 :]
+        return _plan([product for product in products if product not in later], draw) + _plan(later, draw)
+
+
+class _Part:
+    """Products that are measured on one ensemble, each network with its own image, and what came out so far, which is kept in ``finished``
+    by ``name``."""
+
+    def __init__(
+        self,
+        products: Sequence[sp.Expr],
+        ensemble: Ensemble,
+        images: Images,
+        generator: torch.Generator,
+        settings: AttackSettings,
+        name: str,
+        finished: MutableMapping[str, Any],
+    ) -> None:
+        self.products, self.ensemble = products, ensemble
+        self._images, self._generator, self._settings = images, generator, settings
+        self._name, self._finished = name, finished
+        self._x: torch.Tensor | None = None
+        self._seed = 0
+        self._running = Running(len(products))
+
+    def advance(self, count: int, done: Callable[[Ensemble, int, str], None]) -> None:
+        """Measure on to ``count`` networks, or take over what is finished; ``done`` is told of every chunk."""
+        # What the parts of a width draw comes from one generator, one after the other: drawn also where no network is simulated.
+        if self._x is None:
+            drawn = self._images.draw(self.ensemble.nets, self._generator)[:, None, :]
+            self._x = drawn.to(self.ensemble.dtype)
+            # Every chunk draws the same random directions, so that the numbers do not depend on what shares a chunk.
+            self._seed = int(torch.randint(2**63 - 1, (), generator=self._generator))
+        start, name = self._running.count, f"{self._name}:{count}"
+        if count <= start:
+            return
+        if name in self._finished:
+            self._running = Running.of(self._finished[name])
+            done(self.ensemble, count - start, TAKEN_OVER)
+        else:
+            started = time.perf_counter()
+            self._measure(start, count, done)
+            self._finished[name] = {**self._running.state, "seconds": time.perf_counter() - started}
+        if count == self.ensemble.nets:
+            self._x = torch.empty(0)  # the images of wide ladders need not be kept together
+
+    def _measure(self, start: int, count: int, done: Callable[[Ensemble, int, str], None]) -> None:
+        """The networks from ``start`` to before ``count``."""
+        assert self._x is not None
+        batch, x = self.ensemble.part(start, count), self._x[start:count]
+        columns = batch.inputs(x)
+        for trace in batch.traces(x):
+            first = self._running.count - start
+            own = columns[first : first + trace.networks.nets]
+            draws = torch.Generator().manual_seed(self._seed)
+            self._running.add(measure(trace, own, self.products, self._settings, draws).cpu().numpy())
+            done(self.ensemble, trace.networks.nets, f"N={self.ensemble.N}")
+
+    def rungs(self) -> Iterator[tuple[sp.Expr, Rung]]:
+        """The mean of each product, so far."""
+        found = self._running
+        for i, product in enumerate(self.products):
+            values = (float(each[i]) for each in (found.mean, found.stderr, found.skew))
+            yield product, Rung(self.ensemble.N, found.count, *values)
+
+
+def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dict[str, float]]:
+    """The claims' one net, and ``at`` with its defaults; raises for anything missing, unknown or of the wrong kind."""
+    for claim in claims:
+        if not isinstance(claim, Claim):
+            raise ArgumentError(f"check takes a Claim, such as advmf.loss_bound(net, p, q); got {claim!r}.")
+    if len({claim.net for claim in claims}) != 1:
+        raise ArgumentError("check_all takes claims about one net; check the others in calls of their own.")
+    net = claims[0].net
+    if net is None:
+        raise ArgumentError("check_all takes claims about a net; those about Gaussian matrices go to check.")
+    needed = {"L", "d", "K"} | {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N"}
+    for claim in claims:
+        needed |= {s.name for s in claim.rhs.free_symbols} - {"x_sq", "N"}
+        if any(side.atoms(*ATTACKED) for side in _sides(claim)):
+            needed.add("eps")
+    at = {"x_sq": 1.0, **at}
+    if missing := sorted(needed - set(at)):
+        raise ArgumentError(f"at lacks {', '.join(missing)}; this check needs {', '.join(sorted(needed))}.")
+    if unknown := sorted(set(at) - needed - set(SYMBOLS)):
+        raise ArgumentError(
+            f"at holds {', '.join(unknown)}, which nothing here uses; this check needs {', '.join(sorted(needed))}."
+        )
+    values: dict[str, float] = {}
+    for name, value in at.items():
+        integer = name in SYMBOLS and SYMBOLS[name].integer
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise ArgumentError(f"at[{name!r}] must be a number; got {value!r}.") from None
+        if integer and (not math.isfinite(number) or number != int(number)):
+            raise ArgumentError(f"at[{name!r}] counts something and must be an integer; got {value!r}.")
+        values[name] = int(number) if integer else number
+    return net, values
+
+
+def _sides(claim: Claim) -> list[sp.Expr]:
+    return [claim.lhs, *(equation.lhs for equation in claim.equations)]
+
+
+def _ladder(
+    claims: Sequence[Claim], at: Mapping[str, float], widths: Sequence[int] | None, nets: int | Sequence[int]
+) -> dict[int, int]:
+    """The widths, rising, with the number of networks of each."""
+    large = any(Regime.LARGE_WIDTH in claim.regime for claim in claims)
+    if widths is None:
+        top = int(at.get("N", TOP_WIDTH))
+        widths = [top // 8, top // 4, top // 2, top] if large else [top]
+    counts = [nets] * len(widths) if isinstance(nets, int) else list(nets)
+    if len(counts) != len(widths):
+        raise ArgumentError(f"nets must be one number, or one for each of the {len(widths)} widths; got {nets}.")
+    if min(counts, default=0) < 2:
+        raise ArgumentError(f"nets must be at least 2, or there is no standard error; got {nets}.")
+    ladder = dict(sorted(zip(widths, counts)))
+    if large and (len(ladder) < 3 or min(ladder) < 4):
+        raise ArgumentError(
+            f"A claim about N -> oo is extrapolated from at least three widths of 4 and more; got {list(ladder)}. "
+            "Give N >= 32 in at, or widths=(…)."
+        )
+    return ladder
+
+
+def _generator(seed: int, net: object, at: Mapping[str, float], N: int) -> torch.Generator:
+    """A generator of its own for each net, point and width, so that a check does not depend on what else runs."""
+    key = f"{seed}|{net!r}|{sorted((k, float(v)) for k, v in at.items() if k != 'N')}|{N}"
+    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big"))
