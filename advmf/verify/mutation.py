@@ -24,9 +24,10 @@ from advmf.errors import AdvmfError, ArgumentError
 from advmf.symbols import N
 from advmf.theory.functions import Conjugate
 from advmf.verify.catalogue import MATRICES, THEOREMS
-from advmf.verify.check import ROOM, measured
+from advmf.verify.check import measured
 from advmf.verify.judge import consequences
 from advmf.verify.matrices import check_matrices
+from advmf.verify.pilot import ROOM
 from advmf.verify.report import Finding, Verdict
 from advmf.verify.runs import settings_of
 from advmf.verify.suite import Case
