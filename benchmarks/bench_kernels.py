@@ -209,14 +209,14 @@ def test_first_call(benchmark, name, backend, cached, tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("size", [2**13, 2**14, 2**15, 2**16, 2**17])
-@pytest.mark.parametrize("engine", [native, numpy])
+@pytest.mark.parametrize("size", [2**15, 2**16, 2**17, 2**18, 2**19])
+@pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize("count", [1, threads()])
-def test_cores(benchmark, monkeypatch, engine, size, count):
-    """From how many elements on all cores together are faster than one: what SHARED of engine/cores.py says, by the cheapest formula."""
-    benchmark.group = f"{engine.__name__} on {size} points"
+def test_cores(benchmark, monkeypatch, name, size, count):
+    """From how many elements on all cores together are faster than one: what SHARED of engine/cores.py says."""
+    benchmark.group = f"{name} on {size} points"
     monkeypatch.setattr(cores, "SHARED", 0)
     monkeypatch.setattr(cores, "threads", lambda: count)
-    run = engine("E1", {a: x[:size] for a, x in points("E1", "10^6").items()})
+    run = native(name, {a: x[:size] for a, x in points(name, "10^6").items()})
     run()
     benchmark.pedantic(run, rounds=50, iterations=5, warmup_rounds=2)

@@ -411,15 +411,18 @@ def test_a_repeated_call_goes_straight_to_its_engine(engine, monkeypatch):
         f(**{name: array for name, array in at.items() if name != "d"}, N=at["L"])
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_cores_share_large_arrays_bit_by_bit(engine, monkeypatch):
+@pytest.mark.skipif(not native.available(), reason=native.native_support())
+def test_cores_share_large_arrays_bit_by_bit(monkeypatch):
     """Also the elements that are to compute again."""
     at = at_random(bound, [200_000] * 9)
     at["L"][[7, 150_000]] = 1e5
     at["sigma_w"][[7, 150_000]] = 2.0
-    found = []
+    shared, found = [], []
+    monkeypatch.setattr(cores, "SHARED", 1 << 20)
+    monkeypatch.setattr(cores, "at_once", lambda *a, at_once=cores.at_once: shared.append(a) or at_once(*a))
     for count in (1, 3):
         monkeypatch.setattr(cores, "threads", lambda count=count: count)
-        found.append(Kernel(bound, engine).log(**at))
+        found.append(Kernel(bound, "native").log(**at))
     np.testing.assert_array_equal(*found)
     assert found[0][7] > 1e4
+    assert len(shared) == 1

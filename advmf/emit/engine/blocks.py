@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from advmf.emit.engine import cores
 from advmf.emit.engine.backends import function
 from advmf.emit.engine.grid import Bounds, Stage, part, parts
 
@@ -36,38 +34,24 @@ def numpy_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: l
     varying = tuple(x.size > 1 for x in inputs)
     if varying not in checks:
         checks[varying] = _Check([(j, *bounds[j]) for j, varies in enumerate(varying) if varies])
-    check, shape, size = checks[varying], outs[0].shape, outs[0].size
-
-    def compute(indices: list[Any]) -> list[Any]:
-        """Fill these parts of the outputs; gives those to compute again."""
-        work, failed = _work(count), []
-        laid: tuple[int, ...] | None = None
-        with np.errstate(all="raise"):
-            for index in indices:
-                views = inputs if index is ... else [part(array, index) for array in inputs]
-                results = outs if index is ... else [out[index] for out in outs]
-                if laid != results[0].shape:
-                    laid = results[0].shape
-                    buffers = [row[: results[0].size].reshape(laid) for row in work]
-                try:
-                    good = check(views)
-                    if good:
-                        call(views, results, buffers)
-                except FloatingPointError:
-                    good = False
-                if not good:
-                    failed.append(index)
-        return failed
-
-    indices = [...] if size <= BLOCK else list(parts(shape, BLOCK))
-    workers = cores.workers(size)
-    shares = [indices[i::workers] for i in range(workers)]
-    failed = compute(indices) if workers == 1 else list(chain(*cores.at_once(compute, shares)))
-    if not failed:
-        return None
-    bad = np.zeros(shape, bool)
-    for index in failed:
-        bad[index] = True
+    check, work, shape, bad = checks[varying], _work(count), outs[0].shape, None
+    laid: tuple[int, ...] | None = None
+    with np.errstate(all="raise"):
+        for index in parts(shape, BLOCK) if outs[0].size > BLOCK else (...,):
+            views = inputs if index is ... else [part(array, index) for array in inputs]
+            results = outs if index is ... else [out[index] for out in outs]
+            if laid != results[0].shape:
+                laid = results[0].shape
+                buffers = [row[: results[0].size].reshape(laid) for row in work]
+            try:
+                good = check(views)
+                if good:
+                    call(views, results, buffers)
+            except FloatingPointError:
+                good = False
+            if not good:
+                bad = np.zeros(shape, bool) if bad is None else bad
+                bad[index] = True
     return bad
 
 

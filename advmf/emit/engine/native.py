@@ -24,7 +24,7 @@ import numpy as np
 from advmf.emit.engine import cores
 from advmf.emit.engine.blocks import numpy_engine
 from advmf.emit.engine.grid import Bounds, Stage
-from advmf.emit.engine.printer import source, supported
+from advmf.emit.engine.printer import operations, source, supported
 
 FLAGS = (
     "-std=gnu11",
@@ -48,14 +48,14 @@ def native_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: 
     if outs[0].size < WORTH:
         return numpy_engine(stage, bounds, inputs, outs)
     if "native" not in stage.made:
-        stage.made["native"] = _built(stage, bounds)
+        stage.made |= {"native": _built(stage, bounds), "operations": operations(stage)}
     call = stage.made["native"]
     if call is None:
         return numpy_engine(stage, bounds, inputs, outs)
-    return _execute(call, inputs, outs)
+    return _execute(call, stage.made["operations"], inputs, outs)
 
 
-def _execute(call: Any, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
+def _execute(call: Any, operations: int, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
     shape, size, ndim = outs[0].shape, outs[0].size, outs[0].ndim
     kinds = tuple([_kind(x, shape) for x in inputs])
     strides = None
@@ -65,7 +65,7 @@ def _execute(call: Any, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.
         strides = (ctypes.c_long * len(steps))(*steps)
     pointers = _pointers(len(inputs) + len(outs))(*map(_address, (*inputs, *outs)))
     arguments = (ndim, _longs(shape), pointers, strides, _ints(kinds))
-    workers = cores.workers(size)
+    workers = cores.workers(operations * size)
     if workers == 1:
         redo = call(0, size, *arguments)
     else:

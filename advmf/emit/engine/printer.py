@@ -87,6 +87,11 @@ def source(stage: Stage, bounds: Bounds) -> str:
     return _Writer(stage, bounds).source()
 
 
+def operations(stage: Stage) -> int:
+    """About how many operations of the processor a stage takes for an element."""
+    return sum(COSTS.get(stage.ops[i].name, 1) for i in stage.order)
+
+
 class _Writer:
     """Writes a stage as loops of bounded length, which pass what is used later on by rows of a block's elements."""
 
