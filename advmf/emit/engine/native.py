@@ -13,6 +13,7 @@ import os
 import platform
 import shlex
 import shutil
+import struct
 import subprocess
 import tempfile
 from functools import cache, lru_cache
@@ -63,7 +64,7 @@ def _execute(call: Any, operations: int, inputs: list[np.ndarray], outs: list[np
         inputs = [x.copy() if any(step % 8 for step in x.strides) or not x.flags.aligned else x for x in inputs]
         steps = [step // 8 for x in inputs for step in np.broadcast_to(x, shape).strides]
         strides = (ctypes.c_long * len(steps))(*steps)
-    pointers = _pointers(len(inputs) + len(outs))(*map(_address, (*inputs, *outs)))
+    pointers = _addresses([*inputs, *outs])
     arguments = (ndim, _longs(shape), pointers, strides, _ints(kinds))
     workers = cores.workers(operations * size)
     if workers == 1:
@@ -82,16 +83,17 @@ def _kind(x: np.ndarray, shape: tuple[int, ...]) -> int:
     return 0 if x.size == 1 else 2
 
 
-def _address(x: Any) -> int:
+def _addresses(arrays: list[np.ndarray]) -> bytes:
+    """The addresses of arrays, one after the other."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(x))
-    except (TypeError, ValueError, BufferError):  # read-only, or not in C order
-        return int(x.ctypes.data)
+        found = [_addressof(_buffer(x)) for x in arrays]
+    except (TypeError, ValueError, BufferError):  # one is read-only, or not in C order
+        found = [x.ctypes.data for x in arrays]
+    return struct.pack(f"{len(found)}P", *found)
 
 
-@cache
-def _pointers(count: int) -> Any:
-    return ctypes.c_void_p * count
+_addressof: Any = ctypes.addressof
+_buffer: Any = ctypes.c_char.from_buffer  # a third of the time of x.ctypes.data
 
 
 @lru_cache(maxsize=1024)
