@@ -33,11 +33,12 @@ def numpy_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: l
     call, count, checks = stage.made["numpy"]
     varying = tuple(x.size > 1 for x in inputs)
     if varying not in checks:
-        checks[varying] = _Check([(j, *bounds[j]) for j, varies in enumerate(varying) if varies])
+        checks[varying] = _Check([(j, *bounds[j]) for j, varies in enumerate(varying) if varies and j in bounds])
     check, work, shape, bad = checks[varying], _work(count), outs[0].shape, None
     laid: tuple[int, ...] | None = None
+    limit = BLOCK if count else 8 * BLOCK  # what needs no buffers needs no cache
     with np.errstate(all="raise"):
-        for index in parts(shape, BLOCK) if outs[0].size > BLOCK else (...,):
+        for index in parts(shape, limit) if outs[0].size > limit else (...,):
             views = inputs if index is ... else [part(array, index) for array in inputs]
             results = outs if index is ... else [out[index] for out in outs]
             if laid != results[0].shape:

@@ -4,12 +4,12 @@ threads that hand over the lock between them take longer than one alone.)"""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
-SHARED = 1 << 25
+SHARED = 1 << 23
 """Operations from which on all cores share a stage: handing work to a thread takes a tenth of a millisecond."""
 
 
@@ -26,9 +26,10 @@ def workers(operations: int) -> int:
     return threads() if operations >= SHARED else 1
 
 
-def at_once(work: Callable[[Any], Any], shares: Iterable[Any]) -> list[Any]:
-    """The results of ``work`` for each share, each in a thread of its own."""
-    return list(_pool().map(work, shares))
+def at_once(work: Callable[[Any], Any], shares: Sequence[Any]) -> list[Any]:
+    """The results of ``work`` for each share: of the first in this thread, of each other in one of its own."""
+    others = [_pool().submit(work, share) for share in shares[1:]]
+    return [work(shares[0]), *(other.result() for other in others)]
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}
@@ -38,5 +39,5 @@ def _pool() -> ThreadPoolExecutor:
     """This process's threads: those of a parent do not survive a fork."""
     if os.getpid() not in _pools:
         _pools.clear()
-        _pools[os.getpid()] = ThreadPoolExecutor(threads(), thread_name_prefix="advmf")
+        _pools[os.getpid()] = ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="advmf")
     return _pools[os.getpid()]

@@ -8,7 +8,7 @@ computed again, by :mod:`advmf.emit.engine.rules`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial, reduce
 from typing import Any
@@ -29,8 +29,8 @@ SCALED = 1 << 14
 FEW = 256
 """So few elements that plain numbers save nothing."""
 
-Bounds = tuple[tuple[float, float], ...]
-"""The least and the greatest value of each input, both in its domain."""
+Bounds = Mapping[int, tuple[float, float]]
+"""The least and the greatest value, both in the domain, of each input of a stage that is an argument, by its place."""
 
 
 @dataclass(eq=False)
@@ -143,7 +143,12 @@ class Plan:
     """How to evaluate a program on grids whose inputs vary over the given axes."""
 
     def __init__(
-        self, program: Program, axes: Sequence[int], bounds: Bounds, truth: Callable[[int], bool], scalars_apart: bool
+        self,
+        program: Program,
+        axes: Sequence[int],
+        bounds: Sequence[tuple[float, float]],
+        truth: Callable[[int], bool],
+        scalars_apart: bool,
     ) -> None:
         self.program = program
         self.plain = Plain(program, axes, elementwise, truth)
@@ -160,9 +165,8 @@ class Plan:
         } - whole_inputs
         """The inputs whose domains the engine checks."""
         self.steps = [(self.plain.ops[i].axes, partial(self._whole, i, p)) for i, p in self.whole.items()]
-        free = (-math.inf, math.inf)
         for stage in self.stages:
-            limits = tuple(bounds[self.inputs[i]] if i in self.inputs else free for i in stage.inputs)
+            limits = {place: bounds[self.inputs[i]] for place, i in enumerate(stage.inputs) if i in self.inputs}
             self.steps.append((stage.axes, partial(self._stage, stage, limits)))
         self.single = None
         """The stage that computes everything, if one does: with the bounds of its inputs, and which these are."""

@@ -57,7 +57,7 @@ def pairs(stage: Stage, bounds: Bounds) -> set[int]:
     One rounded operand, or one that may be infinite, would make the remainder worthless.
     """
     ops, exact = stage.ops, {"add", "sub", "mul", "neg", "ln", "ln1p"}
-    given = {i for i, (_, high) in zip(stage.inputs, bounds) if ops[i].name == "input" and high < math.inf}
+    given = {stage.inputs[j] for j, (_, high) in bounds.items() if high < math.inf}
     sharp = set(given)
     for i in stage.order:
         if ops[i].name == "const" or (ops[i].name in exact and sharp.issuperset(ops[i].args)):
@@ -98,10 +98,7 @@ class _Writer:
     def __init__(self, stage: Stage, bounds: Bounds) -> None:
         self.stage, self.paired = stage, pairs(stage, bounds)
         self.ops, self.order = _fused(stage, self.paired)
-        limits = {
-            f"x{j}": each for j, (i, each) in enumerate(zip(stage.inputs, bounds)) if stage.ops[i].name == "input"
-        }
-        self.distances = list(_distances(limits))
+        self.distances = list(_distances({f"x{j}": each for j, each in bounds.items()}))
         self.names = {i: f"x{j}" for j, i in enumerate(stage.inputs)} | {i: f"t{j}" for j, i in enumerate(self.order)}
         self.kinds = {
             i: "int" if self.ops[i].name in (*TESTS, "truth") else "dd" if i in self.paired else "double"
