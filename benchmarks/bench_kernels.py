@@ -1,4 +1,4 @@
-"""Kernels against what else evaluates a formula: lambdify, numexpr, numba, torch.compile, and C written by hand as the limit.
+"""Kernels against what else evaluates a formula: lambdify, numexpr, numba, torch.compile, jax.jit, and C written by hand as the limit.
 
 Three formulas, each at 10⁴ and 10⁶ scattered points and on an open grid of 10⁶; the peers of a group do the same work in the same run. Numbers
 agree to 1e-12, or the benchmark fails. Numba and numexpr come with ``pip install -e '.[bench]'``; OMP_NUM_THREADS=1 times one core.
@@ -143,6 +143,16 @@ def torch_compile(name, at):
     return lambda: f(*tensors).numpy()
 
 
+def jax(name, at):
+    peer = pytest.importorskip("jax", reason="jax is not installed: pip install -e '.[bench]'")
+    peer.config.update("jax_enable_x64", True)
+    names, expr = symbols(name)
+    scope = [{"loggamma": peer.scipy.special.gammaln}, "jax"]
+    f = peer.jit(sp.lambdify(names, expr.replace(sp.gamma, lambda x: sp.exp(sp.loggamma(x))), scope, cse=True))
+    values = [peer.numpy.asarray(at[s.name]) for s in names]
+    return lambda: np.asarray(f(*values))
+
+
 @cache
 def by_hand():
     with tempfile.TemporaryDirectory() as space:
@@ -167,7 +177,7 @@ def limit(name, at):
     return run
 
 
-PEERS = (native, numpy, lambdify, numexpr, numba, torch_compile, limit)
+PEERS = (native, numpy, lambdify, numexpr, numba, torch_compile, jax, limit)
 CASES = [(name, shape, peer) for name in FORMULAS for shape in SHAPES for peer in PEERS]
 CASES += [(name, "grid", peer) for name in FORMULAS for peer in (elementwise, elementwise_lambdify)]
 

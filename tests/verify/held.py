@@ -5,6 +5,7 @@ the same cases elsewhere.
 """
 
 import os
+import signal
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -41,5 +42,7 @@ def main():
     """``advmf`` with them."""
     from advmf.cli import main
 
+    # A shell that starts the tests in the background has made them ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     suite.QUICK, suite.cases = SMALL, cases
     main()
