@@ -183,7 +183,9 @@ def test_what_workers_hand_in_of_checks_that_may_stop_early_is_gone_on_from(hand
 
 @pytest.fixture
 def cluster():
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as local:
+    # Without a port of its own, two clusters at once would both want that of dask's page.
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
+    with distributed.LocalCluster(**options) as local:
         yield local
 
 
