@@ -277,6 +277,10 @@ class _OutOfTime(BaseException):
     """The processor time is spent; no ordinary exception, so that nothing on the way catches it."""
 
 
+AGAIN = 0.25
+"""Seconds of processor time between two tries to stop what takes too long."""
+
+
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
     """Stop what is inside after ``seconds`` of processor time, where the system can: in the main thread, on POSIX."""
@@ -284,13 +288,20 @@ def _limit(seconds: float) -> Iterator[None]:
         yield
         return
 
+    running = [True]
+
     def stop(*_: object) -> None:
-        raise _OutOfTime
+        if running:
+            raise _OutOfTime
 
     before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    # Again and again: what is raised while Python frees an object, or under a bare except, is lost.
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+        try:
+            running.clear()
+        finally:  # also if it was interrupted once more
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)

@@ -124,6 +124,24 @@ def test_a_proof_stops_when_its_time_is_spent():
     assert within(5, lambda: 3) == 3
 
 
+def test_an_interruption_that_is_lost_comes_again():
+    """As what is raised while Python frees an object is."""
+    lost = []
+
+    def forever():
+        while True:
+            try:
+                while True:
+                    pass
+            except BaseException:
+                if lost:
+                    raise
+                lost.append(True)
+
+    assert within(0.1, forever) is None
+    assert lost
+
+
 # Gaussian expectations.
 
 
