@@ -1,5 +1,8 @@
 """The errors that advmf raises on purpose: each says what was given, what was expected and what to do."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class AdvmfError(Exception):
     """Base of every error that advmf raises on purpose."""
@@ -39,3 +42,23 @@ class StoreError(AdvmfError, RuntimeError):
 
 class WorkerError(AdvmfError, RuntimeError):
     """Workers could not be reached, or died over and over at the same case; what was finished is kept."""
+
+
+def one_of(kind: str, name: str, known: Iterable[str]) -> str:
+    """The known name that is meant, in whatever case it is written; raises ArgumentError, with the names that are near, for another.
+
+    >>> one_of("net", "Vanilla", ("vanilla", "residual"))
+    'vanilla'
+    >>> one_of("net", "vanila", ("vanilla", "residual"))
+    Traceback (most recent call last):
+        ...
+    advmf.errors.ArgumentError: There is no net 'vanila'; choose from vanilla, residual. Did you mean vanilla?
+    """
+    names = {each.lower(): each for each in known}
+    low = str(name).lower()
+    if low in names:
+        return names[low]
+    close = difflib.get_close_matches(low, names, n=2, cutoff=0.5)
+    near = [names[each] for each in names if each in close]
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise ArgumentError(f"There is no {kind} {name!r}; choose from {', '.join(names.values())}.{hint}")

@@ -8,13 +8,14 @@ import sympy as sp
 
 import advmf as mf
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Offset
-from advmf.symbols import L, d, sigma_b, sigma_w, u, v
+from advmf.symbols import L, d, sigma_b, sigma_w
 from advmf.theory.functions import GeometricSum, Recursion
 from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.lemmas import activation
 from advmf.theory.proof import Derivation, algebra, by, gaussian, lemma
 from advmf.theory.propagation import ALPHA as alpha
 from advmf.theory.propagation import OMEGA as omega
+from advmf.theory.propagation import slopes as slopes_of
 
 z, w, x = sp.symbols("z w x", real=True)
 h, rho, s, Q, j, A, D = sp.symbols("h rho s Q j A D", positive=True)
@@ -24,6 +25,7 @@ def derive(net: mf.Net) -> Derivation:
     """The laws of J(x)e and a(x), and their independence, for the vanilla or the residual network."""
     shortcut = isinstance(net.block, mf.Residual)
     proof = Derivation("T1", f"linear-like form of the {net.name} network")
+    u, v = slopes_of(net)
     slopes = proof.define(alpha, (u**2 + v**2) / 2, "mean square of the slopes")
     variance = proof.define(h, sigma_w**2 * Q + sigma_b**2, "variance before the activation, for Q = |x|^2/N")
 
@@ -89,6 +91,8 @@ def derive(net: mf.Net) -> Derivation:
     proof.step(
         path, lemma("induction", depth=L, variables=(A,), updates=(omega * A + bias,), start=(0,), paths=(path,), of=A)
     )
+    if law_a.formula != path:  # which has the number that alpha is for given slopes
+        proof.step(law_a.formula, by(slopes))
     assert proof.concludes(law_a).right == law_a.formula
 
     product = Expectation(JacobianAlong(0) * Offset(0))

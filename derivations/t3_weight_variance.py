@@ -8,12 +8,13 @@ import sympy as sp
 
 import advmf as mf
 from advmf.observables import Expectation, WeightVariance, WeightVarianceSlope
-from advmf.symbols import L, N, eps, p, q, sigma_w, t, u, v
+from advmf.symbols import L, N, eps, p, q, sigma_w, t
 from advmf.theory.flow_functions import Flow, QExponential
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, algebra, by, lemma
 from advmf.theory.propagation import ALPHA as alpha
 from advmf.theory.propagation import OMEGA as omega
+from advmf.theory.propagation import slopes as slopes_of
 
 w, y, z, kappa, other = sp.symbols("w y z kappa omega_0", positive=True)
 bound, growth = sp.Function("B"), sp.Function("omega")
@@ -24,7 +25,8 @@ def derive(net: mf.Net) -> Derivation:
     shortcut = isinstance(net.block, mf.Residual)
     slope_claim, path_claim = mf.variance_slope(net, p, q), mf.weight_variance(net, p, q)
     proof = Derivation("T3", f"weight variance of the {net.name} network under adversarial training")
-    proof.define(alpha, (u**2 + v**2) / 2, "mean square of the slopes")
+    u, v = slopes_of(net)
+    slopes = proof.define(alpha, (u**2 + v**2) / 2, "mean square of the slopes")
     proof.define(beta, mf.beta(p, q), "norm factor (T2)")
     rate_of_block = proof.define(omega, int(shortcut) + alpha * sigma_w**2, "growth per block at t = 0 (T1)")
     size = proof.define(w, sp.sqrt(N * z), "w = |W|_F of one trained matrix, z = |W|_F^2/N its variance sigma_w^2")
@@ -54,7 +56,7 @@ def derive(net: mf.Net) -> Derivation:
     )
     rate = -2 / N * eps * beta * alpha * z * (int(shortcut) + alpha * z) ** (L / 2 - 1)
     proof.step(rate, by(growing))
-    proof.step(slope_claim.formula, by(start, rate_of_block))
+    proof.step(slope_claim.formula, by(start, rate_of_block, slopes))
     assert proof.concludes(slope_claim).right == slope_claim.formula
 
     variance = Expectation(WeightVariance(t))
@@ -73,7 +75,9 @@ def derive(net: mf.Net) -> Derivation:
         path, remark = sigma_w**2 * QExponential(-speed * t, L / 2), "a power law"
     proof.step(path, lemma("uniqueness", time=t, z=z, rate=rate, start=sigma_w**2, path=path), remark)
     if not shortcut:
-        proof.step(path_claim.formula, by(rate_of_block))
+        proof.step(path_claim.formula, by(rate_of_block, slopes))
+    elif alpha not in path_claim.formula.free_symbols:
+        proof.step(path_claim.formula, by(slopes), "alpha of the given slopes")
     assert proof.concludes(path_claim).right == path_claim.formula
 
     if shortcut:

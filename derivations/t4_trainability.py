@@ -8,12 +8,13 @@ import sympy as sp
 
 import advmf as mf
 from advmf.observables import EscapeTime
-from advmf.symbols import L, M, N, eps, m, p, q, u, v
+from advmf.symbols import L, M, N, eps, m, p, q
 from advmf.theory.flow_functions import QExponential, QLogarithm
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, Fact, Limit, algebra, by
 from advmf.theory.propagation import ALPHA as alpha
 from advmf.theory.propagation import OMEGA as omega
+from advmf.theory.propagation import slopes as slopes_of
 
 w, y, kappa = sp.symbols("w y kappa", positive=True)
 outside = sp.Or(omega**L < m, omega**L > M)
@@ -22,6 +23,7 @@ outside = sp.Or(omega**L < m, omega**L > M)
 def derive(net: mf.Net) -> Derivation:
     """The escape time of the vanilla or the residual network."""
     proof = Derivation("T4", f"trainability of the {net.name} network", (L >= 1,))
+    u, v = slopes_of(net)
     slopes = proof.define(alpha, (u**2 + v**2) / 2, "mean square of the slopes")
     proof.define(beta, mf.beta(p, q), "norm factor (T2)")
     growing = proof.define(omega, mf.omega(net), "growth per block at t = 0 (T1)")
@@ -30,11 +32,11 @@ def derive(net: mf.Net) -> Derivation:
     if isinstance(net.block, mf.Residual):
         _residual(proof, net, claim, growing, slopes)
     else:
-        _vanilla(proof, claim)
+        _vanilla(proof, claim, slopes)
     return proof
 
 
-def _vanilla(proof: Derivation, claim: mf.Claim) -> None:
+def _vanilla(proof: Derivation, claim: mf.Claim, slopes: Fact) -> None:
     speed = proof.define(
         kappa, 2 * alpha * eps * beta * omega ** (L / 2 - 1) / N, "relative rate of sigma_w^2 at t = 0 (T3)"
     )
@@ -48,7 +50,7 @@ def _vanilla(proof: Derivation, claim: mf.Claim) -> None:
     )  # fmt: skip
     proof.begin(EscapeTime(), "the escape time")
     proof.step(escape.right, by(escape))
-    proof.step(claim.formula, by(speed))
+    proof.step(claim.formula, by(speed, slopes))
     assert proof.concludes(claim).right == claim.formula
     critical = -QLogarithm(m ** (1 / L), L / 2) / kappa
     proof.begin(L * critical.rewrite(sp.Pow), "deep networks that start at omega = 1, in units of 1/kappa: L t*")

@@ -8,7 +8,7 @@ import sympy as sp
 
 import advmf as mf
 from advmf.observables import Capacity, Expectation
-from advmf.symbols import K, L, eps, p, q, sigma_b, sigma_w, t, u, v, x_sq
+from advmf.symbols import K, L, eps, p, q, sigma_b, sigma_w, t, x_sq
 from advmf.symbols import N as width
 from advmf.theory.functions import ArcCosine, Recursion
 from advmf.theory.gaussian_functions import GaussianMean
@@ -17,6 +17,7 @@ from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, Limit, algebra, by, gaussian, lemma
 from advmf.theory.propagation import ALPHA as alpha
 from advmf.theory.propagation import OMEGA as omega
+from advmf.theory.propagation import slopes as slopes_of
 
 r, s, z, w = sp.symbols("r s z w", real=True)
 c = sp.Symbol("c", real=True)
@@ -29,12 +30,13 @@ def derive(net: mf.Net) -> Derivation:
     """The capacity at t = 0 and its first fall, for the vanilla or the residual network."""
     shortcut = int(isinstance(net.block, mf.Residual))
     proof = Derivation("T5", f"capacity of the {net.name} network")
+    u, v = slopes_of(net)
     slopes = proof.define(alpha, (u**2 + v**2) / 2, "mean square of the slopes")
     proof.assume(
         "two copies of the network, all hidden weights times 1 + r in one and 1 + s in the other: C = K d^2/(dr ds) of the cross moment "
         "P(r, s) = E<x_r, x_s>/N of their last streams at r = s = 0, P_out being Gaussian"
     )
-    _smoothness(proof)
+    _smoothness(proof, u, v)
 
     jet = Q + Q_r / 2 * (r + s) + P_rs * r * s
     layer = shortcut * jet + alpha * (sigma_w**2 * (1 + r) * (1 + s) * jet + sigma_b**2)
@@ -71,7 +73,7 @@ def derive(net: mf.Net) -> Derivation:
     return proof
 
 
-def _smoothness(proof: Derivation) -> None:
+def _smoothness(proof: Derivation, u: sp.Expr, v: sp.Expr) -> None:
     """Why the activation counts as linear in the cross moment: what is beyond is of the order (1 - c)^(3/2)."""
     second = c * z + sp.sqrt(1 - c**2) * w
     proof.begin(
@@ -107,7 +109,7 @@ def _without_biases(proof: Derivation, updates: sp.Tuple, start: sp.Tuple, short
 
 def _fall(proof: Derivation, net: mf.Net) -> None:
     """The first-order fall under adversarial training, without biases."""
-    bare = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike()))
+    bare = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(*slopes_of(net))))
     claim = mf.first_order(mf.capacity_ratio(bare, p, q))
     facts = [
         proof.define(omega, mf.omega(net), "growth per block (T1)"),

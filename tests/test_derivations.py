@@ -9,8 +9,12 @@ import pytest
 import sympy as sp
 
 import advmf as mf
-from advmf.errors import StepError
+from advmf.emit.typeset.scripts import PRINTED, SCRIPTS, derived
+from advmf.errors import ArgumentError, StepError
+from advmf.symbols import u, v
 from advmf.theory.proof import Status
+from advmf.theory.propagation import ALPHA
+from advmf.verify.catalogue import STATEMENTS
 
 FOLDER = Path(__file__).parents[1] / "derivations"
 FILES = [*sorted(FOLDER.glob("t*.py")), FOLDER / "beta_tilted.py"]
@@ -75,3 +79,38 @@ def test_scripts_print_what_they_rest_on():
     result = run(FOLDER / "f_finite_width.py")
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().endswith("verified")
+
+
+@pytest.mark.parametrize("slopes", [(1, 0), ("1/10", 2)])
+@pytest.mark.parametrize("preset", [mf.vanilla, mf.residual])
+@pytest.mark.parametrize("theorem", ["T1", "T2", "T3"])
+def test_the_steps_for_given_slopes_end_in_the_claim_about_them(theorem, preset, slopes):
+    net = preset(*slopes)
+    (proof,) = mf.derivations(theorem, net)
+    ends = [part.fact.right for part in proof.parts if part.steps]
+    claims = STATEMENTS[theorem](net, "p", "q", "chevet")
+    assert any(claim.formula in ends for claim in claims)
+    general = [claim.formula for claim in STATEMENTS[theorem](preset(), "p", "q", "chevet")]
+    assert not [formula for formula in general if formula.has(ALPHA) and formula in ends], "that of the symbols"
+
+
+def test_the_steps_to_T4_and_T5_for_given_slopes():
+    for theorem in ("T4", "T5"):
+        (proof,) = mf.derivations(theorem, mf.vanilla(1, 1))
+        assert not {u, v} & {letter for step in proof.steps for letter in step.right.free_symbols}
+
+
+def test_every_theorem_has_steps_or_an_error_that_says_where_they_are():
+    assert {*SCRIPTS, *PRINTED} == set(STATEMENTS)
+    for name in PRINTED:
+        with pytest.raises(ArgumentError, match=rf"^{name} has no Derivation: .*{PRINTED[name]}"):
+            mf.derivations(name.lower(), mf.vanilla())
+    other = mf.Net(mf.Serial(mf.Dense(), mf.ReLULike(1, 0), mf.Dense(), mf.ReLULike(1, "1/2")))
+    for net in (mf.preactivation(), other, None, "vanilla"):
+        assert not derived("T1", net)
+        with pytest.raises(ArgumentError, match=r"T1 is derived step by step for advmf\.vanilla\(u, v\) and"):
+            mf.derivations("T1", net)
+    for name in ("T9", "t", "", "beta2"):
+        with pytest.raises(ArgumentError, match="There is no theorem"):
+            mf.derivations(name, mf.vanilla())
+    assert mf.derivations("BETA")[0].name == "beta"

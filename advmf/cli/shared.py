@@ -80,7 +80,7 @@ def declared(net: str, activation: str | None) -> Net:
     from advmf.net import PRESETS
     from advmf.verify.catalogue import ACTIVATIONS, choose
 
-    choose("net", [net], PRESETS, ())
+    (net,) = choose("net", [net], PRESETS, ())
     chosen = choose("activation", [activation], ACTIVATIONS, ()) if activation else ()
     return PRESETS[net](*(str(slope) for name in chosen for slope in ACTIVATIONS[name]))
 

@@ -63,7 +63,7 @@ def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: 
         from advmf.errors import ArgumentError
         from advmf.verify.catalogue import STATEMENTS, choose
 
-        choose("theorem", [theorem], STATEMENTS, ())
+        (theorem,) = choose("theorem", [theorem], STATEMENTS, ())
         claims = STATEMENTS[theorem](declared(net, activation), p, q, route)
         if not claims:
             raise ArgumentError(f"{theorem} says nothing of {net}: its moment rules are not exact at finite width.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,10 +61,11 @@ def latex_(
         from advmf.emit.document import document
         from advmf.emit.typeset.results import read_results
         from advmf.errors import ArgumentError
+        from advmf.verify.catalogue import STATEMENTS, choose
 
         if output and not output.parent.is_dir():
             raise ArgumentError(f"There is no folder {output.parent} for {output.name}; make it, or give another path.")
-        chosen = _chosen(theorems)
+        chosen = choose("theorem", theorems, STATEMENTS, tuple(STATEMENTS))
         record = read_results(results) if results else None
         network = declared(net, activation)
         title = f"Mean-field theory of adversarial training: the {net.replace('_', ' ')} network"
@@ -79,19 +79,6 @@ def latex_(
         click.echo(text, nl=False)
 
 
-def _chosen(theorems: tuple[str, ...]) -> tuple[str, ...]:
-    from advmf.errors import ArgumentError
-    from advmf.verify.catalogue import STATEMENTS
-
-    by_name = {name.lower(): name for name in STATEMENTS}
-    for name in theorems:
-        if name.lower() not in by_name:
-            close = difflib.get_close_matches(name.upper(), STATEMENTS, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            raise ArgumentError(f"There is no theorem {name!r}; choose from {', '.join(STATEMENTS)}.{hint}")
-    return tuple(dict.fromkeys(by_name[name.lower()] for name in theorems)) or tuple(STATEMENTS)
-
-
 def _sections(
     chosen: tuple[str, ...], net: Net, at: tuple[str, str, str], asked: bool, derivations: bool
 ) -> list[Section]:
@@ -99,7 +86,6 @@ def _sections(
     from advmf.emit.document import Section
     from advmf.emit.typeset import scripts
     from advmf.errors import ArgumentError
-    from advmf.net import vanilla
     from advmf.verify.catalogue import STATEMENTS, TITLES
 
     sections, matrices = [], []
@@ -111,10 +97,10 @@ def _sections(
             matrices += claims
         elif claims:
             head, _, text = TITLES[name].partition(": ")
-            proofs = scripts.derivations(name, net) if derivations else []
+            proofs = scripts.derivations(name, net) if derivations and scripts.derived(name, net) else []
             sections.append(Section(f"{name}: {head}", claims, proofs, f"{_sentence(text)}."))
     if matrices:
-        proofs = scripts.derivations("beta", vanilla()) if derivations and "beta" in chosen else []
+        proofs = scripts.derivations("beta") if derivations and "beta" in chosen else []
         sections.append(Section("Norm factor and dimensions", matrices, proofs))
     return sections
 

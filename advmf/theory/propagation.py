@@ -27,7 +27,7 @@ from functools import cache, singledispatch
 import sympy as sp
 
 from advmf import symbols
-from advmf.errors import DeclarationError
+from advmf.errors import ArgumentError, DeclarationError
 from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
 from advmf.symbols import L, x_sq
 from advmf.theory.functions import GeometricSum, Recursion
@@ -204,6 +204,19 @@ def abbreviations(net: Net) -> dict[sp.Symbol, sp.Expr]:
     for squares in _slope_squares(net):
         where[ALPHA] = squares / 2
     return where
+
+
+def slopes(net: Net) -> tuple[sp.Expr, sp.Expr]:
+    """The slopes (u, v) of the activations of a net; raises ArgumentError where it has none, or several pairs of them.
+
+    >>> import advmf as mf
+    >>> slopes(mf.residual(1, "1/5"))
+    (1, 1/5)
+    """
+    found = {(b.u, b.v) for b in _activations(net.block)}
+    if len(found) != 1:
+        raise ArgumentError(f"A net with one pair of slopes is expected; {net.name} has {len(found)}.")
+    return found.pop()
 
 
 def _slope_squares(net: Net) -> list[sp.Expr]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from advmf.claim import Claim
-from advmf.errors import ArgumentError
+from advmf.errors import ArgumentError, one_of
 from advmf.net import Net
 from advmf.symbols import exponent
 from advmf.theory.bound import linear_form, loss_bound
@@ -104,15 +103,35 @@ TITLES = {
 }
 
 
+PARTS = {"T6": ("T6.d", "T6.K")}
+"""Theorems that are checked by their parts."""
+
+UNCHECKED = {
+    "T4": "it is about the course of training, and a check measures networks at t = 0. 'advmf show T4' gives its formula, 'advmf phase' "
+    "draws it, and 'advmf train' compares trained networks with T3, from which it follows."
+}
+"""Why a statement has no check."""
+
+
 def choose(kind: str, wanted: Sequence[str], known: Mapping[str, Any], default: tuple[str, ...]) -> tuple[str, ...]:
     """The names that are wanted, or the default for none; raises ArgumentError for one that is not known."""
-    for name in wanted:
-        if name not in known:
-            near = difflib.get_close_matches(name.lower(), {k.lower(): k for k in known}, n=2, cutoff=0.5)
-            meant = [k for k in known if k.lower() in near]
-            hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
-            raise ArgumentError(f"There is no {kind} {name!r}; choose from {', '.join(known)}.{hint}")
-    return tuple(wanted) or default
+    return tuple(dict.fromkeys(one_of(kind, name, known) for name in wanted)) or default
+
+
+def checkable(theorems: Sequence[str]) -> tuple[str, ...]:
+    """What a check of these theorems checks, all that there is for none: T6 by its parts.
+
+    Raises ArgumentError for a name that is not known, and for a theorem that can be shown but not checked.
+
+    >>> checkable(["t2", "T6"])
+    ('T2', 'T6.d', 'T6.K')
+    """
+    found: list[str] = []
+    for name in choose("theorem", theorems, STATEMENTS, (*THEOREMS, *MATRICES)):
+        if name in UNCHECKED:
+            raise ArgumentError(f"{name} is not checked: {UNCHECKED[name]}")
+        found += PARTS.get(name, (name,))
+    return tuple(dict.fromkeys(found))
 
 
 def pairs_of(p: str | None, q: str | None) -> list[tuple[str, str]]:

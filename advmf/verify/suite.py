@@ -11,7 +11,7 @@ from advmf.claim import Claim
 from advmf.errors import ArgumentError
 from advmf.net import PRESETS, Net
 from advmf.symbols import exponent
-from advmf.verify.catalogue import ACTIVATIONS, DEFAULT_ACTIVATIONS, MATRICES, PAIRS, THEOREMS, choose
+from advmf.verify.catalogue import ACTIVATIONS, DEFAULT_ACTIVATIONS, MATRICES, PAIRS, THEOREMS, checkable, choose
 from advmf.verify.check import check_all
 from advmf.verify.matrices import check_matrices
 from advmf.verify.pilot import PILOT, piloted
@@ -223,7 +223,7 @@ def cases(
 
     Raises ArgumentError for an unknown theorem, net or activation, and where none of the theorems speaks of any of the nets.
     """
-    wanted = choose("theorem", theorems, {**THEOREMS, **MATRICES}, (*THEOREMS, *MATRICES))
+    wanted = checkable(theorems)
     names = choose("net", nets, PRESETS, tuple(PRESETS))
     exponents = [(str(exponent(p, "p")), str(exponent(q, "q"))) for p, q in pairs] or list(PAIRS)
     found = []

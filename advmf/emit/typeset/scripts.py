@@ -8,33 +8,63 @@ from pathlib import Path
 from types import ModuleType
 
 import advmf
-from advmf.errors import ArgumentError
+from advmf.errors import ArgumentError, one_of
 from advmf.net import Net, residual, vanilla
 from advmf.theory.proof import Derivation
+from advmf.theory.propagation import slopes
+
+SCRIPTS = {**{f"T{n}": f"t{n}_" for n in range(1, 7)}, "T6.d": "t6_", "T6.K": "t6_", "beta": "beta_"}
+"""How the name of the script begins that derives a theorem."""
+
+PRINTED = {"F1": "f_finite_width.py", "F2": "f_finite_width.py"}
+"""Scripts that verify themselves and print their steps, and return no Derivation."""
 
 
-def derivations(theorem: str, net: Net) -> list[Derivation]:
-    """The derivations of a theorem for the vanilla or the residual network, run and so verified; none if no script derives it for the net.
+def derivations(theorem: str, net: Net | None = None) -> list[Derivation]:
+    """The derivations of a theorem for the vanilla or the residual network, of any slopes, run and so verified; ``beta`` takes no net.
 
-    Raises ArgumentError where the scripts are missing from the installation, StepError for a step that is wrong.
+    Raises ArgumentError for an unknown theorem, for one or a net without a derivation, and where the scripts are missing from the
+    installation, StepError for a step that is wrong.
 
     >>> import advmf as mf
     >>> [found] = mf.derivations("T1", mf.vanilla())
     >>> found.name, found.result.status
     ('T1', <Status.ASSUMED: 'assumed'>)
-    >>> mf.derivations("T1", mf.preactivation())
-    []
+    >>> [proof] = mf.derivations("T2", mf.residual(u=1, v=0))
+    >>> proof.result.right
+    beta*eps*omega**(L/2)
     """
-    if net not in (vanilla(), residual()):
-        return []
-    prefixes = (f"{theorem.lower()}_", f"{theorem.lower()[:1]}_")
+    name = one_of("theorem", theorem, (*SCRIPTS, *PRINTED))
+    if name in PRINTED:
+        script = folder() / PRINTED[name]
+        raise ArgumentError(f"{name} has no Derivation: its steps are verified and printed by 'python {script}'.")
+    if not derived(name, net):
+        raise ArgumentError(
+            f"{name} is derived step by step for advmf.vanilla(u, v) and advmf.residual(u, v); got {net!r}. Write the steps for another "
+            "net as an advmf.theory.proof.Derivation: 'advmf new' begins one."
+        )
     found = []
     for path in sorted(folder().glob("*.py")):
-        if path.name.startswith(prefixes):
-            derive = getattr(_load(path), "derive", None)
-            made = derive(net) if derive else ()
+        if path.name.startswith(SCRIPTS[name]):
+            made = _load(path).derive(net)
             found += [made] if isinstance(made, Derivation) else list(made)
     return found
+
+
+def derived(theorem: str, net: Net | None) -> bool:
+    """Whether :func:`derivations` has steps to a theorem, by its name in the catalogue, for a net.
+
+    >>> import advmf as mf
+    >>> derived("T1", mf.vanilla(1, 0)), derived("T1", mf.preactivation()), derived("F1", mf.vanilla())
+    (True, False, False)
+    """
+    if theorem in PRINTED or theorem == "beta":
+        return theorem == "beta"
+    try:
+        own = slopes(net) if isinstance(net, Net) else ()
+    except ArgumentError:
+        return False
+    return bool(own) and net in (vanilla(*own), residual(*own))
 
 
 def folder() -> Path:
