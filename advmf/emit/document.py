@@ -11,6 +11,7 @@ import sympy as sp
 
 from advmf import __version__
 from advmf.claim import Claim, Regime
+from advmf.emit.canonical import evaluating
 from advmf.emit.latex import LINE
 from advmf.emit.typeset.lines import Line, Lines, claim_lines, plain_form
 from advmf.emit.typeset.networks import net_lines
@@ -45,6 +46,7 @@ class Section:
     text: str = ""
 
 
+@evaluating
 def document(
     sections: Sequence[Section | Claim],
     *,

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from advmf.emit.canonical import canonical
 from advmf.emit.engine.backends import BACKENDS, function
 from advmf.emit.engine.blocks import numpy_engine
 from advmf.emit.engine.domains import Domain, meaning, rank
@@ -374,7 +375,8 @@ def _derivatives(expr: sp.Basic, names: tuple[str, ...]) -> Kernel:
 def _slopes(expr: sp.Basic, names: tuple[str, ...]) -> tuple[sp.Expr, ...]:
     symbols = {symbol.name: symbol for symbol in expr.free_symbols}
     values = tuple(expr) if isinstance(expr, sp.Tuple) else (expr,)
-    return tuple(_derivative(e, symbols[name]) for name in names for e in values)
+    with sp.evaluate(True):
+        return tuple(_derivative(e, symbols[name]) for name in names for e in map(canonical, values))
 
 
 def _outputs(out: Any, dtype: Any, shape: tuple[int, ...], count: int) -> list[np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Any
 import sympy as sp
 
 from advmf.claim import Claim, Equation
+from advmf.emit.canonical import evaluating
 from advmf.emit.typeset.lines import Line, Lines, claim_lines
 from advmf.emit.typeset.networks import net_lines
 from advmf.emit.typeset.proofs import Proof, step_line
@@ -18,6 +19,7 @@ LINE = 41.0
 """The width of a line of a document, in ems."""
 
 
+@evaluating
 def latex(obj: Claim | Equation | Net | sp.Basic | Any, where: bool = True) -> str:
     """LaTeX of a claim, one of its equations, a network, a derivation or one of its steps, a kernel, or a SymPy expression.
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import mpmath
 import sympy as sp
 
+from advmf.emit.canonical import canonical
 from advmf.errors import ArgumentError
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
 from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
@@ -92,7 +93,9 @@ def lower(
     ``check_head`` raises for an application of a function that has no array form.
     """
     lowering = _Lowering(lambda symbol: -1 - names.index(symbol.name), check_head)
-    return assemble(lowering.instructions, [lowering.log_abs(e) if logs else lowering.slot(e) for e in exprs])
+    with sp.evaluate(True):
+        outputs = [(lowering.log_abs if logs else lowering.slot)(canonical(e)) for e in exprs]
+    return assemble(lowering.instructions, outputs)
 
 
 _PLAIN = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sympy as sp
@@ -11,6 +12,7 @@ from sympy.printing.precedence import precedence
 from sympy.printing.pycode import PythonCodePrinter
 
 from advmf.claim import Claim
+from advmf.emit.canonical import canonical, evaluating
 from advmf.emit.engine.integrate import integrate
 from advmf.emit.formats.bundle import bundled
 from advmf.errors import ArgumentError, UnsupportedFunctionError
@@ -39,6 +41,7 @@ _HELPERS = {
 _CLIPPED = {ArcCosine: "arc_cosine", ArcCosineSlope: "arc_cosine_slope"}
 
 
+@evaluating
 def python_source(claim: Claim | sp.Expr, name: str = "") -> str:
     """A Python file with a function of the right-hand side of a claim, or of an expression: it needs math, NumPy and SciPy, and no advmf.
 
@@ -56,7 +59,10 @@ def python_source(claim: Claim | sp.Expr, name: str = "") -> str:
         raise ArgumentError(
             f"python_source takes a Claim or a SymPy expression; got {claim!r} of type {type(claim).__name__}."
         )
-    expr = claim.rhs if isinstance(claim, Claim) else claim
+    if isinstance(claim, Claim):
+        meanings = {symbol: canonical(meaning) for symbol, meaning in claim.where.items()}
+        claim = replace(claim, formula=canonical(claim.formula), where=meanings)
+    expr = canonical(claim.rhs if isinstance(claim, Claim) else claim)
     name = name or ("".join(c if c.isalnum() else "_" for c in claim.name) if isinstance(claim, Claim) else "f")
     if not name.isidentifier():
         raise ArgumentError(f"A function's name is an identifier; got {name!r}.")

@@ -7,6 +7,7 @@ from functools import cache
 
 import sympy as sp
 
+from advmf.emit.canonical import canonical
 from advmf.emit.typeset.printer import Printer, join, tidy
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
 
@@ -94,6 +95,7 @@ class Breaker:
 
     def lines(self, expr: sp.Basic, limit: float) -> list[str]:
         """The lines of ``expr``; one where nothing can be split."""
+        expr = canonical(expr)
         text = self._print(expr)
         if width(text) <= limit:
             return [text]
@@ -122,10 +124,12 @@ class Breaker:
         """Lines filled with terms; a term that is too wide for a line has lines of its own."""
         rows = [""]
         for term in self.printer.terms(expr):
-            negative = term.could_extract_minus_sign()
+            number, rest = term.as_coeff_Mul()
+            negative = bool(number.is_extended_negative)
             sign = "" if rows == [""] else " - " if negative else " + "
-            body = -term if negative else term
-            for i, piece in enumerate(self.lines(body, limit - 2)):
+            body = canonical(sp.Mul(-number, rest, evaluate=False)) if negative else term
+            pieces = self._bracketed("", body, limit - 2) if body.is_Add else self.lines(body, limit - 2)
+            for i, piece in enumerate(pieces):
                 lead = (sign or ("-" if negative else "")) if i == 0 else r"\qquad "
                 if i == 0 and width(rows[-1] + lead + piece) <= limit:
                     rows[-1] += lead + piece
@@ -166,9 +170,8 @@ class Breaker:
     def _bracketed(self, front: str, inner: sp.Expr, limit: float) -> list[str]:
         lines = self.lines(inner, limit - width(front) - 1)
         if len(lines) == 1:
-            return [
-                rf"{front}\,{lines[0]}" if not isinstance(inner, sp.Add) else tidy(rf"{front}\,\left({lines[0]}\right)")
-            ]
+            space = r"\," if front else ""
+            return [tidy(rf"{front}{space}\left({lines[0]}\right)") if inner.is_Add else f"{front}{space}{lines[0]}"]
         opening, closing = (r"\Bigl(", r"\Bigr)") if isinstance(inner, sp.Add | sp.Mul) else ("", "")
         lines[0] = rf"{front}\,{opening}{lines[0]}" if front else f"{opening}{lines[0]}"
         return [lines[0], *(rf"\quad {line}" for line in lines[1:-1]), rf"\quad {lines[-1]}{closing}"]

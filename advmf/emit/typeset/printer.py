@@ -10,6 +10,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 
+from advmf.emit.canonical import canonical
 from advmf.observables import Observable
 from advmf.symbols import SYMBOLS
 from advmf.theory.flow_functions import Flow
@@ -55,7 +56,8 @@ class Printer(LatexPrinter):
         self.inline = False
 
     def doprint(self, expr: Any) -> str:
-        return tidy(super().doprint(expr))
+        with sp.evaluate(True):
+            return tidy(super().doprint(canonical(expr)))
 
     def exponent(self, expr: sp.Basic) -> str:
         """``expr`` with slashes for fractions."""
@@ -109,7 +111,7 @@ class Printer(LatexPrinter):
         """The terms in order: the constant first if it is positive and no count stands beside it, and no minus first if it can be helped."""
         if not expr.is_Add:
             return [expr]
-        terms = [term for term in self._as_ordered_terms(expr, None) if not term.is_Rational]
+        terms = [term for term in self._as_ordered_terms(expr, None) if not term.is_Number]
         constant = expr.as_coeff_Add()[0]
         counted = all(t.as_coeff_Mul()[1].is_Symbol and t.as_coeff_Mul()[1].name in _COUNTS for t in terms)
         if terms and terms[0].could_extract_minus_sign():
@@ -124,7 +126,8 @@ class Printer(LatexPrinter):
     def _print_Mul(self, expr: sp.Mul) -> str:
         number, over, under, outside = self.split(expr)
         negative, p, q = number < 0, abs(number.p), number.q
-        top, bottom = self._row(p, over, alone=not outside), self._row(q, under, alone=True)
+        signed = negative and q == 1 and not under  # the minus is to be that of all terms of a sum
+        top, bottom = self._row(p, over, alone=not (outside or signed)), self._row(q, under, alone=True)
         if bottom == "1":
             text = top if over or p != 1 or not outside else ""
         elif self.inline:
