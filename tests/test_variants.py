@@ -19,6 +19,9 @@ from advmf import cli
 from advmf.cli import template
 from advmf.errors import ArgumentError, StepError
 from advmf.observables import AdversarialLoss, Expectation
+from advmf.report.document import read, reproduction
+from advmf.report.html import html
+from advmf.report.markdown import markdown
 from advmf.simulate import OwnObservable, attack, attack_loss
 from advmf.symbols import L
 from advmf.theory.lemmas import LEMMAS, find_lemma, register_lemma
@@ -225,10 +228,10 @@ def test_check_of_a_file_prints_verdicts_and_writes_them(folder):
     result = invoke("check", str(Path(template.__file__)), "--json", "out.json", "--seed", "3")
     assert result.exit_code == 0, result.output
     assert result.output.startswith(
-        "my_bound: 11 steps; 11 proved, 0 numerically confirmed, 2 assumed\nT2: Expectation("
+        "my_bound: 11 steps; 11 proved, 0 numerically confirmed, 2 assumed\ntemplate: Expectation("
     )
     assert "negative controls refuted: 2 of 2" in result.output
-    assert '"theorem": "T2"' in (folder / "out.json").read_text()
+    assert '"theorem": "template"' in (folder / "out.json").read_text()
 
 
 @pytest.mark.parametrize(
@@ -278,6 +281,78 @@ def test_exit_codes_of_a_file(folder):
     assert "--p does not go with a file" in said(invoke("check", "own.py", "--p", "2"))
     assert "'advmf new missing'" in said(invoke("check", "missing.py"))
     assert "--theorem" in said(invoke("check", "T2"))
+
+
+def test_a_bound_of_ones_own_is_reported_as_its_own(folder):
+    """By its name, source, network, derivation and controls: in the terminal, in JSON, in the store and on the page."""
+    path = written(folder, ("scale=SCALE", "scale=sp.Rational(1, 2)"))
+    result = invoke("check", path, "--store", "own.db", "--json", "own.json")
+    assert result.exit_code in (0, 3), result.output
+    again = invoke("check", path, "--store", "own.db", "--resume")
+    assert again.output.split("own: simulated")[1] == result.output.split("own: simulated")[1]
+    refused = invoke("check", path, "--store", "own.db")
+    assert refused.exit_code == 2 and "already holds 1 of 1 cases" in said(refused)
+    (folder / path).write_text((folder / path).read_text() + "# another file\n")
+    assert "holds another run" in said(invoke("check", path, "--store", "own.db", "--resume"))
+    names = ["own [half the bound] my_bound p=inf q=2", "own [omega without the shortcut] my_bound p=inf q=2"]
+    stored, record = read(folder / "own.db"), read(folder / "own.json")
+    assert stored.to_dict()["results"] == record.to_dict()["results"]
+    for document in (stored, record):
+        (claim,) = document.claims
+        assert document.counts == stored.counts and document.seconds == pytest.approx(stored.seconds, abs=0.01)
+        assert [*document.names] == names
+        assert claim.report.theorem == claim.case == "own" and claim.statement["source"].startswith(
+            "own.py, derived there"
+        )
+        assert r"\frac{1}{2}" in claim.statement["network"]
+        assert "lemma" not in claim.statement["network"] and "[1: " in claim.statement["derivation"]
+        assert reproduction(document.command, claim).endswith(".py") or not reproduction(document.command, claim)
+        page = html(document)
+        for text in ("own.py, derived there", "mean value inequality", "half the bound", "without the shortcut"):
+            assert text in page, text
+        assert "T2: " not in page.replace("form of T2: ", "")
+        assert "half the bound" in markdown(document)
+    for text in ("source: own.py", "network: my_bound: Residual(", *(f"refuted: {name}" for name in names)):
+        assert text in result.output, text
+
+
+def test_show_latex_and_mutate_take_a_file(folder):
+    path = written(folder)
+    shown = invoke("show", path, "--format", "latex")
+    assert shown.exit_code == 0 and r"\le \epsilon \beta_{\infty,2} \omega^{L/2}" in shown.output, shown.output
+    paper = invoke("latex", path, "-o", "own.tex")
+    assert paper.exit_code == 0, paper.output
+    text = (folder / "own.tex").read_text()
+    assert r"\begin{heuristic}[own" in text and "Derivation: adversarial loss next to a scaled branch" in text
+    assert r"\frac{1}{2}\,V^l" in text
+    mutated = invoke("mutate", path, "--json", "own.json")
+    assert mutated.exit_code == 0, mutated.output
+    found = json.loads((folder / "own.json").read_text())
+    assert found["theorems"].keys() == {"own"} and found["total"] > 20
+    assert any(m["caught"] for m in found["mutants"]) and not any(
+        m["caught"] for m in found["mutants"] if m["change"] > 0
+    )
+    for command in ("show", "latex", "mutate"):
+        assert "--p does not go with a file" in said(invoke(command, path, "--p", "2"))
+        assert "'advmf new missing'" in said(invoke(command, "missing.py"))
+    assert "A file stands alone" in said(invoke("latex", "T2", path))
+
+
+def test_verdicts_in_a_document_are_about_its_network(folder):
+    """Those of another network, or of a bound of somebody's own, are not set, and where there are no others this is an error."""
+    path = written(folder)
+    assert invoke("check", path, "--json", "own.json").exit_code in (0, 3)
+    refused = invoke("latex", "T2", "--results", "own.json")
+    assert refused.exit_code == 2 and "no verdict on T2 for residual: they are about own my_bound" in said(refused)
+    assert invoke("latex", path, "--results", "own.json", "-o", "own.tex").exit_code == 0
+    assert "Checks by simulation" in (folder / "own.tex").read_text()
+
+
+def test_wrong_versions_have_names_of_their_own(folder):
+    same = (
+        "def wrong(claim: mf.Claim) -> list[mf.Claim]:\n    return [claim.scaled(2), claim.scaled(2)]\n\n\ndef check("
+    )
+    assert "a name of its own" in said(invoke("check", written(folder, ("def check(", same))))
 
 
 def test_a_lemma_may_be_registered_twice_but_not_taken():

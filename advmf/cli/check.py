@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advmf.cli.progress import progress
-from advmf.cli.shared import Terminated, console, main, point, replace, terminable, usage_errors
+from advmf.cli.shared import Terminated, alone, console, main, point, replace, terminable, usage_errors
 from advmf.cli.tables import print_tables
 from advmf.cli.types import Networks
 
@@ -109,7 +109,7 @@ def check(
     """
     out = console()
     if file:
-        sys.exit(_check_file(context, file, out, seed, json_path))
+        sys.exit(_check_file(context, file, out, seed, json_path, store, resume))
     with usage_errors():
         from advmf.report.document import of_outcomes
         from advmf.simulate.ensemble import MEMORY
@@ -149,16 +149,19 @@ def check(
     sys.exit(_exit_code(document))
 
 
-def _check_file(context: click.Context, file: Path, out: Console, seed: int, json_path: Path | None) -> int:
+def _check_file(
+    context: click.Context,
+    file: Path,
+    out: Console,
+    seed: int,
+    json_path: Path | None,
+    store: Path | None,
+    resume: bool,
+) -> int:
     """The derivation of a file, its check and the controls; the exit code. A refused step counts as refuted."""
-    given = click.core.ParameterSource.COMMANDLINE
-    for option in context.command.params:
-        if option.name not in ("file", "seed", "json_path") and context.get_parameter_source(str(option.name)) is given:
-            raise click.UsageError(
-                f"{option.opts[0]} does not go with a file: {file} says itself what it checks, and where."
-            )
+    alone(context, file, "seed", "json_path", "store", "resume")
     with usage_errors():
-        from advmf.errors import StepError
+        from advmf.errors import ArgumentError, StepError
         from advmf.report.document import of_outcomes
         from advmf.verify.variant import load
 
@@ -169,12 +172,21 @@ def _check_file(context: click.Context, file: Path, out: Console, seed: int, jso
             click.echo(f"{file}: refused: {error}", err=True)
             return EXIT_REFUTED
         counts = ", ".join(f"{len(items)} {status}" for status, items in proof.rests_on().items())
-        out.print(f"{proof.name}: {len(proof.steps)} steps; {counts}", str(variant.claim()), "", sep="\n", markup=False)
-        outcome = variant.check(seed)
-        document = of_outcomes([outcome], seed, shlex.join(["advmf", *sys.argv[1:]]), complete=True)
+        claim = variant.claim()
+        lines = [f"{proof.name}: {len(proof.steps)} steps; {counts}", str(claim), f"source: {claim.source}"]
+        lines += [] if claim.net is None else [f"network: {claim.net.name}: {claim.net.block}"]
+        out.print(*lines, "", sep="\n", markup=False)
+        if resume and store is None:
+            raise ArgumentError("--resume goes on with a results file; give it with --store FILE.")
+        command = shlex.join(["advmf", *sys.argv[1:]])
+        outcome = variant.check(seed, store, resume, command)
+        document = of_outcomes([outcome], seed, command, complete=True)
         if json_path:
             replace(json_path, json.dumps(document.to_dict(), indent=1) + "\n")
     print_tables(out, document)
+    for name in document.names:
+        if name not in document.missed:
+            out.print(f"negative control refuted: {name}", markup=False)
     _summarise(document)
     return _exit_code(document)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advmf.cli.progress import progress
-from advmf.cli.shared import console, main, point, replace, usage_errors
+from advmf.cli.shared import alone, console, main, point, replace, usage_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @main.command()
+@click.argument("file", required=False)
 @click.option("--theorem", "theorems", multiple=True, help="Mutate only this theorem; may be repeated.")
 @click.option("--net", "nets", multiple=True, help="Of this network only; may be repeated.")
 @click.option("--activation", "activations", multiple=True, help="Activation (default: relu); may be repeated.")
@@ -43,15 +44,20 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Write all mutants here.",
 )
+@click.pass_context
 def mutate(
+    context: click.Context, file: str | None,
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None, at: tuple[str, ...],
     times: float | None, networks: int | None, quick: bool, seed: int, workers: int | None, survivors: int, json_path: Path | None,
 ) -> None:  # fmt: skip
-    """Judge the checks: perturb every claim systematically, and count which mutants are refuted.
+    """Judge the checks: perturb every claim, or that of the bound of your own in FILE, systematically, and count which mutants are refuted.
 
     The score is the share caught of the mutants that change the value by 5 % or more, with as many networks as resolve that; a bound that is
     raised, or lowered to what attacks do not exceed by 5 %, cannot be caught and is listed with this reason. The JSON is written after every case.
     """
+    if file is not None:
+        _mutate_file(context, file, seed, survivors, json_path)
+        return
     if quick and (times or networks):
         raise click.UsageError("--quick takes the networks of 'advmf check'; leave out --times and --networks.")
     with usage_errors():
@@ -82,6 +88,19 @@ def mutate(
                         f"{name}: {own['caught']} of {own['expected']} ({done} of {len(suite)} cases)", markup=False
                     )
     _print(out, result, survivors)
+
+
+def _mutate_file(context: click.Context, file: str, seed: int, survivors: int, json_path: Path | None) -> None:
+    """The mutants of a bound of one's own, by its own check."""
+    alone(context, Path(file), "seed", "survivors", "json_path")
+    with usage_errors():
+        from advmf.verify.mutation import mutate_own, score
+        from advmf.verify.variant import load
+
+        result = score(mutate_own(load(file), seed))
+    if json_path:
+        replace(json_path, json.dumps(result, indent=1) + "\n")
+    _print(console(), result, survivors)
 
 
 def _print(out: Console, result: dict[str, Any], survivors: int) -> None:

@@ -75,6 +75,24 @@ def point(at: Sequence[str]) -> dict[str, float]:
     return point
 
 
+def alone(context: click.Context, file: Path, *allowed: str) -> None:
+    """Raise for an option that was given beside a file with a bound of one's own, which says the rest itself; ``allowed`` are their names."""
+    for option in context.command.params:
+        given = context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
+        if given and isinstance(option, click.Option) and option.name not in allowed:
+            raise click.UsageError(
+                f"{option.opts[0]} does not go with a file: {file} says itself what it checks, and where."
+            )
+
+
+def own_file(names: Sequence[str]) -> Path | None:
+    """The file with a bound of one's own that stands in the place of theorems, or none."""
+    files = [name for name in names if name.endswith(".py")]
+    if files and len(names) > 1:
+        raise click.UsageError(f"A file stands alone; got {' '.join(names)}.")
+    return Path(files[0]) if files else None
+
+
 def declared(net: str, activation: str | None) -> Net:
     """A preset network by name, with the slopes of an activation, or with symbols for them."""
     from advmf.net import PRESETS

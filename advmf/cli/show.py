@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from advmf.cli.shared import console, declared, main, statement_options, usage_errors
+from advmf.cli.shared import alone, console, declared, main, own_file, statement_options, usage_errors
 
 
 @main.command(name="list")
@@ -56,13 +56,22 @@ def list_() -> None:
 )
 @click.option("--latex", "form", flag_value="latex", help="The same as --format latex.")
 @click.option("--sympy", "form", flag_value="sympy", help="The same as --format sympy.")
-def show(theorem: str, net: str, activation: str | None, p: str, q: str, route: str, form: str) -> None:
-    """Show what THEOREM says of a network."""
+@click.pass_context
+def show(
+    context: click.Context, theorem: str, net: str, activation: str | None, p: str, q: str, route: str, form: str
+) -> None:
+    """Show what THEOREM says of a network, or the bound of your own in a file, as 'advmf new' writes it."""
     with usage_errors():
         from advmf.emit.export import export
         from advmf.errors import ArgumentError
         from advmf.verify.catalogue import STATEMENTS, choose
 
+        if file := own_file([theorem]):
+            from advmf.verify.variant import load
+
+            alone(context, file, "form")
+            click.echo(export(load(file).claim(), form))
+            return
         (theorem,) = choose("theorem", [theorem], STATEMENTS, ())
         claims = STATEMENTS[theorem](declared(net, activation), p, q, route)
         if not claims:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from advmf.cli.shared import declared, main, replace, statement_options, usage_errors
+from advmf.cli.shared import alone, declared, main, own_file, replace, statement_options, usage_errors
 
 if TYPE_CHECKING:
     from advmf.emit.document import Section
@@ -48,35 +48,57 @@ OF_MATRICES = ("beta", "T6.d", "T6.K")
 @click.option(
     "--derivations/--no-derivations", default=True, show_default=True, help="With the steps of the derivations."
 )
+@click.pass_context
 def latex_(
+    context: click.Context,
     theorems: tuple[str, ...], output: Path | None, net: str, activation: str | None, p: str, q: str, route: str, d: int, K: int,
     results: Path | None, fragment: bool, macros: bool, derivations: bool,
 ) -> None:  # fmt: skip
-    """Set THEOREMS (all of them if none is given) as a LaTeX document that compiles as it is.
+    """Set THEOREMS (all of them if none is given), or the bound of your own in a file, as a LaTeX document that compiles as it is.
 
     The notation, the network, every claim with its assumptions, regime and source, the derivations step by step, the table of norm factors,
-    and with --results the verdicts of a check.
+    and with --results the verdicts of a check on these theorems and this network.
     """
     with usage_errors():
         from advmf.emit.document import document
-        from advmf.emit.typeset.results import read_results
+        from advmf.emit.typeset.results import about, read_results
         from advmf.errors import ArgumentError
-        from advmf.verify.catalogue import STATEMENTS, choose
+        from advmf.verify.catalogue import ACTIVATIONS, PARTS, STATEMENTS, choose
 
         if output and not output.parent.is_dir():
             raise ArgumentError(f"There is no folder {output.parent} for {output.name}; make it, or give another path.")
-        chosen = choose("theorem", theorems, STATEMENTS, tuple(STATEMENTS))
         record = read_results(results) if results else None
-        network = declared(net, activation)
-        title = f"Mean-field theory of adversarial training: the {net.replace('_', ' ')} network"
+        if file := own_file(theorems):
+            alone(context, file, "output", "d", "K", "results", "fragment", "macros", "derivations")
+            network, section = _own(file, derivations)
+            sections, title = [section], f"A bound of one's own: {section.title}"
+            names, activations = {section.title}, None
+        else:
+            chosen = choose("theorem", theorems, STATEMENTS, tuple(STATEMENTS))
+            network = declared(net, activation)
+            sections = _sections(chosen, network, (p, q, route), bool(theorems), derivations)
+            title = f"Mean-field theory of adversarial training: the {network.name.replace('_', ' ')} network"
+            names = {part for name in chosen for part in (name, *PARTS.get(name, ()))}
+            activations = choose("activation", [activation], ACTIVATIONS, ()) if activation else None
+        if record is not None:
+            record = about(record, names, "" if network is None else network.name, activations)
         text = document(
-            _sections(chosen, network, (p, q, route), bool(theorems), derivations),
-            net=network, title=title, dimensions=(d, K), results=record, macros=macros, fragment=fragment,
+            sections, net=network, title=title, dimensions=(d, K), results=record, macros=macros, fragment=fragment,
         )  # fmt: skip
     if output:
         replace(output, text)
     else:
         click.echo(text, nl=False)
+
+
+def _own(file: Path, derivations: bool) -> tuple[Net | None, Section]:
+    """The net of a file, and the section of its bound."""
+    from advmf.emit.document import Section
+    from advmf.verify.variant import load
+
+    variant = load(file)
+    claim, proofs = variant.claim(), [variant.derive()] if derivations else []
+    return claim.net, Section(claim.name, [claim], proofs)
 
 
 def _sections(

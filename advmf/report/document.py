@@ -14,8 +14,9 @@ from advmf import __version__
 from advmf.errors import StoreError
 from advmf.verify.report import Report, Verdict
 from advmf.verify.runs import Outcome, together
-from advmf.verify.store import FORMAT, STATED, Results, of_another_format
+from advmf.verify.store import ADDED, FORMAT, STATED, Results, of_another_format
 from advmf.verify.store import read as read_store
+from advmf.verify.suite import FAMILY_ALPHA
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def title(case: str, activation: str, report: Report) -> str:
 
 @dataclass(frozen=True)
 class Document:
-    """What a run found out. ``missed`` names the negative controls that were not refuted, of ``controls`` in all."""
+    """What a run found out. ``names`` are those of the negative controls, ``controls`` in all, and ``missed`` those that were not refuted;
+    JSON of versions that named these alone has no others."""
 
     version: str
     seed: int
@@ -56,6 +58,7 @@ class Document:
     controls: int
     missed: tuple[str, ...]
     seconds: float
+    names: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -82,6 +85,7 @@ class Document:
                     "total": self.controls,
                     "refuted": self.controls - len(self.missed),
                     "missed": list(self.missed),
+                    "names": list(self.names),
                 },
             },
         }
@@ -101,9 +105,13 @@ def of_outcomes(outcomes: Sequence[Outcome], seed: int, command: str, complete: 
 def of_store(results: Results) -> Document:
     """The document of a store, with the verdicts of Holm's rule over the run's claims."""
     run, claims = results.configuration, [record for record in results.records if not record.control]
-    reports = together([record.report for record in claims], sum(case["claims"] for case in run["cases"]))
+    reports = together(
+        [record.report for record in claims],
+        sum(case["claims"] for case in run["cases"]),
+        run.get("rate", FAMILY_ALPHA),
+    )
     checked = [
-        Checked(r.theorem, r.activation, {name: r.claim[name] for name in STATED}, report)
+        Checked(r.theorem, r.activation, {name: r.claim[name] for name in (*STATED, *ADDED) if name in r.claim}, report)
         for r, report in zip(claims, reports)
     ]
     controls = [(title(r.theorem, r.activation, r.report), r.report) for r in results.records if r.control]
@@ -121,7 +129,8 @@ def _document(
     """``controls`` are given with their names."""
     missed = tuple(name for name, r in controls if r.verdict != "REFUTED")
     seconds = sum(r.seconds for r in (*(c.report for c in claims), *(r for _, r in controls)))
-    return Document(version, seed, command, complete, tuple(claims), len(controls), missed, seconds)
+    names = tuple(name for name, _ in controls)
+    return Document(version, seed, command, complete, tuple(claims), len(controls), missed, seconds, names)
 
 
 def read(path: Path | str) -> Document:
@@ -159,6 +168,7 @@ def _of_json(record: Mapping[str, Any]) -> Document:
     return Document(
         _text(record["version"]), int(record["seed"]), _text(record["command"]), bool(summary["complete"]), claims,
         int(controls["total"]), tuple(map(_text, controls["missed"])), float(summary["seconds"]),
+        tuple(map(_text, controls.get("names", ()))),
     )  # fmt: skip
 
 
@@ -180,6 +190,7 @@ def _valid(row: Mapping[str, Any]) -> Report:
 def _statement(value: Mapping[str, Any]) -> Mapping[str, Any]:
     for text in (
         *(value[name] for name in ("latex", "subject", "regime", "heuristic", "source")),
+        *(value[name] for name in ADDED if name in value),
         *value["assumptions"],
     ):
         _text(text)
@@ -215,7 +226,7 @@ def reproduction(command: str, claim: Checked | None = None) -> str:
         return ""
     if words[:2] != ["advmf", "check"]:
         return ""
-    if claim is not None:
+    if claim is not None and not any(word.endswith(".py") for word in words):  # a file checks one claim
         net = claim.report.net if claim.activation else ""
         for option, value in zip(_CHOICES, (claim.case, net, claim.activation)):
             words += [option, value] if value else []

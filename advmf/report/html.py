@@ -130,8 +130,13 @@ def _overview(document: Document, names: Mapping[int, str]) -> Element:
     listed = [_listed(document, names, verdict) for verdict in ("REFUTED", "UNDERPOWERED")]
     missed = [node("li", *_titled(name)) for name in document.missed]
     controls = _folded("UNDERPOWERED", f"negative controls not refuted: {len(missed)}", missed)
+    refuted = [node("li", *_titled(name)) for name in document.names if name not in document.missed]
+    head = node("summary", node("h3", f"negative controls, refuted as they must be: {len(refuted)}"))
+    passed = node("details", head, node("ul", *refuted), open="open" if len(refuted) <= FEW else None)
     summary = node("ul", *counts, class_="counts")
-    return _section("overview", "Verdicts", summary, *listed, controls, *grids, _reading(document))
+    return _section(
+        "overview", "Verdicts", summary, *listed, controls, *grids, passed if refuted else None, _reading(document)
+    )
 
 
 def _listed(document: Document, names: Mapping[int, str], verdict: str) -> Element | None:
@@ -227,6 +232,8 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
             node("ul", *(node("li", *words(text)) for text in said["assumptions"])) if said["assumptions"] else "",
         ),
         ("source", _sentence(said["source"])),
+        ("network", formula(said["network"]) if said.get("network") else ""),
+        ("derivation", _code(said.get("derivation", ""))),
         ("LaTeX", _code(said["latex"])),
         ("point", _sentence(", ".join(f"{name} = {value:g}" for name, value in report.at.items()))),
         *_settings(report),

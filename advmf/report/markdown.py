@@ -28,6 +28,9 @@ def markdown(document: Document) -> str:
     if document.missed:
         parts.append("\n".join(f"* negative control not refuted: {_escape(missed)}" for missed in document.missed))
     parts += map(_folded, tables(document.claims))
+    if document.names:
+        listed = "\n".join(f"* {_escape(name)}" for name in document.names)
+        parts.append(f"<details><summary>The negative controls</summary>\n\n{listed}\n\n</details>")
     if command := reproduction(document.command):
         parts.append(f"To repeat it:\n\n{_fenced(command)}")
     return "\n\n".join(parts) + "\n"

@@ -31,6 +31,7 @@ from advmf.verify.pilot import ROOM
 from advmf.verify.report import Finding, Verdict
 from advmf.verify.runs import settings_of
 from advmf.verify.suite import Case
+from advmf.verify.variant import Variant
 from advmf.verify.workers import Progress, compute, one_thread
 
 CHANGE = 0.05
@@ -153,6 +154,8 @@ def _duals(case: Case, claim: Claim) -> Iterator[tuple[str, str, sp.Expr]]:
     if claim.p is None or claim.q is None:
         return
     p, q = str(claim.p), str(claim.q)
+    if case.theorem not in (MATRICES if case.net is None else THEOREMS):  # a bound of somebody's own
+        return
     dual = {r: str(Conjugate(sp.sympify(r))) for r in (p, q)}
     for pair in {(dual[p], q), (p, dual[q]), (dual[p], dual[q]), (q, p)} - {(p, q)}:
         try:
@@ -287,6 +290,35 @@ def _judge_matrices(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
     for (claim, how, _, change), report in zip(born, reports[len(case.claims) :]):
         label, kind, what = how
         yield _mutant(case, claim, label, kind, what, change, report.findings[0], own[id(claim)])
+
+
+def mutate_own(variant: Variant, seed: int = 0) -> list[Mutant]:
+    """The mutants of a bound of one's own, judged by its own check, all on the same networks.
+
+    Raises ArgumentError for an order of growth, and where the file does not do what it should.
+    """
+    claim = variant.claim()
+    if claim.relation == "asymp":
+        raise ArgumentError(
+            f"{variant.path}: an order of growth is mutated in the catalogue alone; give another claim."
+        )
+    (report,) = variant.reports([claim], seed)
+    case = variant.case(claim, variant.derive(), report)
+    born: list[tuple[list[str], Claim, float]] = []
+    for *how, wrong in mutants(case, claim):
+        try:
+            named = replace(wrong, name=f"{claim.name} [mutant {len(born) + 1}]")
+            born.append((how, named, _change(claim, wrong, case)))
+        except UNBORN:
+            continue
+    report, *others = variant.reports([claim, *(wrong for _, wrong, _ in born)], seed)
+    own = {finding.label: finding for finding in report.findings}
+    found = []
+    for ((label, kind, what), _, change), other in zip(born, others):
+        mine = own.get(label, report.findings[0])
+        changed = next((f for f in other.findings if f.label == mine.label), other.findings[0])
+        found.append(_mutant(case, claim, label, kind, what, change, changed, mine))
+    return found
 
 
 def _mutant(

@@ -53,7 +53,7 @@ class Job:
 
     def keys(self, hashes: Mapping[str, str]) -> list[str]:
         """The key of each claim and mutant in a store; data counts by what it holds."""
-        settings = {"at": dict(self.case.at), "version": _version(), **self.case.settings(self.settings)}
+        settings = {"at": dict(self.case.at), "version": code_version(), **self.case.settings(self.settings)}
         settings["proportions"] = self.case.proportions  # of what pilots find
         if "data" in settings:
             settings["data"] = hashes[_name(settings["data"])]
@@ -249,7 +249,7 @@ def _hashes(jobs: Sequence[Job]) -> dict[str, str]:
     return {name: (load(data) if isinstance(data, str) else data).sha256 for name, data in named.items()}
 
 
-def _version() -> str:
+def code_version() -> str:
     """The version, with the commit where there is one: a result is that of the code that computed it."""
     state = git_state()
     return __version__ if state is None else f"{__version__}+{state['commit'][:12]}{'.modified' * state['modified']}"
@@ -261,7 +261,7 @@ def _configuration(
     """What a run is: two with the same configuration have the same numbers."""
     options = {name: value for name, value in jobs[0].settings.items() if name not in ("seed", "design", "data")}
     return {
-        "version": _version(),
+        "version": code_version(),
         "seed": seed,
         "data": dict(hashes),
         "options": options,

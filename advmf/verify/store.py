@@ -104,14 +104,17 @@ def canonical(claim: Claim) -> dict[str, Any]:
     }
 
 
+ADDED = ("network", "derivation")
+"""What :func:`statement` may say besides, where there is something to say."""
 STATED = ("latex", "subject", "where", "regime", "heuristic", "assumptions", "source")
 """The keys of :func:`statement`."""
 
 
 def statement(claim: Claim) -> dict[str, Any]:
-    """What a reader is told of a claim: its formula and its left-hand side as LaTeX, what its abbreviations stand for, where it holds, and
-    its source."""
+    """What a reader is told of a claim: its formula and its left-hand side as LaTeX, what its abbreviations stand for, where it holds, its
+    source, and its network, block by block."""
     return {
+        **({} if claim.net is None else {"network": latex(claim.net)}),
         "latex": latex(claim),
         "subject": latex(claim.lhs),
         "where": {str(symbol): str(meaning) for symbol, meaning in claim.where.items()},

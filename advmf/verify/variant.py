@@ -1,16 +1,19 @@
 """A bound of one's own, in a file: its derivation is verified, its claim checked, and wrong versions of it refuted.
 
-The file defines ``NET``, ``derive(net)``, ``claim(net)`` and ``check(claims, seed)``; ``advmf new`` writes such a file.
+The file defines ``NET``, ``derive(net)``, ``claim(net)`` and ``check(claims, seed)``; ``advmf new`` writes such a file. A claim that the
+package derives from the net is called after the file, and its source is the derivation there.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,10 +22,12 @@ from advmf.claim import Claim
 from advmf.errors import AdvmfError, ArgumentError
 from advmf.net import Net
 from advmf.theory.proof import Derivation
+from advmf.verify.catalogue import TITLES
 from advmf.verify.controls import controls, differs
 from advmf.verify.report import Report
-from advmf.verify.runs import Outcome
-from advmf.verify.suite import QUICK, Case
+from advmf.verify.runs import Outcome, code_version
+from advmf.verify.store import Record, canonical, key, opened, statement
+from advmf.verify.suite import MATRIX, QUICK, Case
 
 NEEDED = {
     "NET": "NET, the advmf.Net",
@@ -40,38 +45,79 @@ class Variant:
     >>> import advmf.cli.template
     >>> variant = load(advmf.cli.template.__file__)
     >>> variant.derive().name, str(variant.claim())
-    ('my_bound', 'T2: Expectation(AdversarialLoss(oo, 2)) <= beta*eps*omega**(L/2)')
+    ('my_bound', 'template: Expectation(AdversarialLoss(oo, 2)) <= beta*eps*omega**(L/2)')
     """
 
     path: Path
     module: ModuleType
+    sha256: str
 
     def derive(self) -> Derivation:
         """The verified derivation. Raises StepError, which names the step, if one is refused or it does not end in the claim."""
+        return self._proof
+
+    @cached_property
+    def _proof(self) -> Derivation:
         claim = self.claim()
         proof: Derivation = self._call("derive", Derivation, self.module.NET)
         proof.concludes(claim)
         return proof
 
     def claim(self) -> Claim:
-        """The claim of the file's net."""
+        """The claim of the file's net, under a name and with a source of its own."""
         found: Claim = self._call("claim", Claim, self.module.NET)
-        return found
+        if found.name.partition(".")[0] not in TITLES:
+            return found
+        source = f"{self.path.name}, derived there; of the form of {found.name}: {found.source}"
+        return replace(found, name=self.path.stem, source=source)
 
-    def check(self, seed: int = 0) -> Outcome:
-        """The report on the claim, and those on its wrong versions by the same check."""
-        claim = self.claim()
+    def reports(self, claims: Sequence[Claim], seed: int = 0) -> list[Report]:
+        """What the file's check says of claims; raises ArgumentError unless that is a report for each."""
+        found = self._call("check", list, list(claims), seed=seed)
+        if len(found) != len(claims) or not all(isinstance(report, Report) for report in found):
+            raise ArgumentError(
+                f"{self.path}: check must return one Report for each of {len(claims)} claims; got {found!r}."
+            )
+        return [replace(report, theorem=claim.name) for claim, report in zip(claims, found)]
+
+    def case(self, claim: Claim, proof: Derivation, report: Report) -> Case:
+        """The case of a claim, its derivation, and the point of its report."""
+        return OwnCase(claim.name, claim.net, "", (claim,), report.at, QUICK, str(proof), _width(report))
+
+    def check(self, seed: int = 0, store: Path | None = None, resume: bool = False, command: str = "") -> Outcome:
+        """The report on the claim, and those on its wrong versions by the same check; kept in ``store``, and with ``resume`` taken from there.
+
+        Raises as :meth:`derive` and :func:`advmf.verify.store.opened` do.
+        """
+        claim, proof = self.claim(), self.derive()
         own = hasattr(self.module, "wrong")
         mutants: list[Claim] = self._call("wrong", list, claim) if own else controls(claim)
-        found = self._call("check", list, [claim, *mutants], seed=seed)
-        if len(found) != 1 + len(mutants) or not all(isinstance(report, Report) for report in found):
+        if len({each.name for each in (claim, *mutants)}) <= len(mutants):
             raise ArgumentError(
-                f"{self.path}: check must return one Report for each of {1 + len(mutants)} claims; got {found!r}."
+                f"{self.path}: wrong must give each wrong version a name of its own, as Claim.scaled does."
             )
+        if store is None:
+            return self._outcome(proof, claim, mutants, self.reports([claim, *mutants], seed), own)
+        settings = {"version": code_version(), "seed": seed, "file": self.sha256}
+        names = [key(canonical(each), settings) for each in (claim, *mutants)]
+        case = {"theorem": claim.name, "net": claim.net.name if claim.net else MATRIX, "activation": "", "claims": 1}
+        run = {**settings, "rate": 0.0, "cases": [{**case, "keys": names}]}
+        with opened(store, run, command=command, resume=resume) as (file, found):
+            if found.records:
+                first, *others = (record.report for record in found.records)
+                return Outcome(0, self.case(claim, proof, first), (first,), tuple(others))
+            outcome = self._outcome(proof, claim, mutants, self.reports([claim, *mutants], seed), own)
+            file.add(_records(outcome, claim, mutants, names))
+        return outcome
+
+    def _outcome(
+        self, proof: Derivation, claim: Claim, mutants: Sequence[Claim], found: Sequence[Report], own: bool
+    ) -> Outcome:
+        """The reports, without those of controls that say what the claim says at its point."""
         report, *others = found
-        point = {**report.at, "N": max(rung.N for rung in report.findings[0].rungs)}
-        counted = tuple(r for mutant, r in zip(mutants, others) if own or differs(claim, mutant, point))
-        return Outcome(0, Case(claim.name, claim.net, "", (claim,), report.at, QUICK), (report,), counted)
+        case = self.case(claim, proof, report)
+        counted = tuple(r for mutant, r in zip(mutants, others) if own or differs(claim, mutant, case.point))
+        return Outcome(0, case, (report,), counted)
 
     def _call(self, name: str, kind: type, *args: Any, **options: Any) -> Any:
         with _blamed(self.path, f"{name} fails"):
@@ -79,6 +125,39 @@ class Variant:
         if not isinstance(found, kind):
             raise ArgumentError(f"{self.path}: {name} must return a {kind.__name__}; got {found!r}.")
         return found
+
+
+@dataclass(frozen=True)
+class OwnCase(Case):
+    """The case of a bound of one's own: with the text of its derivation, and the widest network of its check."""
+
+    derivation: str = ""
+    width: int = 1
+
+    @cached_property
+    def statements(self) -> tuple[dict[str, Any], ...]:
+        return tuple({**statement(claim), "derivation": self.derivation} for claim in self.claims)
+
+    @property
+    def point(self) -> Mapping[str, float]:
+        return {**self.at, "N": self.width}
+
+
+def _width(report: Report) -> int:
+    return max(rung.N for rung in report.findings[0].rungs)
+
+
+def _records(outcome: Outcome, claim: Claim, mutants: Sequence[Claim], names: Sequence[str]) -> list[Record]:
+    """What a store keeps of an outcome."""
+    case, (said,) = outcome.case, outcome.case.statements
+    of = {each.name: (name, each) for name, each in zip(names, (claim, *mutants))}
+    found = []
+    for report in (*outcome.reports, *outcome.controls):
+        name, each = of[report.theorem]
+        control = each is not claim
+        stated = canonical(each) | ({} if control else said)
+        found.append(Record(name, 0, control, case.theorem, case.name, "", stated, report))
+    return found
 
 
 def load(path: str | Path) -> Variant:
@@ -115,7 +194,7 @@ def load(path: str | Path) -> Variant:
         )
     if uncallable := [name for name in NEEDED if name != "NET" and not callable(getattr(module, name))]:
         raise ArgumentError(f"{path}: {uncallable[0]} must be a function: {NEEDED[uncallable[0]]}.")
-    return Variant(path, module)
+    return Variant(path, module, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 @contextmanager

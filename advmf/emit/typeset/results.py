@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from advmf.errors import DataError
 
 EXPECTED = "the file that 'advmf check --json FILE' writes"
 _FIELDS = {"theorem": str, "net": str, "verdict": str, "activation": str, "findings": list, "at": dict}
+OF_MATRICES = ("", "matrix")
+"""What stands for a net where there is none."""
 VERDICTS = ("SUPPORTED", "NOT_REFUTED", "REFUTED", "UNDERPOWERED")
 
 
@@ -57,6 +59,42 @@ def checked(record: Any, name: str = "results") -> dict[str, Any]:
     if summary.get("complete") is not True:
         raise DataError(f"{name} comes from a run that was interrupted; run 'advmf check --json {name}' to its end.")
     return dict(record)
+
+
+def about(
+    record: Mapping[str, Any], theorems: Collection[str], net: str, activations: Collection[str] | None = None
+) -> dict[str, Any]:
+    """The record with what it says of theorems and a net alone, and of Gaussian matrices; raises DataError where that is nothing.
+
+    The totals are those of what is left. Negative controls are counted where nothing was left out.
+    """
+    rows = [
+        row
+        for row in record["results"]
+        if _theorem(row) in theorems
+        and (
+            row["net"] in OF_MATRICES
+            or (row["net"] == net and (activations is None or row["activation"] in activations))
+        )
+    ]
+    if not rows:
+        there = dict.fromkeys(
+            " ".join(filter(None, (_theorem(r), r["net"], r["activation"]))) for r in record["results"]
+        )
+        wanted = ", ".join(sorted(theorems))
+        raise DataError(
+            f"These results hold no verdict on {wanted} for {' '.join([net, *(activations or ())])}: they are about {'; '.join(there)}."
+        )
+    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in VERDICTS}
+    summary = {**record["summary"], **counts}
+    if len(rows) < len(record["results"]):
+        summary.pop("controls", None)
+    return {**record, "results": rows, "summary": summary}
+
+
+def _theorem(row: Mapping[str, Any]) -> str:
+    """The catalogue's name of what a row is about; rows of a file are about its own bound."""
+    return str(row.get("case") or str(row["theorem"]).partition(".")[0])
 
 
 def _is_number(value: Any) -> bool:
