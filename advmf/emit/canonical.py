@@ -52,9 +52,14 @@ def _rebuilt(expr: Any, args: tuple[Any, ...]) -> Any:
         return args[0]
     if isinstance(expr, sp.Mul):
         return _product(args)
-    if isinstance(expr, sp.Add) or (isinstance(expr, sp.Pow) and not all(arg.is_number for arg in args)):
+    if isinstance(expr, sp.Add) or (isinstance(expr, sp.Pow) and not _endless(*args)):
         return expr.func(*args)
     return expr if args == expr.args else expr.func(*args)
+
+
+def _endless(base: Any, exponent: Any) -> bool:
+    """Whether a power of numbers is one that nobody should write out, such as 2**10**9."""
+    return bool(base.is_number and exponent.is_number and abs(exponent) > 1000)
 
 
 def _product(args: tuple[Any, ...]) -> Any:

@@ -91,6 +91,7 @@ GIVEN = [
     sp.Mul(sp.Mul(A, 2, evaluate=False), sp.Rational(1, 2), evaluate=False),
     A - sp.Mul(sp.Rational(1, 2), sp.Add(B, C), evaluate=False),
     sp.exp(sp.Mul(-1, A + B, evaluate=False)),
+    A + sp.Pow(sp.Rational(1, 2), -2, evaluate=False),
     sp.Pow(sp.Add(A, 1, evaluate=False), sp.Add(B, 1, 1, evaluate=False), evaluate=False),
 ]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import sympy as sp
 
 from advmf.emit.engine.backends import function
 from advmf.emit.engine.grid import Bounds, Stage, part, parts
@@ -92,7 +93,7 @@ def _compiled(stage: Stage) -> tuple[Callable[..., None], int]:
         elif name in _TESTS or name in ("select", "call"):
             verb, names[i] = _TESTS.get(name) or {"select": "where", "call": f"f{i}"}[name], f"t{i}"
             if name == "call":
-                scope[verb] = function("numpy", data)
+                scope[verb] = _flagged(function("numpy", data)) if data is sp.erfc else function("numpy", data)
             lines.append(f"{names[i]} = {verb}({operands})")
         else:
             if i in places:
@@ -113,6 +114,18 @@ def _compiled(stage: Stage) -> tuple[Callable[..., None], int]:
     unpack = [f"{row(letter, size)} = {letter}" for letter, size in sizes.items()]
     exec("\n    ".join(["def call(x, y, b):", *unpack, *lines]), scope)
     return scope["call"], count
+
+
+def _flagged(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that falls to zero, as one that says so where IEEE's flags would: SciPy clears them."""
+
+    def inside(*args: Any) -> Any:
+        values = call(*args)
+        if not np.all(values >= np.finfo(float).tiny):
+            raise FloatingPointError
+        return values
+
+    return inside
 
 
 STIRLING = tuple(map(float.fromhex, (

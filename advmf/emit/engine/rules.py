@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from advmf.emit.engine.backends import BACKENDS, function
+from advmf.emit.engine.backends import BACKENDS
 from advmf.emit.engine.integrate import integrate
 from advmf.emit.engine.lower import Program
 from advmf.emit.engine.scaled import Arrays, Value
+from advmf.emit.engine.wide import call
 from advmf.errors import DomainError
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
 from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
@@ -83,7 +84,7 @@ RULES: dict[Any, Callable[..., Any]] = {
     "number": lambda a, data: Value(a.array(data[0]), None if data[1] is None else a.array(float(data[1]))),
     "truth": lambda a, data: Value(a.array(1.0) == float(data)),
     "guard": lambda a, _, x, condition: a.guard(x, condition.m),
-    "call": lambda a, head, *x: Value(function(a.name, head)(*map(a.linear, x))),
+    "call": call,
     "one plus": lambda a, _, rest: a.one_plus(rest),
     "log abs": lambda a, plus_one, x: Value(a.log_abs(_base(a, x, plus_one))),
     "number power": lambda a, exponent, x: a.number_power(x, exponent),

@@ -114,7 +114,7 @@ class Breaker:
     def _inside(self, expr: sp.Expr, text: str, limit: float) -> list[str]:
         """A function broken inside its bracket."""
         argument = expr.args[0]
-        name = r"\exp" if isinstance(expr, sp.exp) else text.partition(r"\left")[0]
+        name = r"\exp" if isinstance(expr, sp.exp) else text.partition("(")[0].removesuffix(r"\left")
         lines = self.lines(argument, limit - width(name) - 1)
         if len(lines) == 1:
             return [tidy(rf"{name}\left({lines[0]}\right)")]

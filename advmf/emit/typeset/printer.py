@@ -155,7 +155,7 @@ class Printer(LatexPrinter):
                 roots[int(2 * power)].append(base)
             elif factor.has(GeometricSum) or not (base.is_Add and power in (1, -1) and common_denominator(base) != 1):
                 flipped = power.could_extract_minus_sign() and not power.is_Add
-                (under if flipped else over).append(base**-power if flipped else factor)
+                (under if flipped else over).append(base ** (-power if flipped else power))
             else:
                 shared = common_denominator(base)
                 whole, rest = shared.as_coeff_Mul()
