@@ -36,6 +36,10 @@ class StepError(AdvmfError, ValueError):
     """A step of a derivation that is wrong, or that nothing here can verify."""
 
 
+class OutputError(AdvmfError, OSError):
+    """A file cannot be written; what it held before is as it was."""
+
+
 class StoreError(AdvmfError, RuntimeError):
     """A results file is missing, foreign, damaged, in use, full, or of another run; it was left as it was."""
 

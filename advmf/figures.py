@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from advmf.emit.phase import PhaseDiagram
 from advmf.errors import ArgumentError
+from advmf.outputs import Output
 from advmf.verify.norm_table import NormTable
 from advmf.verify.training_curve import TrainingCurve
 
@@ -26,17 +28,27 @@ def _pyplot() -> Any:
     return pyplot
 
 
-def check_target(path: Path) -> None:
-    """Raise ArgumentError, before any long work, if matplotlib is missing or cannot write such a file."""
+def check_target(target: Path | Output) -> None:
+    """Raise ArgumentError or OutputError, before any long work, if matplotlib is missing or cannot write such a file."""
     known = _pyplot().figure().canvas.get_supported_filetypes()
     _pyplot().close("all")
+    path = _output(target).path
     if path.suffix.lstrip(".") not in known:
         raise ArgumentError(f"A figure's file must end in one of {', '.join(sorted(known))}; got {path.name!r}.")
-    if not path.parent.is_dir():
-        raise ArgumentError(f"There is no folder {str(path.parent)!r} to put the figure into.")
 
 
-def norm_ratios(table: NormTable, path: Path) -> None:
+def _output(target: Path | Output) -> Output:
+    return target if isinstance(target, Output) else Output(target)
+
+
+def _save(pyplot: Any, figure: Any, target: Path | Output) -> None:
+    output, content = _output(target), io.BytesIO()
+    figure.savefig(content, dpi=160, format=output.path.suffix.lstrip("."))
+    pyplot.close(figure)
+    output.write(content.getvalue())
+
+
+def norm_ratios(table: NormTable, path: Path | Output) -> None:
     """Simulated over predicted norm factors, a square of exponents for each route; 1 is white, bounds that are loose are purple."""
     pyplot = _pyplot()
     labels = ["$\\infty$" if r.is_infinite else f"{float(r):g}" for r in table.exponents]
@@ -59,8 +71,7 @@ def norm_ratios(table: NormTable, path: Path) -> None:
         axis.set_yticks(range(len(labels)), labels)
     figure.colorbar(image, ax=list(axes[0]), label=r"simulated / predicted $\beta_{p,q}$")
     figure.suptitle(f"$d={table.d}$, $K={table.K}$, {table.samples} matrices", fontsize=10)
-    figure.savefig(path, dpi=160)
-    pyplot.close(figure)
+    _save(pyplot, figure, path)
 
 
 _AXES = {
@@ -72,7 +83,7 @@ _AXES = {
 }
 
 
-def phase(diagram: PhaseDiagram, path: Path, title: str = "") -> None:
+def phase(diagram: PhaseDiagram, path: Path | Output, title: str = "") -> None:
     """When training takes a network out of the band: escape times by colour, grey where it starts outside, pale where it never leaves."""
     import numpy as np
     from matplotlib.colors import ListedColormap, LogNorm
@@ -106,11 +117,10 @@ def phase(diagram: PhaseDiagram, path: Path, title: str = "") -> None:
     axis.set_title(title)
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
-    figure.savefig(path, dpi=160)
-    pyplot.close(figure)
+    _save(pyplot, figure, path)
 
 
-def training_curves(curves: Sequence[TrainingCurve], path: Path, title: str = "") -> None:
+def training_curves(curves: Sequence[TrainingCurve], path: Path | Output, title: str = "") -> None:
     """Change of the weight variance, simulated over T3, and the adversarial loss over its start, against time."""
     pyplot = _pyplot()
     figure, (upper, lower) = pyplot.subplots(2, 1, figsize=(5.2, 5.2), sharex=True, layout="constrained")
@@ -123,15 +133,14 @@ def training_curves(curves: Sequence[TrainingCurve], path: Path, title: str = ""
     upper.set(ylabel=r"$\Delta\sigma_w^2$ simulated / T3", title=title)
     lower.set(xlabel="time $t$ (rate x steps)", ylabel=r"$\mathcal{L}_{adv}(t)/\mathcal{L}_{adv}(0)$", ylim=(0, None))
     upper.legend()
-    figure.savefig(path, dpi=160)
-    pyplot.close(figure)
+    _save(pyplot, figure, path)
 
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 """Curves by name: values, and their standard errors."""
 
 
-def lines(x: Sequence[float], series: Series, path: Path, xlabel: str, ylabel: str, title: str = "") -> None:
+def lines(x: Sequence[float], series: Series, path: Path | Output, xlabel: str, ylabel: str, title: str = "") -> None:
     """Curves over a common axis, each with error bars, a colour and a mark of its own; a logarithmic axis where x spans a decade."""
     pyplot = _pyplot()
     figure, axis = pyplot.subplots(figsize=(5.2, 3.9), layout="constrained")
@@ -141,5 +150,4 @@ def lines(x: Sequence[float], series: Series, path: Path, xlabel: str, ylabel: s
         axis.set_xscale("log")
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-    figure.savefig(path, dpi=160)
-    pyplot.close(figure)
+    _save(pyplot, figure, path)

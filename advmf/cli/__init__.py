@@ -3,7 +3,10 @@
 SymPy and torch are imported inside the commands, so that ``advmf --help`` is instant.
 """
 
-from advmf.cli import check, explore, mutate, new, report, show, typeset  # registers the commands
-from advmf.cli.shared import main
+try:
+    from advmf.cli import check, explore, mutate, new, report, show, typeset  # registers the commands
+    from advmf.cli.shared import main
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
 
 __all__ = ["check", "explore", "main", "mutate", "new", "report", "show", "typeset"]

@@ -6,24 +6,26 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from advmf.cli.exits import Exit
 from advmf.cli.progress import progress
-from advmf.cli.shared import Terminated, alone, console, main, point, replace, terminable, usage_errors
+from advmf.cli.shared import Terminated, alone, console, main, point, terminable, usage_errors
 from advmf.cli.tables import print_tables
-from advmf.cli.types import Networks
+from advmf.cli.types import Networks, OutputFile
+from advmf.errors import AdvmfError, OutputError
+from advmf.outputs import Output
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from advmf.report.document import Document
     from advmf.verify.runs import Outcome
-
-EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
 
 
 @main.command()
@@ -89,8 +91,8 @@ EXIT_REFUTED, EXIT_USAGE, EXIT_UNDERPOWERED, EXIT_INTERRUPTED, EXIT_TERMINATED =
 @click.option(
     "--json",
     "json_path",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write the results here.",
+    type=OutputFile(),
+    help="Write the results here; - is standard output, and the tables go to standard error.",
 )
 @click.pass_context
 def check(
@@ -98,16 +100,16 @@ def check(
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None,
     at: tuple[str, ...], networks: int | str | None, sequential: bool, data: str | None, seed: int, device: str, sampler: str,
     memory: float | None, full: bool,
-    store: Path | None, resume: bool, workers: int | None, backend: str, scheduler: str | None, json_path: Path | None,
+    store: Path | None, resume: bool, workers: int | None, backend: str, scheduler: str | None, json_path: Output | None,
 ) -> None:  # fmt: skip
     """Check theorems against simulated networks, or the bound of your own in FILE, as 'advmf new' writes it, with its derivation.
 
     Every claim comes with negative controls: wrong versions of it that the same check must refute.
 
-    Exit code: 0 nothing refuted, 1 something refuted, 2 usage, 3 nothing refuted but something underpowered (a negative control
-    that was not refuted counts as that).
+    Exit code: 0 nothing refuted, 1 something refuted, 2 usage, or a file that cannot be read or written, 3 nothing refuted but something
+    underpowered (a negative control that was not refuted counts as that), 4 a crash, 130 Ctrl-C, 141 the reader of the output is gone, 143 SIGTERM.
     """
-    out = console()
+    out = console(json_path)
     if file:
         sys.exit(_check_file(context, file, out, seed, json_path, store, resume))
     with usage_errors():
@@ -128,20 +130,25 @@ def check(
     claims = sum(len(case.claims) for case in suite)
     found: list[Outcome] = []
     document = of_outcomes([], seed, command, complete=False)
-    interrupted = 0
-    with usage_errors(), progress(len(suite)) as advance, terminable():
+    interrupted: Exit | None = None
+    failure: AdvmfError | None = None
+    with progress(len(suite)) as advance, terminable():
         try:
             with closing(run(suite, seed=seed, progress=advance, **options)) as finished:
                 for outcome in finished:
                     found.append(outcome)
                     outcomes = family(sorted(found, key=lambda o: o.position), claims)
                     document = of_outcomes(outcomes, seed, command, complete=len(outcomes) == len(suite))
-                    if json_path:
-                        replace(json_path, json.dumps(document.to_dict(), indent=1) + "\n")
+                    if json_path and json_path.replaced:
+                        _write(json_path, document)
         except KeyboardInterrupt as error:
-            interrupted = EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
-    print_tables(out, document)
-    _summarise(document)
+            interrupted = Exit.TERMINATED if isinstance(error, Terminated) else Exit.INTERRUPTED
+        except AdvmfError as error:  # what was found is shown all the same
+            failure = error
+    if found or interrupted:
+        failure = _show(out, document, json_path) or failure
+    if failure:
+        raise click.UsageError(str(failure))
     if interrupted:
         kept = f"; go on with --store {store} --resume" if store else ""
         click.echo(f"interrupted: {len(found)} of {len(suite)} cases finished{kept}", err=True)
@@ -149,12 +156,31 @@ def check(
     sys.exit(_exit_code(document))
 
 
+def _show(out: Console, document: Document, json_path: Output | None, refuted: Sequence[str] = ()) -> AdvmfError | None:
+    """Write and print all there is; the error of what could not be written, when the rest is out."""
+    failure = None
+    if json_path:
+        try:
+            _write(json_path, document)
+        except OutputError as error:
+            failure = error
+    print_tables(out, document)
+    for name in refuted:
+        out.print(f"negative control refuted: {name}", markup=False)
+    _summarise(document)
+    return failure
+
+
+def _write(output: Output, document: Document) -> None:
+    output.write(json.dumps(document.to_dict(), indent=1) + "\n")
+
+
 def _check_file(
     context: click.Context,
     file: Path,
     out: Console,
     seed: int,
-    json_path: Path | None,
+    json_path: Output | None,
     store: Path | None,
     resume: bool,
 ) -> int:
@@ -170,7 +196,7 @@ def _check_file(
             proof = variant.derive()
         except StepError as error:
             click.echo(f"{file}: refused: {error}", err=True)
-            return EXIT_REFUTED
+            return Exit.REFUTED
         counts = ", ".join(f"{len(items)} {status}" for status, items in proof.rests_on().items())
         claim = variant.claim()
         lines = [f"{proof.name}: {len(proof.steps)} steps; {counts}", str(claim), f"source: {claim.source}"]
@@ -181,13 +207,9 @@ def _check_file(
         command = shlex.join(["advmf", *sys.argv[1:]])
         outcome = variant.check(seed, store, resume, command)
         document = of_outcomes([outcome], seed, command, complete=True)
-        if json_path:
-            replace(json_path, json.dumps(document.to_dict(), indent=1) + "\n")
-    print_tables(out, document)
-    for name in document.names:
-        if name not in document.missed:
-            out.print(f"negative control refuted: {name}", markup=False)
-    _summarise(document)
+    refuted = [name for name in document.names if name not in document.missed]
+    if failure := _show(out, document, json_path, refuted):
+        raise click.UsageError(str(failure))
     return _exit_code(document)
 
 
@@ -205,5 +227,5 @@ def _summarise(document: Document) -> None:
 
 def _exit_code(document: Document) -> int:
     if document.counts["REFUTED"]:
-        return EXIT_REFUTED
-    return EXIT_UNDERPOWERED if document.counts["UNDERPOWERED"] or document.missed else 0
+        return Exit.REFUTED
+    return Exit.UNDERPOWERED if document.counts["UNDERPOWERED"] or document.missed else Exit.NOTHING_REFUTED

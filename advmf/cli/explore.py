@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from advmf.cli.progress import progress
-from advmf.cli.shared import console, declared, main, point, replace, usage_errors
+from advmf.cli.shared import console, declared, main, point, usage_errors
+from advmf.cli.types import OutputFile
+from advmf.outputs import Output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,14 +34,12 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same numbers.")
 @click.option(
     "--plot",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    type=OutputFile(),
     help="Draw the table here (png, pdf, svg).",
 )
-@click.option(
-    "--json", "json_path", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write it here."
-)
+@click.option("--json", "json_path", type=OutputFile(), help="Write it here; - is standard output.")
 def norms(
-    d: int, K: int, exponents: tuple[str, ...], routes: tuple[str, ...], samples: int, seed: int, plot: Path | None, json_path: Path | None
+    d: int, K: int, exponents: tuple[str, ...], routes: tuple[str, ...], samples: int, seed: int, plot: Output | None, json_path: Output | None
 ) -> None:  # fmt: skip
     """Simulate the norm factor beta over a square of (p, q), and divide by what the routes say.
 
@@ -61,11 +60,12 @@ def norms(
 
         options: dict[str, Any] = {"routes_": routes} if routes else {}
         table = norm_table(d, K, exponents=exponents or EXPONENTS, samples=samples, seed=seed, progress=step, **options)
-    if json_path:
-        replace(json_path, table.to_json())
-    _norms_table(console(), table)
+        if json_path:
+            json_path.write(table.to_json())
+    _norms_table(console(json_path), table)
     if plot:
-        figures.norm_ratios(table, plot)
+        with usage_errors():
+            figures.norm_ratios(table, plot)
 
 
 def _norms_table(console: Console, table: NormTable) -> None:
@@ -85,9 +85,7 @@ _NET = click.option("--net", default="vanilla", show_default=True, help="Network
 _ACTIVATION = click.option("--activation", default="relu", show_default=True, help="Activation: see 'advmf list'.")
 _P = click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
 _Q = click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
-_PLOT = click.option(
-    "--plot", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Draw it here (png, pdf, svg)."
-)
+_PLOT = click.option("--plot", type=OutputFile(), help="Draw it here (png, pdf, svg).")
 
 
 @main.command()
@@ -105,7 +103,7 @@ _PLOT = click.option(
 @click.option("--at", "at", multiple=True, metavar="NAME=VALUE", help="eps, d, K, m, M, sigma_w, N; may be repeated.")
 @_PLOT
 def phase(
-    net: str, activation: str, p: str, q: str, axes: str, at: tuple[str, ...], plot: Path | None
+    net: str, activation: str, p: str, q: str, axes: str, at: tuple[str, ...], plot: Output | None
 ) -> None:  # fmt: skip
     """T4: how long networks stay trainable, m <= omega(t)^L <= M, over depth and width, or variance and depth."""
     with usage_errors():
@@ -147,7 +145,8 @@ def phase(
     never = "; some never do" if np.isinf(found.escape).any() else ""
     console().print(f"{net} {activation}, (p, q) = ({p}, {q}), over {axes}: {share}{ends}{never}")
     if plot:
-        figures.phase(found, plot, f"{net} {activation}, (p, q) = ({p}, {q})")
+        with usage_errors():
+            figures.phase(found, plot, f"{net} {activation}, (p, q) = ({p}, {q})")
 
 
 @main.command()
@@ -166,7 +165,7 @@ def phase(
 @_PLOT
 def train(
     net: str, activation: str, p: str, q: str, N: tuple[int, ...], at: tuple[str, ...], networks: int, steps: int, seed: int, data: str,
-    plot: Path | None,
+    plot: Output | None,
 ) -> None:  # fmt: skip
     """T3: train networks on the adversarial loss, and compare their weight variance with the theory's over time.
 
@@ -199,7 +198,8 @@ def train(
             curves.append(training_curve(network, p, q, values, N=width, **options))
     _curves_table(console(), curves)
     if plot:
-        figures.training_curves(curves, plot, f"{net} {activation}, (p, q) = ({p}, {q})")
+        with usage_errors():
+            figures.training_curves(curves, plot, f"{net} {activation}, (p, q) = ({p}, {q})")
 
 
 def _curves_table(out: Console, curves: list[TrainingCurve]) -> None:

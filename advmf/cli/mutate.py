@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advmf.cli.progress import progress
-from advmf.cli.shared import alone, console, main, point, replace, usage_errors
+from advmf.cli.shared import alone, console, main, point, usage_errors
+from advmf.cli.types import OutputFile
+from advmf.outputs import Output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,14 +43,14 @@ if TYPE_CHECKING:
 @click.option(
     "--json",
     "json_path",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write all mutants here.",
+    type=OutputFile(),
+    help="Write all mutants here; - is standard output.",
 )
 @click.pass_context
 def mutate(
     context: click.Context, file: str | None,
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None, at: tuple[str, ...],
-    times: float | None, networks: int | None, quick: bool, seed: int, workers: int | None, survivors: int, json_path: Path | None,
+    times: float | None, networks: int | None, quick: bool, seed: int, workers: int | None, survivors: int, json_path: Output | None,
 ) -> None:  # fmt: skip
     """Judge the checks: perturb every claim, or that of the bound of your own in FILE, systematically, and count which mutants are refuted.
 
@@ -69,7 +71,7 @@ def mutate(
 
         suite = cases(theorems, nets, activations, pairs_of(p, q), QUICK if quick else SHARP, point(at))
         suite = [case for case in suite if activations or case.activation in ("", *DEFAULT_ACTIVATIONS[:1])]
-    out = console()
+    out = console(json_path)
     found: list[Mutant] = []
     result: dict[str, Any] = score(found)
     with usage_errors(), progress(len(suite)) as advance:
@@ -80,17 +82,19 @@ def mutate(
             for done, mutants in enumerate(judged, 1):
                 found += mutants
                 result = score(sorted(found, key=lambda m: (m.theorem, m.net, m.activation, m.p or "", m.q or "")))
-                if json_path:
-                    replace(json_path, json.dumps(result, indent=1) + "\n")
+                if json_path and json_path.replaced:
+                    json_path.write(json.dumps(result, indent=1) + "\n")
                 if mutants:
                     own, name = score(mutants), f"{mutants[0].theorem} {mutants[0].net} {mutants[0].activation}".strip()
                     out.print(
                         f"{name}: {own['caught']} of {own['expected']} ({done} of {len(suite)} cases)", markup=False
                     )
+        if json_path:
+            json_path.write(json.dumps(result, indent=1) + "\n")
     _print(out, result, survivors)
 
 
-def _mutate_file(context: click.Context, file: str, seed: int, survivors: int, json_path: Path | None) -> None:
+def _mutate_file(context: click.Context, file: str, seed: int, survivors: int, json_path: Output | None) -> None:
     """The mutants of a bound of one's own, by its own check."""
     alone(context, Path(file), "seed", "survivors", "json_path")
     with usage_errors():
@@ -98,9 +102,9 @@ def _mutate_file(context: click.Context, file: str, seed: int, survivors: int, j
         from advmf.verify.variant import load
 
         result = score(mutate_own(load(file), seed))
-    if json_path:
-        replace(json_path, json.dumps(result, indent=1) + "\n")
-    _print(console(), result, survivors)
+        if json_path:
+            json_path.write(json.dumps(result, indent=1) + "\n")
+    _print(console(json_path), result, survivors)
 
 
 def _print(out: Console, result: dict[str, Any], survivors: int) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import keyword
-import os
 import sys
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
-from advmf.cli.shared import main, replace
+from advmf.cli.shared import main, usage_errors
+from advmf.outputs import Output
 
 TEMPLATE_NAME = "my_bound"
 """The name in the template, for which the chosen one is put in."""
@@ -32,11 +32,7 @@ def new(name: str, force: bool) -> None:
         )
     if not path.exists() and (name in sys.modules or importlib.util.find_spec(name)):
         raise click.UsageError(f"A file {path} would hide the installed module {name!r}; choose another name.")
-    if not os.access(".", os.W_OK):
-        raise click.UsageError(f"The folder {Path.cwd()} cannot be written to; change to another.")
     text = (files("advmf.cli") / "template.py").read_text(encoding="utf-8").replace(TEMPLATE_NAME, name)
-    try:
-        replace(path, text)
-    except OSError as error:
-        raise click.UsageError(f"{path} cannot be written: {error.strerror}.") from None
+    with usage_errors():
+        Output(path).write(text)
     click.echo(f"{path} is written: 'python {path}' shows what it derives, 'advmf check {path}' gives the verdicts.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from advmf.cli.shared import main, replace, usage_errors
+from advmf.cli.shared import main, usage_errors
+from advmf.cli.types import OutputFile
+from advmf.outputs import Output, apart
 
 if TYPE_CHECKING:
     from advmf.report.document import Document
@@ -19,11 +20,11 @@ ENDINGS = (".html", ".md", ".xml", ".json")
 @main.command()
 @click.argument("results", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
-    "-o", "--output", "outputs", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
-    help="Write here, in the form that the ending names: .html, .md, .xml (JUnit) or .json; may be repeated.",
+    "-o", "--output", "outputs", multiple=True, type=OutputFile(),
+    help="Write here, in the form that the ending names: .html, .md, .xml (JUnit) or .json; - prints Markdown; may be repeated.",
 )  # fmt: skip
 @click.option("--markdown", "shown", is_flag=True, help="Print Markdown, for a pull request.")
-def report(results: Path | None, outputs: tuple[Path, ...], shown: bool) -> None:
+def report(results: Path | None, outputs: tuple[Output, ...], shown: bool) -> None:
     """Report RESULTS, a file that 'advmf check' wrote with --store (also while it runs) or with --json; if it is not given, the store in
     the current folder: 'advmf report out.html' is enough where there is one.
 
@@ -31,22 +32,23 @@ def report(results: Path | None, outputs: tuple[Path, ...], shown: bool) -> None
     loads nothing.
     """
     if results is not None and results.suffix in ENDINGS[:3] and not outputs:
-        outputs, results = (results,), None
+        outputs, results = (OutputFile().convert(results, None, None),), None
     if not outputs and not shown:
         raise click.UsageError("Say what to write: -o out.html (or .md, .xml, .json), or --markdown to print Markdown.")
+    for output in outputs:
+        if not output.standard and output.path.suffix not in ENDINGS:
+            raise click.UsageError(
+                f"A report's file must end in one of {', '.join(ENDINGS)}; got {output.path.name!r}."
+            )
     source = results or _only_store()
-    for path in outputs:
-        _check_target(path, source)
     with usage_errors():
         from advmf.report.document import read
 
+        outputs = (*outputs, Output("-")) if shown else outputs
+        apart(outputs, [source])
         document = read(source)
-    for path in outputs:
-        replace(path, _written(document, path.suffix))
-    if shown:
-        from advmf.report.markdown import markdown
-
-        click.echo(markdown(document), nl=False)
+        for output in outputs:
+            output.write(_written(document, ".md" if output.standard else output.path.suffix))
 
 
 def _only_store() -> Path:
@@ -58,17 +60,6 @@ def _only_store() -> Path:
         names = f"; this folder has {', '.join(map(str, found))}" if found else ", and this folder has none"
         raise click.UsageError(f"Give the results that 'advmf check' wrote with --store or --json{names}.")
     return found[0]
-
-
-def _check_target(path: Path, results: Path) -> None:
-    if path.suffix not in ENDINGS:
-        raise click.UsageError(f"A report's file must end in one of {', '.join(ENDINGS)}; got {path.name!r}.")
-    if not path.parent.is_dir():
-        raise click.UsageError(f"There is no folder {str(path.parent)!r} to put the report into.")
-    if not os.access(path.parent, os.W_OK):
-        raise click.UsageError(f"The folder {str(path.parent)!r} cannot be written to; give another.")
-    if path.resolve() == results.resolve():
-        raise click.UsageError(f"{path} holds the results; give the report another file.")
 
 
 def _written(document: Document, ending: str) -> str:

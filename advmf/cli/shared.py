@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advmf import __version__
+from advmf.cli.exits import Commands
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from advmf.net import Net
+    from advmf.outputs import Output
 
 
 @contextmanager
@@ -48,17 +50,24 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="advmf")
 def main() -> None:
     """Derive, typeset, compile and check the mean-field theory of adversarial training (arXiv:2505.14021)."""
 
 
-def console() -> Console:
-    """A console that is plain in pipes and under NO_COLOR; piped tables are not squeezed to 80 columns."""
+def console(*outputs: Output | None) -> Console:
+    """A console that is plain in pipes and under NO_COLOR; piped tables are not squeezed to 80 columns. Where one of the outputs is standard
+    output, tables go to standard error."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 260)
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit by 1, which means refuted
+
+    aside = any(output.standard for output in outputs if output)
+    stream = sys.stderr if aside else sys.stdout
+    return Ours(highlight=False, stderr=aside, width=None if stream.isatty() else 260)
 
 
 def point(at: Sequence[str]) -> dict[str, float]:
@@ -101,13 +110,6 @@ def declared(net: str, activation: str | None) -> Net:
     (net,) = choose("net", [net], PRESETS, ())
     chosen = choose("activation", [activation], ACTIVATIONS, ()) if activation else ()
     return PRESETS[net](*(str(slope) for name in chosen for slope in ACTIVATIONS[name]))
-
-
-def replace(path: Path, text: str) -> None:
-    """Replace the file at once, so that a reader never sees half of it."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
 
 
 def statement_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,6 +6,9 @@ from typing import Any
 
 import click
 
+from advmf.errors import OutputError
+from advmf.outputs import Output
+
 
 class Networks(click.ParamType):
     """A number of networks, or the word for as many as pilots ask for."""
@@ -19,3 +22,15 @@ class Networks(click.ParamType):
             return click.IntRange(min=2).convert(value, param, context)
         except click.BadParameter:
             self.fail(f"{value!r} is neither an integer >= 2 nor 'pilot'.", param, context)
+
+
+class OutputFile(click.ParamType):
+    """A file to write, or ``-`` for standard output, tested before any work."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Output:
+        try:
+            return value if isinstance(value, Output) else Output(value)
+        except OutputError as error:
+            self.fail(str(error), param, context)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from advmf.cli.shared import alone, declared, main, own_file, replace, statement_options, usage_errors
+from advmf.cli.shared import alone, declared, main, own_file, statement_options, usage_errors
+from advmf.cli.types import OutputFile
+from advmf.outputs import Output
 
 if TYPE_CHECKING:
     from advmf.emit.document import Section
@@ -22,8 +24,9 @@ OF_MATRICES = ("beta", "T6.d", "T6.K")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write it here.  [default: print it]",
+    type=OutputFile(),
+    default="-",
+    help="Write it here.  [default: -, standard output]",
 )
 @statement_options
 @click.option(
@@ -51,7 +54,7 @@ OF_MATRICES = ("beta", "T6.d", "T6.K")
 @click.pass_context
 def latex_(
     context: click.Context,
-    theorems: tuple[str, ...], output: Path | None, net: str, activation: str | None, p: str, q: str, route: str, d: int, K: int,
+    theorems: tuple[str, ...], output: Output, net: str, activation: str | None, p: str, q: str, route: str, d: int, K: int,
     results: Path | None, fragment: bool, macros: bool, derivations: bool,
 ) -> None:  # fmt: skip
     """Set THEOREMS (all of them if none is given), or the bound of your own in a file, as a LaTeX document that compiles as it is.
@@ -62,11 +65,8 @@ def latex_(
     with usage_errors():
         from advmf.emit.document import document
         from advmf.emit.typeset.results import about, read_results
-        from advmf.errors import ArgumentError
         from advmf.verify.catalogue import ACTIVATIONS, PARTS, STATEMENTS, choose
 
-        if output and not output.parent.is_dir():
-            raise ArgumentError(f"There is no folder {output.parent} for {output.name}; make it, or give another path.")
         record = read_results(results) if results else None
         if file := own_file(theorems):
             alone(context, file, "output", "d", "K", "results", "fragment", "macros", "derivations")
@@ -85,10 +85,7 @@ def latex_(
         text = document(
             sections, net=network, title=title, dimensions=(d, K), results=record, macros=macros, fragment=fragment,
         )  # fmt: skip
-    if output:
-        replace(output, text)
-    else:
-        click.echo(text, nl=False)
+        output.write(text)
 
 
 def _own(file: Path, derivations: bool) -> tuple[Net | None, Section]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from advmf.errors import DataError, DomainError
+from advmf.outputs import Output
 from advmf.simulate.descent import Gradient, Objective, capacity
 from advmf.simulate.networks import Columns, Networks, layers
 
@@ -105,12 +105,8 @@ class Checkpoint:
         """Replace the file at once: it holds the old state or the new one, whenever the program ends."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         state = {"mark": self.mark, "course": vars(course), "weights": [m.weight.state() for m in layers(networks.map)]}
-        part = self.file.with_suffix(".part")
-        with part.open("wb") as out:
+        with Output(self.file).open() as out:
             torch.save(state, out)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(part, self.file)
 
     def load(self, networks: Networks) -> Course | None:
         """Set the networks to the saved state, None if there is none. Raises DataError where it is unreadable or of another run."""

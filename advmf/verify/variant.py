@@ -204,7 +204,7 @@ def _blamed(path: Path, what: str) -> Iterator[None]:
         yield
     except AdvmfError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit(0) is no verdict
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
         text, line = (error.msg, error.lineno) if isinstance(error, SyntaxError) else (error, [None, *lines][-1])

@@ -174,7 +174,7 @@ def test_what_is_no_results_file_is_refused_in_a_line(made, files, tmp_path):
         (("results.json",), "Say what to write"),
         (("results.json", "-o", "out.pdf"), "must end in one of .html, .md, .xml, .json; got 'out.pdf'"),
         (("results.json", "-o", "no/such/out.html"), "no folder 'no/such'"),
-        (("results.json", "-o", "results.json"), "holds the results"),
+        (("results.json", "-o", "results.json"), "also what is read"),
     ],
 )
 def test_bad_requests_are_refused_before_any_work(args, message, files, monkeypatch):

@@ -1,0 +1,204 @@
+"""How commands end: exit codes that cannot be mistaken for verdicts, and outputs that are tested before the work."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from advmf import cli
+from advmf.cli.exits import Exit
+from advmf.verify import norm_table, suite
+from advmf.verify.store import read
+
+SMALL = suite.replace(
+    suite.QUICK,
+    scales={"T2": suite.Scale(L=1, d=8, K=2, widths=(8, 16), nets=(8, 8), directions=1, steps=1)},
+    matrices={"beta": suite.MatrixScale(d=8, K=2, samples=8)},
+)
+
+WRITING = {
+    "check": (("check", "--theorem", "beta", "--p", "2", "--q", "2"), "--json"),
+    "mutate": (("mutate", "--theorem", "beta", "--p", "2", "--q", "2", "--quick"), "--json"),
+    "norms": (("norms", "--d", "4", "--K", "2", "--samples", "2", "--exponent", "2"), "--json"),
+    "norms plot": (("norms", "--d", "4", "--K", "2", "--samples", "2", "--exponent", "2"), "--plot"),
+    "phase": (("phase",), "--plot"),
+    "latex": (("latex", "beta", "--no-derivations"), "-o"),
+    "report": (("report", "results.json"), "-o"),
+}
+"""Every command that writes a file, and the option that names it."""
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """The commands on small suites, in a folder of their own with results to report."""
+    monkeypatch.setattr(suite, "QUICK", SMALL)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        return CliRunner().invoke(cli.main, args)
+
+    run("check", "--theorem", "beta", "--p", "2", "--q", "2", "--json", "results.json")
+    return run
+
+
+def ending(option, command):
+    return {"--plot": "png", "-o": "tex" if command[0] == "latex" else "html"}.get(option, "json")
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_every_command_follows_links_and_keeps_modes(name, small, tmp_path):
+    command, option = WRITING[name]
+    real, link = tmp_path / f"real.{ending(option, command)}", tmp_path / f"link.{ending(option, command)}"
+    real.touch(mode=0o600)
+    link.symlink_to(real.name)
+    (tmp_path / f"{link.name}.part").write_text("mine")
+    result = small(*command, option, link.name)
+    assert result.exit_code in (Exit.NOTHING_REFUTED, Exit.UNDERPOWERED), result.output
+    assert link.is_symlink() and real.stat().st_size and oct(real.stat().st_mode)[-3:] == "600"
+    assert (tmp_path / f"{link.name}.part").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", WRITING)
+@pytest.mark.parametrize("where", ["no/folder/", "results.json/", "."])
+def test_every_output_is_tested_before_the_work(name, where, small, monkeypatch):
+    started = []
+    for module, function in ((norm_table, "norm_table"), (suite, "check_matrices"), (suite, "cases")):
+        monkeypatch.setattr(module, function, lambda *_, **__: started.append(1))
+    command, option = WRITING[name]
+    result = small(*command, option, where if where == "." else f"{where}a.{ending(option, command)}")
+    assert result.exit_code == Exit.USAGE, result.output
+    assert not started and result.output.splitlines()[-1].startswith("Error: ")
+
+
+@pytest.mark.parametrize("name", ["check", "mutate", "norms"])
+def test_json_on_standard_output_is_one_document_and_tables_stand_aside(name, small, tmp_path):
+    command, option = WRITING[name]
+    before = os.listdir(tmp_path)
+    result = small(*command, option, "-")
+    assert json.loads(result.stdout) and result.stderr
+    assert os.listdir(tmp_path) == before
+
+
+def test_documents_on_standard_output_are_utf_8_in_any_locale(small):
+    poor = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    for command in (["report", "results.json", "--markdown", "-o", "a.md"], ["list"]):
+        done = subprocess.run([sys.executable, "-m", "advmf.cli", *command], capture_output=True, env=poor, timeout=120)
+        assert done.returncode == 0, done.stderr
+    shown = small("report", "results.json", "-o", "-").stdout
+    with open("a.md", encoding="utf-8") as file:
+        assert file.read() == shown and "±" in shown
+
+
+def test_an_output_is_none_of_the_files_that_are_read(small):
+    for args in (
+        ("report", "results.json", "-o", "results.json"),
+        ("check", "--store", "a.db", "--json", "a.db"),
+        ("latex", "beta", "--results", "results.json", "-o", "results.json"),
+        ("norms", "--d", "4", "--K", "2", "--json", "a.png", "--plot", "a.png"),
+    ):
+        result = small(*args)
+        assert (result.exit_code == Exit.USAGE and "another file" in result.output) or "of its own" in result.output
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("why"), MemoryError(), AssertionError(), RecursionError(), SystemError()]
+)
+def test_a_crash_is_no_verdict(error, small, monkeypatch):
+    def crash(*_, **__):
+        raise error
+
+    monkeypatch.setattr(suite, "cases", crash)
+    result = small("check")
+    assert result.exit_code == Exit.CRASHED and "Traceback" in result.output
+
+
+def test_a_file_that_exits_is_no_verdict(small, tmp_path):
+    for text in ("import sys; sys.exit(0)", "import sys; sys.exit('no')", "raise SystemExit"):
+        (tmp_path / "mine.py").write_text(text)
+        result = small("check", "mine.py")
+        assert result.exit_code == Exit.USAGE and "SystemExit" in result.output
+
+
+def test_what_was_found_is_shown_though_it_cannot_be_written(small, monkeypatch):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    result = small("check", "--theorem", "beta", "--p", "2", "--q", "2", "--json", "/dev/full")
+    assert result.exit_code == Exit.USAGE
+    assert "negative controls refuted" in result.output and "No space left" in result.output
+
+
+RUN = "import sys; from advmf.cli import main; main(sys.argv[1:], prog_name='advmf')"
+
+
+def process(*args, program=RUN, **options):
+    return subprocess.Popen([sys.executable, "-c", program, *args], stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.parametrize("after", [0.3, 0.8, 1.6])
+def test_ctrl_c_in_the_first_seconds_is_an_interrupt(after):
+    """While modules are imported, too; what is measured from is the first line of the program."""
+    program = f"import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.stderr.write('go\\n'); sys.stderr.flush(); {RUN}"
+    going = process("check", "--full", "--theorem", "T2", program=program, stdout=subprocess.DEVNULL)
+    assert going.stderr.readline() == "go\n"
+    time.sleep(after)
+    going.send_signal(signal.SIGINT)
+    _, err = going.communicate(timeout=120)
+    assert going.returncode in (Exit.INTERRUPTED, -signal.SIGINT), err
+
+
+def test_an_import_that_makes_another_error_of_an_interrupt():
+    program = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from advmf import cli\nfrom advmf.verify import suite\n"
+        "def broken(*_):\n"
+        "    try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt: raise ImportError('half a module') from None\n"
+        "suite.cases = broken\ncli.main(['check'])"
+    )
+    going = process(program=program, stdout=subprocess.DEVNULL)
+    _, err = going.communicate(timeout=120)
+    assert going.returncode == Exit.INTERRUPTED and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [(["list"], 0), (["show", "T2"], 0), (["phase"], 0), (["latex", "T2"], 2), (["norms", "--d", "x", "--K", "2"], 2)],
+)
+def test_a_closed_standard_output_is_no_crash(args, code):
+    going = process(*args, preexec_fn=lambda: os.close(1))
+    _, err = going.communicate(timeout=120)
+    assert going.returncode == code and "Traceback" not in err
+
+
+def test_closed_standard_streams_are_no_results_file(tmp_path):
+    """A store that got the number of a closed stream would hold what is printed."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "{sys.executable}" -m advmf.cli check --theorem beta --p 2 --q 2 --at d=64 --store run.db <&- >&- 2>&-'],
+        cwd=tmp_path, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert read(tmp_path / "run.db").complete
+
+
+@pytest.mark.parametrize("args", [["list"], ["latex", "beta", "--no-derivations"], ["show", "T2"]])
+def test_a_reader_that_is_gone_is_no_verdict(args):
+    read, write = os.pipe()
+    os.close(read)
+    going = process(*args, stdout=write)
+    os.close(write)
+    _, err = going.communicate(timeout=120)
+    assert going.returncode == Exit.READER_GONE and "Traceback" not in err and "Exception" not in err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("args", [["list"], ["latex", "beta", "--no-derivations"], ["show", "T2"]])
+def test_a_full_disk_under_standard_output_is_one_line(args):
+    with open("/dev/full", "w") as full:
+        going = process(*args, stdout=full)
+        _, err = going.communicate(timeout=120)
+    assert going.returncode == Exit.USAGE and "No space left" in err and "Traceback" not in err
