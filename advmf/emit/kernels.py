@@ -28,7 +28,7 @@ from advmf.emit.engine.lower import Program, lower
 from advmf.emit.engine.native import available, native_engine
 from advmf.emit.engine.rules import RULES
 from advmf.emit.engine.scaled import REGISTERED
-from advmf.errors import ArgumentError, UnsupportedFunctionError
+from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.symbols import SYMBOLS
 from advmf.theory.norm_functions import GaussianNorm
 
@@ -238,7 +238,42 @@ class Kernel:
             )
 
     def _evaluate(self, program: Program, args: Any, values: dict[str, Any], out: Any, dtype: Any) -> list[Any]:
+        masked = LIBRARY[self.backend] == "numpy" and any(map(np.ma.isMaskedArray, values.values()))
+        if masked:
+            return self._evaluate_unmasked(program, args, values, out, dtype)
         arrays, inputs, shape = self._read(args, values)
+        try:
+            return self._computed(program, arrays, inputs, shape, out, dtype)
+        except DomainError:
+            units = (_unit(values[name]) for name in self.arguments)
+            settled = [d.settled(x, unit) for d, x, unit in zip(self._domains.values(), inputs, units)]
+            if all(x is y for x, y in zip(settled, inputs)):
+                raise
+            return self._computed(program, arrays, settled, shape, out, dtype)
+
+    def _evaluate_unmasked(
+        self, program: Program, args: Any, values: dict[str, Any], out: Any, dtype: Any
+    ) -> list[np.ma.MaskedArray]:
+        """The outputs where no argument is masked, as masked arrays."""
+        if out is not None:
+            raise ArgumentError(
+                "out= takes no results of masked arrays; leave it out, or fill the masked values and drop the mask."
+            )
+        _, _, shape = self._read(args, {name: np.ma.getdata(x) for name, x in values.items()})
+        used = [name for name in self.arguments if np.ndim(values[name])]
+        mask = np.zeros(shape, bool)
+        for name in self.arguments:
+            mask |= np.ma.getmaskarray(values[name]) if np.ma.isMaskedArray(values[name]) else False
+        given = {name: np.broadcast_to(np.ma.getdata(values[name]), shape)[~mask] for name in used}
+        found = self._evaluate(program, (), {**values, **given}, None, dtype)
+        outs = [np.ma.masked_all(shape, x.dtype) for x in found]
+        for masked, numbers in zip(outs, found):
+            masked[~mask] = numbers
+        return outs
+
+    def _computed(
+        self, program: Program, arrays: Any, inputs: list[Any], shape: tuple[int, ...], out: Any, dtype: Any
+    ) -> list[Any]:
         if arrays.name == "torch":
             from advmf.emit.engine.tensors import evaluate
 
@@ -334,6 +369,12 @@ class Kernel:
         except ValueError:
             listed = ", ".join(f"{name}: {shape}" for name, shape in zip(self.arguments, shapes))
             raise ArgumentError(f"The shapes of the arguments do not broadcast to a common one: {listed}.") from None
+
+
+def _unit(value: Any) -> float:
+    """The precision of a user's numbers."""
+    digits = str(getattr(value, "dtype", "")).rpartition("float")
+    return {"32": 2.0**-23, "16": 2.0**-10}.get(digits[2], 2.0**-52) if digits[1] else 2.0**-52
 
 
 def _apart(out: np.ndarray, inputs: Sequence[np.ndarray]) -> bool:

@@ -72,8 +72,8 @@ def attack(
     for several pairs at the price of little more than one. The random directions are the same for every network and input, so
     that numbers do not depend on chunks; ``generator`` is one of seed 0 if None.
 
-    Raises DomainError for an eps that is not positive and finite, exponents that are no numbers in [1, oo], negative steps, no
-    restarts or no directions; ArgumentError for arguments of the wrong kind or shape; MemoryBudgetError where conditioned
+    Raises DomainError for an eps that is not positive and finite or leaves the range of the networks' dtype,
+    exponents that are no numbers in [1, oo], negative steps, no restarts or no directions; ArgumentError for arguments of the wrong kind or shape; MemoryBudgetError where conditioned
     networks would outgrow their budget. All before any work.
 
     >>> import torch, advmf as mf
@@ -319,10 +319,7 @@ def _attack(
     """Check the arguments and run ``method`` on the trace of every chunk, with the same draws."""
     if not isinstance(networks, Ensemble):
         raise ArgumentError(f"networks must be an Ensemble, as advmf.simulate.sample gives; got {networks!r}.")
-    if isinstance(eps, bool) or not isinstance(eps, SupportsFloat):
-        raise ArgumentError(f"eps must be a number; got {eps!r}.")
-    if not (math.isfinite(radius := float(eps)) and radius > 0):
-        raise DomainError(f"eps must be positive and finite; got {eps!r}.")
+    radius = _radius(eps, networks.dtype)
     pairs, several = _pairs(p, q)
     counts = {"steps": _count("steps", steps, 0), "restarts": _count("restarts", restarts, 1)}
     if generator is not None and not isinstance(generator, torch.Generator):
@@ -336,9 +333,34 @@ def _attack(
         for trace in networks.traces(x)
     ]
     eta, value = torch.cat([f.eta for f in found]), torch.cat([f.value for f in found])
+    if not bool(torch.isfinite(value).all()):
+        raise DomainError(
+            f"At eps = {radius:g} outputs or their norms leave the range of {networks.dtype}; take networks of float64, or a smaller eps."
+        )
     if not several:
         eta, value = eta[:, :, 0], value[:, :, 0]
     return Attack(eta[:, 0], value[:, 0]) if x.ndim == 1 else Attack(eta, value)
+
+
+def _radius(eps: Any, dtype: torch.dtype) -> float:
+    """The radius of the ball, whose steps have to stay numbers of the networks' dtype."""
+    if getattr(eps, "ndim", 0) or isinstance(eps, list | tuple):
+        raise ArgumentError(
+            f"eps is one number for all inputs; got {eps!r:.80}. Attack the inputs of each radius by themselves, or scale them: "
+            "without biases and carried means f(s x) = s f(x), so that the loss at (s x, s eps) is s times the loss at (x, eps)."
+        )
+    if isinstance(eps, bool) or not isinstance(eps, SupportsFloat):
+        raise ArgumentError(f"eps must be a number; got {eps!r}.")
+    radius = float(eps)
+    if not (math.isfinite(radius) and radius > 0):
+        raise DomainError(f"eps must be positive and finite; got {eps!r}.")
+    least, largest = math.sqrt(torch.finfo(dtype).tiny), math.sqrt(torch.finfo(dtype).max)
+    if not least <= radius <= largest:
+        raise DomainError(
+            f"eps = {radius:g} is outside [{least:.1e}, {largest:.1e}], where the squares of steps are numbers of {dtype}; "
+            "take networks of float64, or inputs and eps in another unit."
+        )
+    return radius
 
 
 def _pairs(p: Any, q: Any) -> tuple[list[tuple[float, float]], bool]:

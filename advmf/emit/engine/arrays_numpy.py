@@ -30,6 +30,10 @@ def reals(name: str, value: object) -> np.ndarray:
         return np.asarray(math.inf)
     if type(value).__module__.partition(".")[0] == "torch":
         raise ArgumentError(f'{name} is a torch tensor; compile the kernel with backend="torch" to use it.')
+    if np.ma.isMaskedArray(value) and np.ma.is_masked(value):
+        raise ArgumentError(
+            f"{name} has masked values, for which torch has no form; use a NumPy backend, or fill them."
+        )
     kind = ""
     try:
         array = np.asarray(value)

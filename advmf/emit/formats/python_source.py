@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from advmf.claim import Claim
 from advmf.emit.canonical import canonical, evaluating
 from advmf.emit.engine.integrate import integrate
 from advmf.emit.formats.bundle import bundled
+from advmf.emit.formats.names import python_name, words
 from advmf.errors import ArgumentError, UnsupportedFunctionError
 from advmf.special import gaussian_norm
 from advmf.symbols import SYMBOLS
@@ -64,23 +66,33 @@ def python_source(claim: Claim | sp.Expr, name: str = "") -> str:
         claim = replace(claim, formula=canonical(claim.formula), where=meanings)
     expr = canonical(claim.rhs if isinstance(claim, Claim) else claim)
     name = name or ("".join(c if c.isalnum() else "_" for c in claim.name) if isinstance(claim, Claim) else "f")
-    if not name.isidentifier():
-        raise ArgumentError(f"A function's name is an identifier; got {name!r}.")
+    name = python_name(name if not name[:1].isdigit() else f"claim_{name}")
     printer = _Source()
     names = sorted(
         {symbol.name for symbol in expr.free_symbols},
         key=lambda n: (list(SYMBOLS).index(n) if n in SYMBOLS else len(SYMBOLS), n),
     )
-    if len(names) != len(expr.free_symbols) or not all(n.isidentifier() for n in names):
+    arguments = list(map(python_name, names))
+    if len(set(arguments)) != len(expr.free_symbols):
         raise ArgumentError(f"The symbols of {name} have to be different identifiers; got {', '.join(names)}.")
     body = _assignments(claim, printer) if isinstance(claim, Claim) else [f"return float({printer.doprint(expr)})"]
     imports, helpers = printer.helpers()
-    doc = _docstring(claim, names) if isinstance(claim, Claim) else f"{claim}"
+    doc = _docstring(claim, names) if isinstance(claim, Claim) else words(f"{claim}")
     lines = "\n".join(f"    {line}" for line in [f'"""{doc}', '"""', *body])
-    signature = f"*, {', '.join(names)}, **_" if names else "**_"
+    signature = f"*, {', '.join(arguments)}, **_" if names else "**_"
     head = '"""Written by advmf; needs NumPy and SciPy only where it imports them."""'
-    parts = [f"{head}\n\n" + "\n".join(imports), *helpers, f"def {name}({signature}):\n{lines}"]
-    return "\n\n\n".join(part for part in parts if part) + "\n"
+    parts = [part for part in (f"{head}\n\n" + "\n".join(imports), *helpers) if part]
+    return "\n\n\n".join([*parts, f"def {_apart(name, parts)}({signature}):\n{lines}"]) + "\n"
+
+
+def _apart(name: str, parts: Sequence[str]) -> str:
+    """The name of the function, with a ``_`` behind it where it is that of something that the file uses."""
+    tree = ast.parse("\n".join(parts))
+    taken = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {getattr(n, "name", "") for n in tree.body}
+    taken |= {
+        alias.asname or alias.name for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom) for alias in n.names
+    }
+    return f"{name}_" if name in taken else name
 
 
 def _assignments(claim: Claim, printer: _Source) -> list[str]:
@@ -89,10 +101,12 @@ def _assignments(claim: Claim, printer: _Source) -> list[str]:
     while more := {x for s in needed & set(claim.where) for x in claim.where[s].free_symbols} - needed:
         needed |= more
     given = {s for e in (claim.formula, *claim.where.values()) for s in e.free_symbols} - set(claim.where)
-    if any(s.name in {g.name for g in given} for s in claim.where):
+    if {python_name(s.name) for s in claim.where} & {python_name(s.name) for s in given}:
         return [f"return float({printer.doprint(claim.rhs)})"]
     out = [
-        f"{s.name} = {printer.doprint(meaning)}" for s, meaning in reversed(list(claim.where.items())) if s in needed
+        f"{python_name(s.name)} = {printer.doprint(meaning)}"
+        for s, meaning in reversed(list(claim.where.items()))
+        if s in needed
     ]
     return [*out, f"return float({printer.doprint(claim.formula)})"]
 
@@ -104,10 +118,11 @@ def _docstring(claim: Claim, names: Sequence[str]) -> str:
     rows = [f"{claim.lhs} {claim.relation} {claim.formula}", ""]
     rows += [f"where {where}", ""] if where else []
     rows += [f"{name}: {SYMBOLS[name].meaning}, in {SYMBOLS[name].domain}" for name in names if name in SYMBOLS]
+    rows += [f"{python_name(name)}: {name}" for name in names if python_name(name) != name]
     rows += ["", f"Regime: {regime(claim)}.", *([f"Heuristic: {claim.heuristic}."] if claim.heuristic else [])]
     rows += [f"Assumes: {words}." for words in claim.assumptions]
     rows += [f"Source: {claim.source}."]
-    return "\n    ".join(rows).replace("\\", "\\\\").replace('"""', "'''").replace("    \n", "\n")
+    return words("\n    ".join(rows)).replace("    \n", "\n")
 
 
 class _Source(PythonCodePrinter):
@@ -131,6 +146,11 @@ class _Source(PythonCodePrinter):
                 f"def {_CLIPPED[head]}(c):\n    c = min(1.0, max(-1.0, c * (1 + 2**-51)))\n    return {self.doprint(head(c).doit())}"
             )
         return imports, [*([source] if source else []), *parts, *self._functions]
+
+    def _print_Symbol(self, expr: sp.Symbol) -> str:
+        return python_name(f"_{expr.name}" if isinstance(expr, sp.Dummy) else expr.name)
+
+    _print_Dummy = _print_Symbol
 
     def _known(self, head: Any, name: str, args: Sequence[sp.Basic]) -> str:
         self._used[head] = None
@@ -223,7 +243,6 @@ class _Source(PythonCodePrinter):
         begin = ", ".join(map(self._print, start)) + ","
         return f"{name}({self._print(time)}, ({begin}){''.join(f', {n}' for n in fixed)})"
 
-    @staticmethod
-    def _fixed(expr: Recursion | Flow) -> set[str]:
+    def _fixed(self, expr: Recursion | Flow) -> set[str]:
         """What a step depends on besides the state."""
-        return {s.name for s in expr.args[2].free_symbols - set(expr.args[1])}
+        return {self._print_Symbol(s) for s in expr.args[2].free_symbols - set(expr.args[1])}

@@ -114,6 +114,8 @@ class Breaker:
     def _inside(self, expr: sp.Expr, text: str, limit: float) -> list[str]:
         """A function broken inside its bracket."""
         argument = expr.args[0]
+        if "(" not in text and not isinstance(expr, sp.exp):  # as in \\ln x
+            return [text]
         name = r"\exp" if isinstance(expr, sp.exp) else text.partition("(")[0].removesuffix(r"\left")
         lines = self.lines(argument, limit - width(name) - 1)
         if len(lines) == 1:
