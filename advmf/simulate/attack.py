@@ -72,9 +72,9 @@ def attack(
     for several pairs at the price of little more than one. The random directions are the same for every network and input, so
     that numbers do not depend on chunks; ``generator`` is one of seed 0 if None.
 
-    Raises DomainError for an eps that is not positive and finite or leaves the range of the networks' dtype,
-    exponents that are no numbers in [1, oo], negative steps, no restarts or no directions; ArgumentError for arguments of the wrong kind or shape; MemoryBudgetError where conditioned
-    networks would outgrow their budget. All before any work.
+    Raises DomainError for an eps that is not positive and finite or leaves the range of the networks' dtype, exponents that are
+    no numbers in [1, oo], negative steps, no restarts or no directions; ArgumentError for arguments of the wrong kind or shape;
+    MemoryBudgetError where conditioned networks would outgrow their budget. All before any work.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,

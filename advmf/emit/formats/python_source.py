@@ -66,7 +66,10 @@ def python_source(claim: Claim | sp.Expr, name: str = "") -> str:
         claim = replace(claim, formula=canonical(claim.formula), where=meanings)
     expr = canonical(claim.rhs if isinstance(claim, Claim) else claim)
     name = name or ("".join(c if c.isalnum() else "_" for c in claim.name) if isinstance(claim, Claim) else "f")
-    name = python_name(name if not name[:1].isdigit() else f"claim_{name}")
+    name = f"claim_{name}" if name[:1].isdigit() else name
+    if not name.isidentifier():
+        raise ArgumentError(f"A function's name is an identifier; got {name!r}.")
+    name = python_name(name)
     printer = _Source()
     names = sorted(
         {symbol.name for symbol in expr.free_symbols},
