@@ -1,23 +1,265 @@
-"""Examples of the documentation print what the pages show."""
+"""Every code block of every page runs, in order and in one scope for each page, and prints what the page shows.
+
+Printed numbers are compared to the digits that the page shows; where an estimate stands with its standard error, the two are of independent
+networks on other processors, and may differ by five of them (a false alarm in two million comparisons). Times are not compared.
+"""
 
 import contextlib
 import io
+import itertools
+import math
 import re
+import shlex
+import sys
+import types
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-DOCS = Path(__file__).parents[1] / "docs"
-EXAMPLE = re.compile(r"```python\n(.*?)```\n+```\n(.*?)```", re.DOTALL)
-"""A block of code followed by a block with its output."""
+from advmf import __version__, cli
+from advmf.verify import suite
+from advmf.verify.catalogue import STATEMENTS, choose
+from advmf.verify.runs import run
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```\n(\s*)", re.DOTALL | re.MULTILINE)
+NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]\d)")
+ESTIMATE = re.compile(
+    rf"({NUMBER.pattern}) ± ({NUMBER.pattern})(, predicted {NUMBER.pattern})?(?:, ratio ({NUMBER.pattern}))?"
+)
+SIGMAS = 5
 
 
-@pytest.mark.parametrize("page", ["derivations.md"])
-def test_an_example_prints_what_the_page_shows(page):
-    examples = EXAMPLE.findall((DOCS / page).read_text())
-    assert examples
-    for code, shown in examples:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(code, page, "exec"), {})
-        assert printed.getvalue().strip() == shown.strip()
+def blocks(page):
+    """The language and the text of each block, and for an output whether code stands right before it, with nothing but space between."""
+    found, end, before = [], -1, ""
+    text = page.read_text(encoding="utf-8")
+    for match in BLOCK.finditer(text):
+        language, body, _ = match.groups()
+        attached = before == "python" and not text[end : match.start()].strip()
+        found.append((language or "text", body, attached))
+        end, before = match.end(), language
+    return found
+
+
+def digits(text):
+    """One unit in the last digit that is shown, or of 12 digits."""
+    mantissa, _, power = text.lower().partition("e")
+    unit = 10.0 ** (int(power or 0) - len(mantissa.partition(".")[2]))
+    return max(unit if "." in mantissa else 0.0, 1e-12 * abs(float(text)))
+
+
+def same_line(shown, printed):
+    """Whether a printed line is the shown one, up to what another processor may change."""
+    for ours, theirs in zip(ESTIMATE.finditer(shown), ESTIMATE.finditer(printed)):
+        (mean, error, ratio), (other, own, quotient) = ([m[i] for i in (1, 2, 4)] for m in (ours, theirs))
+        slack = SIGMAS * math.hypot(float(error), float(own)) + digits(mean)
+        if abs(float(mean) - float(other)) > slack:
+            return False
+        if ratio and not abs(float(ratio) - float(quotient)) <= slack * abs(float(ratio) / float(mean)) + digits(ratio):
+            return False
+    hidden = [
+        ESTIMATE.sub(lambda m: f"ESTIMATE{m[3] or ''}", re.sub(r"\(\d+\.\d s\)", "(SECONDS)", x))
+        for x in (shown, printed)
+    ]
+    if NUMBER.sub("#", hidden[0]) != NUMBER.sub("#", hidden[1]):
+        return False
+    numbers = zip(*(NUMBER.findall(text) for text in hidden))
+    return all(abs(float(a) - float(b)) <= digits(a) for a, b in numbers)
+
+
+def same(shown, printed):
+    left, right = (text.strip().splitlines() for text in (shown, printed))
+    return len(left) == len(right) and all(map(same_line, left, right))
+
+
+@pytest.fixture
+def at_work(tmp_path, monkeypatch):
+    """A folder with what the pages take from earlier commands, and stand-ins for what takes a cluster."""
+    monkeypatch.chdir(tmp_path)
+    tiny = {"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16), nets=(9, 9))}
+    profile = suite.Profile("tiny", "digits", tiny, {})
+    options = {"nets": None, "data": None, "device": "cpu", "sampler": "auto", "memory": 2**32}
+    list(
+        run(suite.cases(["F1"], ["vanilla"], profile=profile), store="full.db", command="advmf check --full", **options)
+    )
+
+    class SLURMCluster:
+        scheduler_address = "tcp://node1:8786"
+
+        def __init__(self, **options):
+            assert options["cores"] == options["processes"]
+
+        def adapt(self, maximum_jobs):
+            assert maximum_jobs >= 1
+
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", types.SimpleNamespace(SLURMCluster=SLURMCluster))
+    monkeypatch.setattr("subprocess.run", lambda words, check: accepted(words[1:]))
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if "```python" in p.read_text(encoding="utf-8")], ids=lambda p: p.stem
+)
+def test_the_code_of_a_page_runs_and_prints_what_stands_below_it(page, at_work):
+    scope, lines = {"__name__": page.stem}, 0
+    printed = None
+    for number, (language, body, attached) in enumerate(blocks(page)):
+        if language == "python":
+            assert not (printed or "").strip(), (
+                f"{page.name} does not show what the code before block {number} prints: {printed}"
+            )
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(compile(body, f"{page.name}, block {number}", "exec"), scope)
+            printed = out.getvalue()
+            lines += 0 if body.startswith("try:") else sum(bool(line.strip()) for line in body.splitlines())
+        elif language == "text" and attached:
+            assert same(body, printed), f"{page.name}, block {number} shows\n{body}\nand the code prints\n{printed}"
+            printed = None
+    assert not (printed or "").strip(), f"{page.name} does not show what its last code prints: {printed}"
+    if page.stem == "new_bound":
+        assert 10 < lines < 30 and f"in {lines} lines" in page.read_text(encoding="utf-8")
+
+
+def accepted(words):
+    """Parse a command of advmf without running it, and look up the names that it chooses; usage errors are raised."""
+    command = cli.main.get_command(None, words[0])
+    assert command is not None, f"advmf has no command {words[0]}"
+    given = command.make_context(words[0], list(words[1:])).params
+    names = [*given.get("theorems", ()), *filter(None, [given.get("theorem")])]
+    choose("theorem", [name for name in names if not name.endswith(".py")], STATEMENTS, ())
+
+
+def commands(page):
+    """The commands of advmf in the shell blocks of a page."""
+    for language, body, _ in blocks(page):
+        for line in body.splitlines() if language == "sh" else ():
+            for part in re.split(r"&&|\||>", line.partition("#")[0]):
+                if (words := shlex.split(part))[:1] == ["advmf"] and len(words) > 1:
+                    yield words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_the_commands_of_a_page_are_accepted(page):
+    for words in commands(page):
+        accepted(words)
+        if words[0] in ("show", "list"):
+            assert CliRunner().invoke(cli.main, words).exit_code == 0, words
+
+
+def table(text):
+    """The verdicts of printed tables: (title, first columns, head) to (numbers, verdict)."""
+    found, title, spans = {}, "", []
+    for line in text.splitlines():
+        if re.match(r"^[\w.]+: ", line):
+            title, spans = line.partition(":")[0], []
+        elif re.match(r"^ net\s", line):
+            spans = [(m[0], m.start()) for m in re.finditer(r"\S+", line)]
+        elif spans and line.startswith(" "):
+            cut = [start for _, start in spans] + [None]
+            cells = [line[a:b].strip() for a, b in itertools.pairwise(cut)]
+            for (head, _), cell in list(zip(spans, cells))[2:]:
+                if cell:
+                    *numbers, verdict = cell.split()
+                    found[title, *cells[:2], head] = [float(n) for each in numbers for n in each.split("/")], verdict
+    return found
+
+
+SHOWN = table(next(body for _, body, _ in blocks(ROOT / "README.md") if body.startswith("T1: ")))
+CHEAP = [("1", "2"), ("inf", "inf")]
+"""Pairs whose norms are found without a search."""
+
+
+def verdicts_and_numbers(name, pairs):
+    """A fresh run of cases of the default suite, as the README shows them, with the standard errors of the numbers."""
+    suited = suite.cases([name], pairs=pairs)
+    options = {"nets": None, "data": None, "device": "cpu", "sampler": "auto", "memory": 2**32}
+    for outcome in run(suited, **options):
+        for report in outcome.reports:
+            title = outcome.case.theorem if report.theorem == "T6" or not report.p else report.theorem
+            head = f"{report.p},{report.q}" if report.p else report.theorem
+            yield (title, report.net, outcome.case.activation, head), report
+
+
+def compared(name, pairs=()):
+    """How many verdicts the README shows as a fresh run has them; raises for one that differs beyond its standard error."""
+    short, count = {"supported": "SUPPORTED", "stands": "NOT_REFUTED"}, 0
+    for where, report in verdicts_and_numbers(name, pairs):
+        numbers, verdict = SHOWN[where]
+        assert report.verdict == short[verdict], (where, str(report))
+        estimate = numbers[0] if numbers else None
+        if estimate is not None and len(numbers) == 1:
+            error = report.stderr / abs(report.predicted)
+            assert abs(estimate - report.ratio) <= SIGMAS * math.sqrt(2) * error + 1e-3, (where, str(report))
+        elif numbers:
+            assert abs(estimate - report.estimate) <= SIGMAS * math.sqrt(2) * report.stderr + 1e-3, (where, str(report))
+            assert numbers[1] == pytest.approx(report.predicted, abs=1e-3)
+        count += 1
+    return count
+
+
+def test_the_table_of_the_readme_has_every_claim_of_the_default_suite():
+    expected = set()
+    for case in suite.cases():
+        for claim in case.claims:
+            pair = f"{claim.p},{claim.q}".replace("oo", "inf") if claim.p is not None else ""
+            title = case.theorem if claim.name.startswith("T6") or not pair else claim.name
+            expected.add((title, case.name, case.activation, pair or claim.name))
+    assert set(SHOWN) == expected
+    assert not {verdict for _, verdict in SHOWN.values()} - {"supported", "stands"}
+
+
+@pytest.mark.parametrize("name", ["beta", "T6.K"])
+def test_the_readme_shows_what_a_cheap_check_gives(name):
+    assert compared(name, CHEAP) == len(CHEAP)
+
+
+@pytest.mark.paper
+@pytest.mark.parametrize("name", [*suite.THEOREMS, *suite.MATRICES])
+def test_the_readme_shows_what_a_check_gives(name):
+    assert compared(name) == sum(where[0].startswith(name) for where in SHOWN)
+
+
+def test_the_citation_is_of_the_software_with_the_paper_as_reference():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert "type: software" in text and f"version: {__version__}" in text
+    assert "preferred-citation" not in text, "it would be cited in the place of the software"
+    assert text.index("references:") < text.index("Adversarial Training from Mean Field Perspective")
+    assert "10.48550/arXiv.2505.14021" in text
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "equal"),
+    [
+        ("2.6089", "2.6093", False),
+        ("2.6089", "2.6090", True),
+        ("T2: NOT_REFUTED (8.1 s)", "T2: NOT_REFUTED (93.5 s)", True),
+        ("T2: NOT_REFUTED (8.1 s)", "T2: REFUTED (8.1 s)", False),
+        (
+            "E: 2.4151 ± 0.033, predicted 2.6089, ratio 0.926: S",
+            "E: 2.4400 ± 0.035, predicted 2.6089, ratio 0.935: S",
+            True,
+        ),
+        (
+            "E: 2.4151 ± 0.033, predicted 2.6089, ratio 0.926: S",
+            "E: 2.7400 ± 0.035, predicted 2.6089, ratio 1.050: S",
+            False,
+        ),
+        (
+            "E: 2.4151 ± 0.033, predicted 2.6089, ratio 0.926: S",
+            "E: 2.4151 ± 0.033, predicted 2.5089, ratio 0.926: S",
+            False,
+        ),
+        (
+            "E: 2.4151 ± 0.033, predicted 2.6089, ratio 0.926: S",
+            "E: 2.4151 ± 0.033, predicted 2.6089, ratio 1.926: S",
+            False,
+        ),
+        ("[0.5876 0.5993]", "[0.5876 0.6993]", False),
+        ("beta*eps*omega**(L/2)", "beta*eps*omega**(L/3)", False),
+        ("a\nb", "a", False),
+    ],
+)
+def test_the_comparison_tells_apart(shown, printed, equal):
+    assert same(shown, printed) is equal

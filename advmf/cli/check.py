@@ -52,7 +52,13 @@ if TYPE_CHECKING:
     help="Simulate in growing batches, and stop at the first that decides, at the same error rates.",
 )
 @click.option("--data", help="digits, mnist, fashion-mnist, or the path of an IDX or npz file.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same numbers.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Same seed, same numbers on the same type of processor.",
+)
 @click.option(
     "--device", default="cpu", show_default=True, help="Where to simulate: cpu, cuda:0, or cuda for all there are."
 )

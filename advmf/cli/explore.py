@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     "--route", "routes", multiple=True, help="Default: chevet, best and estimate; may be repeated. See 'advmf list'."
 )
 @click.option("--samples", type=click.IntRange(min=2), default=100, show_default=True, help="Matrices to sample.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same numbers.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Same seed, same numbers on the same type of processor.",
+)
 @click.option(
     "--plot",
     type=OutputFile(),
@@ -160,7 +166,13 @@ def phase(
 @click.option("--at", "at", multiple=True, metavar="NAME=VALUE", help="L, d, K, eps, sigma_w; may be repeated.")
 @click.option("--networks", type=click.IntRange(min=2), default=8, show_default=True, help="Networks of each width.")
 @click.option("--steps", type=click.IntRange(min=1), default=50, show_default=True, help="Steps of gradient descent.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same numbers.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Same seed, same numbers on the same type of processor.",
+)
 @click.option("--data", default="digits", show_default=True, help="Images: see 'advmf check --help'.")
 @_PLOT
 def train(

@@ -37,7 +37,13 @@ if TYPE_CHECKING:
 )
 @click.option("--networks", type=click.IntRange(min=2), help="Networks of the smallest width, and no pilots.")
 @click.option("--quick", is_flag=True, help="Score 'advmf check' as it is: its own widths and numbers of networks.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same numbers.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Same seed, same numbers on the same type of processor.",
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Processes, of one thread each.  [default: cores]")
 @click.option("--survivors", type=click.IntRange(min=0), default=20, show_default=True, help="Survivors to print.")
 @click.option(

@@ -59,7 +59,8 @@ def check_all(
     error rates. With ``sequential`` the simulation stops as soon as every consequence is decided, within the same rates: after
     1/2, 1/4, 1/8, … of the networks (:mod:`advmf.verify.sequential`); ``settings`` say when. ``progress`` is called as
     ``progress(share, what)``. ``parts`` holds what is finished of this very check, pilots, and each width up to each look, and gets the
-    rest: a check that was broken off goes on by it. The same seed gives the same numbers.
+    rest: a check that was broken off goes on by it. The same seed gives the same numbers on the same type of processor,
+    with the same versions of the libraries and as many threads; elsewhere they agree within their standard errors.
 
     Raises ArgumentError or DomainError for missing, unknown or inadmissible values, MemoryBudgetError and DataError, all
     before anything is simulated.
