@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from advmf import __version__
 from advmf.errors import StoreError
+from advmf.verify.foreign import LARGEST, loads, valid
 from advmf.verify.report import Report, Verdict
 from advmf.verify.runs import Outcome, together
 from advmf.verify.store import ADDED, FORMAT, STATED, Results, of_another_format
@@ -140,20 +140,24 @@ def read(path: Path | str) -> Document:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            if (content := file.read(16)) != b"SQLite format 3\0":
+                content += file.read(LARGEST)
     except OSError as error:
         raise StoreError(
             f"{path} cannot be read: {error.strerror}. Give what 'advmf check' wrote with --store or --json."
         ) from None
-    if content.startswith(b"SQLite format 3\0"):
+    if content == b"SQLite format 3\0":
         return of_store(read_store(path))
+    if len(content) >= LARGEST:
+        raise StoreError(f"{path} holds no results of advmf: it has {LARGEST >> 20} MiB and more.")
     try:
-        record = json.loads(content)
+        record = loads(content)
         number = int(record.get("format", 1))  # which the first did not say
         if {"version", "results", "summary"} <= set(record) and number != FORMAT:
             raise of_another_format(path, number, str(record["version"]), str(record.get("command", "")))
         return _of_json(record)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise StoreError(
             f"{path} holds no results of advmf: neither the store that 'advmf check --store' writes, nor the JSON of --json."
         ) from None
@@ -162,7 +166,7 @@ def read(path: Path | str) -> Document:
 def _of_json(record: Mapping[str, Any]) -> Document:
     summary, controls = record["summary"], record["summary"]["controls"]
     claims = tuple(
-        Checked(_text(row["case"]), _text(row["activation"]), _statement(row["statement"]), _valid(row))
+        Checked(_text(row["case"]), _text(row["activation"]), _statement(row["statement"]), valid(row))
         for row in record["results"]
     )
     return Document(
@@ -170,21 +174,6 @@ def _of_json(record: Mapping[str, Any]) -> Document:
         int(controls["total"]), tuple(map(_text, controls["missed"])), float(summary["seconds"]),
         tuple(map(_text, controls.get("names", ()))),
     )  # fmt: skip
-
-
-def _valid(row: Mapping[str, Any]) -> Report:
-    """The report of a row, of the types that it should have."""
-    report = Report.from_dict(row)
-    for value in (report.theorem, report.net, *(v for f in report.findings for v in (f.label, f.reason))):
-        _text(value)
-    for f in report.findings:
-        rungs = [value for r in f.rungs for value in (r.N, r.nets, r.mean, r.stderr)]
-        numbers = (f.estimate, f.stderr, f.predicted, f.departure, f.resolution, f.p_value, f.alpha, f.effect, *rungs)
-        if not all(isinstance(value, (int, float)) for value in numbers):
-            raise TypeError(f"{f.label} holds something that is no number")
-    if not report.findings:
-        raise ValueError(f"{report.theorem} has no findings")
-    return report
 
 
 def _statement(value: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -14,6 +15,12 @@ from advmf import __version__
 
 PACKAGES = ("torch", "sympy", "mpmath", "numpy", "scipy")
 """The packages that numbers and formulas pass through."""
+
+
+VARIABLES = (
+    "ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA", "CUBLAS_WORKSPACE_CONFIG",
+)  # fmt: skip
+"""Variables of the environment that choose among ways to compute, and so change last digits."""
 
 
 def provenance(dtype: str, device: str) -> dict[str, Any]:
@@ -33,10 +40,28 @@ def provenance(dtype: str, device: str) -> dict[str, Any]:
             "python": platform.python_version(),
             "system": platform.platform(),
             "processor": _processor(),
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "blas": _blas(),
+            "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
             "accelerator": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
             "git": git_state(),
         },
     }
+
+
+@cache
+def source_sha256() -> str:
+    """The hash of what the package's Python files hold.
+
+    >>> len(source_sha256())
+    64
+    """
+    here = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(here.rglob("*.py")):
+        for part in (path.relative_to(here).as_posix().encode(), path.read_bytes()):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
 
 
 @cache
@@ -60,6 +85,17 @@ def _git(where: Path, *command: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() if found.returncode == 0 else None
+
+
+@cache
+def _blas() -> str:
+    """The libraries of linear algebra under NumPy and torch, with the kernels that each has chosen."""
+    from threadpoolctl import threadpool_info
+
+    found = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    words = (info.get(name) for info in found for name in ("internal_api", "version", "architecture"))
+    texts = [str(word) for word in words]
+    return "; ".join(sorted({" ".join(texts[i : i + 3]) for i in range(0, len(texts), 3)}))
 
 
 @cache

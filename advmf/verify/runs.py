@@ -16,7 +16,7 @@ from advmf.claim import Claim
 from advmf.errors import ArgumentError
 from advmf.simulate.data import load
 from advmf.verify.controls import controls, differs
-from advmf.verify.provenance import git_state
+from advmf.verify.provenance import source_sha256
 from advmf.verify.report import Report, Verdict
 from advmf.verify.statistics import Design, holm
 from advmf.verify.store import Record, Results, Store, canonical, key, opened
@@ -250,9 +250,8 @@ def _hashes(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def code_version() -> str:
-    """The version, with the commit where there is one: a result is that of the code that computed it."""
-    state = git_state()
-    return __version__ if state is None else f"{__version__}+{state['commit'][:12]}{'.modified' * state['modified']}"
+    """The version, with the hash of the package's files: a result is that of the code that computed it, whether or not there is a git to ask."""
+    return f"{__version__}+{source_sha256()[:12]}"
 
 
 def _configuration(

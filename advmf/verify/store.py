@@ -10,9 +10,11 @@ import hashlib
 import json
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,12 @@ from advmf import __version__
 from advmf.claim import Claim
 from advmf.emit.latex import latex
 from advmf.errors import StoreError
+from advmf.verify.foreign import LARGEST, brief, loads, valid
 from advmf.verify.report import Report
 
-FORMAT = 2
-"""The form of results, in a store and in JSON. It rises with every change after which older results lack what is read; 1 had no count of claims."""
+FORMAT = 3
+"""The form of results, in a store and in JSON. It rises with every change after which older results lack what is read; 1 had no count of claims,
+2 checksums of claims and reports alone."""
 APPLICATION = int.from_bytes(b"amf1", "big")
 """SQLite's application id of a results file: what tells it from other databases."""
 
@@ -135,7 +139,7 @@ def read(path: Path | str) -> Results:
 
     Raises StoreError for a file that is missing, that is no results file, that is of another format, or that is damaged; it is never changed.
     """
-    path = Path(path)
+    path = _real(path)
     if not path.exists():
         raise StoreError(f"There is no results file {path}; 'advmf check --store {path}' makes one.")
     if _is_new(path):
@@ -163,14 +167,14 @@ class Store:
         with self._writing():
             self._db.executemany(
                 f"INSERT INTO results VALUES ({', '.join('?' * 13)})",
-                [_row(place, record) for place, record in enumerate(records)],
+                [_row(place, record, len(records)) for place, record in enumerate(records)],
             )
             self._db.execute("DELETE FROM parts WHERE position = ?", [records[0].position])
 
     def keep(self, position: int, parts: Mapping[str, Any]) -> None:
         """Keep what is finished of a case that is not, JSON-ready values by name. Raises StoreError where it cannot be written."""
         values = {name: json.dumps(value) for name, value in parts.items()}
-        rows = [(position, name, value, _digest(name, value)) for name, value in values.items()]
+        rows = [(position, name, value, _digest(position, name, value)) for name, value in values.items()]
         with self._writing():
             self._db.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", rows)
 
@@ -193,15 +197,17 @@ def opened(
     """The results file of one run, locked for it, with what it holds so far; made if there is none.
 
     Raises StoreError, and leaves the file as it is: where another run holds it; where it is damaged, or no results file; where
-    it holds another run; where it holds this one and ``resume`` is False.
+    it holds another run; where it holds this one and ``resume`` is False. At the end of a block that ends well, raises StoreError where the file
+    is no longer there.
     """
-    path = Path(path)
+    path = _real(path)
     wanted = json.loads(_json(configuration))
     with _locked(path):
         if _is_new(path):
             with _damage(path), closing(_connect(path)) as db:
                 db.executescript(f"BEGIN;{_SCHEMA}")
                 entries = {"configuration": _json(wanted), "command": command}
+                entries["sha256"] = _digest(*entries.values())
                 db.executemany("INSERT INTO run VALUES (?, ?)", entries.items())
                 db.execute("COMMIT")
                 db.execute("PRAGMA journal_mode = WAL")
@@ -211,16 +217,20 @@ def opened(
             _accept(path, found, wanted, resume)
         with closing(_connect(path)) as db:
             db.execute("PRAGMA synchronous = FULL")  # a finished case survives a power cut, too
+            own = path.stat()
             yield Store(path, db), found
+            if not path.exists() or not os.path.samestat(path.stat(), own):
+                raise StoreError(
+                    f"{path} was deleted, moved or replaced while the run wrote it, and holds nothing of what was computed since. "
+                    "Run it again, into a file that stays."
+                )
 
 
 def _accept(path: Path, found: Results, wanted: Mapping[str, Any], resume: bool) -> None:
     there = found.configuration
     if different := [name for name in wanted if there.get(name) != wanted[name]]:
         told = [name for name in different if name != "cases"]  # which hold the hashes of all the rest
-        values = "; ".join(
-            f"{name} is {_brief(there.get(name))} there and {_brief(wanted[name])} here" for name in told
-        )
+        values = "; ".join(f"{name} is {brief(there.get(name))} there and {brief(wanted[name])} here" for name in told)
         values = values or "its claims, or the points and scales of their checks, are others"
         raise StoreError(
             f"{path} holds another run: {values}. Give the options of that run ({found.command or 'unknown'}), or another file."
@@ -232,9 +242,23 @@ def _accept(path: Path, found: Results, wanted: Mapping[str, Any], resume: bool)
         )
 
 
-def _brief(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _real(path: Path | str) -> Path:
+    """The file that a path leads to: SQLite keeps a file's journal, and we its lock, beside one of its names."""
+    try:
+        real = Path(os.path.realpath(path))
+        found = real.stat()
+    except FileNotFoundError:
+        return real
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreError(f"{path} is no file; give the path of one.")
+    if found.st_nlink > 1:
+        raise StoreError(
+            f"{path} has {found.st_nlink} names (hard links), and what a run is writing lies beside one of them alone. Give a file "
+            "with one name, such as a copy."
+        )
+    return real
 
 
 def _is_new(path: Path) -> bool:
@@ -289,14 +313,24 @@ def _connect(path: Path, reading: bool = False) -> sqlite3.Connection:
     mode = "rwc"
     if reading and not path.with_name(path.name + "-journal").exists():
         mode = "ro" if path.with_name(path.name + "-wal").exists() else "ro&immutable=1"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
+    return db
+
+
+@cache
+def _tables() -> frozenset[tuple[str, str, str]]:
+    """The schema of a results file, as SQLite tells it."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(_SCHEMA)
+        return frozenset(db.execute("SELECT type, name, sql FROM sqlite_master"))
 
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise StoreError(
             f"{path} cannot be read as a results file of format {FORMAT}: {why}. It is left as it is; restore it from a copy, or run it again "
@@ -305,47 +339,66 @@ def _damage(path: Path) -> Iterator[None]:
 
 
 def _read(path: Path, db: sqlite3.Connection) -> Results:
+    if different := set(db.execute("SELECT type, name, sql FROM sqlite_master")) ^ _tables():  # a view may be endless
+        raise sqlite3.DatabaseError(f"its tables are others: {', '.join(sorted({name for _, name, _ in different}))}")
     if (state := db.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
         raise sqlite3.DatabaseError(state)
     run = dict(db.execute("SELECT name, value FROM run"))
-    configuration = json.loads(run["configuration"])
+    if _digest(run["configuration"], run["command"]) != run["sha256"]:
+        raise sqlite3.DatabaseError("the configuration, or the command, is not what was written")
+    configuration = loads(run["configuration"])
     for name, kind in (("version", str), ("seed", int), ("cases", list)):
         if not isinstance(configuration[name], kind):
-            raise TypeError(f"its {name} is {_brief(configuration[name])}")
+            raise TypeError(f"its {name} is {brief(configuration[name])}")
     for case in configuration["cases"]:
         int(case["claims"])
-    records = []
-    columns = "key, position, control, theorem, net, activation, claim, report, sha256"
-    for row in db.execute(f"SELECT {columns} FROM results ORDER BY position, place"):
-        name, position, control, theorem, net, activation, claim, report, digest = row
-        if _digest(name, claim, report) != digest:
-            raise sqlite3.DatabaseError(f"the result {name[:12]} is not what was written")
-        said, found = json.loads(claim), Report.from_dict(json.loads(report))
-        if not control and (missing := sorted(set(STATED) - set(said))):
+    return Results(configuration, run["command"], tuple(_records(db)), _parts(db))
+
+
+def _records(db: sqlite3.Connection) -> Iterator[Record]:
+    totals = dict(db.execute("SELECT position, count(*) FROM results GROUP BY position"))
+    for row in db.execute(f"SELECT {', '.join(COLUMNS)}, sha256 FROM results ORDER BY position, place"):
+        *values, digest = row
+        of = dict(zip(COLUMNS, values))
+        if _digest(*values, totals[of["position"]]) != digest:
+            raise sqlite3.DatabaseError(f"the result {of['key'][:12]}, or another of its case, is not what was written")
+        said, found = loads(of["claim"]), valid(loads(of["report"]))
+        if not of["control"] and (missing := sorted(set(STATED) - set(said))):
             raise KeyError(missing[0])
-        records.append(Record(name, position, bool(control), theorem, net, activation, said, found))
+        yield Record(
+            of["key"], of["position"], bool(of["control"]), of["theorem"], of["net"], of["activation"], said, found
+        )
+
+
+def _parts(db: sqlite3.Connection) -> dict[int, dict[str, Any]]:
     parts: dict[int, dict[str, Any]] = {}
     for position, name, value, digest in db.execute(
         "SELECT position, name, value, sha256 FROM parts ORDER BY position"
     ):
-        if _digest(name, value) != digest:
+        if _digest(position, name, value) != digest:
             raise sqlite3.DatabaseError(f"the part {name} is not what was written")
         parts.setdefault(position, {})[name] = json.loads(value)
-    return Results(configuration, run["command"], tuple(records), parts)
+    return parts
 
 
-def _row(place: int, record: Record) -> tuple[Any, ...]:
+COLUMNS = (
+    "key", "position", "place", "control", "theorem", "net", "activation", "p", "q", "verdict", "claim", "report",
+)  # fmt: skip
+"""What the checksum of a result is of, with the number of results of its case."""
+
+
+def _row(place: int, record: Record, total: int) -> tuple[Any, ...]:
     claim, report = _json(record.claim), _json(record.report.to_dict())
-    digest = _digest(record.key, claim, report)
     of = record.report
-    return (
-        record.key, record.position, place, record.control, record.theorem, record.net, record.activation, of.p, of.q, str(of.verdict),
-        claim, report, digest,
+    values = (
+        record.key, record.position, place, int(record.control), record.theorem, record.net, record.activation, of.p, of.q, str(of.verdict),
+        claim, report,
     )  # fmt: skip
+    return (*values, _digest(*values, total))
 
 
-def _digest(*texts: str) -> str:
-    return hashlib.sha256("".join(texts).encode()).hexdigest()
+def _digest(*values: Any) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _json(value: Any) -> str:

@@ -17,7 +17,7 @@ from advmf.report.document import of_store
 from advmf.report.document import read as read_document
 from advmf.verify import suite
 from advmf.verify.runs import run
-from advmf.verify.store import FORMAT, read
+from advmf.verify.store import COLUMNS, FORMAT, read
 
 TINY = replace(suite.QUICK, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16), nets=(9, 9))}, matrices={})
 
@@ -49,10 +49,12 @@ def configured(change):
     """What a run says of itself, changed."""
 
     def make(db):
-        (text,) = db.execute("SELECT value FROM run WHERE name = 'configuration'").fetchone()
-        configuration = json.loads(text)
+        run = dict(db.execute("SELECT name, value FROM run"))
+        configuration = json.loads(run["configuration"])
         change(configuration)
-        db.execute("UPDATE run SET value = ? WHERE name = 'configuration'", [json.dumps(configuration)])
+        text = json.dumps(configuration)
+        db.execute("UPDATE run SET value = ? WHERE name = 'configuration'", [text])
+        db.execute("UPDATE run SET value = ? WHERE name = 'sha256'", [checksum(text, run["command"])])
 
     return make
 
@@ -62,19 +64,21 @@ def uncounted(configuration):
         del case["claims"]
 
 
+def checksum(*values):
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
 def said(column, change):
     """A claim or a report, changed by somebody who knows of checksums."""
 
     def make(db):
-        rows = db.execute("SELECT key, claim, report FROM results").fetchall()
-        for name, *texts in rows:
-            values = dict(zip(("claim", "report"), map(json.loads, texts)))
-            change(values[column])
-            claim, report = (json.dumps(value, sort_keys=True) for value in values.values())
-            digest = hashlib.sha256((name + claim + report).encode()).hexdigest()
-            db.execute(
-                "UPDATE results SET claim = ?, report = ?, sha256 = ? WHERE key = ?", [claim, report, digest, name]
-            )
+        for key, position, text in db.execute(f"SELECT key, position, {column} FROM results").fetchall():
+            value = json.loads(text)
+            change(value)
+            db.execute(f"UPDATE results SET {column} = ? WHERE key = ?", [json.dumps(value), key])
+            (row,) = db.execute(f"SELECT {', '.join(COLUMNS)} FROM results WHERE key = ?", [key])
+            (total,) = db.execute("SELECT count(*) FROM results WHERE position = ?", [position]).fetchone()
+            db.execute("UPDATE results SET sha256 = ? WHERE key = ?", [checksum(*row, total), key])
 
     return make
 
@@ -121,6 +125,8 @@ STORES = {
     "no parts": (DAMAGED, FORMAT, [lambda db: db.execute("DROP TABLE parts")]),
     "no table": (DAMAGED, FORMAT, [lambda db: db.execute("DROP TABLE results")]),
     "no formula": (DAMAGED, FORMAT, [said("claim", lambda c: c.pop("latex", 0))]),
+    "empty findings": (DAMAGED, FORMAT, [said("report", lambda r: r.update(findings=[]))]),
+    "a word for a number": (DAMAGED, FORMAT, [said("report", lambda r: r["findings"][0].update(effect="x"))]),
     "no findings": (DAMAGED, FORMAT, [said("report", lambda r: r.pop("findings"))]),
     "no p-value": (DAMAGED, FORMAT, [said("report", lambda r: r["findings"][0].pop("p_value"))]),
     "a verdict of its own": (DAMAGED, FORMAT, [said("report", lambda r: r["findings"][0].update(verdict="FINE"))]),
