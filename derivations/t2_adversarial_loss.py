@@ -1,4 +1,4 @@
-"""T2 step by step: the mean adversarial loss is at most eps beta omega^(L/2), for every (p, q).
+"""T2 step by step: the mean adversarial loss is at most eps beta omega^(L/2), for every (p, q); with Lambda for omega^L where the stream carries a mean.
 
 Run it to read it: ``python derivations/t2_adversarial_loss.py``. Every step is verified as it is taken; the one that is an assumption says
 so. It ends in exactly the expression that the package derives from the declared blocks, with p and q as symbols.
@@ -14,12 +14,18 @@ from advmf.theory.norm_functions import GaussianNorm
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, algebra, by, lemma
 from advmf.theory.propagation import OMEGA as omega
+from advmf.theory.spike import LAMBDA, carries_mean, spike
 
 
 def derive(net: mf.Net) -> Derivation:
-    """The bound for the vanilla or the residual network, and any exponents p and q."""
+    """The bound for any network, and any exponents p and q."""
     proof = Derivation("T2", f"adversarial loss of the {net.name} network")
-    proof.define(omega, mf.omega(net), "growth per block (T1)")
+    spiked = carries_mean(net)
+    if spiked:
+        proof.define(LAMBDA, spike(net), "the largest variance of a direction of J(x), times d, over all x")
+    else:
+        proof.define(omega, mf.omega(net), "growth per block (T1)")
+    scale = sp.sqrt(LAMBDA) if spiked else omega ** (L / 2)
     half = sp.Rational(1, 2)
     out_radius, in_radius = K ** sp.Max(0, 1 / q - half), d ** sp.Max(0, half - 1 / p)
     factor = proof.define(
@@ -29,21 +35,29 @@ def derive(net: mf.Net) -> Derivation:
     )
     norm, largest = Expectation(OperatorNorm(p, q)), Expectation(LargestOperatorNorm(p, q))
     everywhere = proof.assume(
-        "the law of J(x) is the same for every x, and so is taken to bound the largest norm over the ball; unproved where the ball "
-        "holds very many linear regions",
+        f"the law of J(x) {'has one bound' if spiked else 'is the same'} for every x, and so is taken to bound the largest norm over the ball; "
+        "unproved where the ball holds very many linear regions",
         largest, "<=", norm,
     )  # fmt: skip
-    law = proof.assume(
-        "T1, as N -> oo: J(x) has the law of omega^(L/2) G, with G of K x d independent N(0, 1/d) entries",
-        norm, "==", omega ** (L / 2) * Expectation(MatrixNorm(p, q)),
-    )  # fmt: skip
+    if spiked:
+        # J(x) + R has the law of Lambda^(1/2) G for an independent Gaussian R of rows N(0, (Lambda/d) 1 - Sigma(x)), and |J| <= E|J + R| given J.
+        law = proof.assume(
+            "as N -> oo: the rows of J(x) are N(0, Sigma(x)) with Sigma(x) <= (Lambda/d) 1, so that Lambda^(1/2) G, with G of K x d independent "
+            "N(0, 1/d) entries, is J(x) and what is independent of it, of mean zero",
+            norm, "<=", scale * Expectation(MatrixNorm(p, q)),
+        )  # fmt: skip
+    else:
+        law = proof.assume(
+            "T1, as N -> oo: J(x) has the law of omega^(L/2) G, with G of K x d independent N(0, 1/d) entries",
+            norm, "==", scale * Expectation(MatrixNorm(p, q)),
+        )  # fmt: skip
 
     proof.begin(Expectation(AdversarialLoss(p, q)), "the bound")
     proof.step(eps * largest, lemma("mean value inequality", p=p, q=q))
     proof.step(eps * norm, by(everywhere))
-    proof.step(eps * omega ** (L / 2) * Expectation(MatrixNorm(p, q)), by(law), "a norm is homogeneous")
-    proof.step(eps * omega ** (L / 2) * factor.right, lemma("Chevet", p=p, q=q))
-    proof.step(eps * beta * omega ** (L / 2), by(factor))
+    proof.step(eps * scale * Expectation(MatrixNorm(p, q)), by(law), "a norm is homogeneous")
+    proof.step(eps * scale * factor.right, lemma("Chevet", p=p, q=q))
+    proof.step(eps * beta * scale, by(factor))
     claim = mf.loss_bound(net, p, q)
     assert proof.concludes(claim).right == claim.formula
     return proof
@@ -51,7 +65,7 @@ def derive(net: mf.Net) -> Derivation:
 
 def main() -> None:
     """Print and verify the derivations, and that the result for symbols is that for the nine pairs of the paper."""
-    for net in (mf.vanilla(), mf.residual()):
+    for net in (mf.vanilla(), mf.residual(), mf.plain_residual()):
         proof = derive(net)
         print(proof, end="\n\n")
         explicit = proof.result.right.subs(

@@ -22,7 +22,7 @@ NETS = {"vanilla": mf.vanilla(), "residual": mf.residual()}
 
 MUTATIONS = {
     "t1_linear_form": [("alpha * h, by(slopes)", "2 * alpha * h, by(slopes)"), ("alpha * (rho**2 + s**2)", "alpha * (rho**2 + 2 * s**2)")],
-    "t2_adversarial_loss": [("omega ** (L / 2) * factor", "omega**L * factor"), ("/ sp.sqrt(d),", "/ d,")],
+    "t2_adversarial_loss": [("scale * factor", "scale**2 * factor"), ("/ sp.sqrt(d),", "/ d,")],
     "t3_weight_variance": [("-4 * w**2 / N**2", "-4 * w**2 / N"), ("rate = -2 / N", "rate = -4 / N")],
     "t4_trainability": [("(1 / sp.sqrt(m) - 1)", "(1 / m - 1)"), ("2 * alpha * eps * beta", "alpha * eps * beta")],
     "t5_capacity": [("(2 * Q + Q_r)", "(Q + Q_r)"), ("shortcut + L * y", "shortcut + y")],

@@ -64,7 +64,7 @@ def show(
     with usage_errors():
         from advmf.emit.export import export
         from advmf.errors import ArgumentError
-        from advmf.verify.catalogue import STATEMENTS, choose
+        from advmf.verify.catalogue import STATEMENTS, choose, silence
 
         if file := own_file([theorem]):
             from advmf.verify.variant import load
@@ -73,9 +73,10 @@ def show(
             click.echo(export(load(file).claim(), form))
             return
         (theorem,) = choose("theorem", [theorem], STATEMENTS, ())
-        claims = STATEMENTS[theorem](declared(net, activation), p, q, route)
+        chosen = declared(net, activation)
+        claims = STATEMENTS[theorem](chosen, p, q, route)
         if not claims:
-            raise ArgumentError(f"{theorem} says nothing of {net}: its moment rules are not exact at finite width.")
+            raise ArgumentError(f"{silence(theorem, chosen)}.")
         texts = [export(claim, form) for claim in claims]
     for text in texts:
         click.echo(text)

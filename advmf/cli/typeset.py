@@ -105,13 +105,13 @@ def _sections(
     from advmf.emit.document import Section
     from advmf.emit.typeset import scripts
     from advmf.errors import ArgumentError
-    from advmf.verify.catalogue import STATEMENTS, TITLES
+    from advmf.verify.catalogue import STATEMENTS, TITLES, silence
 
     sections, matrices = [], []
     for name in chosen:
         claims = STATEMENTS[name](net, *at)
         if not claims and asked:
-            raise ArgumentError(f"{name} says nothing of {net.name}: its moment rules are not exact at finite width.")
+            raise ArgumentError(f"{silence(name, net)}.")
         if name in OF_MATRICES:
             matrices += claims
         elif claims:

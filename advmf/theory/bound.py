@@ -16,6 +16,7 @@ from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observa
 from advmf.symbols import L, d, eps, exponent
 from advmf.theory.norms import BETA, beta, require_upper
 from advmf.theory.propagation import OMEGA, START, Moments, abbreviations, moments
+from advmf.theory.spike import LAMBDA, carries_mean, spike
 
 PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
 
@@ -25,8 +26,12 @@ RANDOM_NETWORK = (
 )
 
 
-def loss_bound(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
-    """T2: the mean adversarial loss is at most ε β_{p,q} ω^{L/2}.
+def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: bool = False) -> Claim:
+    """T2: the mean adversarial loss is at most ε β_{p,q} ω^{L/2}; of a net whose stream carries a mean, ε β_{p,q} √Λ.
+
+    Λ is d times the largest variance of J(x) e over unit vectors e and inputs x (:mod:`advmf.theory.spike`): ω^L but for a carried mean, as in
+    ``plain_residual`` with u != v, where J(x) is larger along x than across it. With ``paper`` the claim is the paper's also there, and false
+    for deep networks.
 
     ``p``, ``q`` and ``route`` are those of :func:`advmf.beta`. Raises DomainError for exponents outside [1, oo], ArgumentError for a
     route that does not apply or is no upper bound.
@@ -41,18 +46,24 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
     p, q = exponent(p, "p"), exponent(q, "q")
     factor = beta(p, q, route)
     require_upper(p, q, route)
+    uniform = paper or not carries_mean(net)
     return Claim(
         name="T2",
         lhs=adversarial_loss(p, q),
         relation="<=",
-        formula=eps * BETA * OMEGA ** (L / 2),
-        where={BETA: factor, **abbreviations(net)},
+        formula=eps * BETA * (OMEGA ** (L / 2) if uniform else sp.sqrt(LAMBDA)),
+        where={BETA: factor, **(abbreviations(net) if uniform else {LAMBDA: spike(net)})},
         regime=Regime.LARGE_WIDTH | Regime.HEURISTIC,
         heuristic=(
-            "the law of J(x) is the same for every x, and so is taken to bound the maximum of |J| over the ball; "
-            "unproved where the ball holds very many linear regions"
+            f"the law of J(x) {'is the same' if uniform else 'has one bound'} for every x, and so is taken to bound the maximum of |J| over the "
+            "ball; unproved where the ball holds very many linear regions"
         ),
-        assumptions=(*RANDOM_NETWORK, "T1: the entries of J(x) are i.i.d. N(0, omega^L/d)"),
+        assumptions=(
+            *RANDOM_NETWORK,
+            "T1: the entries of J(x) are i.i.d. N(0, omega^L/d)"
+            if uniform
+            else "T1: the rows of J(x) are i.i.d. N(0, Sigma(x)), and no eigenvalue of Sigma(x) is above Lambda/d",
+        ),
         source=f"{PAPER}, upper bounds of the adversarial loss",
         net=net,
         p=p,

@@ -195,8 +195,8 @@ def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, wei
     exp(-4*eps*t/N)
     """
     found, merged = trained(net), reduced(net)
-    general = curvature(separated(net)).subs(merged, simultaneous=True)
     paths = {z: path for z, path in evolve(net, clock(weight)).items() if merged[z] == z}
+    general = curvature(separated(net)).subs(merged, simultaneous=True)
     ratio = general / found.declared(general)
     claim = _claim(
         net,

@@ -36,6 +36,7 @@ from advmf.theory.bound import PAPER, RANDOM_NETWORK, loss_bound
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm, power_law, power_of
 from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta
 from advmf.theory.propagation import OMEGA, _with_alpha
+from advmf.theory.spike import require_uniform
 from advmf.theory.trained import Trained, trained
 
 CLOCK = sp.Symbol("s", nonnegative=True)
@@ -108,6 +109,7 @@ def variance_slope(
     >>> mf.variance_slope(mf.residual(), 2, 2).formula
     -2*alpha*beta*eps*omega**(L/2 - 1)*sigma_w**2/N
     """
+    require_uniform(net, "T3")
     found, number = _layer(net, layer)
     reach = found.abbreviated(found.reaches[layer])
     drives = (_weight(weight) * eps * BETA * OMEGA ** (L / 2 - 1), sp.sympify(pull) / OMEGA)
@@ -185,6 +187,7 @@ def system(net: Net) -> System:
     >>> system(mf.residual(u=1, v=0)).rates
     (-z*(z/2 + 1)**(L/2 - 1)/2,)
     """
+    require_uniform(net, "T3")
     found, merged = trained(net), reduced(net)
     constant, rest = found.omega.xreplace(merged).as_independent(*merged.values(), as_Add=True)
     kept = [i for i, z in enumerate(found.variables) if merged[z] == z]
@@ -333,6 +336,8 @@ def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
     """
     _, number = _layer(net, layer)
     part, bound = share(net)[layer], loss_bound(net, p, q)
+    if part != 1:
+        require_uniform(net, "The share of a matrix in Euler's identity")
     pair = exponent(p, "p"), exponent(q, "q")
     slope, loss = WeightNormSlope(*pair, *number), AdversarialLoss(*pair)
     exact = part == 1

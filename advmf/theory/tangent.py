@@ -20,6 +20,7 @@ from advmf.symbols import K, L, N, c, d, eps, exponent, x_sq, y_sq
 from advmf.theory.bound import RANDOM_NETWORK, loss_bound
 from advmf.theory.correlation import PAIR, Pair, propagate_pair
 from advmf.theory.functions import Recursion
+from advmf.theory.spike import require_uniform
 from advmf.theory.trained import replace_dense, trained
 
 TANGENT = sp.Symbol("T", real=True)
@@ -93,6 +94,7 @@ def loss_decay(net: Net, p: object, q: object) -> Claim:
     if p not in (1, 2, sp.oo) or q not in (1, 2, sp.oo):
         raise ArgumentError(f"The lengths of eta and t are known for p, q in 1, 2 and oo alone; got p = {p}, q = {q}.")
     ball = eps**2 * (d if p is sp.oo else 1)
+    require_uniform(net, "The decay of the loss")
     pull = K if q == 1 else sp.S.One
     bound, kernel, moved = loss_bound(net, p, q), ntk(net), x_sq + ball / d
     at = {c: sp.sqrt(x_sq / moved), y_sq: moved}

@@ -18,12 +18,14 @@ from advmf.theory.functions import Conjugate
 from advmf.theory.growth import growth
 from advmf.theory.norms import norm_factor
 from advmf.theory.propagation import OMEGA, alpha, omega
+from advmf.theory.spike import LAMBDA
 
 
 def controls(claim: Claim) -> list[Claim]:
     """Wrong versions of ``claim``, named after the mistake.
 
-    A bound: half of it, and ω without the 1 of the shortcut where there is one. A law: depth L + 1 instead of L, and twice the
+    A bound: half of it (where a mean is carried, of what it would be by the growth across x, as the bound has room for more than half), and ω
+    without the 1 of the shortcut where there is one. A law: depth L + 1 instead of L, and twice the
     variance. An independence: a correlation of one half. A law of finite width: its limit, half the width, and depth L + 1. A norm
     factor: twice that, and d and K exchanged. A slope of the weight variance: 2 for 4, the
     wrong sign, 1/sqrt(N) for 1/N, α or the share dropped; half the share in Euler's identity. A capacity: depth L + 1, and twice that. An order of
@@ -37,10 +39,11 @@ def controls(claim: Claim) -> list[Claim]:
     if claim.net is None:
         return _of_matrices(claim)
     if claim.relation == "<=":
-        mutants = [_mutant(claim, "half the bound", lambda e: e / 2)]
-        growth = omega(claim.net)
+        spiked, growth = LAMBDA in claim.where, omega(claim.net)
+        across = replace(claim, formula=claim.formula.subs(LAMBDA, growth**L))
+        mutants = [_mutant(across, "half the bound across x" if spiked else "half the bound", lambda e: e / 2)]
         if growth.is_Add and 1 in growth.args:
-            shorter = claim.formula.subs(OMEGA, OMEGA - 1)
+            shorter = claim.formula.subs({LAMBDA: (growth - 1) ** L, OMEGA: OMEGA - 1})
             mutants.append(replace(claim, name=f"{claim.name} [omega without the shortcut]", formula=shorter))
         return mutants
     if claim.lhs.atoms(WeightVarianceSlope, WeightNormSlope):

@@ -246,6 +246,6 @@ def cases(
         found.append(Case(theorem, None, "", tuple(MATRICES[theorem](exponents)), size, profile))
     if not found:
         raise ArgumentError(
-            f"{', '.join(theorems)} says nothing of {', '.join([*nets, *activations])}: not exact moment rules, or no net."
+            f"{', '.join(theorems)} says nothing of {', '.join([*nets, *activations])}: moment rules that are not exact, a carried mean, or no net."
         )
     return found

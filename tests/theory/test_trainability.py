@@ -16,7 +16,7 @@ TWO_LAYER = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Dense(sigma_b=0
 UNEQUAL = mf.Net(mf.Residual(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Mix()), mf.Dense(), scale="1/2"))
 SHORTCUTS = {
     "residual": mf.residual(1, 0),
-    "plain": mf.plain_residual(1, 0),
+    "plain linear": mf.plain_residual(1, 1),
     "preactivation": mf.preactivation(1, 0),
     "two layers": TWO_LAYER,
     "unequal": UNEQUAL,

@@ -1,0 +1,113 @@
+"""How a stream that carries a mean stretches the input: more along x than across it.
+
+As N -> oo the rows of J(x) are N(0, Σ(x)), Σ(x) = [j (I - x̂x̂ᵀ) + (V/x_sq) x̂x̂ᵀ]/d, where j = ω^L is the Jacobian factor and V the second moment
+of the tangent along the input. If no sum of paths adds up means, V = j x_sq. Else its coordinates have a mean τ, and
+
+    Dense: V -> σ_w² V, τ -> 0;  activation: V -> α V, τ -> (C/h)(u - v)√(h/2π);  sum: V -> V_a + s² V_b + 2 s τ_a τ_b, τ -> τ_a + s τ_b,
+
+with h the variance of the coordinates z that the activation acts on, and C the cross moment of z and its tangent.
+
+Λ is the least upper bound of V/x_sq that holds at every radius and for all biases. By the Cauchy-Schwarz inequality C² <= h V, so that an
+activation leaves |τ| <= |u - v| √(V/2π), equal where z is in proportion to its tangent: without biases. With |τ| in place of τ at the sums the
+recursion of V is that of the second moment of the network without biases, of slopes that keep α and |u - v| and of scales |s|, from x_sq = 1.
+It is attained without biases, or as |x| -> oo, if all means have one sign, as they have in x <- x + φ(Wx + b).
+"""
+
+from __future__ import annotations
+
+from functools import cache, singledispatch
+
+import sympy as sp
+
+from advmf.errors import ArgumentError, DeclarationError
+from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.symbols import L, x_sq
+from advmf.theory.functions import Recursion
+from advmf.theory.propagation import OMEGA, STATE, moments, omega, step
+
+LAMBDA = sp.Symbol("Lambda", positive=True)
+"""The largest variance of a direction of J(x), times d, over all inputs; a claim's ``where`` has it."""
+
+_NAMES = {STATE.Q: sp.Symbol("V", positive=True), STATE.mu: sp.Symbol("tau", real=True)}
+
+
+@cache
+def carries_mean(net: Net) -> bool:
+    """Whether sums add up means, so that J(x) has another variance along x than across it.
+
+    >>> import advmf as mf
+    >>> from advmf.theory.spike import carries_mean
+    >>> [carries_mean(preset(1, 0)) for preset in (mf.residual, mf.plain_residual)], carries_mean(mf.plain_residual(1, 1))
+    ([False, True], False)
+    """
+    return sp.expand(step(net).along - omega(net) * STATE.along) != 0
+
+
+@cache
+def spike(net: Net) -> sp.Expr:
+    """Λ, the largest variance of J(x) e √d over unit vectors e and inputs x, as N -> oo: ω^L where no mean is carried.
+
+    Raises DeclarationError for a block without a rule in :func:`aligned`, if a mean is carried.
+
+    >>> import advmf as mf
+    >>> from advmf.theory.spike import spike
+    >>> f = mf.kernel(spike(mf.plain_residual(1, 0)))
+    >>> f(L=[1, 10, 16], sigma_w=1).round(1)  # across the input 1.5, 57.7, 656.8
+    array([1.500000e+00, 1.023900e+03, 1.073193e+05])
+    """
+    if not carries_mean(net):
+        return OMEGA**L
+    second = moments(Net(aligned(net.block))).Q.subs(x_sq, 1)
+    if not isinstance(second, Recursion):
+        return second
+    depth, names, updates, start, variable = (arg.xreplace(_NAMES) for arg in second.args)
+    return Recursion(depth, names, sp.Tuple(*map(sp.expand, updates)), start, variable)
+
+
+@singledispatch
+def aligned(block: Block) -> Block:
+    """The block without biases, whose means are all of one sign and as large as those of ``block``."""
+    raise DeclarationError(
+        f"{type(block).__name__} has no rule in advmf.theory.spike.aligned; register one to bound the loss of a net that carries a mean."
+    )
+
+
+@aligned.register(Mix)
+def _(block: Mix) -> Block:
+    return block
+
+
+@aligned.register(Dense)
+def _(block: Dense) -> Block:
+    return Dense(block.sigma_w, 0)
+
+
+@aligned.register(ReLULike)
+def _(block: ReLULike) -> Block:
+    if block.linear:
+        return ReLULike(abs(block.u), abs(block.v))
+    if (block.u - block.v).is_nonnegative:
+        return block
+    # The same α, and |u - v| for u - v.
+    middle, half = (block.u + block.v) / 2, sp.Abs(block.u - block.v) / 2
+    return ReLULike(middle + half, middle - half)
+
+
+@aligned.register(Serial)
+def _(block: Serial) -> Block:
+    return Serial(*map(aligned, block.blocks))
+
+
+@aligned.register(Residual)
+def _(block: Residual) -> Block:
+    return Residual(aligned(block.branch), scale=abs(block.scale), shortcut=aligned(block.shortcut))
+
+
+def require_uniform(net: Net, what: str) -> None:
+    """Raises ArgumentError for a net that carries a mean, of which ``what`` does not hold."""
+    if carries_mean(net):
+        raise ArgumentError(
+            f"{what} takes one law of J(x) in all directions, but the stream of {net.block!r} carries a mean: J(x) is larger along x than across it, "
+            "and more of it runs through the early matrices, so that neither omega^L nor the bound Lambda of advmf.loss_bound is the loss that "
+            "training lowers. Put a Mix() behind the activation of the branch, or take advmf.loss_bound and advmf.linear_form, which hold."
+        )
