@@ -232,7 +232,7 @@ def test_an_interrupted_check_keeps_what_it_has(tmp_path):
 def test_reports_of_a_suite_agree_with_their_claims(fast):
     (outcome,) = runs.run(suite.cases(["T2"], ["plain_residual"], ["relu"], [("2", "2")], FAST))
     assert outcome.reports[0].verdict is Verdict.NOT_REFUTED
-    assert [c.theorem for c in outcome.controls] == ["T2 [half the bound]", "T2 [omega without the shortcut]"]
+    assert [c.theorem for c in outcome.controls] == ["T2 [half the bound across x]", "T2 [omega without the shortcut]"]
 
 
 def invoke(*args):

@@ -221,6 +221,7 @@ def regime(claim: Claim) -> str:
         Regime.EXACT: "exact, at every width and dimension",
         Regime.LARGE_WIDTH: "large width, N -> oo",
         Regime.LARGE_DIMENSION: "large dimension, d or K -> oo",
+        Regime.SMALL_BALL: "small balls, eps -> 0",
         Regime.HEURISTIC: "heuristic",
     }
     return "; ".join(text for flag, text in words.items() if flag in claim.regime) or "as stated"

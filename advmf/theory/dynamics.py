@@ -22,7 +22,7 @@ import sympy as sp
 
 from advmf.claim import Claim, Equation, Regime
 from advmf.errors import ArgumentError, DomainError
-from advmf.net import Net
+from advmf.net import Dense, Net
 from advmf.observables import (
     AdversarialLoss,
     Expectation,
@@ -35,9 +35,9 @@ from advmf.symbols import L, N, eps, exponent, t
 from advmf.theory.bound import PAPER, RANDOM_NETWORK, loss_bound
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm, power_law, power_of
 from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta
-from advmf.theory.propagation import OMEGA, _with_alpha
+from advmf.theory.propagation import OMEGA, _activations, _with_alpha
 from advmf.theory.spike import require_uniform
-from advmf.theory.trained import Trained, trained
+from advmf.theory.trained import Trained, replace_dense, trained
 
 CLOCK = sp.Symbol("s", nonnegative=True)
 """Time in units of N/(2 λ ε β), in which the flow does not depend on them."""
@@ -79,7 +79,7 @@ def _claim(net: Net, p: object, q: object, route: str, *assumptions: str, **name
     bound = loss_bound(net, p, q)
     named.setdefault("where", {**bound.where, BETA: beta(p, q, route)})
     named = {
-        "regime": Regime.LARGE_WIDTH | Regime.HEURISTIC,
+        "regime": Regime.LARGE_WIDTH | Regime.SMALL_BALL | Regime.HEURISTIC,
         "heuristic": "the adversarial loss is replaced by its bound T2, whose flow moves nothing but the variances: at early times",
         "source": f"{PAPER}, time evolution of the weight variance",
         **named,
@@ -325,8 +325,11 @@ def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
     """The identity behind T3: E d‖W‖_F²/dt = -2 share E L_adv under gradient flow of the adversarial loss itself.
 
     ‖J η‖ is homogeneous of degree one in each matrix that every path runs through, so ⟨W, ∂L_adv/∂W⟩ = L_adv (Euler): share 1, exact in every network
-    and at every width. It needs no linear region if there are no biases; with them the ball has to lie in one. Where paths lead around the
-    matrix, J is a sum of uncorrelated parts and, as N → ∞, the mean of the part through W given J is share·J.
+    and at every width. So is f(x + η) - f(x) without biases, whatever the ball. With biases f(x) = J(x)x + a(x), and what the ball's units that
+    switch change in a is no multiple of the matrices before these biases: the ball has to lie in one linear region, which it comes to as ε → 0.
+    Where paths lead around the matrix, J is a sum of uncorrelated parts and, as N → ∞, the mean of the part through W given J is share·J; of
+    f(x + η) - f(x) it is less, for switching lowers E(φ(z) - φ(z'))² below α E(z - z')², and again ε → 0 is needed. Linear activations need none
+    of this. The regime says which of these it is.
 
     Errors are those of :func:`advmf.loss_bound` and :func:`variance_slope`.
 
@@ -340,7 +343,10 @@ def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
         require_uniform(net, "The share of a matrix in Euler's identity")
     pair = exponent(p, "p"), exponent(q, "q")
     slope, loss = WeightNormSlope(*pair, *number), AdversarialLoss(*pair)
-    exact = part == 1
+    exact, switching = part == 1, not all(phi.linear for phi in _activations(net.block))
+    biased: list[Dense] = []
+    replace_dense(net.block, lambda dense: biased.append(dense) or dense)  # type: ignore[func-returns-value]
+    local = switching and not (exact and all(dense.sigma_b == 0 for dense in biased))
     return replace(
         bound,
         name="T3.Euler",
@@ -348,14 +354,12 @@ def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
         relation="==",
         formula=-2 * part,
         where={},
-        regime=Regime.EXACT if exact else Regime.LARGE_WIDTH,
+        regime=(Regime.EXACT if exact else Regime.LARGE_WIDTH) | (Regime.SMALL_BALL if local else Regime(0)),
         heuristic="",
         assumptions=(
             *RANDOM_NETWORK,
             "gradient flow dW/dt = -dL_adv/dW",
-            "the ball lies in one linear region, or there are no biases"
-            if exact
-            else "the ball lies in one linear region",
+            *(["the ball lies in one linear region" + (", or there are no biases" if exact else "")] if local else []),
         ),
         source="Euler's theorem on homogeneous functions; the share is derived here from the declared blocks",
         equations=(

@@ -108,6 +108,6 @@ def require_uniform(net: Net, what: str) -> None:
     if carries_mean(net):
         raise ArgumentError(
             f"{what} takes one law of J(x) in all directions, but the stream of {net.block!r} carries a mean: J(x) is larger along x than across it, "
-            "and more of it runs through the early matrices, so that neither omega^L nor the bound Lambda of advmf.loss_bound is the loss that "
-            "training lowers. Put a Mix() behind the activation of the branch, or take advmf.loss_bound and advmf.linear_form, which hold."
+            "by a share of each matrix that is not that of omega, and the loss that training lowers lies between those of omega^L and of the bound "
+            "Lambda. Put a Mix() behind the activation of the branch, or take advmf.loss_bound and advmf.linear_form, which hold."
         )

@@ -9,11 +9,13 @@ import torch
 from scipy.integrate import solve_ivp
 
 import advmf as mf
+from advmf.claim import Regime
 from advmf.errors import ArgumentError, DomainError
 from advmf.symbols import L, N, d, eps, lam, pull, sigma_w, t, u, v
 from advmf.theory.dynamics import passage, reduced, system
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm, power_law
 from advmf.theory.trained import trained
+from advmf.verify.report import Verdict
 
 TWO_LAYER = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Dense(sigma_b=0), scale="1/2"), name="two layers")
 UNEQUAL = mf.Net(
@@ -302,6 +304,42 @@ def test_the_identity_as_a_claim():
     assert mf.kernel(claim)() == -2
     assert not mf.euler_identity(mf.residual(), 2, 2).equations[0].exact
     assert r"\lVert W\rVert_F^2" in mf.latex(claim)
+
+
+UNBIASED = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 0)))
+
+
+@pytest.mark.parametrize(
+    ("net", "regime"),
+    [
+        (UNBIASED, Regime.EXACT),
+        (mf.vanilla(1, 0), Regime.EXACT | Regime.SMALL_BALL),
+        (mf.vanilla(), Regime.EXACT | Regime.SMALL_BALL),
+        (mf.vanilla(1, 1), Regime.EXACT),
+        (mf.residual(1, 0), Regime.LARGE_WIDTH | Regime.SMALL_BALL),
+        (mf.Net(mf.Residual(mf.Dense(sigma_b=0), mf.ReLULike(1, 0), mf.Mix())), Regime.LARGE_WIDTH | Regime.SMALL_BALL),
+        (mf.residual(1, 1), Regime.LARGE_WIDTH),
+    ],
+)
+def test_the_regime_of_the_identity_says_where_units_may_switch(net, regime):
+    claim = mf.euler_identity(net, 2, 2)
+    assert claim.regime == regime
+    local = Regime.SMALL_BALL in regime
+    assert local == any("one linear region" in text for text in claim.assumptions)
+    assert local == ("small balls" in mf.document([claim]))
+    assert Regime.SMALL_BALL in mf.variance_slope(net, 2, 2).regime  # the loss is below its bound in larger balls
+
+
+def test_biases_break_the_identity_in_large_balls_alone():
+    """In attacked networks: to rounding without biases; with them by some 6 % where ‖η‖ is near ‖x‖, and not where it is small."""
+    found = {}
+    for sigma_b, eps in ((0.0, 5.0), (2.0, 5.0), (2.0, 0.2)):
+        at = {"L": 3, "d": 32, "K": 10, "sigma_w": 2**0.5, "sigma_b": sigma_b, "eps": eps}
+        claim = mf.euler_identity(mf.vanilla(1, 0), 2, 2)
+        found[sigma_b, eps] = mf.check(claim, at, nets=300, widths=(128, 256), directions=1, steps=4)
+    assert found[0.0, 5.0].verdict is Verdict.SUPPORTED and abs(found[0.0, 5.0].findings[0].departure) < 1e-5
+    assert found[2.0, 5.0].verdict is Verdict.REFUTED and Regime.SMALL_BALL in claim.regime
+    assert found[2.0, 0.2].verdict is Verdict.SUPPORTED
 
 
 @every_net
