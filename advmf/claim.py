@@ -16,7 +16,8 @@ class Regime(enum.Flag):
     """Where a claim holds.
 
     ``EXACT``: at every width and dimension. ``LARGE_WIDTH``: as N -> oo. ``LARGE_DIMENSION``: as d or K -> oo. ``SMALL_BALL``: as eps -> 0,
-    where the ball of perturbations comes to lie in one linear region of the network. ``HEURISTIC``: rests on a step that is not proved, named in the claim's ``heuristic``. They combine: ``Regime.LARGE_WIDTH | Regime.HEURISTIC``.
+    where the ball of perturbations comes to lie in one linear region of the network. ``HEURISTIC``: rests
+    on a step that is not proved, named in the claim's ``heuristic``. They combine: ``Regime.LARGE_WIDTH | Regime.HEURISTIC``.
     """
 
     EXACT = enum.auto()

@@ -1,4 +1,4 @@
-"""T2 step by step: the mean adversarial loss is at most eps beta omega^(L/2), for every (p, q); with Lambda for omega^L where the stream carries a mean.
+"""T2 step by step: the mean adversarial loss is at most eps beta omega^(L/2), for every (p, q), or eps beta Lambda^(1/2) where a mean is carried.
 
 Run it to read it: ``python derivations/t2_adversarial_loss.py``. Every step is verified as it is taken; the one that is an assumption says
 so. It ends in exactly the expression that the package derives from the declared blocks, with p and q as symbols.

@@ -75,11 +75,12 @@ def table(cells):
     """One row per claim, one column per point: s for supported or standing, u for underpowered, R with the departure in per cent."""
     rows = {}
     for key, claims in cells.items():
-        theorem, net, activation, axis, value = key.split("|")
+        _, net, activation, axis, value = key.split("|")
         for name, (sign, departure, _) in claims.items():
             cell = f"R {100 * departure:+.0f}" if sign == "R" else sign
             rows.setdefault((name, net, activation), {})[axis, float(value)] = cell
-    head = ["claim", "net", "activation", *(f"{axis} {'×' if axis == 'sigma_w' else ''}{value:g}" if axis else "base" for axis, value in POINTS)]  # fmt: skip
+    named = (f"{axis.replace('sigma_w', 'sigma_w ×')} {value:g}" if axis else "base" for axis, value in POINTS)
+    head = ["claim", "net", "activation", *named]
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
     for row, found in rows.items():
         lines.append("| " + " | ".join([*row, *(found.get((axis, float(value)), "") for axis, value in POINTS)]) + " |")

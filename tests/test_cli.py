@@ -331,7 +331,8 @@ def test_every_statement_can_be_shown_of_every_net(net):
         lines = plain.output.splitlines()
         heads = [line for line in lines if not line.startswith("  ")]
         sources = [line for line in lines if line.startswith("  source      ")]
-        assert len(heads) == len(sources) == {"T3": 5, "T6": 2 if net == "plain_residual" else 4}.get(theorem, len(heads)) > 0
+        expected = {"T3": 5, "T6": 2 if net == "plain_residual" else 4}.get(theorem, len(heads))
+        assert len(heads) == len(sources) == expected > 0
         assert all(line.removeprefix("  source").strip() for line in sources)
         assert latex.output.strip().count("\n") + 1 >= len(heads)
         assert "BETA" not in latex.output and "Expectation" not in latex.output and "**" not in latex.output

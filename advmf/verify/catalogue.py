@@ -47,6 +47,11 @@ def _slopes(net: Net, pairs: Sequence[tuple[str, str]]) -> list[Claim]:
     return [euler_identity(net, p, q) for p, q in chosen] + slopes
 
 
+def _uniform(claim: Callable[..., Claim], net: Net, *given: str) -> list[Claim]:
+    """A claim that takes one law of J(x) in all directions; none where the stream carries a mean."""
+    return [] if carries_mean(net) else [claim(net, *given)]
+
+
 def _closest(p: str, q: str) -> str:
     """The route to the norm factor that is exact, or else the estimate."""
     return next((route.name for route in routes(p, q) if route.rigour == "exact"), "estimate")
@@ -72,18 +77,18 @@ MATRICES: dict[str, Callable[[Sequence[tuple[str, str]]], list[Claim]]] = {
 STATEMENTS: dict[str, Callable[[Net, str, str, str], list[Claim]]] = {
     "T1": lambda net, p, q, route: list(linear_form(net)),
     "T2": lambda net, p, q, route: [loss_bound(net, p, q, route)],
-    "T3": lambda net, p, q, route: [] if carries_mean(net) else [
-        euler_identity(net, p, q),
-        variance_slope(net, p, q, route),
-        weight_variance(net, p, q, route),
-        half_life(net, p, q, route),
-        *([loss_decay(net, p, q)] if {str(exponent(p)), str(exponent(q))} <= {"1", "2", "oo"} else []),
+    "T3": lambda net, p, q, route: [
+        *_uniform(euler_identity, net, p, q),
+        *_uniform(variance_slope, net, p, q, route),
+        *_uniform(weight_variance, net, p, q, route),
+        *_uniform(half_life, net, p, q, route),
+        *(_uniform(loss_decay, net, p, q) if {str(exponent(p)), str(exponent(q))} <= {"1", "2", "oo"} else []),
     ],
-    "T4": lambda net, p, q, route: [] if carries_mean(net) else [escape_time(net, p, q, route)],
-    "T5": lambda net, p, q, route: [capacity(net), *([] if carries_mean(net) else [capacity_ratio(net, p, q, route)])],
+    "T4": lambda net, p, q, route: _uniform(escape_time, net, p, q, route),
+    "T5": lambda net, p, q, route: [capacity(net), *_uniform(capacity_ratio, net, p, q, route)],
     "T6": lambda net, p, q, route: [
         growth(claim, size)
-        for claim in (loss_bound(net, p, q), *([] if carries_mean(net) else [variance_slope(net, p, q)]))
+        for claim in (loss_bound(net, p, q), *_uniform(variance_slope, net, p, q))
         for size in ("d", "K")
     ],
     "F1": lambda net, p, q, route: THEOREMS["F1"](net, ()),
@@ -122,9 +127,7 @@ UNCHECKED = {
 def silence(theorem: str, net: Net) -> str:
     """Why a theorem says nothing of a net."""
     if theorem in ("T3", "T4"):
-        return (
-            f"{theorem} says nothing of {net.name}: the stream carries a mean, and J(x) is larger along x than across it"
-        )
+        return f"{theorem} says nothing of {net.name}: the stream carries a mean, and J(x) is larger along x than across it"
     return f"{theorem} says nothing of {net.name}: its moment rules are not exact at finite width"
 
 

@@ -333,10 +333,10 @@ def test_the_regime_of_the_identity_says_where_units_may_switch(net, regime):
 def test_biases_break_the_identity_in_large_balls_alone():
     """In attacked networks: to rounding without biases; with them by some 6 % where ‖η‖ is near ‖x‖, and not where it is small."""
     found = {}
-    for sigma_b, eps in ((0.0, 5.0), (2.0, 5.0), (2.0, 0.2)):
-        at = {"L": 3, "d": 32, "K": 10, "sigma_w": 2**0.5, "sigma_b": sigma_b, "eps": eps}
+    for bias, radius in ((0.0, 5.0), (2.0, 5.0), (2.0, 0.2)):
+        at = {"L": 3, "d": 32, "K": 10, "sigma_w": 2**0.5, "sigma_b": bias, "eps": radius}
         claim = mf.euler_identity(mf.vanilla(1, 0), 2, 2)
-        found[sigma_b, eps] = mf.check(claim, at, nets=300, widths=(128, 256), directions=1, steps=4)
+        found[bias, radius] = mf.check(claim, at, nets=300, widths=(128, 256), directions=1, steps=4)
     assert found[0.0, 5.0].verdict is Verdict.SUPPORTED and abs(found[0.0, 5.0].findings[0].departure) < 1e-5
     assert found[2.0, 5.0].verdict is Verdict.REFUTED and Regime.SMALL_BALL in claim.regime
     assert found[2.0, 0.2].verdict is Verdict.SUPPORTED
