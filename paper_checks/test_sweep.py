@@ -104,7 +104,7 @@ def main(path="sweep.json", minutes="600"):
     file, until = Path(path), time.monotonic() + 60 * float(minutes)
     cells = json.loads(file.read_text()) if file.exists() else {}
     ends = {(axis, value) for axis, values in AXES.items() for value in (values[0], values[-1])}
-    order = sorted(POINTS, key=lambda point: (point[0] == "L" and point[1] > 10, point[0] != "" and point not in ends))
+    order = sorted(POINTS, key=lambda point: (point == ("L", 100), point not in {*ends, ("", 0), ("L", 10), ("L", 30)}))
     for activation in DEFAULT_ACTIVATIONS:
         for axis, value in order:
             for theorem, net, _ in (subject for subject in SUBJECTS if subject[2] == activation):
