@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from advmf.errors import ArgumentError
+from advmf.expressions import expression
 from advmf.net import Net
 
 
@@ -109,7 +110,7 @@ class Claim:
 
     def scaled(self, factor: object) -> Claim:
         """The same claim with its right-hand side multiplied by ``factor``: a mutant, for negative controls."""
-        return replace(self, name=f"{self.name} x {factor}", formula=sp.sympify(factor) * self.formula)
+        return replace(self, name=f"{self.name} x {factor}", formula=expression(factor) * self.formula)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.lhs} {self.relation} {self.formula}"

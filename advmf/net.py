@@ -22,7 +22,8 @@ from functools import singledispatch
 import sympy as sp
 
 from advmf import symbols
-from advmf.errors import DeclarationError
+from advmf.errors import ArgumentError, DeclarationError
+from advmf.expressions import expression
 
 
 class Block:
@@ -32,9 +33,11 @@ class Block:
 def _number(owner: str, name: str, value: object) -> sp.Expr:
     """``value`` as a finite real SymPy expression, or a DeclarationError."""
     try:
-        expr = sp.nsimplify(value, rational=True) if isinstance(value, float) else sp.sympify(value)
-    except (sp.SympifyError, TypeError, ValueError):
-        expr = sp.nan
+        expr = sp.nsimplify(value, rational=True) if isinstance(value, float) else expression(value)
+    except (ArgumentError, ValueError) as error:
+        raise DeclarationError(
+            f"{owner}: {name} must be a finite real number or a SymPy expression; got {value!r:.80} ({error})"
+        ) from None
     if not isinstance(expr, sp.Expr) or expr.is_finite is False or expr.is_real is False or expr is sp.nan:
         raise DeclarationError(f"{owner}: {name} must be a finite real number or a SymPy expression; got {value!r}.")
     return expr

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from advmf.errors import DomainError
+from advmf.errors import ArgumentError, DomainError
+from advmf.expressions import expression
 
 
 @dataclass(frozen=True)
@@ -127,23 +128,28 @@ def exponent(value: object, name: str = "p") -> sp.Expr:
         if text in ("p", "q"):
             return SYMBOLS[text].symbol
         try:
-            value = sp.Rational(text)
-        except (TypeError, ValueError, ZeroDivisionError):
+            found = expression(text)
+        except ArgumentError as error:
+            raise DomainError(f"{expected}; got the string {value!r:.80}, which is no number ({error}).") from None
+        if not found.is_number:
             raise DomainError(
-                f"{expected}; got the string {value!r}, which is no number. Write e.g. 2, '3/2' or 'inf'."
-            ) from None
+                f"{expected}; got the string {value!r:.80}, which is no number. Write e.g. 2, '3/2' or 'inf'."
+            )
+        value = found
     if isinstance(value, bool) or value is None:
         raise DomainError(f"{expected}; got {value!r}.")
     try:
         expr = (
             sp.nsimplify(value, rational=True)
             if isinstance(value, float) and math.isfinite(value)
-            else sp.sympify(value)
+            else expression(value)
         )
-    except (sp.SympifyError, TypeError, ValueError):
+    except (ArgumentError, ValueError):
         raise DomainError(f"{expected}; got {value!r} of type {type(value).__name__}.") from None
     if not isinstance(expr, sp.Expr) or expr is sp.nan or expr.is_extended_real is False:
         raise DomainError(f"{expected}; got {value!r}.")
+    if expr.is_Rational and expr > 10**300:
+        raise DomainError(f"{expected}; got {value!r:.80}, which no float holds. Write 'inf' for the largest exponent.")
     if expr.is_number and not expr >= 1:
         raise DomainError(f"{expected}; got {value!r}, but an l{name} norm needs {name} >= 1.")
     return expr

@@ -29,6 +29,7 @@ from advmf.emit.engine.native import available, native_engine
 from advmf.emit.engine.rules import RULES
 from advmf.emit.engine.scaled import REGISTERED
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
+from advmf.expressions import expression
 from advmf.symbols import SYMBOLS
 from advmf.theory.norm_functions import GaussianNorm
 
@@ -86,9 +87,9 @@ def _kernel(expr: sp.Basic, backend: str, grad: tuple[str, ...], _: Any) -> Kern
 def _expression(claim: Any) -> sp.Expr:
     expr = claim if isinstance(claim, (sp.Basic, str)) else getattr(claim, "rhs", claim)
     try:
-        expr = sp.sympify(expr, locals={name: quantity.symbol for name, quantity in SYMBOLS.items()})
-    except (sp.SympifyError, TypeError, ValueError, AttributeError, SyntaxError) as error:
-        raise ArgumentError(f"kernel takes a Claim or a SymPy expression; got {claim!r} ({error}).") from None
+        expr = expression(expr)
+    except ArgumentError as error:
+        raise ArgumentError(f"kernel takes a Claim or a SymPy expression; got {claim!r:.80} ({error}).") from None
     if not isinstance(expr, sp.Expr) or getattr(expr, "is_Matrix", False):
         hint = " Pass one of its sides." if isinstance(expr, sp.core.relational.Relational) else ""
         kind = type(expr).__name__

@@ -12,6 +12,7 @@ from advmf.emit.typeset.lines import Line, Lines, claim_lines
 from advmf.emit.typeset.networks import net_lines
 from advmf.emit.typeset.proofs import Proof, step_line
 from advmf.errors import ArgumentError
+from advmf.expressions import expression
 from advmf.net import Net
 from advmf.theory.proof import Derivation, Step
 
@@ -47,9 +48,9 @@ def latex(obj: Claim | Equation | Net | sp.Basic | Any, where: bool = True) -> s
         names = ", ".join(plain.text(sp.Symbol(name)) for name in obj.arguments)
         return plain.inline([Line(f"f({names})", "=", obj.expr)])
     try:
-        return plain.text(sp.sympify(obj))
-    except (sp.SympifyError, TypeError, AttributeError):
+        return plain.text(expression(obj))
+    except (ArgumentError, AttributeError) as error:
         raise ArgumentError(
             "latex takes a Claim, one of its equations, a Net, a Derivation or one of its steps, a Kernel or a SymPy expression; "
-            f"got {obj!r} of type {type(obj).__name__}."
+            f"got {obj!r:.80} of type {type(obj).__name__} ({error})."
         ) from None

@@ -22,6 +22,7 @@ import sympy as sp
 
 from advmf.claim import Claim, Equation, Regime
 from advmf.errors import ArgumentError, DomainError
+from advmf.expressions import expression
 from advmf.net import Dense, Net
 from advmf.observables import (
     AdversarialLoss,
@@ -68,7 +69,7 @@ def _layer(net: Net, layer: int) -> tuple[Trained, tuple[Any, ...]]:
 
 def _weight(weight: object) -> sp.Expr:
     """The weight of the adversarial loss; raises DomainError unless it can be positive."""
-    expr = sp.sympify(weight)
+    expr = expression(weight)
     if not isinstance(expr, sp.Expr) or expr.is_positive is False or expr.is_real is False or expr is sp.nan:
         raise DomainError(f"weight is the factor of the adversarial loss and must be > 0; got {weight!r}.")
     return expr
@@ -112,10 +113,11 @@ def variance_slope(
     require_uniform(net, "T3")
     found, number = _layer(net, layer)
     reach = found.abbreviated(found.reaches[layer])
-    drives = (_weight(weight) * eps * BETA * OMEGA ** (L / 2 - 1), sp.sympify(pull) / OMEGA)
-    adversarial = sp.sympify(weight) == 1 and sp.sympify(pull) == 0
+    weight, pull = _weight(weight), expression(pull)
+    drives = (weight * eps * BETA * OMEGA ** (L / 2 - 1), pull / OMEGA)
+    adversarial = weight == 1 and pull == 0
     own = (exponent(p, "p"), exponent(q, "q")) if adversarial else ()
-    homogeneous = ("no biases and no carried mean, so that f has the share of J",) if sp.sympify(pull) != 0 else ()
+    homogeneous = ("no biases and no carried mean, so that f has the share of J",) if pull != 0 else ()
     return _claim(
         net,
         p,

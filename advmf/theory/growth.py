@@ -13,6 +13,7 @@ import sympy as sp
 
 from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError
+from advmf.expressions import expression
 from advmf.symbols import K, d
 from advmf.theory.norm_functions import GaussianNorm, NumericNorm
 from advmf.theory.norms import BETA, CHEVET, beta
@@ -33,6 +34,11 @@ def growth_order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
     >>> mf.growth_order(mf.beta(1, 2), mf.symbols.d), mf.growth_order(mf.beta(3, 2), mf.symbols.K)
     ((-1/2, 1/2), (1/2, 0))
     """
+    expr, symbol = expression(expr), expression(symbol)
+    if not isinstance(symbol, sp.Symbol) or not isinstance(expr, sp.Expr):
+        raise ArgumentError(
+            f"growth_order takes an expression and one of its symbols; got {expr!r:.80} and {symbol!r:.80}."
+        )
     leading = expr.replace(lambda e: isinstance(e, GaussianNorm) and e.has(symbol), lambda e: e.bound())
     norms = [e for e in leading.atoms(GaussianNorm, NumericNorm) if not e.has(symbol)]
     leading = leading.xreplace({e: sp.Dummy(positive=True) for e in norms})

@@ -13,6 +13,7 @@ import sympy as sp
 
 from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError, DomainError
+from advmf.expressions import expression
 from advmf.observables import Expectation, MatrixNorm
 from advmf.symbols import K, d, exponent
 from advmf.theory.functions import Conjugate
@@ -271,7 +272,7 @@ def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") ->
     """
     mean = beta(p, q, route)
     require_upper(p, q, route)
-    p, q, delta = exponent(p, "p"), exponent(q, "q"), sp.sympify(delta)
+    p, q, delta = exponent(p, "p"), exponent(q, "q"), expression(delta)
     if delta.is_number and not (delta.is_real and 0 < delta < 1):
         raise DomainError(f"delta is a probability and must lie in (0, 1); got {delta}.")
     if _choose(p, q, route).name == "extremal":

@@ -156,7 +156,7 @@ def _duals(case: Case, claim: Claim) -> Iterator[tuple[str, str, sp.Expr]]:
     p, q = str(claim.p), str(claim.q)
     if case.theorem not in (MATRICES if case.net is None else THEOREMS):  # a bound of somebody's own
         return
-    dual = {r: str(Conjugate(sp.sympify(r))) for r in (p, q)}
+    dual = {p: str(Conjugate(claim.p)), q: str(Conjugate(claim.q))}
     for pair in {(dual[p], q), (p, dual[q]), (dual[p], dual[q]), (q, p)} - {(p, q)}:
         try:
             of = MATRICES[case.theorem]([pair]) if case.net is None else THEOREMS[case.theorem](case.net, [pair])

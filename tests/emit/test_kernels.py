@@ -407,10 +407,13 @@ class TestErrors:
             else:
                 with pytest.raises(DomainError, match=f"{name} = .* is outside its domain"):
                     f(**{name: end})
-        for beyond in (np.nextafter(quantity.low, -math.inf), np.nextafter(quantity.high, math.inf)):
-            if math.isfinite(beyond):
+        for end, way in ((quantity.low, -math.inf), (quantity.high, math.inf)):
+            near, far = np.nextafter(end, way), end + math.copysign(10 * np.spacing(abs(end)), way)
+            if math.isfinite(near):
+                if ends[end] and end:  # as far as rounding reaches, the end itself
+                    assert f(**{name: near}) == end + 1
                 with pytest.raises(DomainError):
-                    f(**{name: beyond})
+                    f(**{name: far if ends[end] and end else near})
 
     @pytest.mark.parametrize(
         ("assumption", "good", "bad"),
