@@ -66,3 +66,19 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     near = [names[each] for each in names if each in close]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise ArgumentError(f"There is no {kind} {name!r}; choose from {', '.join(names.values())}.{hint}")
+
+
+def refuse_unused(where: str, given: Iterable[str], used: Iterable[str]) -> None:
+    """Raise ArgumentError, with the names that are near, for a given name that nothing uses.
+
+    >>> refuse_unused("at", ["k"], ["d", "K"])
+    Traceback (most recent call last):
+        ...
+    advmf.errors.ArgumentError: at: nothing here uses 'k'; what is used is K, d. Did you mean K?
+    """
+    used = sorted(used)
+    for name in sorted(set(given) - set(used)):
+        close = difflib.get_close_matches(name.lower(), [each.lower() for each in used], n=2, cutoff=0.5)
+        near = [each for low in close for each in used if each.lower() == low]
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ArgumentError(f"{where}: nothing here uses {name!r}; what is used is {', '.join(used)}.{hint}")

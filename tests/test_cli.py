@@ -304,7 +304,7 @@ BAD = [
         ("train", ("--steps", "0"), "0 is not in the range"),
         ("train", ("--data", "nope"), "'nope' is neither"),
         ("train", ("--at", "L=2.5"), "L must be an integer"),
-        ("train", ("--at", "x_sq=4"), "x_sq, which nothing here uses"),
+        ("train", ("--at", "x_sq=4"), "nothing here uses 'x_sq'"),
     ],
 )
 def test_bad_input_of_phase_and_train_is_one_line_before_any_work(command, args, message, monkeypatch):

@@ -15,7 +15,7 @@ import click
 
 from advmf.cli.exits import Exit
 from advmf.cli.progress import progress
-from advmf.cli.shared import Terminated, alone, console, main, point, terminable, usage_errors
+from advmf.cli.shared import Terminated, alone, console, main, point, terminable, unused, usage_errors
 from advmf.cli.tables import print_tables
 from advmf.cli.types import Networks, OutputFile
 from advmf.errors import AdvmfError, OutputError
@@ -127,6 +127,8 @@ def check(
         from advmf.verify.workers import default_workers
 
         suite = cases(theorems, nets, activations, pairs_of(p, q), PAPER if full else QUICK, point(at))
+    if all(case.net is None for case in suite):
+        unused(context, "matrices have no networks, images or device", "networks", "data", "device", "sampler")
     budget = MEMORY if memory is None else int(memory * 2**30)
     options: dict[str, Any] = {"nets": networks, "data": data, "device": device, "sampler": sampler, "memory": budget}
     options["sequential"] = sequential or None

@@ -94,6 +94,10 @@ _Q = click.option("--q", "q", default="2", show_default=True, help="lq norm of t
 _PLOT = click.option("--plot", type=OutputFile(), help="Draw it here (png, pdf, svg).")
 
 
+PHASE = ("eps", "d", "K", "m", "M", "sigma_w", "N", "L")
+"""What a point of a phase diagram has."""
+
+
 @main.command()
 @_NET
 @_ACTIVATION
@@ -117,13 +121,14 @@ def phase(
 
         from advmf import figures
         from advmf.emit.phase import phase_diagram
-        from advmf.errors import ArgumentError, DomainError
+        from advmf.errors import ArgumentError, DomainError, refuse_unused
         from advmf.verify.catalogue import ACTIVATIONS
         from advmf.verify.suite import SHORTCUT_GAIN
 
         if plot:
             figures.check_target(plot)
         network = declared(net, activation)
+        refuse_unused("--at", set(point(at)) - set(axes.split(",")), PHASE)
         u, v = (float(slope) for slope in ACTIVATIONS[activation])
         gain = 1.0 if net == "vanilla" else SHORTCUT_GAIN / 25  # in the band up to depth 35
         values: dict[str, Any] = {"eps": 0.1, "d": 784, "K": 10, "m": 0.5, "M": 2.0, "N": 1000.0}

@@ -75,6 +75,8 @@ def point(at: Sequence[str]) -> dict[str, float]:
     point = {}
     for item in at:
         name, equals, value = item.partition("=")
+        if name in point:
+            raise click.UsageError(f"--at gives {name} twice; give it once.")
         try:
             point[name] = float(value)
         except ValueError:
@@ -92,6 +94,14 @@ def alone(context: click.Context, file: Path, *allowed: str) -> None:
             raise click.UsageError(
                 f"{option.opts[0]} does not go with a file: {file} says itself what it checks, and where."
             )
+
+
+def unused(context: click.Context, why: str, *names: str) -> None:
+    """Raise UsageError for an option that was given and has no effect."""
+    for option in context.command.params:
+        given = context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
+        if given and option.name in names and context.params[str(option.name)] != "pilot":
+            raise click.UsageError(f"{option.opts[0]} has no effect here: {why}.")
 
 
 def own_file(names: Sequence[str]) -> Path | None:

@@ -16,7 +16,7 @@ import torch
 
 from advmf.claim import Claim
 from advmf.emit.kernels import kernel
-from advmf.errors import ArgumentError
+from advmf.errors import ArgumentError, refuse_unused
 from advmf.observables import Expectation, MatrixNorm
 from advmf.simulate.gaussian import GaussianNorms, gaussian_norms
 from advmf.symbols import SYMBOLS
@@ -196,8 +196,7 @@ def _validated(
     at = {along: 1, **at} if ladder else at
     if missing := sorted({"d", "K"} - set(at)):
         raise ArgumentError(f"at lacks {', '.join(missing)}; norms of Gaussian matrices need d and K.")
-    if unknown := sorted(set(at) - set(SYMBOLS)):
-        raise ArgumentError(f"at holds {', '.join(unknown)}, which nothing here uses; give d and K.")
+    refuse_unused("at", set(at) - set(SYMBOLS), ("d", "K"))
     return {name: _dimension(f"at[{name!r}]", at[name]) for name in ("d", "K")}
 
 

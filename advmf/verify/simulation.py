@@ -14,7 +14,7 @@ import sympy as sp
 import torch
 
 from advmf.claim import Claim, Regime
-from advmf.errors import ArgumentError, MemoryBudgetError
+from advmf.errors import ArgumentError, MemoryBudgetError, refuse_unused
 from advmf.observables import AdversarialLoss, LossDecay, Output, WeightNormSlope, WeightVarianceSlope
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
@@ -228,18 +228,11 @@ def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dic
     net = claims[0].net
     if net is None:
         raise ArgumentError("check_all takes claims about a net; those about Gaussian matrices go to check.")
-    needed = {"L", "d", "K"} | {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N"}
-    for claim in claims:
-        needed |= {s.name for s in claim.rhs.free_symbols} - {"x_sq", "N"}
-        if any(side.atoms(*ATTACKED) for side in _sides(claim)):
-            needed.add("eps")
+    needed = requirements(claims)
     at = {"x_sq": 1.0, **at}
     if missing := sorted(needed - set(at)):
         raise ArgumentError(f"at lacks {', '.join(missing)}; this check needs {', '.join(sorted(needed))}.")
-    if unknown := sorted(set(at) - needed - set(SYMBOLS)):
-        raise ArgumentError(
-            f"at holds {', '.join(unknown)}, which nothing here uses; this check needs {', '.join(sorted(needed))}."
-        )
+    refuse_unused("at", set(at) - set(SYMBOLS), needed)
     values: dict[str, float] = {}
     for name, value in at.items():
         integer = name in SYMBOLS and SYMBOLS[name].integer
@@ -251,6 +244,18 @@ def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dic
             raise ArgumentError(f"at[{name!r}] counts something and must be an integer; got {value!r}.")
         values[name] = int(number) if integer else number
     return net, values
+
+
+def requirements(claims: Sequence[Claim]) -> set[str]:
+    """The names of all values that a check of claims about a net needs."""
+    needed = {"L", "d", "K"}
+    for claim in claims:
+        assert claim.net is not None
+        needed |= {s.name for _, expr in expressions(claim.net.block) for s in expr.free_symbols} - {"N"}
+        needed |= {s.name for s in claim.rhs.free_symbols} - {"x_sq", "N"}
+        if any(side.atoms(*ATTACKED) for side in _sides(claim)):
+            needed.add("eps")
+    return needed
 
 
 def _sides(claim: Claim) -> list[sp.Expr]:

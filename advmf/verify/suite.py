@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from advmf.claim import Claim
-from advmf.errors import ArgumentError
+from advmf.errors import ArgumentError, refuse_unused
 from advmf.net import PRESETS, Net
 from advmf.symbols import exponent
 from advmf.verify.catalogue import ACTIVATIONS, DEFAULT_ACTIVATIONS, MATRICES, PAIRS, THEOREMS, checkable, choose
@@ -17,6 +17,7 @@ from advmf.verify.matrices import check_matrices
 from advmf.verify.pilot import PILOT, piloted
 from advmf.verify.report import Report
 from advmf.verify.sequential import last, require
+from advmf.verify.simulation import requirements
 from advmf.verify.store import statement
 
 
@@ -158,6 +159,14 @@ class Case:
             return {**self.at, **({matrices.along: matrices.ladder[-1]} if matrices.ladder else {})}
         return {**self.at, "N": self.profile.scales[self.theorem].widths[0]}
 
+    @property
+    def uses(self) -> set[str]:
+        """The names of the values that can be set at the case's point; those of a ladder are the profile's."""
+        if self.net is None:
+            matrices = self.profile.matrices[self.theorem]
+            return {"d", "K"} - ({matrices.along} if matrices.ladder else set())
+        return requirements(self.claims) | {"x_sq"}
+
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of the check: the profile's, and ``options`` that are not None in their place. Pilots size matrices as well as
         networks, and keep to the proportions of the profile's ladder of networks."""
@@ -221,7 +230,8 @@ def cases(
 ) -> list[Case]:
     """The cases of a suite; an empty selection means all. ``at`` overrides the profile's point.
 
-    Raises ArgumentError for an unknown theorem, net or activation, and where none of the theorems speaks of any of the nets.
+    Raises ArgumentError for an unknown theorem, net or activation, where a theorem that was asked for speaks of none of the nets, and for
+    a value of ``at`` that no case uses.
     """
     wanted = checkable(theorems)
     names = choose("net", nets, PRESETS, tuple(PRESETS))
@@ -244,8 +254,10 @@ def cases(
         matrices = profile.matrices[theorem]
         size = {"d": matrices.d, "K": matrices.K, **{k: v for k, v in (at or {}).items() if k in ("d", "K")}}
         found.append(Case(theorem, None, "", tuple(MATRICES[theorem](exponents)), size, profile))
-    if not found:
+    silent = [theorem for theorem in wanted if theorem not in {case.theorem for case in found}]
+    if silent and (theorems or not found):
         raise ArgumentError(
-            f"{', '.join(theorems)} says nothing of {', '.join([*nets, *activations])}: moment rules that are not exact, a carried mean, or no net."
+            f"{', '.join(silent)} says nothing of {', '.join([*nets, *activations])}: moment rules that are not exact, a carried mean, or no net."
         )
+    refuse_unused("at", at or {}, set().union(*(case.uses for case in found)))
     return found

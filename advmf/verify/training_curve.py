@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from advmf.emit.kernels import kernel
-from advmf.errors import ArgumentError, DomainError
+from advmf.errors import ArgumentError, DomainError, refuse_unused
 from advmf.net import Net
 from advmf.simulate.data import load
 from advmf.simulate.ensemble import MEMORY, sample
@@ -82,10 +82,7 @@ def training_curve(
     needed = {"L", "d", "K", "eps"} | {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N"}
     if missing := sorted(needed - set(at)):
         raise ArgumentError(f"at lacks {', '.join(missing)}; training needs {', '.join(sorted(needed))}.")
-    if unknown := sorted(set(at) - needed - {"sigma_w", "sigma_b"}):
-        raise ArgumentError(
-            f"at holds {', '.join(unknown)}, which nothing here uses; training needs {', '.join(sorted(needed))}."
-        )
+    refuse_unused("at", set(at) - {"sigma_w", "sigma_b"}, needed)
     if nets < 2:
         raise ArgumentError(f"nets must be at least 2, or there is no standard error; got {nets}.")
     at = {name: _whole(value) if name in ("L", "d", "K") else value for name, value in at.items()}

@@ -154,7 +154,7 @@ def test_progress_adds_up():
         ({"sigma_w": "a"}, ArgumentError, "must be a number"),
         ({"sigma_w": -1.0}, DomainError, "sigma_w"),
         ({"eps": 0.0}, DomainError, "eps"),
-        ({"nonsense": 1.0}, ArgumentError, "nonsense, which nothing here uses"),
+        ({"nonsense": 1.0}, ArgumentError, "nothing here uses 'nonsense'"),
         ({"N": 16}, ArgumentError, "at least three widths"),
         ({"L": 20000, "sigma_w": 2.0}, ArgumentError, "take a smaller L"),
     ],

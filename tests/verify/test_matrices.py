@@ -132,7 +132,7 @@ def test_the_rate_of_false_refutations():
         (mf.norm_factor("p", "q", "chevet"), AT, {}, "numbers for p and q"),
         (mf.norm_factor(2, 2), {"K": 4}, {}, "at lacks d"),
         (mf.norm_factor(2, 2), {}, {}, "at lacks K, d"),
-        (mf.norm_factor(2, 2), {**AT, "x": 1}, {}, "at holds x"),
+        (mf.norm_factor(2, 2), {**AT, "x": 1}, {}, "nothing here uses 'x'"),
         (mf.norm_factor(2, 2), {"d": 2.5, "K": 4}, {}, "integer >= 1"),
         (mf.norm_factor(2, 2), {"d": 0, "K": 4}, {}, "integer >= 1"),
         (mf.norm_factor(2, 2), {"d": math.nan, "K": 4}, {}, "integer >= 1"),

@@ -295,8 +295,8 @@ def test_holds_until_takes_a_tolerance():
     [
         ({"eps": None}, {}, ArgumentError, "at lacks eps; training needs K, L, d, eps, sigma_b, sigma_w"),
         ({"sigma_w": None}, {}, ArgumentError, "at lacks sigma_w"),
-        ({"N": 64}, {}, ArgumentError, "at holds N, which nothing here uses"),
-        ({"x_sq": 2.0}, {}, ArgumentError, "at holds x_sq"),
+        ({"N": 64}, {}, ArgumentError, "nothing here uses 'N'"),
+        ({"x_sq": 2.0}, {}, ArgumentError, "nothing here uses 'x_sq'"),
         ({"L": 2.5}, {}, ArgumentError, "L must be an integer; got 2.5"),
         ({"L": float("nan")}, {}, ArgumentError, "L must be an integer"),
         ({"d": 0.0}, {}, DomainError, "d must be at least 1"),

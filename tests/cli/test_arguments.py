@@ -1,0 +1,65 @@
+"""No argument is ignored in silence: what has no effect is refused, with the names that are near."""
+
+import pytest
+from click.testing import CliRunner
+
+from advmf import cli
+from advmf.errors import ArgumentError
+from advmf.verify import matrices, suite
+from advmf.verify.catalogue import MATRICES, THEOREMS
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ("--theorem", "beta", "--at", "k=3", "--at", "D=5"),
+            "nothing here uses 'D'; what is used is K, d. Did you mean d?",
+        ),
+        (("--theorem", "beta", "--at", "k=3"), "Did you mean K?"),
+        (("--theorem", "beta", "--at", "L=3"), "nothing here uses 'L'"),
+        (("--theorem", "T6.d", "--at", "d=3"), "nothing here uses 'd'"),
+        (("--theorem", "T6.K", "--at", "K=3"), "nothing here uses 'K'"),
+        (("--theorem", "T2", "--at", "sigmaw=1"), "Did you mean sigma_w"),
+        (("--theorem", "T2", "--at", "u=1"), "nothing here uses 'u'"),
+        (("--theorem", "T2", "--at", "N=100"), "nothing here uses 'N'"),
+        (("--theorem", "T1", "--at", "eps=1"), "nothing here uses 'eps'"),
+        (("--at", "epsilon=1"), "Did you mean eps"),
+        (("--at", "L=3", "--at", "L=4"), "--at gives L twice"),
+        (("--theorem", "beta", "--at", "d=2.5"), "2.5"),
+        (("--theorem", "beta", "--networks", "3"), "--networks has no effect here"),
+        (("--theorem", "beta", "--data", "mnist"), "--data has no effect here"),
+        (("--theorem", "T6.K", "--sampler", "dense"), "--sampler has no effect here"),
+        (("--theorem", "T2", "--theorem", "beta", "--net", "vanilla"), "beta says nothing of vanilla"),
+        (("--theorem", "T2", "--theorem", "F2", "--net", "preactivation"), "F2 says nothing of preactivation"),
+    ],
+)
+def test_check(args, message, monkeypatch):
+    for name in ("check_matrices", "check_all"):
+        if message != "2.5":
+            monkeypatch.setattr(suite, name, lambda *_, **__: pytest.fail("work had started"))
+    monkeypatch.setattr(matrices, "gaussian_norms", lambda *_, **__: pytest.fail("work had started"))
+    result = CliRunner().invoke(cli.main, ["check", "--workers", "1", *args])
+    assert result.exit_code == 2 and message in " ".join(result.output.split()), result.output
+
+
+@pytest.mark.parametrize("command", ["phase", "train"])
+@pytest.mark.parametrize(
+    ("at", "message"), [("sigmaw=1", "Did you mean sigma_w"), ("x_sq=1", "nothing here uses"), ("EPS=1", "eps")]
+)
+def test_explore(command, at, message):
+    result = CliRunner().invoke(cli.main, [command, "--at", at])
+    assert result.exit_code == 2 and message in " ".join(result.output.split()), result.output
+
+
+@pytest.mark.parametrize("theorem", [*THEOREMS, *MATRICES])
+def test_every_value_that_a_case_uses_can_be_set_and_no_other(theorem):
+    net = () if theorem in MATRICES else ("vanilla",)
+    for case in suite.cases([theorem], net, ["relu"] if net else (), [(2, 2)]):
+        for name in case.uses:
+            value = 3.0
+            (other, *_) = suite.cases([theorem], net, [case.activation] if net else (), [(2, 2)], at={name: value})
+            assert other.at[name] == value
+        for name in {"L", "d", "K", "sigma_w", "sigma_b", "eps", "x_sq", "u", "v", "N", "m", "nonsense"} - case.uses:
+            with pytest.raises(ArgumentError, match=f"nothing here uses '{name}'"):
+                suite.cases([theorem], net, at={name: 3.0})
