@@ -169,6 +169,85 @@ def test_a_damaged_file_is_built_again(fresh):
     assert library.stat().st_size > 1000
 
 
+def test_nothing_damaged_is_loaded(fresh):
+    """Flips, cuts and exchanges; loaded, a cut file ends the process, and one flip in twenty changes numbers."""
+    expected = evaluate()
+    (library,) = fresh.glob("*.so")
+    whole = library.read_bytes()
+    assert native._intact(library)
+    draw = np.random.default_rng(0)
+    damaged = [whole[: int(n)] for n in draw.integers(0, len(whole), 40)] + [
+        b"",
+        whole + b"\0",
+        whole[32:],
+        bytes(len(whole)),
+    ]
+    for place in draw.integers(0, 8 * len(whole), 300):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        damaged.append(bytes(flipped))
+    for content in damaged:
+        library.write_bytes(content)
+        assert not native._intact(library)
+    other = library.with_name("0" * 40 + ".so")
+    other.write_bytes(whole)
+    assert not native._intact(other)  # another kernel's file
+    other.unlink()
+    library.write_bytes(whole[: len(whole) // 2])
+    found = subprocess.run([sys.executable, "-c", ELSEWHERE], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == expected.sum().hex()
+    assert library.read_bytes() == whole or native._intact(library)
+
+
+def place(environment):
+    """Where a process of this environment keeps compiled code, or why it does not."""
+    code = "from advmf.emit.engine.native import cache_directory\ntry: print(cache_directory())\nexcept OSError as e: print('no:', e)"
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("ADVMF_CACHE_DIR", "XDG_CACHE_HOME", "HOME")
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env={**kept, **environment}
+    )
+    return run.stdout.strip()
+
+
+def test_the_place_of_the_cache(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o755)
+    home = str(tmp_path.resolve())
+    assert place({"HOME": home}) == f"{home}/.cache/advmf"
+    assert place({"HOME": home, "ADVMF_CACHE_DIR": "~/mine"}) == f"{home}/mine"
+    assert place({"HOME": home, "XDG_CACHE_HOME": f"{home}/xdg"}) == f"{home}/xdg/advmf"
+    assert place({"HOME": home, "XDG_CACHE_HOME": "relative"}) == f"{home}/.cache/advmf"
+    assert not (tmp_path / "~").exists() and not (tmp_path / "relative").exists()
+
+
+def test_no_home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ADVMF_CACHE_DIR")
+
+    def unknown(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(FileNotFoundError, match="set ADVMF_CACHE_DIR"):
+        native.cache_directory()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+def test_a_folder_above_that_others_may_write_is_not_trusted(tmp_path, monkeypatch, mode):
+    above = tmp_path / "shared"
+    above.mkdir()
+    monkeypatch.setenv("ADVMF_CACHE_DIR", str(above / "deep" / "cache"))
+    above.chmod(mode)
+    with pytest.raises(PermissionError, match=r"shared, above the cache .* can be written by others"):
+        native.cache_directory()
+    above.chmod(mode | stat.S_ISVTX)  # as /tmp: what is there, others cannot move
+    assert native.cache_directory() == (above / "deep" / "cache").resolve()
+
+
 def test_processes_share_a_cache(fresh):
     several = [subprocess.Popen([sys.executable, "-c", ELSEWHERE], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     sums = {process.communicate()[0].strip() for process in several}
@@ -176,7 +255,9 @@ def test_processes_share_a_cache(fresh):
     assert len(list(fresh.iterdir())) == 1
 
 
-@pytest.mark.parametrize(("command", "reason"), [("false", "CalledProcessError"), ("", "no C compiler")])
+@pytest.mark.parametrize(
+    ("command", "reason"), [("false", "CalledProcessError"), ("", "no C compiler"), ('gcc "', "No closing quotation")]
+)
 def test_without_a_compiler_numpy_does_the_work(fresh, monkeypatch, tmp_path, command, reason):
     expected = kernel(FORMULA, "numpy")(**AT)
     monkeypatch.setenv("CC", command)
@@ -186,6 +267,16 @@ def test_without_a_compiler_numpy_does_the_work(fresh, monkeypatch, tmp_path, co
     assert (evaluate() == expected).all()
     assert native.native_support().startswith("not used")
     assert reason in native.native_support()
+
+
+def test_the_output_of_a_compiler_may_be_anything(fresh, monkeypatch, tmp_path):
+    odd = tmp_path / "odd"
+    odd.write_bytes(b"#!/bin/sh\nprintf '\\377\\376 wrong' >&2; exit 1\n")
+    odd.chmod(0o755)
+    monkeypatch.setenv("CC", str(odd))
+    native.compiler.cache_clear()
+    assert (evaluate() == kernel(FORMULA, "numpy")(**AT)).all()
+    assert "wrong" in native.native_support()
 
 
 def test_a_directory_that_others_may_write_is_not_trusted(fresh):

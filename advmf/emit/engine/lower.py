@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial, reduce
 from typing import Any, NamedTuple
 
 import mpmath
@@ -178,12 +178,29 @@ class _Lowering:
         if isinstance(expr, (sp.log, GeometricSum, QLogarithm)):
             base, plus_one = self.base(expr.args[0])
             return self.emit(expr.func, base, *map(self.slot, expr.args[1:]), data=plus_one)
+        if isinstance(expr, sp.Xor | sp.ITE | sp.Implies | sp.Equivalent):
+            return self._logic(expr)
+        if isinstance(expr, sp.Heaviside):
+            x, at_zero = expr.args
+            return self.slot(sp.Piecewise((0, x < 0), (at_zero, sp.Eq(x, 0)), (1, True)))
         if isinstance(expr, sp.factorial):
             return self.slot(sp.gamma(expr.args[0] + 1))
         if isinstance(expr, _PLAIN):
             return self.emit(expr.func, *map(self.slot, expr.args))
         self.check_head(expr)
         return self.emit("call", *map(self.slot, expr.args), data=expr.func)
+
+    def _logic(self, expr: Any) -> int:
+        """A logical function by and, or, not."""
+        both, one, no = (partial(self.emit, head) for head in (sp.And, sp.Or, sp.Not))
+        args = list(map(self.slot, expr.args))
+        if isinstance(expr, sp.Xor):
+            return reduce(lambda x, y: both(one(x, y), no(both(x, y))), args)
+        if isinstance(expr, sp.ITE):
+            return one(both(args[0], args[1]), both(no(args[0]), args[2]))
+        if isinstance(expr, sp.Implies):
+            return one(no(args[0]), args[1])
+        return one(both(*args), no(one(*args)))
 
     @staticmethod
     def _number(expr: sp.Expr) -> tuple[float, int | None, float] | None:

@@ -13,6 +13,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import struct
 import subprocess
 import tempfile
@@ -42,6 +43,8 @@ FLAGS = (
 WORTH = 1 << 10
 """Elements below which NumPy takes no longer."""
 _REDO = np.uint64(0x7FF80000A11DEAD0)
+_failures: list[str] = []
+"""Why native code is not used, last reason last."""
 
 
 def native_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
@@ -110,7 +113,11 @@ def _ints(values: tuple[int, ...]) -> Any:
 def compiler() -> tuple[str, ...]:
     """The command of the C compiler, or nothing."""
     for command in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
-        words = shlex.split(command)
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            _failures.append(f"CC = {command!r} is no command: {error}")
+            return ()
         found = shutil.which(words[0]) if words else None
         if found:
             return (found, *words[1:])
@@ -131,17 +138,24 @@ def _machine() -> str:
 
 def cache_directory() -> Path:
     """Where compiled code is kept: a directory of this user alone."""
-    given = os.environ.get("ADVMF_CACHE_DIR")
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    path = Path(given or os.path.join(base, "advmf"))
+    given, shared = os.environ.get("ADVMF_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        # The standard ignores an $XDG_CACHE_HOME that is relative.
+        base = Path(shared) if os.path.isabs(shared) else Path("~/.cache")
+        path = (Path(given) if given else base / "advmf").expanduser().absolute()
+    except RuntimeError:
+        raise FileNotFoundError("there is no home directory; set ADVMF_CACHE_DIR") from None
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = path.resolve()
     status = path.stat()
     if status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise PermissionError(f"{path} can be written by others")
+    trusted = {0, os.getuid(), Path(path.anchor).stat().st_uid}
+    for parent in path.parents:
+        status = parent.stat()
+        if status.st_uid not in trusted or (status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX):
+            raise PermissionError(f"{parent}, above the cache {path}, can be written by others; set ADVMF_CACHE_DIR")
     return path
-
-
-_failures: list[str] = []
 
 
 def native_support() -> str:
@@ -151,17 +165,14 @@ def native_support() -> str:
     >>> isinstance(native_support(), str)
     True
     """
-    if _failures:
-        return f"not used: {_failures[-1]}"
-    return (
-        f"built by {shlex.join(compiler())}"
-        if compiler()
-        else "not used: no C compiler; set CC or install cc, gcc or clang"
-    )
+    if command := compiler() if not _failures else ():
+        return f"built by {shlex.join(command)}"
+    reason = _failures[-1] if _failures else "no C compiler; set CC or install cc, gcc or clang"
+    return f"not used: {reason}"
 
 
 def available() -> bool:
-    return bool(compiler()) and not _failures
+    return not _failures and bool(compiler())
 
 
 def _built(stage: Stage, bounds: Bounds) -> Any:
@@ -181,12 +192,9 @@ def _built(stage: Stage, bounds: Bounds) -> Any:
 def _loaded(code: str) -> Any:
     name = hashlib.sha256(f"{_machine()}\n{code}".encode()).hexdigest()[:40]
     library = cache_directory() / f"{name}.so"
-    try:
-        run = ctypes.CDLL(str(library)).run
-    except (OSError, AttributeError):
-        # Not there yet, or damaged.
+    if not _intact(library):
         _compile(code, library)
-        run = ctypes.CDLL(str(library)).run
+    run = ctypes.CDLL(str(library)).run
     run.restype = ctypes.c_long
     run.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_int, *[ctypes.c_void_p] * 4]
     return run
@@ -197,5 +205,26 @@ def _compile(code: str, library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as space:
         built = Path(space) / "kernel.so"
         command = [*compiler(), *FLAGS, "-x", "c", "-", "-o", str(built), "-lm"]
-        subprocess.run(command, input=code, text=True, capture_output=True, check=True, timeout=120)
+        subprocess.run(
+            command, input=code, encoding="utf-8", errors="replace", capture_output=True, check=True, timeout=120
+        )
+        with open(built, "r+b") as file:
+            body = file.read()
+            file.write(_seal(library, body))
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(built, library)
+
+
+def _seal(library: Path, body: bytes) -> bytes:
+    """What stands behind the compiled code in a file of the cache: loaders ignore it, and nothing without it is loaded."""
+    return hashlib.sha256(library.name.encode() + body).digest()
+
+
+def _intact(library: Path) -> bool:
+    """Whether a file is there and is what was written: a damaged library would end the process, or compute wrong numbers."""
+    try:
+        content = library.read_bytes()
+    except OSError:
+        return False
+    return content[-32:] == _seal(library, content[:-32])
