@@ -15,6 +15,15 @@ from advmf import special
 from advmf.theory.functions import Conjugate, positive_number
 
 
+LARGE = 64
+"""No n that a dimension can be has 2 ln n beyond it."""
+
+
+def _jensen(n: sp.Expr, r: sp.Expr) -> sp.Expr:
+    """(n E|g|^r)^(1/r)."""
+    return n ** (1 / r) * sp.sqrt(2) * (sp.gamma((r + 1) / 2) / sp.sqrt(sp.pi)) ** (1 / r)
+
+
 class GaussianNorm(Function):
     """E‖g‖_r for ``n`` independent standard Gaussians: ``GaussianNorm(n, r)``, r in [1, oo].
 
@@ -43,13 +52,24 @@ class GaussianNorm(Function):
         return self.func(n, r)
 
     def bound(self) -> sp.Expr:
-        """The leading term, which is an upper bound: Jensen for r < oo, sqrt(2 ln 2n) for r = oo."""
+        """The leading term, which is an upper bound: Jensen for r < oo, sqrt(2 ln 2n) for r = oo.
+
+        A norm falls with r, and Jensen's bound rises again beyond some 2 ln n: the bound of r' = max(2, 2 ln n) is taken where r is larger.
+        """
         n, r = self.args
         at_infinity = sp.sqrt(2 * sp.log(2 * n))
         if r is sp.oo:
             return at_infinity
-        finite = n ** (1 / r) * sp.sqrt(2) * (sp.gamma((r + 1) / 2) / sp.sqrt(sp.pi)) ** (1 / r)
-        return finite if r.is_number else sp.Piecewise((at_infinity, sp.Eq(r, sp.oo)), (finite, True))
+        if r.is_number and r <= 2:
+            return _jensen(n, r)
+        # Where n is so large that LARGE is less than 2 ln n, it is r' for every larger r.
+        last = sp.Min(r, LARGE)
+        parts = [
+            (_jensen(n, last), sp.Or(r <= 2, 2 * sp.log(n) >= last)),
+            (sp.sqrt(n), sp.log(n) <= 1),
+            (_jensen(n, 2 * sp.log(n)), True),
+        ]
+        return sp.Piecewise(*([] if r.is_number else [(at_infinity, sp.Eq(r, sp.oo))]), *parts)
 
     def _eval_is_extended_positive(self) -> bool:
         return True

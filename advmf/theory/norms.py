@@ -184,7 +184,7 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
         E‖G‖_{p -> q} <= K**max(0, 1/q - 1/2) E‖g_d‖_{p*} + d**max(0, 1/2 - 1/p) E‖g_K‖_q,
 
     and β_{p,q} divides by sqrt(d). ``leading`` bounds E‖g_n‖_r by its leading term at large n (Jensen's inequality for r < oo,
-    sqrt(2 ln 2n) for r = oo) and gives the short table of closed forms. ``tilted`` sharpens Chevet's for p in {2, oo} and q in {1, 2}
+    of r' = max(2, 2 ln n) where r is larger; sqrt(2 ln 2n) for r = oo) and gives the short table of closed forms. ``tilted`` sharpens Chevet's for p in {2, oo} and q in {1, 2}
     (:func:`advmf.special.tilted_norm`). ``extremal`` is exact where p = 1 or q = oo, the mean of the largest of d columns or K rows
     (:func:`advmf.special.extreme_norm`). ``spectral`` is exact at (2, 2); its numbers are approximate, to 6e-4, beyond min(K, d) = 128
     (:func:`advmf.special.spectral_norm`). ``best`` is the sharpest of these that applies. ``lower`` is at least the larger of Chevet's two

@@ -290,3 +290,17 @@ def test_fractional_dimensions_where_there_are_none():
     assert (
         compiled(2, 2, "tilted")(d=3, K=2) < compiled(2, 2, "tilted")(d=3, K=2.5) < compiled(2, 2, "tilted")(d=3, K=3)
     )
+
+
+@pytest.mark.parametrize("dims", [(784, 10), (10, 784), (3, 2), (1, 1), (10**6, 10**6)])
+def test_the_leading_terms_stay_within_a_half_of_chevets_for_every_exponent(dims):
+    """Jensen's bound of the lr norm grows without end in r; that of a smaller r is one, too. At 1e6 a gamma function is no number."""
+    chevet, leading = (mf.kernel(mf.beta("p", "q", route)) for route in ("chevet", "leading"))
+    exponents = [1, 1 + 1e-9, 1.01, 1.5, 2, 3, 7, 30, 1e3, 1e6, 1e9, math.inf]
+    for p, q in itertools.product(exponents, exponents):
+        at = {"d": dims[0], "K": dims[1], "p": p, "q": q}
+        assert chevet(**at) <= leading(**at) * (1 + 1e-9) <= 1.5 * chevet(**at) * (1 + 1e-9), (p, q)
+    for q in (1e3, 1e6, 1e12):
+        given = mf.kernel(mf.beta(2, q, "leading"))(d=dims[0], K=dims[1])
+        assert given == pytest.approx(leading(d=dims[0], K=dims[1], p=2, q=q), rel=1e-12)
+        assert given <= mf.kernel(mf.beta(2, "inf", "leading"))(d=dims[0], K=dims[1]) * (1 + 1e-12)
