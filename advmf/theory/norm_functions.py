@@ -14,7 +14,6 @@ from sympy.core.function import Function
 from advmf import special
 from advmf.theory.functions import Conjugate, positive_number
 
-
 LARGE = 64
 """No n that a dimension can be has 2 ln n beyond it."""
 

@@ -158,7 +158,9 @@ ROUTES = {
 """The routes by name, the upper ones from the sharpest on."""
 
 ESTIMATE_TOLERANCE = 0.03
-"""The relative error that the claim of the route ``estimate`` allows."""
+"""The relative error of the route ``estimate`` where the smaller dimension is at least 10 and the larger at least 50."""
+SMALL_TOLERANCE = 0.07
+"""Its relative error in all dimensions: at (oo, 1) it is 5 to 6 % above the mean norm of matrices with two to five rows or columns."""
 
 BEST = "best"
 """The name under which :func:`beta` takes the sharpest upper route that applies."""
@@ -184,8 +186,9 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
         E‖G‖_{p -> q} <= K**max(0, 1/q - 1/2) E‖g_d‖_{p*} + d**max(0, 1/2 - 1/p) E‖g_K‖_q,
 
     and β_{p,q} divides by sqrt(d). ``leading`` bounds E‖g_n‖_r by its leading term at large n (Jensen's inequality for r < oo,
-    of r' = max(2, 2 ln n) where r is larger; sqrt(2 ln 2n) for r = oo) and gives the short table of closed forms. ``tilted`` sharpens Chevet's for p in {2, oo} and q in {1, 2}
-    (:func:`advmf.special.tilted_norm`). ``extremal`` is exact where p = 1 or q = oo, the mean of the largest of d columns or K rows
+    of r' = max(2, 2 ln n) where r is larger; sqrt(2 ln 2n) for r = oo) and gives the short table of closed forms. ``tilted`` sharpens
+    Chevet's for p in {2, oo} and q in {1, 2} (:func:`advmf.special.tilted_norm`). ``extremal`` is exact
+    where p = 1 or q = oo, the mean of the largest of d columns or K rows
     (:func:`advmf.special.extreme_norm`). ``spectral`` is exact at (2, 2); its numbers are approximate, to 6e-4, beyond min(K, d) = 128
     (:func:`advmf.special.spectral_norm`). ``best`` is the sharpest of these that applies. ``lower`` is at least the larger of Chevet's two
     terms, so that chevet is within a factor of two of it. ``estimate`` is no bound but the closest to β
@@ -227,7 +230,7 @@ def norm_factor(p: object, q: object, route: str = BEST) -> Claim:
     """The claim that the mean of ‖G‖_{p -> q}, for a K x d matrix of independent N(0, 1/d) entries, is what a route to β_{p,q} says.
 
     ``p``, ``q`` and ``route`` are those of :func:`beta`, and so are the errors. Equal for an exact route, bounded by an upper or a lower
-    one, and close to an estimate: within 3 %.
+    one, and close to an estimate: within 7 %, so that it is true in all dimensions; at K = 10, d = 50 and beyond the estimate is within 3 %.
 
     >>> import advmf as mf
     >>> [mf.norm_factor("inf", 1, route).relation for route in ("tilted", "lower", "estimate")]
@@ -250,7 +253,7 @@ def norm_factor(p: object, q: object, route: str = BEST) -> Claim:
         net=None,
         p=p,
         q=q,
-        tolerance=ESTIMATE_TOLERANCE if estimate else 0.0,
+        tolerance=SMALL_TOLERANCE if estimate else 0.0,
     )
 
 

@@ -304,3 +304,16 @@ def test_the_leading_terms_stay_within_a_half_of_chevets_for_every_exponent(dims
         given = mf.kernel(mf.beta(2, q, "leading"))(d=dims[0], K=dims[1])
         assert given == pytest.approx(leading(d=dims[0], K=dims[1], p=2, q=q), rel=1e-12)
         assert given <= mf.kernel(mf.beta(2, "inf", "leading"))(d=dims[0], K=dims[1]) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(("dim", "rank"), [(2, 2), (5, 5), (3, 8), (10, 2), (30, 3)])
+def test_the_claim_of_the_estimate_is_true_in_small_dimensions(dim, rank):
+    """Norms by enumeration; at (oo, 1) the estimate is off by more than it is in large dimensions, and by less than its claim allows."""
+    norms = gaussian_norms(dim, rank, [("inf", 1), (2, 1)], samples=4000, signs=8)
+    for pair, found in norms.items():
+        assert found.exact
+        mean, error = found.lower.mean(), 4.76 * found.lower.std() / math.sqrt(4000)
+        claim = mf.norm_factor(*pair, "estimate")
+        value = float(compiled(*pair, "estimate")(d=dim, K=rank))
+        assert abs(value - mean) < claim.tolerance * value + error, pair
+        assert abs(1.15 * value - mean) > claim.tolerance * 1.15 * value + error, "the control: 15 % too large"
