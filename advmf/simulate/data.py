@@ -6,9 +6,7 @@ A data set is what was asked for, or an error: there are no substitutes. Whateve
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advmf.errors import DataError
+from advmf.errors import ArgumentError, DataError, MemoryBudgetError
+from advmf.simulate.ensemble import MEMORY
+from advmf.simulate.imagefiles import read_idx, read_npz
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 """Where Debian's package dataset-fashion-mnist puts the training images."""
@@ -24,11 +24,25 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.
 
 @dataclass(frozen=True)
 class Images:
-    """Images as rows of ``x`` (count, d) with values in [0, 1], their ``labels`` (or None), and where they come from."""
+    """Images as rows of ``x`` (count, d) with values in [0, 1], their ``labels`` (or None), and where they come from.
+
+    ``x`` becomes float64. Raises DataError for rows that are no real numbers, and for labels that are not as many as the images.
+    """
 
     name: str
     x: np.ndarray
     labels: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        x, labels = np.asarray(self.x), None if self.labels is None else np.asarray(self.labels)
+        if x.ndim != 2 or x.dtype.kind not in "uif":
+            raise DataError(
+                f"{self.name}: x has a row of real numbers for each image; got {x.dtype} of shape {x.shape}."
+            )
+        if labels is not None and labels.shape != x.shape[:1]:
+            raise DataError(f"{self.name}: labels has one for each of {len(x)} images; got shape {labels.shape}.")
+        object.__setattr__(self, "x", x.astype(np.float64, copy=False))
+        object.__setattr__(self, "labels", labels)
 
     @property
     def d(self) -> int:
@@ -44,6 +58,10 @@ class Images:
         """The same images with ``d`` pixels, by linear interpolation along the flattened image; itself if d fits."""
         if d == self.d:
             return self
+        if (size := 8 * d * len(self.x)) > MEMORY:
+            raise MemoryBudgetError(
+                f"{len(self.x)} images of {d} pixels take {size:,} bytes, and the budget is {MEMORY:,}. Take a smaller d, or fewer images."
+            )
         at = np.linspace(0, self.d - 1, d) if d > 1 else np.array([(self.d - 1) / 2])
         below = np.minimum(at.astype(int), max(self.d - 2, 0))
         x = self.x[:, below] + (at - below) * (self.x[:, np.minimum(below + 1, self.d - 1)] - self.x[:, below])
@@ -51,11 +69,14 @@ class Images:
 
     def scaled(self, x_sq: float) -> Images:
         """Every image scaled to |x|²/d = ``x_sq``; images that are zero everywhere are left out."""
-        mean_square = (self.x**2).mean(1)
-        keep = mean_square > 0
+        peak = np.abs(self.x).max(1)
+        keep = peak > 0
         if not keep.any():
             raise DataError(f"Every image of {self.name} is zero, so none can be scaled to x_sq={x_sq:g}.")
-        x = self.x[keep] * np.sqrt(x_sq / mean_square[keep])[:, None]
+        if not np.isfinite(peak).all():
+            raise DataError(f"{self.name} holds NaN or infinite values, which cannot be scaled.")
+        x = np.ldexp(self.x[keep], -np.frexp(peak[keep])[1][:, None])  # by powers of two, exactly: no square overflows
+        x = x * np.sqrt(x_sq / (x**2).mean(1))[:, None]
         labels = None if self.labels is None else self.labels[keep]
         return replace(self, name=f"{self.name}, scaled to x_sq={x_sq:g}", x=x, labels=labels)
 
@@ -98,6 +119,8 @@ def load(name: str = "digits") -> Images:
     known = {"digits": _digits, "mnist": _mnist, "fashion-mnist": _fashion_mnist}
     if name in known:
         return known[name]()
+    if not isinstance(name, str | Path):
+        raise ArgumentError(f"data is a name or a path; got {name!r}.")
     path = Path(name)
     if not path.is_file():
         raise DataError(
@@ -132,34 +155,12 @@ def _fashion_mnist() -> Images:
 
 def _from_idx(path: Path, name: str) -> Images:
     labels = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
-    y = _read_idx(labels) if labels != path and labels.exists() else None
-    return _images(name, _read_idx(path), y, path)
-
-
-def _read_idx(path: Path) -> np.ndarray:
-    """An IDX file of unsigned bytes: two zero bytes, a type code, the number of axes, their lengths, the data."""
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        zero, code, axes = struct.unpack(">HBB", raw[:4])
-        shape = struct.unpack(f">{axes}I", raw[4 : 4 + 4 * axes])
-    except (OSError, EOFError, struct.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is no IDX file: {error}.") from None
-    data = raw[4 + 4 * axes :]
-    if zero != 0 or code != 8 or axes == 0 or len(data) != int(np.prod(shape)):
-        raise DataError(
-            f"{path} is no IDX file of unsigned bytes, or it is cut short (header {raw[:4].hex()}, {len(data)} bytes of data)."
-        )
-    return np.frombuffer(data, dtype=np.uint8).reshape(shape)
+    y = read_idx(labels) if labels != path and labels.exists() else None
+    return _images(name, read_idx(path), y, path)
 
 
 def _from_npz(path: Path) -> Images:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = file.files
-            x = next((file[k] for k in ("x", "x_train", "X") if k in names), None)
-            y = next((file[k] for k in ("y", "y_train") if k in names), None)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is no readable npz file: {error}.") from None
+    (x, y), names = read_npz(path, (("x", "x_train", "X"), ("y", "y_train")))
     if x is None:
         raise DataError(
             f"{path} holds {', '.join(names) or 'nothing'}; it needs an array x or x_train whose first axis counts images."
@@ -168,11 +169,18 @@ def _from_npz(path: Path) -> Images:
 
 
 def _images(name: str, x: np.ndarray, labels: np.ndarray | None, path: Path) -> Images:
-    if x.ndim < 2 or x.size == 0 or not np.issubdtype(x.dtype, np.number):
+    if x.ndim < 2 or x.size == 0 or x.dtype.kind not in "uif":
         raise DataError(
-            f"{path}: images need a numeric array with at least two axes; got {x.dtype} of shape {x.shape}."
+            f"{path}: images need an array of real numbers with at least two axes; got {x.dtype} of shape {x.shape}."
         )
-    flat = x.reshape(len(x), -1) / (255.0 if x.dtype == np.uint8 else 1.0)
+    if labels is not None and (labels.shape != x.shape[:1] or labels.dtype.kind not in "ui"):
+        raise DataError(
+            f"{path}: labels are one integer for each of {len(x)} images; got {labels.dtype} of shape {labels.shape}."
+        )
+    with np.errstate(over="ignore"):
+        flat = x.reshape(len(x), -1).astype(np.float64)
+    if x.dtype == np.uint8:
+        flat /= 255.0
     if not np.isfinite(flat).all():
-        raise DataError(f"{path}: the images hold NaN or infinite values.")
+        raise DataError(f"{path}: the images hold NaN or infinite values, or values beyond float64.")
     return Images(name, flat, labels)

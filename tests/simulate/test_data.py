@@ -1,11 +1,13 @@
 import gzip
 import struct
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 
-from advmf.errors import DataError
+from advmf.errors import ArgumentError, DataError, MemoryBudgetError
 from advmf.simulate import data
 from advmf.simulate.data import Images, load
 
@@ -113,3 +115,151 @@ def test_a_split_leaves_every_image_on_one_side():
     for held_out in (0, 20):
         with pytest.raises(DataError, match="between 1 and 19"):
             images.split(held_out, torch.Generator())
+
+
+def npz(path, **arrays):
+    np.savez_compressed(path, **arrays)
+    return path.read_bytes()
+
+
+def idx(path, **_):
+    write_idx(path, np.arange(2 * 5 * 5, dtype=np.uint8).reshape(2, 5, 5))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(("name", "make"), [("a.npz", npz), ("a.idx", idx), ("a.idx.gz", idx)])
+def test_every_damaged_file_is_an_error_of_the_data(name, make, tmp_path):
+    """Cut at every length, and a bit flipped in every byte: a DataError, or the images as they were."""
+    path = tmp_path / name
+    content = make(path, x=np.arange(50.0).reshape(2, 5, 5), y=np.array([1, 2]))
+    whole = load(str(path))
+    chance = np.random.default_rng(0)
+    cuts = [content[:count] for count in range(0, len(content), 3)]
+    flips = [
+        content[:i] + bytes([content[i] ^ 1 << chance.integers(8)]) + content[i + 1 :] for i in range(len(content))
+    ]
+    longer = [content + b"\0", content + content]
+    refused = 0
+    for damaged in (*cuts, *flips, *longer):
+        path.write_bytes(damaged)
+        try:
+            found = load(str(path))
+        except DataError:
+            refused += 1
+            continue
+        if name != "a.idx":  # which has no checksum: another pixel is another file
+            np.testing.assert_array_equal(found.x, whole.x)
+            assert found.labels is None or found.labels.tolist() == [1, 2]
+    assert refused > len(cuts)
+
+
+def header(shape, descr="'<f8'"):
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        header((10**12, 10)), header((-1, 3)), header((2**70, 2)), header((3, 4), "'|O'"), header((3, 4), "'<c16'"), header((3, 4), "'<U900000'"),
+        header((3, 4), "'M8[s]'"), header("(3, 4", "'<f8'"), header("().__class__"), header((3, 4), "[('a', '<f8')]"), b"", b"\x93NUMPY\x07\x00",
+    ],
+)  # fmt: skip
+def test_what_an_array_says_of_itself_is_not_believed(head, tmp_path):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", head + bytes(96))
+    with pytest.raises(DataError):
+        load(str(path))
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.idx.gz"])
+def test_a_bomb_is_not_unpacked(name, tmp_path):
+    """A gigabyte in a megabyte; what a header does not announce is not read, and what it announces is bounded."""
+    path, zeros = tmp_path / name, bytes(2**20)
+    if name == "a.npz":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as member:
+            member.write(header((3, 4)))
+            for _ in range(300):
+                member.write(zeros)
+    else:
+        with gzip.open(path, "wb", compresslevel=1) as file:
+            file.write(struct.pack(">HBBII", 0, 8, 2, 3, 4))
+            for _ in range(300):
+                file.write(zeros)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="longer"):
+        load(str(path))
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
+    if name != "a.npz":
+        with gzip.open(path, "wb") as file:
+            file.write(struct.pack(">HBBIII", 0, 8, 3, 2**31, 2**31, 2))
+        with pytest.raises(DataError, match="bytes as float64"):
+            load(str(path))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.zeros(2, int), np.zeros((3, 1), int), np.zeros((3, 10), int), np.zeros(3), np.array(1), np.zeros(3, complex)],
+)
+def test_labels_are_one_integer_for_each_image(labels, tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.ones((3, 4)), y=labels)
+    with pytest.raises(DataError, match="labels"):
+        load(str(tmp_path / "a.npz"))
+    if labels.shape != (3,):
+        with pytest.raises(DataError, match="labels"):
+            Images("own", np.ones((3, 4)), labels)
+
+
+def test_labels_of_idx_files_are_counted(tmp_path):
+    write_idx(tmp_path / "train-images-idx3-ubyte", np.ones((3, 2, 2), dtype=np.uint8))
+    write_idx(tmp_path / "train-labels-idx1-ubyte", np.array([3, 7], dtype=np.uint8))
+    with pytest.raises(DataError, match="each of 3 images"):
+        load(str(tmp_path / "train-images-idx3-ubyte"))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.uint16, np.int64, np.longdouble])
+def test_any_real_dtype_is_scaled_in_float64(dtype, tmp_path):
+    """Also where squares leave the dtype."""
+    info = np.finfo(dtype) if np.dtype(dtype).kind == "f" else np.iinfo(dtype)
+    peak = min(float(info.max), 1e300) if info.bits != 64 or np.dtype(dtype).kind == "f" else 2.0**62
+    images = np.array([[peak, peak / 2, 0, 0], [peak / 4, 0, 0, peak]]).astype(dtype)
+    np.savez(tmp_path / "a.npz", x=images)
+    for found in (load(str(tmp_path / "a.npz")), Images("own", images)):
+        scaled = found.scaled(2.0)
+        assert scaled.x.dtype == np.float64
+        np.testing.assert_allclose((scaled.x**2).mean(1), 2.0, rtol=1e-14)
+        np.testing.assert_allclose(
+            scaled.x[0, 1] / scaled.x[0, 0], float(images[0, 1]) / float(images[0, 0]), rtol=1e-15
+        )
+
+
+def test_scaling_is_the_plain_formula_to_the_last_bit():
+    x = load("digits").x
+    plain = x * np.sqrt(1.7 / (x**2).mean(1))[:, None]
+    np.testing.assert_array_equal(load("digits").scaled(1.7).x, plain)
+
+
+def test_small_images_are_scaled_too():
+    x = Images("own", np.array([[1e-300, 2e-300], [5e-324, 0.0], [0.0, 0.0]])).scaled(1.0).x
+    np.testing.assert_allclose((x**2).mean(1), 1.0, rtol=1e-14)
+    assert len(x) == 2
+
+
+@pytest.mark.parametrize("dtype", [complex, bool, object, "U3", "datetime64[s]"])
+def test_images_are_real_numbers(dtype, tmp_path):
+    x = np.ones((3, 4)).astype(int).astype(dtype)
+    if dtype is not object:
+        np.savez(tmp_path / "a.npz", x=x)
+        with pytest.raises(DataError, match="numbers"):
+            load(str(tmp_path / "a.npz"))
+    with pytest.raises(DataError, match="real numbers"):
+        Images("own", x)
+
+
+def test_resampling_is_refused_with_bytes():
+    with pytest.raises(MemoryBudgetError, match="14,376,000,000,000 bytes"):
+        load("digits").resampled(10**9)
+    with pytest.raises(ArgumentError, match="a name or a path"):
+        load(3)
