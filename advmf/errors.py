@@ -4,8 +4,20 @@ import difflib
 from collections.abc import Iterable
 
 
+def printable(text: str) -> str:
+    """Text for a terminal: signs that command it, as ESC does, are written as ``\\x1b``.
+
+    >>> print(printable("a\\x1b[2Jb"))
+    a\\x1b[2Jb
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 class AdvmfError(Exception):
-    """Base of every error that advmf raises on purpose."""
+    """Base of every error that advmf raises on purpose; what it quotes from files commands no terminal."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class DeclarationError(AdvmfError, ValueError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from advmf import __version__
-from advmf.errors import StoreError
+from advmf.errors import StoreError, printable
 from advmf.verify.foreign import LARGEST, loads, valid
 from advmf.verify.report import Report, Verdict
 from advmf.verify.runs import Outcome, together
@@ -189,7 +189,7 @@ def _statement(value: Mapping[str, Any]) -> Mapping[str, Any]:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
-    return value
+    return printable(value)
 
 
 _CHOICES = ("--theorem", "--net", "--activation")

@@ -54,7 +54,8 @@ def _folded(table: Table) -> str:
         for row in table.rows
     ]
     grid = "\n".join(_grid(("net", "activation", *table.heads), rows))
-    summary = html.escape(f"{table.title}: {table.numbers}")  # Markdown begins after the empty line
+    # Markdown begins after the empty line, and so none may come before.
+    summary = html.escape(" ".join(f"{table.title}: {table.numbers}".split()))
     return f"<details><summary>{summary}</summary>\n\n{grid}\n\n</details>"
 
 

@@ -62,6 +62,27 @@ def test_markdown_lists_what_is_to_be_looked_at(document, hostile):
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(re.findall(r"\|", line)) for line in heads}
 
 
+@pytest.mark.parametrize(
+    "case", ["T2\n\n![x](https://a.example/p.png)", "T2\r\n\r\n# owned", "T2\u2028\u2028<img src=x>"]
+)
+def test_no_name_of_a_case_begins_markdown(document, case):
+    """An empty line would end the HTML around a table's title, and what follows would be Markdown."""
+    text = markdown(replace(document, claims=tuple(replace(claim, case=case) for claim in document.claims)))
+    assert text.count("<details>") == len(re.findall(r"<details><summary>[^\r\n\u2028]*</summary>\n\n", text))
+    for line in text.splitlines():
+        assert not line.lstrip().startswith(("![", "# ", "<img"))
+
+
+def test_no_text_of_a_file_commands_a_terminal(document, tmp_path):
+    record = document.to_dict()
+    record["command"] = "advmf check \x1b]0;owned\x07\x1b[2J"
+    path = tmp_path / "foreign.json"
+    path.write_text(json.dumps(record))
+    found = CliRunner().invoke(cli.main, ["report", str(path), "--markdown"])
+    assert "\x1b" not in found.output and "\x07" not in found.output
+    assert found.exit_code == 0, found.output
+
+
 def test_no_two_claims_or_controls_of_a_run_have_one_name(document, monkeypatch, tmp_path):
     """Not those of two activations, nor those of T6.d and T6.K; and the console shows the mistake, though it is in brackets."""
     scale, along = suite.Scale(2, 16, 2, (8, 16), (9, 9)), {"samples": 20, "ladder": (50, 100, 200)}

@@ -11,6 +11,7 @@ from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 
 from advmf.emit.canonical import canonical
+from advmf.emit.typeset.inert import inert, literal
 from advmf.observables import Observable
 from advmf.symbols import SYMBOLS
 from advmf.theory.flow_functions import Flow
@@ -70,6 +71,10 @@ class Printer(LatexPrinter):
     def _print_Symbol(self, expr: sp.Symbol, style: str = "plain") -> str:
         if expr.name in self.names:
             return self.names[expr.name]
+        text = self._print_name(expr, style)
+        return text if inert(text) else rf"\text{{{literal(expr.name)}}}"
+
+    def _print_name(self, expr: sp.Symbol, style: str) -> str:
         base, _, index = expr.name.partition("_")
         if len(index) > 2 and index.isalpha() and "{" not in expr.name:  # a word, not a row of indices
             return rf"{super()._print_Symbol(sp.Symbol(base), style=style)}_{{\mathrm{{{index}}}}}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from advmf.emit.typeset.inert import inert, literal
 from advmf.emit.typeset.printer import letters
 
 _LETTERS = dict(
@@ -28,12 +29,6 @@ _FUNCTIONS = {"ln", "log", "exp", "max", "min", "sum", "sqrt", "erf"}
 _SHORT = _GREEK | _FUNCTIONS | {"eps", "sigma", "lam"}
 _TWO = {"An", "As", "At", "By", "If", "In", "Is", "It", "No", "Of", "On", "Or", "So", "To", "We"}
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{c: f"\\{c}" for c in "&%$#{}_"},
-}
 
 
 def prose(text: str, names: Mapping[str, str] | None = None, link: bool = False) -> str:
@@ -75,13 +70,25 @@ def spans(text: str, names: Mapping[str, str] | None = None) -> list[tuple[str, 
         if kind == "math":
             formula.append(core)
         if formula and (kind != "math" or core != word):
-            out.append((_math(" ".join(formula), names), word[len(core) :]))
+            out.append(_set(" ".join(formula), word[len(core) :], names))
             formula = []
         if kind != "math":
             out.append(("", word))
     if formula:
-        out.append((_math(" ".join(formula), names), ""))
+        out.append(_set(" ".join(formula), "", names))
     return out
+
+
+def _set(formula: str, rest: str, names: Mapping[str, str]) -> tuple[str, str]:
+    """A formula as LaTeX with what follows it; as plain text if its LaTeX might do more than print."""
+    text = _math(formula, names)
+    own = {name for tex in names.values() for name in re.findall(r"\\([A-Za-z]+)", tex)}
+    known = (
+        re.sub(r"\\(" + "|".join(sorted(own, key=len, reverse=True)) + r")(?![A-Za-z])", r"\\alpha", text)
+        if own
+        else text
+    )
+    return (text, rest) if inert(known) else ("", formula + rest)
 
 
 def _words(text: str) -> list[str]:
@@ -170,5 +177,5 @@ def _index(index: str) -> str:
 
 def _escape(text: str) -> str:
     """Text as it stands; a sign that only mathematics has in math mode."""
-    out = "".join(_SPECIAL.get(c, c) for c in text)
+    out = literal(text)
     return "".join(f"${_SIGNS[c].strip()}$" if c in _SIGNS and not c.isascii() else c for c in out)

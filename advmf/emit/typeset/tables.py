@@ -8,6 +8,7 @@ from typing import Any
 
 import sympy as sp
 
+from advmf.emit.typeset.inert import literal
 from advmf.emit.typeset.lines import Lines
 from advmf.emit.typeset.printer import ABBREVIATIONS
 from advmf.emit.typeset.prose import prose
@@ -139,10 +140,10 @@ def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
         if all(row[1] == "" for row in body):
             body = [(row[0], *row[2:]) for row in body]
         names = ("net", "activation")[: len(body[0]) - len(heads)]
-        titles = [rf"${head.replace('inf', chr(92) + 'infty')}$" if "," in head else head for head in heads]
+        titles = [_title(head) for head in heads]
         table = _table("l" * len(names) + "c" * len(heads), (*names, *titles), body)
         tables.append(
-            rf"\paragraph{{{'Norm factor' if name == 'beta' else name}}} {_KINDS.get(name, 'Simulated/predicted')}."
+            rf"\paragraph{{{'Norm factor' if name == 'beta' else literal(name)}}} {_KINDS.get(name, 'Simulated/predicted')}."
             + "\n"
             + table
         )
@@ -181,6 +182,19 @@ def _head(row: Mapping[str, Any]) -> str:
     return f"{row['p']},{row['q']}" if row.get("p") else str(row["theorem"])
 
 
+def _title(head: str) -> str:
+    """A pair of exponents as a formula; whatever else a file calls a claim, as text."""
+    p, comma, q = head.partition(",")
+    return f"${_exponent(p)},{_exponent(q)}$" if comma else literal(head)
+
+
+def _exponent(value: str) -> str:
+    """An exponent in a formula; what is none, as text."""
+    if value in ("inf", "oo"):
+        return r"\infty"
+    return value if re.fullmatch(r"[\d./]+|[pq]", value) else rf"\text{{{literal(value)}}}"
+
+
 def _place(head: str) -> tuple[Any, ...]:
     order = ("1", "2", "inf")
     pair = tuple(order.index(r) for r in head.split(",") if r in order)
@@ -201,7 +215,7 @@ def _findings(rows: Sequence[Mapping[str, Any]], lines: Lines) -> str:
     for row in rows:
         for finding in row["findings"]:
             if finding.get("verdict") in ("REFUTED", "UNDERPOWERED"):
-                pair = f" ($p = {row['p']}$, $q = {row['q']}$)".replace("inf", r"\infty") if row.get("p") else ""
+                pair = f" ($p = {_exponent(str(row['p']))}$, $q = {_exponent(str(row['q']))}$)" if row.get("p") else ""
                 words = prose(f"{finding.get('reason') or finding['verdict'].lower()}", lines.printer.names)
                 label = prose(str(finding.get("label", "")), lines.printer.names)
                 who = prose(f"{row['theorem']}, {row['net']}, {row['activation']}".replace("_", " "))
@@ -211,10 +225,16 @@ def _findings(rows: Sequence[Mapping[str, Any]], lines: Lines) -> str:
 
 def _totals(record: Mapping[str, Any]) -> str:
     summary = record["summary"]
-    counts = ", ".join(f"{summary.get(v, 0)} {v.lower().replace('_', ' ')}" for v in _SIGNS if summary.get(v))
+    counts = ", ".join(
+        f"{literal(str(summary.get(v, 0)))} {v.lower().replace('_', ' ')}" for v in _SIGNS if summary.get(v)
+    )
     controls = summary.get("controls", {})
-    refuted = f"; {controls['refuted']} of {controls['total']} negative controls refuted" if controls else ""
-    return f"In total {counts}{refuted}; seed {record['seed']}, advmf {prose(str(record['version']))}."
+    refuted = (
+        f"; {literal(str(controls['refuted']))} of {literal(str(controls['total']))} negative controls refuted"
+        if controls
+        else ""
+    )
+    return f"In total {counts}{refuted}; seed {literal(str(record['seed']))}, advmf {literal(str(record['version']))}."
 
 
 def _table(
