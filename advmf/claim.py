@@ -39,11 +39,18 @@ RELATIONS = {
 """The relations of a claim and their LaTeX. ``approx``: up to a relative ``tolerance``; ``asymp``: of the same order; ``~``: independent
 centred Gaussians of variance ``rhs``."""
 
+BOUNDS = ("<=", ">=")
+
+RHS = sp.Symbol("rhs", real=True)
+"""What stands in an :class:`Equation` for the right-hand side of its claim."""
+
 
 @dataclass(frozen=True)
 class Equation:
-    """One equality that a claim implies, tested as ``(lhs - rhs)/scale = 0``; ``exact`` at every width.
+    """What a claim implies, tested as ``(lhs - rhs)/scale = 0``; ``exact`` at every width.
 
+    :data:`RHS` stands for the claim's right-hand side, so that an equation follows whatever the claim is changed to. Of a bound it is tested
+    in the bound's direction: ``(lhs - rhs)/scale <= 0`` for ``<=``.
     The sides differ by o(N**-order): at ``order`` 1 the coefficient of 1/N is tested, and ``scale`` is that coefficient's.
     """
 
@@ -53,6 +60,15 @@ class Equation:
     scale: sp.Expr
     exact: bool = False
     order: int = 0
+
+    @property
+    def states(self) -> bool:
+        """Whether it says anything of the claim's right-hand side."""
+        return bool(self.lhs.has(RHS) or self.rhs.has(RHS))
+
+    def of(self, rhs: sp.Expr) -> Equation:
+        """The equation with ``rhs`` for :data:`RHS`."""
+        return replace(self, **{name: getattr(self, name).xreplace({RHS: rhs}) for name in ("lhs", "rhs", "scale")})
 
     def _repr_latex_(self) -> str:
         from advmf.emit.latex import latex
@@ -66,7 +82,8 @@ class Claim:
 
     ``formula`` is the right-hand side in the paper's abbreviations (``omega``, ``beta``), ``where`` what these stand for;
     ``rhs`` is the formula with the abbreviations put in. ``equations`` are the testable consequences of a law (relation
-    ``~``) or of an independence. A claim about Gaussian matrices has no ``net``.
+    ``~``) or of an independence, in which :data:`RHS` stands for the right-hand side; ``implied`` has it put in. A check of a claim with
+    equations tests these alone, so that one of them at least has to speak of the right-hand side. A claim about Gaussian matrices has no ``net``.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.vanilla(u=1, v=0), p=2, q=2, route="leading")
@@ -108,8 +125,23 @@ class Claim:
             expr = expr.subs(symbol, meaning)
         return expr
 
+    @property
+    def implied(self) -> tuple[Equation, ...]:
+        """The equations with the claim's right-hand side put in: what a check tests.
+
+        >>> import advmf as mf
+        >>> law = mf.linear_form(mf.vanilla(u=1, v=0))[0]
+        >>> law.equations[2].rhs, law.implied[2].rhs
+        (3*rhs**2, 3*(sigma_w**2/2)**(2*L)/d**2)
+        """
+        rhs = self.rhs
+        return tuple(equation.of(rhs) for equation in self.equations)
+
     def scaled(self, factor: object) -> Claim:
-        """The same claim with its right-hand side multiplied by ``factor``: a mutant, for negative controls."""
+        """The same claim with its right-hand side multiplied by ``factor``, and what it implies with it: a mutant, for negative controls.
+
+        An order of growth, and what is said to vanish, are the same at any factor.
+        """
         return replace(self, name=f"{self.name} x {factor}", formula=expression(factor) * self.formula)
 
     def __str__(self) -> str:

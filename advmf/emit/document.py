@@ -153,7 +153,7 @@ class _Setter:
         for part in parts:
             for claim in part.claims:
                 shown += [claim.lhs, claim.formula, *claim.where, *claim.where.values()]
-                shown += [side for equation in claim.equations for side in (equation.lhs, equation.rhs)]
+                shown += [side for equation in claim.implied for side in (equation.lhs, equation.rhs)]
             for derivation in part.derivations:
                 shown += [side for step in derivation.steps for side in (step.left, step.right)]
         shown += [sp.Symbol("d"), sp.Symbol("K")] if dimensions else []
@@ -209,7 +209,7 @@ class _Setter:
         """The testable consequences, in the claim's abbreviations."""
         short = {meaning: symbol for symbol, meaning in claim.where.items()}
         rows = []
-        for equation in claim.equations:
+        for equation in claim.implied:
             left, right = (plain_form(side.xreplace(short), claim) for side in (equation.lhs, equation.rhs))
             rows.append(Line(lines.text(left), "=", right))
         return lines.aligned(rows, LINE)

@@ -52,5 +52,5 @@ def text(claim: Claim) -> str:
     if claim.heuristic:
         rows.append(f"  heuristic   {claim.heuristic}")
     rows += [f"  assumes     {assumption}" for assumption in claim.assumptions]
-    rows += [f"  implies     {equation.label} = {equation.rhs}" for equation in claim.equations]
+    rows += [f"  implies     {equation.label} = {equation.rhs}" for equation in claim.implied]
     return "\n".join([*rows, f"  source      {claim.source}"])

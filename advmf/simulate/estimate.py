@@ -33,7 +33,7 @@ from advmf.simulate.attack import attack_queries, attack_trace
 from advmf.simulate.descent import Gradient, capacity
 from advmf.simulate.geometry import conjugate, maximiser, order
 from advmf.simulate.networks import Trace, expressions
-from advmf.simulate.opnorm import operator_norm
+from advmf.simulate.opnorm import enumerable, operator_norm
 
 _GRADIENT = 4
 """Vectors that the derivative of a loss sends through a matrix: x and x + eta, and a cotangent for each."""
@@ -59,6 +59,9 @@ class OwnObservable(Observable):
     ...         return trace.output[:, :, 0, 0].abs().amax(1)
     """
 
+    maximum = False
+    """Whether :meth:`measure` searches for a maximum, as an attack does, and so may find too little, but never too much."""
+
     def measure(self, trace: Trace, settings: AttackSettings, generator: torch.Generator) -> Float[Tensor, " nets"]:
         """Its value for each network, given the forward trace at one input of each."""
         raise ArgumentError(
@@ -76,6 +79,18 @@ def measurable(product: sp.Expr, d: int, K: int) -> bool:
         (len(o.args) < 1 or K > int(o.args[0])) and (len(o.args) < 2 or d - 1 > int(o.args[1]))
         for o in product.atoms(JacobianEntry, JacobianAlong, Offset, Output)
     )
+
+
+def searched(observable: sp.Basic, d: int, K: int) -> bool:
+    """Whether what is measured is the best that a search found of a maximum, for ``d`` inputs and ``K`` outputs: its value or less.
+
+    >>> searched(AdversarialLoss(2, 2), 9, 3), searched(OperatorNorm(2, 2), 9, 3), searched(OperatorNorm(3, 4), 9, 3)
+    (True, False, True)
+    """
+    if isinstance(observable, OperatorNorm):
+        p, q = (order(arg, name) for arg, name in zip(observable.args, "pq"))
+        return not enumerable(K, d, p, q)
+    return isinstance(observable, AdversarialLoss) or getattr(observable, "maximum", False)
 
 
 def queries(products: Sequence[sp.Expr], settings: AttackSettings, K: int, d: int) -> int:

@@ -74,7 +74,7 @@ def operator_norm(
     *batch, K, d = J.shape
     flat = J.reshape(-1, K, d)
     primal, dual = _vertices(d, p, check(signs)), _vertices(K, conjugate(q), signs)
-    exact = min(primal, dual) < math.inf or p == q == 2
+    exact = enumerable(K, d, p, q, signs)
     random, noise = J.new_empty(K, 0), J.new_empty(0, min(K, d), 0)
     if not exact:
         generator = generator or torch.Generator().manual_seed(0)
@@ -106,6 +106,11 @@ def matrices(J: object) -> None:
         raise ArgumentError(f"J must be a floating-point tensor of shape (..., K, d), none of them 0; got {given}.")
     if not torch.isfinite(J).all():
         raise DomainError("J holds NaN or infinite entries; an operator norm needs finite ones.")
+
+
+def enumerable(K: int, d: int, p: float, q: float, signs: int = SIGNS) -> bool:
+    """Whether the norm of K x d matrices is found exactly: by few vertices, or by singular values."""
+    return min(_vertices(d, p, signs), _vertices(K, conjugate(q), signs)) < math.inf or p == q == 2
 
 
 def _vertices(n: int, r: float, signs: int) -> float:

@@ -6,16 +6,17 @@ Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Pe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy as sp
 
-from advmf.claim import Claim, Equation, Regime
+from advmf.claim import RHS, Claim, Equation, Regime
 from advmf.net import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset, adversarial_loss
 from advmf.symbols import L, d, eps, exponent
 from advmf.theory.norms import BETA, beta, require_upper
-from advmf.theory.propagation import OMEGA, START, Moments, abbreviations, moments
+from advmf.theory.propagation import OMEGA, START, abbreviations, moments
 from advmf.theory.spike import LAMBDA, carries_mean, spike
 
 PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
@@ -90,12 +91,11 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     sigma_b**2*GeometricSum(sigma_w**2/2 + 1, L)/2
     """
     state, where = moments(net, abbreviate=True), abbreviations(net)
-    law = _Law(state)
+    law = _Law(state.j / d, state.along, state.A, state.B - state.A)
     uniform = state.along == state.j * START.Q
     caveat = (
         () if uniform else ("e is orthogonal to x: the stream carries a mean, so the direction x has another variance",)
     )
-    across, offset = law.variances()
     named: dict[str, Any] = {
         "where": where,
         "net": net,
@@ -103,14 +103,17 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
         "source": f"{PAPER}, linear-like form",
     }
     exact = net.exact
+    # What each claim is about stands for itself in its equations; J(x)x inherits the law of J(x)e unless the stream carries a mean.
+    of_J = replace(law, across=RHS, along=RHS * d * START.Q if uniform else law.along)
+    of_a, of_both = replace(law, offset=RHS), replace(law, cross=RHS)
     law_of_J = Claim(
         name="T1.J",
         lhs=JacobianEntry(0, 0),
         relation="~",
-        formula=across,
+        formula=law.across,
         regime=Regime.LARGE_WIDTH,
         equations=tuple(
-            law.equation(label, product, where, exact=exact and order == 2)
+            of_J.equation(label, product, where, exact=exact and order == 2)
             for label, product, order in (
                 ("E J²", JacobianEntry(0, 0) ** 2, 2),
                 ("E (Jx)²", JacobianAlong(0) ** 2, 2),
@@ -129,54 +132,51 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
         name="T1.a",
         lhs=Offset(0),
         relation="~",
-        formula=offset,
+        formula=law.offset,
         regime=Regime.LARGE_WIDTH,
         equations=(
-            law.equation("E a²", Offset(0) ** 2, where, exact=exact),
-            law.equation("E a⁴", Offset(0) ** 4, where),
-            law.equation("E aa'", Offset(0) * Offset(1), where),
-            law.equation("E a²a'²", Offset(0) ** 2 * Offset(1) ** 2, where),
+            of_a.equation("E a²", Offset(0) ** 2, where, exact=exact),
+            of_a.equation("E a⁴", Offset(0) ** 4, where),
+            of_a.equation("E aa'", Offset(0) * Offset(1), where),
+            of_a.equation("E a²a'²", Offset(0) ** 2 * Offset(1) ** 2, where),
         ),
         **named,
     )
-    covariance = law.moment(JacobianAlong(0) * Offset(0))
     independence = Claim(
         name="T1.Ja",
         lhs=Expectation(JacobianAlong(0) * Offset(0)),
         relation="==",
-        formula=covariance,
+        formula=law.cross,
         regime=Regime.LARGE_WIDTH,
         equations=(
-            law.equation("E (Jx)a", JacobianAlong(0) * Offset(0), where, exact=exact),
-            law.equation("E Ja", JacobianEntry(0, 0) * Offset(0), where),
-            law.equation("E J²a²", JacobianEntry(0, 0) ** 2 * Offset(0) ** 2, where),
-            law.equation("E (Jx)²a²", JacobianAlong(0) ** 2 * Offset(0) ** 2, where),
-            law.equation("E (Jx)²a'²", JacobianAlong(0) ** 2 * Offset(1) ** 2, where),
+            of_both.equation("E (Jx)a", JacobianAlong(0) * Offset(0), where, exact=exact),
+            of_both.equation("E Ja", JacobianEntry(0, 0) * Offset(0), where),
+            of_both.equation("E J²a²", JacobianEntry(0, 0) ** 2 * Offset(0) ** 2, where),
+            of_both.equation("E (Jx)²a²", JacobianAlong(0) ** 2 * Offset(0) ** 2, where),
+            of_both.equation("E (Jx)²a'²", JacobianAlong(0) ** 2 * Offset(1) ** 2, where),
         ),
         **named,
     )
     return law_of_J, law_of_a, independence
 
 
+@dataclass(frozen=True)
 class _Law:
-    """The joint Gaussian law of J(x)e, J(x)x and a(x) as N -> oo, and its moments by Isserlis' theorem."""
+    """The joint Gaussian law of J(x)e, J(x)x and a(x) as N -> oo, by their variances and the covariance of the last two, and its moments by
+    Isserlis' theorem."""
 
-    def __init__(self, state: Moments) -> None:
-        self._across = state.j / d
-        self._along = state.along
-        self._offset = state.A
-        self._cross = state.B - state.A
-
-    def variances(self) -> tuple[sp.Expr, sp.Expr]:
-        return self._across, self._offset
+    across: sp.Expr
+    along: sp.Expr
+    offset: sp.Expr
+    cross: sp.Expr
 
     def covariance(self, a: Observable, b: Observable) -> sp.Expr:
         """Cov(a, b): zero for distinct units, or for an entry and anything but itself."""
         if a == b:
-            return {JacobianEntry: self._across, JacobianAlong: self._along, Offset: self._offset}[type(a)]
+            return {JacobianEntry: self.across, JacobianAlong: self.along, Offset: self.offset}[type(a)]
         pair = {type(a), type(b)}
         if pair == {JacobianAlong, Offset} and a.args[0] == b.args[0]:
-            return self._cross
+            return self.cross
         return sp.S.Zero
 
     def moment(self, product: sp.Expr) -> sp.Expr:

@@ -20,7 +20,7 @@ from typing import Any
 
 import sympy as sp
 
-from advmf.claim import Claim, Equation, Regime
+from advmf.claim import RHS, Claim, Equation, Regime
 from advmf.errors import ArgumentError, DomainError
 from advmf.expressions import expression
 from advmf.net import Dense, Net
@@ -364,7 +364,5 @@ def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
             *(["the ball lies in one linear region" + (", or there are no biases" if exact else "")] if local else []),
         ),
         source="Euler's theorem on homogeneous functions; the share is derived here from the declared blocks",
-        equations=(
-            Equation("E d|W|²/dt", Expectation(slope + 2 * part * loss), sp.S.Zero, 2 * part * bound.rhs, exact),
-        ),
+        equations=(Equation("E d|W|²/dt", Expectation(slope - RHS * loss), sp.S.Zero, -RHS * bound.rhs, exact),),
     )

@@ -19,7 +19,7 @@ from functools import singledispatch
 
 import sympy as sp
 
-from advmf.claim import Claim, Equation, Regime
+from advmf.claim import RHS, Claim, Equation, Regime
 from advmf.errors import DeclarationError
 from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
 from advmf.observables import Expectation, OperatorNorm, SecondMoment
@@ -182,7 +182,7 @@ def stream_fluctuation(net: Net) -> Claim:
         source=SOURCE,
         net=net,
     )
-    return _with_equations(claim, Equation("E Q_L²", lhs, claim.rhs, scale=claim.rhs, exact=True))
+    return replace(claim, equations=(Equation("E Q_L²", lhs, RHS, scale=RHS, exact=True),))
 
 
 def _by_width(expr: sp.Expr) -> sp.Expr:
@@ -301,7 +301,7 @@ def jacobian_norm(net: Net) -> Claim:
     )
     scale = replace(claim, formula=leading * sp.Abs(coefficient)).rhs
     # A wrong limit would make N times the difference grow, so the coefficient tests both.
-    return _with_equations(claim, Equation("E‖J‖, 1/N", lhs, claim.rhs, scale=scale, order=1))
+    return replace(claim, equations=(Equation("E‖J‖, 1/N", lhs, RHS, scale=scale, order=1),))
 
 
 def _require_exact(net: Net) -> None:
@@ -311,7 +311,3 @@ def _require_exact(net: Net) -> None:
             "stream that is not symmetric, or a residual branch has a mean), so the fluctuations at width N do not follow. End each "
             "residual branch in a Dense() or a Mix(), and begin it with one, as mf.residual() does."
         )
-
-
-def _with_equations(claim: Claim, *equations: Equation) -> Claim:
-    return replace(claim, equations=equations)

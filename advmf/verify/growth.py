@@ -69,7 +69,7 @@ def check_growth(
         )
         pilots["pilot"] = piloted("nets", nets, lambda count, own: again(nets=count, seed=own), seed)
         nets = int(pilots["pilot"]["chosen"])
-    measured = [replace(claim, relation="<=", formula=sp.S.One, regime=claim.regime, tolerance=0.0) for claim in claims]
+    measured = [replace(claim, relation="<=", formula=sp.S.One, equations=(), tolerance=0.0) for claim in claims]
     options |= {"seed": seed, "nets": nets, "sequential": sequential}
     parts = []
     for value in sorted(ladder):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import sympy as sp
 
-from advmf.claim import Claim, Equation, Regime
+from advmf.claim import BOUNDS, RHS, Claim, Equation, Regime
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.observables import Expectation
 from advmf.simulate.estimate import measurable
 from advmf.verify.report import Finding, Verdict
+from advmf.verify.searches import trusted
 from advmf.verify.statistics import Design, Estimate, Rung, combine, quantile, resolution
 
 
@@ -33,7 +34,11 @@ Decide = Callable[[Estimate, float, float, float], Decision]
 
 @dataclass(frozen=True)
 class Consequence:
-    """One quantity to estimate, and what it should be at every width: the sides differ by o(N^-order) on the scale."""
+    """One quantity to estimate, and what it should be at every width: the sides differ by o(N^-order) on the scale.
+
+    ``states``: it speaks of the claim's right-hand side. ``high`` and ``low`` say whether what is measured to be too high, or too low, is so:
+    of a maximum, a search finds too little.
+    """
 
     label: str
     product: sp.Expr
@@ -42,20 +47,30 @@ class Consequence:
     exact: bool
     order: int
     fourth: bool
+    states: bool = True
+    high: bool = True
+    low: bool = True
 
 
 def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -> list[Consequence]:
-    """What a claim implies, with numbers for what is predicted."""
+    """What a claim implies, with numbers for what is predicted.
+
+    Raises ArgumentError for a claim that implies nothing that can be measured, or that has no scale.
+    """
     if claim.relation == "~" and not claim.equations:
         raise ArgumentError(
             f"{claim.name} states a law without testable consequences; give the claim equations=(Equation(…), …)."
         )
+    if not claim.equations and claim.rhs == 0:
+        raise ArgumentError(
+            f"{claim.name} compares {claim.lhs} with 0, and does not say on which scale; "
+            "give the claim equations=(Equation(label, lhs, RHS, scale),), of advmf.claim."
+        )
     exact = Regime.LARGE_WIDTH not in claim.regime
-    equations: Iterable[Equation] = claim.equations or (
-        Equation(str(claim.lhs), claim.lhs, claim.rhs, sp.Abs(claim.rhs), exact),
-    )
+    own = Equation(str(claim.lhs), claim.lhs, RHS, sp.Abs(RHS), exact)
     tests = []
-    for e in equations:
+    for stated in claim.equations or (own,):
+        e = stated.of(claim.rhs)
         if not isinstance(e.lhs, Expectation):
             raise ArgumentError(
                 f"{claim.name}: the left-hand side must be an Expectation of observables to be measured; got {e.lhs}."
@@ -66,10 +81,16 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
                 sp.Poly(product, *sorted(e.lhs.observables, key=str)).total_degree() if product.is_polynomial() else 0
             )
             predicted, scale = (_values(side, at, widths) for side in (e.rhs, e.scale))
-            tests.append(Consequence(e.label, product, predicted, scale, exact or e.exact, e.order, degree >= 4))
+            sides = trusted(product, int(at["d"]), int(at["K"]))
+            law = exact or e.exact, e.order, degree >= 4
+            tests.append(Consequence(e.label, product, predicted, scale, *law, stated.states, *sides))
     if not tests:
         raise ArgumentError(
             f"{claim.name}: nothing it implies can be measured at d={at['d']}, K={at['K']}; take d >= 3 and K >= 2."
+        )
+    if claim.relation in BOUNDS and any(value == 0 for test in tests for value in test.scale.values()):
+        raise ArgumentError(
+            f"{claim.name}: a bound of 0 at this point has no scale to resolve a departure on; give another point."
         )
     return tests
 
@@ -138,7 +159,7 @@ def _without_law(
     """The decision where the rungs follow no law in 1/N: there is no estimate of the limit, but it may be seen to be wrong."""
     reason = f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
     found = decision._replace(verdict=Verdict.UNDERPOWERED, reason=reason, p_value=1.0)
-    if decide is not decide_bound and (lasts := lasting(departures, alpha, effect)):
+    if _two_sided(decide) and (lasts := lasting(departures, alpha, effect)):
         found = found._replace(verdict=Verdict.REFUTED, reason=lasts, p_value=alpha)
     if order:  # N times a difference that does not vanish: is the limit itself wrong?
         limit = combine([r.scaled(1 / r.N**order) for r in departures], 2)
@@ -147,6 +168,10 @@ def _without_law(
             wrong = f"the limit is {lower.reason}, in units of the coefficient"
             found = found._replace(verdict=lower.verdict, reason=wrong, p_value=lower.p_value)
     return found
+
+
+def _two_sided(decide: Decide) -> bool:
+    return getattr(decide, "func", decide) is decide_equality
 
 
 def lasting(departures: Sequence[Rung], alpha: float, effect: float) -> str:

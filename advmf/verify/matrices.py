@@ -179,6 +179,10 @@ def _validated(
     for claim in claims:
         if not (isinstance(claim.lhs, Expectation) and isinstance(claim.lhs.args[0], MatrixNorm)):
             raise ArgumentError(f"{claim.name}: the left-hand side must be the mean of a MatrixNorm; got {claim.lhs}.")
+        if claim.equations:
+            raise ArgumentError(
+                f"{claim.name}: a claim about Gaussian matrices is judged by its two sides; it takes no equations."
+            )
         if not all(exponent.is_number for exponent in _pair(claim)):
             raise ArgumentError(f"{claim.name}: give numbers for p and q; got {claim.lhs}.")
         if (claim.relation == "asymp") != bool(ladder):

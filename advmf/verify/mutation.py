@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from advmf.claim import Claim
+from advmf.claim import RHS, Claim
 from advmf.emit.kernels import Kernel, kernel
 from advmf.errors import AdvmfError, ArgumentError
 from advmf.symbols import N
@@ -168,30 +168,28 @@ def _duals(case: Case, claim: Claim) -> Iterator[tuple[str, str, sp.Expr]]:
 
 
 def mutants(case: Case, claim: Claim) -> Iterator[tuple[str, str, str, Claim]]:
-    """Wrong versions of a claim: the label of what they change, the kind of mistake, which it is, and the claim.
+    """Wrong versions of a claim: the label of what they change, the kind of mistake, which it is, and the claim with what it changes alone.
 
-    A claim with consequences is changed in one of them. One that states that something vanishes is changed by the mistakes in
-    the coefficient that it is about, or where there is none, by a twentieth of its scale.
+    The right-hand side is changed, and with it all equations that speak of it; where it is 0, by a twentieth of the scale. Then each equation is
+    changed in what it says beside. One that says that something vanishes is changed by a twentieth of its scale.
     """
-    if not claim.equations:
-        for kind, what, wrong in itertools.chain(mutations(claim.rhs), _duals(case, claim)):
-            if wrong != claim.rhs:
-                yield str(claim.lhs), kind, what, replace(claim, formula=wrong, where={})
-        return
+    stating = tuple(e for e in claim.equations if e.states)
+    label, changes = str(claim.lhs), itertools.chain(mutations(claim.rhs), _duals(case, claim))
+    if stating:
+        label = stating[0].label
+        changes = changes if claim.rhs != 0 else _off_zero(stating[0].of(claim.rhs).scale)
+    for kind, what, wrong in changes:
+        if wrong != claim.rhs:
+            yield label, kind, what, replace(claim, formula=wrong, where={}, equations=stating)
     for e in claim.equations:
-        for kind, what, wrong in _of_equation(claim.rhs, e.rhs, e.scale):
-            yield e.label, kind, what, replace(claim, equations=(replace(e, rhs=wrong),))
+        if e.rhs != RHS and not e.lhs.has(RHS):
+            for kind, what, wrong in mutations(e.rhs) if e.rhs != 0 else _off_zero(e.scale):
+                yield e.label, kind, what, replace(claim, equations=(replace(e, rhs=wrong),))
 
 
-def _of_equation(law: sp.Expr, rhs: sp.Expr, scale: sp.Expr) -> Iterator[tuple[str, str, sp.Expr]]:
-    if rhs != 0:
-        yield from mutations(rhs)
-    elif law != 0:
-        for kind, what, wrong in mutations(law):
-            yield kind, what, (1 - wrong / law) * scale
-    else:
-        for sign in (1, -1):
-            yield "constant", f"0 {'+' if sign > 0 else '-'} 1/20 of the scale", sign * scale / 20
+def _off_zero(scale: sp.Expr) -> Iterator[tuple[str, str, sp.Expr]]:
+    for sign in (1, -1):
+        yield "constant", f"0 {'+' if sign > 0 else '-'} 1/20 of the scale", sign * scale / 20
 
 
 @dataclass(frozen=True)
@@ -259,22 +257,26 @@ def resolving(case: Case, options: Mapping[str, Any], times: float) -> dict[str,
 
 def _judge_networks(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
     settings = case.settings(options)
-    design = settings.pop("design")
-    numbers, groups = measured(case.claims, case.at, **settings)
-    widths = numbers.settings["widths"]
-    for claim, group in zip(case.claims, groups):
-        alpha = design.alpha / len(group)
-        own = {found.label: found for found in numbers.findings(claim, group, design, alpha)}
-        for label, kind, what, wrong in mutants(case, claim):
-            if label not in own:  # nothing there is measured at these dimensions
-                continue
+    design, widths = settings.pop("design"), settings["widths"]
+    born = []
+    for claim in case.claims:
+        for *how, wrong in mutants(case, claim):
             try:
-                change = _change(claim, wrong, case)
-                with np.errstate(over="ignore", invalid="ignore"):  # some mutants are off by many powers of ten
-                    (finding,) = numbers.findings(wrong, consequences(wrong, numbers.at, widths), design, alpha)
+                born.append((claim, how, wrong, _change(claim, wrong, case), consequences(wrong, case.at, widths)))
             except UNBORN:
                 continue
-            yield _mutant(case, claim, label, kind, what, change, finding, own[label])
+    # A wrong coefficient inside a mean asks for a mean of its own.
+    others = [wrong for _, _, wrong, _, _ in born if any(e.lhs.has(RHS) for e in wrong.equations)]
+    numbers, groups = measured([*case.claims, *others], case.at, **settings)
+    judged: dict[int, tuple[float, dict[str, Finding]]] = {}
+    for claim, group in zip(case.claims, groups):
+        alpha = design.alpha / len(group)
+        judged[id(claim)] = alpha, {found.label: found for found in numbers.findings(claim, group, design, alpha)}
+    for claim, (label, kind, what), wrong, change, group in born:
+        alpha, own = judged[id(claim)]
+        with np.errstate(over="ignore", invalid="ignore"):  # some mutants are off by many powers of ten
+            found = numbers.findings(wrong, group, design, alpha)
+        yield _mutant(case, claim, label, kind, what, change, found, [own[finding.label] for finding in found])
 
 
 def _judge_matrices(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
@@ -289,7 +291,7 @@ def _judge_matrices(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
     own = {id(claim): report.findings[0] for claim, report in zip(case.claims, reports)}
     for (claim, how, _, change), report in zip(born, reports[len(case.claims) :]):
         label, kind, what = how
-        yield _mutant(case, claim, label, kind, what, change, report.findings[0], own[id(claim)])
+        yield _mutant(case, claim, label, kind, what, change, report.findings, [own[id(claim)]])
 
 
 def mutate_own(variant: Variant, seed: int = 0) -> list[Mutant]:
@@ -322,11 +324,20 @@ def mutate_own(variant: Variant, seed: int = 0) -> list[Mutant]:
 
 
 def _mutant(
-    case: Case, claim: Claim, label: str, kind: str, what: str, change: float, finding: Finding, own: Finding
+    case: Case,
+    claim: Claim,
+    label: str,
+    kind: str,
+    what: str,
+    change: float,
+    found: Sequence[Finding],
+    owns: Sequence[Finding],
 ) -> Mutant:
     """The mutant with its fate: whether it should be caught, and if it survived, why. What refutes the claim too tells nothing of mutants."""
-    refuted, bound = own.verdict is Verdict.REFUTED, claim.relation == "<="
-    caught = finding.verdict is Verdict.REFUTED and not refuted
+    bound = claim.relation == "<="
+    clean = [(f, o) for f, o in zip(found, owns) if o.verdict is not Verdict.REFUTED]
+    finding, own = next((pair for pair in clean if pair[0].verdict is Verdict.REFUTED), next(zip(found, owns)))
+    refuted, caught = not clean, bool(clean) and finding.verdict is Verdict.REFUTED
     expected, reason = abs(change) >= CHANGE * (1 - 1e-9), ""  # 21/20 is a twentieth, whatever its last digit
     if not expected:
         reason = "changes the value by less than 5 %"
@@ -356,12 +367,12 @@ def _change(claim: Claim, wrong: Claim, case: Case) -> float:
         ends = [{**case.point, matrices.along: matrices.ladder[i]} for i in (0, -1)]
         low, high = (_value(wrong.rhs, end) / _value(claim.rhs, end) for end in ends)
         return math.log(high / low) / math.log(matrices.ladder[-1] / matrices.ladder[0])
-    if not claim.equations:
+    changed = wrong.implied[:1]
+    (e,) = (e for e in claim.implied if e.label == changed[0].label) if changed else (None,)
+    if e is None or e.rhs == changed[0].rhs:  # the coefficient of an identity
         own = _value(claim.rhs, case.point)
         return (_value(wrong.rhs, case.point) - own) / abs(own)
-    (changed,) = wrong.equations
-    (e,) = (e for e in claim.equations if e.label == changed.label)
-    return _value((changed.rhs - e.rhs) * N**e.order / e.scale, case.point)
+    return _value((changed[0].rhs - e.rhs) * N**e.order / e.scale, case.point)
 
 
 @lru_cache(maxsize=4096)

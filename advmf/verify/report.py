@@ -14,8 +14,8 @@ from advmf.verify.statistics import Rung
 class Verdict(enum.StrEnum):
     """What the numbers say of a claim.
 
-    ``SUPPORTED``: an equality holds within the declared effect size. ``NOT_REFUTED``: an upper bound was attacked and stood;
-    attacks bound a maximum from below, so they can refute a bound and never prove it. ``REFUTED``: the numbers contradict the
+    ``SUPPORTED``: an equality holds within the declared effect size. ``NOT_REFUTED``: a bound was put to the test and stood;
+    attacks bound a maximum from below, so they can refute an upper bound of it and never prove it. ``REFUTED``: the numbers contradict the
     claim at the declared error rate. ``UNDERPOWERED``: they could not have told.
     """
 

@@ -15,7 +15,7 @@ from advmf import __version__
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
 from advmf.simulate.data import load
-from advmf.verify.controls import controls, differs
+from advmf.verify.controls import controls, differs, weak
 from advmf.verify.provenance import source_sha256
 from advmf.verify.report import Report, Verdict
 from advmf.verify.statistics import Design, holm
@@ -213,11 +213,40 @@ def settings_of(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) ->
 
 
 def _jobs(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[Job]:
-    jobs = []
-    for position, (case, settings) in enumerate(zip(suite, settings_of(suite, seed, options))):
-        mutants = tuple(m for claim in case.claims for m in controls(claim) if differs(claim, m, case.point))
-        jobs.append(Job(position, case, mutants, settings))
-    return jobs
+    found = zip(suite, wrong_versions(suite), settings_of(suite, seed, options))
+    return [Job(position, *each) for position, each in enumerate(found)]
+
+
+def wrong_versions(suite: Sequence[Case]) -> list[tuple[Claim, ...]]:
+    """The negative controls of each case.
+
+    One that changes next to nothing at the point of its case is left to another of the suite where it does, as L + 1 at omega = 1. Where there is
+    none it is checked all the same, for nobody else would say that it cannot be told from the claim; :func:`weak` is its name then.
+
+    Raises ArgumentError for a claim of which no wrong version is known.
+    """
+    made = []
+    for case in suite:
+        for claim in case.claims:
+            mutants = controls(claim)
+            if not mutants:
+                raise ArgumentError(
+                    f"{claim.name}: no wrong version of it is known to advmf.verify.controls, so that its check could not be seen to fail."
+                )
+            made += [(case, mutant, differs(claim, mutant, case.point)) for mutant in mutants]
+
+    def name(case: Case, mutant: Claim) -> tuple[Any, ...]:
+        return case.theorem, case.activation, case.net, mutant.name, mutant.p, mutant.q
+
+    told = {name(case, mutant) for case, mutant, differ in made if differ}
+    return [
+        tuple(
+            mutant if differ else weak(mutant)
+            for of, mutant, differ in made
+            if of is case and (differ or name(case, mutant) not in told)
+        )
+        for case in suite
+    ]
 
 
 def _require(device: str) -> None:

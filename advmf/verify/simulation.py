@@ -21,8 +21,9 @@ from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measure, queries
 from advmf.simulate.networks import expressions
 from advmf.symbols import SYMBOLS
-from advmf.verify.judge import Consequence, consequences, decide_bound, decide_equality, judge
+from advmf.verify.judge import Consequence, consequences, judge
 from advmf.verify.provenance import provenance
+from advmf.verify.relations import deciding, sound
 from advmf.verify.report import Finding
 from advmf.verify.sequential import Look, looks, told
 from advmf.verify.statistics import Design, Rung, Running
@@ -47,8 +48,8 @@ class Measured:
 
     def findings(self, claim: Claim, group: Sequence[Consequence], design: Design, alpha: float) -> tuple[Finding, ...]:
         """The findings on the consequences of a claim, at the rate ``alpha`` for each."""
-        decide = decide_bound if claim.relation == "<=" else partial(decide_equality, tolerance=claim.tolerance)
-        return tuple(judge(t, self.tables[t.product], alpha, design, decide, self.noise) for t in group)
+        decide = deciding(claim.relation, claim.tolerance)
+        return tuple(sound(judge(t, self.tables[t.product], alpha, design, decide, self.noise), t) for t in group)
 
 
 class Simulation:
@@ -82,6 +83,8 @@ class Simulation:
         self.at, self.ladder = at, _ladder(claims, at, widths, nets)
         self.schedule, self._sequential = looks(self.ladder.values(), sequential), sequential
         self.groups = [consequences(claim, at, tuple(self.ladder)) for claim in claims]
+        for claim, group in zip(claims, self.groups):
+            _require_stated(claim, group)
         products = list(dict.fromkeys([t.product for group in self.groups for t in group] + [Output(0) ** 2]))
         settings = AttackSettings(at.get("eps"), steps, restarts, directions)
         images = (load(data) if isinstance(data, str) else data).resampled(int(at["d"])).scaled(at["x_sq"])
@@ -147,9 +150,7 @@ def _plan(products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble]) ->
     try:
         return [(products, draw(products))]
     except MemoryBudgetError:
-        attacked = [
-            product for product in products if product.has(AdversarialLoss, WeightVarianceSlope, WeightNormSlope)
-        ]
+        attacked = [product for product in products if product.has(*ATTACKED)]
         if len(attacked) < 2:
             raise
         later = attacked[len(attacked) // 2 :]
@@ -228,6 +229,11 @@ def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dic
     net = claims[0].net
     if net is None:
         raise ArgumentError("check_all takes claims about a net; those about Gaussian matrices go to check.")
+    for claim in claims:
+        if claim.relation == "asymp":
+            raise ArgumentError(
+                f"{claim.name} is about an order of growth, which takes a ladder of dimensions: check(claim, at, ladder=(…), along=…)."
+            )
     needed = requirements(claims)
     at = {"x_sq": 1.0, **at}
     if missing := sorted(needed - set(at)):
@@ -256,6 +262,14 @@ def requirements(claims: Sequence[Claim]) -> set[str]:
         if any(side.atoms(*ATTACKED) for side in _sides(claim)):
             needed.add("eps")
     return needed
+
+
+def _require_stated(claim: Claim, group: Sequence[Consequence]) -> None:
+    if not any(test.states for test in group):
+        raise ArgumentError(
+            f"{claim.name}: what is tested does not speak of its right-hand side {claim.formula}, and would be the same for any other. "
+            "Write it as advmf.claim.RHS in the claim's equations."
+        )
 
 
 def _sides(claim: Claim) -> list[sp.Expr]:

@@ -103,7 +103,7 @@ def canonical(claim: Claim) -> dict[str, Any]:
         "net": None if claim.net is None else repr(claim.net),
         "tolerance": claim.tolerance,
         "equations": [
-            [e.label, sp.srepr(e.lhs), sp.srepr(e.rhs), sp.srepr(e.scale), e.exact, e.order] for e in claim.equations
+            [e.label, sp.srepr(e.lhs), sp.srepr(e.rhs), sp.srepr(e.scale), e.exact, e.order] for e in claim.implied
         ],
     }
 

@@ -122,7 +122,17 @@ SHARP = replace(
 """The points of the quick suite, with the networks where a limit N -> oo is estimated best for the seconds that they cost."""
 
 SHORTCUT_GAIN = 0.5
-"""alpha*sigma_w**2 of the residual networks, so that omega = 1.5; the vanilla networks are critical, omega = 1."""
+"""alpha*sigma_w**2 of the residual networks, so that omega = 1.5."""
+
+GROWING = "vanilla_growing"
+"""The vanilla network off its critical point: where omega = 1 any power of omega, and any depth in it, would pass."""
+
+NETS = {
+    "vanilla": ("vanilla", 1.0),
+    GROWING: ("vanilla", 1 + SHORTCUT_GAIN),
+    **{name: (name, SHORTCUT_GAIN) for name in PRESETS if name != "vanilla"},
+}
+"""The networks of a suite: the preset and alpha*sigma_w**2 of each, which is omega of the vanilla ones."""
 
 MATRIX = "matrix"
 """What stands for a net where there is none."""
@@ -230,18 +240,24 @@ def cases(
 ) -> list[Case]:
     """The cases of a suite; an empty selection means all. ``at`` overrides the profile's point.
 
+    The vanilla network is checked at two points, omega = 1 and 1.5, unless ``at`` has its sigma_w.
+
     Raises ArgumentError for an unknown theorem, net or activation, where a theorem that was asked for speaks of none of the nets, and for
     a value of ``at`` that no case uses.
     """
     wanted = checkable(theorems)
-    names = choose("net", nets, PRESETS, tuple(PRESETS))
+    names = list(choose("net", nets, NETS, tuple(NETS)))
+    if "vanilla" in names:  # and GROWING after it, where that is another point
+        names = [name for name in names if name != GROWING]
+        if "sigma_w" not in (at or {}):
+            names.insert(names.index("vanilla") + 1, GROWING)
     exponents = [(str(exponent(p, "p")), str(exponent(q, "q"))) for p, q in pairs] or list(PAIRS)
     found = []
     for activation in choose("activation", activations, ACTIVATIONS, DEFAULT_ACTIVATIONS):
         u, v = (float(slope) for slope in ACTIVATIONS[activation])
         for name in names:
-            net = replace(PRESETS[name](*(str(s) for s in ACTIVATIONS[activation])), name=name)
-            gain = 1.0 if name == "vanilla" else SHORTCUT_GAIN
+            preset, gain = NETS[name]
+            net = replace(PRESETS[preset](*(str(s) for s in ACTIVATIONS[activation])), name=name)
             for theorem in filter(THEOREMS.__contains__, wanted):
                 scale = profile.scales[theorem]
                 point = {

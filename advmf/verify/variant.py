@@ -23,7 +23,7 @@ from advmf.errors import AdvmfError, ArgumentError
 from advmf.net import Net
 from advmf.theory.proof import Derivation
 from advmf.verify.catalogue import TITLES
-from advmf.verify.controls import controls, differs
+from advmf.verify.controls import controls, differs, weak
 from advmf.verify.report import Report
 from advmf.verify.runs import Outcome, code_version
 from advmf.verify.store import Record, canonical, key, opened, statement
@@ -92,6 +92,11 @@ class Variant:
         claim, proof = self.claim(), self.derive()
         own = hasattr(self.module, "wrong")
         mutants: list[Claim] = self._call("wrong", list, claim) if own else controls(claim)
+        if not mutants:
+            raise ArgumentError(
+                f"{self.path}: {'wrong(claim) returns none' if own else 'advmf knows no wrong version of this claim'}. Without one "
+                "that is refuted nothing shows that the check can fail; let wrong(claim) return a list of wrong claims."
+            )
         if len({each.name for each in (claim, *mutants)}) <= len(mutants):
             raise ArgumentError(
                 f"{self.path}: wrong must give each wrong version a name of its own, as Claim.scaled does."
@@ -113,11 +118,15 @@ class Variant:
     def _outcome(
         self, proof: Derivation, claim: Claim, mutants: Sequence[Claim], found: Sequence[Report], own: bool
     ) -> Outcome:
-        """The reports, without those of controls that say what the claim says at its point."""
+        """The reports; those of controls that say what the claim says at its point are named accordingly."""
         report, *others = found
         case = self.case(claim, proof, report)
-        counted = tuple(r for mutant, r in zip(mutants, others) if own or differs(claim, mutant, case.point))
-        return Outcome(0, case, (report,), counted)
+        if not own:
+            others = [
+                r if differs(claim, mutant, case.point) else replace(r, theorem=weak(mutant).name)
+                for mutant, r in zip(mutants, others)
+            ]
+        return Outcome(0, case, (report,), tuple(others))
 
     def _call(self, name: str, kind: type, *args: Any, **options: Any) -> Any:
         with _blamed(self.path, f"{name} fails"):

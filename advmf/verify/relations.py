@@ -1,0 +1,48 @@
+"""Which departures contradict a claim: those that its relation rules out, on the side on which what was measured can be trusted.
+
+An attack, or any other search for a maximum, finds too little and never too much. So "at most" is contradicted by what it finds, and "at least" by
+nothing that it does not find.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from advmf.verify.judge import Consequence, Decide, Decision, decide_bound, decide_equality
+from advmf.verify.report import Finding, Verdict
+from advmf.verify.statistics import Estimate
+
+
+def deciding(relation: str, tolerance: float) -> Decide:
+    """How an estimated departure is decided upon: of a bound one-sided, to the side that breaks it, else two-sided."""
+    if relation == "<=":
+        return partial(_at_most, tolerance=tolerance) if tolerance else decide_bound
+    if relation == ">=":
+        return partial(_at_least, tolerance=tolerance)
+    return partial(decide_equality, tolerance=tolerance)
+
+
+def _at_most(estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float) -> Decision:
+    return decide_bound(replace(estimate, value=estimate.value - tolerance), alpha, beta, effect)
+
+
+def _at_least(estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float) -> Decision:
+    """What is far above a lower bound scatters widely in units of the bound, and may exclude a departure of ``effect`` all the same."""
+    turned = estimate.mirrored
+    found = _at_most(turned, alpha, beta, effect, tolerance)
+    if found.verdict is Verdict.UNDERPOWERED and turned.p_below(effect + tolerance) < beta:
+        return found._replace(verdict=Verdict.NOT_REFUTED, reason="")
+    return found._replace(reason=found.reason.replace("above", "below"))
+
+
+def sound(finding: Finding, test: Consequence) -> Finding:
+    """The finding as far as it contradicts the claim: on a side on which a search may have missed the maximum, no departure refutes, however
+    large it is."""
+    if test.high if finding.departure > 0 else test.low:
+        return finding
+    found = replace(finding, p_value=1.0)
+    if finding.verdict is not Verdict.REFUTED:
+        return found
+    reason = f"{finding.reason}; but this is about the best that a search found of a maximum, and refutes nothing on that side"
+    return replace(found, verdict=Verdict.UNDERPOWERED, reason=reason)
