@@ -159,10 +159,8 @@ def _width(report: Report) -> int:
 def _records(outcome: Outcome, claim: Claim, mutants: Sequence[Claim], names: Sequence[str]) -> list[Record]:
     """What a store keeps of an outcome."""
     case, (said,) = outcome.case, outcome.case.statements
-    of = {each.name: (name, each) for name, each in zip(names, (claim, *mutants))}
     found = []
-    for report in (*outcome.reports, *outcome.controls):
-        name, each = of[report.theorem]
+    for report, each, name in zip((*outcome.reports, *outcome.controls), (claim, *mutants), names, strict=True):
         control = each is not claim
         stated = canonical(each) | ({} if control else said)
         found.append(Record(name, 0, control, case.theorem, case.name, "", stated, report))
