@@ -147,10 +147,10 @@ def _mutant(claim: Claim, mistake: str, change: Callable[[sp.Expr], sp.Expr]) ->
 
 
 def differs(claim: Claim, mutant: Claim, at: Mapping[str, float]) -> bool:
-    """Whether a mutant says something else than its claim at the point of the check, by 40 % or more."""
+    """Whether a mutant says something else than its claim at the point of the check, by a quarter or more."""
     sides = [(a.rhs, b.rhs, a.scale / N**a.order) for a, b in zip(claim.implied, mutant.implied)]
     return any(
-        abs(_at(b, at) - _at(a, at)) >= 0.4 * abs(_at(scale, at)) > 0
+        abs(_at(b, at) - _at(a, at)) >= 0.25 * abs(_at(scale, at)) > 0
         for a, b, scale in [(claim.rhs, mutant.rhs, claim.rhs), *sides]
     )
 

@@ -100,7 +100,9 @@ def test_no_two_claims_or_controls_of_a_run_have_one_name(document, monkeypatch,
     for path in paths:
         found = read(path)
         assert sorted({claim.title for claim in found.claims}) == sorted(claim.title for claim in found.claims)
-        names = [f"F1 [twice] {net} {of}" for of in ("relu", "leaky_relu") for net in ("vanilla", "residual")]
+        names = [
+            f"F1 [twice] {net} {of}" for of in ("relu", "leaky_relu") for net in ("vanilla", suite.GROWING, "residual")
+        ]
         names += [f"T6.{size} [twice] matrix p=2 q=2" for size in "dK"]
         assert sorted(found.missed) == sorted(names)
         for text in (shown, junit(found), markdown(found).replace("\\", "")):

@@ -11,13 +11,16 @@ import advmf as mf
 from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.observables import Expectation, JacobianEntry, OperatorNorm, Output, adversarial_loss
+from advmf.report.document import of_outcomes
 from advmf.simulate import data
 from advmf.symbols import L
 from advmf.theory.norms import beta
-from advmf.verify.controls import controls, differs
+from advmf.verify.catalogue import MATRICES
+from advmf.verify.controls import controls
 from advmf.verify.report import Verdict
+from advmf.verify.runs import run, wrong_versions
 from advmf.verify.statistics import Design
-from advmf.verify.suite import cases
+from advmf.verify.suite import GROWING, QUICK, Scale, cases
 
 AT = {"L": 2, "d": 16, "K": 4, "sigma_w": 1.0, "sigma_b": 0.3, "eps": 0.1}
 SMALL = {
@@ -266,14 +269,37 @@ def test_claims_of_growth_take_no_parts():
         mf.check(mf.growth(mf.loss_bound(mf.vanilla(1, 0), 2, 2), "d"), AT, ladder=(16, 64, 256), parts={})
 
 
-def test_every_claim_of_the_quick_suite_has_a_control():
-    for case in cases():
+WEAK = "next to no change at this point"
+
+
+def test_every_control_of_the_quick_suite_is_told_from_its_claim_at_one_of_its_points():
+    """At omega = 1 the depth of a vanilla network does not show, and what does is left to the point where it grows."""
+    suite = cases(activations=["relu"]) + cases([*MATRICES])
+    made = {}
+    for case, mutants in zip(suite, wrong_versions(suite)):
+        own = made.setdefault((case.theorem, case.net, case.activation), set())
+        own |= {(m.name, m.p, m.q) for m in mutants}
         for claim in case.claims:
-            assert any(differs(claim, mutant, case.point) for mutant in controls(claim)), (
-                case.theorem,
-                case.name,
-                claim.name,
-            )
+            assert any(m.name.startswith(f"{claim.name} [") and (m.p, m.q) == (claim.p, claim.q) for m in mutants)
+    for case in suite:
+        wanted = {(m.name, m.p, m.q) for claim in case.claims for m in controls(claim)}
+        assert wanted == made[case.theorem, case.net, case.activation], (case.theorem, case.name)
+    assert not any(WEAK in name for names in made.values() for name, *_ in names)
+    assert {case.name for case in suite if case.net and case.net == mf.vanilla(1, 0)} == {"vanilla", GROWING}
+
+
+def test_a_control_that_no_point_tells_from_its_claim_fails_the_run():
+    """Where the whole suite is at omega = 1 it is checked there, is not refuted, and counts as that; elsewhere it is refuted."""
+    small = replace(QUICK, scales={"T1": Scale(L=4, d=16, K=4, widths=(16, 32, 64), nets=(800,) * 3)})
+    for sigma_w, missed in ((2**0.5, [f"T1.J [depth L + 1: {WEAK}]"]), (3**0.5, [])):
+        (case,) = cases(["T1"], ["vanilla"], ["relu"], profile=small, at={"sigma_w": sigma_w, "sigma_b": 1.0})
+        case = replace(case, claims=case.claims[:1])
+        (outcome,) = run([case])
+        assert [r.theorem for r in outcome.controls if r.verdict is not Verdict.REFUTED] == missed
+        assert of_outcomes([outcome], 0, "", True).missed == tuple(f"{name} vanilla relu" for name in missed)
+    zero = replace(case.claims[0], lhs=Expectation(Output(0)), formula=sp.S.Zero, equations=(), relation="<=")
+    with pytest.raises(ArgumentError, match="no wrong version of it is known"):
+        next(run([replace(case, claims=(zero,))]))
 
 
 def test_a_pilot_finds_how_many_networks_resolve_the_effect():

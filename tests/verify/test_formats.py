@@ -23,9 +23,9 @@ TINY = replace(suite.QUICK, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8,
 
 
 def tiny(**options):
-    """A run as 'advmf check --theorem F1 --net vanilla' makes it."""
+    """A run as 'advmf check --theorem F1 --net vanilla_growing' makes it."""
     options = {"nets": None, "data": None, "device": "cpu", "sampler": "auto", "memory": 2**32} | options
-    return list(run(suite.cases(["F1"], ["vanilla"], profile=TINY), **options))
+    return list(run(suite.cases(["F1"], ["vanilla_growing"], profile=TINY), **options))
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_a_store_of_another_format_is_refused_in_a_line(name, fresh, tmp_path, m
         with pytest.raises(StoreError) as refused:
             act(path)
         expect(str(refused.value), age, found, path)
-    again = ["--theorem", "F1", "--net", "vanilla", "--workers", "1", "--store", str(path), "--resume"]
+    again = ["--theorem", "F1", "--net", "vanilla_growing", "--workers", "1", "--store", str(path), "--resume"]
     for words in (["report", str(path), "--markdown"], ["check", *again]):
         result = CliRunner().invoke(cli.main, words)
         assert result.exit_code == 2 and isinstance(result.exception, SystemExit)

@@ -114,7 +114,9 @@ def test_as_many_networks_are_taken_as_resolve_a_twentieth():
     few = replace(SMALL, scales={"F1": replace(SMALL.scales["F1"], nets=(200,) * 4)})
     few = replace(few, matrices={"beta": replace(SMALL.matrices["beta"], samples=20)})
     design = Design(alpha=1e-4)
-    chosen = suite.cases(["F1"], ["vanilla"], ["relu"], profile=few) + suite.cases(["beta"], [], [], [("2", "2")], few)
+    chosen = suite.cases(["F1"], [suite.GROWING], ["relu"], profile=few) + suite.cases(
+        ["beta"], [], [], [("2", "2")], few
+    )
     options = {"seed": 0, "design": design}
     for case, name, before in zip(chosen, ("nets", "samples"), (200, 20)):
         enough, capped = (resolving(case, options, times)[name] for times in (1000, 2))
@@ -126,7 +128,7 @@ def test_as_many_networks_are_taken_as_resolve_a_twentieth():
 
 
 def test_a_claim_that_is_refuted_itself_catches_nothing():
-    (case,) = suite.cases(["F1"], ["vanilla"], ["relu"], profile=SMALL)
+    (case,) = suite.cases(["F1"], [suite.GROWING], ["relu"], profile=SMALL)
     (claim,) = case.claims
     doubled = replace(claim, equations=tuple(replace(e, rhs=2 * e.rhs) for e in claim.equations))
     (found,) = mutate([replace(case, claims=(doubled,))], times=1, design=Design(alpha=1e-4))
@@ -139,7 +141,7 @@ def test_what_a_claim_allows_is_the_reason_of_a_survivor():
     for m in found:
         if m.mutation == "sqrt(log(d))":  # worth 0.08 of an exponent at these dimensions
             assert m.caught or "beyond the 0.03 allowed is resolved" in m.reason, m
-    chosen = suite.cases(["T3"], ["vanilla"], ["relu"], [("inf", "1")], SMALL)
+    chosen = suite.cases(["T3"], [suite.GROWING], ["relu"], [("inf", "1")], SMALL)
     claim = replace(chosen[0].claims[1], tolerance=0.5)
     (found,) = mutate([replace(chosen[0], claims=(claim,))], times=1, design=Design(alpha=1e-4))
     (m,) = (m for m in found if m.mutation == "all x 21/20")
@@ -164,20 +166,33 @@ def test_one_simulation_judges_all_mutants(monkeypatch):
     calls = []
     honest = mutation.measured
     monkeypatch.setattr(mutation, "measured", lambda *args, **options: calls.append(1) or honest(*args, **options))
-    (found,) = mutate(suite.cases(["F1"], ["vanilla"], ["relu"], profile=SMALL), nets=100)
+    (found,) = mutate(suite.cases(["F1"], [suite.GROWING], ["relu"], profile=SMALL), nets=100)
     assert len(found) > 20 and calls == [1]
 
 
 def test_the_command(monkeypatch, tmp_path):
     monkeypatch.setattr(suite, "QUICK", SMALL)
     path = tmp_path / "mutants.json"
-    args = ["mutate", "--quick", "--theorem", "T2", "--net", "vanilla", "--p", "2", "--q", "2", "--survivors", "1"]
+    args = [
+        "mutate",
+        "--quick",
+        "--theorem",
+        "T2",
+        "--net",
+        "vanilla_growing",
+        "--p",
+        "2",
+        "--q",
+        "2",
+        "--survivors",
+        "1",
+    ]
     result = CliRunner().invoke(cli.main, [*args, "--json", str(path)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     record = json.loads(path.read_text())
     assert {"score", "mutants"} <= set(record)
     assert {"kind", "mutation", "change", "expected", "caught", "reason"} <= set(record["mutants"][0])
     assert f"score {record['score']:.1%}: {record['caught']} of {record['expected']}" in result.output
-    assert f"T2 vanilla relu: {record['caught']} of {record['expected']} (1 of 1 cases)" in result.output
+    assert f"T2 vanilla_growing relu: {record['caught']} of {record['expected']} (1 of 1 cases)" in result.output
     bad = CliRunner().invoke(cli.main, ["mutate", "--theorem", "betta"])
     assert bad.exit_code == 2 and "Did you mean beta?" in " ".join(bad.output.split())

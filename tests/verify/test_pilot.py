@@ -27,7 +27,7 @@ TINY = replace(
 
 def chosen(theorem, **options):
     """The outcome of the one case of a theorem."""
-    nets, activations = (["vanilla"], ["relu"]) if theorem == "F1" else ((), ())
+    nets, activations = (["vanilla_growing"], ["relu"]) if theorem == "F1" else ((), ())
     (outcome,) = run(suite.cases([theorem], nets, activations, [(2, 2)], TINY), **options)
     return outcome
 
@@ -48,7 +48,7 @@ def test_pilots_size_a_suite_in_the_proportions_of_its_profile(tmp_path):
     command = "advmf check --theorem T1 --theorem F1"
     (own,), (fixed,) = (of_outcomes([o], 0, command, True).claims for o in (outcome, same))
     assert reproduction(command, own) == command, "its rate, and so its networks, are those of the run"
-    assert reproduction(command, fixed) == "advmf check --theorem F1 --net vanilla --activation relu"
+    assert reproduction(command, fixed) == "advmf check --theorem F1 --net vanilla_growing --activation relu"
 
 
 def test_pilots_size_matrices_too_and_go_with_early_stops():
@@ -74,7 +74,7 @@ def test_pilots_size_matrices_too_and_go_with_early_stops():
 def test_the_command_line(monkeypatch, tmp_path):
     monkeypatch.setattr(suite, "QUICK", TINY)
     path = tmp_path / "out.json"
-    args = ["check", "--theorem", "F1", "--net", "vanilla", "--activation", "relu", "--json", str(path)]
+    args = ["check", "--theorem", "F1", "--net", "vanilla_growing", "--activation", "relu", "--json", str(path)]
     result = CliRunner().invoke(cli.main, [*args, "--networks", "pilot", "--sequential"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     (row,) = json.loads(path.read_text())["results"]

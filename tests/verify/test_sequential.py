@@ -245,7 +245,10 @@ TINY = replace(
 
 
 def tiny(**options):
-    chosen = [*suite.cases(["F1"], ["vanilla"], profile=TINY), *suite.cases(["beta"], pairs=[(1, 2)], profile=TINY)]
+    chosen = [
+        *suite.cases(["F1"], ["vanilla_growing"], profile=TINY),
+        *suite.cases(["beta"], pairs=[(1, 2)], profile=TINY),
+    ]
     return run(chosen, **options)
 
 

@@ -47,7 +47,7 @@ def same(**options):
 
 
 def tiny(**options):
-    return run(suite.cases(["F1"], ["vanilla"], profile=SMALL), **options)
+    return run(suite.cases(["F1"], ["vanilla_growing"], profile=SMALL), **options)
 
 
 class HeldRun:
@@ -129,7 +129,7 @@ def test_a_run_that_was_ended_goes_on_where_it_was(end, code, unbroken, held):
     _, err = going.process.communicate()
     assert going.process.returncode == code
     if end is not signal.SIGKILL:
-        assert re.search(r"interrupted: 1 of 4 cases finished; go on with --store .*run.db --resume", err)
+        assert re.search(r"interrupted: 1 of 6 cases finished; go on with --store .*run.db --resume", err)
     kept = read(going.path)
     assert kept.finished == {0} and not kept.complete
     same(store=going.path, resume=True)
@@ -145,7 +145,7 @@ def test_a_case_that_was_under_way_goes_on_at_the_width_where_it_was(tmp_path):
 
     def going(path, **options):
         return list(
-            run(suite.cases(["F1"], ["vanilla"], ["relu"], profile=profile), store=path, resume=True, **options)
+            run(suite.cases(["F1"], ["vanilla_growing"], ["relu"], profile=profile), store=path, resume=True, **options)
         )
 
     def broken_off(N):
@@ -181,7 +181,7 @@ def test_a_case_that_may_stop_early_goes_on_at_the_look_where_it_was(tmp_path, m
 
     def going(path, **options):
         wanted = {"nets": "pilot", "sequential": True, "design": Design(effect=0.5, effect_fourth=2.0)}
-        chosen = suite.cases(["F1"], ["vanilla"], ["relu"], profile=profile)
+        chosen = suite.cases(["F1"], ["vanilla_growing"], ["relu"], profile=profile)
         return list(run(chosen, store=path, resume=True, **wanted, **options))
 
     going(whole)

@@ -109,7 +109,7 @@ def f_suite():
         },
         matrices={"beta": suite.MatrixScale(d=40, K=4, samples=40)},
     )
-    chosen = suite.cases(["F1", "T2", "T5"], ["vanilla", "residual"], ["relu"], [("2", "1")], small)
+    chosen = suite.cases(["F1", "T2", "T5"], ["vanilla_growing", "residual"], ["relu"], [("2", "1")], small)
     return [*chosen, *suite.cases(["beta"], pairs=[("2", "2"), ("1", "3")], profile=small)]
 
 
