@@ -66,11 +66,18 @@ QUICK = Profile(
         "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 256), nets=(2400,) * 4),
         "T2": Scale(L=5, d=64, K=10, widths=(512, 2048, 10_000, 100_000), nets=(80, 64, 32, 12), directions=1, steps=5),
         "T3": Scale(
-            2, 64, 10, (128, 256, 512, 1024), (560,) * 4, directions=1, steps=2, at={"sigma_b": 0.0, "eps": 0.02}
+            2,
+            64,
+            10,
+            (128, 256, 1024, 2048),
+            (300, 600, 300, 600),
+            directions=1,
+            steps=2,
+            at={"sigma_b": 0.0, "eps": 0.02},
         ),
-        "T5": Scale(2, 64, 8, (24, 48, 96, 192), (6000,) * 4, at={"sigma_b": 0.0}),
-        "F1": Scale(L=4, d=64, K=2, widths=(24, 48, 96, 192), nets=(6000,) * 4),
-        "F2": Scale(L=2, d=64, K=10, widths=(250, 500, 1000, 2000), nets=(8000, 8000, 4000, 2000)),
+        "T5": Scale(2, 64, 8, (24, 48, 96, 192), (3600,) * 4, at={"sigma_b": 0.0}),
+        "F1": Scale(L=4, d=64, K=2, widths=(24, 48, 96, 192), nets=(12_000,) * 4),
+        "F2": Scale(L=2, d=64, K=10, widths=(250, 500, 1000, 2000), nets=(4000, 9000, 9000, 1500)),
     },
     matrices={
         "beta": MatrixScale(d=784, K=10, samples=600),
@@ -115,7 +122,6 @@ SHARP = replace(
         **QUICK.scales,
         "T1": replace(QUICK.scales["T1"], widths=(32, 64, 128, 512), nets=(3000, 6000, 3000, 6000)),
         "T2": replace(QUICK.scales["T2"], widths=(256, 512, 2048, 4096), nets=(40, 160, 40, 160)),
-        "T3": replace(QUICK.scales["T3"], widths=(128, 256, 1024, 2048), nets=(300, 600, 300, 600)),
         "F2": replace(QUICK.scales["F2"], nets=(2000, 8000, 16_000, 2000)),
     },
 )

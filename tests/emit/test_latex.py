@@ -91,8 +91,8 @@ def test_what_else_has_latex():
     for preset in mf.PRESETS.values():
         assert preset()._repr_latex_().startswith("$\\displaystyle x^l = ")
     law, *_ = mf.linear_form(mf.residual())
-    assert mf.latex(law.equations[0]).startswith(r"\mathbb{E}[J_{ij}^2] = ")
-    assert law.equations[0]._repr_latex_().startswith("$") and law.lhs._repr_latex_() == r"$\displaystyle J_{ij}$"
+    assert mf.latex(law.implied[0]).startswith(r"\mathbb{E}[J_{ij}^2] = ")
+    assert law.implied[0]._repr_latex_().startswith("$") and law.lhs._repr_latex_() == r"$\displaystyle J_{ij}$"
     assert mf.latex(mf.kernel(SYMBOLS["eps"].symbol * 2)) == r"f(\epsilon) = 2 \epsilon"
     (proof,) = mf.derivations("T2", mf.vanilla())
     text = mf.latex(proof)

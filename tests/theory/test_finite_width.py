@@ -51,7 +51,7 @@ class TestStreamFluctuation:
         claim = mf.stream_fluctuation(mf.residual())
         assert (claim.name, claim.relation, claim.regime) == ("F1", "==", Regime.EXACT)
         assert claim.lhs == Expectation(SecondMoment() ** 2)
-        (equation,) = claim.equations
+        (equation,) = claim.implied
         assert (equation.exact, equation.order, equation.scale) == (True, 0, claim.rhs)
         assert mf.latex(claim.lhs) == r"\mathbb{E}[Q_L^2]"
         assert claim.rhs.has(Recursion) and not mf.stream_fluctuation(RESIDUAL).rhs.has(Recursion)
@@ -179,7 +179,7 @@ class TestJacobianNorm:
         claim = mf.jacobian_norm(mf.residual())
         assert (claim.name, claim.relation, claim.regime) == ("F2", "==", Regime.LARGE_WIDTH)
         assert claim.lhs == Expectation(OperatorNorm(2, 2))
-        (coefficient,) = claim.equations
+        (coefficient,) = claim.implied
         assert (coefficient.order, coefficient.exact, coefficient.lhs) == (1, False, claim.lhs)
         point = {"K": 4, "d": 9, "L": 3, "sigma_w": 1.1, "u": 1, "v": 0}
         kernel, scale = mf.kernel(claim), mf.kernel(coefficient.scale)
