@@ -109,7 +109,7 @@ class Claim:
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "formula", sp.sympify(self.formula))  # a plain number is a formula
+        object.__setattr__(self, "formula", expression(self.formula))  # a plain number is a formula
         if self.relation not in RELATIONS:
             raise ArgumentError(f"A claim's relation is one of {', '.join(RELATIONS)}; got {self.relation!r}.")
         if (Regime.HEURISTIC in self.regime) != bool(self.heuristic):
