@@ -5,15 +5,22 @@ In a ``check_*.py`` file, these are tests:
 
 * a pair of a claim and a point, ``name = claim, {"L": 8, ...}``;
 * a claim alone, ``name = claim``, where the file has a point for all of them, ``at = {"L": 8, ...}``;
-* a function ``check_*``, with fixtures and parameters as any test, that returns a Report or several.
+* lists, tuples and dictionaries of these, ``name[0]``, ``name[1]``, …;
+* a Report, ``name = mf.check(...)``;
+* a function ``check_*`` that the file defines, with fixtures and parameters as any test, that returns a Report or several;
+* a method ``check_*`` of a class ``Check*`` or ``Test*``.
 
-``options = {"nets": 200, "seed": 1}`` in the file goes to :func:`advmf.check` for the first two.
+What looks like a check and is none of these is an error. ``options = {"nets": 200, "seed": 1}`` in the file goes to :func:`advmf.check`
+for claims.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
+import sys
+import warnings
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,43 +63,182 @@ def _is_check(path: Path, parent: pytest.Collector) -> bool:
     return parent.session.isinitpath(path) or b"advmf" in path.read_bytes()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, pytest.CollectReport]:
+    """A check file that exits while it is imported is an error of that file, not the end of all."""
+    try:
+        return (yield)
+    except SystemExit as end:
+        if not collector.path.match("check_*.py"):
+            raise
+        words = f"{collector.path.name} calls sys.exit({end.code!r}) when it is imported; put that under if __name__ == '__main__'."
+        return pytest.CollectReport(collector.nodeid, "failed", words, [])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> Any:
+    """Check functions that were imported are run where they are defined; classes Check* and Test* have check methods."""
+    if not isinstance(collector, CheckModule | CheckClass):
+        return None
+    if name.startswith(("check_", "Check")) and callable(obj) and isinstance(collector, CheckModule):
+        if name in collector.imported:
+            return []
+        if not (inspect.isroutine(obj) or inspect.isclass(obj) or isinstance(obj, functools.partial) or _is_aside(obj)):
+            raise collector.CollectError(_unlike(collector, name, obj))
+    if inspect.isclass(obj) and (name.startswith("Check") or collector.istestclass(obj, name)):
+        if "unittest" in sys.modules and issubclass(obj, sys.modules["unittest"].TestCase):
+            raise collector.CollectError(
+                f"{collector.path.name}: {name}: a unittest.TestCase drops what its methods return; write a plain class."
+            )
+        return CheckClass.from_parent(collector, name=name, obj=obj)
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """What a test of a check file returns is judged, also that of a method; coroutines are for other plugins."""
+    if pyfuncitem.getparent(CheckModule) is None or inspect.iscoroutinefunction(inspect.unwrap(pyfuncitem.obj)):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    fixtures = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames if name in names}
+    result = pyfuncitem.obj(**fixtures)
+    reports = _reports(result)
+    if reports is not None:
+        _judge(reports, pyfuncitem)
+    elif pyfuncitem.originalname.startswith("check_"):
+        pytest.fail(f"A check returns a Report or several, such as advmf.check(...) does; got {result!r}.", False)
+    elif result is not None:
+        warnings.warn(pytest.PytestReturnNotNoneWarning(f"{pyfuncitem.nodeid} returned {result!r}."), stacklevel=1)
+    return True
+
+
+def _reports(result: Any) -> list[Report] | None:
+    """The reports that a check returned, alone or several in any order and container; None for anything else."""
+    from advmf.verify.report import Report
+
+    if isinstance(result, Report):
+        return [result]
+    if isinstance(result, str | bytes) or not isinstance(result, Iterable):
+        return None
+    found = list(_values(result))
+    return found if found and all(isinstance(each, Report) for each in found) else None
+
+
+class CheckClass(pytest.Class):
+    """A class of checks: ``check_*`` methods are tests, as ``test_*`` are."""
+
+    def funcnamefilter(self, name: str) -> bool:
+        return name.startswith("check_") or super().funcnamefilter(name)
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        if self.obj.__init__ is not object.__init__ or self.obj.__new__ is not object.__new__:
+            raise self.CollectError(
+                f"{self.path.name}: {self.name} has a constructor, and pytest makes no such class; use fixtures."
+            )
+        return super().collect()
+
+
 class CheckModule(pytest.Module):
     """A ``check_*.py`` file."""
 
     def funcnamefilter(self, name: str) -> bool:
         return name.startswith("check_") or super().funcnamefilter(name)
 
+    @functools.cached_property
+    def imported(self) -> set[str]:
+        """The names that the file imports from others."""
+        found = set[str]()
+        for node in ast.walk(ast.parse(self.path.read_bytes())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                found |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        if "*" in found:
+            found |= {
+                name
+                for name, value in vars(self.obj).items()
+                if getattr(value, "__module__", None) != self.obj.__name__
+            }
+        return found
+
     def collect(self) -> list[pytest.Item | pytest.Collector]:
         items = list(super().collect())
-        for item in items:
-            if isinstance(item, pytest.Function):
-                item.obj = _judging(item.obj, item)
-        return [*items, *self._claims(bool(items))]
+        run = {item.originalname for item in items if isinstance(item, pytest.Function)} | {item.name for item in items}
+        claims = self._claims(bool(items))
+        run |= {item.name.partition("[")[0] for item in claims}
+        for name, value in vars(self.obj).items():
+            if name.startswith("check_") and name not in run | self.imported and not _is_aside(value):
+                raise self.CollectError(_unlike(self, name, value))
+        return [*items, *claims]
 
-    def _claims(self, functions: bool) -> list[pytest.Item]:
+    def _claims(self, others: bool) -> list[pytest.Item]:
+        """The claims, pairs and reports of the file; raises CollectError for what belongs to none of these."""
         from advmf.claim import Claim
+        from advmf.verify.report import Report
 
         found: list[pytest.Item] = []
-        alone = []
-        for name, value in vars(self.obj).items():
+        alone: dict[str, Any] = {}
+        options = getattr(self.obj, "options", {})
+
+        def claim(name: str, of: Any, at: Any) -> None:
+            found.append(ClaimItem.from_parent(self, name=name, claim=of, at=at, options=options))
+
+        def look(name: str, value: Any) -> None:
             match value:
+                case Report():
+                    found.append(ReportItem.from_parent(self, name=name, report=value))
                 case Claim() if hasattr(self.obj, "at"):
-                    pair = value, self.obj.at
-                case (Claim(), Mapping()):
-                    pair = value
+                    claim(name, value, self.obj.at)
                 case Claim():
-                    alone.append(name)
-                    continue
-                case _:
-                    continue
-            options = getattr(self.obj, "options", {})
-            found.append(ClaimItem.from_parent(self, name=name, claim=pair[0], at=pair[1], options=options))
-        if alone and not found and not functions:
+                    alone[name] = value
+                case (Claim(), Mapping()):
+                    claim(name, *value)
+                case Mapping() if _holds(value.values(), Claim, Report):
+                    for key, each in value.items():
+                        look(f"{name}[{key}]", each)
+                case list() | tuple() | set() | frozenset() if _holds(value, Claim, Report):
+                    for i, each in enumerate(value):
+                        look(f"{name}[{i}]", each)
+                case _ if "[" in name:
+                    raise self.CollectError(
+                        f"{self.path.name}: {name} is no claim, and stands among claims: {value!r}. A pair is a claim and a point, dict(L=..., ...)."
+                    )
+
+        for name, value in vars(self.obj).items():
+            look(name, value)
+        used = [id(item.claim) for item in found if isinstance(item, ClaimItem)]
+        alone = {name: value for name, value in alone.items() if id(value) not in used}
+        if alone and not others:
+            first = next(iter(alone))
             raise self.CollectError(
-                f"{self.path.name}: {', '.join(alone)}: a claim is checked at a point. Write {alone[0]} = claim, dict(L=..., ...), or give the "
+                f"{self.path.name}: {', '.join(alone)}: a claim is checked at a point. Write {first} = claim, dict(L=..., ...), or give the "
                 "file a point for all its claims, at = dict(L=..., ...)."
             )
         return found
+
+
+def _holds(values: Iterable[Any], *kinds: type) -> bool:
+    """Whether there is a claim or a report among some values, at any depth."""
+    return any(isinstance(value, kinds) or (_is_plain(value) and _holds(_values(value), *kinds)) for value in values)
+
+
+def _values(container: Any) -> Iterable[Any]:
+    return container.values() if isinstance(container, Mapping) else container
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, list | tuple | set | frozenset | dict)
+
+
+def _unlike(collector: pytest.Collector, name: str, value: object) -> str:
+    return f"{collector.path.name}: {name} looks like a check and is none: it is {value!r}. Make it a function."
+
+
+def _is_aside(value: Any) -> bool:
+    """Whether a value whose name begins as a check's is meant as something else: a fixture, a module, a class."""
+    return (
+        type(value).__name__ == "FixtureFunctionDefinition"
+        or hasattr(value, "_pytestfixturefunction")
+        or inspect.ismodule(value)
+    )
 
 
 class ClaimItem(pytest.Item):
@@ -116,25 +262,18 @@ class ClaimItem(pytest.Item):
         return self.path, None, self.name
 
 
-def _judging(function: Any, item: pytest.Function) -> Any:
-    """The function as a test: what it returns is judged. Others than reports are pytest's to complain of."""
-    if inspect.iscoroutinefunction(function):
-        return function
+class ReportItem(pytest.Item):
+    """A report that the file made when it was imported."""
 
-    @functools.wraps(function)
-    def judged(*args: Any, **kwargs: Any) -> Any:
-        from advmf.verify.report import Report
+    def __init__(self, *, report: Report, **own: Any) -> None:
+        super().__init__(**own)
+        self.report = report
 
-        result = function(*args, **kwargs)
-        if isinstance(result, Report):
-            return _judge([result], item)
-        if isinstance(result, list | tuple) and result and all(isinstance(each, Report) for each in result):
-            return _judge(result, item)
-        if item.originalname.startswith("check_"):
-            pytest.fail(f"A check returns a Report or several, such as advmf.check(...) does; got {result!r}.", False)
-        return result
+    def runtest(self) -> None:
+        _judge([self.report], self)
 
-    return judged
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, None, self.name
 
 
 def _judge(reports: Iterable[Report], item: pytest.Item) -> None:

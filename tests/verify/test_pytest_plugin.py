@@ -142,6 +142,116 @@ class Helper: pass
     result.stdout.fnmatch_lines(["*A check returns a Report or several*got None."])
 
 
+def names(result):
+    return [line.partition("::")[2] for line in result.outlines if "::" in line and not line.startswith("ERROR")]
+
+
+def test_only_what_a_file_defines_is_collected(checks):
+    text = """
+from advmf import check, check_all
+from advmf.verify.check import check_all as check_everything
+from common import *
+from common import check_shared as check_theirs, CheckBase
+def check_own(): return report("SUPPORTED")
+"""
+    common = "def check_shared(): return report('REFUTED')\nclass CheckBase:\n    def check_it(self): return report('REFUTED')"
+    result = checks("check_mine.py", check_mine=text, common=common)
+    result.assert_outcomes(passed=1)
+    inherited = "from common import CheckBase\nclass CheckMine(CheckBase): pass"
+    checks("check_mine.py", check_mine=inherited, common=common).assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize("name", ["CheckAll", "TestAll"])
+def test_methods_are_judged_as_functions_are(name, checks):
+    text = f"""
+class {name}:
+    def check_bad(self): return report("REFUTED", 1.5)
+    def check_good(self, request): return (report("SUPPORTED") for _ in range(2))
+    @pytest.mark.parametrize("i", [0, 1])
+    def check_weak(self, i): return {{i: report("UNDERPOWERED")}}
+    def test_bad(self): return report("REFUTED")
+    def test_plain(self): pass
+    @staticmethod
+    def check_static(): return [report("SUPPORTED")]
+    def check_nothing(self): return []
+    def helper(self): return report("REFUTED")
+    class TestInner:
+        def check_inner(self): return report("REFUTED")
+"""
+    checks(check_mine=text).assert_outcomes(passed=3, failed=4, skipped=2)
+
+
+MANY = """
+wrong, right = mf.norm_factor(2, 2).scaled("1/2"), mf.norm_factor(2, 2)
+point = dict(d=30, K=5)
+options = dict(samples=1000)
+listed = [(wrong, point), (right, point)]
+named = {"a": (right, point), "b": [(wrong, point)]}
+ready = report("REFUTED")
+readies = report("SUPPORTED"), report("REFUTED")
+"""
+
+
+def test_claims_in_containers_and_reports_are_tests(checks):
+    result = checks("-v", check_many=MANY)
+    result.assert_outcomes(passed=3, failed=4)
+    shown = result.stdout.str()
+    assert all(
+        name in shown
+        for name in (
+            "listed[0] FAILED",
+            "listed[1] PASSED",
+            "named[a] PASSED",
+            "named[b][0] FAILED",
+            "readies[1] FAILED",
+        )
+    )
+    with_a_point = "at = dict(d=30, K=5)\noptions = dict(samples=1000)\nboth = [mf.norm_factor(2, 2), mf.norm_factor(2, 2).scaled(3)]"
+    checks("check_two.py", check_two=with_a_point).assert_outcomes(passed=1, failed=1)
+
+
+UNRUN = [
+    ("bounds = [mf.norm_factor(2, 2)]", "a claim is checked at a point"),
+    (
+        "pair = mf.norm_factor(2, 2), dict(d=9, K=2)\nalone = mf.norm_factor(1, 2)",
+        "alone: a claim is checked at a point",
+    ),
+    ("pair = mf.norm_factor(2, 2), 3", "is no claim, and stands among claims: 3"),
+    ("triple = mf.norm_factor(2, 2), dict(d=9, K=2), dict(samples=3)", "triple"),
+    (
+        "class Callable:\n    def __call__(self): return report('REFUTED')\ncheck_it = Callable()",
+        "check_it looks like a check",
+    ),
+    ("check_it = 3", "check_it looks like a check"),
+    ("class CheckMine:\n    def __init__(self): pass\n    def check_it(self): pass", "CheckMine has a constructor"),
+    (
+        "import unittest\nclass TestMine(unittest.TestCase):\n    def test_it(self): return report('REFUTED')",
+        "write a plain class",
+    ),
+    ("raise SystemExit", "calls sys.exit(None)"),
+    ("import sys; sys.exit(0)", "calls sys.exit(0)"),
+    ("import argparse; argparse.ArgumentParser().parse_args(['--no'])", "calls sys.exit(2)"),
+]
+
+
+@pytest.mark.parametrize("args", [(), ("--doctest-modules",)])
+def test_what_looks_like_a_check_and_is_not_run_is_an_error(args, checks):
+    """And an error of that file alone."""
+    files = {f"check_{i}": text for i, (text, _) in enumerate(UNRUN)}
+    result = checks(
+        *args, "--continue-on-collection-errors", **files, check_other="def check_ok(): return report('SUPPORTED')"
+    )
+    sections = "\n".join(result.outlines).split("ERROR collecting ")
+    for i, (_, message) in enumerate(UNRUN):
+        assert any(section.startswith(f"check_{i}.py") and message in section for section in sections), (i, message)
+    assert result.parseoutcomes()["errors"] >= len(UNRUN) and result.parseoutcomes()["passed"] >= 1
+
+
+def test_a_fixture_may_be_called_as_a_check_is(checks):
+    text = "@pytest.fixture\ndef check_tool(): return report\ndef check_it(check_tool): return check_tool('SUPPORTED')"
+    checks(check_mine=text).assert_outcomes(passed=1)
+
+
 def test_files_of_others_are_left_alone(checks, pytester):
     """Unless they are asked for: to import a stranger's script may do anything."""
     pytester.path.joinpath("check_disk.py").write_text("raise SystemExit('formatted')\n")
