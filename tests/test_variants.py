@@ -15,7 +15,7 @@ import advmf as mf
 from advmf import cli
 from advmf.cli import template
 from advmf.errors import ArgumentError, StepError
-from advmf.observables import AdversarialLoss, Expectation
+from advmf.observables import AdversarialLoss, Expectation, Probability
 from advmf.report.document import read, reproduction
 from advmf.report.html import html
 from advmf.report.markdown import markdown
@@ -387,3 +387,74 @@ def test_an_observable_without_a_measurement_says_so():
     with pytest.raises(ArgumentError, match=r"subclass of advmf\.simulate\.OwnObservable"):
         mf.check(replace(bound, lhs=Expectation(type("Odd", (mf.observables.Observable,), {})(2))), at=at, nets=2)
     assert AdversarialLoss(2, 2) != Bare(2)
+
+
+def own(name, **members):
+    return type(name, (OwnObservable,), members)
+
+
+AT = {"L": 1, "d": 8, "K": 2, "sigma_w": 1.0, "sigma_b": 0.0, "eps": 0.1, "N": 32}
+
+
+@pytest.mark.parametrize(
+    ("tex", "count"),
+    [("A", 1), ("A_{{{}}}", 2), ("A_{{{0}}}", 2), ("{}{}", 1), ("A_{x}", 1), ("A_{", 0), ("{0}{2}", 2)],
+)
+def test_the_places_of_tex_are_those_of_the_arguments(tex, count):
+    with pytest.raises(ArgumentError, match=r"^Odd\.tex "):
+        own("Odd", tex=tex)(*range(1, 1 + count))
+
+
+@pytest.mark.parametrize(("tex", "args", "shown"), [
+    ("A", (), "A"), (r"A_{{{}}}^{{{}}}", (2, 3), "A_2^3"), ("{1}-{0}-{1}", (2, 3), "3-2-3"), ("", (2,), r"\mathrm{Even}(2)"),
+])  # fmt: skip
+def test_tex_shows_every_argument(tex, args, shown):
+    assert mf.latex(own("Even", tex=tex)(*args)) == shown
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda self, trace, settings, generator: trace.output[:, :, 0, 0],
+        lambda self, trace, settings, generator: trace.output[:, :1, 0, 0],
+        lambda self, trace, settings, generator: trace.output.mean(),
+        lambda self, trace, settings, generator: 3.0,
+        lambda self, trace, settings, generator: trace.output[:, 0, 0, 0].numpy(),
+        lambda self, trace, settings, generator: trace.output[:, 0, 0, 0] * 1j,
+        lambda self, trace, settings, generator: None,
+    ],
+)
+def test_a_measure_of_another_shape_is_refused(measure):
+    bound = replace(mf.loss_bound(mf.residual(u=1, v=0), 2, 2), lhs=Expectation(own("Shapeless", measure=measure)()))
+    with pytest.raises(ArgumentError, match=r"^Shapeless\.measure must return a tensor .* of shape \(3,\); got"):
+        mf.check(bound, at=AT, nets=3)
+
+
+def test_a_probability_is_typeset_and_not_checked_and_its_event_is():
+    """A claim about a probability says so at once, and what to do: the mean of an indicator."""
+    event = Probability(mf.observables.OperatorNorm(2, 2) >= 3)
+    claim = replace(mf.loss_bound(mf.residual(u=1, v=0), 2, 2), lhs=event)
+    assert r"\mathbb{P}" in mf.latex(claim)
+    with pytest.raises(ArgumentError, match=r"a Probability is stated, .* and not checked\. Check its event as a mean"):
+        mf.check(claim, at=AT, nets=2)
+    of_matrices = replace(mf.norm_factor(2, 2), lhs=Probability(mf.observables.MatrixNorm(2, 2) >= 3))
+    with pytest.raises(ArgumentError, match=r"and not checked; take the share"):
+        mf.check(of_matrices, at={"d": 8, "K": 2}, samples=10)
+    positive = own("Positive", measure=lambda self, trace, settings, generator: (trace.output[:, 0, 0, 0] > 0).double())
+    half = replace(
+        mf.stream_fluctuation(mf.vanilla(1, 0)),
+        name="half",
+        lhs=Expectation(positive()),
+        formula=sp.S.Half,
+        where={},
+        equations=(),
+    )
+    assert mf.check(half, at=AT, nets=2000).verdict == "SUPPORTED"
+    assert mf.check(half.scaled("3/2"), at=AT, nets=2000).verdict == "REFUTED"
+
+
+@pytest.mark.parametrize("title", ["My bound", "He and I", "Up to now", "Vi or Ed", "Go on"])
+def test_words_of_two_letters_are_no_formulas(title):
+    assert rf"\section{{{title}}}" in mf.document([mf.Section(title, [mf.norm_factor(2, 2)])], dimensions=None)
+    assert r"$\omega^{L/2}$" in mf.document([mf.Section(f"{title}: omega^(L/2) grows", [])], dimensions=None)
+    assert r"$Jx$ and $Wx$" in mf.document([mf.Section(f"{title}: Jx and Wx", [])], dimensions=None)

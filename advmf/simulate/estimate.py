@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import Formatter
 from typing import Any
 
 import sympy as sp
 import torch
 from jaxtyping import Float
+from sympy.printing.str import StrPrinter
 from torch import Tensor
 
 from advmf.errors import ArgumentError
@@ -52,6 +54,9 @@ class AttackSettings:
 class OwnObservable(Observable):
     """Base of an observable of your own, which says how it is measured; an :class:`~advmf.observables.Expectation` may hold it like any other.
 
+    ``tex`` has one ``{}`` for each argument, or numbers, ``{0}``; without it the name of the class is set, with its arguments. Raises
+    ArgumentError for other numbers of arguments than ``tex`` has places.
+
     >>> from advmf.simulate import OwnObservable
     >>> class LargestOutput(OwnObservable):
     ...     tex = r"\\lVert f\\rVert_\\infty"
@@ -62,6 +67,19 @@ class OwnObservable(Observable):
     maximum = False
     """Whether :meth:`measure` searches for a maximum, as an attack does, and so may find too little, but never too much."""
 
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        made = super().__new__(cls, *args, **options)
+        if cls.tex and isinstance(made, cls):
+            _require_places(made)
+        return made
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        if self.tex:
+            return super()._latex(printer, exp)
+        given = ", ".join(printer._print(arg) for arg in self.args)
+        text = rf"\mathrm{{{type(self).__name__}}}" + (f"({given})" if given else "")
+        return text if exp is None else rf"{{{text}}}^{{{exp}}}"
+
     def measure(self, trace: Trace, settings: AttackSettings, generator: torch.Generator) -> Float[Tensor, " nets"]:
         """Its value for each network, given the forward trace at one input of each."""
         raise ArgumentError(
@@ -71,6 +89,33 @@ class OwnObservable(Observable):
     def queries(self, settings: AttackSettings, K: int, d: int) -> int:
         """How many vectors :meth:`measure` sends through each matrix beyond the trace and its Jacobian; by default as many as an attack."""
         return attack_queries(K, d, 1, settings.steps, settings.restarts, settings.directions)
+
+
+def _require_places(own: OwnObservable) -> None:
+    """Raises ArgumentError unless every index of an observable has its place in ``tex``, and every place its index."""
+    name, count = type(own).__name__, len(own.indices(StrPrinter()))
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(own.tex) if field is not None]
+    except ValueError as error:
+        raise ArgumentError(f"{name}.tex is no format: {error}; double the braces of LaTeX. Got {own.tex!r}.") from None
+    automatic = all(field == "" for field in fields)
+    places = {str(i) for i in range(len(fields))} if automatic else set(fields)
+    if places != {str(i) for i in range(count)}:
+        raise ArgumentError(
+            f"{name}.tex has places {{{'}, {'.join(fields)}}} for {count} arguments; give it one {{}} for each, and double the other "
+            f"braces of LaTeX. Got {own.tex!r} for {own.func.__name__}{own.args}."
+        )
+
+
+def _measured(own: OwnObservable, trace: Trace, settings: AttackSettings, generator: torch.Generator) -> Tensor:
+    """What an observable of one's own measures; raises ArgumentError unless that is a number for each network."""
+    found, nets = own.measure(trace, settings, generator), trace.networks.nets
+    if not isinstance(found, Tensor) or found.shape != (nets,) or found.is_complex():
+        got = f"shape {tuple(found.shape)}, {found.dtype}" if isinstance(found, Tensor) else repr(found)
+        raise ArgumentError(
+            f"{type(own).__name__}.measure must return a tensor with a real number for each network, of shape ({nets},); got {got}."
+        )
+    return found.double()[:, None, None]
 
 
 def measurable(product: sp.Expr, d: int, K: int) -> bool:
@@ -160,7 +205,7 @@ def _arrays(
         elif isinstance(o, Capacity):
             arrays[o] = capacity(trace)[:, None, None]
         elif isinstance(o, OwnObservable):
-            arrays[o] = o.measure(trace, settings, generator).double()[:, None, None]
+            arrays[o] = _measured(o, trace, settings, generator)
     attacked = [o for o in observables if isinstance(o, AdversarialLoss | WeightVarianceSlope | LossDecay)]
     pairs = list(dict.fromkeys((order(o.args[0], "p"), order(o.args[1], "q")) for o in attacked))
     if pairs:

@@ -12,7 +12,7 @@ import sympy as sp
 from advmf.claim import BOUNDS, RHS, Claim, Equation, Regime
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
-from advmf.observables import Expectation
+from advmf.observables import Expectation, Probability
 from advmf.simulate.estimate import measurable
 from advmf.verify.report import Finding, Verdict
 from advmf.verify.searches import trusted
@@ -52,6 +52,13 @@ class Consequence:
     low: bool = True
 
 
+UNCHECKED = (
+    "a Probability is stated, typeset and derived, and not checked. Check its event as a mean: that of an advmf.simulate.OwnObservable "
+    "whose measure is 1.0 where the event holds, and 0.0 elsewhere."
+)
+"""Why a claim about a probability has no check, and what to do."""
+
+
 def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -> list[Consequence]:
     """What a claim implies, with numbers for what is predicted.
 
@@ -71,6 +78,8 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
     tests = []
     for stated in claim.equations or (own,):
         e = stated.of(claim.rhs)
+        if isinstance(e.lhs, Probability):
+            raise ArgumentError(f"{claim.name}: {UNCHECKED} Got {e.lhs}.")
         if not isinstance(e.lhs, Expectation):
             raise ArgumentError(
                 f"{claim.name}: the left-hand side must be an Expectation of observables to be measured; got {e.lhs}."

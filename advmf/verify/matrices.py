@@ -17,7 +17,7 @@ import torch
 from advmf.claim import Claim
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, refuse_unused
-from advmf.observables import Expectation, MatrixNorm
+from advmf.observables import Expectation, MatrixNorm, Probability
 from advmf.simulate.gaussian import GaussianNorms, gaussian_norms
 from advmf.symbols import SYMBOLS
 from advmf.verify.pilot import KINDS, PILOT, piloted
@@ -177,6 +177,11 @@ def _validated(
     if samples != PILOT and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 2):
         raise ArgumentError(f"samples must be {KINDS['samples']}, or {PILOT!r}; got {samples!r}.")
     for claim in claims:
+        if isinstance(claim.lhs, Probability):
+            raise ArgumentError(
+                f"{claim.name}: a Probability is stated, typeset and derived, and not checked; take the share of the norms of "
+                f"advmf.simulate.gaussian_norms for which it holds. Got {claim.lhs}."
+            )
         if not (isinstance(claim.lhs, Expectation) and isinstance(claim.lhs.args[0], MatrixNorm)):
             raise ArgumentError(f"{claim.name}: the left-hand side must be the mean of a MatrixNorm; got {claim.lhs}.")
         if claim.equations:

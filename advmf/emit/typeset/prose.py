@@ -27,7 +27,6 @@ _MARKS = re.compile(rf"[\^_=<>|*/+~{_UNICODE}]")
 _OPERATORS = {*"=<>+-~*/", "<=", ">=", "->", "==", "!=", "<<", "→", "≤", "≥", "≪", "∈", "·", "×"}
 _FUNCTIONS = {"ln", "log", "exp", "max", "min", "sum", "sqrt", "erf"}
 _SHORT = _GREEK | _FUNCTIONS | {"eps", "sigma", "lam"}
-_TWO = {"An", "As", "At", "By", "If", "In", "Is", "It", "No", "Of", "On", "Or", "So", "To", "We"}
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -129,7 +128,7 @@ def _kind(word: str, following: str, names: Mapping[str, str]) -> str:
         return "word" if initial or article else "math"
     if bare in names or bare in _GREEK or bare == "oo" or bare.rstrip("'") in names:
         return "math"
-    if re.fullmatch(r"[A-Z][a-z]|[A-Za-z]{2}'", core) and core not in _TWO:
+    if re.fullmatch(r"[GJPVW][eghsxyz]|[A-Za-z]{2}'", core) and core != "We":
         return "math"
     if core[0] in _PAIRS and not _balanced(core):
         return "word"
