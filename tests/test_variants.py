@@ -177,7 +177,7 @@ def test_new_writes_nothing_where_it_should_not(folder, monkeypatch):
     result = invoke("new", "mine")
     assert result.exit_code == 2 and "mine.py exists" in said(result) and "--force" in said(result)
     assert (folder / "mine.py").read_text() == "precious"
-    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("advmf.outputs.Output._part", lambda _: None)  # as in a folder that cannot be written
     result = invoke("new", "other")
     assert result.exit_code == 2 and "cannot be written to" in said(result)
     assert [path.name for path in folder.iterdir()] == ["mine.py"]

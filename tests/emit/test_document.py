@@ -161,7 +161,7 @@ def test_a_file_that_is_no_record_of_a_check_is_refused(content, message, tmp_pa
         (["T2", "--route", "fast"], "route must be best or one of"),
         (["F1", "--net", "plain_residual"], "F1 says nothing of plain_residual"),
         (["T2", "--results", "none.json"], "none.json cannot be read"),
-        (["T2", "-o", "no/such/folder/paper.tex"], "There is no folder no/such/folder"),
+        (["T2", "-o", "no/such/folder/paper.tex"], "There is no folder 'no/such/folder'"),
     ],
 )
 def test_bad_input(args, message):
