@@ -458,3 +458,13 @@ def test_words_of_two_letters_are_no_formulas(title):
     assert rf"\section{{{title}}}" in mf.document([mf.Section(title, [mf.norm_factor(2, 2)])], dimensions=None)
     assert r"$\omega^{L/2}$" in mf.document([mf.Section(f"{title}: omega^(L/2) grows", [])], dimensions=None)
     assert r"$Jx$ and $Wx$" in mf.document([mf.Section(f"{title}: Jx and Wx", [])], dimensions=None)
+
+
+def test_a_store_keeps_a_control_that_changes_nothing(folder):
+    """At a large gain omega - 1 is nearly omega: that control is kept, under a name that says so."""
+    path = written(folder, ('"sigma_w": 1.5', '"sigma_w": 12.0'))
+    first = invoke("check", path, "--store", "own.db")
+    assert "next to no change at this point" in first.output, first.output
+    again = invoke("check", path, "--store", "own.db", "--resume")
+    assert again.output.split("own: simulated")[1] == first.output.split("own: simulated")[1]
+    assert len(read(folder / "own.db").names) == 2

@@ -160,7 +160,7 @@ def _records(outcome: Outcome, claim: Claim, mutants: Sequence[Claim], names: Se
     """What a store keeps of an outcome."""
     case, (said,) = outcome.case, outcome.case.statements
     found = []
-    for report, each, name in zip((*outcome.reports, *outcome.controls), (claim, *mutants), names, strict=True):
+    for name, each, report in zip(names, (claim, *mutants), (*outcome.reports, *outcome.controls)):
         control = each is not claim
         stated = canonical(each) | ({} if control else said)
         found.append(Record(name, 0, control, case.theorem, case.name, "", stated, report))
