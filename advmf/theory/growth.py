@@ -6,6 +6,7 @@ impact of the dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -40,6 +41,7 @@ def growth_order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
             f"growth_order takes an expression and one of its symbols; got {expr!r:.80} and {symbol!r:.80}."
         )
     leading = expr.replace(lambda e: isinstance(e, GaussianNorm) and e.has(symbol), lambda e: e.bound())
+    leading = leading.replace(sp.Piecewise, lambda *cases: _last(cases, symbol))
     norms = [e for e in leading.atoms(GaussianNorm, NumericNorm) if not e.has(symbol)]
     leading = leading.xreplace({e: sp.Dummy(positive=True) for e in norms})
     slope = symbol * sp.diff(sp.log(leading), symbol)
@@ -53,6 +55,13 @@ def growth_order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
             f"SymPy finds no power of {symbol} that {expr} grows by; give numbers for p and q, and the route 'chevet' or 'leading'."
         )
     return power, log_power
+
+
+def _last(cases: Sequence[sp.Tuple], symbol: sp.Symbol) -> sp.Expr:
+    """The case that a bound comes to as the symbol grows: its conditions compare the symbol's logarithm with numbers."""
+    far = [(expr, condition.subs(symbol, sp.exp(10**9))) for expr, condition in cases]
+    settled = all(condition in (sp.true, sp.false) for _, condition in far)
+    return next(expr for expr, condition in far if condition == sp.true) if settled else sp.Piecewise(*cases)
 
 
 def growth(claim: Claim, symbol: sp.Symbol | str) -> Claim:

@@ -7,6 +7,7 @@ and its assumptions, everything else by the name of its head, of which only thos
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -23,8 +24,10 @@ from advmf.theory import flow_functions, functions, gaussian_functions, norm_fun
 
 FORMAT, VERSION = "advmf claim", 1
 
-LARGEST = 10_000
-"""The largest number that a power, a factorial or a recursion of numbers may hold: a file must not make SymPy compute for hours."""
+LARGEST = 4_000
+"""Digits of a number in a file, and the largest number that a factorial may hold: a file must not make SymPy compute for hours."""
+LONGEST, DEEPEST, WIDEST = 2_000_000, 60, 24
+"""Signs of a file, brackets within brackets, and arguments of what SymPy compares with each other."""
 
 _BASICS = (
     sp.Add, sp.Mul, sp.Pow, sp.exp, sp.log, sp.Abs, sp.sign, sp.Max, sp.Min, sp.gamma, sp.loggamma, sp.factorial, sp.erf, sp.erfc, sp.erfinv,
@@ -109,6 +112,10 @@ def from_json(text: str) -> Claim:
         ...
     advmf.errors.DataError: version 9 of the format 'advmf claim' is unknown; this advmf reads version 1.
     """
+    if isinstance(text, str | bytes) and len(text) > LONGEST:
+        raise DataError(
+            f"from_json takes at most {LONGEST:,} signs, a hundred times what a claim has; got {len(text):,}."
+        )
     try:
         record = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
@@ -172,8 +179,15 @@ def _claim(r: _Reader) -> Claim:
         name=r.text("name"), lhs=r.expr("lhs"), relation=r.text("relation"), formula=r.expr("formula"), where=where, regime=regime,
         assumptions=tuple(assumptions), source=r.text("source"), net=None if net is None else _net(_Reader(net, f"{r.place}.net")),
         heuristic=r.text("heuristic"), p=r.optional("p"), q=r.optional("q"), equations=tuple(map(_equation, rows)),
-        tolerance=float(r.get("tolerance", (int, float), "a number")),
+        tolerance=_finite(r.get("tolerance", (int, float), "a number")),
     ))  # fmt: skip
+
+
+def _finite(number: float) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"a tolerance is a finite number; got {value}")
+    return value
 
 
 def _equation(r: _Reader) -> Equation:
@@ -220,7 +234,9 @@ def _expr(expr: Any) -> list[Any]:
     return [name, *map(_expr, expr.args)]
 
 
-def _parse(node: Any, place: str) -> Any:
+def _parse(node: Any, place: str, depth: int = 0) -> Any:
+    if depth > DEEPEST:
+        raise DataError(f"{place[:80]}...: more than {DEEPEST} expressions within expressions.")
     if not isinstance(node, list) or not node or not isinstance(node[0], str):
         raise DataError(f"{place}: expected an expression, [head, ...]; got {node!r:.60}.")
     head, *given = node
@@ -230,7 +246,7 @@ def _parse(node: Any, place: str) -> Any:
         return _built(f"{place}: {head}", lambda: _leaf(head, given))
     if head not in heads():
         raise DataError(f"{place}: {head!r:.60} is no head of an expression; known are {', '.join(heads())}.")
-    args = [_parse(arg, f"{place}.{head}[{i}]") for i, arg in enumerate(given)]
+    args = [_parse(arg, f"{place}.{head}[{i}]", depth + 1) for i, arg in enumerate(given)]
     _affordable(head, args, place)
     return _built(f"{place}: {head}", lambda: _applied(heads()[head], args))
 
@@ -238,6 +254,8 @@ def _parse(node: Any, place: str) -> Any:
 def _applied(head: Any, args: list[Any]) -> Any:
     """The head applied; sums, products and powers as they were written, also where SymPy would go on, as with 2*(x + 1)."""
     found = head(*args)
+    if found.is_Rational and _digits(found) > LARGEST:
+        raise ValueError(f"a number has more than {LARGEST} digits")
     if head in (sp.Add, sp.Mul, sp.Pow) and not (found.func is head and found.args == tuple(args)):
         return head(*args, evaluate=False)
     return found
@@ -266,21 +284,44 @@ def _leaf(head: str, given: list[Any]) -> Any:
 _ASSUMPTIONS = set(_assume_defined)
 
 
+_GROWING = (sp.exp, sp.gamma, sp.factorial, sp.zeta)
+_COUNTED = ("gamma", "factorial", "loggamma", "zeta", "GeometricSum")
+
+
 def _affordable(head: str, args: list[Any], place: str) -> None:
-    """Refuses numbers that SymPy would compute for long: 10**10**10, the factorial of a million."""
+    """Refuses what SymPy would compute for long: 10**10**10, the factorial of a million, a recursion of numbers, the maximum of hundreds."""
+    if head in ("Max", "Min", "Piecewise", "And", "Or") and len(args) > WIDEST:
+        raise DataError(f"{place}: {head} of {len(args)} arguments; this reads up to {WIDEST}.")
     numbers = [arg for arg in args if isinstance(arg, sp.Expr) and arg.is_number and arg.is_finite]
-    if head == "Pow" and len(numbers) == 2 and numbers[0] not in (-1, 0, 1):
-        large = bool(abs(numbers[1]) > LARGEST) or (
-            numbers[0].is_Rational and len(str(numbers[0])) * abs(numbers[1]) > LARGEST
-        )
+    exact = [abs(n) for n in numbers if n.is_Rational]
+    towers = head in ("Pow", "exp", *_COUNTED) and any(_tower(n) for n in numbers)
+    if head == "Pow":
+        base, power = args if len(args) == 2 else (sp.S.Zero, sp.S.Zero)
+        whole = base.is_Rational and power.is_Rational and base not in (-1, 0, 1)
+        large = whole and _digits(base) * abs(power) > LARGEST
+    elif head == "Recursion":
+        large = bool(exact) and args[0] in numbers and args[0] != 0
+    elif head == "Mul":
+        large = sum(map(_digits, exact)) > LARGEST
     else:
-        large = head in ("gamma", "factorial", "loggamma", "Recursion", "zeta", "GeometricSum") and any(
-            abs(n) > LARGEST for n in numbers
+        large = head in _COUNTED and any(n > LARGEST for n in exact)
+    if large or towers:
+        what = ", ".join(
+            f"a number of {_digits(n)} digits" if n.is_Rational and _digits(n) > 20 else f"{n!s:.30}" for n in numbers
         )
-    if large:
-        raise DataError(
-            f"{place}: {head} of {', '.join(f'{n!s:.30}' for n in numbers)} is larger than this reads ({LARGEST})."
-        )
+        raise DataError(f"{place}: {head} of {what} is larger than this reads ({LARGEST}).")
+
+
+def _digits(number: sp.Rational) -> int:
+    return int(max(abs(number.p), number.q).bit_length() * 0.30103) + 1
+
+
+def _tower(number: sp.Expr) -> bool:
+    """Whether a number holds exponentials, whose exponential no computer holds."""
+    return any(
+        isinstance(e, _GROWING) or (e.is_Pow and not (e.exp.is_Rational and abs(e.exp) <= 4))
+        for e in sp.preorder_traversal(number)
+    )
 
 
 # Networks
@@ -302,7 +343,9 @@ def _block(block: Block) -> list[Any]:
     )
 
 
-def _parse_block(node: Any, place: str) -> Block:
+def _parse_block(node: Any, place: str, depth: int = 0) -> Block:
+    if depth > DEEPEST:
+        raise DataError(f"{place[:80]}...: more than {DEEPEST} blocks within blocks.")
     if not isinstance(node, list) or not node:
         raise DataError(f"{place}: expected a block, [name, ...]; got {node!r:.60}.")
     head, *given = node
@@ -313,11 +356,11 @@ def _parse_block(node: Any, place: str) -> Block:
     if head == "Mix" and not given:
         return Mix()
     if head == "Serial":
-        return Serial(*(_parse_block(inner, f"{place}.Serial[{i}]") for i, inner in enumerate(given)))
+        return Serial(*(_parse_block(inner, f"{place}.Serial[{i}]", depth + 1) for i, inner in enumerate(given)))
     if head == "Residual" and len(given) == 3:
         scale, shortcut, branch = (
             _parse(given[0], place),
-            *(_parse_block(inner, f"{place}.Residual") for inner in given[1:]),
+            *(_parse_block(inner, f"{place}.Residual", depth + 1) for inner in given[1:]),
         )
         return _built(place, lambda: Residual(branch, scale=scale, shortcut=shortcut))
     raise DataError(
