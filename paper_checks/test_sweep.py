@@ -45,7 +45,8 @@ REFUTED: dict[str, str] = {}
 def case_of(theorem, net, activation, axis, value):
     """The case of one point, or None where the theorem says nothing of the net."""
     try:
-        (case,) = cases([theorem], [net], [activation], PAIRS, PROFILE)
+        # The growing vanilla net of the suite is the vanilla one at another sigma_w, which the sweep moves itself.
+        (case,) = (c for c in cases([theorem], [net], [activation], PAIRS, PROFILE) if c.name == net)
     except AdvmfError:
         return None
     at = {axis: value * (case.at[axis] if axis == "sigma_w" else 1)} if axis else {}
