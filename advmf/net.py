@@ -278,3 +278,11 @@ def preactivation(u: object = symbols.u, v: object = symbols.v) -> Net:
 
 PRESETS = {"vanilla": vanilla, "residual": residual, "plain_residual": plain_residual, "preactivation": preactivation}
 """The preset networks by name."""
+
+STEPS = {
+    "vanilla": "x <- phi(W x + b)",
+    "residual": "x <- x + V phi(W x + b)",
+    "plain_residual": "x <- x + phi(W x + b)",
+    "preactivation": "x <- x + W phi(x) + b",
+}
+"""What the block of each preset does."""

@@ -12,7 +12,7 @@ def list_() -> None:
     """List the theorems, networks, activations and symbols."""
     from rich.table import Table
 
-    from advmf.net import PRESETS
+    from advmf.net import PRESETS, STEPS
     from advmf.symbols import SYMBOLS
     from advmf.theory.norms import ROUTES
     from advmf.theory.propagation import omega
@@ -25,7 +25,7 @@ def list_() -> None:
     out.print(table, "")
     table = Table("net", "block", "omega", box=None)
     for name, preset in PRESETS.items():
-        table.add_row(name, str(preset.__doc__).split("``")[1], str(omega(preset())))
+        table.add_row(name, STEPS[name], str(omega(preset())))
     out.print(table, "")
     table = Table("activation", "u", "v", box=None)
     for name, (u, v) in ACTIVATIONS.items():

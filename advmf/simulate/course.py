@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
@@ -106,31 +107,92 @@ class Checkpoint:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         state = {"mark": self.mark, "course": vars(course), "weights": [m.weight.state() for m in layers(networks.map)]}
         with Output(self.file).open() as out:
-            torch.save(state, out)
+            seal = hashlib.sha256()
+            torch.save(state, cast(BinaryIO, _Sealed(out, seal)))
+            out.write(seal.digest())
 
-    def load(self, networks: Networks) -> Course | None:
+    def load(self, networks: Networks, run: Run) -> Course | None:
         """Set the networks to the saved state, None if there is none. Raises DataError where it is unreadable or of another run."""
         if not self.file.exists():
             return None
         try:
+            _unsealed(self.file)
             state = torch.load(self.file, map_location=networks.device, weights_only=True)
             course, mark, weights = Course(**state["course"]), state["mark"], state["weights"]
-        except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            raise DataError(f"{self.file} is no readable checkpoint: {error}. Start anew in another folder.") from None
-        if other := sorted(name for name in {*mark, *self.mark} if mark.get(name) != self.mark.get(name)):
+            named = [*mark]
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            raise self._unreadable(error) from None
+        if other := sorted(name for name in {*named, *self.mark} if mark.get(name) != self.mark.get(name)):
             raise DataError(
                 f"{self.file} is of another run: {', '.join(other)} differ. Resume with the arguments of that run, or take another folder."
             )
-        for layer, saved in zip(layers(networks.map), weights):
-            layer.weight.restore(saved)
+        try:
+            _check(course, run, networks, weights)
+            for layer, saved in zip(layers(networks.map), weights):
+                layer.weight.restore(saved)
+        except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+            raise self._unreadable(error) from None
         return course
+
+    def _unreadable(self, error: Exception) -> DataError:
+        return DataError(f"{self.file} is no readable checkpoint: {error}. Start anew in another folder.")
+
+
+class _Sealed:
+    """A file whose content is hashed as it is written."""
+
+    def __init__(self, file: BinaryIO, seal: Any) -> None:
+        self._file, self._seal = file, seal
+
+    def write(self, content: bytes) -> int:
+        self._seal.update(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _unsealed(path: Path) -> None:
+    """Raise ValueError where a file does not end in the SHA-256 of all that stands before."""
+    seal, left = hashlib.sha256(), path.stat().st_size - hashlib.sha256().digest_size
+    with path.open("rb") as file:
+        while left > 0 and (part := file.read(min(left, 2**20))):
+            seal.update(part)
+            left -= len(part)
+        if file.read() != seal.digest():
+            raise ValueError("it is not what was written")
+
+
+def _check(course: Course, run: Run, networks: Networks, weights: list[Any]) -> None:
+    """Raise ValueError where a state is none that the run can be in."""
+    matrices = list(layers(networks.map))
+    of_nets, of_matrices = (networks.nets,), (networks.nets, sum(matrix.trained for matrix in matrices))
+    if not isinstance(course.step, int) or not 0 < course.step <= run.steps + 1:
+        raise ValueError(f"step {course.step!r} is none of this run")
+    if len(course.rows) != sum(map(run.logs, range(course.step))):
+        raise ValueError(f"it has {len(course.rows)} rows of the log at step {course.step}")
+    shapes = [
+        (course.start, of_matrices),
+        (course.change, of_matrices),
+        (course.reference, of_nets),
+        (course.diverged, of_nets),
+    ]
+    for row in course.rows:
+        shapes += [
+            (value, of_matrices if name in ("change", "pairing", "gradient") else of_nets)
+            for name, value in row.items()
+        ]
+    if any(tuple(value.shape) != shape for value, shape in shapes):
+        raise ValueError("a tensor of its log has another shape")
+    if len(weights) != len(matrices):
+        raise ValueError(f"it has {len(weights)} matrices, and the networks {len(matrices)}")
 
 
 def follow(
     networks: Networks, run: Run, at: slice, checkpoint: Checkpoint | None, tick: Callable[[int], None]
 ) -> Course:
     """Train a chunk, the networks ``at`` of all, from its checkpoint if there is one; ``tick(step)`` after every step."""
-    course = checkpoint.load(networks) if checkpoint is not None else None
+    course = checkpoint.load(networks, run) if checkpoint is not None else None
     course = course or _begin(networks, run, at)
     while course.step <= run.steps:
         step = course.step

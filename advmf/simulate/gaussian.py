@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advmf.errors import ArgumentError
+from advmf.errors import ArgumentError, MemoryBudgetError
 from advmf.simulate.certify import bracket
+from advmf.simulate.ensemble import MEMORY
 from advmf.simulate.geometry import order
 from advmf.simulate.opnorm import COOLING, operator_norm
 from advmf.simulate.signs import SIGNS, check
@@ -52,7 +53,8 @@ def gaussian_norms(
     :func:`advmf.simulate.bracket`. ``progress`` is called with the norms that are done and all there are.
 
     Raises ArgumentError if ``d``, ``K`` or ``samples`` is no integer >= 1, ``seed``, ``starts`` or ``cooling`` none >= 0, ``signs`` none
-    in [0, 24], or ``pairs`` no pairs or none; DomainError for exponents that are no numbers in [1, oo].
+    in [0, 24], or ``pairs`` no pairs or none; DomainError for exponents that are no numbers in [1, oo]; MemoryBudgetError where a matrix, or all norms,
+    take more than 4 GiB.
 
     >>> norms = gaussian_norms(20, 3, [(2, 2), ("inf", 1)], samples=100)
     >>> norms[2, 2].exact, norms[2, 2].lower.shape, bool(norms["inf", 1].lower.mean() > norms[2, 2].lower.mean())
@@ -64,6 +66,11 @@ def gaussian_norms(
         _at_least(name, number, 0)
     check(signs)
     wanted = {(p, q): (order(p, "p"), order(q, "q")) for p, q in _pairs(pairs)}
+    if (size := max(8 * K * d, 16 * samples * len(wanted))) > MEMORY:
+        raise MemoryBudgetError(
+            f"{samples:,} matrices of {K:,} x {d:,} take {size:,} bytes, for one matrix or for their norms, and the budget is {MEMORY:,}. "
+            "Take fewer, or smaller ones."
+        )
     kept: dict[tuple[Any, Any], list[tuple[Tensor, Tensor | None, bool]]] = {pair: [] for pair in wanted}
     source = torch.Generator().manual_seed(seed) if generator is None else generator
     block, done = max(1, BYTES // (8 * K * d)), 0

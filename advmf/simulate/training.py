@@ -127,7 +127,13 @@ def train(
     courses: list[Course] = []
     for networks in ensemble.chunks():
         first = sum(len(course.diverged) for course in courses)
-        saved = None if folder is None else Checkpoint(folder / f"networks-{first}.pt", mark, save_every)
+        if folder is not None and resume and not courses:
+            _same_chunks(folder, networks.nets, ensemble.nets)
+        saved = (
+            None
+            if folder is None
+            else Checkpoint(folder / f"networks-{first}.pt", {**mark, "memory": networks.nets}, save_every)
+        )
 
         def tick(step: int, first: int = first, nets: int = networks.nets) -> None:
             if progress is not None:
@@ -327,6 +333,17 @@ def _inputs(name: str, images: object, ensemble: Ensemble, labelled: bool) -> tu
             f"got shape {tuple(labels.shape)} and values from {labels.min()} to {labels.max()}."
         )
     return x, labels.long()
+
+
+def _same_chunks(folder: Path, together: int, nets: int) -> None:
+    """Raise DataError where a folder holds networks in other chunks than ``together``, as another budget makes them."""
+    found = sorted(path.name for path in folder.glob("networks-*.pt"))
+    wanted = {f"networks-{first}.pt" for first in range(0, nets, together)}
+    if strange := [name for name in found if name not in wanted]:
+        raise DataError(
+            f"{folder} holds {', '.join(strange)}, the networks in other chunks: memory= was another. Resume with the memory= of that run, or "
+            "take another folder."
+        )
 
 
 def _mark(ensemble: Ensemble) -> dict[str, Any]:

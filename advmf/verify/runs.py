@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -13,7 +14,7 @@ from typing import Any
 
 from advmf import __version__
 from advmf.claim import Claim
-from advmf.errors import ArgumentError
+from advmf.errors import AdvmfError, ArgumentError, WorkerError
 from advmf.simulate.data import load
 from advmf.verify.controls import controls, differs, weak
 from advmf.verify.provenance import source_sha256
@@ -23,6 +24,8 @@ from advmf.verify.store import Record, Results, Store, canonical, key, opened
 from advmf.verify.suite import FAMILY_ALPHA, Case
 from advmf.verify.workers import TAKEN_OVER, Progress, Unfinished, compute, one_thread
 
+ALLOCATION = re.compile(r"out of memory|allocate memory|alloc_cpu|bad_alloc", re.IGNORECASE)
+"""What the words of an error have in common that torch raises where memory is short."""
 PATIENCE = 60.0
 """After so many seconds a worker hands in what is finished of a case."""
 
@@ -98,6 +101,15 @@ class Packed:
                 return [r.to_dict() for r in case.check(mutants, {**settings, "progress": progress, "parts": parts})]
         except HandedIn:
             return Unfinished(dict(parts), replace(self, parts=dict(parts)))
+        except AdvmfError:
+            raise
+        except (MemoryError, RuntimeError) as error:  # torch's allocator raises the latter
+            if isinstance(error, RuntimeError) and not ALLOCATION.search(str(error)):
+                raise
+            raise WorkerError(
+                f"There is not enough memory for {self.name} ({str(error).splitlines()[0] if str(error) else 'MemoryError'}). What was finished is "
+                "kept: give fewer --workers or a smaller --memory, and go on with --resume."
+            ) from None
 
 
 class HandedIn(Exception):

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
+from typing import ClassVar
 
 import pytest
 from click.testing import CliRunner
 
 from advmf import cli
 from advmf.cli.exits import Exit
+from advmf.net import PRESETS, STEPS
 from advmf.verify import norm_table, suite
 from advmf.verify.store import read
 
@@ -202,3 +205,70 @@ def test_a_full_disk_under_standard_output_is_one_line(args):
         going = process(*args, stdout=full)
         _, err = going.communicate(timeout=120)
     assert going.returncode == Exit.USAGE and "No space left" in err and "Traceback" not in err
+
+
+def test_commands_without_docstrings_and_assertions():
+    """Under python -OO."""
+    program = (
+        "import sys; from click.testing import CliRunner; from advmf import cli\n"
+        "for line in sys.argv[1:]:\n"
+        "    found = CliRunner().invoke(cli.main, line.split())\n"
+        "    if found.exit_code: sys.exit(line + found.output)"
+    )
+    lines = [
+        "--help",
+        "list",
+        "show T1",
+        "show T2 --latex",
+        "latex beta --no-derivations",
+        "norms --d 3 --K 2 --samples 2 --exponent 2",
+    ]
+    lines += ["check --theorem beta --p 2 --q 2 --at d=30 --workers 1"]
+    done = subprocess.run([sys.executable, "-OO", "-c", program, *lines], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("check", "--theorem", "beta", "--at", "d=1e9"),
+        ("check", "--theorem", "T2", "--at", "d=1e9"),
+        ("check", "--theorem", "T2", "--at", "d=1e9", "--sampler", "conditioned"),
+        ("norms", "--d", "1000000000", "--K", "10"),
+        ("norms", "--d", "4", "--K", "2", "--samples", "100000000000000000000"),
+        ("train", "--at", "d=1000000000"),
+        ("train", "--N", "1000000000"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_bytes(args):
+    result = CliRunner().invoke(cli.main, args)
+    assert result.exit_code == Exit.USAGE and "bytes" in result.output, result.output
+
+
+class Starving(suite.Case):
+    error: ClassVar[Exception]
+
+    def check(self, mutants, options):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 80 bytes"),
+        RuntimeError("CUDA out of memory."),
+    ],
+)
+def test_a_lack_of_memory_is_told_and_no_crash(error, monkeypatch):
+    (case,) = suite.cases(["beta"])
+    Starving.error = error
+    monkeypatch.setattr(suite, "cases", lambda *_: [Starving(*(getattr(case, field.name) for field in fields(case)))])
+    result = CliRunner().invoke(cli.main, ["check", "--workers", "1"])
+    assert result.exit_code == Exit.USAGE and "not enough memory for beta" in " ".join(result.output.split())
+
+
+def test_the_steps_of_presets_are_those_of_their_docstrings():
+    assert {
+        name: f"``{step}``" in preset.__doc__ for (name, preset), step in zip(PRESETS.items(), STEPS.values())
+    } == dict.fromkeys(STEPS, True)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from advmf.errors import ArgumentError, DomainError
+from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.simulate import gaussian_norms
 
 INF = math.inf
@@ -77,3 +77,10 @@ def test_errors():
             gaussian_norms(**right | {"pairs": wrong})
     with pytest.raises(DomainError, match="q must be"):
         gaussian_norms(**right | {"pairs": [(2, 0.5)]})
+
+
+@pytest.mark.parametrize("sizes", [(10**9, 2, 10), (10, 10**9, 2), (4, 2, 10**20)])
+def test_what_does_not_fit_is_refused_with_bytes(sizes):
+    d, K, samples = sizes
+    with pytest.raises(MemoryBudgetError, match=r"\d,\d{3} bytes"):
+        gaussian_norms(d, K, [(2, 2)], samples=samples)

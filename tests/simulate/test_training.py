@@ -3,6 +3,8 @@
 ``ROUNDING`` bounds float64 rounding in sums of some thousand terms of size one, with a margin of a hundred.
 """
 
+import hashlib
+import io
 import math
 
 import numpy as np
@@ -319,6 +321,97 @@ def test_a_run_that_does_not_resume_bit_by_bit_would_be_seen():
     ensemble = networks(N=300, sampler="conditioned")
     ensemble.forward(torch.as_tensor(DIGITS.x[:1]))  # a question more: other draws of the same law
     assert not torch.equal(train(ensemble, steps=3).change, one.change)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A checkpoint in the middle of a run, and how to go on with one in another folder."""
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    options = {"steps": 4, "rate": 0.05, "batch": 1, "save_every": 2}
+
+    def go_on(where, **more):
+        return train(networks(N=12, L=1, nets=2, sigma_b=0.1), **{**options, **more}, checkpoint=where, resume=True)
+
+    def stop(done, total):
+        if done >= 6:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(networks(N=12, L=1, nets=2, sigma_b=0.1), **options, checkpoint=folder, progress=stop)
+    (file,) = folder.glob("*.pt")
+    return file, go_on
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_noticed(saved, tmp_path):
+    file, go_on = saved
+    content = file.read_bytes()
+    chance = np.random.default_rng(0)
+    path = tmp_path / file.name
+    for at in chance.choice(len(content), 60, replace=False):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << chance.integers(8)
+        path.write_bytes(flipped)
+        with pytest.raises(DataError, match="no readable checkpoint: it is not what was written"):
+            go_on(tmp_path)
+    for count in (0, 10, 40, len(content) - 1):
+        path.write_bytes(content[:count])
+        with pytest.raises(DataError, match="no readable checkpoint"):
+            go_on(tmp_path)
+    path.write_bytes(content)
+    assert go_on(tmp_path).step.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state["course"].update(step=-5),
+        lambda state: state["course"].update(step=0),
+        lambda state: state["course"].update(step=9),
+        lambda state: state["course"].update(step="2"),
+        lambda state: state["course"].update(rows=[]),
+        lambda state: state["course"].update(change=state["course"]["change"][:1]),
+        lambda state: state["course"].update(diverged=None),
+        lambda state: state["course"]["rows"][0].update(pairing=torch.zeros(1)),
+        lambda state: state.update(weights=[]),
+        lambda state: state["weights"].__setitem__(0, {}),
+        lambda state: state["weights"][0].update(values=torch.zeros(1, 7)),
+        lambda state: state.update(mark=None),
+        lambda state: state.pop("course"),
+    ],
+)
+def test_a_checkpoint_that_no_run_has_written_is_refused(change, saved, tmp_path):
+    """Though its checksum is right."""
+    file, go_on = saved
+    state = torch.load(file, weights_only=True)
+    change(state)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    (tmp_path / file.name).write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
+    with pytest.raises(DataError, match="no readable checkpoint"):
+        go_on(tmp_path)
+
+
+def test_a_run_in_other_chunks_is_refused_by_name(tmp_path):
+    def sampled(memory):
+        return mf.simulate.sample(
+            mf.vanilla(1, 0),
+            N=12,
+            L=1,
+            d=DIGITS.d,
+            K=10,
+            nets=4,
+            sigma_w=1.4,
+            sigma_b=0.1,
+            generator=generator(),
+            memory=memory,
+        )
+
+    one = sampled(2**30).bytes_per_network
+    train(sampled(2 * one), steps=1, checkpoint=tmp_path)
+    assert len(list(tmp_path.glob("*.pt"))) == 2
+    for memory in (one, 3 * one, 2**30):
+        with pytest.raises(DataError, match=r"memory= was another|memory differ"):
+            train(sampled(memory), steps=1, checkpoint=tmp_path, resume=True)
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------------
