@@ -53,8 +53,8 @@ def gaussian_norms(
     :func:`advmf.simulate.bracket`. ``progress`` is called with the norms that are done and all there are.
 
     Raises ArgumentError if ``d``, ``K`` or ``samples`` is no integer >= 1, ``seed``, ``starts`` or ``cooling`` none >= 0, ``signs`` none
-    in [0, 24], or ``pairs`` no pairs or none; DomainError for exponents that are no numbers in [1, oo]; MemoryBudgetError where a matrix, or all norms,
-    take more than 4 GiB.
+    in [0, 24], or ``pairs`` no pairs or none; DomainError for exponents that are no numbers in [1, oo];
+    MemoryBudgetError where a matrix, or all norms, take more than 4 GiB.
 
     >>> norms = gaussian_norms(20, 3, [(2, 2), ("inf", 1)], samples=100)
     >>> norms[2, 2].exact, norms[2, 2].lower.shape, bool(norms["inf", 1].lower.mean() > norms[2, 2].lower.mean())
