@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import torch
@@ -11,6 +12,11 @@ from advmf.emit.engine.grid import FEW
 from advmf.emit.engine.rules import run
 from advmf.emit.engine.scaled import Value
 from advmf.errors import ArgumentError, UnsupportedFunctionError
+
+if hasattr(
+    os, "register_at_fork"
+):  # torch's own threads are not there in a forked child, which would wait for them for ever
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 GRADIENTS = 1 << 17
 """Elements from which on gradients come from compiled derivatives: below, deriving them takes longer."""
