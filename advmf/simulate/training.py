@@ -100,7 +100,8 @@ def train(
     randomness comes from ``generator`` (seed 0 if None), and numbers depend neither on chunks nor, in law, on the sampler. Conditioned
     networks store what they are asked: :func:`training_queries` tells how much.
 
-    ``checkpoint`` is a folder in which the state is kept every ``save_every`` steps, each file replaced at once and sealed by its SHA-256. The same call with
+    ``checkpoint`` is a folder in which the state is kept every ``save_every`` steps, each file replaced at once and sealed by its SHA-256.
+    The same call with
     ``resume=True``, on an ensemble of the same seed, goes on from there and gives the numbers of an unbroken run;
     another ``memory``, which makes other chunks, is refused.
     ``progress(done, total)`` is called after every step, in steps of single networks.
