@@ -13,18 +13,30 @@ from typing import Any
 import sympy as sp
 from sympy.core.function import Function
 
-from advmf.symbols import exponent
+from advmf.symbols import SYMBOLS, K, d, exponent
 
 
 class Observable(Function):
-    """Base of every observable; ``tex`` is its LaTeX with ``{}`` for each index."""
+    """Base of every observable; ``tex`` is its LaTeX with ``{}`` for each index.
+
+    An observable is a real number, of either sign unless its class says ``is_nonnegative = True``; and it depends on the network's letters
+    (``letters``: all of them unless its class says less), so that its derivative by one of these is not zero.
+    """
 
     is_commutative = True
     is_number = False
     tex = ""
+    letters = frozenset(quantity.symbol for quantity in SYMBOLS.values())
 
-    def _eval_is_real(self) -> bool:
+    def _eval_is_real(self) -> bool | None:
         return True
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        return super().free_symbols | self.letters
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        return _derivative(self, symbol)
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         text = self.tex.format(*self.indices(printer))
@@ -37,6 +49,11 @@ class Observable(Function):
         from advmf.emit.latex import latex
 
         return f"$\\displaystyle {latex(self)}$"
+
+
+def _derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
+    """The derivative of what depends on a letter in a way that nothing here knows."""
+    return sp.Derivative(expr, symbol, evaluate=False) if symbol in expr.free_symbols else sp.S.Zero
 
 
 class UnitObservable(Observable):
@@ -73,6 +90,7 @@ class Output(UnitObservable):
 class SecondMoment(Observable):
     """``Q_L = |x^L|**2/N``, the second moment of the last stream of one network: ``SecondMoment()``."""
 
+    is_nonnegative = True
     tex = "Q_L"
 
 
@@ -82,6 +100,7 @@ class AdversarialLoss(Observable):
     A simulation bounds it from below, by the best value an attack finds.
     """
 
+    is_nonnegative = True
     tex = r"\mathcal{{L}}_{{\mathrm{{adv}}}}^{{{},{}}}"
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
@@ -92,18 +111,22 @@ class AdversarialLoss(Observable):
 class OperatorNorm(Observable):
     """``‖J(x)‖_{p -> q}``: ``OperatorNorm(p, q)``."""
 
+    is_nonnegative = True
     tex = r"\lVert J(x)\rVert_{{{}\to {}}}"
 
 
 class LargestOperatorNorm(Observable):
     """``max ‖J(x + eta)‖_{p -> q}`` over ``‖eta‖_p <= eps``: ``LargestOperatorNorm(p, q)``."""
 
+    is_nonnegative = True
     tex = r"\max_{{\lVert\eta\rVert_{0} \le \epsilon}}\lVert J(x + \eta)\rVert_{{{0}\to {1}}}"
 
 
 class MatrixNorm(Observable):
     """``‖G‖_{p -> q}`` of a K x d matrix G with independent N(0, 1/d) entries: ``MatrixNorm(p, q)``; its mean is the norm factor."""
 
+    is_nonnegative = True
+    letters = frozenset((d, K))
     tex = r"\lVert G\rVert_{{{}\to {}}}"
 
 
@@ -117,6 +140,7 @@ class TrainedMatrix(Observable):
 class WeightVariance(Observable):
     """``|W(t)|_F**2/N`` of a trained matrix at training time t: ``WeightVariance(t)``, or ``WeightVariance(t, number)``."""
 
+    is_nonnegative = True
     tex = r"\sigma_{{w{1}}}^2({0})"
 
     def indices(self, printer: Any) -> list[str]:
@@ -148,24 +172,34 @@ class WeightNormSlope(WeightVarianceSlope):
 class LossDecay(Observable):
     """``-d L_adv/dt = sum_W |dL_adv/dW|_F**2`` under gradient flow on the network's own input, at t = 0: ``LossDecay(p, q)``."""
 
+    is_nonnegative = True
     tex = r"-\dot{{\mathcal{{L}}}}_{{\mathrm{{adv}}}}^{{{},{}}}"
 
 
 class HalfLife(TrainedMatrix):
     """The time at which :class:`WeightVariance` has halved: ``HalfLife()``, or ``HalfLife(number)``."""
 
+    is_extended_nonnegative = True  # it may never come
     tex = r"t_{{1/2{0}}}"
+
+    def _eval_is_real(self) -> bool | None:
+        return None
 
 
 class EscapeTime(Observable):
     """The first time at which omega**L is outside the trainable band [m, M]: ``EscapeTime()``."""
 
+    is_extended_nonnegative = True  # it may never come
     tex = "t^*"
+
+    def _eval_is_real(self) -> bool | None:
+        return None
 
 
 class Capacity(Observable):
     """``sum_k (sum_l <W^l, d f_k/d W^l>)**2`` of one network: ``Capacity()``, or ``Capacity(t)`` at training time t."""
 
+    is_nonnegative = True
     tex = "C{0}"
 
     def indices(self, printer: Any) -> list[str]:
@@ -179,6 +213,18 @@ class Expectation(Function):
     >>> Expectation(Offset(0)**2)
     Expectation(Offset(0)**2)
     """
+
+    def _eval_is_real(self) -> bool | None:
+        return self.args[0].is_real
+
+    def _eval_is_nonnegative(self) -> bool | None:
+        return True if self.args[0].is_nonnegative else None
+
+    def _eval_is_positive(self) -> bool | None:
+        return True if self.args[0].is_positive else None
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        return _derivative(self, symbol)
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         text = rf"\mathbb{{E}}\left[{printer._print(self.args[0])}\right]"
@@ -204,6 +250,9 @@ class Probability(Function):
     """
 
     is_nonnegative = True
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        return _derivative(self, symbol)
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         text = rf"\mathbb{{P}}\left[{printer._print(self.args[0])}\right]"

@@ -22,7 +22,7 @@ outside = sp.Or(omega**L < m, omega**L > M)
 
 def derive(net: mf.Net) -> Derivation:
     """The escape time of the vanilla or the residual network."""
-    proof = Derivation("T4", f"trainability of the {net.name} network", (L >= 1,))
+    proof = Derivation("T4", f"trainability of the {net.name} network")
     u, v = slopes_of(net)
     slopes = proof.define(alpha, (u**2 + v**2) / 2, "mean square of the slopes")
     proof.define(beta, mf.beta(p, q), "norm factor (T2)")
@@ -45,8 +45,8 @@ def _vanilla(proof: Derivation, claim: mf.Claim, slopes: Fact) -> None:
     proof.begin(omega * QExponential(-kappa * time, L / 2), "omega at the time t*")
     proof.step(m ** (1 / L), algebra, "the lower edge of the band")
     escape = proof.assume(
-        "omega(t) falls and so leaves the band at its lower edge, at once if it starts outside",
-        EscapeTime(), "==", sp.Piecewise((0, outside), (time, True)),
+        "omega(t) falls and so leaves the band at its lower edge, at once if it starts outside; without blocks nothing moves",
+        EscapeTime(), "==", sp.Piecewise((0, outside), (sp.oo, sp.Eq(L, 0)), (time, True)),
     )  # fmt: skip
     proof.begin(EscapeTime(), "the escape time")
     proof.step(escape.right, by(escape))
@@ -67,13 +67,13 @@ def _residual(proof: Derivation, net: mf.Net, claim: mf.Claim, growing: Fact, sl
     ((clock, elapsed), *_) = claim.where.items()
     log_time = proof.define(clock, elapsed, "ln of omega over its value at the edge, inside the band")
     own = claim.formula.args[-1].expr
-    inside = (m > 1, mf.omega(net) ** L > m, mf.omega(net) ** L < M)
+    inside = (m ** (1 / L) > 1, omega**L >= m, omega**L <= M)
     proof.begin(time, "from omega down to m^(1/L), inside the band", where=inside)
     proof.step(own, by(log_time, rate, growing, slopes), "the package integrates along the flow of ln omega")
     passage = proof.result
     escape = proof.assume(
-        "that time if m > 1, for ever if m <= 1, none if it starts outside",
-        EscapeTime(), "==", sp.Piecewise((0, outside), (sp.oo, m ** (1 / L) <= 1), (time, True)),
+        "that time if m > 1, for ever if m <= 1 or without blocks, none if it starts outside",
+        EscapeTime(), "==", sp.Piecewise((0, outside), (sp.oo, sp.Or(sp.Eq(L, 0), m ** (1 / L) <= 1)), (time, True)),
     )  # fmt: skip
     proof.begin(EscapeTime(), "the escape time")
     proof.step(escape.right, by(escape))

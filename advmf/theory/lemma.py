@@ -99,8 +99,15 @@ def holds(condition: Any, where: Sequence[sp.Basic] = ()) -> bool | str:
     condition = sp.sympify(condition)
     if condition in (sp.true, sp.false):
         return "proved" if condition == sp.true else False
-    if condition in where:
+    if condition in where or getattr(condition, "reversed", None) in where:
         return "proved"
+    if isinstance(condition, sp.And):
+        parts = {holds(part, where) for part in condition.args}
+        return False if False in parts else "confirmed" if "confirmed" in parts else "proved"
+    if isinstance(condition, sp.Or):
+        return "proved" if "proved" in {holds(part, where) for part in condition.args} else False
+    if isinstance(condition, sp.Ne) or not isinstance(condition, sp.core.relational.Relational):
+        return False
     if isinstance(condition, sp.Eq):
         if sp.expand(condition.lhs - condition.rhs) == 0:
             return "proved"
@@ -113,9 +120,8 @@ def holds(condition: Any, where: Sequence[sp.Basic] = ()) -> bool | str:
         at_ends = condition.xreplace({s: _from_the_left_end(s) for s in condition.free_symbols})
         if at_ends == sp.true or sp.simplify(at_ends) == sp.true:
             return "proved"
-        relation = "<=" if isinstance(condition, (sp.Le, sp.Lt)) else ">="
-        found = compare(condition.lhs, condition.rhs, relation, where)
-    return "confirmed" if found.held == POINTS else False
+        found = compare(condition.lhs, condition.rhs, condition.rel_op, where)
+    return "confirmed" if found.held == POINTS and not found.difference else False
 
 
 def _sympified(value: Any) -> Any:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sympy as sp
 
-from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, Probability
+from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, Observable, Probability
 from advmf.symbols import K, d, eps
 from advmf.theory.flow_functions import Flow
 from advmf.theory.functions import ArcCosine, Conjugate, Recursion
 from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.norm_functions import GaussianNorm
+from advmf.theory.smoothness import continuous, smooth
 
 
 def activation(x: sp.Expr, u: sp.Expr, v: sp.Expr) -> sp.Expr:
@@ -64,7 +66,10 @@ def euler(f: Any, variables: Any, degree: Any) -> tuple[sp.Expr, str, sp.Expr]:
 def homogeneous(f: Any, variables: Any, degree: Any) -> list[tuple[str, Any]]:
     r = sp.Symbol("r", positive=True)
     scaled = f.xreplace({x: r * x for x in variables})
-    return [("f homogeneous of the given degree", sp.Eq(scaled, r**degree * f, evaluate=False))]
+    return [
+        ("variables distinct", apart(tuple(variables))),
+        ("f homogeneous of the given degree", sp.Eq(scaled, r**degree * f, evaluate=False)),
+    ]
 
 
 def arc_cosine(u: Any, v: Any, c: Any, z: Any, w: Any) -> tuple[sp.Expr, str, sp.Expr]:
@@ -92,8 +97,44 @@ def unique(time: Any, z: Any, rate: Any, start: Any, path: Any) -> tuple[sp.Expr
     return Flow(time, sp.Tuple(z), sp.Tuple(rate), sp.Tuple(start), z), "==", path
 
 
+def apart(bound: Sequence[Any], *others: Any) -> bool:
+    """Whether symbols are distinct, and none of them stands in the other letters."""
+    inside = set().union(*(e.free_symbols for e in others if isinstance(e, sp.Basic)))
+    return all(isinstance(s, sp.Symbol) for s in bound) and len(set(bound)) == len(bound) and not inside & set(bound)
+
+
+def fixed(*exprs: Any) -> bool:
+    """Whether expressions are numbers, not random."""
+    return not any(e.atoms(Observable) - {o for m in e.atoms(Expectation) for o in m.atoms(Observable)} for e in exprs)
+
+
+def whole(n: Any) -> bool:
+    return bool(n.is_integer)
+
+
+def lipschitz(z: Any, rate: Any, start: Any, path: Any) -> bool:
+    """Whether the rate cannot lead two paths out of one point: it is smooth at all numbers of the path's sign, or continuous and falling."""
+    positive = start.is_positive and path.is_positive
+    sign = (
+        "positive" if positive else "nonnegative" if start.is_nonnegative and path.is_extended_nonnegative else "real"
+    )
+    x, inside = (
+        sp.Dummy("x", **{sign: True}),
+        sp.Dummy("x", real=True) if sign == "real" else sp.Dummy("x", positive=True),
+    )
+    along, within = (sp.powsimp(sp.expand(rate.xreplace({z: s}))) for s in (x, inside))
+    if smooth(along, x):
+        return True
+    return continuous(along, x) and bool(sp.simplify(sp.diff(within, inside)).is_nonpositive)
+
+
 def solves(time: Any, z: Any, rate: Any, start: Any, path: Any) -> list[tuple[str, Any]]:
     return [
+        (
+            "time and z distinct, the rate free of time and start of both",
+            apart((time, z), start) and time not in rate.free_symbols,
+        ),
+        ("rate Lipschitz in z, or falling, wherever the path is", lipschitz(z, rate, start, path)),
         ("path at time 0 equal to start", sp.Eq(path.xreplace({time: sp.S.Zero}), start, evaluate=False)),
         ("path a solution", sp.Eq(sp.diff(path, time), rate.xreplace({z: path}), evaluate=False)),
     ]
@@ -106,10 +147,20 @@ def induction(
 
 
 def repeats(depth: Any, variables: Any, updates: Any, start: Any, paths: Any, of: Any) -> list[tuple[str, Any]]:
+    if of not in tuple(variables) or len({len(variables), len(updates), len(start), len(paths)}) != 1:
+        return [("of among the variables, and one update, start and path for each", False)]
     at = dict(zip(variables, paths))
     begins = [sp.Eq(path.subs(depth, 0), value, evaluate=False) for path, value in zip(paths, start)]
     repeats = [sp.Eq(path.subs(depth, depth + 1), up.xreplace(at), evaluate=False) for path, up in zip(paths, updates)]
-    return [*(("paths at 0 equal to start", e) for e in begins), *(("paths that obey the updates", e) for e in repeats)]
+    distinct = (
+        "variables distinct, and in no path or start",
+        apart(tuple(variables), *paths, *start) and depth.is_Symbol and bool(depth.is_integer),
+    )
+    return [
+        distinct,
+        *(("paths at 0 equal to start", e) for e in begins),
+        *(("paths that obey the updates", e) for e in repeats),
+    ]
 
 
 def norm_hypotheses(p: Any, q: Any, **_: Any) -> list[tuple[str, Any]]:

@@ -11,6 +11,7 @@ import difflib
 import sympy as sp
 
 from advmf.errors import StepError
+from advmf.symbols import SYMBOLS
 from advmf.theory import lemma_cases as cases
 from advmf.theory import lemma_statements as state
 from advmf.theory.lemma import Lemma
@@ -51,7 +52,8 @@ LEMMAS: dict[str, Lemma] = {
             "the Gaussian half moments, by substitution in the gamma integral",
             {"u": "slope for z >= 0", "v": "slope for z < 0", "h": "variance", "k": "power", "z": "symbol of the Gaussian"},
             state.moments,
-            lambda u, v, h, k, z: [("h > 0", h > 0), ("k >= 0", k >= 0), ("k whole", bool(k.is_integer))],
+            lambda u, v, h, k, z: [("h > 0", h > 0), ("k >= 0", k >= 0), ("k whole", state.whole(k)),
+                                    ("z in no other letter", state.apart((z,), u, v, h, k))],
             cases.moments_case,
             equality=True,
         ),
@@ -61,7 +63,7 @@ LEMMAS: dict[str, Lemma] = {
             "Jensen's inequality; Boucheron, Lugosi and Massart, Concentration Inequalities, 2013, section 2.5",
             {"n": "dimension", "r": "exponent"},
             state.gaussian_norm,
-            lambda n, r: [("n >= 1", n >= 1), ("r >= 1", r >= 1)],
+            lambda n, r: [("n >= 1", n >= 1), ("n whole", state.whole(n)), ("r >= 1", r >= 1)],
             cases.norm_case(state.gaussian_norm, 1, 1.5, 2, 3, sp.oo),
         ),
         Lemma(
@@ -70,7 +72,7 @@ LEMMAS: dict[str, Lemma] = {
             "the density of the chi distribution",
             {"n": "dimension"},
             state.euclidean,
-            lambda n: [("n >= 1", n >= 1)],
+            lambda n: [("n >= 1", n >= 1), ("n whole", state.whole(n))],
             cases.norm_case(state.euclidean, 2),
             equality=True,
         ),
@@ -98,7 +100,7 @@ LEMMAS: dict[str, Lemma] = {
             _TIS,
             {**_PAIR, "s": "excess"},
             state.borell_tis,
-            lambda p, q, s: [*state.norm_hypotheses(p, q), ("s > 0", s > 0)],
+            lambda p, q, s: [*state.norm_hypotheses(p, q), ("s > 0", s > 0), ("s no random quantity", state.fixed(s))],
             cases.borell_tis_case,
         ),
         Lemma(
@@ -117,7 +119,7 @@ LEMMAS: dict[str, Lemma] = {
             "Cho and Saul, Kernel Methods for Deep Learning, NeurIPS 2009",
             {"u": "slope for z >= 0", "v": "slope for z < 0", "c": "correlation", "z": "first Gaussian", "w": "second Gaussian"},
             state.arc_cosine,
-            lambda u, v, c, z, w: [("c >= -1", c >= -1), ("c <= 1", c <= 1)],
+            lambda u, v, c, z, w: [("c >= -1", c >= -1), ("c <= 1", c <= 1), ("z, w distinct and in no other letter", state.apart((z, w), u, v, c))],
             cases.arc_cosine_case,
             equality=True,
         ),
@@ -136,7 +138,7 @@ LEMMAS: dict[str, Lemma] = {
             "Jensen's inequality for the exponential",
             {"x": "random quantity", "m": "positive number"},
             state.jensen,
-            lambda x, m: [("m > 0", m > 0)],
+            lambda x, m: [("m > 0", m > 0), ("m no random quantity", state.fixed(m))],
             cases.jensen_case,
         ),
         Lemma(
@@ -145,12 +147,14 @@ LEMMAS: dict[str, Lemma] = {
             "Slepian's inequality, for p in {2, oo} and q in {1, 2}; Gordon 1985",
             {**_PAIR, "m": "positive number", "g": "‖g_d‖_{p*}", "h": "‖g_K‖_q"},
             state.slepian,
-            lambda p, q, m, g, h: [("p in {2, oo}", p in (2, sp.oo)), ("q in {1, 2}", q in (1, 2)), ("m > 0", m > 0)],
+            lambda p, q, m, g, h: [("p in {2, oo}", p in (2, sp.oo)), ("q in {1, 2}", q in (1, 2)), ("m > 0", m > 0),
+                                      ("m no random quantity", state.fixed(m)), ("g, h new symbols", state.apart((g, h), p, q, m)
+                                       and not {g.name, h.name} & set(SYMBOLS))],
             cases.slepian_case,
         ),
         Lemma(
             "uniqueness",
-            "a path that starts at z_0 and has dz/dt = rate(z), smooth, is the only one",
+            "a path that starts at z_0 and has dz/dt = rate(z), the rate Lipschitz or falling in z, is the only one for t >= 0",
             "the theorem of Picard and Lindelöf",
             {"time": "t", "z": "the variable", "rate": "rate(z)", "start": "z_0", "path": "the solution as a function of t"},
             state.unique,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 
 from advmf.observables import Expectation, Observable, Probability
-from advmf.symbols import SYMBOLS
+from advmf.theory.draws import DIGITS, Draws, Point, rational
 from advmf.theory.flow_functions import Flow
 from advmf.theory.functions import GeometricSum, Recursion
 from advmf.theory.gaussian_functions import GaussianMean
@@ -23,14 +23,17 @@ from advmf.theory.norm_functions import GaussianNorm, NumericNorm
 POINTS = 24
 """The points at which two expressions are compared."""
 
+RARE = 72
+"""The rare places at which they are compared: a random choice if there are more."""
+
 TRIES = 60
 """The points drawn for each one wanted, where sides have no numbers or both are zero, as in a trivial case of a Piecewise."""
 
+FUNCTIONS = 4
+"""How many random functions stand for an undefined one."""
+
 FLOWS = 4
 """The same where a differential equation has to be integrated, which takes a tenth of a second to seconds."""
-
-DIGITS = 50
-"""The decimal digits of a comparison."""
 
 SECONDS = 4.0
 """The processor time that SymPy gets for one proof."""
@@ -38,13 +41,14 @@ SECONDS = 4.0
 _DOUBLE = (GaussianMean, GaussianNorm, NumericNorm, Flow, Recursion)
 """Functions whose numbers are good to double precision, or a little less."""
 
-_BINDING = (GaussianMean, Recursion, Flow, sp.Sum, sp.Product, sp.Integral)
+BINDING = (GaussianMean, Recursion, Flow, sp.Sum, sp.Product, sp.Integral)
 """Functions with letters of their own, which values of the same letters outside must not enter."""
 
-_LOCAL = (sp.Derivative, sp.Subs, sp.Limit)
-"""What has to be done before numbers are put in; sums and products are done after that, when their ends are numbers."""
+MOMENT = 2.0
+"""The same for one number."""
 
-Point = Mapping[sp.Symbol, sp.Expr]
+LOCAL = (sp.Derivative, sp.Subs, sp.Limit)
+"""What has to be done before numbers are put in; sums and products are done after that, when their ends are numbers."""
 
 
 class Difference(NamedTuple):
@@ -56,7 +60,8 @@ class Difference(NamedTuple):
 
     def __str__(self) -> str:
         where = ", ".join(f"{symbol} = {_short(value)}" for symbol, value in self.point.items())
-        ratio = f", the left over the right {sp.N(self.left / self.right, 8)}" if self.right != 0 else ""
+        both = self.left.is_finite and self.right.is_finite and self.right != 0
+        ratio = f", the left over the right {sp.N(self.left / self.right, 8)}" if both else ""
         return (
             f"at {where or 'every point'} the left is {sp.N(self.left, 12)} and the right {sp.N(self.right, 12)}{ratio}"
         )
@@ -82,72 +87,135 @@ def compare(
 ) -> Comparison:
     """Evaluate ``left relation right`` at random points of the symbols' domains at which ``where`` holds, until it fails.
 
-    Observables stand for any positive number, undefined functions for random ones that are positive for positive arguments. Sides that
-    have no number at a point are drawn anew. ``tolerance`` is relative; by default that of the digits, or 1e-9 where the numbers of a
-    function are good to double precision only.
+    ``points`` ordinary ones, and then every rare place that :class:`~advmf.theory.draws.Draws` knows of. ``relation`` is one of ``==``, ``<=``,
+    ``>=``, ``<``, ``>``. Observables stand for any number of the sign that they are declared with, undefined functions for random ones. Sides
+    that have no number at a point are drawn anew. ``tolerance`` is relative; by default that of the digits, or 1e-9 where the numbers of
+    a function are good to double precision only.
 
     >>> import sympy as sp
     >>> from advmf.theory.points import compare
     >>> x = sp.Symbol("x", positive=True)
-    >>> compare((x + 1) ** 2, x**2 + 2 * x + 1)
-    Comparison(held=24, difference=None)
-    >>> compare(x + 1 / x, sp.Integer(2), ">=").held, compare(x + 1 / x, sp.Integer(3), ">=").difference is None
-    (24, False)
+    >>> compare((x + 1) ** 2, x**2 + 2 * x + 1).difference is None
+    True
+    >>> compare(x + 1 / x, sp.Integer(2), ">=").difference is None, compare(x + 1 / x, sp.Integer(3), ">=").difference is None
+    (True, False)
     """
     random_ = random.Random(seed)
-    left, right = opaque(left, right)
+    left, right, *where = opaque(left, right, *where)
     inexact = left.has(*_DOUBLE) or right.has(*_DOUBLE)
+    rare = RARE if points == POINTS else 2 * points
     if left.has(Flow) or right.has(Flow):
-        points, digits = min(points, FLOWS), 12
+        points, rare, digits = min(points, FLOWS), FLOWS, 12
     allowed = sp.Float(tolerance or (1e-9 if inexact else 10.0 ** (15 - digits)))
-    held = 0
-    zero = left == 0 or right == 0
-    tries = outside = 0
-    while tries < TRIES * points and outside < 100 * TRIES * points:
-        point, sides = _evaluated((left, right), where, random_, digits)
-        if point is None:
-            outside += 1
-            continue
-        tries += 1
-        if sides is None:
-            continue
-        a, b = sides
-        slack = allowed * max(abs(a), abs(b))
-        excess = {"==": abs(a - b), "<=": a - b, ">=": b - a}[relation]
-        if excess > slack:
-            return Comparison(held, Difference(point, a, b))
-        held += bool(a or b or zero)
-        if held == points or not point:
-            break
+    draws = Draws((left, right), where, random_)
+    # One on symbols that do not occur can be met by a choice of theirs.
+    where = [condition for condition in where if condition.free_symbols <= set(draws.symbols)]
+    drawn = [
+        [evaluated(side, LOCAL) for side in _with_random_functions((left, right), random_)]
+        for _ in range(FUNCTIONS if left.has(AppliedUndef) or right.has(AppliedUndef) else 1)
+    ]
+    numbers: list[bool] = []  # whether the sides have any
+
+    def tried(point: Point) -> Difference | bool | None:
+        """What a point says: a difference, whether it is evidence, or None where a condition fails."""
+        if any(_false(condition, point) for condition in where):
+            return None
+        sides = random_.choice(drawn)
+        a, b = (_number(side, point, digits) for side in sides)
+        if a is None or b is None:
+            return False
+        numbers.append(True)
+        if _fails(a, b, relation, allowed):
+            real = _fails_exactly(sides, point, relation, digits, allowed)
+            return Difference(point, a, b) if real else False
+        return bool(a or b) or 0 in (left, right)
+
+    held = tries = outside = 0
+    while held < points and tries < TRIES * (points if numbers else 1) and outside < 100 * TRIES * points:
+        found = tried(draws.ordinary())
+        outside, tries = outside + (found is None), tries + (found is not None)
+        if isinstance(found, Difference):
+            return Comparison(held, found)
+        held += found is True
+        if not draws.symbols:
+            return Comparison(held, None)
+    for point in draws.rare(rare) if numbers else ():
+        if isinstance(found := tried(point), Difference):
+            return Comparison(held, found)
     return Comparison(held, None)
 
 
-def opaque(*exprs: sp.Expr) -> list[sp.Expr]:
-    """The expressions with each mean over networks, and each observable outside one, as a positive symbol of its own."""
+def _fails(a: sp.Expr, b: sp.Expr, relation: str, allowed: sp.Expr) -> bool:
+    """Whether two numbers, perhaps infinite, do not have a relation."""
+    if not (a.is_finite and b.is_finite):
+        return a != b and not (a < b if "<" in relation else a > b if ">" in relation else False)
+    if relation in ("<", ">") and a == b:
+        return True
+    excess = {"=": abs(a - b), "<": a - b, ">": b - a}[relation[0]]
+    return bool(excess > allowed * max(abs(a), abs(b)))
+
+
+def _false(condition: sp.Basic, point: Point) -> bool:
+    """Whether a condition fails at a point, or has no meaning there."""
+    try:
+        return bool(condition.xreplace(point) == sp.false)
+    except TypeError:
+        return True
+
+
+def _fails_exactly(sides: Sequence[sp.Expr], point: Point, relation: str, digits: int, allowed: sp.Expr) -> bool:
+    """Whether a failure is none of rounding: it is there in exact arithmetic, with all the digits that are asked for."""
+    if any(side.has(*_DOUBLE) for side in sides):
+        return True
+    exact = {s: sp.Rational(value) if value.is_Float else value for s, value in point.items()}
+    a, b = (_number(side, exact, digits, strict=True) for side in sides)
+    return a is not None and b is not None and _fails(a, b, relation, allowed)
+
+
+def observables(*exprs: sp.Basic) -> set[sp.Expr]:
+    """The means over networks in expressions, and the observables outside one."""
     found = set().union(*(e.atoms(Expectation, Probability) for e in exprs))
     found -= set().union(*(e.args[0].atoms(Expectation) for e in found))
     inside = set().union(*(e.atoms(Observable) for e in found))
-    found |= set().union(*(e.atoms(Observable) for e in exprs)) - inside
-    names = {e: sp.Symbol(str(e), positive=True) for e in sorted(found, key=sp.default_sort_key)}
+    return found | (set().union(*(e.atoms(Observable) for e in exprs)) - inside)
+
+
+def abstracted(*exprs: sp.Expr) -> list[sp.Expr]:
+    """The expressions with a symbol for each function whose numbers are good to double precision only, outside sums and derivatives."""
+    heads = tuple(
+        head for head in _DOUBLE if not any(act.has(head) for e in exprs for act in e.atoms(*LOCAL, sp.Sum, sp.Product))
+    )
+    found = set().union(*(e.atoms(*heads) for e in exprs)) if heads else set()
+    inside = set().union(*(arg.atoms(*heads) for e in found for arg in e.args)) if heads else set()
+    names = {
+        e: sp.Dummy("f", **next(({n: True} for n in _SIGNS if getattr(e, f"is_{n}")), {}))
+        for e in sorted(found - inside, key=str)
+    }
     return [e.xreplace(names) for e in exprs]
 
 
-def draw(symbol: sp.Symbol, random_: random.Random) -> sp.Expr:
-    """A random value of a symbol's domain: that of the registry, or of its assumptions, where numbers are of ordinary size."""
-    quantity = SYMBOLS.get(symbol.name)
-    low, high = (quantity.low, quantity.high) if quantity and quantity.symbol == symbol else (None, None)
-    if symbol.is_integer:
-        least = 1 if symbol.is_positive else 0 if symbol.is_nonnegative else -6
-        return sp.Integer(random_.randint(least, 12))
-    if low == 1:
-        return sp.sympify(random_.choice([1, sp.Rational(4, 3), 2, 3, sp.oo, _rational(random_.uniform(1, 6))]))
-    if high is not None and high < float("inf"):
-        return _rational(random_.uniform(float(low or 0), high))
-    if symbol.is_extended_nonnegative:
-        return _rational(2 ** random_.uniform(-2.5, 2.5))
-    if symbol.is_extended_nonpositive:
-        return -_rational(2 ** random_.uniform(-2.5, 2.5))
-    return _rational(random_.uniform(-3, 3))
+def opaque(*exprs: sp.Basic) -> list[Any]:
+    """The expressions with each mean over networks, and each observable outside one, as a symbol of the sign that it is declared with.
+
+    Where something is differentiated, summed or put in, each is a function of the letters of that, for it may depend on them.
+    """
+    found = observables(*exprs)
+    moving: set[sp.Symbol] = set()
+    for act in set().union(*(e.atoms(*LOCAL, *BINDING) for e in exprs)):
+        bound = (
+            {s for arg in act.args[1:] for s in arg.free_symbols} if isinstance(act, LOCAL) else set(act.bound_symbols)
+        )
+        moving |= {s for s in bound if isinstance(s, sp.Symbol)}
+    names = {}
+    for e in sorted(found, key=sp.default_sort_key):
+        sign = next(({name: True} for name in _SIGNS if getattr(e, f"is_{name}")), {})
+        acted = sorted(moving & e.free_symbols, key=str)
+        names[e] = sp.Function(str(e), **sign)(*acted) if acted else sp.Dummy(str(e), **sign)
+    return [e.xreplace(names) for e in exprs]
+
+
+_SIGNS = ("positive", "nonnegative", "extended_nonnegative", "real")
+"""The signs that an observable can have, from the strongest statement on."""
 
 
 def proves_zero(expr: sp.Expr, seconds: float = SECONDS) -> bool:
@@ -181,11 +249,20 @@ def within(seconds: float, work: Callable[[], Any]) -> Any:
     try:
         with _limit(seconds):
             return work()
-    except (_OutOfTime, NotImplementedError, ValueError, TypeError, AttributeError, RecursionError):
+    except (
+        _OutOfTime,
+        NotImplementedError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        ArithmeticError,
+        LookupError,
+    ):
         return None
 
 
-def evaluated(expr: sp.Expr, heads: tuple[type, ...] = (*_LOCAL, sp.Sum, sp.Product)) -> sp.Expr:
+def evaluated(expr: sp.Expr, heads: tuple[type, ...] = (*LOCAL, sp.Sum, sp.Product)) -> sp.Expr:
     """The expression with its derivatives, limits and sums done."""
     return expr.replace(lambda e: isinstance(e, heads), lambda e: e.doit())
 
@@ -218,7 +295,7 @@ def _same_factors(expr: sp.Expr) -> bool:
 def _with_positive_sums(expr: sp.Expr) -> sp.Expr:
     """Sums that cannot be negative, such as u**2 + v**2, as positive symbols; where they vanish, the sides agree by continuity."""
     names: dict[sp.Expr, sp.Symbol] = {}
-    bound = {symbol for e in expr.atoms(*_BINDING) for symbol in e.bound_symbols}
+    bound = {symbol for e in expr.atoms(*BINDING) for symbol in e.bound_symbols}
 
     def named(total: sp.Expr) -> sp.Expr:
         content, rest = sp.factor_terms(total).as_coeff_Mul()
@@ -227,46 +304,33 @@ def _with_positive_sums(expr: sp.Expr) -> sp.Expr:
     return expr.replace(lambda e: e.is_Add and e.is_nonnegative and not e.free_symbols & bound, named)
 
 
-def _evaluated(
-    sides: Sequence[sp.Expr], where: Sequence[sp.Basic], random_: random.Random, digits: int
-) -> tuple[Point | None, list[sp.Expr] | None]:
-    """A random point and the sides' numbers there: no point if ``where`` fails, no sides if they have no numbers.
+def _number(expr: sp.Expr, point: Point, digits: int, strict: bool = False) -> sp.Expr | None:
+    """The number of an expression at a point, perhaps infinite; None if it has none, or none is found in time."""
 
-    A condition on symbols that do not occur can be met by a choice of theirs.
-    """
-    sides = [evaluated(side, _LOCAL) for side in _with_random_functions(sides, random_)]
-    free = set().union(*(e.free_symbols for e in sides))
-    point = {s: draw(s, random_) for s in sorted(free, key=lambda s: s.name)}
-    if any(condition.xreplace(point) == sp.false for condition in where):
-        return None, None
-    values = [_number(side, point, digits) for side in sides]
-    return point, None if None in values else values
-
-
-def _number(expr: sp.Expr, point: Point, digits: int) -> sp.Expr | None:
-    try:
-        at = expr.subs(point) if expr.has(*_BINDING) else expr.xreplace(dict(point))
+    def work() -> sp.Expr:
+        at = expr.subs(point) if expr.has(*BINDING) else expr.xreplace(dict(point))
         at = evaluated(at) if at.has(sp.Sum, sp.Product) else at
-        value = sp.N(at, 15 if at.has(GaussianMean) and digits > 15 else digits)
-    except (TypeError, ValueError, ZeroDivisionError, NotImplementedError, AttributeError):
-        return None
-    return value if value.is_number and value.is_real and value.is_finite else None
+        return sp.N(at, 15 if at.has(GaussianMean) and digits > 15 else digits, strict=strict)
+
+    value = within(MOMENT, work)
+    return value if value is not None and value.is_Number and value.is_extended_real else None
 
 
 def _with_random_functions(sides: Sequence[sp.Expr], random_: random.Random) -> list[sp.Expr]:
-    """The sides with each undefined function replaced by a polynomial of degree two with random positive coefficients."""
-    heads = {e.func for side in sides for e in side.atoms(AppliedUndef)}
+    """The sides with each undefined function replaced by a random smooth one: waves on a slope, squared if it is declared to be positive."""
+    heads = {e.func: e for side in sides for e in side.atoms(AppliedUndef)}
     for head in sorted(heads, key=str):
-        a, b, c = (_rational(random_.uniform(0.2, 2)) for _ in range(3))
-        sides = [
-            side.replace(head, lambda *args, a=a, b=b, c=c: a + b * sum(args) + c * sum(x**2 for x in args))
-            for side in sides
-        ]
+        one = heads[head]
+        weights = [[rational(random_.uniform(0.2, 2) * random_.choice((-1, 1))) for _ in range(4)] for _ in one.args]
+        least, sign = rational(random_.uniform(0.2, 2)), one.is_extended_nonnegative
+
+        def drawn(*args: sp.Expr, weights: Any = weights, least: sp.Expr = least, sign: bool = sign) -> sp.Expr:
+            value = sum((a * x + b * sp.sin(c * x + e) for x, (a, b, c, e) in zip(args, weights)), least)
+            value += sp.Mul(*args) if len(args) > 1 else 0
+            return least + value**2 if sign else value
+
+        sides = [side.replace(head, drawn) for side in sides]
     return list(sides)
-
-
-def _rational(value: float) -> sp.Rational:
-    return sp.Rational(round(value * 64), 64)
 
 
 def _short(value: sp.Expr) -> str:

@@ -15,12 +15,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
 
-from advmf.claim import Claim
+from advmf.claim import RELATIONS, Claim, Regime
 from advmf.errors import StepError
 from advmf.observables import Expectation
+from advmf.symbols import SYMBOLS, K, N, d
+from advmf.theory.fact import Fact, Status, chained, worst
+from advmf.theory.lemma import holds
 from advmf.theory.lemmas import register_lemma
-from advmf.theory.reasons import Fact, Limit, Reason, Status, algebra, by, chained, gaussian, lemma, worst
+from advmf.theory.points import compare
+from advmf.theory.reasons import Limit, Reason, algebra, by, gaussian, lemma
 
 __all__ = [
     "Derivation",
@@ -78,7 +83,8 @@ class Part:
 class Derivation:
     """A derivation of ``name``: parts in order, the last of which ends in the result.
 
-    ``where`` are conditions on the symbols under which everything holds, and at which random points are drawn.
+    ``where`` are conditions on the symbols under which everything holds, and at which random points are drawn: what is found under them
+    is put in only where they are known, and concludes a claim only if they hold in all of its domain.
 
     >>> import sympy as sp
     >>> from advmf.symbols import u, v
@@ -105,33 +111,70 @@ class Derivation:
     _heading: str = field(default="", repr=False)
     _conditions: tuple[sp.Basic, ...] = field(default=(), repr=False)
     _steps: list[Step] = field(default_factory=list, repr=False)
+    _facts: set[Fact] = field(default_factory=set, repr=False)
 
     def define(self, letter: sp.Expr, meaning: object, text: str = "") -> Fact:
-        """Introduce a letter, or a function of letters, for an expression; raises StepError if it has a meaning or stands in its own."""
-        expr = sp.sympify(meaning)
-        if any(part.fact.status is Status.DEFINED and part.fact.left == letter for part in self._parts):
-            raise StepError(f"{self.name}: {letter} is defined twice.")
+        """Introduce a letter, or a function of letters, for an expression.
+
+        Raises StepError for what is no letter of its own, has a meaning already or stands in its own, and for a meaning outside the domain of
+        the letter.
+        """
+        expr = _expression(meaning)
+        if not isinstance(letter, (sp.Symbol, AppliedUndef)):
+            raise StepError(f"{self.name}: what is defined is a symbol or a function of symbols, not {letter}.")
+        if letter in (quantity.symbol for quantity in SYMBOLS.values()):
+            raise StepError(
+                f"{self.name}: {letter} is a letter of the theory; for one value of it write where=(Eq({letter}, {expr}),)."
+            )
+        for part in self._parts:
+            known = part.fact.left
+            if known is None:
+                continue
+            alike = isinstance(known, AppliedUndef) and isinstance(letter, AppliedUndef) and known.func == letter.func
+            if part.fact.status is Status.DEFINED and (
+                known == letter or (alike and (known.free_symbols or letter.free_symbols))
+            ):
+                raise StepError(f"{self.name}: {letter} is defined twice.")
         if expr.has(letter):
             raise StepError(f"{self.name}: the definition of {letter} holds {letter} itself: {expr}.")
+        if isinstance(letter, sp.Symbol):
+            self._require_domain(letter, expr)
         return self._state(f"definition of {letter}", text, Status.DEFINED, letter, "==", expr)
+
+    def _require_domain(self, letter: sp.Symbol, meaning: sp.Expr) -> None:
+        """That a meaning has the sign, and is as whole, as its letter is declared; where it is zero, what holds does so by continuity."""
+        wrong = [name for name in ("positive", "negative", "nonnegative", "nonpositive", "integer", "real")
+                 if getattr(letter, f"is_{name}") and getattr(meaning, f"is_{name}") is False]  # fmt: skip
+        relation = ">=" if letter.is_nonnegative else "<=" if letter.is_nonpositive else ""
+        if not wrong and relation and not getattr(meaning, "is_nonnegative" if relation == ">=" else "is_nonpositive"):
+            found = compare(meaning, sp.S.Zero, relation, self.where, points=12).difference
+            wrong = [f"{relation} 0: {found}"] if found else []
+        if wrong:
+            raise StepError(f"{self.name}: {letter} is declared {wrong[0]}, and {meaning} is not.")
 
     def assume(self, text: str, left: object = None, relation: str = "==", right: object = None) -> Fact:
         """State an assumption, in words and, if it is to be put in somewhere, as ``left relation right``; nothing verifies it."""
         if not text:
             raise StepError(f"{self.name}: an assumption says in words what is assumed.")
-        sides = [None if side is None else sp.sympify(side) for side in (left, right)]
+        if relation not in RELATIONS:
+            raise StepError(f"{self.name}: a relation is one of {', '.join(RELATIONS)}; got {relation!r}.")
+        if (left is None) != (right is None):
+            raise StepError(f"{self.name}: an assumption has two sides, or is in words alone; got {left} and {right}.")
+        sides = [None if side is None else _expression(side) for side in (left, right)]
         number = 1 + sum(part.fact.status is Status.ASSUMED and not part.steps for part in self._parts)
         return self._state(f"assumption {number}", text, Status.ASSUMED, sides[0], relation, sides[1])
 
     def cite(self, other: Derivation) -> Fact:
-        """The result of another derivation, as well known as that is."""
+        """The result of another derivation, as well known as that is and under the same conditions; StepError if it is a limit."""
         found = other.result
-        return self._state(other.name, other.title, found.status, found.left, found.relation, found.right)
+        if found.relation not in RELATIONS:
+            raise StepError(f"{other.name} ends in a limit, and so in nothing that could be put in.")
+        return self._state(other.name, other.title, found.status, found.left, found.relation, found.right, found.where)
 
     def begin(self, start: object, text: str = "", where: tuple[sp.Basic, ...] = ()) -> None:
         """Start a chain at an expression; ``where`` are conditions for this chain alone."""
         self._close()
-        self._start, self._heading, self._conditions = sp.sympify(start), text, (*self.where, *where)
+        self._start, self._heading, self._conditions = _expression(start), text, (*self.where, *where)
 
     def step(self, right: object, reason: Reason, text: str = "") -> None:
         """Go on to ``right`` by a reason; raises StepError, which names the step, if it is wrong or cannot be verified."""
@@ -144,7 +187,10 @@ class Derivation:
             raise StepError(
                 f"{label}: a reason is algebra, gaussian, Limit(...), by(...) or lemma(...); got {reason!r} of type {type(reason).__name__}."
             )
-        target = sp.sympify(right)
+        target = _expression(right)
+        foreign = [fact.label for fact in getattr(reason, "facts", ()) if fact not in self._facts]
+        if foreign:
+            raise StepError(f"{label}: {foreign[0]} is no fact of this derivation; cite the derivation that has it.")
         try:
             found = reason.verify(left, target, self._conditions)
             chained(self._relation, found.relation)
@@ -158,19 +204,32 @@ class Derivation:
         A last step to the form that the package gives it is algebra. A chain that holds letters of the formula (omega, beta) ends in the
         formula, and the letters have to mean the same here; one that holds none ends in the right-hand side, with them put in. Raises
         StepError if the chain is about something else, if its relation is weaker than the claim's, if a letter is not defined here or
-        means something else, or if the expressions differ.
+        means something else, if the expressions differ, if the chain holds under conditions that the claim's letters do not meet
+        everywhere, or if it is a limit in what the claim's regime takes to no limit.
         """
         if isinstance(claim, Claim):
+            narrow = [c for c in self._conditions if holds(c) != "proved"]
+            if narrow:
+                raise StepError(
+                    f"{self.name} holds where {', '.join(map(str, narrow))}, and {claim.name} is stated everywhere."
+                )
             start = Expectation(claim.lhs**2) if claim.relation == "~" else claim.lhs
             if self._start != start:
                 raise StepError(f"{self.name} begins at {self._start}, but {claim.name} is about {start}.")
             strong = {"<=": ("==", "<="), ">=": ("==", ">="), "approx": ("==", "approx")}.get(claim.relation, ("==",))
-            if self._relation not in strong:
+            if self._relation.removeprefix("lim ").replace("->", "==") not in strong or not self._limits_of(claim):
                 raise StepError(f"{self.name} ends in {self._relation}, but {claim.name} states {claim.relation}.")
         target = self._target(claim) if isinstance(claim, Claim) else claim
         if self._last != target:
             self.step(target, algebra, "as the package derives it")
         return self.result
+
+    def _limits_of(self, claim: Claim) -> bool:
+        """Whether every limit of the chain under way is one that the claim's regime takes."""
+        large = {N} if Regime.LARGE_WIDTH in claim.regime else set()
+        large |= {d, K} if Regime.LARGE_DIMENSION in claim.regime else set()
+        limits = [step.reason for step in self._steps if isinstance(step.reason, Limit)]
+        return all(limit.symbol in large and limit.to is sp.oo for limit in limits)
 
     def _target(self, claim: Claim) -> sp.Expr:
         """The claim's formula, whose letters mean here what they mean there, or without them its right-hand side."""
@@ -201,6 +260,7 @@ class Derivation:
         chains = [part.fact for part in self.parts if part.steps]
         if not chains:
             raise StepError(f"{self.name} has no step yet.")
+        self._facts.add(chains[-1])
         return chains[-1]
 
     @property
@@ -246,15 +306,26 @@ class Derivation:
     def _relation(self) -> str:
         return _composed(step.relation for step in self._steps)
 
-    def _state(self, label: str, text: str, status: Status, left: object, relation: str, right: object) -> Fact:
-        fact = Fact(label, text, status, left, relation, right)
+    def _state(
+        self,
+        label: str,
+        text: str,
+        status: Status,
+        left: object,
+        relation: str,
+        right: object,
+        where: tuple[sp.Basic, ...] = (),
+    ) -> Fact:
+        fact = Fact(label, text, status, left, relation, right, where)
         self._parts.append(Part(text, fact))
+        self._facts.add(fact)
         return fact
 
     def _close(self) -> None:
         """Make the chain under way a part."""
         if self._steps:
             self._parts.append(self._chain())
+            self._facts.add(self._parts[-1].fact)
         self._start, self._steps = None, []
 
     def _chain(self) -> Part:
@@ -262,7 +333,7 @@ class Derivation:
         label = f"step {first.number}" if first == last else f"steps {first.number} to {last.number}"
         facts = [fact.status for step in self._steps for fact in getattr(step.reason, "facts", ())]
         status = worst(*(step.status for step in self._steps), *facts)
-        fact = Fact(label, self._heading, status, first.left, self._relation, last.right)
+        fact = Fact(label, self._heading, status, first.left, self._relation, last.right, self._conditions)
         return Part(self._heading, fact, tuple(self._steps))
 
 
@@ -271,3 +342,16 @@ def _composed(relations: Iterable[str]) -> str:
     for relation in relations:
         found = chained(found, relation)
     return found
+
+
+def _expression(value: object) -> sp.Expr:
+    """A value as an expression; raises StepError for what is none, or is undefined."""
+    try:
+        expr = sp.sympify(value)
+    except (sp.SympifyError, TypeError, AttributeError):
+        expr = None
+    if not isinstance(expr, sp.Expr) or expr.has(sp.nan, sp.zoo):
+        raise StepError(
+            f"a side of a step is an expression with a value; got {value!r} of type {type(value).__name__}."
+        )
+    return expr

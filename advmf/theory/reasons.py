@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import enum
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,46 +13,31 @@ from typing import Any, NamedTuple
 import sympy as sp
 
 from advmf.errors import StepError
+from advmf.theory.fact import Fact, Status, chained, worst
 from advmf.theory.flow_functions import Flow
 from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.lemma import Instance
 from advmf.theory.lemmas import find_lemma
-from advmf.theory.points import DIGITS, FLOWS, POINTS, Difference, compare, evaluated, opaque, proves_zero, within
+from advmf.theory.points import (
+    DIGITS,
+    FLOWS,
+    POINTS,
+    Difference,
+    abstracted,
+    compare,
+    evaluated,
+    observables,
+    opaque,
+    proves_zero,
+    within,
+)
+from advmf.theory.put_in import known, put_in, put_in_equality
 
 QUADRATURE = 1e-9
 """The relative accuracy asked of a cross-check by quadrature."""
 
-FAR = sp.Integer(10) ** 18
-"""Where the departure from a limit is measured that SymPy does not find; it has to be below the inverse root of this."""
-
-
-class Status(enum.StrEnum):
-    """How a statement of a derivation is known.
-
-    ``PROVED``: by SymPy, or by a published lemma whose hypotheses hold. ``CONFIRMED``: at random points, in high precision. ``DEFINED``: it
-    introduces a letter. ``ASSUMED``: only stated.
-    """
-
-    PROVED = "proved"
-    CONFIRMED = "numerically confirmed"
-    DEFINED = "defined"
-    ASSUMED = "assumed"
-
-
-@dataclass(frozen=True)
-class Fact:
-    """``left relation right``, known to a derivation; an assumption in words has no sides."""
-
-    label: str
-    text: str
-    status: Status
-    left: sp.Expr | None = None
-    relation: str = "=="
-    right: sp.Expr | None = None
-
-    def __str__(self) -> str:
-        sides = "" if self.left is None else f"{self.left} {self.relation} {self.right}"
-        return ": ".join(part for part in (self.text, sides) if part)
+FAR = (sp.Integer(10) ** 18, sp.Integer(3) ** 39 + 2, sp.Rational(7) ** 29 / 3, sp.Integer(10) ** 40 + 1)
+"""Where the departure from a limit is measured that SymPy does not find; it has to be below 1e-9 at each."""
 
 
 class Verified(NamedTuple):
@@ -88,10 +72,15 @@ class Algebra(Reason):
             return Verified("==", Status.PROVED, "the same expression")
         if within(1, lambda: sp.expand(left - right) == 0):
             return Verified("==", Status.PROVED, "SymPy: the difference is 0")
-        held = _agree(left, right, where)
+        # Where the sides agree whatever the numbers of their functions are, these need not be computed.
+        same = abstracted(left, right)
+        general = compare(same[0], same[1], "==", where)
+        held = general.held if not general.difference else 0
+        wanted = POINTS
+        if held < wanted:
+            held, wanted = _agree(left, right, where), FLOWS if left.has(Flow) or right.has(Flow) else POINTS
         if proves_zero(left - right):
             return Verified("==", Status.PROVED, "SymPy: the difference is 0")
-        wanted = FLOWS if left.has(Flow) or right.has(Flow) else POINTS
         if held == wanted or (held and not (left.free_symbols | right.free_symbols)):
             return Verified(
                 "==",
@@ -115,16 +104,20 @@ class GaussianIntegral(Reason):
         means = left.atoms(GaussianMean)
         if not means:
             raise StepError(f"the left side, {left}, holds no GaussianMean to evaluate.")
-        points = 3 if all(len(mean.args) == 2 for mean in means) else 2
+        done = within(4, lambda: left.replace(lambda e: isinstance(e, GaussianMean), lambda e: e.doit()))
+        closed = done is not None and not done.has(sp.Integral)
+        # What SymPy integrates is cross-checked at a few points, for each takes a quadrature; then the sides are compared at many.
+        points = (3 if all(len(mean.args) == 2 for mean in means) else 2) * (1 if closed else 2)
         found = compare(left, right, "==", where, points=points, digits=12, tolerance=QUADRATURE)
         if found.difference:
             raise _differ(found.difference)
         if not found.held:
             raise StepError("nothing here can verify it: quadrature is for one or two Gaussians, and gave no number.")
         at = f"quadrature at {found.held} random point{'s' * (found.held > 1)}"
-        done = within(4, lambda: left.replace(lambda e: isinstance(e, GaussianMean), lambda e: e.doit()))
-        if done is not None and not done.has(sp.Integral) and proves_zero(done - right):
-            return Verified("==", Status.PROVED, f"integrated by SymPy, and by {at}")
+        if closed:
+            _agree(done, right, where)
+            if proves_zero(done - right):
+                return Verified("==", Status.PROVED, f"integrated by SymPy, and by {at}")
         return Verified("==", Status.CONFIRMED, at)
 
     def __str__(self) -> str:
@@ -140,21 +133,43 @@ class Limit(Reason):
     direction: str = "+"
 
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
+        to, sign = sp.sympify(self.to), {"+": 1, "-": -1}.get(self.direction)
+        if sign is None:
+            raise StepError(
+                f"direction is '+' or '-', the side from which {self.symbol} goes to {to}; got {self.direction!r}."
+            )
+        if self.symbol in to.free_symbols:
+            raise StepError(f"{self.symbol} cannot go to {to}, which holds it.")
         if self.symbol not in left.free_symbols:
             raise StepError(f"{self.symbol} does not occur in the left side, {left}.")
+        if self.symbol in right.free_symbols:
+            raise StepError(f"the limit does not depend on {self.symbol}, and the right side, {right}, does.")
+        if moving := [e for side in (left, right) for e in observables(side) if self.symbol in e.free_symbols]:
+            raise StepError(
+                f"{moving[0]} may depend on {self.symbol}, and nothing here knows its limit: state it as an assumption."
+            )
         plain, target = opaque(evaluated(left), right)
-        found = within(10, lambda: sp.limit(plain, self.symbol, self.to, self.direction))
+        nears = [sign * far if to.is_infinite else to + sign / far for far in FAR] if to is not sp.oo else FAR
+        if any(condition.xreplace({self.symbol: nears[0]}) == sp.false for condition in where):
+            raise StepError(
+                f"the conditions of this chain, {', '.join(map(str, where))}, exclude {self.symbol} near {to}."
+            )
+        found = within(10, lambda: sp.limit(plain, self.symbol, to, self.direction))
         if found is not None and not found.has(sp.Limit, sp.AccumBounds, sp.nan):
-            _agree(found, target, where)
+            held = _agree(found, target, where)
             if proves_zero(found - target):
-                return Verified("==", Status.PROVED, "SymPy's limit")
-        near = FAR if self.to is sp.oo else self.to + (1 if self.direction == "+" else -1) / FAR
-        last = compare(plain.xreplace({self.symbol: near}), target, "==", where, tolerance=float(FAR) ** -0.5)
-        if last.difference:
-            raise _differ(last.difference, f" with {self.symbol} = {near.evalf(3)}")
-        if not last.held:
-            raise StepError("nothing here can verify it: SymPy finds no limit, and the sides have no numbers near it.")
-        return Verified("==", Status.CONFIRMED, f"approached to 1e-9 at {last.held} random points")
+                return Verified("->", Status.PROVED, "SymPy's limit")
+            if not held:
+                raise StepError(f"SymPy's limit is {found}, and nothing here can verify that it is the right side.")
+        for near in nears:
+            last = compare(plain.xreplace({self.symbol: near}), target, "==", where, tolerance=1e-9)
+            if last.difference:
+                raise _differ(last.difference, f" with {self.symbol} = {near.evalf(3)}")
+            if not last.held:
+                raise StepError(
+                    "nothing here can verify it: SymPy finds no limit, and the sides have no numbers near it."
+                )
+        return Verified("->", Status.CONFIRMED, f"approached to 1e-9 at {last.held} random points")
 
     def __str__(self) -> str:
         return f"limit {self.symbol} -> {self.to}"
@@ -168,19 +183,23 @@ class Substitution(Reason):
 
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
         relation, status, target = "==", Status.PROVED, right
-        expr = left
+        expr, here = left, tuple(where)
         for fact in self.facts:
             if fact.left is None or fact.right is None:
                 raise StepError(f"{fact.label} ({fact.text}) is a statement in words; nothing can be put in by it.")
             if fact.relation == "==":
                 if not (expr.has(fact.left) or target.has(fact.left)):
                     raise StepError(f"{fact.label} speaks of {fact.left}, which is on neither side.")
-                expr, target = (evaluated(side.subs(fact.left, fact.right)) for side in (expr, target))
+                expr, target = (put_in_equality(side, fact, here) for side in (expr, target))
+                # A condition stays true when equals are put into it.
+                here = tuple(dict.fromkeys((*here, *(c.subs(fact.left, fact.right) for c in here if not fact.where))))
                 continue
-            expr, own, confirmed = _put_in(expr, fact.left, fact.relation, fact.right, fact.label, where)
+            if missing := [c for c in fact.where if not known(c, here)]:
+                raise StepError(f"{fact.label} holds where {', '.join(map(str, missing))}, which is not known here.")
+            expr, own, confirmed = put_in(expr, fact.left, fact.relation, fact.right, fact.label, here)
             relation = chained(relation, own)
             status = Status.CONFIRMED if confirmed else status
-        same = algebra.verify(expr, target, where)
+        same = algebra.verify(expr, target, here)
         return Verified(relation, worst(status, same.status), same.evidence)
 
     def __str__(self) -> str:
@@ -200,7 +219,7 @@ class LemmaUse(Reason):
         forwards = (instance.left, instance.relation, instance.right)
         backwards = (instance.right, {"<=": ">=", ">=": "<="}.get(instance.relation, "=="), instance.left)
         chosen = forwards if left.has(instance.left) or not left.has(instance.right) else backwards
-        expr, relation, confirmed = _put_in(left, *chosen, self.name, where)
+        expr, relation, confirmed = put_in(left, *chosen, self.name, where)
         same = algebra.verify(expr, right, where)
         numeric = confirmed or not instance.proved
         tested = "" if relation == "==" else _tested(left, right, relation, where)
@@ -239,25 +258,6 @@ def by(*facts: Fact) -> Substitution:
 algebra, gaussian = Algebra(), GaussianIntegral()
 
 
-def chained(first: str, second: str) -> str:
-    """The relation of a chain of two; raises StepError for a bound from above followed by one from below.
-
-    >>> from advmf.theory.reasons import chained
-    >>> chained("==", "<="), chained("<=", "approx")
-    ('<=', 'approx')
-    """
-    if {first, second} == {"<=", ">="}:
-        raise StepError("a bound from above is followed by one from below, which leaves no relation between the ends.")
-    strength = ("==", "<=", ">=", "approx")
-    return max(first, second, key=strength.index)
-
-
-def worst(*statuses: Status) -> Status:
-    """The weakest of several: assumed, then confirmed, then proved."""
-    order = (Status.ASSUMED, Status.CONFIRMED, Status.PROVED, Status.DEFINED)
-    return next(status for status in order if status in statuses)
-
-
 def _agree(left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic]) -> int:
     found = compare(left, right, "==", where)
     if found.difference:
@@ -267,29 +267,6 @@ def _agree(left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic]) -> int:
 
 def _differ(difference: Difference, more: str = "") -> StepError:
     return StepError(f"the sides differ: {difference}{more}.")
-
-
-def _put_in(
-    expr: sp.Expr, old: sp.Expr, relation: str, new: sp.Expr, label: str, where: Sequence[sp.Basic]
-) -> tuple[sp.Expr, str, bool]:
-    """``expr`` with ``new`` for ``old``, the relation between the two, and whether its direction is known by numbers only."""
-    if not expr.has(old):
-        raise StepError(f"{label} speaks of {old}, which does not occur in {expr}.")
-    after = evaluated(expr.subs(old, new))
-    if relation in ("==", "approx"):
-        return after, relation, False
-    x = sp.Dummy("x", positive=True)
-    slope = sp.diff(expr.xreplace({old: x}), x)
-    flipped = {"<=": ">=", ">=": "<="}[relation]
-    if slope.is_nonnegative:
-        return after, relation, False
-    if slope.is_nonpositive:
-        return after, flipped, False
-    for direction, own in ((">=", relation), ("<=", flipped)):
-        found = compare(slope, sp.S.Zero, direction, where)
-        if found.held == POINTS:
-            return after, own, True
-    raise StepError(f"{label} is an inequality, and {expr} is not monotone in {old}.")
 
 
 def _tested(left: sp.Expr, right: sp.Expr, relation: str, where: Sequence[sp.Basic]) -> str:

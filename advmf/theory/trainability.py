@@ -46,6 +46,8 @@ def floor(net: Net) -> sp.Expr:
 def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1) -> Claim:
     """T4: the first time at which ω(t)^L is outside [m, M]: zero for a network that starts outside, infinite for one that never leaves.
 
+    A network without blocks never leaves.
+
     From ω(t)^L = m and T3, for a vanilla network in the band at t = 0
 
         t* = N ((ω/m^{1/L})^{L/2 - 1} - 1)/((L/2 - 1) 2 α λ ε β ω^{L/2 - 1}),
@@ -64,7 +66,9 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
     array([ inf, 94.32])
     """
     least, edge = floor(net), m ** (1 / L)
-    stays, outside = edge <= least, sp.Or(OMEGA**L > M, OMEGA**L < m)
+    outside = sp.Or(OMEGA**L > M, OMEGA**L < m)
+    # Without a block nothing moves.
+    stays = sp.Or(sp.Eq(L, 0), edge <= least) if least != 0 else sp.Eq(L, 0)
     time = passage(net, system(net).omega, FALL)
     fall = sp.log(OMEGA / edge)
     if time.has(Flow):
@@ -72,9 +76,7 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
         where = {FALL: sp.Piecewise((0, sp.Or(stays, outside)), (fall, True))}
     else:
         time, where = sp.simplify(time.subs(FALL, fall)), {}
-    branches = [(sp.S.Zero, outside), (time * t / clock(weight), True)]
-    if least != 0:
-        branches.insert(1, (sp.oo, stays))
+    branches = [(sp.S.Zero, outside), (sp.oo, stays), (time * t / clock(weight), True)]
     claim = _claim(
         net,
         p,
