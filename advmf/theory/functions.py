@@ -209,6 +209,20 @@ class Recursion(Function):
             return self
         return self.func(depth._subs(old, new), variables, updates._subs(old, new), start._subs(old, new), variable)
 
+    def _eval_derivative(self, s: sp.Symbol) -> sp.Expr:
+        """The derivative by a letter of the updates or of the start is one more variable of the recursion."""
+        depth, variables, updates, start, variable = self.args
+        if s not in self.free_symbols:
+            return sp.S.Zero
+        if s in depth.free_symbols:
+            return sp.Derivative(self, s, evaluate=False)
+        tangents = {z: sp.Symbol(f"{z.name}_{s.name}", real=True) for z in variables}
+        if set(tangents.values()) & (set(variables) | self.free_symbols):
+            return sp.Derivative(self, s, evaluate=False)
+        moved = [update.diff(s) + sum((update.diff(z) * dz for z, dz in tangents.items()), sp.S.Zero) for update in updates]
+        state, first = (*variables, *tangents.values()), (*start, *(value.diff(s) for value in start))
+        return self.func(depth, sp.Tuple(*state), sp.Tuple(*updates, *moved), sp.Tuple(*first), tangents[variable])
+
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         depth, variables, updates, start, variable = self.args
         if self.free_symbols or not depth.is_Integer:

@@ -128,7 +128,7 @@ def compare(
         if _fails(a, b, relation, allowed):
             real = _fails_exactly(sides, point, relation, digits, allowed)
             return Difference(point, a, b) if real else False
-        return bool(a or b) or 0 in (left, right)
+        return bool(a.is_finite and (a or b)) or 0 in (left, right)
 
     held = tries = outside = 0
     while held < points and tries < TRIES * (points if numbers else 1) and outside < 100 * TRIES * points:

@@ -157,7 +157,13 @@ def omega(net: Net) -> sp.Expr:
     >>> mf.omega(mf.residual())
     sigma_w**2*(u**2 + v**2)/2 + 1
     """
-    growth = sp.expand(propagate(net.block, STATE).j / STATE.j)
+    growth = sp.expand(sp.cancel(sp.together(propagate(net.block, STATE).j / STATE.j)))
+    if held := growth.free_symbols & set(STATE.items().values()):
+        names = ", ".join(sorted(map(str, held)))
+        raise DeclarationError(
+            f"{net.block!r}: the Jacobian grows by {growth} per block, which depends on the stream's {names}, so it has no growth omega that is "
+            "one number for all blocks, and with it no T2 to T6. Blocks whose moments scale with their input have one."
+        )
     constant, rest = (
         growth.as_independent(*growth.free_symbols, as_Add=True) if growth.free_symbols else (growth, sp.S.Zero)
     )

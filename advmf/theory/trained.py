@@ -13,14 +13,26 @@ from functools import cache, singledispatch
 
 import sympy as sp
 
-from advmf.errors import ArgumentError
-from advmf.net import Block, Dense, Net, Residual, Serial
+from advmf.errors import ArgumentError, DeclarationError
+from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
 from advmf.theory.propagation import OMEGA, _with_alpha, omega
 
 
 @singledispatch
 def replace_dense(block: Block, change: Callable[[Dense], Block]) -> Block:
-    """The block with every Dense put through ``change``, in the order in which they act; other blocks stay."""
+    """The block with every Dense put through ``change``, in the order in which they act.
+
+    Raises DeclarationError for a block of one's own without a rule here: it could hold a trained matrix.
+    """
+    raise DeclarationError(
+        f"{type(block).__name__} has no rule in advmf.theory.trained.replace_dense; register one, which returns the block if it has no "
+        "trained matrix."
+    )
+
+
+@replace_dense.register(ReLULike)
+@replace_dense.register(Mix)
+def _(block: Block, change: Callable[[Dense], Block]) -> Block:
     return block
 
 
