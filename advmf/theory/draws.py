@@ -37,7 +37,7 @@ LOOPS = 40
 NUMBERS = 8
 """How many of the numbers of a formula count as rare places."""
 
-_NEAR = (GaussianMean, NumericNorm, Flow, Recursion)
+_NEAR = (GaussianMean, NumericNorm, Flow, Recursion, sp.Integral)
 """Functions whose numbers are good at ordinary sizes only."""
 
 _SWITCHES = (sp.Max, sp.Min, sp.Abs, sp.sign, sp.Heaviside, sp.floor, sp.ceiling, sp.frac, sp.Mod, sp.KroneckerDelta)

@@ -219,7 +219,9 @@ class Recursion(Function):
         tangents = {z: sp.Symbol(f"{z.name}_{s.name}", real=True) for z in variables}
         if set(tangents.values()) & (set(variables) | self.free_symbols):
             return sp.Derivative(self, s, evaluate=False)
-        moved = [update.diff(s) + sum((update.diff(z) * dz for z, dz in tangents.items()), sp.S.Zero) for update in updates]
+        moved = [
+            update.diff(s) + sum((update.diff(z) * dz for z, dz in tangents.items()), sp.S.Zero) for update in updates
+        ]
         state, first = (*variables, *tangents.values()), (*start, *(value.diff(s) for value in start))
         return self.func(depth, sp.Tuple(*state), sp.Tuple(*updates, *moved), sp.Tuple(*first), tangents[variable])
 
