@@ -149,6 +149,8 @@ def _ends(symbol: sp.Symbol) -> tuple[float | None, float | None]:
 
 def _inside(symbol: sp.Symbol, value: sp.Expr) -> bool:
     """Whether a value is in the domain of a symbol: the registry's, or that of its assumptions."""
+    if not value.is_extended_real:
+        return False
     low, high = _ends(symbol)
     if (low is not None and value < low) or (high is not None and value > high):
         return False
@@ -158,9 +160,9 @@ def _inside(symbol: sp.Symbol, value: sp.Expr) -> bool:
 
 def _switches(expr: sp.Basic) -> Iterator[sp.Expr]:
     """What changes sign, or passes a whole number, where an expression or a condition can change its form."""
-    for atom in expr.atoms(Relational):
+    for atom in sorted(expr.atoms(Relational), key=str):
         yield atom.lhs - atom.rhs
-    for atom in expr.atoms(*_SWITCHES):
+    for atom in sorted(expr.atoms(*_SWITCHES), key=str):
         if len(atom.args) > 1:
             yield from (a - b for a, b in itertools.combinations(atom.args, 2))
         else:

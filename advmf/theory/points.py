@@ -208,8 +208,8 @@ def abstracted(*exprs: sp.Expr) -> list[sp.Expr]:
     found = set().union(*(e.atoms(*heads) for e in exprs)) if heads else set()
     inside = set().union(*(arg.atoms(*heads) for e in found for arg in e.args)) if heads else set()
     names = {
-        e: sp.Dummy("f", **next(({n: True} for n in _SIGNS if getattr(e, f"is_{n}")), {}))
-        for e in sorted(found - inside, key=str)
+        e: sp.Dummy(f"f_{i}", **next(({n: True} for n in _SIGNS if getattr(e, f"is_{n}")), {}))
+        for i, e in enumerate(sorted(found - inside, key=str))
     }
     return [e.xreplace(names) for e in exprs]
 
