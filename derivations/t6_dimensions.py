@@ -45,7 +45,7 @@ def _order(
     terms, norm = mf.beta(*pair), GaussianNorm(size, r)
     proof.begin(terms / order, f"p = {pair[0]}, q = {pair[1]}: Chevet's two terms over the order in {size}")
     if isinstance(norm, GaussianNorm):
-        terms = terms.subs(norm, norm.bound())
+        terms = terms.subs(norm, norm.jensen())
         proof.step(terms / order, lemma("Gaussian norm", n=size, r=r))
     constant = sp.limit(terms / order, size, sp.oo)
     proof.step(constant, Limit(size, sp.oo), "positive and finite")

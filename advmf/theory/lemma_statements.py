@@ -34,7 +34,7 @@ def moments(u: Any, v: Any, h: Any, k: Any, z: Any) -> tuple[sp.Expr, str, sp.Ex
 
 def gaussian_norm(n: Any, r: Any) -> tuple[sp.Expr, str, sp.Expr]:
     norm = GaussianNorm(n, r)
-    return norm, "<=", norm.bound() if isinstance(norm, GaussianNorm) else norm
+    return norm, "<=", norm.jensen() if isinstance(norm, GaussianNorm) else norm
 
 
 def euclidean(n: Any) -> tuple[sp.Expr, str, sp.Expr]:

@@ -70,6 +70,14 @@ class GaussianNorm(Function):
         ]
         return sp.Piecewise(*([] if r.is_number else [(at_infinity, sp.Eq(r, sp.oo))]), *parts)
 
+    def jensen(self) -> sp.Expr:
+        """Jensen's bound alone, in one piece for a given r < oo; sqrt(2 ln 2n) for r = oo."""
+        n, r = self.args
+        at_infinity = sp.sqrt(2 * sp.log(2 * n))
+        if r.is_number:
+            return at_infinity if r is sp.oo else _jensen(n, r)
+        return sp.Piecewise((at_infinity, sp.Eq(r, sp.oo)), (_jensen(n, r), True))
+
     def _eval_is_extended_positive(self) -> bool:
         return True
 

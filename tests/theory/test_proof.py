@@ -339,9 +339,9 @@ def test_lemmas_are_put_in():
     proof.step(eps * mf.beta(p, q), lemma("Chevet", p=p, q=q))
     assert (proof.result.relation, proof.result.status) == ("<=", Status.PROVED)
     proof = chain(-GaussianNorm(d, 3))
-    proof.step(-GaussianNorm(d, 3).bound(), lemma("Gaussian norm", n=d, r=3))
+    proof.step(-GaussianNorm(d, 3).jensen(), lemma("Gaussian norm", n=d, r=3))
     assert proof.result.relation == ">="
-    proof = chain(2 * GaussianNorm(K, 3).bound())
+    proof = chain(2 * GaussianNorm(K, 3).jensen())
     proof.step(2 * GaussianNorm(K, 3), lemma("Gaussian norm", n=K, r=3))
     assert proof.result.relation == ">="
     proof = chain(x * sp.Derivative(x**2 * y + x * y**2, x) + y * sp.Derivative(x**2 * y + x * y**2, y))
