@@ -28,6 +28,10 @@ class DomainError(AdvmfError, ValueError):
     """A value lies outside the domain of its symbol."""
 
 
+class NonFiniteError(DomainError):
+    """Numbers that were computed have become NaN or infinite where finite ones are needed."""
+
+
 class ArgumentError(AdvmfError, TypeError):
     """An argument is missing, unknown, or of the wrong kind."""
 

@@ -70,6 +70,13 @@ if TYPE_CHECKING:
     help="With weights, or without.",
 )
 @click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    show_default=True,
+    help="Numbers of the simulation: float64 where networks overflow or underflow.",
+)
+@click.option(
     "--memory",
     type=click.FloatRange(min=0, min_open=True),
     help="Budget for the networks of a worker in GiB.  [default: 4]",
@@ -104,7 +111,7 @@ if TYPE_CHECKING:
 def check(
     context: click.Context, file: Path | None,
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None,
-    at: tuple[str, ...], networks: int | str | None, sequential: bool, data: str | None, seed: int, device: str, sampler: str,
+    at: tuple[str, ...], networks: int | str | None, sequential: bool, data: str | None, seed: int, device: str, sampler: str, dtype: str,
     memory: float | None, full: bool,
     store: Path | None, resume: bool, workers: int | None, backend: str, scheduler: str | None, json_path: Output | None,
 ) -> None:  # fmt: skip
@@ -131,7 +138,7 @@ def check(
         unused(context, "matrices have no networks, images or device", "networks", "data", "device", "sampler")
     budget = MEMORY if memory is None else int(memory * 2**30)
     options: dict[str, Any] = {"nets": networks, "data": data, "device": device, "sampler": sampler, "memory": budget}
-    options["sequential"] = sequential or None
+    options["sequential"], options["dtype"] = sequential or None, None if dtype == "float32" else dtype
     command = shlex.join(["advmf", *sys.argv[1:]])
     options |= {"store": store, "resume": resume, "command": command}
     options |= {"workers": workers or default_workers(budget, device), "backend": backend, "scheduler": scheduler}
@@ -180,7 +187,7 @@ def _show(out: Console, document: Document, json_path: Output | None, refuted: S
 
 
 def _write(output: Output, document: Document) -> None:
-    output.write(json.dumps(document.to_dict(), indent=1) + "\n")
+    output.write(json.dumps(document.to_dict(), indent=1, allow_nan=False) + "\n")
 
 
 def _check_file(

@@ -89,14 +89,14 @@ def mutate(
                 found += mutants
                 result = score(sorted(found, key=lambda m: (m.theorem, m.net, m.activation, m.p or "", m.q or "")))
                 if json_path and json_path.replaced:
-                    json_path.write(json.dumps(result, indent=1) + "\n")
+                    json_path.write(json.dumps(result, indent=1, allow_nan=False) + "\n")
                 if mutants:
                     own, name = score(mutants), f"{mutants[0].theorem} {mutants[0].net} {mutants[0].activation}".strip()
                     out.print(
                         f"{name}: {own['caught']} of {own['expected']} ({done} of {len(suite)} cases)", markup=False
                     )
         if json_path:
-            json_path.write(json.dumps(result, indent=1) + "\n")
+            json_path.write(json.dumps(result, indent=1, allow_nan=False) + "\n")
     _print(out, result, survivors)
 
 
@@ -109,7 +109,7 @@ def _mutate_file(context: click.Context, file: str, seed: int, survivors: int, j
 
         result = score(mutate_own(load(file), seed))
         if json_path:
-            json_path.write(json.dumps(result, indent=1) + "\n")
+            json_path.write(json.dumps(result, indent=1, allow_nan=False) + "\n")
     _print(console(json_path), result, survivors)
 
 

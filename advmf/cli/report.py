@@ -77,4 +77,4 @@ def _written(document: Document, ending: str) -> str:
         return junit(document)
     import json
 
-    return json.dumps(document.to_dict(), indent=1) + "\n"
+    return json.dumps(document.to_dict(), indent=1, allow_nan=False) + "\n"

@@ -186,7 +186,10 @@ def _arrays(
             f"No measurement is known for {names}; give them one by a subclass of advmf.simulate.OwnObservable."
         )
     output = trace.output[:, :, 0, :].double()  # (nets, K, 1)
-    jacobian = trace.jacobian()[:, 0] if kinds - {Output, SecondMoment} else None  # (nets, K, d)
+    jacobian, sound = trace.jacobian()[:, 0] if kinds - {Output, SecondMoment} else None, None  # (nets, K, d)
+    if jacobian is not None:  # a network whose Jacobian overflows has no numbers; the others are measured beside it
+        sound = jacobian.isfinite().all(-1).all(-1)[:, None, None]
+        jacobian = jacobian.where(sound, torch.zeros_like(jacobian))
     arrays: dict[sp.Basic, Tensor] = {}
     if jacobian is not None and kinds & {JacobianEntry, JacobianAlong, Offset}:
         across, along = _split(jacobian.double(), x[:, :, 0, 0].double())
@@ -236,6 +239,11 @@ def _arrays(
             arrays[o] = -2 * _own(torch.stack([g.pairing() for g in gradients[i]], 1), o, trace)
             if not isinstance(o, WeightNormSlope):
                 arrays[o] = arrays[o] / trace.stream().shape[1]
+    if sound is not None and not sound.all():
+        free = (Output, SecondMoment)
+        arrays = {
+            o: v if isinstance(o, free) else v.where(sound, torch.full_like(v, torch.nan)) for o, v in arrays.items()
+        }
     return arrays
 
 
@@ -271,11 +279,13 @@ def _split(jacobian: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _evaluate(expr: sp.Expr, arrays: dict[sp.Basic, Tensor]) -> Any:
-    """A polynomial in observables, and powers of it, on arrays."""
+    """A polynomial in observables, powers of it and its size, on arrays."""
     if expr in arrays:
         return arrays[expr]
     if expr.is_number:
         return torch.tensor(float(expr), dtype=torch.float64)
+    if isinstance(expr, sp.Abs):
+        return _evaluate(expr.args[0], arrays).abs()
     if isinstance(expr, sp.Pow) and expr.exp.is_number:
         return _evaluate(expr.base, arrays) ** float(expr.exp)
     if isinstance(expr, sp.Add | sp.Mul):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from advmf.errors import DomainError
+from advmf.errors import NonFiniteError
 
 _CACHE, _PART = 2**17, 2**12
 """Numbers that a CPU's cache holds, and of each vector when many are multiplied."""
@@ -16,7 +16,7 @@ _CACHE, _PART = 2**17, 2**12
 def sizes(y: Tensor) -> tuple[Tensor | None, Tensor]:
     """A scale to divide ``y`` by where its squares leave the dtype's range, else None, and the lengths of what is left, (…, 1).
 
-    Raises DomainError for entries that are not finite.
+    Raises NonFiniteError for entries that are not finite.
     """
     size = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
     small, large = (float(end) for end in size.aminmax()) if size.numel() else (1.0, 1.0)
@@ -24,7 +24,7 @@ def sizes(y: Tensor) -> tuple[Tensor | None, Tensor]:
         return None, size
     top = y.abs().amax(-1, keepdim=True)
     if not bool(torch.isfinite(top).all()):
-        raise DomainError("A product was asked for with NaN or infinite entries; vectors must be finite.")
+        raise NonFiniteError("A product was asked for with NaN or infinite entries; vectors must be finite.")
     scale = torch.where(top > 0, top, 1)
     return scale, torch.linalg.vector_norm(y / scale, dim=-1, keepdim=True)
 

@@ -81,9 +81,13 @@ def check_growth(
         found = [part.upto(look) for part in parts]
         findings = []
         for i, claim in enumerate(claims):
-            tops = [each.tables[part.groups[i][0].product][-1] for each, part in zip(found, parts)]
+            tests = [part.groups[i][0] for part in parts]
+            tops = [each.tables[test.product][-1] for each, test in zip(found, tests)]
             means = [replace(top, N=int(point[along])) for top, point in zip(tops, points)]
-            findings.append((slope(claim, Rungs(means, means), points, along, design),))
+            doubts = (
+                f"at {along} = {r.N}: {why}" for each, test, r in zip(found, tests, means) if (why := each.doubt(test))
+            )
+            findings.append((slope(claim, Rungs(means, means), points, along, design, next(doubts, "")),))
         return findings
 
     stands = watch(parts[-1].schedule, design, judged)

@@ -16,6 +16,7 @@ from advmf.observables import Expectation, Probability
 from advmf.simulate.estimate import measurable
 from advmf.verify.report import Finding, Verdict
 from advmf.verify.searches import trusted
+from advmf.verify.soundness import overflown
 from advmf.verify.statistics import Design, Estimate, Rung, combine, quantile, resolution
 
 
@@ -119,13 +120,24 @@ def _values(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> di
 
 
 def judge(
-    test: Consequence, rungs: tuple[Rung, ...], alpha: float, design: Design, decide: Decide, noise: float
+    test: Consequence,
+    rungs: tuple[Rung, ...],
+    alpha: float,
+    design: Design,
+    decide: Decide,
+    noise: float,
+    doubt: str = "",
 ) -> Finding:
-    """The finding on one consequence, from the means at every width: a departure in units of the scale, extrapolated, and decided."""
+    """The finding on one consequence, from the means at every width: a departure in units of the scale, extrapolated, and decided.
+
+    Where there is a ``doubt`` about the means, it is the reason why there is no verdict.
+    """
     top = rungs[-1].N
     predicted, scale = test.predicted[top], abs(test.scale[top])
     degree = 0 if test.exact else 2
     effect = design.effect_fourth if test.fourth or test.order else design.effect
+    if not all(r.finite for r in rungs):
+        return undecided(test.label, predicted, rungs, doubt, alpha, effect)
     if scale == 0:
         vanishes = max(abs(r.mean) for r in rungs) <= noise
         found = Verdict.SUPPORTED if vanishes else Verdict.REFUTED
@@ -139,6 +151,8 @@ def judge(
     for r in rungs:
         unit = r.N**test.order / abs(test.scale[r.N])
         departures.append(r.scaled(unit, -test.predicted[r.N] * unit))
+    if doubt := doubt or overflown(departures, "float64"):
+        return undecided(test.label, predicted, rungs, doubt, alpha, effect)
     estimate = combine(departures, degree, test.order)
     decision = decide(estimate, alpha, design.beta, effect)
     if estimate.fit_p < alpha and not test.exact:
@@ -153,6 +167,14 @@ def judge(
     return Finding(
         test.label, verdict, value, stderr, predicted, estimate.value, resolved, rungs, reason, p_value, alpha, effect
     )
+
+
+def undecided(label: str, predicted: float, rungs: Sequence[Rung], reason: str, alpha: float, effect: float) -> Finding:
+    """The finding where the numbers say nothing."""
+    last = rungs[-1]
+    return Finding(
+        label, Verdict.UNDERPOWERED, last.mean, last.stderr, predicted, math.nan, math.inf, tuple(rungs), reason, 1.0, alpha, effect
+    )  # fmt: skip
 
 
 def _without_law(
@@ -220,7 +242,7 @@ def decide_equality(estimate: Estimate, alpha: float, beta: float, effect: float
 
 
 def _resolved(verdict: Verdict, p_value: float, resolved: float, effect: float) -> Decision:
-    if resolved > effect:
+    if not resolved <= effect:
         reason = f"resolves {resolved:.1%}, wanted {effect:.0%}; use more nets"
         return Decision(Verdict.UNDERPOWERED, reason, p_value, resolved)
     return Decision(verdict, "", p_value, resolved)

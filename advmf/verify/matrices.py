@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,10 +20,12 @@ from advmf.errors import ArgumentError, refuse_unused
 from advmf.observables import Expectation, MatrixNorm, Probability
 from advmf.simulate.gaussian import GaussianNorms, gaussian_norms
 from advmf.symbols import SYMBOLS
+from advmf.verify.judge import undecided
 from advmf.verify.pilot import KINDS, PILOT, piloted
 from advmf.verify.provenance import provenance
 from advmf.verify.report import Finding, Report, Verdict
 from advmf.verify.sequential import Look, last, looks, require, told, watch
+from advmf.verify.soundness import overflown
 from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, resolution
 from advmf.verify.workers import Progress
 
@@ -159,7 +161,9 @@ def _judge(
     """The finding on a claim, from the norms at every rung."""
     means = Rungs(*([_mean(rung[along], side) for rung, side in zip(rungs, sides)] for sides in zip(*norms)))
     if claim.relation == "asymp":
-        return slope(claim, means, rungs, along, design)
+        return slope(
+            claim, means, rungs, along, design, overflown([*means.found, *means.certified], "float64", "matrices")
+        )
     return _level(claim, means, rungs[0], design)
 
 
@@ -218,7 +222,7 @@ def _dimension(name: str, value: Any) -> int:
 def _mean(size: int, values: torch.Tensor) -> Rung:
     running = Running(1)
     running.add(values.numpy()[:, None])
-    return Rung(size, len(values), *(float(each[0]) for each in (running.mean, running.stderr, running.skew)))
+    return running.rung(size)
 
 
 def _value(claim: Claim, at: Mapping[str, float]) -> float:
@@ -236,6 +240,8 @@ class Rungs(NamedTuple):
 def _level(claim: Claim, means: Rungs, at: Mapping[str, int], design: Design) -> Finding:
     """A mean norm against the claim's right-hand side."""
     (mean,), (upper,), predicted = *means, _value(claim, at)
+    if doubt := overflown((mean, upper), "float64", "matrices"):
+        return undecided(str(claim.lhs), predicted, means.found, doubt, design.alpha, NORM_EFFECT)
     departures = [combine([m.scaled(1 / predicted, -1.0)], 0) for m in (mean, upper)]
     relation, tolerance = claim.relation, claim.tolerance
     return _finding(
@@ -252,25 +258,18 @@ def _level(claim: Claim, means: Rungs, at: Mapping[str, int], design: Design) ->
     )
 
 
-def slope(claim: Claim, means: Rungs, rungs: Sequence[Mapping[str, float]], along: str, design: Design) -> Finding:
-    """The slope of the logarithm of the means' sizes over a ladder against that of the claimed order."""
+def slope(
+    claim: Claim, means: Rungs, rungs: Sequence[Mapping[str, float]], along: str, design: Design, doubt: str = ""
+) -> Finding:
+    """The slope of the logarithm of the means' sizes over a ladder against that of the claimed order; none where there is a ``doubt`` about them."""
     size = np.log([r.N for r in means.found])
     weight = (size - size.mean()) / ((size - size.mean()) ** 2).sum()
     predicted = float(weight @ np.log([_value(claim, rung) for rung in rungs]))
-    signs = {math.copysign(1.0, r.mean) for r in means.found}
-    if len(signs) > 1:
-        reason = "the mean changes its sign over the ladder; use more samples"
-        return Finding(
-            f"slope in ln {along}",
-            Verdict.UNDERPOWERED,
-            math.nan,
-            math.inf,
-            predicted,
-            math.nan,
-            math.inf,
-            tuple(means.found),
-            reason,
-        )
+    if not doubt and len({math.copysign(1.0, r.mean) for r in means.found}) > 1:
+        doubt = "the mean changes its sign over the ladder; use more samples"
+    if doubt:
+        found = undecided(f"slope in ln {along}", predicted, means.found, doubt, design.alpha, SLOPE_EFFECT)
+        return replace(found, estimate=math.nan, stderr=math.inf)
     steepest = [high if w > 0 else low for w, low, high in zip(weight, *means)]
     slopes, departures = [], []
     for chosen in (means.found, steepest):
@@ -311,7 +310,7 @@ def _finding(
         verdict, reason = Verdict.REFUTED, f"off by {certified.value:+.3f} ± {certified.stderr:.3f} or more"
     elif lower < alpha:
         verdict, reason = Verdict.UNDERPOWERED, f"{found.value:+.3f}: too high, unless the search missed the norm"
-    elif resolved > effect:
+    elif not resolved <= effect:
         verdict, reason = Verdict.UNDERPOWERED, f"resolves {resolved:.3f}, wanted {effect:g}; use more samples"
     return Finding(
         label,

@@ -28,7 +28,7 @@ from advmf.verify.check import measured
 from advmf.verify.judge import consequences
 from advmf.verify.matrices import check_matrices
 from advmf.verify.pilot import ROOM
-from advmf.verify.report import Finding, Verdict
+from advmf.verify.report import Finding, Verdict, jsonable
 from advmf.verify.runs import settings_of
 from advmf.verify.suite import Case
 from advmf.verify.variant import Variant
@@ -406,5 +406,5 @@ def score(found: Sequence[Mutant]) -> dict[str, Any]:
         "total": len(found),
         "theorems": by("theorem"),
         "kinds": by("kind"),
-        "mutants": [asdict(mutant) for mutant in found],
+        "mutants": [jsonable(asdict(mutant)) for mutant in found],
     }

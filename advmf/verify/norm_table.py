@@ -17,6 +17,7 @@ from advmf.simulate.gaussian import gaussian_norms
 from advmf.symbols import exponent
 from advmf.theory.norms import BEST, ROUTES, beta, routes
 from advmf.verify.matrices import SIGNS
+from advmf.verify.report import jsonable
 
 EXPONENTS = ("1", "3/2", "2", "3", "4", "oo")
 
@@ -52,14 +53,15 @@ class NormTable:
     cells: tuple[tuple[Cell, ...], ...]
 
     def to_json(self) -> str:
-        """The table as JSON: numbers, and what makes them again."""
+        """The table as JSON: numbers, and what makes them again; the error of a single matrix, which has none, is null."""
         head = {"version": __version__, "d": self.d, "K": self.K, "samples": self.samples, "seed": self.seed}
         pairs = [
             {"p": _name(c.p), "q": _name(c.q), "mean": c.mean, "stderr": c.stderr, "upper": c.upper, "exact": c.exact, "beta": c.beta}
             for row in self.cells
             for c in row
         ]  # fmt: skip
-        return json.dumps({**head, "routes": list(self.routes), "pairs": pairs}, indent=1) + "\n"
+        table = jsonable({**head, "routes": list(self.routes), "pairs": pairs})
+        return json.dumps(table, indent=1, allow_nan=False) + "\n"
 
 
 def norm_table(

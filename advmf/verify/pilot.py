@@ -8,7 +8,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from advmf.errors import ArgumentError
-from advmf.verify.report import Report
+from advmf.verify.report import Report, jsonable
 
 PILOT = "pilot"
 """What stands for a number of networks, or of samples, that pilots find."""
@@ -33,9 +33,9 @@ def piloted(
 ) -> dict[str, Any]:
     """How many networks, or matrices, resolve every consequence: pilots grow until one does, for the scatter of heavy tails shows late.
 
-    ``check(count, seed)`` checks with so many, of a seed of its own: they are not used again. The outcome has the sizes of the
-    ``pilots``, what the least resolved consequence of each resolved, in units of the effect that it must (``resolved``), and the number
-    that was ``chosen``; it is kept in ``parts``, and taken over from there. Raises ArgumentError where what is ``wanted`` for the
+    ``check(count, seed)`` checks with so many, of a seed of its own: they are not used again. The outcome has the sizes of the ``pilots``,
+    what the least resolved consequence of each ``resolved``, in units of the effect that it must (None where that is no number), and the
+    number that was ``chosen``; it is kept in ``parts``, and taken over from there. Raises ArgumentError where what is ``wanted`` for the
     argument ``name`` is no pilot.
     """
     if wanted != PILOT:
@@ -57,7 +57,11 @@ def _grown(check: Callable[[int, int], Sequence[Report]], seed: int) -> dict[str
         shares = [f.resolution / f.effect for report in found for f in report.findings if math.isfinite(f.resolution)]
         pilots.append(count)
         resolved.append(max(shares, default=1.0))
-        needed = ROOM * resolved[-1] ** 2
+        needed = ROOM * resolved[-1] * resolved[-1]  # which may be infinite
         if needed <= ROOM or count == most:
-            return {"pilots": pilots, "resolved": resolved, "chosen": math.ceil(count * min(max(needed, 0.25), ROOM))}
+            return {
+                "pilots": pilots,
+                "resolved": jsonable(resolved),
+                "chosen": math.ceil(count * min(max(needed, 0.25), ROOM)),
+            }
         count = min(math.ceil(count * min(needed, 4.0)), most)

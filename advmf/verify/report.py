@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from advmf.verify.statistics import Rung
@@ -103,16 +103,16 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values; NaN and infinity become None."""
-        return {
+        record = {
             "theorem": self.theorem,
             "net": self.net,
             "p": self.p,
             "q": self.q,
             "verdict": str(self.verdict),
-            "estimate": _finite(self.estimate),
-            "stderr": _finite(self.stderr),
-            "predicted": _finite(self.predicted),
-            "ratio": _finite(self.ratio),
+            "estimate": self.estimate,
+            "stderr": self.stderr,
+            "predicted": self.predicted,
+            "ratio": self.ratio,
             "at": {name: value if math.isfinite(value) else str(value) for name, value in self.at.items()},
             "seconds": self.seconds,
             "seed": self.seed,
@@ -121,27 +121,28 @@ class Report:
                 {
                     "label": f.label,
                     "verdict": str(f.verdict),
-                    "estimate": _finite(f.estimate),
-                    "stderr": _finite(f.stderr),
-                    "predicted": _finite(f.predicted),
-                    "departure": _finite(f.departure),
-                    "resolution": _finite(f.resolution),
+                    "estimate": f.estimate,
+                    "stderr": f.stderr,
+                    "predicted": f.predicted,
+                    "departure": f.departure,
+                    "resolution": f.resolution,
                     "reason": f.reason,
                     "p_value": f.p_value,
                     "alpha": f.alpha,
                     "effect": f.effect,
-                    "rungs": [
-                        {"N": r.N, "nets": r.nets, "mean": _finite(r.mean), "stderr": _finite(r.stderr), "skew": r.skew}
-                        for r in f.rungs
-                    ],
+                    "rungs": [asdict(r) for r in f.rungs],
                 }
                 for f in self.findings
             ],
         }
+        found: dict[str, Any] = jsonable(record)
+        return found
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> Report:
         """The report that :meth:`to_dict` wrote; of numbers that were not finite, errors come back as infinity and others as NaN.
+
+        A rung without ``lost`` was written before these networks were counted.
 
         >>> import advmf as mf
         >>> report = mf.check(mf.norm_factor(2, 2), at=dict(d=30, K=5), samples=40)
@@ -158,10 +159,18 @@ class Report:
                 _number(f["departure"], math.nan),
                 _number(f["resolution"], math.inf),
                 tuple(
-                    Rung(r["N"], r["nets"], _number(r["mean"], math.nan), _number(r["stderr"], math.inf), r["skew"])
+                    Rung(
+                        r["N"],
+                        r["nets"],
+                        _number(r["mean"], math.nan),
+                        _number(r["stderr"], math.inf),
+                        _number(r["skew"], math.nan),
+                        r.get("lost", 0),
+                    )
                     for r in f["rungs"]
                 ),
-                **{name: f[name] for name in ("reason", "p_value", "alpha", "effect")},
+                **{name: f[name] for name in ("reason", "p_value", "alpha")},
+                effect=_number(f["effect"], math.inf),
             )
             for f in record["findings"]
         )
@@ -193,8 +202,17 @@ class Report:
         return "\n".join(lines)
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def jsonable(value: Any) -> Any:
+    """Values in dictionaries and lists with None for every number that is NaN or infinite, which JSON has no words for.
+
+    >>> jsonable({"pilot": [1, math.inf], "at": (0.5, math.nan)})
+    {'pilot': [1, None], 'at': [0.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {name: jsonable(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(value: float | None, missing: float) -> float:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import sympy as sp
 import torch
 
 from advmf.claim import Claim, Regime
-from advmf.errors import ArgumentError, MemoryBudgetError, refuse_unused
-from advmf.observables import AdversarialLoss, LossDecay, Output, WeightNormSlope, WeightVarianceSlope
+from advmf.errors import ArgumentError, MemoryBudgetError, NonFiniteError, refuse_unused
+from advmf.observables import AdversarialLoss, LossDecay, Observable, Output, WeightNormSlope, WeightVarianceSlope
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measure, queries
@@ -26,6 +27,7 @@ from advmf.verify.provenance import provenance
 from advmf.verify.relations import deciding, sound
 from advmf.verify.report import Finding
 from advmf.verify.sequential import Look, looks, told
+from advmf.verify.soundness import overflown, sized, underflown
 from advmf.verify.statistics import Design, Rung, Running
 from advmf.verify.workers import TAKEN_OVER, Progress
 
@@ -42,6 +44,8 @@ class Measured:
 
     at: Mapping[str, float]
     tables: Mapping[sp.Expr, tuple[Rung, ...]]
+    sizes: Mapping[Observable, tuple[Rung, ...]]
+    """The mean size of every observable in them."""
     noise: float
     """What rounding may leave of a quantity that vanishes."""
     settings: Mapping[str, Any]
@@ -49,7 +53,14 @@ class Measured:
     def findings(self, claim: Claim, group: Sequence[Consequence], design: Design, alpha: float) -> tuple[Finding, ...]:
         """The findings on the consequences of a claim, at the rate ``alpha`` for each."""
         decide = deciding(claim.relation, claim.tolerance)
-        return tuple(sound(judge(t, self.tables[t.product], alpha, design, decide, self.noise), t) for t in group)
+        found = (judge(t, self.tables[t.product], alpha, design, decide, self.noise, self.doubt(t)) for t in group)
+        return tuple(map(sound, found, group))
+
+    def doubt(self, test: Consequence) -> str:
+        """Why the numbers say nothing of a consequence, if they do not."""
+        rungs, dtype = self.tables[test.product], self.settings["dtype"]
+        scales = [test.scale[r.N] for r in rungs]
+        return overflown(rungs, dtype) or underflown(test.product, self.sizes, scales, dtype)
 
 
 class Simulation:
@@ -118,12 +129,15 @@ class Simulation:
     def upto(self, look: Look) -> Measured:
         """What the networks of a look say; those of the looks before are not simulated again."""
         tables: dict[sp.Expr, tuple[Rung, ...]] = {}
+        sizes: dict[Observable, dict[int, Rung]] = {}
         for part in self._parts:
             part.advance(look.count(part.ensemble.nets), self._advanced)
             for product, rung in part.rungs():
                 tables[product] = (*tables.get(product, ()), rung)
+            for o, rung in part.sizes():
+                sizes.setdefault(o, {})[rung.N] = rung
         noise = self._rounding * tables[Output(0) ** 2][-1].mean
-        return Measured(self.at, tables, noise, self.settings(look))
+        return Measured(self.at, tables, {o: tuple(by.values()) for o, by in sizes.items()}, noise, self.settings(look))
 
     def settings(self, look: Look) -> dict[str, Any]:
         """Where the numbers of a look come from."""
@@ -172,11 +186,13 @@ class _Part:
         finished: MutableMapping[str, Any],
     ) -> None:
         self.products, self.ensemble = products, ensemble
+        self._observables = sized(products)
+        self._columns = [*products, *map(sp.Abs, self._observables)]
         self._images, self._generator, self._settings = images, generator, settings
         self._name, self._finished = name, finished
         self._x: torch.Tensor | None = None
         self._seed = 0
-        self._running = Running(len(products))
+        self._running = Running(len(self._columns))
 
     def advance(self, count: int, done: Callable[[Ensemble, int, str], None]) -> None:
         """Measure on to ``count`` networks, or take over what is finished; ``done`` is told of every chunk."""
@@ -204,19 +220,27 @@ class _Part:
         assert self._x is not None
         batch, x = self.ensemble.part(start, count), self._x[start:count]
         columns = batch.inputs(x)
-        for trace in batch.traces(x):
-            first = self._running.count - start
-            own = columns[first : first + trace.networks.nets]
-            draws = torch.Generator().manual_seed(self._seed)
-            self._running.add(measure(trace, own, self.products, self._settings, draws).cpu().numpy())
-            done(self.ensemble, trace.networks.nets, f"N={self.ensemble.N}")
+        try:
+            for trace in batch.traces(x):
+                first = self._running.count - start
+                own = columns[first : first + trace.networks.nets]
+                draws = torch.Generator().manual_seed(self._seed)
+                self._running.add(measure(trace, own, self._columns, self._settings, draws).cpu().numpy())
+                done(self.ensemble, trace.networks.nets, f"N={self.ensemble.N}")
+        except NonFiniteError:  # networks without weights cannot go on beside one that overflows
+            rest = count - self._running.count
+            self._running.add(np.full((rest, len(self._columns)), math.nan))
+            done(self.ensemble, rest, f"N={self.ensemble.N}")
 
     def rungs(self) -> Iterator[tuple[sp.Expr, Rung]]:
         """The mean of each product, so far."""
-        found = self._running
         for i, product in enumerate(self.products):
-            values = (float(each[i]) for each in (found.mean, found.stderr, found.skew))
-            yield product, Rung(self.ensemble.N, found.count, *values)
+            yield product, self._running.rung(self.ensemble.N, i)
+
+    def sizes(self) -> Iterator[tuple[Observable, Rung]]:
+        """The mean size of each observable in them, so far."""
+        for i, o in enumerate(self._observables, len(self.products)):
+            yield o, self._running.rung(self.ensemble.N, i)
 
 
 def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dict[str, float]]:

@@ -14,6 +14,9 @@ from scipy import special
 class Running:
     """Mean, variance and skewness of columns of numbers that arrive in blocks (T. Chan, G. Golub, R. LeVeque, 1983; P. Pébay, 2008).
 
+    Every column is kept in units of a power of two near its largest number, so that squares and cubes overflow, or vanish, no sooner than the
+    numbers do. ``lost`` counts the numbers of each column that are not finite: a column that has any has no moments.
+
     >>> running = Running(1)
     >>> for block in ([[1.0], [2.0]], [[6.0]]):
     ...     running.add(np.array(block))
@@ -25,7 +28,9 @@ class Running:
 
     def __init__(self, columns: int) -> None:
         self.count = 0
-        self.mean = np.zeros(columns)
+        self.lost = np.zeros(columns, dtype=int)
+        self._unit = np.full(columns, _SMALLEST)  # the exponent of two
+        self._mean = np.zeros(columns)
         self._squares = np.zeros(columns)
         self._cubes = np.zeros(columns)
 
@@ -34,59 +39,112 @@ class Running:
         """What goes on from a ``state``, to the last bit."""
         running = cls(0)
         running.count = state["count"]
-        running.mean, running._squares, running._cubes = (np.array(state[n]) for n in ("mean", "squares", "cubes"))
+        running.lost, running._unit = (np.array(state[name], dtype=int) for name in ("lost", "unit"))
+        names = ("mean", "squares", "cubes")
+        running._mean, running._squares, running._cubes = (np.array(state[n], dtype=float) for n in names)
         return running
 
     @property
     def state(self) -> dict[str, Any]:
         """The count and the moments, JSON-ready."""
-        moments = {"mean": self.mean, "squares": self._squares, "cubes": self._cubes}
-        return {"count": self.count, **{name: values.tolist() for name, values in moments.items()}}
+        columns = {
+            "lost": self.lost,
+            "unit": self._unit,
+            "mean": self._mean,
+            "squares": self._squares,
+            "cubes": self._cubes,
+        }
+        return {"count": self.count, **{name: values.tolist() for name, values in columns.items()}}
 
     def add(self, block: np.ndarray) -> None:
         """Take in ``block`` of shape (count, columns)."""
+        finite = np.isfinite(block)
+        self.lost = self.lost + (~finite).sum(0)
+        block = np.where(finite, block, 0.0)
+        largest = np.abs(block).max(0)
+        self._measure_in(np.where(largest > 0, np.frexp(largest)[1], _SMALLEST))
+        block = np.ldexp(block, -self._unit)
         a, b, mean = self.count, len(block), block.mean(0)
-        total, delta = a + b, mean - self.mean
+        total, delta = a + b, mean - self._mean
         squares, cubes = ((block - mean) ** 2).sum(0), ((block - mean) ** 3).sum(0)
         self._cubes += (
             cubes + delta**3 * a * b * (a - b) / total**2 + 3 * delta * (a * squares - b * self._squares) / total
         )
         self._squares += squares + delta**2 * a * b / total
-        self.mean = self.mean + delta * b / total
+        self._mean = self._mean + delta * b / total
         self.count = total
+
+    def _measure_in(self, needed: np.ndarray) -> None:
+        """Raise the units to what is ``needed``."""
+        unit = np.maximum(self._unit, needed)
+        shift = self._unit - unit
+        self._mean = np.ldexp(self._mean, shift)
+        self._squares, self._cubes = np.ldexp(self._squares, 2 * shift), np.ldexp(self._cubes, 3 * shift)
+        self._unit = unit
+
+    def _column(self, values: np.ndarray, other: float = math.nan) -> np.ndarray:
+        """``values`` of the columns whose numbers were all finite."""
+        return np.where(self.lost == 0, values, other)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean of every column."""
+        return self._column(np.ldexp(self._mean, self._unit))
 
     @property
     def variance(self) -> np.ndarray:
-        """Unbiased sample variance; infinite for fewer than two numbers."""
-        return self._squares / (self.count - 1) if self.count > 1 else np.full_like(self.mean, math.inf)
+        """Unbiased sample variance; infinite for fewer than two numbers, and where some are not finite."""
+        if self.count < 2:
+            return np.full_like(self._mean, math.inf)
+        with np.errstate(over="ignore"):
+            return self._column(np.ldexp(self._squares / (self.count - 1), 2 * self._unit), math.inf)
 
     @property
     def stderr(self) -> np.ndarray:
-        """Standard error of the mean."""
-        return np.sqrt(self.variance / self.count)
+        """Standard error of the mean; infinite where the variance is unknown."""
+        if self.count < 2:
+            return np.full_like(self._mean, math.inf)
+        return self._column(np.ldexp(np.sqrt(self._squares / (self.count - 1) / self.count), self._unit), math.inf)
 
     @property
     def skew(self) -> np.ndarray:
         """Sample skewness; 0 for columns that do not vary."""
         spread = np.sqrt(self._squares / max(self.count, 1))
-        still = spread <= 1e-12 * np.abs(self.mean)
-        return np.where(still, 0.0, self._cubes / max(self.count, 1) / np.where(still, 1.0, spread) ** 3)
+        still = spread <= 1e-12 * np.abs(self._mean)
+        return self._column(np.where(still, 0.0, self._cubes / max(self.count, 1) / np.where(still, 1.0, spread) ** 3))
+
+    def rung(self, N: int, column: int = 0) -> Rung:
+        """What a column says, as the rung of width N."""
+        mean, stderr, skew = (float(each[column]) for each in (self.mean, self.stderr, self.skew))
+        return Rung(N, self.count, mean, stderr, skew, int(self.lost[column]))
+
+
+_SMALLEST = -1073
+"""The exponent of the smallest number, as :func:`numpy.frexp` has it: the unit of a column that is zero so far."""
 
 
 @dataclass(frozen=True)
 class Rung:
-    """Mean and standard error over ``nets`` networks of width ``N``, and the skewness of one network's number."""
+    """Mean and standard error over ``nets`` networks of width ``N``, and the skewness of one network's number.
+
+    ``lost`` counts the networks whose number is not finite; the others say nothing of the mean then, which is NaN."""
 
     N: int
     nets: int
     mean: float
     stderr: float
     skew: float = 0.0
+    lost: int = 0
+
+    @property
+    def finite(self) -> bool:
+        """Whether there is a mean, and an error of it."""
+        return all(map(math.isfinite, (self.mean, self.stderr, self.skew))) and not self.lost
 
     def scaled(self, factor: float, shift: float = 0.0) -> Rung:
         """The rung of ``shift + factor x``."""
         skew = math.copysign(1.0, factor) * self.skew
-        return Rung(self.N, self.nets, shift + factor * self.mean, abs(factor) * self.stderr, skew)
+        return Rung(self.N, self.nets, shift + factor * self.mean, abs(factor) * self.stderr, skew, self.lost)
 
 
 CAUTION = 2.0
@@ -125,11 +183,11 @@ class Estimate:
         >>> Estimate(1.0, 0.5, 30, skew=-0.5).p_above(0.0) > 0.05 > Estimate(1.0, 0.5, 30, skew=0.5).p_above(0.0)
         True
         """
+        if not all(map(math.isfinite, (self.value, self.stderr, self.skew))):
+            raise ArithmeticError(f"{self} is no number to be tested.")
         if self.stderr == 0:
             return 0.0 if self.value > limit else 1.0
         t, g = (self.value - limit) / self.stderr, CAUTION * max(0.0, -self.skew)
-        if not math.isfinite(t):
-            return 1.0
         if t > g / 6:  # undo q + g (2 q² + 1)/6
             t = (math.sqrt(1 + 4 / 3 * g * (t - g / 6)) - 1) / (2 / 3 * g) if g > 1e-6 else t
         return _sf(t, self.dof)
@@ -155,7 +213,7 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0) -> Estimate:
     The weights are the numbers of networks over N^(2 order), for means that were multiplied by N^order; they are fixed beforehand:
     weights estimated from skewed samples would bias the fit. The
     standard error follows from the rungs' own errors, its degrees of freedom from Welch and Satterthwaite.
-    Needs more rungs than ``degree``.
+    Needs more rungs than ``degree``, and finite ones (:attr:`Rung.finite`).
 
     >>> rungs = [Rung(N, 100, 1 + 8/N, 0.01) for N in (64, 128, 256, 512)]
     >>> round(combine(rungs, 1).value, 9)
@@ -169,22 +227,26 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0) -> Estimate:
     root = np.sqrt([r.nets for r in rungs]) * (h / h.max()) ** order
     solve = np.linalg.pinv(basis * root[:, None]) * root
     weights = solve[0]
-    parts = (weights * stderr) ** 2
+    unit = np.ldexp(1.0, np.frexp(np.abs(weights * stderr).max())[1] - 1)  # in which no square overflows or vanishes
+    errors = weights * stderr / unit
+    parts = errors**2
     if not parts.any():
         return Estimate(float(weights @ mean), 0.0, math.inf)
     dof = parts.sum() ** 2 / sum(part**2 / max(r.nets - 1, 1) for part, r in zip(parts, rungs))
-    skew = (weights * stderr) ** 3 @ [r.skew / math.sqrt(r.nets) for r in rungs] / parts.sum() ** 1.5
+    skew = errors**3 @ [r.skew / math.sqrt(r.nets) for r in rungs] / parts.sum() ** 1.5
     fit_p = _fit_p(basis, solve, mean, stderr)
-    return Estimate(float(weights @ mean), float(np.sqrt(parts.sum())), float(dof), fit_p, float(skew))
+    return Estimate(float(weights @ mean), float(unit * np.sqrt(parts.sum())), float(dof), fit_p, float(skew))
 
 
 def _fit_p(basis: np.ndarray, solve: np.ndarray, mean: np.ndarray, stderr: np.ndarray) -> float:
     """P-value of the residuals: they have covariance M diag(stderr²) Mᵀ with M = 1 - basis solve."""
     spare = len(mean) - basis.shape[1]
-    if spare == 0 or not np.isfinite(stderr).all():
+    if spare == 0:
         return 1.0
     project = np.eye(len(mean)) - basis @ solve
     error = np.hypot(stderr, ROUNDING * np.abs(mean))
+    unit = np.ldexp(1.0, np.frexp(error.max())[1] - 1)
+    mean, error = mean / unit, error / unit
     residual, covariance = project @ mean, project * error**2 @ project.T
     return float(special.chdtrc(spare, residual @ np.linalg.pinv(covariance, rcond=1e-9, hermitian=True) @ residual))
 

@@ -173,7 +173,7 @@ class Store:
 
     def keep(self, position: int, parts: Mapping[str, Any]) -> None:
         """Keep what is finished of a case that is not, JSON-ready values by name. Raises StoreError where it cannot be written."""
-        values = {name: json.dumps(value) for name, value in parts.items()}
+        values = {name: json.dumps(value, allow_nan=False) for name, value in parts.items()}
         rows = [(position, name, value, _digest(position, name, value)) for name, value in values.items()]
         with self._writing():
             self._db.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", rows)

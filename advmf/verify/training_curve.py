@@ -45,7 +45,7 @@ class TrainingCurve:
 
     def holds_until(self, tolerance: float = 0.1) -> float:
         """The last time up to which the ratio stays within ``tolerance`` of 1; 0 if it never does. A noisy curve leaves earlier."""
-        off = np.abs(self.ratio - 1) > tolerance
+        off = ~(np.abs(self.ratio - 1) <= tolerance)  # also where there is no ratio
         return float(self.time[-1] if not off.any() else self.time[off.argmax() - 1] if off.argmax() else 0.0)
 
 

@@ -1,0 +1,65 @@
+"""Whether simulated numbers say anything: they are finite, and of a size that their type of number carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import sympy as sp
+import torch
+
+from advmf.observables import Observable, Offset, Output, UnitObservable
+from advmf.simulate.estimate import OwnObservable
+from advmf.verify.statistics import Rung
+
+TINIEST = 1e3
+"""An observable has to be so many times the smallest normal number: it is a sum of numbers that are smaller by the root of the width."""
+CANCELLED = 1e2
+"""An offset, the difference of two numbers of the size of the output, has to be so many units of their last digit."""
+
+
+def overflown(rungs: Iterable[Rung], dtype: str, what: str = "networks") -> str:
+    """Why no verdict can be given on numbers some of which are not finite; nothing where all are."""
+    if all(r.finite for r in rungs):
+        return ""
+    told = ", ".join(f"{r.lost} of {r.nets} at {r.N}" for r in rungs if r.lost)
+    if not told:
+        return "the numbers are too large, or too small beside what is claimed, to be compared with it: overflow; take a smaller L or sigma_w"
+    return f"{what} without a finite number, {told}: overflow, or an observable that is undefined there; {_advice(dtype, 'a smaller L or sigma_w')}"
+
+
+def _advice(dtype: str, other: str) -> str:
+    return f"take {other}" if dtype == "float64" else f'use dtype="float64" (--dtype float64), or {other}'
+
+
+def sized(products: Iterable[sp.Expr]) -> list[Observable]:
+    """The observables in the products, one for those that differ in units and directions: their sizes are measured."""
+    found = {_representative(o) for product in products for o in product.atoms(Observable)}
+    return sorted(found, key=sp.default_sort_key)
+
+
+def _representative(o: Observable) -> Observable:
+    return o.func(*[0] * len(o.args)) if isinstance(o, UnitObservable) else o
+
+
+def underflown(
+    product: sp.Expr, sizes: Mapping[Observable, Sequence[Rung]], scales: Sequence[float], dtype: str
+) -> str:
+    """Why no verdict can be given on a product of observables whose mean sizes are below what the numbers carry; nothing where they are above.
+
+    ``sizes`` has the mean size of each observable at every width, ``scales`` what is claimed of the product's there. An observable of one's own
+    may well be zero, and is small only where that is claimed of it too.
+    """
+    info = torch.finfo(getattr(torch, dtype))
+    for o in sized([product]):
+        for rung, output, scale in zip(sizes[o], sizes[Output(0)], scales):
+            floor = TINIEST * info.tiny
+            if isinstance(o, Offset):
+                floor = max(floor, CANCELLED * info.eps * output.mean)
+            size = max(rung.mean, abs(scale)) if isinstance(o, OwnObservable) else rung.mean
+            if size < floor:
+                cause = "cancellation" if floor > TINIEST * info.tiny else "underflow"
+                return (
+                    f"{cause}: {o} is {rung.mean:.1g} on average at N = {rung.N}, and {dtype} carries nothing below {floor:.1g} there; "
+                    + _advice(dtype, "a smaller L, or a larger sigma_w or sigma_b")
+                )
+    return ""
