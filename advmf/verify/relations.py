@@ -24,7 +24,7 @@ def deciding(relation: str, tolerance: float) -> Decide:
 
 
 def _at_most(estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float) -> Decision:
-    return decide_bound(replace(estimate, value=estimate.value - tolerance), alpha, beta, effect)
+    return decide_bound(estimate.shifted(-tolerance), alpha, beta, effect)
 
 
 def _at_least(estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float) -> Decision:

@@ -22,7 +22,7 @@ from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measure, queries
 from advmf.simulate.networks import expressions
 from advmf.symbols import SYMBOLS
-from advmf.verify.judge import Consequence, consequences, judge
+from advmf.verify.judge import Consequence, consequences, crossover, judge
 from advmf.verify.provenance import provenance
 from advmf.verify.relations import deciding, sound
 from advmf.verify.report import Finding
@@ -35,6 +35,8 @@ ATTACKED = (AdversarialLoss, WeightVarianceSlope, WeightNormSlope, LossDecay)
 """Observables that need an attack."""
 
 TOP_WIDTH = 1024
+ROOM = 2.0
+"""So many times the width from which on a law is in 1/N the narrowest networks are, by default."""
 NETS = 128
 
 
@@ -306,7 +308,7 @@ def _ladder(
     """The widths, rising, with the number of networks of each."""
     large = any(Regime.LARGE_WIDTH in claim.regime for claim in claims)
     if widths is None:
-        top = int(at.get("N", TOP_WIDTH))
+        top = int(at["N"]) if "N" in at else _top(claims, at)
         widths = [top // 8, top // 4, top // 2, top] if large else [top]
     counts = [nets] * len(widths) if isinstance(nets, int) else list(nets)
     if len(counts) != len(widths):
@@ -320,6 +322,17 @@ def _ladder(
             "Give N >= 32 in at, or widths=(…)."
         )
     return ladder
+
+
+def _top(claims: Sequence[Claim], at: Mapping[str, float]) -> int:
+    """The widest networks where none are asked for: TOP_WIDTH, or a power of two times that, so that the narrowest of four rungs are well above
+    the width from which on the claims' laws are in 1/N."""
+    products = [o for claim in claims for side in _sides(claim) for o in side.atoms(Observable)]
+    least = max((crossover(o, at) or 0.0 for o in products), default=0.0)
+    top = TOP_WIDTH
+    while top < 8 * ROOM * least:
+        top *= 2
+    return top
 
 
 def _generator(seed: int, net: object, at: Mapping[str, float], N: int) -> torch.Generator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -161,7 +161,9 @@ class Estimate:
     """A value, its standard error, the degrees of freedom of that error, and how well the fit describes the rungs.
 
     ``fit_p`` is the p-value of the rungs' deviations from the fit, 1 where nothing is left over to test; ``skew`` is the skewness of the
-    value itself, which falls with the root of the number of networks.
+    value itself, which falls with the root of the number of networks. ``other`` is the estimate by another law that the numbers leave open:
+    the true value may lie anywhere between the two, and is beyond a limit only if both are. What tells of laws that they
+    are wrong has half the rate, and so the other has half.
     """
 
     value: float
@@ -169,6 +171,17 @@ class Estimate:
     dof: float
     fit_p: float = 1.0
     skew: float = 0.0
+    other: Estimate | None = None
+
+    @property
+    def apart(self) -> float:
+        """How far apart the laws that the numbers leave open put the value."""
+        return abs(self.value - self.other.value) if self.other else 0.0
+
+    @property
+    def error(self) -> float:
+        """The standard error, with the uncertainty of the law."""
+        return math.hypot(self.stderr, self.apart)
 
     def p_above(self, limit: float) -> float:
         """The p-value of "the true value is at most ``limit``": by Student's t, and by t corrected for skewness, whichever is larger.
@@ -185,6 +198,8 @@ class Estimate:
         """
         if not all(map(math.isfinite, (self.value, self.stderr, self.skew))):
             raise ArithmeticError(f"{self} is no number to be tested.")
+        if self.other:
+            return max(replace(self, other=None).p_above(limit), min(1.0, 2 * self.other.p_above(limit)))
         if self.stderr == 0:
             return 0.0 if self.value > limit else 1.0
         t, g = (self.value - limit) / self.stderr, CAUTION * max(0.0, -self.skew)
@@ -199,16 +214,21 @@ class Estimate:
     @property
     def mirrored(self) -> Estimate:
         """The estimate of minus the quantity."""
-        return Estimate(-self.value, self.stderr, self.dof, self.fit_p, -self.skew)
+        other = self.other and self.other.mirrored
+        return Estimate(-self.value, self.stderr, self.dof, self.fit_p, -self.skew, other)
+
+    def shifted(self, by: float) -> Estimate:
+        """The estimate of the quantity plus a constant."""
+        return replace(self, value=self.value + by, other=self.other and self.other.shifted(by))
 
     def reach(self, rate: float) -> float:
-        """How far above a limit the value must be for :meth:`p_above` to fall to ``rate``."""
+        """How far above a limit the value must be for :meth:`p_above` to fall to ``rate``, by this law alone."""
         q, g = quantile(rate, self.dof), CAUTION * max(0.0, -self.skew)
         return (q + g * (2 * q * q + 1) / 6) * self.stderr
 
 
-def combine(rungs: Sequence[Rung], degree: int, order: int = 0) -> Estimate:
-    """The value at 1/N = 0 of a polynomial in 1/N of ``degree`` fitted to the rungs; degree 0 averages them.
+def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1.0) -> Estimate:
+    """The value at 1/N = 0 of a polynomial in 1/N^power of ``degree`` fitted to the rungs; degree 0 averages them.
 
     The weights are the numbers of networks over N^(2 order), for means that were multiplied by N^order; they are fixed beforehand:
     weights estimated from skewed samples would bias the fit. The
@@ -223,7 +243,7 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0) -> Estimate:
         raise ValueError(f"A polynomial of degree {degree} needs more than {degree} widths; got {len(rungs)}.")
     h = np.array([1 / rung.N for rung in rungs])
     mean, stderr = np.array([r.mean for r in rungs]), np.array([r.stderr for r in rungs])
-    basis = np.vander(h / h.max(), degree + 1, increasing=True)
+    basis = np.vander((h / h.max()) ** power, degree + 1, increasing=True)
     root = np.sqrt([r.nets for r in rungs]) * (h / h.max()) ** order
     solve = np.linalg.pinv(basis * root[:, None]) * root
     weights = solve[0]
@@ -283,9 +303,13 @@ def _sf(t: float, dof: float) -> float:
 
 
 def resolution(estimate: Estimate, alpha: float, beta: float, sides: int = 1) -> float:
-    """The departure that a test of size ``alpha`` finds with probability 1 - ``beta``: above, or for two ``sides`` on either."""
+    """The departure that a test of size ``alpha`` finds with probability 1 - ``beta``: above, or for two ``sides`` on either; whichever of the
+    laws that are left open is true."""
     each = (estimate, estimate.mirrored)[:sides]
-    return max(e.reach(alpha / sides) for e in each) + quantile(beta, estimate.dof) * estimate.stderr
+    found = max(e.reach(alpha / sides) for e in each) + quantile(beta, estimate.dof) * estimate.stderr
+    if estimate.other:
+        found = max(found, resolution(estimate.other, alpha / 2, beta, sides)) + estimate.apart
+    return found
 
 
 def holm(p_values: Sequence[float], rate: float) -> list[bool]:

@@ -164,3 +164,55 @@ def test_holm_rejects_more_than_bonferroni_and_stops_at_the_first_that_stands():
     assert holm([0.02, 0.04], 0.05) == [True, True]
     assert holm([0.03, 0.04], 0.05) == [False, False]
     assert holm([], 0.05) == []
+
+
+def slowly(rng, runs, *, departure, power, size, widths=WIDTHS, alpha=0.02, effect=0.15, crossover=0.0):
+    """The verdicts on an equality whose departures fall from ``size`` at the narrowest width, as 1/N^power, to ``departure``."""
+    test = Consequence("", Capacity(), *[dict.fromkeys(widths.tolist(), 1.0)] * 2, False, 0, False, crossover=crossover)
+    law = departure + size * (widths[0] / widths) ** power
+    for _ in range(runs):
+        draws = rng.normal(0, 0.05, (len(widths), NETS)) + law[:, None]
+        error = draws.std(-1, ddof=1) / math.sqrt(NETS)
+        rungs = tuple(
+            Rung(N, NETS, 1 + m, e) for N, m, e in zip(widths.tolist(), draws.mean(-1).tolist(), error.tolist())
+        )
+        yield judge(test, rungs, alpha, Design(alpha=alpha, effect=effect), decide_equality, 0.0)
+
+
+@pytest.mark.parametrize("power", [0.5, 0.6, 0.7, 0.85, 1.0, 2.0])
+@pytest.mark.parametrize("size", [0.02, 0.1, 0.3, -0.3, 0.6])
+@pytest.mark.parametrize("ratio", [2, 4])
+def test_true_equalities_are_not_refuted_however_slowly_they_hold(power, size, ratio):
+    """Also by laws between 1/sqrt(N) and 1/N, which products of random matrices show where they are not wide enough."""
+    widths = 64 * ratio ** np.arange(4)
+    found = list(slowly(np.random.default_rng(7), 150, departure=0.0, power=power, size=size, widths=widths))
+    assert sum(f.verdict is Verdict.REFUTED for f in found) <= most(0.02, 150)
+
+
+@pytest.mark.parametrize("power", [0.5, 0.6, 0.7, 0.85, 1.0, 2.0])
+@pytest.mark.parametrize("size", [0.02, -0.1, 0.1, -0.3, 0.3])
+@pytest.mark.parametrize("departure", [0.15, -0.15])
+def test_equalities_that_are_off_are_not_supported_however_slowly(power, size, departure):
+    """Where the finite width makes up for the mistake, too."""
+    found = list(slowly(np.random.default_rng(8), 150, departure=departure, power=power, size=size))
+    assert sum(f.verdict is Verdict.SUPPORTED for f in found) <= most(0.05, 150)
+
+
+def test_wide_ladders_decide_and_narrow_ones_say_that_wider_networks_are_wanted():
+    """What hardly depends on the width is decided as before; what halves with it is told from the slow law by numbers alone."""
+    rng = np.random.default_rng(9)
+    for departure, verdict in ((0.0, Verdict.SUPPORTED), (0.3, Verdict.REFUTED)):
+        for size in (0.0, 0.02):
+            assert {f.verdict for f in slowly(rng, 20, departure=departure, power=1.0, alpha=1e-3, size=size)} == {
+                verdict
+            }
+    told = list(slowly(rng, 20, departure=0.0, power=1.0, alpha=1e-3, size=0.3))
+    assert {f.verdict for f in told} <= {Verdict.UNDERPOWERED, Verdict.SUPPORTED}
+    assert any("use larger N" in f.reason for f in told)
+    assert all(f.stderr > 0.03 for f in told if f.reason), "the standard error has what the laws leave open"
+    clear = list(slowly(rng, 20, departure=0.0, power=1.0, alpha=1e-3, size=9.0))
+    assert {f.verdict for f in clear} == {Verdict.SUPPORTED}
+    below = list(slowly(rng, 20, departure=0.0, power=1.0, alpha=1e-3, size=9.0, crossover=65.0))
+    assert {f.verdict for f in below} == {Verdict.UNDERPOWERED}, "on a ladder from below the crossover no fit tells"
+    poly = list(slowly(rng, 20, departure=0.0, power=1.0, alpha=1e-3, size=0.3, crossover=None))
+    assert {f.verdict for f in poly} == {Verdict.SUPPORTED}

@@ -13,6 +13,7 @@ from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.observables import Expectation, JacobianEntry, OperatorNorm, Output, adversarial_loss
 from advmf.report.document import of_outcomes
 from advmf.simulate import data
+from advmf.simulate.gaussian import gaussian_norms
 from advmf.symbols import L
 from advmf.theory.norms import beta
 from advmf.verify.catalogue import MATRICES
@@ -319,3 +320,40 @@ def test_a_pilot_finds_how_many_networks_resolve_the_effect():
     assert mf.check(wrong, **ladder, nets="pilot").verdict == "REFUTED"
     with pytest.raises(ArgumentError, match="or 'pilot'; got 'many'"):
         mf.check(law, at=at, nets="many")
+
+
+def singular(net, d, K, L, growth):
+    """E|J| at infinite width: growth^(L/2) times the mean first singular value of a Gaussian matrix K x d over sqrt(d), as simulated."""
+    found = gaussian_norms(d, K, [(sp.Integer(2), sp.Integer(2))], samples=2000, seed=0)
+    value = float(next(iter(found.values())).lower.mean()) * growth ** (L / 2)
+    return Claim(
+        name="norm", lhs=Expectation(OperatorNorm(2, 2)), relation="approx", formula=sp.Float(value), where={},
+        regime=Regime.LARGE_WIDTH, assumptions=(), source="one random matrix", net=net,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("net", "sigma_w", "growth"), [(mf.vanilla(1, 0), 2**0.5, 1.0), (mf.residual(1, 0), 1.0, 1.5)])
+def test_norms_of_long_products_are_neither_refuted_nor_falsely_supported_on_narrow_ladders(net, sigma_w, growth):
+    """At d = 784 and L = 10 widths of 128 to 1024 are below the crossover: the norm is 92 % too large there, and 31 % at the widest."""
+    at = {"L": 10, "d": 784, "K": 10, "sigma_w": sigma_w, "sigma_b": 0.3}
+    claim = singular(net, 784, 10, 10, growth)
+    options = {"widths": (128, 256, 512, 1024), "nets": 60, "seed": 0}
+    claims = [claim.scaled(sp.Rational(k, 20)) for k in (20, 22, 26)]
+    true, *wrong = mf.check_all(claims, at, **options)
+    assert true.verdict is Verdict.UNDERPOWERED and "use larger N" in true.findings[0].reason, str(true)
+    assert all(report.verdict is not Verdict.SUPPORTED for report in wrong), "\n".join(map(str, wrong))
+    assert mf.check(claim.scaled(4), at, **options).verdict is Verdict.REFUTED
+
+
+def test_default_widths_are_those_of_the_claims_own_law():
+    """They begin at twice the crossover, L sqrt(K d), of claims about norms; others keep theirs, and N in the point is obeyed."""
+    net = mf.residual(1, 0)
+    at = {"L": 5, "d": 196, "K": 10, "sigma_w": 1.0, "sigma_b": 0.3, "eps": 0.1}
+    norm = singular(net, 196, 10, 5, 1.5)
+    true, wrong = mf.check_all([norm, norm.scaled(sp.Rational(13, 10))], at, nets=100)
+    assert true.settings["widths"] == [512, 1024, 2048, 4096] and 512 > 2 * 5 * 1960**0.5
+    assert true.verdict is Verdict.SUPPORTED, str(true)
+    assert wrong.verdict is Verdict.REFUTED, str(wrong)
+    entries = mf.capacity(net)
+    assert mf.check(entries, at, nets=2).settings["widths"] == [128, 256, 512, 1024]
+    assert mf.check(norm, {**at, "N": 64}, nets=2).settings["widths"] == [8, 16, 32, 64]
