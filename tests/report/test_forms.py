@@ -91,7 +91,7 @@ def test_no_two_claims_or_controls_of_a_run_have_one_name(document, monkeypatch,
         "T6.K": suite.MatrixScale(2, 1, along="K", **along),
     }
     monkeypatch.setattr(suite, "QUICK", replace(suite.QUICK, scales={"F1": scale}, matrices=matrices))
-    monkeypatch.setattr(runs, "controls", lambda claim: [replace(claim.scaled(2), name=f"{claim.name} [twice]")])
+    monkeypatch.setattr(runs, "controls", lambda claim: [replace(claim, name=f"{claim.name} [twice]")])
     monkeypatch.setattr(runs, "differs", lambda *_: True)
     chosen = [word for name in ("F1", "T6.d", "T6.K") for word in ("--theorem", name)]
     paths = tmp_path / "results.db", tmp_path / "results.json"
