@@ -63,7 +63,7 @@ QUICK = Profile(
     "quick",
     data="digits",
     scales={
-        "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 256), nets=(2400,) * 4),
+        "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 256, 512), nets=(1200, 2400, 1200, 1800)),
         "T2": Scale(L=5, d=64, K=10, widths=(512, 2048, 10_000, 100_000), nets=(80, 64, 32, 12), directions=1, steps=5),
         "T3": Scale(
             2,
