@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -61,6 +63,10 @@ class Equation:
     exact: bool = False
     order: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("lhs", "rhs", "scale"):
+            object.__setattr__(self, name, expression(getattr(self, name)))
+
     @property
     def states(self) -> bool:
         """Whether it says anything of the claim's right-hand side."""
@@ -84,6 +90,8 @@ class Claim:
     ``rhs`` is the formula with the abbreviations put in. ``equations`` are the testable consequences of a law (relation
     ``~``) or of an independence, in which :data:`RHS` stands for the right-hand side; ``implied`` has it put in. A check of a claim with
     equations tests these alone, so that one of them at least has to speak of the right-hand side. A claim about Gaussian matrices has no ``net``.
+    A claim holds from the depth L = ``depth`` on: one about a trained matrix from 1 on, for there is none at L = 0. Its kernel, a check and a
+    function in Python refuse less, and a derivation may rest on L >= ``depth``.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.vanilla(u=1, v=0), p=2, q=2, route="leading")
@@ -107,11 +115,23 @@ class Claim:
     q: sp.Expr | None = None
     equations: tuple[Equation, ...] = field(default=(), repr=False)
     tolerance: float = 0.0
+    depth: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "formula", expression(self.formula))  # a plain number is a formula
-        if self.relation not in RELATIONS:
+        for name in ("lhs", "formula"):  # a plain number is a formula
+            object.__setattr__(self, name, expression(getattr(self, name)))
+        if self.relation not in list(RELATIONS):
             raise ArgumentError(f"A claim's relation is one of {', '.join(RELATIONS)}; got {self.relation!r}.")
+        if not isinstance(self.regime, Regime):
+            raise ArgumentError(
+                f"A claim's regime is one of, or several of, Regime.EXACT and its like; got {self.regime!r}."
+            )
+        if not isinstance(self.tolerance, numbers.Real) or not 0 <= self.tolerance < math.inf:
+            raise ArgumentError(f"A claim's tolerance is a finite number from 0 on; got {self.tolerance!r}.")
+        if type(self.depth) is not int or self.depth < 0:
+            raise ArgumentError(
+                f"A claim's depth is the least L that it holds at, an integer from 0 on; got {self.depth!r}."
+            )
         if (Regime.HEURISTIC in self.regime) != bool(self.heuristic):
             raise ArgumentError(
                 f"Claim {self.name}: regime {self.regime} and heuristic {self.heuristic!r} disagree. "

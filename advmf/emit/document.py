@@ -224,7 +224,8 @@ def regime(claim: Claim) -> str:
         Regime.SMALL_BALL: "small balls, eps -> 0",
         Regime.HEURISTIC: "heuristic",
     }
-    return "; ".join(text for flag, text in words.items() if flag in claim.regime) or "as stated"
+    depth = [f"L >= {claim.depth}"] if claim.depth else []
+    return "; ".join([text for flag, text in words.items() if flag in claim.regime] + depth) or "as stated"
 
 
 def _align(rows: str) -> str:

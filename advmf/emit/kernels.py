@@ -12,13 +12,14 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
+from advmf.claim import Claim
 from advmf.emit.canonical import canonical
 from advmf.emit.engine.backends import BACKENDS, function
 from advmf.emit.engine.blocks import numpy_engine
@@ -31,6 +32,7 @@ from advmf.emit.engine.scaled import REGISTERED
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.expressions import expression
 from advmf.symbols import SYMBOLS
+from advmf.symbols import L as DEPTH
 from advmf.theory.norm_functions import GaussianNorm
 
 __all__ = ["Kernel", "kernel", "register"]
@@ -73,15 +75,17 @@ def kernel(claim: Any, backend: str = "auto", *, grad: str | Sequence[str] = ())
     if backend not in LIBRARY:
         raise ArgumentError(f"The backends are {', '.join(map(repr, LIBRARY))}; got {backend!r}.")
     several = isinstance(claim, (list, tuple)) and len(claim) > 0
-    exprs = [_expression(each) for each in (claim if several else [claim])]
+    claims = claim if several else [claim]
+    exprs = [_expression(each) for each in claims]
+    depth = max(each.depth if isinstance(each, Claim) else 0 for each in claims)
     names = (grad,) if isinstance(grad, str) else tuple(grad)
     known = tuple(REGISTERED[LIBRARY[backend]].items())
-    return _kernel(sp.Tuple(*exprs) if several else exprs[0], backend, names, known)
+    return _kernel(sp.Tuple(*exprs) if several else exprs[0], backend, names, depth, known)
 
 
 @lru_cache(maxsize=256)
-def _kernel(expr: sp.Basic, backend: str, grad: tuple[str, ...], _: Any) -> Kernel:
-    return Kernel(expr, backend, grad)
+def _kernel(expr: sp.Basic, backend: str, grad: tuple[str, ...], depth: int, _: Any) -> Kernel:
+    return Kernel(expr, backend, grad, depth)
 
 
 def _expression(claim: Any) -> sp.Expr:
@@ -135,7 +139,7 @@ class Kernel:
     gradients and gives tensors on the device and of the dtype of the tensors given (float64 if none is floating).
 
     Raises ArgumentError for a missing or unknown argument, for shapes that do not broadcast and for an unfit ``out`` or ``dtype``, DomainError
-    for a value that is NaN, complex, not numeric, or outside its symbol's domain.
+    for a value that is NaN, complex, not numeric, or outside its symbol's domain. The L of a claim's kernel starts at the claim's ``depth``.
 
     >>> from advmf.emit.kernels import kernel
     >>> from advmf.symbols import d
@@ -148,6 +152,7 @@ class Kernel:
     expr: sp.Expr
     backend: str
     grad: tuple[str, ...] = ()
+    depth: int = 0
     arguments: tuple[str, ...] = field(init=False, compare=False)
     program: Program = field(init=False, compare=False)
     _domains: dict[str, Domain] = field(init=False, compare=False)
@@ -171,7 +176,7 @@ class Kernel:
                     f"grad names symbols of the formula, {', '.join(symbols) or 'of which there are none'}; got {name!r}."
                 )
         set_ = object.__setattr__
-        set_(self, "_domains", {name: Domain.of(symbol) for name, symbol in symbols.items()})
+        set_(self, "_domains", {name: self._domain(symbol) for name, symbol in symbols.items()})
         set_(self, "_plans", {})
         set_(self, "_direct", {})
         set_(self, "arguments", tuple(symbols))
@@ -216,11 +221,15 @@ class Kernel:
         return f"<{name} kernel f({', '.join(self.arguments)}) = {text}{grad}>"
 
     def __reduce__(self) -> Any:
-        return Kernel, (self.expr, self.backend, self.grad)
+        return Kernel, (self.expr, self.backend, self.grad, self.depth)
 
     @property
     def __signature__(self) -> inspect.Signature:
         return inspect.Signature([inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in self.arguments])
+
+    def _domain(self, symbol: sp.Symbol) -> Domain:
+        domain = Domain.of(symbol)
+        return replace(domain, low=max(domain.low, float(self.depth))) if symbol == DEPTH else domain
 
     @property
     def _values(self) -> tuple[sp.Expr, ...]:
@@ -358,6 +367,8 @@ class Kernel:
                 close = difflib.get_close_matches(name, self.arguments, n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
                 raise ArgumentError(f"{name!r} is not an argument of this kernel.{hint} It takes {call}.")
+        if self.depth and DEPTH.name in values and DEPTH.name not in self.arguments:
+            self._domain(DEPTH).check(np.asarray(values[DEPTH.name], float))
         missing = [name for name in self.arguments if name not in values]
         if missing:
             raise ArgumentError(f"Missing {', '.join(missing)}: the kernel takes {call}.")

@@ -76,13 +76,14 @@ def _weight(weight: object) -> sp.Expr:
 
 
 def _claim(net: Net, p: object, q: object, route: str, *assumptions: str, **named: Any) -> Claim:
-    """A claim that rests on the bound T2 of the same net, with its abbreviations, and any route to β: nothing here is a bound."""
+    """A claim about trained matrices that rests on the bound T2 of the same net, with any route to β: nothing here is a bound."""
     bound = loss_bound(net, p, q)
     named.setdefault("where", {**bound.where, BETA: beta(p, q, route)})
     named = {
         "regime": Regime.LARGE_WIDTH | Regime.SMALL_BALL | Regime.HEURISTIC,
         "heuristic": "the adversarial loss is replaced by its bound T2, whose flow moves nothing but the variances: at early times",
         "source": f"{PAPER}, time evolution of the weight variance",
+        "depth": 1,
         **named,
     }
     return replace(bound, assumptions=(*RANDOM_NETWORK, "gradient flow dW/dt = -dL/dW", *assumptions), **named)
@@ -364,5 +365,6 @@ def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
             *(["the ball lies in one linear region" + (", or there are no biases" if exact else "")] if local else []),
         ),
         source="Euler's theorem on homogeneous functions; the share is derived here from the declared blocks",
+        depth=1,
         equations=(Equation("E d|W|²/dt", Expectation(slope - RHS * loss), sp.S.Zero, -RHS * bound.rhs, exact),),
     )

@@ -20,7 +20,7 @@ from sympy.core.function import AppliedUndef
 from advmf.claim import RELATIONS, Claim, Regime
 from advmf.errors import StepError
 from advmf.observables import Expectation
-from advmf.symbols import SYMBOLS, K, N, d
+from advmf.symbols import SYMBOLS, K, L, N, d
 from advmf.theory.fact import Fact, Status, chained, worst
 from advmf.theory.lemma import holds
 from advmf.theory.lemmas import register_lemma
@@ -208,7 +208,8 @@ class Derivation:
         everywhere, or if it is a limit in what the claim's regime takes to no limit.
         """
         if isinstance(claim, Claim):
-            narrow = [c for c in self._conditions if holds(c) != "proved"]
+            known = (L >= claim.depth,) if claim.depth else ()
+            narrow = [c for c in self._conditions if holds(c, known) != "proved"]
             if narrow:
                 raise StepError(
                     f"{self.name} holds where {', '.join(map(str, narrow))}, and {claim.name} is stated everywhere."

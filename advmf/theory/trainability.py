@@ -83,6 +83,7 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
         q,
         route,
         "trainable: m <= omega(t)^L <= M, for gradients scale as omega^L",
+        depth=0,
         name="T4",
         lhs=EscapeTime(),
         relation="==",

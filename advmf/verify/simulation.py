@@ -15,7 +15,7 @@ import sympy as sp
 import torch
 
 from advmf.claim import Claim, Regime
-from advmf.errors import ArgumentError, MemoryBudgetError, NonFiniteError, refuse_unused
+from advmf.errors import ArgumentError, DomainError, MemoryBudgetError, NonFiniteError, refuse_unused
 from advmf.observables import AdversarialLoss, LossDecay, Observable, Output, WeightNormSlope, WeightVarianceSlope
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
@@ -275,6 +275,11 @@ def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dic
         if integer and (not math.isfinite(number) or number != int(number)):
             raise ArgumentError(f"at[{name!r}] counts something and must be an integer; got {value!r}.")
         values[name] = int(number) if integer else number
+    for claim in claims:
+        if values["L"] < claim.depth:
+            raise DomainError(
+                f"{claim.name} holds from L = {claim.depth} on; got at['L'] = {values['L']}. Take a deeper network."
+            )
     return net, values
 
 

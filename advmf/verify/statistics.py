@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import special
+
+from advmf.errors import ArgumentError, DomainError
 
 
 class Running:
@@ -240,7 +243,7 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1
     1.0
     """
     if len(rungs) <= degree:
-        raise ValueError(f"A polynomial of degree {degree} needs more than {degree} widths; got {len(rungs)}.")
+        raise DomainError(f"A polynomial of degree {degree} needs more than {degree} widths; got {len(rungs)}.")
     h = np.array([1 / rung.N for rung in rungs])
     mean, stderr = np.array([r.mean for r in rungs]), np.array([r.stderr for r in rungs])
     basis = np.vander((h / h.max()) ** power, degree + 1, increasing=True)
@@ -286,11 +289,19 @@ class Design:
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
-            if not 0 < getattr(self, name) < 0.5:
-                raise ValueError(f"{name} is an error rate and must lie in (0, 0.5); got {getattr(self, name)}.")
+            if not 0 < _real(name, getattr(self, name)) < 0.5:
+                raise DomainError(f"{name} is an error rate and must lie in (0, 0.5); got {getattr(self, name)}.")
         for name in ("effect", "effect_fourth"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is a relative departure and must be positive; got {getattr(self, name)}.")
+            if not 0 < _real(name, getattr(self, name)) < math.inf:
+                raise DomainError(
+                    f"{name} is a relative departure and must be positive and finite; got {getattr(self, name)}."
+                )
+
+
+def _real(name: str, value: Any) -> Any:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise ArgumentError(f"{name} of a Design is a real number; got {value!r:.80} of type {type(value).__name__}.")
+    return value
 
 
 def quantile(rate: float, dof: float) -> float:

@@ -1,15 +1,19 @@
 """What the theory has no rule for is refused by name, and what it derives holds at the edges of its letters."""
 
-from dataclasses import dataclass
+import json
+import pickle
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import sympy as sp
 
 import advmf as mf
-from advmf.errors import DeclarationError
+from advmf.errors import AdvmfError, ArgumentError, DeclarationError, DomainError, StepError
 from advmf.net import Block
 from advmf.net import flow as net_flow
+from advmf.symbols import L
+from advmf.theory.proof import Derivation, by
 from advmf.theory.propagation import Moments, propagate
 from advmf.theory.trained import replace_dense
 
@@ -95,3 +99,86 @@ def test_first_order_of_a_recursion(preset, depth):
     slope = mf.kernel(first)(t=1.0, **at) - mf.kernel(first)(t=0.0, **at)
     assert abs(slope - quotient) <= curvature * step + 8 * np.finfo(float).eps / step
     assert slope < 0
+
+
+def about_matrices(net):
+    """Claims about trained matrices, of which there is none at L = 0."""
+    laws = [mf.variance_slope(net, 2, 2), mf.weight_variance(net, 2, 2), mf.half_life(net, 2, 2)]
+    laws += [mf.capacity_ratio(net, 2, 2), mf.euler_identity(net, 2, 2)]
+    return [*laws, mf.first_order(laws[1]), mf.growth(laws[0], "d"), laws[0].scaled(2)]
+
+
+@pytest.mark.parametrize("net", [mf.vanilla(1, 0), mf.residual(1, 0)], ids=lambda net: net.name)
+def test_no_matrix_no_statement(net):
+    at = {"N": 100, "d": 16, "K": 4, "eps": 0.1, "t": 1, "sigma_w": 1.4, "sigma_b": 0, "x_sq": 1}
+    for claim in about_matrices(net):
+        for backend in ("numpy", "torch"):
+            f = mf.kernel(claim, backend)
+            assert np.isfinite(float(f(L=1, **at)))
+            with pytest.raises(DomainError, match=r"L = 0.* is outside its domain \[1, oo\)"):
+                f(L=[2, 0], **at)
+        assert pickle.loads(pickle.dumps(f)).depth == mf.kernel([mf.loss_bound(net, 2, 2), claim]).depth == 1
+        assert mf.from_json(mf.to_json(claim)) == claim
+        assert "L >= 1" in mf.export(claim, "python") and r"L \ge 1" in mf.document([claim])
+    assert np.isfinite(mf.kernel(mf.loss_bound(net, 2, 2))(L=0, **at))  # there is a loss without any block
+    with pytest.raises(DomainError, match="T3 holds from L = 1 on"):
+        mf.check(
+            mf.variance_slope(net, 2, 2, "estimate"),
+            at={n: at[n] for n in ("d", "K", "eps", "sigma_w", "sigma_b")} | {"L": 0},
+        )
+
+
+def test_python_functions_refuse_a_depth_without_a_matrix():
+    space = {}
+    exec(mf.export(mf.weight_variance(mf.vanilla(1, 0), 2, 2, "leading"), "python"), space)
+    at = {"N": 100, "d": 16, "K": 4, "eps": 0.1, "t": 1, "sigma_w": 1.4}
+    assert 0 < space["T3"](L=1, **at) < 1.4**2
+    with pytest.raises(ValueError, match="T3 holds from L = 1 on"):
+        space["T3"](L=0, **at)
+
+
+def test_claims_of_older_files_hold_at_every_depth():
+    text = mf.to_json(mf.loss_bound(mf.vanilla(), 2, 2))
+    record = json.loads(text)
+    del record["depth"]
+    assert mf.from_json(json.dumps(record)) == mf.from_json(text)
+    for depth in (-1, True, 1.5, "1"):
+        with pytest.raises(ArgumentError, match="least L"):
+            replace(mf.from_json(text), depth=depth)
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_derivation_may_rest_on_the_depth_of_its_claim(depth):
+    claim = replace(mf.half_life(mf.vanilla(1, 0), 2, 2), depth=depth)
+    for least in (1, 2):
+        proof = Derivation("T3.half", "the law, assumed", where=(L >= least,))
+        law = proof.assume("the law", claim.lhs, "==", claim.rhs)
+        proof.begin(claim.lhs)
+        proof.step(claim.rhs, by(law))
+        if least <= depth:
+            assert proof.concludes(claim).right == claim.rhs
+        else:
+            with pytest.raises(StepError, match=rf"holds where L >= {least}, and T3.half is stated"):
+                proof.concludes(claim)
+
+
+WRONG = [
+    {"relation": []},
+    {"relation": 1},
+    {"regime": "EXACT"},
+    {"regime": None},
+    {"tolerance": "1"},
+    {"tolerance": np.nan},
+]
+WRONG += [{"tolerance": -1}, {"lhs": []}, {"formula": "1 +"}, {"depth": None}]
+
+
+@pytest.mark.parametrize("bad", WRONG, ids=str)
+def test_no_claim_of_wrong_kinds(bad):
+    claim = mf.loss_bound(mf.vanilla(), 2, 2)
+    with pytest.raises(AdvmfError):
+        replace(claim, **bad)
+    law = mf.linear_form(mf.vanilla())[0].equations[0]
+    for side in ("lhs", "rhs", "scale"):
+        with pytest.raises(AdvmfError):
+            replace(law, **{side: object()})

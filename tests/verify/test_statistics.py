@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from advmf.errors import AdvmfError
 from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, quantile, resolution
 
 
@@ -103,9 +104,11 @@ def test_rungs_without_noise():
     assert resolution(Estimate(0, 1, 5), 0.01, 0.05) > resolution(Estimate(0, 1, 500), 0.01, 0.05)
 
 
-@pytest.mark.parametrize(
-    "bad", [{"alpha": 0}, {"alpha": 0.7}, {"beta": -1}, {"effect": 0}, {"effect_fourth": math.nan}]
-)
+BAD = [{"alpha": 0}, {"alpha": 0.7}, {"beta": -1}, {"effect": 0}, {"effect_fourth": math.nan}, {"effect": math.inf}]
+BAD += [{"alpha": "0.1"}, {"beta": None}, {"effect": 1j}, {"effect": True}, {"effect_fourth": [1]}]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=str)
 def test_designs_are_validated(bad):
-    with pytest.raises(ValueError, match="must"):
+    with pytest.raises(AdvmfError, match=r"must|is a real number"):
         Design(**bad)

@@ -91,6 +91,7 @@ def to_json(claim: Claim) -> str:
             for e in claim.equations
         ],
         "tolerance": claim.tolerance,
+        "depth": claim.depth,
     }
     text = json.dumps(record, ensure_ascii=False, indent=1)
     if from_json(text) != claim:
@@ -179,7 +180,7 @@ def _claim(r: _Reader) -> Claim:
         name=r.text("name"), lhs=r.expr("lhs"), relation=r.text("relation"), formula=r.expr("formula"), where=where, regime=regime,
         assumptions=tuple(assumptions), source=r.text("source"), net=None if net is None else _net(_Reader(net, f"{r.place}.net")),
         heuristic=r.text("heuristic"), p=r.optional("p"), q=r.optional("q"), equations=tuple(map(_equation, rows)),
-        tolerance=_finite(r.get("tolerance", (int, float), "a number")),
+        tolerance=_finite(r.get("tolerance", (int, float), "a number")), depth=r.get("depth", int, "an integer") if "depth" in r.record else 0,
     ))  # fmt: skip
 
 

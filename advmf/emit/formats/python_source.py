@@ -79,6 +79,11 @@ def python_source(claim: Claim | sp.Expr, name: str = "") -> str:
     if len(set(arguments)) != len(expr.free_symbols):
         raise ArgumentError(f"The symbols of {name} have to be different identifiers; got {', '.join(names)}.")
     body = _assignments(claim, printer) if isinstance(claim, Claim) else [f"return float({printer.doprint(expr)})"]
+    if isinstance(claim, Claim) and claim.depth and "L" in names:
+        body.insert(
+            0,
+            f'if L < {claim.depth}:\n        raise ValueError(f"L = {{L}}: {claim.name} holds from L = {claim.depth} on")',
+        )
     imports, helpers = printer.helpers()
     doc = _docstring(claim, names) if isinstance(claim, Claim) else words(f"{claim}")
     lines = "\n".join(f"    {line}" for line in [f'"""{doc}', '"""', *body])
