@@ -70,7 +70,7 @@ def test_another_claim_is_not_equal():
     ("change", "message"),
     [
         ({"format": "recipe"}, "reads the format 'advmf claim'; got 'recipe'"),
-        ({"version": 2}, "version 2 of the format"),
+        ({"version": 3}, "version 3 of the format"),
         ({"formula": ["system", ["Symbol", "x", {}]]}, "claim.formula: 'system' is no head of an expression"),
         ({"formula": ["Mul", ["__import__", "os"]]}, r"claim.formula.Mul\[0\]: '__import__' is no head"),
         ({"formula": "eps*2"}, r"claim.formula: expected an expression, \[head, ...\]"),

@@ -22,7 +22,8 @@ from advmf.errors import AdvmfError, ArgumentError, DataError
 from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
 from advmf.theory import flow_functions, functions, gaussian_functions, norm_functions
 
-FORMAT, VERSION = "advmf claim", 1
+FORMAT, VERSION = "advmf claim", 2
+"""Version 1 had no depth: its claims are read as holding at every depth."""
 
 LARGEST = 4_000
 """Digits of a number in a file, and the largest number that a factorial may hold: a file must not make SymPy compute for hours."""
@@ -111,7 +112,7 @@ def from_json(text: str) -> Claim:
     >>> mf.from_json('{"format": "advmf claim", "version": 9}')
     Traceback (most recent call last):
         ...
-    advmf.errors.DataError: version 9 of the format 'advmf claim' is unknown; this advmf reads version 1.
+    advmf.errors.DataError: version 9 of the format 'advmf claim' is unknown; this advmf reads versions 1 and 2.
     """
     if isinstance(text, str | bytes) and len(text) > LONGEST:
         raise DataError(
@@ -124,9 +125,9 @@ def from_json(text: str) -> Claim:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         found = record.get("format") if isinstance(record, dict) else type(record).__name__
         raise DataError(f"from_json reads the format {FORMAT!r}; got {found!r}.")
-    if record.get("version") != VERSION:
+    if record.get("version") not in (1, VERSION):
         raise DataError(
-            f"version {record.get('version')!r} of the format {FORMAT!r} is unknown; this advmf reads version {VERSION}."
+            f"version {record.get('version')!r} of the format {FORMAT!r} is unknown; this advmf reads versions 1 and {VERSION}."
         )
     return _claim(_Reader(record, "claim"))
 
@@ -180,7 +181,7 @@ def _claim(r: _Reader) -> Claim:
         name=r.text("name"), lhs=r.expr("lhs"), relation=r.text("relation"), formula=r.expr("formula"), where=where, regime=regime,
         assumptions=tuple(assumptions), source=r.text("source"), net=None if net is None else _net(_Reader(net, f"{r.place}.net")),
         heuristic=r.text("heuristic"), p=r.optional("p"), q=r.optional("q"), equations=tuple(map(_equation, rows)),
-        tolerance=_finite(r.get("tolerance", (int, float), "a number")), depth=r.get("depth", int, "an integer") if "depth" in r.record else 0,
+        tolerance=_finite(r.get("tolerance", (int, float), "a number")), depth=0 if r.record["version"] == 1 else r.get("depth", int, "an integer"),
     ))  # fmt: skip
 
 
