@@ -134,23 +134,16 @@ ENTRIES = {
 
 
 @contextlib.contextmanager
-def default_dtype(dtype):
+def other_defaults():
+    """The defaults of dtype and device are others, and put back in the end."""
     before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextlib.contextmanager
-def default_device(device):
-    """What torch.set_default_device does, and what undoes it."""
-    torch.set_default_device(device)
+    torch.set_default_dtype(torch.bfloat16)
+    torch.set_default_device("meta")
     try:
         yield
     finally:
         torch.set_default_device(None)
+        torch.set_default_dtype(before)
 
 
 @contextlib.contextmanager
@@ -165,11 +158,8 @@ def inputs_that_require_gradients():
 
 STATES = {
     "inference": torch.inference_mode,
-    "no_grad": torch.no_grad,
     "requires_grad": inputs_that_require_gradients,
-    "double": lambda: default_dtype(torch.float64),
-    "bfloat16": lambda: default_dtype(torch.bfloat16),
-    "meta": lambda: default_device("meta"),
+    "defaults": other_defaults,
 }
 
 
