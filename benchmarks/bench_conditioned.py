@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import advmf as mf
-from advmf.simulate.attack import attack_queries
 from advmf.simulate.conditioned import ConditionedMatrix
+from advmf.simulate.race import attack_queries
 
 L, D, K, STEPS = 10, 784, 10, 12
 QUERIES = attack_queries(K, D, 1, STEPS, directions=1)

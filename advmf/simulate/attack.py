@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, SupportsFloat
 
@@ -19,32 +18,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError
+from advmf.simulate.budget import allow
 from advmf.simulate.ensemble import Ensemble
-from advmf.simulate.geometry import conjugate, maximiser, norm, order, project, uniform
+from advmf.simulate.geometry import maximiser, norm, order, project, uniform
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import operator_norm
+from advmf.simulate.race import DIRECTIONS, STEPS, Attack, ascend, attack_queries, norms, race
+from advmf.simulate.state import draw_seed, source, tensor, without_gradients
 
-DIRECTIONS, SCREEN, FINALISTS = 16, 3, 3
-"""A race: it starts from so many directions, both signs of each; after so many steps, so many columns go on."""
-MOMENTUM = 0.5
-"""Share of the last direction that a step of :func:`attack` keeps."""
-TAPE = 2**30
-"""Bytes of activations kept by one pass; more columns than that go in several passes."""
-
+SPREAD = 1.5
+"""Half of the random starts are the steepest in a norm of this exponent at least: those of the l1 norm are the few unit vectors."""
+TENSORS = 8
+"""So many tensors of all starts are held at once: points, momenta, gradients, and what steps and projections take, in float64."""
 Pairs = Sequence[tuple[float, float]]
-Objective = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
-"""The value of changes of the output (nets, inputs, pairs, starts, K) and, if asked for, its gradient in them."""
-
-
-@dataclass(frozen=True)
-class Attack:
-    """The best perturbations found, ``eta`` (nets, [inputs,] [pairs,] d), and the ``value`` (nets, [inputs,] [pairs]) of each.
-
-    The inputs axis is absent for an input of shape (d,), the pairs axis for a single (p, q).
-    """
-
-    eta: Tensor
-    value: Tensor
 
 
 def attack(
@@ -54,7 +40,7 @@ def attack(
     eps: float,
     p: Any,
     q: Any,
-    steps: int = 10,
+    steps: int = STEPS,
     restarts: int = 1,
     directions: int = DIRECTIONS,
     generator: torch.Generator | None = None,
@@ -63,18 +49,21 @@ def attack(
 
     A race of ``restarts * directions``, both signs of each: the optimum of the linearised network (:func:`operator_norm`) and
     ``D_p(J^T t)`` for random ``t``. They take steps ``eta <- P(eta + 2 eps (1 - k/steps) D_p(m))``, ``m`` the gradient with
-    momentum and ``P`` the projection on the ball; the best ``restarts * 3`` go on after three steps. The best point seen counts. Fewer
-    ``directions`` make a cheaper race, which small balls do not notice; a single one is the optimum of the linearised network.
-    Ten steps match :func:`pgd` where ``||eta||_2`` is at most about ``||x||_2 / 10``; on larger balls, which hold many linear
-    regions, a vanilla network needs 30 to 50.
+    momentum (half as long for p = 1); ``P`` shortens what has left the ball, or takes the nearest point for p = 1 and inf. A
+    quarter goes on after two steps, and the best ``restarts * 3`` after five. The best point seen counts, so the value is never below
+    that of the linearised network's optimum. Fewer ``directions`` make a cheaper race, which small balls do not notice; a single one is
+    the optimum of the linearised network. The default finds the best known value where ``||eta||_2`` is at most about
+    ``||x||_2 / 10``. Larger balls hold many linear regions: there ``steps=50, restarts=3`` find some hundredths more (docs/simulation.md).
 
     ``x`` has shape (d,), (inputs, d) or (nets, inputs, d). ``p`` and ``q`` are exponents in [1, oo], or sequences of equal length
     for several pairs at the price of little more than one. The random directions are the same for every network and input, so
-    that numbers do not depend on chunks; ``generator`` is one of seed 0 if None.
+    that numbers do not depend on chunks; ``generator`` is one of seed 0 if None. The results are numbers, without gradients: that
+    of the value by ``x`` is the one of ``||f(x + eta) - f(x)||_q`` at the eta found.
 
     Raises DomainError for an eps that is not positive and finite or leaves the range of the networks' dtype, exponents that are
     no numbers in [1, oo], negative steps, no restarts or no directions; ArgumentError for arguments of the wrong kind or shape;
-    MemoryBudgetError where conditioned networks would outgrow their budget. All before any work.
+    MemoryBudgetError where conditioned networks would outgrow their budget, or the starts take more than it and 4 GiB. All before any work;
+    DomainError also for outputs that are not finite.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,
@@ -91,7 +80,7 @@ def attack(
         return attack_queries(networks.K, networks.d, pairs, steps, restarts, directions)
 
     method = partial(attack_trace, directions=directions)
-    return _attack(method, queries, networks, x, eps, p, q, steps, restarts, generator)
+    return _attack(method, queries, 2 * directions, networks, x, eps, p, q, steps, restarts, generator)
 
 
 def pgd(
@@ -121,15 +110,16 @@ def pgd(
     def queries(networks: Ensemble, pairs: int, steps: int, restarts: int) -> int:
         return 1 + pairs * restarts * (2 * steps + 1)
 
-    return _attack(pgd_trace, queries, networks, x, eps, p, q, steps, restarts, generator)
+    return _attack(pgd_trace, queries, 1, networks, x, eps, p, q, steps, restarts, generator)
 
 
+@without_gradients
 def attack_trace(
     trace: Trace,
     *,
     eps: float,
     pairs: Pairs,
-    steps: int = 10,
+    steps: int = STEPS,
     restarts: int = 1,
     generator: torch.Generator,
     directions: int = DIRECTIONS,
@@ -141,25 +131,25 @@ def attack_trace(
     Arguments are taken as they are: floats in [1, inf] as exponents, a positive eps, counts in range.
     """
     J = trace.jacobian() if jacobian is None else jacobian
-    t = torch.randn(restarts * directions - 1, J.shape[2], generator=generator, device=generator.device).to(J)
-    random, seed = t @ J, _seed(generator)
+    random, seed = _directions(restarts * directions - 1, J, generator), draw_seed(generator)
 
     def unit(p: float, q: float) -> Tensor:
-        best = operator_norm(J, p, q, generator=torch.Generator().manual_seed(seed)).vector[..., None, :]
-        e = torch.cat((best, maximiser(random, p)), -2)
+        best = operator_norm(J, p, q, generator=source(None, seed)).vector[..., None, :]
+        e = torch.cat((best, _steepest(random, p)), -2)
         return torch.cat((e, -e), -2)
 
     starts = torch.stack([unit(p, q) for p, q in pairs], 2)
-    return _race(trace, starts, [p for p, _ in pairs], _norms([q for _, q in pairs]), eps, steps, restarts, directions)
+    return race(trace, starts, [p for p, _ in pairs], norms([q for _, q in pairs]), eps, steps, restarts, directions)
 
 
+@without_gradients
 def attack_loss(
     trace: Trace,
     loss: Callable[[Tensor, Tensor], Tensor],
     *,
     eps: float,
     p: float,
-    steps: int = 10,
+    steps: int = STEPS,
     restarts: int = 1,
     generator: torch.Generator,
     directions: int = DIRECTIONS,
@@ -181,8 +171,7 @@ def attack_loss(
     True
     """
     J = trace.jacobian()
-    t = torch.randn(restarts * directions, J.shape[2], generator=generator, device=generator.device).to(J)
-    e = maximiser(t @ J, p)
+    e = _steepest(_directions(restarts * directions, J, generator), p)
     starts = torch.cat((e, -e), -2)[:, :, None]
     output = trace.output[..., 0].mT[:, :, None, None]
 
@@ -193,120 +182,41 @@ def attack_loss(
             slope = torch.autograd.grad(value.sum(), change)[0] if gradient else None
         return value.detach(), slope
 
-    found = _race(trace, starts, [p], objective, eps, steps, restarts, directions)
+    found = race(trace, starts, [p], objective, eps, steps, restarts, directions)
     return Attack(found.eta[:, :, 0], found.value[:, :, 0])
 
 
-def _screen(directions: int) -> int:
-    """Steps before the screening; of a single direction the better sign is known after one."""
-    return SCREEN if directions > 1 else 1
+def _directions(count: int, J: Tensor, generator: torch.Generator) -> Float[Tensor, "nets inputs count d"]:
+    """``J^T t`` for random ``t``, the same for every network and input."""
+    t = torch.randn(count, J.shape[2], generator=generator, dtype=torch.float32, device=generator.device)
+    return t.to(J) @ J
 
 
-def attack_queries(K: int, d: int, pairs: int, steps: int, restarts: int = 1, directions: int = DIRECTIONS) -> int:
-    """How many vectors :func:`attack_trace` sends through each matrix, forwards and back, the trace and its Jacobian included."""
-    screened = min(_screen(directions), steps)
-    columns = 2 * directions * screened + min(FINALISTS, directions) * (steps - screened)
-    return 1 + min(K, d) + pairs * restarts * (2 * columns + min(FINALISTS, directions))
+def _steepest(z: Tensor, p: float) -> Tensor:
+    """Varied steepest directions of lp norm 1, for each row of ``z``."""
+    if p >= SPREAD:
+        return maximiser(z, p)
+    spread = maximiser(z[..., 1::2, :], SPREAD)
+    return torch.cat((maximiser(z[..., ::2, :], p), spread / norm(spread, p, keepdim=True)), -2)
 
 
+@without_gradients
 def pgd_trace(
     trace: Trace, *, eps: float, pairs: Pairs, steps: int = 100, restarts: int = 8, generator: torch.Generator
 ) -> Attack:
     """:func:`pgd` on a forward trace, with ``eta`` (nets, inputs, pairs, d), as :func:`attack_trace`."""
     nets, _, inputs, _ = trace.output.shape
-    seed, shape = _seed(generator), (restarts, trace.networks.d)
-    points = torch.stack([uniform(shape, p, torch.Generator().manual_seed(seed)) for p, _ in pairs])
+    seed, shape = draw_seed(generator), (restarts, trace.networks.d)
+    points = torch.stack([uniform(shape, p, source(None, seed)) for p, _ in pairs])
     starts = points.to(trace.output).expand(nets, inputs, *points.shape)
-    ps, objective = [p for p, _ in pairs], _norms([q for _, q in pairs])
-    return _ascend(trace, starts, ps, objective, eps, [1 - k / steps for k in range(steps)], 0.0, SCREEN, restarts)
-
-
-def _norms(qs: Sequence[float]) -> Objective:
-    """``||change||_q``, each pair's own."""
-    duals = [conjugate(q) for q in qs]
-    return lambda change, gradient: (_each(norm, change, qs), _each(maximiser, change, duals) if gradient else None)
-
-
-def _race(
-    trace: Trace,
-    starts: Float[Tensor, "nets inputs pairs starts d"],
-    ps: Sequence[float],
-    objective: Objective,
-    eps: float,
-    steps: int,
-    restarts: int,
-    directions: int,
-) -> Attack:
-    """The ascent of :func:`attack` from both signs of its directions."""
-    sizes = [2 * (1 - k / steps) for k in range(steps)]
-    finalists = restarts * min(FINALISTS, directions)
-    return _ascend(trace, starts, ps, objective, eps, sizes, MOMENTUM, _screen(directions), finalists)
-
-
-def _ascend(
-    trace: Trace,
-    starts: Float[Tensor, "nets inputs pairs starts d"],
-    ps: Sequence[float],
-    objective: Objective,
-    eps: float,
-    sizes: Sequence[float],
-    momentum: float,
-    screen: int,
-    finalists: int,
-) -> Attack:
-    """Ascent from points of the unit balls by steps of ``sizes * eps``, on the best ``finalists`` alone after the screening."""
-    duals = [conjugate(p) for p in ps]
-    radius = eps * (1 - 8 * torch.finfo(starts.dtype).eps)  # so that rounding leaves every point in the ball
-    eta, m = radius * starts, torch.zeros_like(starts)
-    where, best, seen = eta[..., 0, :], eta.new_full(eta.shape[:3], -math.inf), eta.new_full(eta.shape[:4], -math.inf)
-    for step in range(len(sizes) + 1):
-        value, gradient = _passes(trace, eta, objective, gradient=step < len(sizes))
-        top, at = value.max(-1)
-        where = torch.where((top > best)[..., None], _take(eta, at[..., None])[..., 0, :], where)
-        best, seen = torch.maximum(best, top), torch.maximum(seen, value)
-        if gradient is None:
-            break
-        length = _each(norm, gradient, duals)[..., None]
-        m = momentum * m + gradient / length.clamp(min=torch.finfo(eta.dtype).tiny)
-        if step + 1 == screen and finalists < seen.shape[-1]:
-            seen, kept = seen.topk(finalists, -1)
-            eta, m = _take(eta, kept), _take(m, kept)
-        moved = eta + sizes[step] * radius * _each(maximiser, m, ps)
-        eta = _each(lambda z, p: project(z, p, radius), moved, ps)
-    return Attack(where, best)
-
-
-def _passes(
-    trace: Trace, eta: Float[Tensor, "nets inputs pairs starts d"], objective: Objective, gradient: bool
-) -> tuple[Tensor, Tensor | None]:
-    """The objective of ``f(x + eta) - f(x)`` (nets, inputs, pairs, starts) and, if asked for, its gradient in ``eta``."""
-    tape = sum(kept.nbytes for kept in trace.tape.kept) * eta.shape[2]
-    values, gradients = [], []
-    for part in eta.split(max(1, TAPE // max(1, tape)), 3):
-        shape = part.shape[2:4]
-        shifted = trace.shift(part.flatten(2, 3).permute(0, 3, 1, 2))
-        delta = shifted.output.permute(0, 2, 3, 1).unflatten(2, shape)
-        value, slope = objective(delta, gradient)
-        values.append(value)
-        if slope is not None:
-            t = slope.flatten(2, 3).permute(0, 3, 1, 2)
-            gradients.append(shifted.pull(t).permute(0, 2, 3, 1).unflatten(2, shape))
-    return torch.cat(values, 3), torch.cat(gradients, 3) if gradient else None
-
-
-def _each(function: Callable[[Tensor, float], Tensor], z: Tensor, exponents: Sequence[float]) -> Tensor:
-    """``function`` of every pair's part of ``z`` (nets, inputs, pairs, ...) and its exponent."""
-    return torch.stack([function(part, r) for part, r in zip(z.unbind(2), exponents)], 2)
-
-
-def _take(z: Tensor, at: Tensor) -> Tensor:
-    """The starts ``at`` (nets, inputs, pairs, n) of ``z`` (nets, inputs, pairs, starts, d)."""
-    return z.gather(3, at[..., None].expand(*at.shape, z.shape[-1]))
+    ps, objective = [p for p, _ in pairs], norms([q for _, q in pairs])
+    return ascend(trace, starts, ps, objective, eps, steps, lambda _: 1.0, 0.0, lambda _: restarts, project)
 
 
 def _attack(
     method: Callable[..., Attack],
     queries: Callable[[Ensemble, int, int, int], int],
+    starts: int,
     networks: Ensemble,
     x: Any,
     eps: float,
@@ -319,18 +229,20 @@ def _attack(
     """Check the arguments and run ``method`` on the trace of every chunk, with the same draws."""
     if not isinstance(networks, Ensemble):
         raise ArgumentError(f"networks must be an Ensemble, as advmf.simulate.sample gives; got {networks!r}.")
-    radius = _radius(eps, networks.dtype)
-    pairs, several = _pairs(p, q)
+    radius, (pairs, several) = _radius(eps, networks.dtype), _pairs(p, q)
     counts = {"steps": _count("steps", steps, 0), "restarts": _count("restarts", restarts, 1)}
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise ArgumentError(f"generator must be a torch.Generator or None; got {generator!r}.")
-    x = torch.as_tensor(x)
+    generator, x = source(generator), tensor(x, "x").detach()
     inputs = networks.inputs(x).shape[2]
+    columns = inputs * len(pairs) * starts * counts["restarts"]
+    size = TENSORS * networks.dtype.itemsize * networks.at_once * columns * networks.d
+    what = f"An attack from {columns:,} starts in each network"
+    allow(
+        size, networks.workspace, what, "Lower restarts or directions, attack fewer inputs at a time, or raise memory="
+    )
     networks.expect(inputs * queries(networks, len(pairs), counts["steps"], counts["restarts"]))
-    seed = _seed(generator or torch.Generator().manual_seed(0))
+    seed = draw_seed(generator)
     found = [
-        method(trace, eps=radius, pairs=pairs, generator=torch.Generator().manual_seed(seed), **counts)
-        for trace in networks.traces(x)
+        method(trace, eps=radius, pairs=pairs, generator=source(None, seed), **counts) for trace in networks.traces(x)
     ]
     eta, value = torch.cat([f.eta for f in found]), torch.cat([f.value for f in found])
     if not bool(torch.isfinite(value).all()):
@@ -351,7 +263,10 @@ def _radius(eps: Any, dtype: torch.dtype) -> float:
         )
     if isinstance(eps, bool) or not isinstance(eps, SupportsFloat):
         raise ArgumentError(f"eps must be a number; got {eps!r}.")
-    radius = float(eps)
+    try:
+        radius = float(eps)
+    except OverflowError:  # a whole number beyond all floats
+        radius = math.inf
     if not (math.isfinite(radius) and radius > 0):
         raise DomainError(f"eps must be positive and finite; got {eps!r}.")
     least, largest = math.sqrt(torch.finfo(dtype).tiny), math.sqrt(torch.finfo(dtype).max)
@@ -383,7 +298,3 @@ def _count(name: str, value: object, least: int) -> int:
     if count < least:
         raise DomainError(f"{name} must be at least {least}; got {count}.")
     return count
-
-
-def _seed(generator: torch.Generator) -> int:
-    return int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))

@@ -30,6 +30,7 @@ from torch import Tensor
 from advmf.simulate.geometry import conjugate, norm, order
 from advmf.simulate.opnorm import COOLING, matrices, operator_norm
 from advmf.simulate.signs import SIGNS
+from advmf.simulate.state import without_gradients
 
 _EPS = torch.finfo(torch.float64).eps
 _ENTRIES = 2**22
@@ -49,6 +50,7 @@ class Bracket:
     exact: bool
 
 
+@without_gradients
 def bracket(
     J: Float[Tensor, "*batch K d"],
     p: Any,
@@ -62,14 +64,13 @@ def bracket(
     """The operator norm ``||J||_{p->q}`` of every matrix of a batch, between two bounds.
 
     The lower one is :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling``, ``signs`` and ``generator``, the upper one
-    :func:`upper_bound`, or the norm itself where it is exact. It raises what they raise.
+    :func:`upper_bound`, or the norm itself where it is exact; all without gradients. It raises what they raise.
 
     >>> found = bracket(torch.eye(16), 4, 4)
     >>> found.lower, found.upper, found.exact
     (tensor(1.0000, dtype=torch.float64), tensor(1.0000, dtype=torch.float64), False)
     """
-    matrices(J)
-    J = J.double()
+    J = matrices(J).double()
     found = operator_norm(J, p, q, starts=starts, cooling=cooling, signs=signs, generator=generator)
     spare = _allowance(J)
     lower, upper = found.value / spare, found.value * spare
@@ -78,6 +79,7 @@ def bracket(
     return Bracket(lower, upper, found.vector, found.exact)
 
 
+@without_gradients
 def upper_bound(J: Float[Tensor, "*batch K d"], p: Any, q: Any) -> Tensor:
     """An upper bound (...,), in float64, on the operator norm ``||J||_{p->q}`` of every matrix of a batch: the least of the
     module's. It is the norm, but for the allowance for rounding errors, for p = 1, for q = inf and for p = q = 2.
@@ -88,10 +90,10 @@ def upper_bound(J: Float[Tensor, "*batch K d"], p: Any, q: Any) -> Tensor:
     >>> upper_bound(torch.eye(16), "inf", 1), upper_bound(torch.ones(2, 3), 3, 3)
     (tensor(16.0000, dtype=torch.float64), tensor(2.6207, dtype=torch.float64))
     """
-    matrices(J)
+    J = matrices(J).double()
     p, q = order(p, "p"), order(q, "q")
     *batch, K, d = J.shape
-    flat = J.double().reshape(-1, K, d)
+    flat = J.reshape(-1, K, d)
     found = []
     for part in flat.split(max(1, _ENTRIES // max(K * d, 4 * _NODES**3))):
         top = part.abs().amax((-2, -1), keepdim=True)
@@ -120,7 +122,7 @@ def _log_bound(J: Tensor, a: float, b: float) -> Tensor:
         if a < b:
             bounds.append(_weighted(J, a, b).log())
     elif 0 < b and a < 1:
-        grid = torch.linspace(0, 1, _NODES, dtype=torch.float64).tolist()
+        grid = torch.linspace(0, 1, _NODES, dtype=torch.float64, device="cpu").tolist()
         nodes = [(0.5, 0.5, centre)]
         nodes += [(x, 0.0, _rows(J, x, 0.0).log()) for x in {*grid, a}]
         nodes += [(1.0, x, _rows(J.mT, 1 - x, 0.0).log()) for x in {*grid, b}]
@@ -174,8 +176,8 @@ def _towards(log_w: Tensor, goal: Tensor, power: float) -> Tensor:
 
 def _interpolated(nodes: list[tuple[float, float, Tensor]], a: float, b: float) -> Tensor:
     """The least value (n,) at (a, b) of the linear functions through three of the ``nodes`` (a, b, values) around it."""
-    points = torch.tensor([node[:2] for node in nodes], dtype=torch.float64)
-    triples = torch.combinations(torch.arange(len(points)), 3)
+    points = torch.tensor([node[:2] for node in nodes], dtype=torch.float64, device="cpu")
+    triples = torch.combinations(torch.arange(len(points), dtype=torch.int64, device="cpu"), 3)
     corners, target = points[triples], points.new_tensor([a, b])
     halves = torch.stack([_area(target, corners[:, i - 2], corners[:, i - 1]) for i in range(3)], -1)
     parts = (halves / halves.sum(-1, keepdim=True)).clamp(min=0)

@@ -17,15 +17,16 @@ gradient step adds a sum of outer products of vectors that were asked about, whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from advmf.errors import ArgumentError, MemoryBudgetError
+from advmf.errors import ArgumentError
+from advmf.simulate.budget import Budget
 from advmf.simulate.dense import DenseMatrix
 from advmf.simulate.span import combine, directions, onto_rows, orthonormal, sizes
+from advmf.simulate.state import draw_seed, followed, source, without_gradients
 
 RIGHT, LEFT = 0, 1
 """Sides: vectors that W takes (as long as a row), and vectors that it gives (as long as a column)."""
@@ -36,22 +37,6 @@ _ROUNDS = 4
 """Rounds in which directions of smaller and smaller shares are taken out of a block; float32 needs one."""
 _STATE = ("counts", "missing", "capacity", "taken", "learnt", "unseen")
 """What a matrix knows besides its factors."""
-
-
-@dataclass
-class Budget:
-    """Bytes that may still be allocated; every matrix of an ensemble draws on the same one."""
-
-    left: int
-
-    def take(self, size: int, what: str) -> None:
-        """Raises MemoryBudgetError, and takes nothing, where ``size`` is more than is left."""
-        if size > self.left:
-            raise MemoryBudgetError(
-                f"{what} takes {size:,} bytes, and {max(self.left, 0):,} of the budget are left. "
-                "Lower N, L or the number of vectors, use dtype=torch.float32, or raise memory=."
-            )
-        self.left -= size
 
 
 class ConditionedMatrix:
@@ -101,12 +86,13 @@ class ConditionedMatrix:
 
     def matmul(self, x: Tensor) -> Tensor:
         """``W @ x`` for x of shape (nets, columns, any)."""
-        return self._answer(x, RIGHT)
+        return _Product.apply(x, self, RIGHT) if followed(x) else self.answer(x, RIGHT)
 
     def rmatmul(self, z: Tensor) -> Tensor:
         """``W.mT @ z`` for z of shape (nets, rows, any)."""
-        return self._answer(z, LEFT)
+        return _Product.apply(z, self, LEFT) if followed(z) else self.answer(z, LEFT)
 
+    @without_gradients
     def add(self, u: Tensor, v: Tensor) -> None:
         """``W += u @ v.mT`` for u (nets, rows, any) and v (nets, columns, any), exactly."""
         u, v = self._checked(u, LEFT), self._checked(v, RIGHT)
@@ -121,13 +107,15 @@ class ConditionedMatrix:
         m, k = self._counts
         change = torch.bmm(given.mT, taken) / self._std
         if self._learnt is None:
-            self._learnt = torch.zeros(0, 0)
+            self._learnt = torch.zeros(0, 0, dtype=torch.float64, device=self._device)
         self._learnt = _padded(self._learnt, self._nets, k, m).to(change) + change
 
+    @without_gradients
     def squared_norm(self) -> Tensor:
         """``||W||_F²`` (nets,), in float64. What was not asked about is drawn, a chi-square, and later answers heed it."""
         return self._start() + self.norm_change()
 
+    @without_gradients
     def norm_change(self) -> Tensor:
         """By how much :meth:`add` has changed ``||W||_F²`` since W was drawn, (nets,), in float64; not a difference of large numbers."""
         if self._explicit is not None:
@@ -138,6 +126,7 @@ class ConditionedMatrix:
         learnt = _padded(self._learnt, self._nets, k, m)
         return self._std**2 * (learnt * (2 * self._seen() + learnt)).sum((1, 2))
 
+    @without_gradients
     def state(self) -> dict[str, Any]:
         """Factors, counts and the generator's state: all that :meth:`restore` needs to go on with the same numbers."""
         own = {name: getattr(self, f"_{name}") for name in _STATE}
@@ -147,6 +136,7 @@ class ConditionedMatrix:
         explicit = self._explicit and self._explicit.state()
         return {**own, **known, "explicit": explicit, "generator": self._generator.get_state()}
 
+    @without_gradients
     def restore(self, state: dict[str, Any]) -> None:
         """Become the matrix whose :meth:`state` this is, and charge the budget for it alone. The generator is set back, too."""
         self._budget.left += self._taken
@@ -216,7 +206,9 @@ class ConditionedMatrix:
 
     # -- questions -----------------------------------------------------------------------------------------------------
 
-    def _answer(self, x: Tensor, side: int) -> Tensor:
+    @without_gradients
+    def answer(self, x: Tensor, side: int) -> Tensor:
+        """``W @ x``, or ``W.mT @ x`` for the left side, as numbers."""
         weights = self._coordinates(self._checked(x, side), side)
         if self._explicit is not None:
             return self._explicit.matmul(x) if side == RIGHT else self._explicit.rmatmul(x)
@@ -366,6 +358,26 @@ class ConditionedMatrix:
         return DenseMatrix(values.mul_(self._std), change)
 
 
+class _Product(torch.autograd.Function):
+    """A product through which torch differentiates: by products from the other side, which are questions like others."""
+
+    @staticmethod
+    def forward(x: Tensor, matrix: ConditionedMatrix, side: int) -> Tensor:
+        return matrix.answer(x, side).clone()  # no view: a bias may be added in place
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.matrix, ctx.side = inputs[1:]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return _Product.apply(gradient, ctx.matrix, 1 - ctx.side), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return _Product.apply(tangent, ctx.matrix, ctx.side)
+
+
 def _square(z: Tensor) -> Tensor:
     """The sum of squares over all but the first axis, in float64."""
     return torch.linalg.vector_norm(z, dim=(1, 2), dtype=torch.float64) ** 2
@@ -383,5 +395,4 @@ def _cpu(generator: torch.Generator) -> torch.Generator:
     """A generator on the CPU, seeded by ``generator`` unless it is one itself."""
     if generator.device.type == "cpu":
         return generator
-    seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
-    return torch.Generator().manual_seed(int(seed))
+    return source(None, draw_seed(generator))

@@ -16,6 +16,7 @@ from advmf.errors import DataError, DomainError
 from advmf.outputs import Output
 from advmf.simulate.descent import Gradient, Objective, capacity
 from advmf.simulate.networks import Columns, Networks, layers
+from advmf.simulate.state import source
 
 GROWTH, OUTPUT = 100.0, 1e4
 """A network has diverged where a step would take ||W||_F² of a matrix beyond so many times, or has taken the root mean square of
@@ -47,8 +48,11 @@ class Run:
 
     def draw(self, at: slice, step: int) -> tuple[Columns, Tensor | None]:
         """A step's inputs (nets, d, batch, 1) and labels (nets, batch) of the networks ``at``; other chunks, the same inputs."""
-        generator = torch.Generator().manual_seed(self.seeds[step])
-        index = torch.randint(len(self.x), (self.nets, self.batch), generator=generator)[at].to(self.x.device)
+        shape = (self.nets, self.batch)
+        index = torch.randint(
+            len(self.x), shape, generator=source(None, self.seeds[step]), dtype=torch.int64, device="cpu"
+        )
+        index = index[at].to(self.x.device)
         return self.x[index].mT[..., None], None if self.labels is None else self.labels[index]
 
     def logs(self, step: int) -> bool:

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advmf.errors import ArgumentError, DataError, MemoryBudgetError
-from advmf.simulate.ensemble import MEMORY
+from advmf.errors import ArgumentError, DataError
+from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.imagefiles import read_idx, read_npz
+from advmf.simulate.state import source
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 """Where Debian's package dataset-fashion-mnist puts the training images."""
@@ -58,10 +59,8 @@ class Images:
         """The same images with ``d`` pixels, by linear interpolation along the flattened image; itself if d fits."""
         if d == self.d:
             return self
-        if (size := 8 * d * len(self.x)) > MEMORY:
-            raise MemoryBudgetError(
-                f"{len(self.x)} images of {d} pixels take {size:,} bytes, and the budget is {MEMORY:,}. Take a smaller d, or fewer images."
-            )
+        advice = "Lower d, or take fewer images"
+        allow(3 * 8 * len(self.x) * d, MEMORY, f"{len(self.x)} images resampled to d={d}", advice)
         at = np.linspace(0, self.d - 1, d) if d > 1 else np.array([(self.d - 1) / 2])
         below = np.minimum(at.astype(int), max(self.d - 2, 0))
         x = self.x[:, below] + (at - below) * (self.x[:, np.minimum(below + 1, self.d - 1)] - self.x[:, below])
@@ -89,7 +88,9 @@ class Images:
             raise DataError(
                 f"held_out must leave images on both sides: between 1 and {len(self.x) - 1}; got {held_out}."
             )
-        order = torch.randperm(len(self.x), generator=generator).numpy()
+        generator = source(generator)
+        order = torch.randperm(len(self.x), generator=generator, dtype=torch.int64, device=generator.device)
+        order = order.cpu().numpy()
 
         def part(name: str, at: np.ndarray) -> Images:
             labels = None if self.labels is None else self.labels[at]
@@ -99,8 +100,12 @@ class Images:
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` images drawn with replacement, (count, d) in float64."""
-        index = torch.randint(len(self.x), (count,), generator=generator)
-        return torch.from_numpy(np.ascontiguousarray(self.x))[index]
+        generator = source(generator)
+        allow(8 * count * (1 + self.d), MEMORY, f"{count} images of d={self.d}", "Draw fewer at a time")
+        index = torch.randint(
+            len(self.x), (count,), generator=generator, dtype=torch.int64, device=generator.device
+        ).cpu()
+        return torch.from_numpy(np.ascontiguousarray(self.x, dtype=np.float64))[index]
 
 
 def load(name: str = "digits") -> Images:

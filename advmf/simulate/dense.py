@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from advmf.simulate.state import without_gradients
+
 
 class DenseMatrix:
     """A batch of stored matrices, ``values`` (nets, rows, columns)."""
@@ -21,6 +23,7 @@ class DenseMatrix:
     def rmatmul(self, z: Tensor) -> Tensor:
         return torch.bmm(z.mT.contiguous(), self.values).mT
 
+    @without_gradients
     def add(self, u: Tensor, v: Tensor) -> None:
         wide = [z.double() for z in (u, v, self.matmul(v))]
         gram = torch.bmm(wide[0].mT, wide[0]) * torch.bmm(wide[1].mT, wide[1])
@@ -39,6 +42,7 @@ class DenseMatrix:
         """What :meth:`restore` needs to make a matrix of the same shape this one."""
         return {"values": self.values, "change": self._change}
 
+    @without_gradients
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state` gave."""
         self.values.copy_(state["values"])

@@ -13,9 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from advmf.simulate.attack import attack_queries, attack_trace
+from advmf.simulate.attack import attack_trace
 from advmf.simulate.geometry import conjugate, maximiser, norm
 from advmf.simulate.networks import Columns, Matrix, Networks, Trace
+from advmf.simulate.race import attack_queries
+from advmf.simulate.state import source
 
 LOSSES = ("adversarial", "cross-entropy", "both")
 
@@ -80,7 +82,7 @@ class Objective:
             pairs=[(self.p, self.q)],
             steps=self.steps,
             directions=self.directions,
-            generator=torch.Generator().manual_seed(seed),
+            generator=source(None, seed),
         )
         return found.eta[:, :, 0].mT[..., None]
 

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import sympy as sp
@@ -16,13 +17,13 @@ from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.net import Net
-from advmf.simulate.conditioned import Budget, ConditionedMatrix
+from advmf.simulate.budget import MEMORY, Budget, allow
+from advmf.simulate.conditioned import ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
 from advmf.simulate.networks import Chain, Linear, Map, Matrix, Networks, Trace, expressions, realise
+from advmf.simulate.state import lasting, source, tensor, without_gradients
 from advmf.symbols import SYMBOLS
 
-MEMORY = 4 * 2**30
-"""Default budget in bytes for the weights, or the answers that stand for them, held at once."""
 CHUNK = {"dense": 64 * 2**20, "conditioned": 512 * 2**20}
 """Bytes of networks that are run together on a CPU: enough weights to fill it while columns stay in its cache, and enough networks
 for the many small operations of conditioning."""
@@ -33,6 +34,8 @@ PAYS = 4
 SAMPLERS = ("auto", "dense", "conditioned")
 
 
+SEED, LAYER = 8, 4096
+"""Bytes of a network's seed, and of the objects that a layer of one chunk consists of, measured."""
 LANES = 4
 """Independent streams of random numbers per network, which can be drawn side by side."""
 
@@ -72,12 +75,11 @@ class Ensemble:
     @property
     def bytes_per_network(self) -> int:
         """Bytes of weights and biases of one network, or of the answers to ``queries`` vectors that stand for them."""
-        item = torch.empty(0, dtype=self.dtype).element_size()
         count = 0
-        for (rows, columns), bias in self._layers():
-            answers = self.queries * (rows + columns) if self.sampler == "conditioned" else math.inf
-            count += int(min(rows * columns, answers)) + rows * bias
-        return item * count
+        for (rows, columns), bias, copies in self._layers():
+            answers = self.queries * (rows + columns) if self.sampler == "conditioned" else rows * columns
+            count += copies * (min(rows * columns, answers) + rows * bias)
+        return self.dtype.itemsize * count
 
     def expect(self, queries: int) -> None:
         """Prepare for ``queries`` vectors to meet each matrix. Raises MemoryBudgetError where the networks would outgrow the budget."""
@@ -89,8 +91,18 @@ class Ensemble:
         """Bytes that the budget has to allow: of one network, or of all conditioned ones if they are kept."""
         return self.bytes_per_network * (self.nets if self.keep and self.sampler == "conditioned" else 1)
 
+    @property
+    def workspace(self) -> int:
+        """Bytes that a call may take besides the networks: as many as these may, or as they may by default."""
+        return max(self.memory, MEMORY)
+
     def check_memory(self) -> None:
-        """Raises MemoryBudgetError where the networks would outgrow the budget."""
+        """Raises MemoryBudgetError where the networks would outgrow the budget, or there are too many of them or of their layers to list."""
+        allow(
+            SEED * self.nets, self.workspace, f"The seeds of nets={self.nets} networks", "Lower nets or raise memory="
+        )
+        layers = self.L * len(self._layers()[2:])
+        allow(LAYER * layers, self.workspace, f"The objects of L={self.L} layers", "Lower L or raise memory=")
         if (size := self.bytes_at_once) > self.memory:
             some = "One network" if size == self.bytes_per_network else f"An ensemble of {self.nets} networks"
             answers = f" and {self.queries} vectors at each matrix" if self.sampler == "conditioned" else ""
@@ -100,13 +112,13 @@ class Ensemble:
                 f"{self.memory:,}. Lower N or L, use dtype=torch.float32, take {other}, or raise memory=."
             )
 
-    def _layers(self) -> list[tuple[tuple[int, int], bool]]:
-        """The shape of every matrix, and whether it has a bias."""
-        found = [((self.N, self.d), False), ((self.K, self.N), False)]
+    def _layers(self) -> list[tuple[tuple[int, int], bool, int]]:
+        """The shape of every matrix, whether it has a bias, and how many there are."""
+        found = [((self.N, self.d), False, 1), ((self.K, self.N), False, 1)]
 
         def draw(sigma_w: sp.Expr, sigma_b: sp.Expr, trained: bool) -> Linear:
-            found.extend([((self.N, self.N), bool(self.number(sigma_b)))] * self.L)
-            return Linear(DenseMatrix(torch.empty(0)), None)
+            found.append(((self.N, self.N), bool(self.number(sigma_b)), self.L))
+            return Linear(DenseMatrix(torch.empty(0, dtype=self.dtype, device="cpu")), None)
 
         realise(self.net.block, draw, self.number)
         return found
@@ -119,13 +131,16 @@ class Ensemble:
         """The networks from ``start`` to before ``stop``, as an ensemble of their own."""
         return replace(self, nets=stop - start, seeds=self.seeds[start:stop], _kept=[])
 
+    @property
+    def at_once(self) -> int:
+        """How many networks are run together."""
+        limit = self.memory if self.device.type == "cuda" else min(CHUNK[self.sampler], self.memory)
+        return max(1, min(self.nets, limit // self.bytes_per_network))
+
     def chunks(self) -> Iterator[Networks]:
         """The networks, some at a time, in order."""
         yield from list(self._kept)
-        size = self.bytes_per_network
-        keep = self.keep and size * self.nets <= self.memory
-        limit = self.memory if self.device.type == "cuda" else min(CHUNK[self.sampler], self.memory)
-        together = max(1, min(self.nets, limit // size))
+        keep, together = self.keep and self.bytes_per_network * self.nets <= self.memory, self.at_once
         for start in range(sum(chunk.nets for chunk in self._kept), self.nets, together):
             seeds = self.seeds[start : start + together]
             networks = self._conditioned(seeds) if self.sampler == "conditioned" else self._dense(seeds)
@@ -137,23 +152,28 @@ class Ensemble:
         """``count`` networks of matrices with ``matrix(rows, columns, std)`` and biases by ``gaussian(std, count, n)``."""
 
         def draw(sigma_w: sp.Expr, sigma_b: sp.Expr, trained: bool) -> Linear:
-            weight, bias = self.number(sigma_w) / math.sqrt(self.N), self.number(sigma_b)
+            weight, bias = number(sigma_w) / math.sqrt(self.N), number(sigma_b)
             return Linear(matrix(self.N, self.N, weight), gaussian(bias, count, self.N) if bias else None, trained)
 
+        number = cache(self.number)
         first: Map = Linear(matrix(self.N, self.d, 1 / math.sqrt(self.d)), None)
-        blocks = [realise(self.net.block, draw, self.number) for _ in range(self.L)]
+        blocks = [realise(self.net.block, draw, number) for _ in range(self.L)]
         last: Map = Linear(matrix(self.K, self.N, 1 / math.sqrt(self.N)), None)
         return Networks(self.net, count, self.d, self.K, Chain((first, *blocks, last)), self.dtype, self.device)
 
+    @without_gradients
     def _dense(self, seeds: Tensor) -> Networks:
         # Each network has LANES generators, and each lane fills its share of the network's matrices in order: the lanes run
         # side by side, and the numbers depend neither on how many do nor on which networks share a chunk.
         count = len(seeds)
         lanes: list[list[tuple[Tensor, float]]] = [[] for _ in range(LANES)]
+        loads = [0] * LANES
 
         def gaussian(std: float, *shape: int) -> Tensor:
             values = torch.empty(*shape, dtype=self.dtype, device=self.device)
-            min(lanes, key=lambda lane: sum(v[0].numel() for v, _ in lane)).append((values, std))
+            least = loads.index(min(loads))
+            lanes[least].append((values, std))
+            loads[least] += values[0].numel()
             return values
 
         def fill(jobs: list[tuple[int, int]]) -> None:
@@ -167,13 +187,17 @@ class Ensemble:
         )
         jobs = [(network, lane) for network in range(count) for lane in range(LANES)]
         lane_seeds = torch.stack(
-            [torch.randint(2**63 - 1, (LANES,), generator=torch.Generator().manual_seed(s)) for s in seeds.tolist()]
+            [
+                torch.randint(2**63 - 1, (LANES,), generator=source(None, s), dtype=torch.int64, device="cpu")
+                for s in seeds.tolist()
+            ]
         )
         threads = torch.get_num_threads()
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(fill, (jobs[i::threads] for i in range(threads))))
         return networks
 
+    @without_gradients
     def _conditioned(self, seeds: Tensor) -> Networks:
         generator = torch.Generator(self.device).manual_seed(int(seeds[0]))
         count = len(seeds)
@@ -199,9 +223,10 @@ class Ensemble:
 
         return self._networks(count, matrix, gaussian)
 
+    @lasting
     def inputs(self, x: Any) -> Float[Tensor, "nets_or_1 d inputs 1"]:
         """Inputs of shape (d,), (inputs, d) or (nets, inputs, d) as a column block."""
-        x = torch.as_tensor(x, dtype=self.dtype, device=self.device)
+        x = tensor(x, "x", dtype=self.dtype, device=self.device)
         if x.ndim not in (1, 2, 3) or x.shape[-1] != self.d or (x.ndim == 3 and x.shape[0] not in (1, self.nets)):
             raise ArgumentError(
                 f"x must have shape (d,), (inputs, d) or (nets, inputs, d) with d={self.d} and nets={self.nets}; "
@@ -223,7 +248,7 @@ class Ensemble:
 
     def _per_input(self, x: Tensor, value: Callable[[Trace], Tensor]) -> Tensor:
         """Concatenate (nets, inputs, …) values over chunks; a single input without an axis of its own loses it."""
-        x = torch.as_tensor(x)
+        x = tensor(x, "x")
         out = torch.cat([value(trace) for trace in self.traces(x)])
         return out[:, 0] if x.ndim == 1 else out
 
@@ -246,7 +271,7 @@ class Ensemble:
         return self._linear(x, cotangent, self.K, "cotangent", Trace.pull)
 
     def _linear(self, x: Tensor, t: Tensor, n: int, name: str, apply: Callable[[Trace, Tensor], Tensor]) -> Tensor:
-        t = torch.as_tensor(t, dtype=self.dtype, device=self.device)
+        t = tensor(t, name, dtype=self.dtype, device=self.device)
         inputs = self.inputs(x).shape[2]
         if t.ndim > 3 or t.shape[-1] != n:
             raise ArgumentError(f"{name} must have a last axis of length {n}; got shape {tuple(t.shape)}.")
@@ -292,7 +317,7 @@ def sample(
     that are used once.
 
     Raises ArgumentError for missing or unknown values, DomainError for values outside their domain, and MemoryBudgetError
-    where one network does not fit, all before anything is sampled.
+    where one network, the seeds of all or the objects of so many layers do not fit, all before anything is sampled.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,
@@ -305,14 +330,13 @@ def sample(
     sizes = {"N": N, "L": L, "d": d, "K": K, "nets": nets}
     for name, size in sizes.items():
         sizes[name] = _count(name, size)
-    if not dtype.is_floating_point or dtype not in (torch.float32, torch.float64):
+    if dtype not in (torch.float32, torch.float64):
         raise ArgumentError(f"dtype must be torch.float32 or torch.float64; got {dtype}.")
     if sampler not in SAMPLERS:
         raise ArgumentError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}.")
     queries = _count("queries", queries)
-    generator = generator or _from_system()
+    generator = source(generator, None)
     numbers = _values(net, {**values, **{k: float(v) for k, v in sizes.items() if k != "nets"}}, set(values))
-    seeds = torch.randint(2**63 - 1, (sizes["nets"],), generator=generator, device=generator.device, dtype=torch.int64)
     ensemble = Ensemble(
         net=net,
         N=sizes["N"],
@@ -321,7 +345,7 @@ def sample(
         K=sizes["K"],
         nets=sizes["nets"],
         values=numbers,
-        seeds=seeds.cpu(),
+        seeds=torch.empty(0, dtype=torch.int64, device="cpu"),
         dtype=dtype,
         device=torch.device(device),
         memory=memory,
@@ -334,13 +358,10 @@ def sample(
         if ensemble.N < PAYS * queries or dense.bytes_at_once <= memory:
             ensemble = dense
     ensemble.check_memory()
+    shape = (ensemble.nets,)
+    seeds = torch.randint(2**63 - 1, shape, generator=generator, device=generator.device, dtype=torch.int64)
+    ensemble.seeds = seeds.cpu()
     return ensemble
-
-
-def _from_system() -> torch.Generator:
-    generator = torch.Generator()
-    generator.seed()
-    return generator
 
 
 def _count(name: str, value: object) -> int:

@@ -31,11 +31,13 @@ from advmf.observables import (
     WeightNormSlope,
     WeightVarianceSlope,
 )
-from advmf.simulate.attack import attack_queries, attack_trace
+from advmf.simulate.attack import attack_trace
 from advmf.simulate.descent import Gradient, capacity
 from advmf.simulate.geometry import conjugate, maximiser, order
 from advmf.simulate.networks import Trace, expressions
 from advmf.simulate.opnorm import enumerable, operator_norm
+from advmf.simulate.race import DIRECTIONS, STEPS, attack_queries
+from advmf.simulate.state import without_gradients
 
 _GRADIENT = 4
 """Vectors that the derivative of a loss sends through a matrix: x and x + eta, and a cotangent for each."""
@@ -46,9 +48,9 @@ class AttackSettings:
     """How :class:`~advmf.observables.AdversarialLoss` is attacked: radius, ascent steps, restarts, directions of each."""
 
     eps: float | None = None
-    steps: int = 10
+    steps: int = STEPS
     restarts: int = 1
-    directions: int = 16
+    directions: int = DIRECTIONS
 
 
 class OwnObservable(Observable):
@@ -151,6 +153,7 @@ def queries(products: Sequence[sp.Expr], settings: AttackSettings, K: int, d: in
     return attacks + pulls + _GRADIENT * len(slopes) + own
 
 
+@without_gradients
 def measure(
     trace: Trace,
     x: Float[Tensor, "nets_or_1 d 1 1"],
@@ -167,7 +170,7 @@ def measure(
     arrays = _arrays(trace, x, observables, settings, generator)
     nets = trace.networks.nets
     return torch.stack(
-        [torch.as_tensor(_evaluate(p, arrays)).double().broadcast_to(nets, -1, -1).mean((1, 2)) for p in products],
+        [_evaluate(p, arrays).double().broadcast_to(nets, -1, -1).mean((1, 2)) for p in products],
         dim=1,
     )
 
@@ -234,7 +237,7 @@ def _arrays(
             if i not in gradients:
                 gradients[i] = _gradients(trace, x, found.eta[:, 0, i], pairs[i][1])
             if isinstance(o, LossDecay):
-                arrays[o] = sum((g.squared_norm() for g in gradients[i]), torch.zeros(()))[:, None, None]
+                arrays[o] = torch.stack([g.squared_norm() for g in gradients[i]]).sum(0)[:, None, None]
                 continue
             arrays[o] = -2 * _own(torch.stack([g.pairing() for g in gradients[i]], 1), o, trace)
             if not isinstance(o, WeightNormSlope):
@@ -271,7 +274,7 @@ def _split(jacobian: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """
     norm = x.norm(dim=-1, keepdim=True)
     mirror = x / norm
-    sign = torch.where(mirror[:, :1] >= 0, 1.0, -1.0)
+    sign = torch.ones_like(mirror[:, :1]).copysign(mirror[:, :1] + 0.0)
     mirror = torch.cat([mirror[:, :1] + sign, mirror[:, 1:]], dim=1)
     mirror = mirror / mirror.norm(dim=-1, keepdim=True)
     reflected = jacobian - 2 * (jacobian @ mirror[..., None]) * mirror[:, None, :]
@@ -283,7 +286,7 @@ def _evaluate(expr: sp.Expr, arrays: dict[sp.Basic, Tensor]) -> Any:
     if expr in arrays:
         return arrays[expr]
     if expr.is_number:
-        return torch.tensor(float(expr), dtype=torch.float64)
+        return torch.tensor(float(expr), dtype=torch.float64, device="cpu")
     if isinstance(expr, sp.Abs):
         return _evaluate(expr.args[0], arrays).abs()
     if isinstance(expr, sp.Pow) and expr.exp.is_number:

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advmf.errors import ArgumentError, MemoryBudgetError
+from advmf.errors import ArgumentError
+from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.certify import bracket
-from advmf.simulate.ensemble import MEMORY
 from advmf.simulate.geometry import order
-from advmf.simulate.opnorm import COOLING, operator_norm
+from advmf.simulate.opnorm import COOLING, operator_norm, search_bytes
 from advmf.simulate.signs import SIGNS, check
+from advmf.simulate.state import source, without_gradients
 
 BYTES = 2**26
 """The matrices that are held at a time take at most so many bytes, or are one. What their norms need besides is some tens of
@@ -30,6 +31,7 @@ class GaussianNorms:
     exact: bool
 
 
+@without_gradients
 def gaussian_norms(
     d: int,
     K: int,
@@ -42,6 +44,7 @@ def gaussian_norms(
     cooling: int = COOLING,
     signs: int = SIGNS,
     certify: bool = False,
+    memory: int = MEMORY,
     progress: Callable[[int, int], object] | None = None,
 ) -> dict[tuple[Any, Any], GaussianNorms]:
     """The norms ``||J||_{p->q}`` of ``samples`` matrices J (K, d), Gaussian with entries of variance 1/d, for all ``pairs`` (p, q).
@@ -50,11 +53,12 @@ def gaussian_norms(
     as they were given, and the numbers a function of the arguments alone. With a ``generator`` in place of the ``seed`` later calls go on where
     earlier ones stopped: samples in parts are those of one call. The norms are those of
     :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling`` and ``signs``; with ``certify`` both ends are those of
-    :func:`advmf.simulate.bracket`. ``progress`` is called with the norms that are done and all there are.
+    :func:`advmf.simulate.bracket`. ``memory`` bounds the bytes of one matrix with its search, and of the norms. ``progress`` is
+    called with the norms that are done and all there are.
 
     Raises ArgumentError if ``d``, ``K`` or ``samples`` is no integer >= 1, ``seed``, ``starts`` or ``cooling`` none >= 0, ``signs`` none
-    in [0, 24], or ``pairs`` no pairs or none; DomainError for exponents that are no numbers in [1, oo];
-    MemoryBudgetError where a matrix, or all norms, take more than 4 GiB.
+    in [0, 24], or ``pairs`` no pairs or none; DomainError for exponents that are no numbers in [1, oo]; MemoryBudgetError where
+    ``memory`` is too small; all before any work.
 
     >>> norms = gaussian_norms(20, 3, [(2, 2), ("inf", 1)], samples=100)
     >>> norms[2, 2].exact, norms[2, 2].lower.shape, bool(norms["inf", 1].lower.mean() > norms[2, 2].lower.mean())
@@ -66,20 +70,19 @@ def gaussian_norms(
         _at_least(name, number, 0)
     check(signs)
     wanted = {(p, q): (order(p, "p"), order(q, "q")) for p, q in _pairs(pairs)}
-    if (size := max(8 * K * d, 16 * samples * len(wanted))) > MEMORY:
-        raise MemoryBudgetError(
-            f"{samples:,} matrices of {K:,} x {d:,} take {size:,} bytes, for one matrix or for their norms, and the budget is {MEMORY:,}. "
-            "Take fewer, or smaller ones."
-        )
     kept: dict[tuple[Any, Any], list[tuple[Tensor, Tensor | None, bool]]] = {pair: [] for pair in wanted}
-    source = torch.Generator().manual_seed(seed) if generator is None else generator
+    generator = source(generator, seed)
+    one = 8 * 4 * K * d + search_bytes(K, d, starts, cooling, torch.float64)
+    allow(one, memory, f"The norm of a matrix of K={K} by d={d}", "Lower d, K, starts or cooling, or raise memory=")
+    kept_bytes = 8 * (1 + certify) * samples * len(wanted)
+    allow(kept_bytes, memory, f"The norms of samples={samples} matrices", "Lower samples or raise memory=")
     block, done = max(1, BYTES // (8 * K * d)), 0
     for first in range(0, samples, block):
         # One draw for each matrix, and search directions that are the same for all: blocks of any size give the same numbers.
         count = min(block, samples - first)
-        J = torch.empty(count, K, d, dtype=torch.float64)
+        J = torch.empty(count, K, d, dtype=torch.float64, device=generator.device)
         for matrix in J:
-            matrix.normal_(generator=source)
+            matrix.normal_(generator=generator)
         J /= d**0.5
         for pair, (p, q) in wanted.items():
             if certify:

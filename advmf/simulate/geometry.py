@@ -139,7 +139,7 @@ def _simplex(a: Tensor) -> Tensor:
     """The point of the unit simplex nearest to ``a`` >= 0, along the last axis (Duchi et al., 2008)."""
     a = a - a.amax(-1, keepdim=True)  # the answer is the same, and nothing cancels for large entries
     falling = a.sort(-1, descending=True).values
-    shifts = (falling.cumsum(-1) - 1) / torch.arange(1, a.shape[-1] + 1, device=a.device)
+    shifts = (falling.cumsum(-1) - 1) / torch.arange(1, a.shape[-1] + 1, dtype=a.dtype, device=a.device)
     support = (falling > shifts).sum(-1, keepdim=True).clamp(min=1)
     return (a - shifts.gather(-1, support - 1)).clamp(min=0)
 
@@ -173,7 +173,7 @@ def _odds(log_m: Tensor, r: float, w: Tensor | None) -> Tensor:
     It converges from everywhere, and never turns back from the default start: a root of the asymptotes of the function, which is
     convex for r > 2 and concave for r < 2.
     """
-    w = -log_m / torch.where(log_m > 0, r - 1, 1.0) if w is None else w
+    w = -log_m / torch.where(log_m > 0, log_m.new_tensor(r - 1), 1.0) if w is None else w
     for _ in range(_ROUNDS):
         value = (r - 1) * torch.nn.functional.softplus(-w) - torch.nn.functional.softplus(w) - log_m
         step = value / (1 + (r - 2) * torch.sigmoid(-w))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from advmf.errors import ArgumentError, DeclarationError, DomainError
 from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.simulate.state import lasting, without_gradients
 
 Columns = Float[Tensor, "nets _ inputs columns"]
 
@@ -209,7 +210,7 @@ class ShiftTape:
     def activate(self, activation: Activation, z: Columns) -> Columns:
         negative, floor = self._base.parts(len(self.kept))
         rectified = torch.add(z, negative)
-        torch.maximum(rectified, floor, out=rectified)
+        rectified.clamp_(min=floor)
         self.kept.append(rectified)
         return activation.combine(z, rectified)
 
@@ -243,6 +244,7 @@ class Trace:
         """``J^T c`` for cotangents of shape (nets, K, inputs, columns): (nets, d, inputs, columns)."""
         return self.networks.map.pull(cotangents, self._linear())
 
+    @lasting
     def shift(self, eta: Columns) -> Trace:
         """The trace of f(x + eta) - f(x), for eta of shape (nets, d, inputs, columns)."""
         tape = ShiftTape(self._forward("shift"))
@@ -252,6 +254,7 @@ class Trace:
         """``x^L`` of a forward trace, the input of ``P_out``: (nets, N, inputs, columns)."""
         return self._forward("stream").met[-1][1]
 
+    @without_gradients
     def descend(self, cotangents: Columns, rate: float) -> None:
         """A gradient step of the trained weights: ``W -= rate * (sum over inputs and columns of delta x^T)``.
 
@@ -276,6 +279,7 @@ class Trace:
         for weight, delta, x in self.gradients(cotangents):
             weight.add(-rate * delta, x)
 
+    @lasting
     def gradients(self, cotangents: Columns) -> list[tuple[Matrix, Tensor, Tensor]]:
         """A loss's derivative by every trained matrix W, in the order of the layers: (W, delta, x) for ``delta @ x.mT``.
 
@@ -329,6 +333,7 @@ class Networks:
     dtype: torch.dtype
     device: torch.device
 
+    @lasting
     def trace(self, x: Columns) -> Trace:
         """The forward trace at x of shape (nets, d, inputs, 1); any network count of 1 broadcasts."""
         tape = ForwardTape()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError
+from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.geometry import conjugate, maximiser, norm, order
 from advmf.simulate.signs import SIGNS, best_signs, check
+from advmf.simulate.state import source, without_gradients
 
 _ENTRIES = 2**22
 """Entries of the largest intermediate tensor."""
@@ -59,32 +62,52 @@ def operator_norm(
     ``signs``: enumerate the signs of so many columns (p = inf) or rows (q = 1), at 2^{signs-1} norms a matrix. ``generator`` is
     one of seed 0 if None.
 
-    Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes, ``starts`` or ``cooling`` no integer >= 0 or
-    ``signs`` none in [0, 24]; DomainError for entries that are not finite or exponents that are no numbers in [1, oo].
+    Matrices of less than 32 bits are searched, and answered, in float32. The search is without gradients; if ``J`` requires them
+    ``value`` has the norm's, D_{q*}(J e) e^T.
+
+    Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes, ``starts`` or ``cooling`` no integer >= 0,
+    ``signs`` none in [0, 24] or ``generator`` none; DomainError for entries that are not finite or exponents that are no numbers in
+    [1, oo]; MemoryBudgetError where so many starts take more than 4 GiB; all before any work.
 
     >>> found = operator_norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), "inf", 1)
     >>> found.value, found.vector, found.exact
     (tensor(7.), tensor([1., 1.]), True)
     """
-    matrices(J)
+    J = matrices(J)
     for name, number in (("starts", starts), ("cooling", cooling)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             raise ArgumentError(f"{name} must be an integer >= 0; got {number!r}.")
-    p, q = order(p, "p"), order(q, "q")
+    p, q, generator = order(p, "p"), order(q, "q"), source(generator)
     *batch, K, d = J.shape
-    flat = J.reshape(-1, K, d)
-    primal, dual = _vertices(d, p, check(signs)), _vertices(K, conjugate(q), signs)
+    allow(search_bytes(K, d, starts, cooling, J.dtype), MEMORY, f"starts={starts} and cooling={cooling}", "Lower them")
+    vector, exact = _search(J.reshape(-1, K, d), p, q, starts, cooling, check(signs), generator)
+    vector = vector.reshape(*batch, d)
+    return OperatorNorm(norm((J @ vector[..., None])[..., 0], q), vector, exact)
+
+
+def search_bytes(K: int, d: int, starts: int, cooling: int, dtype: torch.dtype) -> int:
+    """Bytes that the search for the norm of one matrix takes besides the matrix."""
+    columns = starts + 2 * min(K, d) + 1
+    return dtype.itemsize * (K * starts + cooling * min(K, d) * max(1, starts) + 3 * columns * (K + d))
+
+
+@without_gradients
+def _search(
+    flat: Tensor, p: float, q: float, starts: int, cooling: int, signs: int, generator: torch.Generator
+) -> tuple[Tensor, bool]:
+    """The best vectors (n, d) found for matrices (n, K, d), and whether there are no better ones."""
+    _, K, d = flat.shape
+    primal, dual = _vertices(d, p, signs), _vertices(K, conjugate(q), signs)
     exact = enumerable(K, d, p, q, signs)
-    random, noise = J.new_empty(K, 0), J.new_empty(0, min(K, d), 0)
+    random, noise = flat.new_empty(K, 0), flat.new_empty(0, min(K, d), 0)
     if not exact:
-        generator = generator or torch.Generator().manual_seed(0)
-        random = torch.randn(K, starts, generator=generator, device=generator.device).to(J)
+        draw = partial(torch.randn, generator=generator, dtype=torch.float32, device=generator.device)
+        random = draw((K, starts)).to(flat)
         if cooling:
-            shape = cooling, min(K, d), max(1, starts)
-            noise = torch.randn(shape, generator=generator, device=generator.device).to(J)
+            noise = draw((cooling, min(K, d), max(1, starts))).to(flat)
     found = []
     for part in flat.split(max(1, _ENTRIES // ((random.shape[1] + 2 * min(K, d) + 1) * max(K, d)))):
-        scaled = part / part.abs().amax((-2, -1), keepdim=True).clamp(min=torch.finfo(J.dtype).tiny)
+        scaled = part / part.abs().amax((-2, -1), keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
         if not exact:
             found.append(_power(scaled, p, q, random, noise))
         elif primal <= dual and primal < math.inf:
@@ -94,18 +117,19 @@ def operator_norm(
             found.append(maximiser((scaled.mT @ t[..., None])[..., 0], p))
         else:
             found.append(_singular(scaled)[..., 0])
-    vector = torch.cat(found)
-    value = norm((flat @ vector[..., None])[..., 0], q)
-    return OperatorNorm(value.reshape(batch), vector.reshape(*batch, d), exact)
+    return torch.cat(found), exact
 
 
-def matrices(J: object) -> None:
-    """Raise ArgumentError unless ``J`` is a floating-point tensor (..., K, d) that is not empty, DomainError unless it is finite."""
+def matrices(J: object) -> Tensor:
+    """``J``, in float32 if it has less digits. Raises ArgumentError unless it is a floating-point tensor (..., K, d) that is not empty,
+    DomainError unless it is finite."""
     if not isinstance(J, Tensor) or not J.is_floating_point() or J.ndim < 2 or 0 in J.shape:
         given = f"one of shape {tuple(J.shape)} and {J.dtype}" if isinstance(J, Tensor) else repr(J)
         raise ArgumentError(f"J must be a floating-point tensor of shape (..., K, d), none of them 0; got {given}.")
+    J = J.to(torch.promote_types(J.dtype, torch.float32)) if J.dtype.itemsize < 4 else J
     if not torch.isfinite(J).all():
         raise DomainError("J holds NaN or infinite entries; an operator norm needs finite ones.")
+    return J
 
 
 def enumerable(K: int, d: int, p: float, q: float, signs: int = SIGNS) -> bool:

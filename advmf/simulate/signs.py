@@ -76,7 +76,8 @@ def cube(n: int, like: Tensor) -> Tensor:
     tensor([[ 1., -1.,  1., -1.],
             [ 1.,  1., -1., -1.]])
     """
-    bits = torch.arange(2**n, device=like.device) >> torch.arange(n, device=like.device)[:, None] & 1
+    bits = torch.arange(2**n, dtype=torch.int64, device=like.device)
+    bits = bits >> torch.arange(n, dtype=torch.int64, device=like.device)[:, None] & 1
     return 1 - 2 * bits.to(like)
 
 

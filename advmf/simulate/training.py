@@ -21,14 +21,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advmf.errors import ArgumentError, DataError, DomainError
-from advmf.simulate.attack import _count, _seed
+from advmf.simulate.attack import TENSORS, _count
+from advmf.simulate.budget import allow
 from advmf.simulate.course import LOGGED, SAVE, Checkpoint, Course, Run, follow, queries
 from advmf.simulate.data import Images
 from advmf.simulate.descent import LOSSES, Objective
 from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.geometry import order
 from advmf.simulate.networks import expressions
+from advmf.simulate.state import draw_seed, source, tensor, without_gradients
 
+SEED = 48
+"""Bytes of a step's seed, an integer of Python in a list."""
 STEPS, DIRECTIONS = 3, 1
 """Strength of the inner maximum: steps and directions of :func:`~advmf.simulate.attack.attack`."""
 
@@ -66,6 +70,7 @@ class Training:
         return self.rate * self.step.double()
 
 
+@without_gradients
 def train(
     ensemble: Ensemble,
     images: Images,
@@ -145,6 +150,7 @@ def train(
     return _joined(run, ensemble.N, courses)
 
 
+@without_gradients
 def suggest_rate(
     ensemble: Ensemble,
     images: Images,
@@ -227,7 +233,7 @@ def _joined(run: Run, N: int, courses: list[Course]) -> Training:
     start = torch.cat([course.start for course in courses])
     return Training(
         rate=run.rate,
-        step=torch.tensor([step for step in range(run.steps + 1) if run.logs(step)]),
+        step=torch.tensor([step for step in range(run.steps + 1) if run.logs(step)], dtype=torch.int64, device="cpu"),
         variance=(start + log("change")) / N,
         change=log("change") / N,
         **{name: log(name) for name in LOGGED},
@@ -276,8 +282,7 @@ def _run(
 ) -> Run:
     if not isinstance(ensemble, Ensemble):
         raise ArgumentError(f"ensemble must be an Ensemble, as advmf.simulate.sample gives; got {ensemble!r}.")
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise ArgumentError(f"generator must be a torch.Generator or None; got {generator!r}.")
+    generator = source(generator)
     if ensemble.L == 0 or not any(name == "sigma_w" for name, _ in expressions(ensemble.net.block)):
         raise ArgumentError("Nothing to train: the net has no Dense layer, or L = 0.")
     x, labels = _inputs("images", images, ensemble, objective.loss != "adversarial")
@@ -289,15 +294,17 @@ def _run(
         held_x, held_labels = _inputs("held_out", held_out, ensemble, True)
         assert held_labels is not None
         held = held_x.mT[None, ..., None], held_labels
-    steps = _count("steps", steps, 1)
-    seed = _seed(generator or torch.Generator().manual_seed(0))
-    seeds = torch.randint(2**63 - 1, (steps + 1,), generator=torch.Generator().manual_seed(seed)).tolist()
+    steps, batch, log_every = (_count(name, value, 1) for name, value in
+                               (("steps", steps), ("batch", batch), ("log_every", log_every)))  # fmt: skip
+    _check_sizes(ensemble, objective, steps, batch, -(-steps // log_every) + 1)
+    first = source(None, draw_seed(generator))
+    seeds = torch.randint(2**63 - 1, (steps + 1,), generator=first, dtype=torch.int64, device="cpu").tolist()
     return Run(
         objective=objective,
         rate=_number("rate", rate),
         steps=steps,
-        batch=_count("batch", batch, 1),
-        log_every=_count("log_every", log_every, 1),
+        batch=batch,
+        log_every=log_every,
         capacity=capacity,
         nets=ensemble.nets,
         x=x,
@@ -307,6 +314,17 @@ def _run(
     )
 
 
+def _check_sizes(ensemble: Ensemble, objective: Objective, steps: int, batch: int, logs: int) -> None:
+    """Raises MemoryBudgetError where the seeds and logs of a run, or a batch with its activations and its attack, take too much."""
+    matrices = ensemble.L * sum(name == "sigma_w" for name, _ in expressions(ensemble.net.block))
+    size = SEED * (steps + 1) + 8 * logs * ensemble.nets * (len(LOGGED) + 3 * matrices)
+    allow(size, ensemble.workspace, f"The seeds and the log of steps={steps}", "Lower steps, or log less by log_every=")
+    kept = ensemble.d + ensemble.K + ensemble.N * (1 + ensemble.L * len(list(expressions(ensemble.net.block))))
+    own = batch * (3 * kept + TENSORS * 2 * objective.directions * ensemble.d)
+    size = 8 * ensemble.nets * batch + ensemble.dtype.itemsize * ensemble.at_once * own
+    allow(size, ensemble.workspace, f"A step on batch={batch} images", "Lower batch or directions, or raise memory=")
+
+
 def _inputs(name: str, images: object, ensemble: Ensemble, labelled: bool) -> tuple[Tensor, Tensor | None]:
     """Images (count, d) and labels (count,), None unless ``labelled``, as tensors that fit the ensemble."""
     if not isinstance(images, Images):
@@ -314,7 +332,7 @@ def _inputs(name: str, images: object, ensemble: Ensemble, labelled: bool) -> tu
     if images.d != ensemble.d or not len(images.x):
         raise DataError(f"{name}: {images.name} has {len(images.x)} images of {images.d} pixels and the networks d={ensemble.d} inputs. "
                         f"Take images.resampled({ensemble.d}), or sample networks of d={images.d}.")  # fmt: skip
-    x = torch.as_tensor(np.ascontiguousarray(images.x), dtype=ensemble.dtype, device=ensemble.device)
+    x = tensor(np.ascontiguousarray(images.x), name, dtype=ensemble.dtype, device=ensemble.device)
     if not bool(torch.isfinite(x).all()):
         raise DataError(f"{name}: {images.name} holds NaN or infinite values; training needs finite ones.")
     if not labelled:
@@ -323,7 +341,7 @@ def _inputs(name: str, images: object, ensemble: Ensemble, labelled: bool) -> tu
         raise DataError(
             f'{name}: {images.name} has no labels; without them only loss="adversarial" without held_out can be used.'
         )
-    labels = torch.as_tensor(np.ascontiguousarray(images.labels)).to(ensemble.device)
+    labels = tensor(np.ascontiguousarray(images.labels), name, device=ensemble.device)
     if (
         labels.shape != x.shape[:1]
         or labels.is_floating_point()

@@ -15,6 +15,7 @@ from typing import Any
 from advmf.claim import Claim
 from advmf.simulate.data import Images
 from advmf.simulate.ensemble import MEMORY
+from advmf.simulate.race import DIRECTIONS, STEPS
 from advmf.verify.judge import Consequence
 from advmf.verify.pilot import piloted
 from advmf.verify.report import Finding, Report
@@ -33,9 +34,9 @@ def check_all(
     nets: int | Sequence[int] | str = NETS,
     data: str | Images = "digits",
     design: Design | None = None,
-    steps: int = 10,
+    steps: int = STEPS,
     restarts: int = 1,
-    directions: int = 16,
+    directions: int = DIRECTIONS,
     dtype: str = "float32",
     device: str = "cpu",
     memory: int = MEMORY,

@@ -266,7 +266,7 @@ def _require(device: str) -> None:
     import torch
 
     try:
-        torch.empty(0, device=device)
+        torch.empty(0, dtype=torch.float32, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ArgumentError(f"Here there is no device {device!r} ({reason}); give cpu, cuda or cuda:0.") from None

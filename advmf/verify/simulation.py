@@ -21,6 +21,8 @@ from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measure, queries
 from advmf.simulate.networks import expressions
+from advmf.simulate.race import DIRECTIONS, STEPS
+from advmf.simulate.state import draw_seed, source
 from advmf.symbols import SYMBOLS
 from advmf.verify.judge import Consequence, consequences, crossover, judge
 from advmf.verify.provenance import provenance
@@ -81,9 +83,9 @@ class Simulation:
         widths: Sequence[int] | None = None,
         nets: int | Sequence[int] = NETS,
         data: str | Images = "digits",
-        steps: int = 10,
+        steps: int = STEPS,
         restarts: int = 1,
-        directions: int = 16,
+        directions: int = DIRECTIONS,
         dtype: str = "float32",
         device: str = "cpu",
         memory: int = MEMORY,
@@ -203,7 +205,7 @@ class _Part:
             drawn = self._images.draw(self.ensemble.nets, self._generator)[:, None, :]
             self._x = drawn.to(self.ensemble.dtype)
             # Every chunk draws the same random directions, so that the numbers do not depend on what shares a chunk.
-            self._seed = int(torch.randint(2**63 - 1, (), generator=self._generator))
+            self._seed = draw_seed(self._generator)
         start, name = self._running.count, f"{self._name}:{count}"
         if count <= start:
             return
@@ -215,7 +217,7 @@ class _Part:
             self._measure(start, count, done)
             self._finished[name] = {**self._running.state, "seconds": time.perf_counter() - started}
         if count == self.ensemble.nets:
-            self._x = torch.empty(0)  # the images of wide ladders need not be kept together
+            self._x = self._x[:0].clone()  # the images of wide ladders need not be kept together
 
     def _measure(self, start: int, count: int, done: Callable[[Ensemble, int, str], None]) -> None:
         """The networks from ``start`` to before ``count``."""
@@ -226,7 +228,7 @@ class _Part:
             for trace in batch.traces(x):
                 first = self._running.count - start
                 own = columns[first : first + trace.networks.nets]
-                draws = torch.Generator().manual_seed(self._seed)
+                draws = source(None, self._seed)
                 self._running.add(measure(trace, own, self._columns, self._settings, draws).cpu().numpy())
                 done(self.ensemble, trace.networks.nets, f"N={self.ensemble.N}")
         except NonFiniteError:  # networks without weights cannot go on beside one that overflows

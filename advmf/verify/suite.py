@@ -10,6 +10,7 @@ from typing import Any
 from advmf.claim import Claim
 from advmf.errors import ArgumentError, refuse_unused
 from advmf.net import PRESETS, Net
+from advmf.simulate.race import DIRECTIONS, STEPS
 from advmf.symbols import exponent
 from advmf.verify.catalogue import ACTIVATIONS, DEFAULT_ACTIVATIONS, MATRICES, PAIRS, THEOREMS, checkable, choose
 from advmf.verify.check import check_all
@@ -30,8 +31,8 @@ class Scale:
     K: int
     widths: tuple[int, ...]
     nets: tuple[int, ...]
-    directions: int = 16
-    steps: int = 10
+    directions: int = DIRECTIONS
+    steps: int = STEPS
     at: Mapping[str, float] = field(default_factory=dict)
     """Values of this theorem's own point: T3 is about small balls without biases, T5 without biases here."""
 

@@ -16,7 +16,8 @@ from scipy import stats
 
 import advmf as mf
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
-from advmf.simulate.conditioned import LEFT, RIGHT, Budget, ConditionedMatrix
+from advmf.simulate.budget import Budget
+from advmf.simulate.conditioned import LEFT, RIGHT, ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
 
 ALPHA = 1e-5

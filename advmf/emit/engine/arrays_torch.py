@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, ClassVar
 
 import sympy as sp
@@ -13,7 +13,7 @@ import torch
 from advmf import special
 from advmf.emit.engine.arrays_numpy import NUMBERS, SNAP, NumPy, reals
 from advmf.emit.engine.scaled import REGISTERED, Arrays, Value
-from advmf.errors import ArgumentError, DomainError
+from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.theory.functions import ArcCosineSlope
 
 
@@ -23,12 +23,24 @@ def polygamma(order: Any, x: Any) -> Any:
     return torch.digamma(x) if n == 0 else (-1) ** (n + 1) * math.factorial(n) * torch.special.zeta(n + 1.0, x)
 
 
-def without_derivatives(function: Callable[..., Any]) -> Callable[..., Any]:
-    def numbers(*arrays: Any) -> Any:
+class Numbers(torch.autograd.Function):
+    """A function that NumPy evaluates, by name; a derivative of it is refused, rather than taken for zero."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[..., Any], name: str, *arrays: Any) -> Any:
+        ctx.name = name
         values = function(*(x.detach().cpu().numpy() for x in arrays))
         return torch.as_tensor(values, dtype=torch.float64, device=arrays[0].device)
 
-    return numbers
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise UnsupportedFunctionError(
+            f"{ctx.name} has no derivative in torch; detach the arguments that it depends on, or take them as numbers."
+        )
+
+
+def without_derivatives(head: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    return partial(Numbers.apply, function, head.__name__)
 
 
 def root(x: Any) -> Any:
@@ -61,7 +73,7 @@ class Torch(Arrays):
         sp.asinh: torch.asinh, sp.acosh: torch.acosh, sp.atanh: torch.atanh, sp.erf: torch.erf, sp.erfc: torch.erfc,
         sp.erfinv: torch.erfinv, sp.polygamma: polygamma, sp.floor: torch.floor, sp.ceiling: torch.ceil,
         ArcCosineSlope: lambda c: 1 - torch.acos((c * SNAP).clamp(-1.0, 1.0)) / math.pi,
-        **{head: without_derivatives(function) for head, function in NUMBERS.items()},
+        **{head: without_derivatives(head, function) for head, function in NUMBERS.items()},
     }  # fmt: skip
 
     def __init__(self, device: Any, dtype: Any) -> None:
@@ -83,6 +95,9 @@ class Torch(Arrays):
 
     def arc_cosine(self, c: Value) -> Value:
         return Value(ArcCosineFunction.apply(self.linear(c), self))
+
+    def known(self, numbers: Any, name: str, given: list[Any]) -> Any:
+        return Numbers.apply(lambda *_: numbers, name, *given)
 
     @staticmethod
     def tracked(x: Any) -> bool:

@@ -67,7 +67,8 @@ def _loop(arrays: Any, data: tuple[Program, int, str], depth: Value, *operands: 
 def _solve(arrays: Any, data: tuple[Program, tuple[bool, ...]], time: Value, *operands: Value) -> list[Value]:
     """The state of a system of differential equations at the times asked for; its numbers come without derivatives."""
     body, positive = data
-    numbers = np.broadcast_arrays(*(np.asarray(arrays.numpy(arrays.linear(x)), float) for x in (time, *operands)))
+    given = [arrays.linear(x) for x in (time, *operands)]
+    numbers = np.broadcast_arrays(*(np.asarray(arrays.numpy(x), float) for x in given))
     end, *values = (array.ravel() for array in numbers)
     plain, size = BACKENDS["numpy"]().read({})[0], len(positive)
 
@@ -77,7 +78,7 @@ def _solve(arrays: Any, data: tuple[Program, tuple[bool, ...]], time: Value, *op
 
     start, fixed = np.stack(values[:size]), np.reshape(values[size:], (-1, end.size))
     solved = integrate(rates, end, start, fixed, positive)
-    return [Value(arrays.array(row.reshape(numbers[0].shape))) for row in solved]
+    return [Value(arrays.known(row.reshape(numbers[0].shape), "A flow", given)) for row in solved]
 
 
 RULES: dict[Any, Callable[..., Any]] = {

@@ -70,6 +70,10 @@ class Arrays:
     numpy: Any
     tracked: Any
 
+    def known(self, numbers: Any, name: str, given: list[Any]) -> Any:
+        """Numbers that were computed from ``given`` arrays elsewhere, without derivatives."""
+        return self.array(numbers)
+
     def linear(self, x: Value) -> Any:
         """The numbers as an ordinary array, infinite or zero where they do not fit."""
         if x.k is None:

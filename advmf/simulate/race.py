@@ -1,0 +1,160 @@
+"""The race of an attack: gradient ascent from many starts at once, of which the best go on.
+
+All starts, signs, inputs and pairs (p, q) are columns of the same matrix products.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from advmf.simulate.geometry import conjugate, maximiser, norm, project
+from advmf.simulate.networks import Trace
+
+DIRECTIONS, STEPS = 16, 14
+"""A race: it starts from so many directions, both signs of each, and takes so many steps."""
+ROUNDS = ((2, 4), (5, 10))
+"""After so many steps one of so many columns goes on, and never less than FINALISTS of them."""
+FINALISTS = 3
+MOMENTUM = 0.5
+"""Share of the last direction that a step of :func:`attack` keeps."""
+TAPE = 2**30
+"""Bytes of activations kept by one pass; more columns than that go in several passes."""
+
+Objective = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
+"""The value of changes of the output (nets, inputs, pairs, starts, K) and, if asked for, its gradient in them."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """The best perturbations found, ``eta`` (nets, [inputs,] [pairs,] d), and the ``value`` (nets, [inputs,] [pairs]) of each.
+
+    The inputs axis is absent for an input of shape (d,), the pairs axis for a single (p, q).
+    """
+
+    eta: Tensor
+    value: Tensor
+
+
+def columns(directions: int, step: int) -> int:
+    """How many columns of a restart take a step of a race; of a single direction the better sign is known after one."""
+    if directions == 1:
+        return 1 if step else 2
+    share = next((share for after, share in reversed(ROUNDS) if step >= after), 1)
+    return max(min(FINALISTS, directions), 2 * directions // share)
+
+
+def attack_queries(K: int, d: int, pairs: int, steps: int, restarts: int = 1, directions: int = DIRECTIONS) -> int:
+    """How many vectors :func:`attack_trace` sends through each matrix, forwards and back, the trace and its Jacobian included."""
+    last = ROUNDS[-1][0]  # from this step on there are as many as in the end
+    total = sum(columns(directions, step) for step in range(min(last, steps)))
+    total += max(0, steps - last) * columns(directions, last)
+    return 1 + min(K, d) + pairs * restarts * (2 * total + columns(directions, steps))
+
+
+def norms(qs: Sequence[float]) -> Objective:
+    """``||change||_q``, each pair's own."""
+    duals = [conjugate(q) for q in qs]
+    return lambda change, gradient: (_each(norm, change, qs), _each(maximiser, change, duals) if gradient else None)
+
+
+def race(
+    trace: Trace,
+    starts: Float[Tensor, "nets inputs pairs starts d"],
+    ps: Sequence[float],
+    objective: Objective,
+    eps: float,
+    steps: int,
+    restarts: int,
+    directions: int,
+) -> Attack:
+    """The ascent of :func:`attack` from both signs of its directions."""
+
+    def going(step: int) -> int:
+        return restarts * columns(directions, step)
+
+    return ascend(trace, starts, ps, objective, eps, steps, _size, MOMENTUM, going, _shortened)
+
+
+def _size(p: float) -> float:
+    """The first step over the radius: longer ones cross more linear regions, but for p = 1 forget all but one coordinate."""
+    return 1.0 if p == 1 else 2.0
+
+
+def _shortened(z: Tensor, p: float, radius: float) -> Tensor:
+    """``z`` with what has left the ball brought back: to its nearest point for p = 1 and p = inf, else shortened. In between the nearest point
+    has the small coordinates cut (p < 2) or the large ones (p > 2), and lies some percent lower."""
+    if math.isinf(p):
+        return z.clamp(-radius, radius)
+    if p == 1:
+        return project(z, p, radius)
+    return z * (radius / norm(z.double(), p, keepdim=True).clamp(min=radius)).to(z)
+
+
+def ascend(
+    trace: Trace,
+    starts: Float[Tensor, "nets inputs pairs starts d"],
+    ps: Sequence[float],
+    objective: Objective,
+    eps: float,
+    steps: int,
+    size: Callable[[float], float],
+    momentum: float,
+    going: Callable[[int], int],
+    back: Callable[..., Tensor],
+) -> Attack:
+    """Ascent from points of the unit balls by steps of ``size(p) * eps``, which fall to 0, of the best ``going(step)`` alone, each step ``back`` to
+    the balls of a radius."""
+    duals = [conjugate(p) for p in ps]
+    radius = eps * (1 - 8 * torch.finfo(starts.dtype).eps)  # so that rounding leaves every point in the ball
+    eta, m = _each(partial(back, radius=radius), radius * starts, ps), torch.zeros_like(starts)
+    where, best, seen = eta[..., 0, :], eta.new_full(eta.shape[:3], -math.inf), eta.new_full(eta.shape[:4], -math.inf)
+    for step in range(steps + 1):
+        if (count := going(step)) < seen.shape[-1]:
+            seen, kept = seen.topk(count, -1)
+            eta, m = _take(eta, kept), _take(m, kept)
+        value, gradient = passes(trace, eta, objective, gradient=step < steps)
+        top, at = value.max(-1)
+        where = torch.where((top > best)[..., None], _take(eta, at[..., None])[..., 0, :], where)
+        best, seen = torch.maximum(best, top), torch.maximum(seen, value)
+        if gradient is None:
+            break
+        length = _each(norm, gradient, duals)[..., None]
+        m = momentum * m + gradient / length.clamp(min=torch.finfo(eta.dtype).tiny)
+        moved = eta + (1 - step / steps) * radius * _each(lambda z, p: size(p) * maximiser(z, p), m, ps)
+        eta = _each(partial(back, radius=radius), moved, ps)
+    return Attack(where, best)
+
+
+def passes(
+    trace: Trace, eta: Float[Tensor, "nets inputs pairs starts d"], objective: Objective, gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The objective of ``f(x + eta) - f(x)`` (nets, inputs, pairs, starts) and, if asked for, its gradient in ``eta``."""
+    tape = sum(kept.nbytes for kept in trace.tape.kept) * eta.shape[2]
+    values, gradients = [], []
+    for part in eta.split(max(1, TAPE // max(1, tape)), 3):
+        shape = part.shape[2:4]
+        shifted = trace.shift(part.flatten(2, 3).permute(0, 3, 1, 2))
+        delta = shifted.output.permute(0, 2, 3, 1).unflatten(2, shape)
+        value, slope = objective(delta, gradient)
+        values.append(value)
+        if slope is not None:
+            t = slope.flatten(2, 3).permute(0, 3, 1, 2)
+            gradients.append(shifted.pull(t).permute(0, 2, 3, 1).unflatten(2, shape))
+    return torch.cat(values, 3), torch.cat(gradients, 3) if gradient else None
+
+
+def _each(function: Callable[[Tensor, float], Tensor], z: Tensor, exponents: Sequence[float]) -> Tensor:
+    """``function`` of every pair's part of ``z`` (nets, inputs, pairs, ...) and its exponent."""
+    return torch.stack([function(part, r) for part, r in zip(z.unbind(2), exponents)], 2)
+
+
+def _take(z: Tensor, at: Tensor) -> Tensor:
+    """The starts ``at`` (nets, inputs, pairs, n) of ``z`` (nets, inputs, pairs, starts, d)."""
+    return z.gather(3, at[..., None].expand(*at.shape, z.shape[-1]))

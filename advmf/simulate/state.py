@@ -1,0 +1,91 @@
+"""Torch's state of the caller's: what of it may change numbers, and what may not.
+
+A simulation is a function of its arguments. Every tensor is made with a dtype and a device of its own (a test reads the source), so
+that ``torch.set_default_dtype`` and ``torch.set_default_device`` change nothing, and the functions below take care of the modes of autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from advmf.errors import ArgumentError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def lasting(function: Callable[P, R]) -> Callable[P, R]:
+    """``function`` outside of ``torch.inference_mode``: what it makes may be changed and differentiated later. Gradients flow where they did."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not torch.is_inference_mode_enabled():
+            return function(*args, **kwargs)
+        with torch.inference_mode(False), torch.no_grad():
+            return function(*args, **kwargs)
+
+    return run
+
+
+def without_gradients(function: Callable[P, R]) -> Callable[P, R]:
+    """``function`` on numbers alone: arguments may require gradients, results carry none."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.inference_mode(False), torch.no_grad():
+            return function(*args, **kwargs)
+
+    return run
+
+
+def followed(x: Tensor) -> bool:
+    """Whether autograd follows a tensor, backwards or forwards."""
+    return (x.requires_grad and torch.is_grad_enabled()) or forward_ad.unpack_dual(x).tangent is not None
+
+
+def tensor(x: Any, name: str, *, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Tensor:
+    """``x`` as a tensor that autograd may keep, on the CPU unless it is a tensor already or ``device`` says otherwise.
+
+    Raises ArgumentError for what makes no tensor of numbers.
+
+    >>> tensor([1, 2], "x", dtype=torch.float32)
+    tensor([1., 2.])
+    """
+    try:
+        found = torch.as_tensor(x, dtype=dtype, device=device or (x.device if isinstance(x, Tensor) else "cpu"))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"{name} must be a tensor, or what torch makes one of; got {type(x).__name__} ({error})."
+        ) from None
+    return found.clone() if found.is_inference() and not torch.is_inference_mode_enabled() else found
+
+
+def source(generator: object, seed: int | None = 0) -> torch.Generator:
+    """``generator`` if it is one; if it is None, a new one of ``seed``, or of the system's where that is None too.
+
+    Raises ArgumentError for anything else, a number above all: a seed is no generator.
+
+    >>> source(None, 3).initial_seed()
+    3
+    """
+    if isinstance(generator, torch.Generator):
+        return generator
+    if generator is not None:
+        hint = f": torch.Generator().manual_seed({generator})" if type(generator) is int else ""
+        raise ArgumentError(f"generator must be a torch.Generator or None{hint}; got {generator!r}.")
+    made = torch.Generator()
+    if seed is None:
+        made.seed()
+        return made
+    return made.manual_seed(seed)
+
+
+def draw_seed(generator: torch.Generator) -> int:
+    """A seed drawn from ``generator``."""
+    return int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device, dtype=torch.int64))
