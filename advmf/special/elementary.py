@@ -90,12 +90,45 @@ def arc_cosine(c: Any, ops: Any = None) -> Any:
     """
     ops = ops or numpy_ops()
     (c,) = ops.broadcast(c)
-    c = ops.where(ops.abs(c) <= 1 + 1e-9, ops.clip(c, -1.0, 1.0), math.nan)
-    half = 2 * ops.asin(ops.sqrt((1 - ops.abs(c)) / 2))
-    angle = ops.where(c < 0, half, math.pi - half)
+    return arc_cosine_rest(1 + ops.where(ops.abs(c) <= 1 + 1e-9, ops.clip(c, -1.0, 1.0), math.nan), 0.0, ops)
+
+
+def arc_cosine_rest(a: Any, b: Any, ops: Any = None) -> Any:
+    """The arc-cosine kernel of degree one at the correlation 1 - a + b, less that correlation; next to 1 it is small and keeps its digits.
+
+    For 0 <= a - b <= 2; what rounding has put beyond it by no more than 1e-9 counts as its ends, and NaN for others. A difference
+    within rounding of b counts as 0.
+
+    >>> from advmf.special import arc_cosine_rest
+    >>> float(arc_cosine_rest(1e-20, 0.0) / 1e-30)  # next to 0 it is 2 sqrt(2)/(3 pi) (a - b)^(3/2)
+    0.3001054387190353
+    """
+    ops = ops or numpy_ops()
+    delta, angle = _angle(a, b, ops)
     square = angle**2
     series = 0.0
     for k in range(6, 0, -1):
         series = 2 * k / math.factorial(2 * k + 1) - square * series
     # sin - angle*cos, which falls as angle**3/3.
-    return ops.where(angle < 0.3, angle * square * series, ops.sqrt((1 - c) * (1 + c)) + angle * c) / math.pi
+    far = ops.sqrt(delta * (2 - delta)) - angle * (1 - delta)
+    return ops.where(angle < 0.3, angle * square * series, far) / math.pi
+
+
+def arc_cosine_rest_slope(a: Any, b: Any, ops: Any = None) -> Any:
+    """The slope of :func:`arc_cosine_rest`, acos(1 - a + b)/pi, with the same ends.
+
+    >>> from advmf.special import arc_cosine_rest_slope
+    >>> arc_cosine_rest_slope([0.0, 1.0, 2.0], 0.0).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    return _angle(a, b, ops or numpy_ops())[1] / math.pi
+
+
+def _angle(a: Any, b: Any, ops: Any) -> tuple[Any, Any]:
+    """delta = a - b and the angle whose cosine is 1 - delta, to its last digits next to 0 and pi."""
+    a, b = ops.broadcast(a, b)
+    delta = ops.where(a - b <= 2.0**-49 * b, ops.where(a - b >= -1e-9, 0.0, math.nan), a - b)
+    delta = ops.where(delta <= 2 + 1e-9, ops.clip(delta, 0.0, 2.0), math.nan)
+    near = delta < 1
+    half = 2 * ops.asin(ops.sqrt(ops.where(near, delta, 2 - delta) / 2))
+    return delta, ops.where(near, half, math.pi - half)

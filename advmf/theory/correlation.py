@@ -6,7 +6,7 @@ arc-cosine kernel of degree one (Y. Cho and L. Saul, Kernel Methods for Deep Lea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, singledispatch
 
 import sympy as sp
@@ -14,7 +14,7 @@ import sympy as sp
 from advmf.errors import DeclarationError
 from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
 from advmf.symbols import L, c, x_sq, y_sq
-from advmf.theory.functions import ArcCosine, Recursion
+from advmf.theory.functions import ArcCosine, ArcCosineRest, Recursion
 from advmf.theory.propagation import STATE, step
 
 
@@ -27,6 +27,40 @@ class Pair:
     P: sp.Expr
     mu: sp.Expr
     nu: sp.Expr
+
+    @property
+    def rectified(self) -> sp.Expr:
+        """2 E ReLU(z) ReLU(z') of Gaussian z and z' with these moments."""
+        deviation = sp.sqrt(self.Q * self.R)
+        return deviation * ArcCosine(self.P / deviation)
+
+
+@dataclass(frozen=True)
+class ClosePair(Pair):
+    """A pair whose P is written as (Q + R - D)/2, with the squared distance D = Q + R - 2P of the streams.
+
+    The correlation of close streams differs from 1 by what its rounding loses; D has all digits of it.
+    """
+
+    @property
+    def distance(self) -> sp.Expr:
+        """D, in which Q and R have cancelled where they can."""
+        return distributed(self.Q + self.R - 2 * self.P)
+
+    @property
+    def rectified(self) -> sp.Expr:
+        deviation = sp.sqrt(self.Q * self.R)
+        # 1 - c = (D - (sqrt Q - sqrt R)²)/(2 deviation), and sqrt Q - sqrt R by the difference of Q and R.
+        gap = distributed(self.Q - self.R) / (sp.sqrt(self.Q) + sp.sqrt(self.R))
+        return self.P + deviation * ArcCosineRest(self.distance / (2 * deviation), gap**2 / (2 * deviation))
+
+
+def distributed(expr: sp.Expr) -> sp.Expr:
+    """The expression multiplied out, but for what stands within functions and roots."""
+    inner = {
+        e: sp.Dummy() for e in sp.preorder_traversal(expr) if e.is_Function or (e.is_Pow and not e.exp.is_Integer)
+    }
+    return sp.expand(expr.xreplace(inner)).xreplace({symbol: e for e, symbol in inner.items()})
 
 
 PAIR = Pair(
@@ -58,20 +92,19 @@ def _(block: Mix, pair: Pair) -> Pair:
 
 def _gaussian_layer(pair: Pair, weight: sp.Expr, bias: sp.Expr) -> Pair:
     Q, R, P = (weight * moment + bias for moment in (pair.Q, pair.R, pair.P))
-    return Pair(Q, R, P, sp.S.Zero, sp.S.Zero)
+    return replace(pair, Q=Q, R=R, P=P, mu=sp.S.Zero, nu=sp.S.Zero)
 
 
 @propagate_pair.register(ReLULike)
 def _(block: ReLULike, pair: Pair) -> Pair:
     u, v = block.u, block.v
     if block.linear:
-        return Pair(u**2 * pair.Q, u**2 * pair.R, u**2 * pair.P, u * pair.mu, u * pair.nu)
+        return replace(pair, Q=u**2 * pair.Q, R=u**2 * pair.R, P=u**2 * pair.P, mu=u * pair.mu, nu=u * pair.nu)
     alpha = (u**2 + v**2) / 2
-    deviation = sp.sqrt(pair.Q * pair.R)
-    # phi(z) = v z + (u - v) ReLU(z), E z ReLU(z') = P/2, and E ReLU(z) ReLU(z') = deviation * ArcCosine/2.
-    cross = (u - v) ** 2 / 2 * deviation * ArcCosine(pair.P / deviation) + u * v * pair.P
+    # phi(z) = v z + (u - v) ReLU(z), and E z ReLU(z') = P/2.
+    cross = (u - v) ** 2 / 2 * pair.rectified + u * v * pair.P
     mean_x, mean_y = ((u - v) * sp.sqrt(moment / (2 * sp.pi)) for moment in (pair.Q, pair.R))
-    return Pair(alpha * pair.Q, alpha * pair.R, cross, mean_x, mean_y)
+    return replace(pair, Q=alpha * pair.Q, R=alpha * pair.R, P=cross, mu=mean_x, nu=mean_y)
 
 
 @propagate_pair.register(Serial)
@@ -84,7 +117,8 @@ def _(block: Serial, pair: Pair) -> Pair:
 @propagate_pair.register(Residual)
 def _(block: Residual, pair: Pair) -> Pair:
     a, b, s = propagate_pair(block.shortcut, pair), propagate_pair(block.branch, pair), block.scale
-    return Pair(
+    return replace(
+        pair,
         Q=a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu,
         R=a.R + s**2 * b.R + 2 * s * a.nu * b.nu,
         P=a.P + s**2 * b.P + s * (a.mu * b.nu + a.nu * b.mu),
@@ -129,7 +163,14 @@ def correlation_map(net: Net) -> sp.Expr:
             f"The stream of {net.name} carries a mean, so its correlation is no map of c alone; use nngp(net)."
         )
     after = propagate_pair(net.block, Pair(x_sq, x_sq, c * x_sq, sp.S.Zero, sp.S.Zero))
-    return after.P / after.Q
+    above = sp.Dummy("1 + c", positive=True)
+
+    def near_opposite(value: sp.Expr) -> sp.Expr:
+        """κ₁ of a correlation by what it is above -1, which has all its digits next to its zero there."""
+        over, under = sp.fraction(sp.together(value.subs(c, above - 1)))
+        return ArcCosineRest(distributed(over + under) / under, 0).subs(above, 1 + c)
+
+    return after.P.replace(ArcCosine, near_opposite) / after.Q
 
 
 @cache

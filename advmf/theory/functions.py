@@ -165,6 +165,68 @@ class ArcCosineSlope(Function):
         return text if exp is None else rf"{text}^{{{exp}}}"
 
 
+class ArcCosineRest(Function):
+    """What :class:`ArcCosine` has above its tangent at c = 1, ``ArcCosineRest(a, b)`` = κ₁(c) - c with 1 - c = a - b and a ≥ b ≥ 0.
+
+    It is κ₁(a - b - 1) as well. Next to c = 1 it falls as (1 - c)^{3/2}, and 1 - c has digits that c has not. A difference a - b within
+    rounding of b counts as 0.
+
+    >>> from advmf.theory.functions import ArcCosineRest
+    >>> ArcCosineRest(0, 0), ArcCosineRest(1, 0), ArcCosineRest(2, 0)
+    (0, 1/pi, 1)
+    """
+
+    @classmethod
+    def eval(cls, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
+        return ArcCosine.eval(a - b - 1)
+
+    def doit(self, **hints: Any) -> sp.Expr:
+        a, b = (arg.doit(**hints) if hints.get("deep", True) else arg for arg in self.args)
+        return ArcCosine(a - b - 1).doit()
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        return (3 - 2 * argindex) * ArcCosineRestSlope(*self.args)
+
+    def _eval_is_real(self) -> bool:
+        return True
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        return self.doit()._eval_evalf(prec)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        return str(ArcCosine(self.args[0] - self.args[1] - 1, evaluate=False)._latex(printer, exp))
+
+
+class ArcCosineRestSlope(Function):
+    """The slope of :class:`ArcCosineRest`, ``ArcCosineRestSlope(a, b)`` = arccos(1 - a + b)/π: the probability that a unit is on for one of two inputs and off for the other.
+
+    >>> from advmf.theory.functions import ArcCosineRestSlope
+    >>> ArcCosineRestSlope(0, 0), ArcCosineRestSlope(1, 0), ArcCosineRestSlope(2, 0)
+    (0, 1/2, 1)
+    """
+
+    @classmethod
+    def eval(cls, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
+        return ArcCosineSlope.eval(a - b - 1)
+
+    def doit(self, **hints: Any) -> sp.Expr:
+        a, b = (arg.doit(**hints) if hints.get("deep", True) else arg for arg in self.args)
+        return sp.acos(1 - a + b) / sp.pi
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        a, b = self.args
+        return (3 - 2 * argindex) / (sp.pi * sp.sqrt((a - b) * (2 - a + b)))
+
+    def _eval_is_real(self) -> bool:
+        return True
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        return self.doit()._eval_evalf(prec)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        return str(ArcCosineSlope(self.args[0] - self.args[1] - 1, evaluate=False)._latex(printer, exp))
+
+
 class Recursion(Function):
     """One component of a state after ``L`` steps: ``Recursion(L, variables, updates, start, variable)``.
 

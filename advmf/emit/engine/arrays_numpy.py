@@ -14,7 +14,7 @@ from scipy import special as scipy
 from advmf import special
 from advmf.emit.engine.scaled import Arrays, Value
 from advmf.errors import ArgumentError, DomainError
-from advmf.theory.functions import ArcCosineSlope
+from advmf.theory.functions import ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
 from advmf.theory.norm_functions import NumericNorm
 
 SNAP = 1 + 2.0**-51
@@ -63,7 +63,8 @@ class NumPy(Arrays):
         sp.atan2: np.arctan2, sp.sinh: np.sinh, sp.cosh: np.cosh, sp.tanh: np.tanh, sp.asinh: np.arcsinh,
         sp.acosh: np.arccosh, sp.atanh: np.arctanh, sp.erf: scipy.erf, sp.erfc: scipy.erfc, sp.erfinv: scipy.erfinv,
         sp.polygamma: scipy.polygamma, sp.floor: np.floor, sp.ceiling: np.ceil,
-        ArcCosineSlope: lambda c: 1 - np.arccos(np.clip(c * SNAP, -1.0, 1.0)) / math.pi, **NUMBERS,
+        ArcCosineSlope: lambda c: 1 - np.arccos(np.clip(c * SNAP, -1.0, 1.0)) / math.pi,
+        ArcCosineRest: special.arc_cosine_rest, ArcCosineRestSlope: special.arc_cosine_rest_slope, **NUMBERS,
     }  # fmt: skip
 
     def __init__(self) -> None:

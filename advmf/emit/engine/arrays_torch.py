@@ -14,7 +14,7 @@ from advmf import special
 from advmf.emit.engine.arrays_numpy import NUMBERS, SNAP, NumPy, reals
 from advmf.emit.engine.scaled import REGISTERED, Arrays, Value
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
-from advmf.theory.functions import ArcCosineSlope
+from advmf.theory.functions import ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
 
 
 def polygamma(order: Any, x: Any) -> Any:
@@ -63,6 +63,25 @@ class ArcCosineFunction(torch.autograd.Function):
         return gradient * (1 - torch.acos(c.clamp(-1.0, 1.0)) / math.pi), None
 
 
+class ArcCosineRestFunction(torch.autograd.Function):
+    """The arc-cosine kernel above its tangent at 1, with its slope, which is 0 there."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save_for_backward(a, b)
+        return special.arc_cosine_rest(a, b, _ops(a))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        a, b = ctx.saved_tensors
+        slope = gradient * special.arc_cosine_rest_slope(a, b, _ops(a))
+        return slope, -slope
+
+
+def _ops(x: Any) -> Torch:
+    return Torch(x.device, x.dtype)
+
+
 class Torch(Arrays):
     """Tensors of float64 on one device; results in the dtype of the arguments."""
 
@@ -73,6 +92,8 @@ class Torch(Arrays):
         sp.asinh: torch.asinh, sp.acosh: torch.acosh, sp.atanh: torch.atanh, sp.erf: torch.erf, sp.erfc: torch.erfc,
         sp.erfinv: torch.erfinv, sp.polygamma: polygamma, sp.floor: torch.floor, sp.ceiling: torch.ceil,
         ArcCosineSlope: lambda c: 1 - torch.acos((c * SNAP).clamp(-1.0, 1.0)) / math.pi,
+        ArcCosineRest: lambda a, b: ArcCosineRestFunction.apply(*torch.broadcast_tensors(a, b)),
+        ArcCosineRestSlope: lambda a, b: special.arc_cosine_rest_slope(a, b, _ops(a)),
         **{head: without_derivatives(head, function) for head, function in NUMBERS.items()},
     }  # fmt: skip
 

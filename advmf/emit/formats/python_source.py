@@ -18,10 +18,10 @@ from advmf.emit.engine.integrate import integrate
 from advmf.emit.formats.bundle import bundled
 from advmf.emit.formats.names import python_name, words
 from advmf.errors import ArgumentError, UnsupportedFunctionError
-from advmf.special import gaussian_norm
+from advmf.special import arc_cosine_rest, arc_cosine_rest_slope, gaussian_norm
 from advmf.symbols import SYMBOLS
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
-from advmf.theory.functions import ArcCosine, ArcCosineSlope, Conjugate, GeometricSum, Recursion
+from advmf.theory.functions import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Conjugate, GeometricSum, Recursion
 from advmf.theory.norm_functions import GaussianNorm, NumericNorm
 
 _HELPERS = {
@@ -39,6 +39,9 @@ _HELPERS = {
     ),
 }
 """Functions that math lacks, in the forms that lose no digits next to their removable singularities."""
+
+_BUNDLED = {GaussianNorm: gaussian_norm, ArcCosineRest: arc_cosine_rest, ArcCosineRestSlope: arc_cosine_rest_slope}
+"""Functions whose own source is taken along."""
 
 _CLIPPED = {ArcCosine: "arc_cosine", ArcCosineSlope: "arc_cosine_slope"}
 
@@ -202,8 +205,8 @@ class _Source(PythonCodePrinter):
 
     def _print_Function(self, expr: Any) -> str:
         head = type(expr)
-        if isinstance(expr, GaussianNorm | NumericNorm) or getattr(head, "numbers", None):
-            numbers = gaussian_norm if isinstance(expr, GaussianNorm) else head.numbers
+        numbers = _BUNDLED.get(head) or getattr(head, "numbers", None)
+        if numbers:
             self._bundled[head] = numbers
             return f"float({numbers.__name__}({', '.join(map(self._print, expr.args))}))"
         what = "a function of your own" if isinstance(expr, AppliedUndef) else "no source text"

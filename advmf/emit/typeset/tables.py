@@ -15,7 +15,7 @@ from advmf.emit.typeset.prose import prose
 from advmf.observables import Observable, UnitObservable
 from advmf.symbols import SYMBOLS, K, Quantity, d, exponent
 from advmf.theory.flow_functions import QExponential, QLogarithm
-from advmf.theory.functions import ArcCosine, ArcCosineSlope
+from advmf.theory.functions import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
 from advmf.theory.norm_functions import EstimatedNorm, ExtremeNorm, GaussianNorm, SpectralNorm
 from advmf.theory.norms import beta, routes
 
@@ -64,6 +64,8 @@ def _letters(*names: str) -> list[sp.Symbol]:
 _FUNCTIONS: dict[Any, Any] = {
     ArcCosine: lambda e: e.doit(),
     ArcCosineSlope: lambda e: e.doit(),
+    ArcCosineRest: lambda e: e.doit(),
+    ArcCosineRestSlope: lambda e: e.doit(),
     QExponential: lambda e: e.rewrite(sp.Pow),
     QLogarithm: lambda e: e.rewrite(sp.Pow),
     GaussianNorm: lambda e: None,
