@@ -191,7 +191,7 @@ class ArcCosineRest(Function):
         return True
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        return self.doit()._eval_evalf(prec)
+        return _within(self, prec).doit()._eval_evalf(prec)
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         return str(ArcCosine(self.args[0] - self.args[1] - 1, evaluate=False)._latex(printer, exp))
@@ -221,10 +221,16 @@ class ArcCosineRestSlope(Function):
         return True
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        return self.doit()._eval_evalf(prec)
+        return _within(self, prec).doit()._eval_evalf(prec)
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         return str(ArcCosineSlope(self.args[0] - self.args[1] - 1, evaluate=False)._latex(printer, exp))
+
+
+def _within(expr: sp.Expr, prec: int) -> sp.Expr:
+    """A function of a - b in [0, 2], to which a difference of numbers that rounding has put beyond is taken back."""
+    a, b = (arg._eval_evalf(prec) for arg in expr.args)
+    return expr.func(sp.Min(2, sp.Max(0, a - b)), 0) if a.is_Float or b.is_Float else expr
 
 
 class Recursion(Function):

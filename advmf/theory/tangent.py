@@ -18,13 +18,15 @@ from advmf.net import Block, Dense, Net, Serial
 from advmf.observables import Expectation, LossDecay
 from advmf.symbols import K, L, N, c, d, eps, exponent, x_sq, y_sq
 from advmf.theory.bound import RANDOM_NETWORK, loss_bound
-from advmf.theory.correlation import PAIR, Pair, propagate_pair
+from advmf.theory.correlation import PAIR, ClosePair, Pair, distributed, propagate_pair
 from advmf.theory.functions import Recursion
 from advmf.theory.spike import require_uniform
 from advmf.theory.trained import replace_dense, trained
 
 TANGENT = sp.Symbol("T", real=True)
 """The kernel over N, of a network so far."""
+DISTANCE = sp.Symbol("D", nonnegative=True)
+"""The squared distance Q + R - 2P of two streams, over N: P itself has lost it to rounding where the streams are close."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,32 @@ def ntk(net: Net) -> sp.Expr:
     >>> float(f(L=3, N=100, c=0.5, x_sq=1, y_sq=1, sigma_w=1, sigma_b=0))  # deep linear: L N c
     150.0
     """
+    after = _tangent_step(net)
+    product = sp.sqrt(x_sq * y_sq)
+    gap = (x_sq - y_sq) / (sp.sqrt(x_sq) + sp.sqrt(y_sq))
+    start = {"Q": x_sq, "R": y_sq, "D": gap**2 + 2 * product * (1 - c)}
+    return N * _recursion({**after.moments, TANGENT: after.between(TANGENT)}, start, TANGENT)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One block on a pair of streams and its kernels: the moments after it, what its own matrices add, the factor of the kernel before it."""
+
+    moments: dict[sp.Symbol, sp.Expr]
+    own: sp.Expr
+    factor: sp.Expr
+
+    def between(self, kernel: sp.Expr) -> sp.Expr:
+        """The kernel of the two inputs after the block."""
+        return self.own + self.factor * kernel
+
+    def equal(self, moment: sp.Symbol, mean: sp.Symbol) -> dict[sp.Symbol, sp.Expr]:
+        """What makes both inputs the one with this moment and mean."""
+        return {PAIR.Q: moment, PAIR.R: moment, PAIR.mu: mean, PAIR.nu: mean, DISTANCE: sp.S.Zero}
+
+
+@cache
+def _tangent_step(net: Net) -> _Step:
     trained(net)
     rhos: list[sp.Symbol] = []
     variances: list[sp.Expr] = []
@@ -59,17 +87,42 @@ def ntk(net: Net) -> sp.Expr:
         variances.append(dense.sigma_w**2)
         return Serial(Decorrelated(rhos[-1]), dense)
 
-    after = propagate_pair(replace_dense(net.block, decorrelate), PAIR)
+    before = ClosePair(PAIR.Q, PAIR.R, (PAIR.Q + PAIR.R - DISTANCE) / 2, PAIR.mu, PAIR.nu)
+    pair = propagate_pair(replace_dense(net.block, decorrelate), before)
     equal = dict.fromkeys(rhos, sp.S.One)
-    own = sum((sp.diff(after.P, rho).subs(equal) / variance for rho, variance in zip(rhos, variances)), sp.S.Zero)
-    passed = sp.diff(after.P, PAIR.P).subs(equal) * TANGENT
-    names = ["Q", "R", "P"]
-    if any(m in expr.free_symbols for expr in (after.Q, after.P, own, passed) for m in (PAIR.mu, PAIR.nu)):
-        names += ["mu", "nu"]
-    start = {"Q": x_sq, "R": y_sq, "P": c * sp.sqrt(x_sq * y_sq), "mu": sp.S.Zero, "nu": sp.S.Zero}
-    state = sp.Tuple(*(getattr(PAIR, n) for n in names), TANGENT)
-    updates = sp.Tuple(*(getattr(after, n).subs(equal) for n in names), own + passed)
-    return N * Recursion(L, state, updates, sp.Tuple(*(start[n] for n in names), 0), TANGENT)
+    own = sum((sp.diff(pair.P, rho).subs(equal) / variance for rho, variance in zip(rhos, variances)), sp.S.Zero)
+    factor = (-2 * sp.diff(pair.P, DISTANCE)).subs(equal)
+    moments = {getattr(PAIR, n): getattr(pair, n).subs(equal) for n in ("Q", "R", "mu", "nu")}
+    moments[DISTANCE] = distributed((pair.Q + pair.R - 2 * pair.P).subs(equal))
+    return _Step(moments, distributed(own), distributed(factor))
+
+
+def _recursion(updates: dict[sp.Symbol, sp.Expr], start: dict[str, sp.Expr], wanted: sp.Symbol) -> sp.Expr:
+    """One component of a state that starts as ``start`` says, the rest of it at zero; means only where something depends on them."""
+    means = {PAIR.mu, PAIR.nu}
+    if not any(means & update.free_symbols for state, update in updates.items() if state not in means):
+        updates = {state: update for state, update in updates.items() if state not in means}
+    begin = sp.Tuple(*(start.get(state.name, sp.S.Zero) for state in updates))
+    return Recursion(L, sp.Tuple(*updates), sp.Tuple(*updates.values()), begin, wanted)
+
+
+@cache
+def _difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
+    """Θ(x, x) - 2Θ(x, x') + Θ(x', x') over N, with |x'|²/d = moved and |x' - x|²/d = square.
+
+    A recursion of its own, for the three kernels of close inputs are nearly equal. With a kernel's step T ↦ own + factor T, E ↦ own(x, x) -
+    2 own(x, x') + own(x', x') + factor(x, x') E + the differences of factor(x, x) and factor(x', x') from it, times their kernels.
+    """
+    step = _tangent_step(net)
+    first, second, between = sp.symbols("T_1 T_2 E", real=True)
+    ends = [(first, step.equal(PAIR.Q, PAIR.mu)), (second, step.equal(PAIR.R, PAIR.nu))]
+    updates, change = dict(step.moments), step.factor * between - 2 * step.own
+    for kernel, equal in ends:
+        own, factor = (distributed(e.subs(equal, simultaneous=True)) for e in (step.own, step.factor))
+        updates[kernel] = own + factor * kernel
+        change += own + (factor - step.factor) * kernel
+    updates[between] = distributed(change)
+    return _recursion(updates, {"Q": x_sq, "R": moved, "D": square}, between)
 
 
 def loss_decay(net: Net, p: object, q: object) -> Claim:
@@ -96,19 +149,12 @@ def loss_decay(net: Net, p: object, q: object) -> Claim:
     ball = eps**2 * (d if p is sp.oo else 1)
     require_uniform(net, "The decay of the loss")
     pull = K if q == 1 else sp.S.One
-    bound, kernel, moved = loss_bound(net, p, q), ntk(net), x_sq + ball / d
-    at = {c: sp.sqrt(x_sq / moved), y_sq: moved}
     return replace(
-        bound,
+        loss_bound(net, p, q),
         name="T3.decay",
         lhs=Expectation(LossDecay(p, q)),
         relation="==",
-        formula=pull
-        * (
-            kernel.subs({c: 1, y_sq: x_sq}, simultaneous=True)
-            - 2 * kernel.subs(at, simultaneous=True)
-            + kernel.subs({c: 1, x_sq: moved, y_sq: moved}, simultaneous=True)
-        ),
+        formula=pull * N * _difference(net, x_sq + ball / d, ball / d),
         where={},
         regime=Regime.LARGE_WIDTH | Regime.HEURISTIC,
         heuristic="eta and t depend on the network through J alone, and are taken as independent of its hidden layers; eta is orthogonal to x",
