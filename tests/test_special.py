@@ -15,7 +15,7 @@ from scipy import integrate
 
 from advmf.emit.kernels import kernel
 from advmf.errors import DomainError
-from advmf.special import arc_cosine, chi_mean, gaussian, gaussian_norm, log_gamma_ratio, spectral, spectral_norm
+from advmf.special import arc_cosine, arc_cosine_rest, arc_cosine_rest_slope, chi_mean, gaussian, gaussian_norm, log_gamma_ratio, spectral, spectral_norm
 from advmf.symbols import d, q
 from advmf.theory.norm_functions import GaussianNorm
 
@@ -189,6 +189,23 @@ def test_arc_cosine(c):
     with mpmath.workdps(60):
         exact = (mpmath.sqrt(1 - mpmath.mpf(c) ** 2) + (mpmath.pi - mpmath.acos(c)) * c) / mpmath.pi
     assert math.isclose(arc_cosine(c), float(exact), rel_tol=5e-15)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.one_of(st.floats(0, 2), st.builds(lambda k: 10.0**-k, st.floats(0, 200)), st.just(2.0)))
+def test_what_the_arc_cosine_kernel_has_above_its_tangent(delta):
+    with mpmath.workdps(500):
+        c = 1 - mpmath.mpf(delta)
+        angle = mpmath.acos(c)
+        rest, slope = (mpmath.sin(angle) - angle * c) / mpmath.pi, angle / mpmath.pi
+    assert math.isclose(arc_cosine_rest(delta, 0.0), float(rest), rel_tol=5e-15)
+    assert math.isclose(arc_cosine_rest_slope(delta, 0.0), float(slope), rel_tol=5e-15)
+
+
+def test_a_difference_within_rounding_is_none():
+    assert arc_cosine_rest_slope(0.3 * (1 + 2.0**-51), 0.3) == 0 == arc_cosine_rest_slope(0.3 * (1 - 2.0**-51), 0.3)
+    assert arc_cosine_rest_slope(0.3 * (1 + 2.0**-40), 0.3) > 0
+    assert math.isnan(arc_cosine_rest(0.1, 0.3)) and math.isnan(arc_cosine_rest_slope(2.1, 0.0))
 
 
 class TestGammaRatio:

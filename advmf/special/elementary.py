@@ -107,11 +107,11 @@ def arc_cosine_rest(a: Any, b: Any, ops: Any = None) -> Any:
     delta, angle = _angle(a, b, ops)
     square = angle**2
     series = 0.0
-    for k in range(6, 0, -1):
+    for k in range(9, 0, -1):
         series = 2 * k / math.factorial(2 * k + 1) - square * series
     # sin - angle*cos, which falls as angle**3/3.
     far = ops.sqrt(delta * (2 - delta)) - angle * (1 - delta)
-    return ops.where(angle < 0.3, angle * square * series, far) / math.pi
+    return ops.where(angle < 1, angle * square * series, far) / math.pi
 
 
 def arc_cosine_rest_slope(a: Any, b: Any, ops: Any = None) -> Any:

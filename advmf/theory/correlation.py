@@ -6,7 +6,7 @@ arc-cosine kernel of degree one (Y. Cho and L. Saul, Kernel Methods for Deep Lea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache, singledispatch
 
 import sympy as sp
@@ -28,11 +28,10 @@ class Pair:
     mu: sp.Expr
     nu: sp.Expr
 
-    @property
-    def rectified(self) -> sp.Expr:
-        """2 E ReLU(z) ReLU(z') of Gaussian z and z' with these moments."""
+    def activated(self, u: sp.Expr, v: sp.Expr) -> sp.Expr:
+        """E φ(z) φ(z') of Gaussian z and z' with these moments, for φ(z) = v z + (u - v) ReLU(z): E z ReLU(z') is P/2."""
         deviation = sp.sqrt(self.Q * self.R)
-        return deviation * ArcCosine(self.P / deviation)
+        return (u - v) ** 2 / 2 * deviation * ArcCosine(self.P / deviation) + u * v * self.P
 
 
 @dataclass(frozen=True)
@@ -47,18 +46,21 @@ class ClosePair(Pair):
         """D, in which Q and R have cancelled where they can."""
         return distributed(self.Q + self.R - 2 * self.P)
 
-    @property
-    def rectified(self) -> sp.Expr:
+    def activated(self, u: sp.Expr, v: sp.Expr) -> sp.Expr:
         deviation = sp.sqrt(self.Q * self.R)
         # 1 - c = (D - (sqrt Q - sqrt R)²)/(2 deviation), and sqrt Q - sqrt R by the difference of Q and R.
         gap = distributed(self.Q - self.R) / (sp.sqrt(self.Q) + sp.sqrt(self.R))
-        return self.P + deviation * ArcCosineRest(self.distance / (2 * deviation), gap**2 / (2 * deviation))
+        rest = deviation * ArcCosineRest(self.distance / (2 * deviation), gap**2 / (2 * deviation))
+        return (u**2 + v**2) / 2 * self.P + (u - v) ** 2 / 2 * rest
 
 
 def distributed(expr: sp.Expr) -> sp.Expr:
-    """The expression multiplied out, but for what stands within functions and roots."""
+    """The expression multiplied out, but for what stands within functions and roots, and for powers of what does not change with depth."""
+    moving = {*(getattr(PAIR, f.name) for f in fields(PAIR)), DISTANCE}
     inner = {
-        e: sp.Dummy() for e in sp.preorder_traversal(expr) if e.is_Function or (e.is_Pow and not e.exp.is_Integer)
+        e: sp.Dummy()
+        for e in sp.preorder_traversal(expr)
+        if e.is_Function or (e.is_Pow and not (e.exp.is_Integer and e.free_symbols & moving))
     }
     return sp.expand(expr.xreplace(inner)).xreplace({symbol: e for e, symbol in inner.items()})
 
@@ -70,6 +72,9 @@ PAIR = Pair(
     mu=sp.Symbol("mu", real=True),
     nu=sp.Symbol("nu", real=True),
 )
+
+DISTANCE = sp.Symbol("D", nonnegative=True)
+"""The squared distance Q + R - 2P of two streams, over N: P itself has lost it to rounding where the streams are close."""
 
 
 @singledispatch
@@ -101,10 +106,8 @@ def _(block: ReLULike, pair: Pair) -> Pair:
     if block.linear:
         return replace(pair, Q=u**2 * pair.Q, R=u**2 * pair.R, P=u**2 * pair.P, mu=u * pair.mu, nu=u * pair.nu)
     alpha = (u**2 + v**2) / 2
-    # phi(z) = v z + (u - v) ReLU(z), and E z ReLU(z') = P/2.
-    cross = (u - v) ** 2 / 2 * pair.rectified + u * v * pair.P
     mean_x, mean_y = ((u - v) * sp.sqrt(moment / (2 * sp.pi)) for moment in (pair.Q, pair.R))
-    return replace(pair, Q=alpha * pair.Q, R=alpha * pair.R, P=cross, mu=mean_x, nu=mean_y)
+    return replace(pair, Q=alpha * pair.Q, R=alpha * pair.R, P=pair.activated(u, v), mu=mean_x, nu=mean_y)
 
 
 @propagate_pair.register(Serial)

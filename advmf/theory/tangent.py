@@ -18,15 +18,13 @@ from advmf.net import Block, Dense, Net, Serial
 from advmf.observables import Expectation, LossDecay
 from advmf.symbols import K, L, N, c, d, eps, exponent, x_sq, y_sq
 from advmf.theory.bound import RANDOM_NETWORK, loss_bound
-from advmf.theory.correlation import PAIR, ClosePair, Pair, distributed, propagate_pair
+from advmf.theory.correlation import DISTANCE, PAIR, ClosePair, Pair, distributed, propagate_pair
 from advmf.theory.functions import Recursion
 from advmf.theory.spike import require_uniform
 from advmf.theory.trained import replace_dense, trained
 
 TANGENT = sp.Symbol("T", real=True)
 """The kernel over N, of a network so far."""
-DISTANCE = sp.Symbol("D", nonnegative=True)
-"""The squared distance Q + R - 2P of two streams, over N: P itself has lost it to rounding where the streams are close."""
 
 
 @dataclass(frozen=True)

@@ -176,3 +176,103 @@ def test_singular_points_equal_their_limits(label, backend):
     ):
         got = float(np.asarray(f(**values)).flat[0])
         assert math.isclose(got, limit, rel_tol=1e-14, abs_tol=1e-300), (got, limit)
+
+
+class Pairs:
+    """Two inputs through a block in mpmath by their cross moment, at so many digits that it may cancel."""
+
+    def __init__(self, name, u, v, sigma_w, sigma_b):
+        self.name, self.u, self.v = name, mpmath.mpf(u), mpmath.mpf(v)
+        self.w, self.b = mpmath.mpf(sigma_w) ** 2, mpmath.mpf(sigma_b) ** 2
+
+    def activation(self, Q, R, P):
+        """The moments after it, and the mean of the product of slopes."""
+        c = max(min(P / mpmath.sqrt(Q * R), mpmath.mpf(1)), mpmath.mpf(-1))
+        angle, k = mpmath.acos(c), (self.u - self.v) ** 2 / 2
+        both = mpmath.sqrt(Q * R) * (mpmath.sin(angle) + (mpmath.pi - angle) * c) / mpmath.pi
+        alpha = (self.u**2 + self.v**2) / 2
+        return alpha * Q, alpha * R, k * both + self.u * self.v * P, k * (1 - angle / mpmath.pi) + self.u * self.v
+
+    def step(self, Q, R, P, T=0):
+        dense = lambda *moments: [self.w * moment + self.b for moment in moments]  # noqa: E731
+        if self.name == "preactivation":
+            q, r, p, slopes = self.activation(Q, R, P)
+            own, (q, r, p) = p, dense(q, r, p)
+        else:
+            own = P
+            q, r, p, slopes = self.activation(*dense(Q, R, P))
+            own *= slopes
+        if self.name == "vanilla":
+            return q, r, p, own + self.w * slopes * T
+        return Q + q, R + r, P + p, T + own + self.w * slopes * T
+
+    def ntk(self, depth, Q, R, P):
+        T = mpmath.mpf(0)
+        for _ in range(depth):
+            Q, R, P, T = self.step(Q, R, P, T)
+        return T
+
+
+def pairs(seed, count):
+    """Networks, depths and inputs from the whole domain: lengths and widths logarithmically, biases also zero."""
+    random = np.random.default_rng(seed)
+    log = lambda low, high: float(10 ** random.uniform(low, high))  # noqa: E731
+    for _ in range(count):
+        u, v = [(1.0, 0.0), (1.0, 0.2), (1.0, -1.0), (0.5, 1.5), (1.0, 1 - log(-6, 0))][random.integers(5)]
+        at = {"sigma_w": log(-0.3, 0.5), "sigma_b": random.choice([0.0, log(-3, 0.5)]), "x_sq": log(-2, 2)}
+        yield random, log, {"u": u, "v": v, "L": int(random.integers(1, 9))}, at
+
+
+RULES = ("vanilla", "residual", "preactivation")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", RULES)
+def test_the_decay_of_the_loss_for_balls_of_all_sizes(name, backend):
+    f = kernel(mf.loss_decay(mf.PRESETS[name](), 2, 2), backend)
+    for _, log, shape, at in pairs(1, 25):
+        eps, size = log(-12, 2), int(log(0, 6))
+        got = float(f(**shape, **at, eps=eps, d=size, N=1000, K=10))
+        with mpmath.workdps(120):
+            net = Pairs(name, shape["u"], shape["v"], at["sigma_w"], at["sigma_b"])
+            x = mpmath.mpf(at["x_sq"])
+            y = x + mpmath.mpf(eps) ** 2 / size
+            ends = [net.ntk(shape["L"], *moments) for moments in ((x, x, x), (x, y, x), (y, y, y))]
+            error = mpmath.mpf(got) / (1000 * (ends[0] - 2 * ends[1] + ends[2])) - 1
+        assert abs(error) < 1e-13, (shape, at, eps, size)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", RULES)
+def test_the_tangent_kernel_up_to_equal_inputs(name, backend):
+    """At c = 1 and next to it, for inputs of one length and of different ones, which are never equal after a bias."""
+    f = kernel(mf.ntk(mf.PRESETS[name]()), backend)
+    for random, log, shape, at in pairs(2, 25):
+        at["y_sq"] = at["x_sq"] * random.choice([1.0, log(-1, 1)])
+        correlation = 1 - random.choice([0.0, log(-15, 0)])
+        got = float(f(**shape, **at, c=correlation, N=1))
+        with mpmath.workdps(60):
+            net = Pairs(name, shape["u"], shape["v"], at["sigma_w"], at["sigma_b"])
+            x, y = mpmath.mpf(at["x_sq"]), mpmath.mpf(at["y_sq"])
+            exact = net.ntk(shape["L"], x, y, correlation * mpmath.sqrt(x * y))
+        # The angle is the root of a difference of distance and lengths, where these differ.
+        few = 1e-13 if x == y else 1e-12 + (ULP / math.sqrt(1 - correlation) if correlation < 1 else 0)
+        assert abs(got / float(exact) - 1) < few, (shape, at, correlation)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", RULES)
+def test_the_correlation_map_up_to_opposite_inputs(name, backend):
+    """Relative to the largest of its terms: with u v = 0 in a vanilla net there is one, which vanishes at c = -1."""
+    f = kernel(mf.correlation_map(mf.PRESETS[name]()), backend)
+    for random, log, shape, at in pairs(3, 40):
+        u, v = shape["u"], random.choice([0.0, shape["v"]])
+        correlation = -1 + log(-15, 0.3)
+        got = float(f(u=u, v=v, **at, c=correlation))
+        with mpmath.workdps(60):
+            net = Pairs(name, u, v, at["sigma_w"], at["sigma_b"])
+            x = mpmath.mpf(at["x_sq"])
+            q, _, p, _ = net.step(x, x, correlation * x)
+            exact = p / q
+        scale = abs(exact) if name == "vanilla" and v == 0 else 1
+        assert abs(got - exact) < 4e-15 * scale, (u, v, at, correlation)

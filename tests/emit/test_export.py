@@ -148,9 +148,7 @@ def test_python_functions_give_the_kernels_values_without_advmf(tmp_path):
     run = subprocess.run([sys.executable, "-I", "-c", PROBE, str(tmp_path)], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     for value, (name, claim) in zip(json.loads(run.stdout), found.values()):
-        # The decay holds angles of correlations next to 1, which kernels know to the root of their rounding.
-        rel = 1e-6 if claim.name == "T3.decay" else 1e-10
-        assert value == pytest.approx(float(mf.kernel(claim)(**AT)), rel=rel), (name, claim.name)
+        assert value == pytest.approx(float(mf.kernel(claim)(**AT)), rel=1e-10), (name, claim.name)
     assert len(found) > 40
 
 

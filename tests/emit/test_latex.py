@@ -77,7 +77,9 @@ def test_a_persons_order_roots_and_fractions():
 
 
 def test_several_recursions_are_told_apart():
-    text = mf.latex(mf.loss_decay(mf.vanilla(1, 0), 2, 2))
+    x_sq, y_sq = SYMBOLS["x_sq"].symbol, SYMBOLS["y_sq"].symbol
+    one, two = mf.ntk(mf.vanilla(1, 0)), mf.ntk(mf.residual(1, 0))
+    text = mf.latex(one - 2 * two + one.subs(y_sq, x_sq))
     assert r"N T_L^{(1)} - 2 N T_L^{(2)} + N T_L^{(3)}" in text and text.count(r"\text{ from }") == 3
     ratio = mf.latex(mf.capacity_ratio(mf.residual(), 2, 2))
     assert r"\tilde{z} = z\left(" in ratio  # the weight variance at time t, and the variable of its flow
