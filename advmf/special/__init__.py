@@ -5,7 +5,14 @@ A function that is differentiable takes its array library as ``ops``, an object 
 """
 
 from advmf.special.comparison import estimated_norm, tilted_norm
-from advmf.special.elementary import arc_cosine, arc_cosine_rest, arc_cosine_rest_slope, chi_mean, log_gamma_ratio, numpy_ops
+from advmf.special.elementary import (
+    arc_cosine,
+    arc_cosine_rest,
+    arc_cosine_rest_slope,
+    chi_mean,
+    log_gamma_ratio,
+    numpy_ops,
+)
 from advmf.special.extremes import extreme_norm, extreme_norm_quantile, norm_law
 from advmf.special.gaussian import gaussian_norm, gaussian_norm_of_inverse
 from advmf.special.spectral import spectral_norm

@@ -198,7 +198,9 @@ class ArcCosineRest(Function):
 
 
 class ArcCosineRestSlope(Function):
-    """The slope of :class:`ArcCosineRest`, ``ArcCosineRestSlope(a, b)`` = arccos(1 - a + b)/π: the probability that a unit is on for one of two inputs and off for the other.
+    """The slope of :class:`ArcCosineRest`, ``ArcCosineRestSlope(a, b)`` = arccos(1 - a + b)/π.
+
+    It is the probability that a unit is on for one of two inputs and off for the other.
 
     >>> from advmf.theory.functions import ArcCosineRestSlope
     >>> ArcCosineRestSlope(0, 0), ArcCosineRestSlope(1, 0), ArcCosineRestSlope(2, 0)

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import sympy as sp
 
 import advmf as mf
 from advmf.errors import ArgumentError
-from advmf.symbols import SYMBOLS, x_sq
+from advmf.symbols import SYMBOLS, c, x_sq, y_sq
 
 
 def test_a_bound_reads_as_in_the_paper():
@@ -77,9 +79,9 @@ def test_a_persons_order_roots_and_fractions():
 
 
 def test_several_recursions_are_told_apart():
-    x_sq, y_sq = SYMBOLS["x_sq"].symbol, SYMBOLS["y_sq"].symbol
-    one, two = mf.ntk(mf.vanilla(1, 0)), mf.ntk(mf.residual(1, 0))
-    text = mf.latex(one - 2 * two + one.subs(y_sq, x_sq))
+    theta, equal = mf.ntk(mf.vanilla(1, 0)), {c: 1, y_sq: x_sq}
+    formula = theta.subs(equal, simultaneous=True) - 2 * theta + theta.subs({c: 1, x_sq: y_sq}, simultaneous=True)
+    text = mf.latex(replace(mf.loss_decay(mf.vanilla(1, 0), 2, 2), formula=formula))
     assert r"N T_L^{(1)} - 2 N T_L^{(2)} + N T_L^{(3)}" in text and text.count(r"\text{ from }") == 3
     ratio = mf.latex(mf.capacity_ratio(mf.residual(), 2, 2))
     assert r"\tilde{z} = z\left(" in ratio  # the weight variance at time t, and the variable of its flow

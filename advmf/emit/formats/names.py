@@ -11,7 +11,8 @@ from advmf.errors import ArgumentError
 from advmf.theory.norm_functions import NumericNorm
 
 _OWN = {
-    "math", "np", "conjugate", "geometric_sum", "q_exponential", "q_logarithm", "arc_cosine", "arc_cosine_slope", "arc_cosine_rest", "arc_cosine_rest_slope", "gaussian_norm", "integrate",
+    "math", "np", "conjugate", "geometric_sum", "q_exponential", "q_logarithm", "arc_cosine", "arc_cosine_slope", "arc_cosine_rest",
+    "arc_cosine_rest_slope", "gaussian_norm", "integrate",
     "time", "steps", "start", "state", "rates", "rate", "begin", "found", "_", *(head.numbers.__name__ for head in NumericNorm.__subclasses__()),
 }  # fmt: skip
 """What the written functions use themselves."""

@@ -21,8 +21,16 @@ from advmf.errors import ArgumentError, UnsupportedFunctionError
 from advmf.special import arc_cosine_rest, arc_cosine_rest_slope, gaussian_norm
 from advmf.symbols import SYMBOLS
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
-from advmf.theory.functions import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Conjugate, GeometricSum, Recursion
-from advmf.theory.norm_functions import GaussianNorm, NumericNorm
+from advmf.theory.functions import (
+    ArcCosine,
+    ArcCosineRest,
+    ArcCosineRestSlope,
+    ArcCosineSlope,
+    Conjugate,
+    GeometricSum,
+    Recursion,
+)
+from advmf.theory.norm_functions import GaussianNorm
 
 _HELPERS = {
     Conjugate: "def conjugate(r):\n    return 1.0 if r == math.inf else math.inf if r == 1 else r / (r - 1)",
