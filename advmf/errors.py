@@ -40,7 +40,11 @@ class UnsupportedFunctionError(AdvmfError, NotImplementedError):
     """An expression holds a function for which no array function is registered."""
 
 
-class MemoryBudgetError(AdvmfError, MemoryError):
+class BudgetError(AdvmfError):
+    """A request outgrows its budget of bytes or seconds; nothing was begun."""
+
+
+class MemoryBudgetError(BudgetError, MemoryError):
     """A request does not fit the memory budget; nothing was allocated."""
 
 

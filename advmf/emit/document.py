@@ -72,6 +72,8 @@ def document(
     >>> text.splitlines()[0], text.count(r"\\begin{heuristic}"), text.rstrip().splitlines()[-1]
     ('\\\\documentclass[11pt]{article}', 1, '\\\\end{document}')
     """
+    if dimensions is not None and not (isinstance(dimensions, Sequence) and len(dimensions) == 2):
+        raise ArgumentError(f"dimensions are two numbers (d, K), or None; got {dimensions!r}.")
     parts = [_section(part) for part in sections]
     record = None if results is None else checked(results)
     names = {name: rf"\{macro(name)}" for name in letters()} if macros else letters()

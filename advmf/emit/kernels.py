@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from advmf.budget import allow, machine_memory
 from advmf.claim import Claim
 from advmf.emit.canonical import canonical
 from advmf.emit.engine.backends import BACKENDS, function
@@ -139,7 +140,9 @@ class Kernel:
     gradients and gives tensors on the device and of the dtype of the tensors given (float64 if none is floating).
 
     Raises ArgumentError for a missing or unknown argument, for shapes that do not broadcast and for an unfit ``out`` or ``dtype``, DomainError
-    for a value that is NaN, complex, not numeric, or outside its symbol's domain. The L of a claim's kernel starts at the claim's ``depth``.
+    for a value that is NaN, complex, not numeric, or outside its symbol's domain, and before anything is computed MemoryBudgetError where the
+    results outgrow the machine's memory, BudgetError where a recursion would take more than an hour. The L of a claim's kernel starts at
+    the claim's ``depth``.
 
     >>> from advmf.emit.kernels import kernel
     >>> from advmf.symbols import d
@@ -252,6 +255,8 @@ class Kernel:
         if masked:
             return self._evaluate_unmasked(program, args, values, out, dtype)
         arrays, inputs, shape = self._read(args, values)
+        if out is None:
+            _afford(shape, len(program.outputs), dtype)
         try:
             return self._computed(program, arrays, inputs, shape, out, dtype)
         except DomainError:
@@ -270,6 +275,7 @@ class Kernel:
                 "out= takes no results of masked arrays; leave it out, or fill the masked values and drop the mask."
             )
         _, _, shape = self._read(args, {name: np.ma.getdata(x) for name, x in values.items()})
+        _afford(shape, len(program.outputs), dtype)
         used = [name for name in self.arguments if np.ndim(values[name])]
         mask = np.zeros(shape, bool)
         for name in self.arguments:
@@ -377,10 +383,30 @@ class Kernel:
         if shapes and shapes.count(shapes[0]) == len(shapes):
             return arrays, inputs, shapes[0]
         try:
-            return arrays, inputs, np.broadcast_shapes(*shapes)
+            return arrays, inputs, _common(shapes)
         except ValueError:
             listed = ", ".join(f"{name}: {shape}" for name, shape in zip(self.arguments, shapes))
             raise ArgumentError(f"The shapes of the arguments do not broadcast to a common one: {listed}.") from None
+
+
+def _afford(shape: tuple[int, ...], count: int, dtype: Any) -> None:
+    """Raises MemoryBudgetError where so many new arrays outgrow the memory of the machine; few elements are not worth the look."""
+    if (size := math.prod(shape)) > LARGE:
+        each = 4 if "float32" in str(dtype) else 2 if "float16" in str(dtype) else 8
+        what = f"{count} array(s) of results of shape {shape}"
+        allow(size * count * each, machine_memory(), what, "Take a smaller grid, or evaluate it in parts")
+
+
+def _common(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The common shape, also of more elements than an array can have; raises ValueError where there is none."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        rank = max(map(len, shapes))
+        columns = [{1, *sizes} - {1} for sizes in zip(*((1,) * (rank - len(shape)) + shape for shape in shapes))]
+        if any(len(sizes) > 1 for sizes in columns):
+            raise
+        return tuple(sizes.pop() if sizes else 1 for sizes in columns)
 
 
 def _unit(value: Any) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from advmf.budget import allow_seconds
 from advmf.emit.engine.backends import BACKENDS
 from advmf.emit.engine.integrate import integrate
 from advmf.emit.engine.lower import Program
@@ -20,6 +21,9 @@ from advmf.errors import DomainError
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
 from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
 from advmf.theory.norm_functions import GaussianNorm
+
+INSTRUCTION, ELEMENT = 2e-5, 2e-8
+"""Seconds that a step of a recursion takes for each instruction, and for each element of its arrays, on an ordinary machine."""
 
 
 def run(program: Program, arrays: Arrays, inputs: list[Any]) -> list[Any]:
@@ -51,6 +55,12 @@ def _loop(arrays: Any, data: tuple[Program, int, str], depth: Value, *operands: 
     for stop in stops:
         if not (stop >= 0 and stop == math.floor(stop)):
             raise DomainError(f"A recursion takes whole numbers of steps; got {name} = {stop:g}.")
+    steps, elements = float(stops[-1]) if len(stops) else 0.0, max(math.prod(np.shape(x.m)) for x in (depth, *operands))
+    allow_seconds(
+        steps * len(body.instructions) * (INSTRUCTION + ELEMENT * elements),
+        f"A recursion of {steps:,.0f} steps for {elements:,} elements",
+        f"Lower {name}, or take a net whose recursion has a closed form",
+    )
     inner, values = arrays.in_loop([arrays.deep(value) for value in operands], body.functions)
     state, fixed = values[:size], values[size:]
     out: list[Value] = []

@@ -8,12 +8,13 @@ from typing import Any
 
 import sympy as sp
 
+from advmf.emit.kernels import kernel
 from advmf.emit.typeset.inert import literal
 from advmf.emit.typeset.lines import Lines
 from advmf.emit.typeset.printer import ABBREVIATIONS
 from advmf.emit.typeset.prose import prose
 from advmf.observables import Observable, UnitObservable
-from advmf.symbols import SYMBOLS, K, Quantity, d, exponent
+from advmf.symbols import SYMBOLS, Quantity, exponent
 from advmf.theory.flow_functions import QExponential, QLogarithm
 from advmf.theory.functions import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
 from advmf.theory.norm_functions import EstimatedNorm, ExtremeNorm, GaussianNorm, SpectralNorm
@@ -102,7 +103,7 @@ def _meaning(head: type) -> str:
 def norm_factors(dimensions: tuple[int, int], lines: Lines) -> str:
     """The closed forms of the norm factor for the classic pairs, and their numbers at (d, K) by Chevet, leading order and the best route."""
     forms, numbers = [], []
-    at = {d: dimensions[0], K: dimensions[1]}
+    at = {"d": dimensions[0], "K": dimensions[1]}
     for p, q in CLASSIC:
         pair = f"${lines.text(exponent(p))}$ & ${lines.text(exponent(q))}$"
         cells = [lines.text(beta(p, q, route)) for route in ("chevet", "leading")]
@@ -118,8 +119,8 @@ def norm_factors(dimensions: tuple[int, int], lines: Lines) -> str:
     return f"Upper bounds on $\\beta_{{p,q}}$ for every $d$ and $K$:\n{closed}\nThe numbers at {size}:\n{table}"
 
 
-def _number(expr: sp.Expr, at: Mapping[sp.Symbol, int]) -> str:
-    return f"{float(expr.subs(at).evalf()):.4g}"
+def _number(expr: sp.Expr, at: Mapping[str, int]) -> str:
+    return f"{float(kernel(expr)(**at)):.4g}"
 
 
 def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
