@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
 from advmf.net import Net
@@ -47,6 +48,7 @@ RHS = sp.Symbol("rhs", real=True)
 """What stands in an :class:`Equation` for the right-hand side of its claim."""
 
 
+@public
 @dataclass(frozen=True)
 class Equation:
     """What a claim implies, tested as ``(lhs - rhs)/scale = 0``; ``exact`` at every width.
@@ -82,6 +84,7 @@ class Equation:
         return f"$\\displaystyle {latex(self)}$"
 
 
+@public
 @dataclass(frozen=True)
 class Claim:
     """``lhs relation rhs``.
@@ -158,6 +161,7 @@ class Claim:
         rhs = self.rhs
         return tuple(equation.of(rhs) for equation in self.equations)
 
+    @public
     def scaled(self, factor: object) -> Claim:
         """The same claim with its right-hand side multiplied by ``factor``, and what it implies with it: a mutant, for negative controls.
 

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
+from typing import ClassVar
 
 import sympy as sp
 
 from advmf import symbols
+from advmf.boundary import public
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.expressions import expression
 
@@ -43,6 +45,7 @@ def _number(owner: str, name: str, value: object) -> sp.Expr:
     return expr
 
 
+@public
 @dataclass(frozen=True)
 class Dense(Block):
     """A trained layer ``x -> W x + b`` with ``W`` of entries N(0, sigma_w**2/N) and ``b`` of entries N(0, sigma_b**2).
@@ -52,6 +55,7 @@ class Dense(Block):
     Dense(sigma_w=sigma_w, sigma_b=sigma_b)
     """
 
+    CONVERTS: ClassVar[bool] = True
     sigma_w: sp.Expr = symbols.sigma_w
     sigma_b: sp.Expr = symbols.sigma_b
 
@@ -63,10 +67,12 @@ class Dense(Block):
             object.__setattr__(self, name, expr)
 
 
+@public
 @dataclass(frozen=True)
 class ReLULike(Block):
     """The activation ``u*z`` for ``z >= 0`` and ``v*z`` for ``z < 0``: ReLU (1, 0), leaky ReLU (1, a), |z| (1, -1), linear (1, 1)."""
 
+    CONVERTS: ClassVar[bool] = True
     u: sp.Expr = symbols.u
     v: sp.Expr = symbols.v
 
@@ -207,6 +213,7 @@ def _(block: Residual, stream: Stream) -> Stream:
     )
 
 
+@public
 @dataclass(frozen=True)
 class Net:
     """A random network: ``P_out``, ``L`` copies of ``block`` and ``P_in``; ``name`` appears in reports.
@@ -246,6 +253,7 @@ class Net:
         return f"$\\displaystyle {latex(self)}$"
 
 
+@public
 def vanilla(u: object = symbols.u, v: object = symbols.v) -> Net:
     """``x <- phi(W x + b)``: no shortcut.
 
@@ -256,6 +264,7 @@ def vanilla(u: object = symbols.u, v: object = symbols.v) -> Net:
     return Net(Serial(Dense(), ReLULike(u, v)), name="vanilla")
 
 
+@public
 def residual(u: object = symbols.u, v: object = symbols.v) -> Net:
     """``x <- x + V phi(W x + b)`` with ``V`` untrained, of entries N(0, 1/N): the residual net of the paper's moments.
 
@@ -266,11 +275,13 @@ def residual(u: object = symbols.u, v: object = symbols.v) -> Net:
     return Net(Residual(Dense(), ReLULike(u, v), Mix()), name="residual")
 
 
+@public
 def plain_residual(u: object = symbols.u, v: object = symbols.v) -> Net:
     """``x <- x + phi(W x + b)``: the shortcut of practice; its stream carries a mean where ``u != v``."""
     return Net(Residual(Dense(), ReLULike(u, v)), name="plain_residual")
 
 
+@public
 def preactivation(u: object = symbols.u, v: object = symbols.v) -> Net:
     """``x <- x + W phi(x) + b``: activation before the weights."""
     return Net(Residual(ReLULike(u, v), Dense()), name="preactivation")

@@ -10,6 +10,7 @@ from typing import Any
 import sympy as sp
 
 from advmf import __version__
+from advmf.boundary import public
 from advmf.claim import Claim, Regime
 from advmf.emit.canonical import evaluating
 from advmf.emit.latex import LINE
@@ -36,6 +37,7 @@ THEOREMS = r"""\theoremstyle{definition}
 \newtheorem{heuristic}[theorem]{Heuristic statement}"""
 
 
+@public
 @dataclass(frozen=True)
 class Section:
     """The claims of one theorem, under a title, with their derivations; ``text`` comes first."""
@@ -46,6 +48,7 @@ class Section:
     text: str = ""
 
 
+@public
 @evaluating
 def document(
     sections: Sequence[Section | Claim],

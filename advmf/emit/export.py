@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.claim import Claim
 from advmf.emit.formats.json_form import to_json
 from advmf.emit.formats.python_source import python_source
@@ -16,6 +17,7 @@ FORMATS = ("text", "latex", "sympy", "srepr", "python", "json")
 """What :func:`export` writes."""
 
 
+@public
 def export(claim: Claim, form: str) -> str:
     """A claim as text of another form.
 

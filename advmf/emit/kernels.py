@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.budget import allow, machine_memory
 from advmf.claim import Claim
 from advmf.emit.canonical import canonical
@@ -45,6 +46,7 @@ LARGE = 1 << 17
 """Elements from which on the backend "auto" is native: a build, once on a machine, costs as much as a few such calls of NumPy."""
 
 
+@public
 def kernel(claim: Any, backend: str = "auto", *, grad: str | Sequence[str] = ()) -> Kernel:
     """Compile the right-hand side of a claim, or any real SymPy expression, to a :class:`Kernel`; of several in a list, together.
 
@@ -102,6 +104,7 @@ def _expression(claim: Any) -> sp.Expr:
     return expr
 
 
+@public
 def register(head: Any, *, numpy: Callable[..., Any] | None = None, torch: Callable[..., Any] | None = None) -> None:
     """Give kernels an array function for a SymPy function, for one backend or both; it takes one array per argument.
 

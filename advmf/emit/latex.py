@@ -6,6 +6,7 @@ from typing import Any
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.claim import Claim, Equation
 from advmf.emit.canonical import evaluating
 from advmf.emit.typeset.lines import Line, Lines, claim_lines
@@ -20,6 +21,7 @@ LINE = 41.0
 """The width of a line of a document, in ems."""
 
 
+@public
 @evaluating
 def latex(obj: Claim | Equation | Net | sp.Basic | Any, where: bool = True) -> str:
     """LaTeX of a claim, one of its equations, a network, a derivation or one of its steps, a kernel, or a SymPy expression.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from advmf.boundary import public
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.net import Net
@@ -30,6 +31,7 @@ class PhaseDiagram:
     escape: np.ndarray
 
 
+@public
 def phase_diagram(
     net: Net, p: object, q: object, axes: tuple[str, str] = ("L", "N"), route: str = "chevet", **values: Any
 ) -> PhaseDiagram:

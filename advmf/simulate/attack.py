@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from advmf.boundary import public
 from advmf.errors import ArgumentError, DomainError
 from advmf.simulate.budget import allow
 from advmf.simulate.ensemble import Ensemble
@@ -30,9 +31,13 @@ SPREAD = 1.5
 """Half of the random starts are the steepest in a norm of this exponent at least: those of the l1 norm are the few unit vectors."""
 TENSORS = 8
 """So many tensors of all starts are held at once: points, momenta, gradients, and what steps and projections take, in float64."""
+MOST = 1_000_000
+"""The most steps, restarts or directions that are begun."""
+
 Pairs = Sequence[tuple[float, float]]
 
 
+@public
 def attack(
     networks: Ensemble,
     x: Any,
@@ -83,6 +88,7 @@ def attack(
     return _attack(method, queries, 2 * directions, networks, x, eps, p, q, steps, restarts, generator)
 
 
+@public
 def pgd(
     networks: Ensemble,
     x: Any,
@@ -113,6 +119,7 @@ def pgd(
     return _attack(pgd_trace, queries, 1, networks, x, eps, p, q, steps, restarts, generator)
 
 
+@public
 @without_gradients
 def attack_trace(
     trace: Trace,
@@ -128,8 +135,9 @@ def attack_trace(
     """:func:`attack` on a forward trace, with ``eta`` (nets, inputs, pairs, d); ``jacobian`` is the trace's own, if known already.
     Fewer ``directions`` make a cheaper race, which small balls do not notice.
 
-    Arguments are taken as they are: floats in [1, inf] as exponents, a positive eps, counts in range.
+    Exponents are floats in [1, inf] and eps is positive; both are taken as they are. Raises DomainError for counts out of range.
     """
+    steps, restarts, directions = _counts(steps, restarts, directions)
     J = trace.jacobian() if jacobian is None else jacobian
     random, seed = _directions(restarts * directions - 1, J, generator), draw_seed(generator)
 
@@ -142,6 +150,7 @@ def attack_trace(
     return race(trace, starts, [p for p, _ in pairs], norms([q for _, q in pairs]), eps, steps, restarts, directions)
 
 
+@public
 @without_gradients
 def attack_loss(
     trace: Trace,
@@ -160,7 +169,7 @@ def attack_loss(
     number for each change, differentiable by torch. The race is that of :func:`attack`, from ``D_p(J^T t)`` for random ``t``. A loss that
     is small for a small change keeps its digits if it is written in terms of the change.
 
-    Arguments are taken as they are, as by :func:`attack_trace`.
+    Exponents, eps and counts are those of :func:`attack_trace`, and so are the errors.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,
@@ -170,6 +179,7 @@ def attack_loss(
     >>> bool((first.value <= attack(networks, torch.ones(1, 8), eps=0.1, p=2, q=2).value).all())
     True
     """
+    steps, restarts, directions = _counts(steps, restarts, directions)
     J = trace.jacobian()
     e = _steepest(_directions(restarts * directions, J, generator), p)
     starts = torch.cat((e, -e), -2)[:, :, None]
@@ -290,11 +300,15 @@ def _pairs(p: Any, q: Any) -> tuple[list[tuple[float, float]], bool]:
     return [(order(a, "p"), order(b, "q")) for a, b in zip(p, q)], True
 
 
+def _counts(steps: object, restarts: object, directions: object) -> tuple[int, int, int]:
+    return _count("steps", steps, 0), _count("restarts", restarts, 1), _count("directions", directions, 1)
+
+
 def _count(name: str, value: object, least: int) -> int:
     try:
         count = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise ArgumentError(f"{name} must be an integer; got {value!r}.") from None
-    if count < least:
-        raise DomainError(f"{name} must be at least {least}; got {count}.")
+    if not least <= count <= MOST:
+        raise DomainError(f"{name} must be from {least} to {MOST:,}, what a run can end with; got {count}.")
     return count

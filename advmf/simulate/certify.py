@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from advmf.boundary import public
 from advmf.simulate.geometry import conjugate, norm, order
 from advmf.simulate.opnorm import COOLING, matrices, operator_norm
 from advmf.simulate.signs import SIGNS
@@ -50,6 +51,7 @@ class Bracket:
     exact: bool
 
 
+@public
 @without_gradients
 def bracket(
     J: Float[Tensor, "*batch K d"],
@@ -79,6 +81,7 @@ def bracket(
     return Bracket(lower, upper, found.vector, found.exact)
 
 
+@public
 @without_gradients
 def upper_bound(J: Float[Tensor, "*batch K d"], p: Any, q: Any) -> Tensor:
     """An upper bound (...,), in float64, on the operator norm ``||J||_{p->q}`` of every matrix of a batch: the least of the

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from advmf.boundary import public
 from advmf.errors import ArgumentError, DataError
 from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.imagefiles import read_idx, read_npz
@@ -108,6 +109,7 @@ class Images:
         return torch.from_numpy(np.ascontiguousarray(self.x, dtype=np.float64))[index]
 
 
+@public
 def load(name: str = "digits") -> Images:
     """Load images by name or path.
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from advmf.boundary import public
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.net import Net
 from advmf.simulate.budget import MEMORY, Budget, allow
@@ -287,6 +288,7 @@ class Ensemble:
         return self._per_input(x, value)
 
 
+@public
 def sample(
     net: Net,
     *,

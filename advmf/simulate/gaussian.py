@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from advmf.boundary import public
 from advmf.errors import ArgumentError
 from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.certify import bracket
@@ -31,6 +32,7 @@ class GaussianNorms:
     exact: bool
 
 
+@public
 @without_gradients
 def gaussian_norms(
     d: int,

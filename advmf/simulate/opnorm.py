@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from advmf.boundary import public
 from advmf.errors import ArgumentError, DomainError
 from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.geometry import conjugate, maximiser, norm, order
@@ -40,6 +41,7 @@ class OperatorNorm:
     exact: bool
 
 
+@public
 def operator_norm(
     J: Float[Tensor, "*batch K d"],
     p: Any,

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from advmf.boundary import public
 from advmf.errors import ArgumentError, DataError, DomainError
 from advmf.simulate.attack import TENSORS, _count
 from advmf.simulate.budget import allow
@@ -70,6 +71,7 @@ class Training:
         return self.rate * self.step.double()
 
 
+@public
 @without_gradients
 def train(
     ensemble: Ensemble,
@@ -150,6 +152,7 @@ def train(
     return _joined(run, ensemble.N, courses)
 
 
+@public
 @without_gradients
 def suggest_rate(
     ensemble: Ensemble,
@@ -196,6 +199,7 @@ def suggest_rate(
     return float(most)
 
 
+@public
 def training_queries(
     K: int,
     d: int,

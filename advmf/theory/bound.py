@@ -11,6 +11,7 @@ from typing import Any
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime
 from advmf.net import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset, adversarial_loss
@@ -27,6 +28,7 @@ RANDOM_NETWORK = (
 )
 
 
+@public
 def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: bool = False) -> Claim:
     """T2: the mean adversarial loss is at most ε β_{p,q} ω^{L/2}; of a net whose stream carries a mean, ε β_{p,q} √Λ.
 
@@ -72,6 +74,7 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
     )
 
 
+@public
 def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     """T1: f(x) = J(x)x + a(x); the law of J(x), the law of a(x), and their joint moments, as three claims.
 

@@ -20,6 +20,7 @@ from functools import cache
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.claim import Claim, Regime
 from advmf.net import Block, Dense, Net, Serial
 from advmf.observables import Capacity, Expectation
@@ -160,6 +161,7 @@ def _in_alpha(expr: sp.Expr, net: Net) -> sp.Expr:
     return constant + sp.factor(rest)
 
 
+@public
 def capacity(net: Net) -> Claim:
     """T5: E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² over the trained matrices, as N → ∞.
 
@@ -184,6 +186,7 @@ def capacity(net: Net) -> Claim:
     )
 
 
+@public
 def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1) -> Claim:
     """T5 after training for a time t, over T5 at t = 0: the variances of T3 put into :func:`capacity`.
 

@@ -11,6 +11,7 @@ from functools import cache, singledispatch
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.errors import DeclarationError
 from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
 from advmf.symbols import L, c, x_sq, y_sq
@@ -130,6 +131,7 @@ def _(block: Residual, pair: Pair) -> Pair:
     )
 
 
+@public
 @cache
 def nngp(net: Net) -> sp.Expr:
     """The NNGP kernel E f_k(x) f_k(x'), as N -> oo, of two inputs with |x|²/d = x_sq, |x'|²/d = y_sq and correlation c.
@@ -150,6 +152,7 @@ def nngp(net: Net) -> sp.Expr:
     return Recursion(L, state, updates, sp.Tuple(*(start[n] for n in names)), PAIR.P)
 
 
+@public
 @cache
 def correlation_map(net: Net) -> sp.Expr:
     """The correlation after one block, of two inputs with correlation ``c`` and the same second moment ``x_sq`` before it.
@@ -182,6 +185,7 @@ def correlation_slope(net: Net) -> sp.Expr:
     return sp.simplify(sp.diff(correlation_map(net), c).subs(c, 1))
 
 
+@public
 def depth_scale(net: Net) -> sp.Expr:
     """ξ = -1/ln χ: the number of blocks over which 1 - c falls by e, at second moment ``x_sq``; infinite without biases."""
     return -1 / sp.log(correlation_slope(net))

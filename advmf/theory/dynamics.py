@@ -20,6 +20,7 @@ from typing import Any
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime
 from advmf.errors import ArgumentError, DomainError
 from advmf.expressions import expression
@@ -44,6 +45,7 @@ CLOCK = sp.Symbol("s", nonnegative=True)
 """Time in units of N/(2 λ ε β), in which the flow does not depend on them."""
 
 
+@public
 def share(net: Net) -> tuple[sp.Expr, ...]:
     """The Euler share of each trained matrix of the block, σ_m² ∂ln ω/∂σ_m²: the part of the Jacobian's variance that runs through it.
 
@@ -89,6 +91,7 @@ def _claim(net: Net, p: object, q: object, route: str, *assumptions: str, **name
     return replace(bound, assumptions=(*RANDOM_NETWORK, "gradient flow dW/dt = -dL/dW", *assumptions), **named)
 
 
+@public
 def variance_slope(
     net: Net,
     p: object,
@@ -214,6 +217,7 @@ def clock(weight: object = 1) -> sp.Expr:
     return 2 * _weight(weight) * eps * BETA * t / N
 
 
+@public
 def weight_variance(
     net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1, layer: int = 0
 ) -> Claim:
@@ -249,6 +253,7 @@ def weight_variance(
     )
 
 
+@public
 def first_order(claim: Claim) -> Claim:
     """The claim to first order in the training time: its value at t = 0, and the slope there.
 
@@ -299,6 +304,7 @@ def passage(net: Net, level: sp.Expr, fall: sp.Expr) -> sp.Expr:
     return Flow(fall, (*flow.variables, time), (*paths, pace), (*flow.start, sp.S.Zero), time)
 
 
+@public
 def half_life(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1, layer: int = 0) -> Claim:
     """The time at which the variance of a trained matrix has halved: (2^{L/2 - 1} - 1)/((L/2 - 1) k) for the vanilla net, with k as in T3.
 
@@ -324,6 +330,7 @@ def half_life(net: Net, p: object, q: object, route: str = "chevet", *, weight: 
     )
 
 
+@public
 def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
     """The identity behind T3: E d‖W‖_F²/dt = -2 share E L_adv under gradient flow of the adversarial loss itself.
 

@@ -19,6 +19,7 @@ from functools import singledispatch
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime
 from advmf.errors import DeclarationError
 from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
@@ -138,6 +139,7 @@ def _(block: Residual, stage: Stage) -> Stage:
     return Stage(Q, Q2, (stage.mean(sp.expand(h)), stage.mean(sp.expand(h2))))
 
 
+@public
 def stream_fluctuation(net: Net) -> Claim:
     """F1: E Q_L² of the last stream, Q_L = |x^L|²/N, exactly at every width N and depth L.
 
@@ -250,6 +252,7 @@ def _(block: Residual) -> Perturbation:
     return Perturbation(gain, sp.factor(off / gain**2), sp.factor(diag / gain**2))
 
 
+@public
 def jacobian_norm(net: Net) -> Claim:
     """F2: E‖J(x)‖_{2 -> 2} to first order in 1/N, in the exact moments of the largest singular value s_1 of a Gaussian K x d matrix.
 

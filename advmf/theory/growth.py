@@ -12,6 +12,7 @@ from functools import cache
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
@@ -23,6 +24,7 @@ EXPONENT_TOLERANCE = 0.03
 """What other terms may add to an exponent at the dimensions of a check."""
 
 
+@public
 @cache
 def growth_order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
     """The exponents (a, b) with ``expr`` of the order of ``symbol**a * log(symbol)**b`` as the symbol goes to infinity.
@@ -64,6 +66,7 @@ def _last(cases: Sequence[sp.Tuple], symbol: sp.Symbol) -> sp.Expr:
     return next(expr for expr, condition in far if condition == sp.true) if settled else sp.Piecewise(*cases)
 
 
+@public
 def growth(claim: Claim, symbol: sp.Symbol | str) -> Claim:
     """T6: the order in which what ``claim`` bounds grows with ``symbol``, d or K, all else fixed.
 

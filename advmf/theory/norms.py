@@ -11,6 +11,7 @@ from typing import Any
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError, DomainError
 from advmf.expressions import expression
@@ -166,6 +167,7 @@ BEST = "best"
 """The name under which :func:`beta` takes the sharpest upper route that applies."""
 
 
+@public
 def routes(p: object, q: object) -> tuple[Route, ...]:
     """The routes to β_{p,q} that apply to the pair.
 
@@ -177,6 +179,7 @@ def routes(p: object, q: object) -> tuple[Route, ...]:
     return tuple(route for route in ROUTES.values() if route.applies(p, q))
 
 
+@public
 def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
     """β_{p,q} by a route, as an expression in ``d`` and ``K``; by default a rigorous upper bound.
 
@@ -226,6 +229,7 @@ def _choose(p: sp.Expr, q: sp.Expr, route: str) -> Route:
     return ROUTES[route]
 
 
+@public
 def norm_factor(p: object, q: object, route: str = BEST) -> Claim:
     """The claim that the mean of ‖G‖_{p -> q}, for a K x d matrix of independent N(0, 1/d) entries, is what a route to β_{p,q} says.
 
@@ -257,6 +261,7 @@ def norm_factor(p: object, q: object, route: str = BEST) -> Claim:
     )
 
 
+@public
 def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") -> sp.Expr:
     """An upper bound that ‖G‖_{p -> q}/sqrt(d) exceeds with a probability of at most ``delta``, by an upper route to its mean.
 

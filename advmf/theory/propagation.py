@@ -27,6 +27,7 @@ from functools import cache, singledispatch
 import sympy as sp
 
 from advmf import symbols
+from advmf.boundary import public
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
 from advmf.symbols import L, x_sq
@@ -147,6 +148,7 @@ def _tidy(expr: sp.Expr) -> sp.Expr:
     return sp.factor_terms(sp.together(sp.expand(expr))) if expr.is_polynomial(*STATE.items().values()) else expr
 
 
+@public
 @cache
 def omega(net: Net) -> sp.Expr:
     """ω, the growth of second moments and of the squared Jacobian per block, derived from the blocks.
@@ -174,6 +176,7 @@ OMEGA = sp.Symbol("omega", positive=True)
 ALPHA = sp.Symbol("alpha", positive=True)
 
 
+@public
 @cache
 def moments(net: Net, abbreviate: bool = False) -> Moments:
     """The state after ``L`` blocks, from ``|x|²/d = x_sq``: in closed form where there is one, else as an exact recursion.
@@ -281,6 +284,7 @@ def _geometric(rate: sp.Expr, shift: sp.Expr, start: sp.Expr) -> sp.Expr:
     return solution
 
 
+@public
 def growth_rate(net: Net) -> sp.Expr:
     """The factor λ by which the second moment grows per block at large depth: Q_L ~ λ^L up to a constant, as L -> oo.
 

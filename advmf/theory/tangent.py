@@ -12,6 +12,7 @@ from functools import cache
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError
 from advmf.net import Block, Dense, Net, Serial
@@ -39,6 +40,7 @@ def _(block: Decorrelated, pair: Pair) -> Pair:
     return replace(pair, P=block.rho * pair.P)
 
 
+@public
 @cache
 def ntk(net: Net) -> sp.Expr:
     """Θ(x, x') = Σ_W E⟨∂f_k(x)/∂W, ∂f_k(x')/∂W⟩ over the trained matrices, as N → ∞: |x|²/d = x_sq, |x'|²/d = y_sq, correlation c.
@@ -123,6 +125,7 @@ def _difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
     return _recursion(updates, {"Q": x_sq, "R": moved, "D": square}, between)
 
 
+@public
 def loss_decay(net: Net, p: object, q: object) -> Claim:
     """The rate -d L_adv/dt = Σ_W ‖∂L_adv/∂W‖² at which gradient flow on one input lowers its adversarial loss, at t = 0.
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.claim import Claim
 from advmf.net import Net
 from advmf.observables import EscapeTime
@@ -43,6 +44,7 @@ def floor(net: Net) -> sp.Expr:
     return sp.expand(found.omega).subs(dict.fromkeys(found.variables, 0))
 
 
+@public
 def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1) -> Claim:
     """T4: the first time at which ω(t)^L is outside [m, M]: zero for a network that starts outside, infinite for one that never leaves.
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from advmf.boundary import public
 from advmf.claim import Claim
 from advmf.simulate.data import Images
 from advmf.simulate.ensemble import MEMORY
@@ -25,6 +26,7 @@ from advmf.verify.statistics import Design
 from advmf.verify.workers import Progress
 
 
+@public
 def check_all(
     claims: Sequence[Claim],
     at: Mapping[str, Any],

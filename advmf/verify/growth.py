@@ -10,6 +10,7 @@ from typing import Any
 
 import sympy as sp
 
+from advmf.boundary import public
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
 from advmf.verify.check import named
@@ -22,6 +23,7 @@ from advmf.verify.statistics import Design
 from advmf.verify.workers import Progress
 
 
+@public
 def check_growth(
     claims: Sequence[Claim],
     at: Mapping[str, Any],

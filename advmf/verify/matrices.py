@@ -14,6 +14,7 @@ import numpy as np
 import sympy as sp
 import torch
 
+from advmf.boundary import public
 from advmf.claim import Claim
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, refuse_unused
@@ -36,6 +37,7 @@ NORM_EFFECT, SLOPE_EFFECT = 0.02, 0.05
 """The relative departure of a mean norm, and the departure of an exponent, that a check must resolve."""
 
 
+@public
 def check_matrices(
     claims: Sequence[Claim],
     at: Mapping[str, Any],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from advmf.boundary import public
 from advmf.claim import Claim
 from advmf.verify.check import check_all
 from advmf.verify.growth import check_growth
@@ -12,6 +13,7 @@ from advmf.verify.matrices import check_matrices
 from advmf.verify.report import Report
 
 
+@public
 def check(claim: Claim, at: Mapping[str, Any], **options: Any) -> Report:
     """Check one claim by simulation: see :func:`check_all`, which takes the same arguments, for a claim about Gaussian matrices
     :func:`advmf.verify.matrices.check_matrices`, and for one about the growth of the loss :func:`advmf.verify.growth.check_growth`.

@@ -17,6 +17,7 @@ from sympy.core.assumptions import _assume_defined
 from sympy.external.gmpy import MPZ
 
 from advmf import observables
+from advmf.boundary import public
 from advmf.claim import Claim, Equation, Regime
 from advmf.errors import AdvmfError, ArgumentError, DataError
 from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
@@ -52,6 +53,7 @@ def heads() -> dict[str, Any]:
     return {head.__name__: head for head in (*_BASICS, *own)}
 
 
+@public
 def to_json(claim: Claim) -> str:
     """A claim as JSON, from which :func:`from_json` gives an equal one.
 
@@ -102,6 +104,7 @@ def to_json(claim: Claim) -> str:
     return text
 
 
+@public
 def from_json(text: str) -> Claim:
     """The claim in a JSON text of :func:`to_json`; nothing in the text is evaluated.
 

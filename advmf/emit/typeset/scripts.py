@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import advmf
+from advmf.boundary import public
 from advmf.errors import ArgumentError, one_of
 from advmf.net import Net, residual, vanilla
 from advmf.theory.proof import Derivation
@@ -20,6 +21,7 @@ PRINTED = {"F1": "f_finite_width.py", "F2": "f_finite_width.py"}
 """Scripts that verify themselves and print their steps, and return no Derivation."""
 
 
+@public
 def derivations(theorem: str, net: Net | None = None) -> list[Derivation]:
     """The derivations of a theorem for the vanilla or the residual network, of any slopes, run and so verified; ``beta`` takes no net.
 

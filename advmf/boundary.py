@@ -1,0 +1,190 @@
+"""The boundary of the package: public functions check their arguments against their own signatures before anything runs.
+
+A wrong call ends in an :class:`~advmf.errors.ArgumentError` that names the argument, what was expected and what was given. What a value must
+fulfil beyond its type (a domain, a shape, a name from a list) is checked by the function itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import numbers
+import reprlib
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, TypeVar, cast
+
+from advmf.errors import ArgumentError
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+WORDS = {
+    "int": "an integer",
+    "float": "a real number",
+    "str": "a string",
+    "bool": "True or False",
+    "NoneType": "None",
+    "object": "anything",
+    "Net": "a Net, such as advmf.residual(u=1, v=0)",
+    "Claim": "a Claim, such as advmf.loss_bound(net, p, q)",
+    "Expr": "a SymPy expression",
+    "Symbol": "a SymPy symbol",
+    "Basic": "a SymPy object",
+    "Images": "Images, as advmf.simulate.load() gives them",
+    "Ensemble": "an Ensemble, as advmf.simulate.sample() gives it",
+    "Trace": "a Trace, as ensemble.traces(x) gives it",
+    "Generator": "a torch.Generator",
+    "Design": "a Design, such as advmf.Design(alpha=0.01)",
+    "Sequence": "a sequence",
+    "Iterable": "an iterable",
+    "Mapping": "a mapping, such as a dict",
+    "MutableMapping": "a dict",
+    "Callable": "a function",
+    "Tensor": "a tensor",
+}
+"""What an error calls the values of a type, by the type's name."""
+
+NUMBERS: dict[Any, type] = {int: numbers.Integral, float: numbers.Real}
+"""A number may be Python's, NumPy's or SymPy's."""
+
+
+def public(thing: T) -> T:
+    """Check the arguments of a public function, or of the constructor of a class, against its annotations, at every call.
+
+    ``int`` and ``float`` stand for whole and real numbers of any library, and every item of a sequence or mapping is checked.
+
+    Raises ArgumentError for a missing or unknown argument and for one of the wrong type.
+
+    >>> from collections.abc import Sequence
+    >>> @public
+    ... def total(terms: Sequence[int], start: int = 0) -> int:
+    ...     return sum(terms, start)
+    >>> total([1, 2], start=3)
+    6
+    >>> total([1, "2"])
+    Traceback (most recent call last):
+        ...
+    advmf.errors.ArgumentError: total: terms takes a sequence, each item an integer; got [1, '2'] (list).
+    >>> total([1], stat=3)
+    Traceback (most recent call last):
+        ...
+    advmf.errors.ArgumentError: total has no argument stat; its arguments are terms, start. Did you mean start?
+    """
+    if not isinstance(thing, type):
+        return cast(T, _checked(thing, types=True))
+    cls: Any = thing
+    # Fields that are converted where the class is made say in __init__'s stead what they take.
+    cls.__init__ = _checked(cls.__init__, types=not getattr(cls, "CONVERTS", False))
+    return thing
+
+
+def _checked(function: Callable[..., Any], types: bool) -> Callable[..., Any]:
+    """The function with its arguments checked: their names, and with ``types`` their annotations."""
+    signature = inspect.signature(function)
+    name = function.__qualname__.removesuffix(".__init__")
+
+    @functools.cache
+    def hints() -> dict[str, Any]:
+        return typing.get_type_hints(function)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(_misfit(name, signature, kwargs, error)) from None
+        for argument, value in bound.arguments.items() if types else ():
+            hint = hints().get(argument, object)
+            for each in _given(value, signature.parameters[argument].kind):
+                if not fits(each, hint):
+                    raise ArgumentError(f"{name}: {argument} takes {described(hint)}; got {shown(each)}.")
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _given(value: Any, kind: Any) -> Collection[Any]:
+    """The values behind one parameter: several behind ``*args`` and ``**kwargs``."""
+    if kind is inspect.Parameter.VAR_POSITIONAL:
+        return cast(Collection[Any], value)
+    return cast(Collection[Any], value.values()) if kind is inspect.Parameter.VAR_KEYWORD else (value,)
+
+
+def _misfit(name: str, signature: inspect.Signature, given: Mapping[str, Any], error: TypeError) -> str:
+    """Why the arguments of a call do not fit a signature."""
+    known = [p for p in signature.parameters if p != "self"]
+    unknown = [argument for argument in given if argument not in signature.parameters]
+    if not unknown:
+        return f"{name}: {error}; its arguments are {', '.join(known)}."
+    near = difflib.get_close_matches(unknown[0], known, n=2, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"{name} has no argument {', '.join(unknown)}; its arguments are {', '.join(known)}.{hint}"
+
+
+def fits(value: object, hint: Any) -> bool:
+    """Whether a value is of the annotated type, its items too where they can be looked at without being used up."""
+    if hint in (Any, object):
+        return True
+    if hint is None:
+        return value is None
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, each) for each in inner)
+    if origin is typing.Literal:
+        return any(value is each or value == each for each in inner if type(value) is type(each))
+    kind = NUMBERS.get(hint, origin or hint)
+    if kind is Callable:
+        return callable(value)
+    if not isinstance(kind, type):
+        return True  # a type variable, or the like
+    if not isinstance(value, kind) or (isinstance(value, str | bytes) and origin and issubclass(kind, Iterable)):
+        return False
+    return _items_fit(value, kind, inner)
+
+
+def _items_fit(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:
+    """Whether the items of a container fit the annotations between its brackets."""
+    if not inner:
+        return True
+    if issubclass(kind, Mapping):
+        return all(fits(k, inner[0]) and fits(v, inner[-1]) for k, v in value.items())
+    if issubclass(kind, tuple) and inner[-1] is not Ellipsis:
+        return len(value) == len(inner) and all(map(fits, value, inner))
+    if issubclass(kind, Collection):
+        return all(fits(item, inner[0]) for item in value)
+    return True
+
+
+def described(hint: Any) -> str:
+    """What an annotation asks for, in words.
+
+    >>> described(int | str | None)
+    'an integer, a string or None'
+    """
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is None:
+        return "None"
+    if origin in (typing.Union, types.UnionType):
+        words = list(dict.fromkeys(described(each) for each in inner))
+        return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(repr, inner))}"
+    name = getattr(origin or hint, "__name__", str(hint))
+    words = WORDS.get(name, f"a {name}")
+    if origin is tuple and inner and inner[-1] is not Ellipsis:
+        return f"a tuple of {len(inner)}: {', '.join(described(each) for each in inner)}"
+    items = [each for each in inner if each not in (Any, object, Ellipsis)]
+    if items and isinstance(origin, type) and issubclass(origin, Iterable) and not issubclass(origin, Mapping):
+        return f"{words}, each item {described(items[0])}"
+    return words
+
+
+def shown(value: object) -> str:
+    """A value in an error: short, whatever it is, with its type."""
+    try:
+        text = reprlib.repr(value)
+    except Exception:  # a foreign object's own mistake must not hide ours
+        text = "a value without a repr"
+    return f"{text} ({type(value).__name__})"

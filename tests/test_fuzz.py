@@ -1,0 +1,191 @@
+"""Wrong calls of every public function end in an error of advmf, never in a traceback from inside."""
+
+import inspect
+import math
+import signal
+from contextlib import contextmanager
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import sympy as sp
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import advmf as mf
+from advmf import simulate
+from advmf.errors import AdvmfError
+
+NET = mf.residual(1, 0)
+CLAIM = mf.loss_bound(NET, 2, 2)
+AT = {"L": 1, "d": 6, "K": 3, "sigma_w": 1.0, "sigma_b": 0.0, "eps": 0.1}
+FEW = {"widths": (8, 16, 32), "nets": 4, "steps": 1, "directions": 1}
+SIZES = {"N": 8, "L": 1, "d": 6, "K": 3, "nets": 2, "sigma_w": 1.0, "sigma_b": 0.0}
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def networks(**more):
+    return simulate.sample(NET, **{**SIZES, **more}, generator=generator())
+
+
+def trace():
+    return next(networks().traces(torch.ones(1, 6)))
+
+
+def images():
+    return simulate.load("digits").resampled(6)
+
+
+PAIR = {"p": 2, "q": 2}
+CALLS = {
+    **{
+        f: {"net": NET}
+        for f in (
+            mf.omega, mf.moments, mf.nngp, mf.correlation_map, mf.growth_rate, mf.depth_scale, mf.linear_form, mf.capacity,
+            mf.ntk, mf.share, mf.stream_fluctuation, mf.jacobian_norm,
+        )
+    },
+    **{
+        f: dict(net=NET, **PAIR, route="chevet")
+        for f in (mf.loss_bound, mf.weight_variance, mf.half_life, mf.variance_slope, mf.escape_time, mf.capacity_ratio)
+    },
+    **{f: dict(net=NET, **PAIR) for f in (mf.loss_decay, mf.euler_identity)},
+    **{f: {"u": 1, "v": 0} for f in (mf.vanilla, mf.residual, mf.plain_residual, mf.preactivation)},
+    mf.beta: {"p": 2, "q": 2, "route": "chevet"},
+    mf.norm_factor: {"p": 2, "q": 2, "route": "best"},
+    mf.routes: PAIR,
+    mf.beta_quantile: dict(**PAIR, delta=0.1),
+    mf.growth: {"claim": CLAIM, "symbol": "d"},
+    mf.growth_order: {"expr": CLAIM.rhs, "symbol": mf.symbols.d},
+    mf.first_order: {"claim": mf.weight_variance(NET, 2, 2)},
+    mf.kernel: {"claim": CLAIM, "backend": "numpy", "grad": ("eps",)},
+    mf.latex: {"obj": CLAIM, "where": True},
+    mf.to_json: {"claim": CLAIM},
+    mf.from_json: {"text": mf.to_json(CLAIM)},
+    mf.export: {"claim": CLAIM, "form": "text"},
+    mf.document: {"sections": [CLAIM], "dimensions": (8, 2), "title": "A title"},
+    mf.derivations: {"theorem": "T1", "net": NET},
+    mf.phase_diagram: dict(net=mf.vanilla(1, 0), **PAIR, axes=("L", "N"), L=[2, 3], N=[8, 16], d=6, K=3, eps=0.1, t=1, m=0.5, M=2, sigma_w=1.0),
+    mf.check: dict(claim=CLAIM, at=AT, **FEW),
+    mf.check_all: dict(claims=[CLAIM], at=AT, **FEW, seed=0, data="digits", dtype="float32", sampler="auto"),
+    simulate.sample: dict(net=NET, **SIZES),
+    simulate.attack: lambda: dict(networks=networks(), x=torch.ones(6), eps=0.1, **PAIR, steps=1, restarts=1, directions=1),
+    simulate.pgd: lambda: dict(networks=networks(), x=torch.ones(6), eps=0.1, **PAIR, steps=2, restarts=1),
+    simulate.attack_trace: lambda: {"trace": trace(), "eps": 0.1, "pairs": [(2.0, 2.0)], "steps": 1, "directions": 1, "generator": generator()},
+    simulate.attack_loss: lambda: {
+        "trace": trace(), "loss": lambda f, change: (f + change).sum(-1), "eps": 0.1, "p": 2.0, "steps": 1, "directions": 1, "generator": generator()
+    },
+    simulate.operator_norm: dict(J=torch.ones(3, 4), **PAIR, starts=2, signs=4),
+    simulate.bracket: dict(J=torch.ones(3, 4), **PAIR, starts=2, cooling=2, signs=4),
+    simulate.upper_bound: dict(J=torch.ones(3, 4), **PAIR),
+    simulate.gaussian_norms: {"d": 4, "K": 3, "pairs": [(2, 2)], "samples": 2, "starts": 2, "cooling": 2},
+    simulate.load: {"name": "digits"},
+    simulate.train: lambda: dict(
+        ensemble=networks(), images=images(), loss="adversarial", rate=1e-3, steps=1, **PAIR, eps=0.1, batch=2, attack_steps=1, log_every=1
+    ),
+    simulate.suggest_rate: lambda: {"ensemble": networks(), "images": images(), "resolution": 0.1, "batch": 2, "attack_steps": 1},
+    simulate.training_queries: {"K": 3, "d": 6, "loss": "adversarial", "steps": 2, "batch": 2},
+    mf.Claim: {f: getattr(CLAIM, f) for f in ("name", "lhs", "relation", "formula", "where", "regime", "assumptions", "source", "net", "heuristic")},
+    mf.Equation: {"label": "a", "lhs": CLAIM.lhs, "rhs": CLAIM.rhs, "scale": CLAIM.rhs},
+    mf.Net: {"block": NET.block},
+    mf.Dense: {"sigma_w": 1, "sigma_b": 0},
+    mf.ReLULike: {"u": 1, "v": 0},
+    mf.Section: {"title": "A", "claims": (CLAIM,)},
+    CLAIM.scaled: {"factor": 2},
+    mf.kernel(CLAIM): {"L": 2, "d": 6, "K": 3, "sigma_w": 1.0, "eps": 0.1},
+}  # fmt: skip
+"""Every public function with arguments that are right, or with a function that makes them."""
+
+
+JUNK = (
+    None, True, 0, 1, -1, 2, 3.5, -0.0, 1e-300, 1e300, 10**9, 10**30, -(10**9), math.nan, math.inf, -math.inf, 1j, "", "x", "2", "inf", "nan",
+    "1/0", "a b", "__import__('os')", "\0", "é" * 300, b"x", (), [], {}, [1, "2"], [[1], [2, 3]], {"a": 1}, {1: 2}, {2}, object(),
+    Fraction(1, 3), Decimal("1.5"), Decimal("NaN"), np.float32(2), np.int64(2), np.nan, np.ones(3), np.array("x"), np.array([]),
+    np.array([object()]), torch.ones(2), torch.tensor(math.nan), torch.ones(3, 4), torch.ones(2, dtype=torch.int64), torch.empty(0),
+    sp.Symbol("L"), sp.Symbol("zeta"), sp.oo, sp.nan, sp.zoo, sp.I, sp.S.true, sp.Integer(2), sp.Eq(sp.Symbol("a"), 1), sp.Matrix([[1]]),
+    NET, NET.block, CLAIM, mf.Net, mf.Dense, Exception("x"), len, lambda *a, **k: None, range(3), iter([1]), ...,
+)  # fmt: skip
+"""What a caller may give in the place of something else."""
+
+
+@contextmanager
+def patience(seconds):
+    """A call that takes too long is an error too."""
+
+    def late(*_):
+        raise TimeoutError(f"no answer within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def wrong_call(draw):
+    """A public function with its arguments, one or two of which are junk, missing, or of an unknown name."""
+    function = draw.choice(list(CALLS))
+    given = CALLS[function]
+    arguments = dict(given() if callable(given) else given)
+    for _ in range(draw.choice((1, 1, 2))):
+        name = draw.choice([*arguments, "unknown"])
+        if draw.random() < 0.05:
+            arguments.pop(name, None)
+        else:
+            arguments[name] = draw.choice(JUNK)
+    return function, arguments
+
+
+def fault(function, arguments):
+    """What is wrong with how a wrong call ended, or nothing."""
+    try:
+        with patience(20), torch.random.fork_rng():
+            function(**arguments)
+    except AdvmfError as error:
+        return "" if str(error).strip() else "an error without a message"
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error)[:120]}"
+    return ""
+
+
+def test_every_public_function_is_called_wrongly():
+    names = {name for module in (mf, simulate) for name in module.__all__ if inspect.isfunction(getattr(module, name))}
+    assert names <= {getattr(function, "__name__", "") for function in CALLS}
+
+
+@pytest.mark.parametrize("function", CALLS, ids=lambda function: getattr(function, "__qualname__", "a kernel"))
+def test_right_calls_are_right(function):
+    """Else the wrong calls would all fail for the same reason."""
+    given = CALLS[function]
+    function(**(given() if callable(given) else given))
+
+
+def test_an_unguarded_function_is_seen():
+    def naive(net):
+        return net.block
+
+    assert "AttributeError" in fault(naive, {"net": 3})
+    assert "TypeError" in fault(naive, {})
+    assert not fault(mf.omega, {"net": 3}) and not fault(mf.omega, {})
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(draw=st.randoms(use_true_random=False))
+def test_wrong_calls(draw):
+    function, arguments = wrong_call(draw)
+    assert not fault(function, arguments), (function, arguments.keys())
+
+
+@pytest.mark.fuzz
+@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(draw=st.randoms(use_true_random=False))
+def test_ten_thousand_wrong_calls(draw):
+    function, arguments = wrong_call(draw)
+    assert not fault(function, arguments), (function, arguments.keys())
