@@ -151,7 +151,7 @@ def test_a_missed_control_is_no_success(fast, monkeypatch):
         (["check", "--theorem", "T4"], "T4 is not checked: it is about the course of training"),
         (["mutate", "--theorem", "t4"], "'advmf show T4' gives its formula"),
         (["check", "--net", "resnet"], "choose from vanilla"),
-        (["check", "--net", "vanila"], "Did you mean vanilla?"),
+        (["check", "--net", "vanila"], "Did you mean vanilla or"),
         (["check", "--activation", "leakyrelu"], "Did you mean relu or leaky_relu?"),
         (["check", "--resume"], "give it with --store FILE"),
         (["check", "--backend", "dask"], "needs the address of a scheduler"),

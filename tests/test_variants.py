@@ -223,6 +223,7 @@ def test_check_of_a_file_prints_verdicts_and_writes_them(folder):
         (("proof = Derivation(", "proof = Derivatoin("), 2, "derive fails: NameError"),
         (("    return proof", "    return None"), 2, "derive must return a Derivation; got None"),
         (("steps=5)", "steps=5)[0]"), 2, "check must return a list; got"),
+        (("def check(", "def wrong(claim):\n    return []\n\n\ndef check("), 2, "wrong(claim) returns none. Without one that is refuted nothing"),
         (("proof.step(alpha * h,", "proof.step(3 * alpha * h,"), 1, "refused: my_bound, step 2 (by definition of alpha): the sides differ: at"),
         (('"Chevet", p=p', '"Chevy", p=p'), 1, "There is no lemma 'Chevy'; did you mean 'Chevet'?"),
         (('"Chevet", p=p', '"Chevet", p=sp.S.Half'), 1, "my_bound, step 9 (Chevet): Chevet needs p >= 1, and here it fails: p = 1/2"),

@@ -9,6 +9,7 @@ import sympy as sp
 from click.testing import CliRunner
 
 from advmf import cli
+from advmf.claim import RHS
 from advmf.errors import ArgumentError
 from advmf.symbols import K, L, d, sigma_w
 from advmf.verify import mutation, suite
@@ -60,6 +61,23 @@ def test_every_claim_of_the_suite_has_mutants_of_its_own():
             assert all(wrong.relation == claim.relation and wrong.lhs == claim.lhs for *_, wrong in found)
             if claim.p is not None and case.theorem in ("T2", "beta") and claim.p != claim.q:
                 assert any(kind == "wrong norm" for _, kind, _, _ in found), claim
+
+
+def test_a_mutant_of_a_law_changes_all_that_the_law_implies():
+    """And what an equation says beside, one at a time."""
+    for case in suite.cases(["T1", "T3", "F1"], ["residual"], ["relu"], [("inf", "1")]):
+        for claim in case.claims:
+            if not claim.equations or claim.rhs == 0:
+                continue
+            found = list(mutants(case, claim))
+            (more,) = (wrong for _, _, what, wrong in found if what == "all x 21/20" and wrong.rhs != claim.rhs)
+            assert more.rhs == sp.Rational(21, 20) * claim.rhs
+            assert [e.label for e in more.equations] == [e.label for e in claim.equations if e.states]
+            own = {e.label: e for e in claim.implied}
+            for e in more.implied:
+                assert (e.lhs, e.rhs) != (own[e.label].lhs, own[e.label].rhs)
+            beside = {label for label, _, _, wrong in found if wrong.rhs == claim.rhs}
+            assert beside == {e.label for e in claim.equations if e.rhs != RHS and not e.lhs.has(RHS)}
 
 
 @pytest.fixture(scope="module")
