@@ -61,7 +61,7 @@ class Images:
         if d == self.d:
             return self
         advice = "Lower d, or take fewer images"
-        allow(3 * 8 * len(self.x) * d, MEMORY, f"{len(self.x)} images resampled to d={d}", advice)
+        allow(8 * len(self.x) * d, MEMORY, f"{len(self.x)} images resampled to d={d}", advice)
         at = np.linspace(0, self.d - 1, d) if d > 1 else np.array([(self.d - 1) / 2])
         below = np.minimum(at.astype(int), max(self.d - 2, 0))
         x = self.x[:, below] + (at - below) * (self.x[:, np.minimum(below + 1, self.d - 1)] - self.x[:, below])
