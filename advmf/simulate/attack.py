@@ -31,7 +31,7 @@ SPREAD = 1.5
 """Half of the random starts are the steepest in a norm of this exponent at least: those of the l1 norm are the few unit vectors."""
 TENSORS = 8
 """So many tensors of all starts are held at once: points, momenta, gradients, and what steps and projections take, in float64."""
-MOST = 1_000_000
+MOST = 10**9
 """The most steps, restarts or directions that are begun."""
 
 Pairs = Sequence[tuple[float, float]]
@@ -309,6 +309,8 @@ def _count(name: str, value: object, least: int) -> int:
         count = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise ArgumentError(f"{name} must be an integer; got {value!r}.") from None
-    if not least <= count <= MOST:
-        raise DomainError(f"{name} must be from {least} to {MOST:,}, what a run can end with; got {count}.")
+    if count < least:
+        raise DomainError(f"{name} must be at least {least}; got {count}.")
+    if count > MOST:
+        raise DomainError(f"{name} must be at most {MOST:,}, for a run to end; got {count:,}.")
     return count

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from advmf.budget import allow
 from advmf.errors import MemoryBudgetError
+
+__all__ = ["MEMORY", "Budget", "allow"]
 
 MEMORY = 4 * 2**30
 """Default budget in bytes for the weights, or the answers that stand for them, held at once; and for what else a call takes."""
-
-
-def allow(size: int, limit: int, what: str, advice: str) -> None:
-    """Raises MemoryBudgetError where ``what`` takes more than ``limit`` bytes; ``advice`` says what would take less.
-
-    >>> allow(2**20, MEMORY, "A matrix", "Lower N")
-    """
-    if size > limit:
-        raise MemoryBudgetError(f"{what}: {size:,} bytes, and the budget is {limit:,}. {advice}.")
 
 
 @dataclass
