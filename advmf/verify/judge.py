@@ -148,11 +148,13 @@ def judge(
     design: Design,
     decide: Decide,
     noise: float,
+    rounding: float = 0.0,
     doubt: str = "",
 ) -> Finding:
     """The finding on one consequence, from the means at every width: a departure in units of the scale, extrapolated, and decided.
 
-    Where there is a ``doubt`` about the means, it is the reason why there is no verdict.
+    A departure from what holds at every width is none if it is less than ``rounding``, relative to the scale: an identity would be refuted by its
+    last digits, which scatter as little as they are off. Where there is a ``doubt`` about the means, it is the reason why there is no verdict.
     """
     top = rungs[-1].N
     predicted, scale = test.predicted[top], abs(test.scale[top])
@@ -172,7 +174,8 @@ def judge(
     departures = []
     for r in rungs:
         unit = r.N**test.order / abs(test.scale[r.N])
-        departures.append(r.scaled(unit, -test.predicted[r.N] * unit))
+        departure = r.scaled(unit, -test.predicted[r.N] * unit)
+        departures.append(replace(departure, mean=0.0) if test.exact and abs(departure.mean) <= rounding else departure)
     if doubt := doubt or overflown(departures, "float64"):
         return undecided(test.label, predicted, rungs, doubt, alpha, effect)
     estimate = extrapolated(test, departures, degree, alpha)

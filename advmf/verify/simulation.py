@@ -52,12 +52,17 @@ class Measured:
     """The mean size of every observable in them."""
     noise: float
     """What rounding may leave of a quantity that vanishes."""
+    rounding: float
+    """The same, relative to what it is made of."""
     settings: Mapping[str, Any]
 
     def findings(self, claim: Claim, group: Sequence[Consequence], design: Design, alpha: float) -> tuple[Finding, ...]:
         """The findings on the consequences of a claim, at the rate ``alpha`` for each."""
         decide = deciding(claim.relation, claim.tolerance)
-        found = (judge(t, self.tables[t.product], alpha, design, decide, self.noise, self.doubt(t)) for t in group)
+        found = (
+            judge(t, self.tables[t.product], alpha, design, decide, self.noise, self.rounding, self.doubt(t))
+            for t in group
+        )
         return tuple(map(sound, found, group))
 
     def doubt(self, test: Consequence) -> str:
@@ -141,7 +146,14 @@ class Simulation:
             for o, rung in part.sizes():
                 sizes.setdefault(o, {})[rung.N] = rung
         noise = self._rounding * tables[Output(0) ** 2][-1].mean
-        return Measured(self.at, tables, {o: tuple(by.values()) for o, by in sizes.items()}, noise, self.settings(look))
+        return Measured(
+            self.at,
+            tables,
+            {o: tuple(by.values()) for o, by in sizes.items()},
+            noise,
+            self._rounding,
+            self.settings(look),
+        )
 
     def settings(self, look: Look) -> dict[str, Any]:
         """Where the numbers of a look come from."""

@@ -276,7 +276,9 @@ NO_GENERATORS = {
 }
 
 
-@pytest.mark.parametrize("wrong", [0, 7, 0.0, "0", False, np.random.default_rng(0)], ids=lambda wrong: type(wrong).__name__ + str(wrong)[:1])
+@pytest.mark.parametrize(
+    "wrong", [0, 7, 0.0, "0", False, np.random.default_rng(0)], ids=lambda wrong: type(wrong).__name__ + str(wrong)[:1]
+)
 @pytest.mark.parametrize("name", NO_GENERATORS)
 def test_what_is_no_generator_is_no_seed(name, wrong):
     with pytest.raises(ArgumentError, match=r"generator must be a torch\.Generator"):

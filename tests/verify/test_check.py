@@ -357,3 +357,14 @@ def test_default_widths_are_those_of_the_claims_own_law():
     entries = mf.capacity(net)
     assert mf.check(entries, at, nets=2).settings["widths"] == [128, 256, 512, 1024]
     assert mf.check(norm, {**at, "N": 64}, nets=2).settings["widths"] == [8, 16, 32, 64]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rounding_refutes_no_identity(dtype):
+    """Euler's identity without biases holds in every network: what is left are last digits, which scatter as little as they are off."""
+    claim = mf.euler_identity(mf.vanilla(1, 0), "inf", 1)
+    at = {"L": 2, "d": 64, "K": 10, "sigma_w": 2**0.5, "sigma_b": 0.0, "eps": 0.02}
+    few = {"nets": 60, "widths": (64, 128, 256, 512), "directions": 1, "steps": 2, "dtype": dtype}
+    report = mf.check(claim, at=at, **few)
+    assert report.verdict is Verdict.SUPPORTED
+    assert mf.check(claim.scaled(1.05), at=at, **few).verdict is Verdict.REFUTED
