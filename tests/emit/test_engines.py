@@ -218,7 +218,7 @@ class TestOutputs:
 
     def test_what_has_no_derivative(self):
         with pytest.raises(UnsupportedFunctionError, match=r"no symbolic form.*torch"):
-            kernel(Recursion(L, (F,), (F * sigma_w,), (1,), F), grad="sigma_w")
+            kernel(Recursion(L, (F,), (F * sigma_w,), (1,), F), grad="L")
         with pytest.raises(ArgumentError, match="grad names symbols of the formula, L, eps; got 'd'"):
             kernel(eps * L, grad="d")
 
