@@ -26,6 +26,7 @@ from advmf import symbols
 from advmf.boundary import public
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.expressions import expression
+from advmf.symbols import fraction
 
 
 class Block:
@@ -35,7 +36,7 @@ class Block:
 def _number(owner: str, name: str, value: object) -> sp.Expr:
     """``value`` as a finite real SymPy expression, or a DeclarationError."""
     try:
-        expr = sp.nsimplify(value, rational=True) if isinstance(value, float) else expression(value)
+        expr = fraction(value) if isinstance(value, float) else expression(value)
     except (ArgumentError, ValueError) as error:
         raise DeclarationError(
             f"{owner}: {name} must be a finite real number or a SymPy expression; got {value!r:.80} ({error})"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import sympy as sp
 
@@ -113,6 +114,19 @@ L, N, d, K, sigma_w, sigma_b, u, v, eps, p, q, t, M, m, x_sq, y_sq, c, lam, pull
 )
 
 
+def fraction(value: float) -> sp.Expr:
+    """The simplest fraction of a denominator up to a million that is a float, or else that of its decimal digits.
+
+    >>> from advmf.symbols import fraction
+    >>> fraction(4 / 3), fraction(0.1), fraction(1 + 1e-9)
+    (4/3, 1/10, 1000000001/1000000000)
+    """
+    if not math.isfinite(value):
+        return sp.sympify(value)
+    found = Fraction(value).limit_denominator(1_000_000)
+    return sp.Rational(found) if float(found) == value else sp.Rational(repr(float(value)))
+
+
 def exponent(value: object, name: str = "p") -> sp.Expr:
     """An exponent of an lp norm as a SymPy value: a number in [1, oo], ``"inf"``/``"oo"``, or a SymPy expression.
 
@@ -139,11 +153,7 @@ def exponent(value: object, name: str = "p") -> sp.Expr:
     if isinstance(value, bool) or value is None:
         raise DomainError(f"{expected}; got {value!r}.")
     try:
-        expr = (
-            sp.nsimplify(value, rational=True)
-            if isinstance(value, float) and math.isfinite(value)
-            else expression(value)
-        )
+        expr = fraction(value) if isinstance(value, float) and math.isfinite(value) else expression(value)
     except (ArgumentError, ValueError):
         raise DomainError(f"{expected}; got {value!r} of type {type(value).__name__}.") from None
     if not isinstance(expr, sp.Expr) or expr is sp.nan or expr.is_extended_real is False:

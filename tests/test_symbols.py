@@ -1,10 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 import sympy as sp
 
+import advmf as mf
 from advmf.errors import DomainError
-from advmf.symbols import SYMBOLS, exponent
+from advmf.symbols import SYMBOLS, exponent, fraction
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,24 @@ def test_registry():
     assert SYMBOLS["u"].domain == "(-oo, oo)"
     assert SYMBOLS["sigma_b"].contains(0)
     assert not SYMBOLS["sigma_w"].contains(0)
+
+
+@pytest.mark.parametrize("near", [2.0**-k for k in range(8, 53, 6)])
+def test_floats_next_to_one_stay_themselves(near):
+    """An exponent or a slope of 1 + 1e-9 is not one of 1."""
+    assert float(exponent(1 + near)) == 1 + near
+    assert float(mf.ReLULike(1 + near, near).u) == 1 + near
+    assert float(mf.ReLULike(1, near**8).v) == near**8
+    ends = [float(mf.kernel(mf.beta(2, q, "chevet"))(d=9, K=5)) for q in (1, 1 + near)]
+    symbolic = float(mf.kernel(mf.beta(2, mf.symbols.q, "chevet"))(d=9, K=5, q=1 + near))
+    epsilon = np.finfo(float).eps
+    assert abs(ends[1] - symbolic) <= 64 * epsilon * symbolic
+    if near > 64 * epsilon:
+        assert ends[1] != ends[0]
+
+
+def test_fractions_are_the_simplest():
+    simple = [sp.Rational(1, 10), sp.Rational(4, 3), 2, sp.Rational(1, 7)]
+    assert [fraction(x) for x in (0.1, 4 / 3, 2.0, 1 / 7)] == simple
+    for x in 10.0 ** np.random.default_rng(3).uniform(-300, 300, 100):
+        assert float(fraction(float(x))) == x

@@ -10,7 +10,7 @@ import numpy as np
 import sympy as sp
 
 from advmf.errors import StepError
-from advmf.symbols import SYMBOLS, exponent
+from advmf.symbols import SYMBOLS, exponent, fraction
 from advmf.theory.points import POINTS, compare, proves_zero
 
 SIGMAS = 5.0
@@ -128,7 +128,7 @@ def _sympified(value: Any) -> Any:
     return (
         exponent(value, "p")
         if isinstance(value, str)
-        else sp.nsimplify(value)
+        else fraction(value)
         if isinstance(value, float)
         else sp.sympify(value)
     )
