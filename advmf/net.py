@@ -226,6 +226,7 @@ class Net:
     True
     """
 
+    CONVERTS: ClassVar[bool] = True
     block: Block
     name: str = field(default="custom", compare=False)
     _exact: bool = field(init=False, repr=False, compare=False)
