@@ -1,7 +1,8 @@
-"""The boundary of the package: public functions check their arguments against their own signatures before anything runs.
+"""The boundary of the package: no wrong call of a public function ends in a traceback from inside.
 
-A wrong call ends in an :class:`~advmf.errors.ArgumentError` that names the argument, what was expected and what was given. What a value must
-fulfil beyond its type (a domain, a shape, a name from a list) is checked by the function itself.
+Names of arguments are checked before anything runs. What a value must fulfil is checked by the function itself, in its own words; where it
+failed on a value of another type than its signature says, the error is an :class:`~advmf.errors.ArgumentError` that names the argument, what
+was expected and what was given.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
-from advmf.errors import ArgumentError
+from advmf.errors import AdvmfError, ArgumentError
 
 T = TypeVar("T", bound=Callable[..., Any])
 
 WORDS = {
     "int": "an integer",
-    "float": "a real number",
+    "float": "a number",
     "str": "a string",
     "bool": "True or False",
     "NoneType": "None",
@@ -51,11 +52,11 @@ NUMBERS: dict[Any, type] = {int: numbers.Integral, float: numbers.Real}
 
 
 def public(thing: T) -> T:
-    """Check the arguments of a public function, or of the constructor of a class, against its annotations, at every call.
+    """Let no wrong call of a public function, or of the constructor of a class, end in a traceback from inside.
 
     ``int`` and ``float`` stand for whole and real numbers of any library, and every item of a sequence or mapping is checked.
 
-    Raises ArgumentError for a missing or unknown argument and for one of the wrong type.
+    Raises ArgumentError for a missing or unknown argument, and for one of the wrong type on which the function failed.
 
     >>> from collections.abc import Sequence
     >>> @public
@@ -73,15 +74,14 @@ def public(thing: T) -> T:
     advmf.errors.ArgumentError: total has no argument stat; its arguments are terms, start. Did you mean start?
     """
     if not isinstance(thing, type):
-        return cast(T, _checked(thing, types=True))
+        return cast(T, _checked(thing))
     cls: Any = thing
-    # Fields that are converted where the class is made say in __init__'s stead what they take.
-    cls.__init__ = _checked(cls.__init__, types=not getattr(cls, "CONVERTS", False))
+    cls.__init__ = _checked(cls.__init__)
     return thing
 
 
-def _checked(function: Callable[..., Any], types: bool) -> Callable[..., Any]:
-    """The function with its arguments checked: their names, and with ``types`` their annotations."""
+def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with the names of its arguments checked, and where it fails their annotations."""
     signature = inspect.signature(function)
     name = function.__qualname__.removesuffix(".__init__")
 
@@ -95,12 +95,18 @@ def _checked(function: Callable[..., Any], types: bool) -> Callable[..., Any]:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise ArgumentError(_misfit(name, signature, kwargs, error)) from None
-        for argument, value in bound.arguments.items() if types else ():
-            hint = hints().get(argument, object)
-            for each in _given(value, signature.parameters[argument].kind):
-                if not fits(each, hint):
-                    raise ArgumentError(f"{name}: {argument} takes {described(hint)}; got {shown(each)}.")
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except AdvmfError:
+            raise
+        except Exception as error:
+            for argument, value in bound.arguments.items():
+                hint = hints().get(argument, object)
+                for each in _given(value, signature.parameters[argument].kind):
+                    if not fits(each, hint):
+                        wrong = f"{name}: {argument} takes {described(hint)}; got {shown(each)}."
+                        raise ArgumentError(wrong) from error
+            raise
 
     return checked
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
-from typing import ClassVar
 
 import sympy as sp
 
@@ -56,7 +55,6 @@ class Dense(Block):
     Dense(sigma_w=sigma_w, sigma_b=sigma_b)
     """
 
-    CONVERTS: ClassVar[bool] = True
     sigma_w: sp.Expr = symbols.sigma_w
     sigma_b: sp.Expr = symbols.sigma_b
 
@@ -73,7 +71,6 @@ class Dense(Block):
 class ReLULike(Block):
     """The activation ``u*z`` for ``z >= 0`` and ``v*z`` for ``z < 0``: ReLU (1, 0), leaky ReLU (1, a), |z| (1, -1), linear (1, 1)."""
 
-    CONVERTS: ClassVar[bool] = True
     u: sp.Expr = symbols.u
     v: sp.Expr = symbols.v
 
@@ -226,7 +223,6 @@ class Net:
     True
     """
 
-    CONVERTS: ClassVar[bool] = True
     block: Block
     name: str = field(default="custom", compare=False)
     _exact: bool = field(init=False, repr=False, compare=False)

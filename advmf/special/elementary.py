@@ -100,8 +100,8 @@ def arc_cosine_rest(a: Any, b: Any, ops: Any = None) -> Any:
     within rounding of b counts as 0.
 
     >>> from advmf.special import arc_cosine_rest
-    >>> float(arc_cosine_rest(1e-20, 0.0) / 1e-30)  # next to 0 it is 2 sqrt(2)/(3 pi) (a - b)^(3/2)
-    0.3001054387190353
+    >>> round(float(arc_cosine_rest(1e-20, 0.0) / 1e-30), 12)  # next to 0 it is 2 sqrt(2)/(3 pi) (a - b)^(3/2)
+    0.300105438719
     """
     ops = ops or numpy_ops()
     delta, angle = _angle(a, b, ops)
@@ -118,7 +118,7 @@ def arc_cosine_rest_slope(a: Any, b: Any, ops: Any = None) -> Any:
     """The slope of :func:`arc_cosine_rest`, acos(1 - a + b)/pi, with the same ends.
 
     >>> from advmf.special import arc_cosine_rest_slope
-    >>> arc_cosine_rest_slope([0.0, 1.0, 2.0], 0.0).tolist()
+    >>> arc_cosine_rest_slope([0.0, 1.0, 2.0], 0.0).round(12).tolist()
     [0.0, 0.5, 1.0]
     """
     return _angle(a, b, ops or numpy_ops())[1] / math.pi

@@ -146,7 +146,7 @@ def test_claims_of_older_files_hold_at_every_depth():
     record["version"] = 1
     assert mf.from_json(json.dumps(record)) == mf.from_json(text)
     for depth in (-1, True, 1.5, "1"):
-        with pytest.raises(ArgumentError, match=r"least L|depth takes an integer"):
+        with pytest.raises(ArgumentError, match="least L"):
             replace(mf.from_json(text), depth=depth)
 
 

@@ -232,7 +232,7 @@ def test_bad_values_are_refused_before_any_work(law, bad, monkeypatch):
         (mf.norm_factor(2, 2), {"d": 20, "K": 4}, {"samples": "pilot"}),
         (mf.growth(mf.loss_bound(mf.vanilla(1, 0), 2, 2), "d"), AT, {"ladder": (4, 8, 16), "nets": "pilot"}),
     ):
-        with pytest.raises(ArgumentError, match=r"sequential (must be True|takes True or False)"):
+        with pytest.raises(ArgumentError, match="sequential must be True"):
             mf.check(claim, at, sequential=bad, **options)
 
 
