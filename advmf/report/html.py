@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -299,7 +300,7 @@ def _finding(claim: Checked, finding: Finding, name: str) -> Iterator[Element]:
     f, report = finding, claim.report
     outcome = (
         f"{f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}; departure {f.departure:+.2%}, "
-        f"resolved {f.resolution:.2%} (declared {f.effect:.0%}); p = {f.p_value:.2g} at rate {f.alpha:.2g}"
+        f"resolved {f'{f.resolution:.2%}' if math.isfinite(f.resolution) else 'nothing'} (declared {f.effect:.0%}); p = {f.p_value:.2g} at rate {f.alpha:.2g}"
     )
     yield node("h4", *_what(claim, f))
     yield node("p", _badge(f.verdict), f" {outcome}", *([": ", *words(f.reason)] if f.reason else []))
