@@ -298,9 +298,10 @@ def _facts(facts: Sequence[tuple[str, Element | str]]) -> Element:
 def _finding(claim: Checked, finding: Finding, name: str) -> Iterator[Element]:
     """A finding: what came out, its figure, its numbers."""
     f, report = finding, claim.report
+    resolved = f"{f.resolution:.2%}" if math.isfinite(f.resolution) else "nothing"
     outcome = (
         f"{f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}; departure {f.departure:+.2%}, "
-        f"resolved {f'{f.resolution:.2%}' if math.isfinite(f.resolution) else 'nothing'} (declared {f.effect:.0%}); p = {f.p_value:.2g} at rate {f.alpha:.2g}"
+        f"resolved {resolved} (declared {f.effect:.0%}); p = {f.p_value:.2g} at rate {f.alpha:.2g}"
     )
     yield node("h4", *_what(claim, f))
     yield node("p", _badge(f.verdict), f" {outcome}", *([": ", *words(f.reason)] if f.reason else []))
