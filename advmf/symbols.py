@@ -122,7 +122,7 @@ def fraction(value: float) -> sp.Expr:
     (4/3, 1/10, 1000000001/1000000000)
     """
     if not math.isfinite(value):
-        return sp.sympify(value)
+        return sp.nan if math.isnan(value) else sp.oo if value > 0 else -sp.oo
     found = Fraction(value).limit_denominator(1_000_000)
     return sp.Rational(found) if float(found) == value else sp.Rational(repr(float(value)))
 

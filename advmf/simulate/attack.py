@@ -31,7 +31,7 @@ SPREAD = 1.5
 """Half of the random starts are the steepest in a norm of this exponent at least: those of the l1 norm are the few unit vectors."""
 TENSORS = 8
 """So many tensors of all starts are held at once: points, momenta, gradients, and what steps and projections take, in float64."""
-MOST = 10**9
+MOST = 10**15
 """The most steps, restarts or directions that are begun."""
 
 Pairs = Sequence[tuple[float, float]]
