@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import sympy as sp
 from sympy.core.relational import Relational
 
+from advmf.expressions import expression
 from advmf.symbols import SYMBOLS
 from advmf.theory.flow_functions import Flow
 from advmf.theory.functions import Recursion
@@ -89,7 +90,7 @@ class Draws:
             value = self._random.randint(-top if least is None else least, max(top, 1))
             return sp.Integer(-value if symbol.is_nonpositive and value > 0 else value)
         if low == 1:
-            return sp.sympify(
+            return expression(
                 self._random.choice(
                     [
                         1,
@@ -112,7 +113,7 @@ class Draws:
     def _edges(self, symbol: sp.Symbol) -> list[sp.Expr]:
         """The ends of the domain, what is next to them, and the numbers that stand in the formula, with their neighbours."""
         low, high = _ends(symbol)
-        found = [sp.sympify(int(x)) for x in (low, high) if x is not None and abs(x) < math.inf]
+        found = [expression(int(x)) for x in (low, high) if x is not None and abs(x) < math.inf]
         found += [sp.oo] if symbol.is_finite is None and low == 1 else []
         found += [sp.Integer(n) for n in (0, 1, 2, -1)]
         for n in self._numbers:

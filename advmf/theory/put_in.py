@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import sympy as sp
 
 from advmf.errors import StepError
+from advmf.expressions import expression
 from advmf.theory.fact import Fact
 from advmf.theory.flow_functions import Flow
 from advmf.theory.functions import Recursion
@@ -75,7 +76,7 @@ def _acts(expr: sp.Expr) -> Iterator[tuple[sp.Expr, set[sp.Basic]]]:
             if hasattr(act, "bound_symbols")
             else act.args[1:]
         )
-        yield act, {s for e in bound for s in sp.sympify(e).free_symbols}
+        yield act, {s for e in bound for s in expression(e).free_symbols}
 
 
 def _inner(act: sp.Expr) -> sp.Expr:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import sympy as sp
 
 from advmf.errors import StepError
+from advmf.expressions import expression
 from advmf.theory.fact import Fact, Status, chained, worst
 from advmf.theory.flow_functions import Flow
 from advmf.theory.gaussian_functions import GaussianMean
@@ -133,7 +134,7 @@ class Limit(Reason):
     direction: str = "+"
 
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
-        to, sign = sp.sympify(self.to), {"+": 1, "-": -1}.get(self.direction)
+        to, sign = expression(self.to), {"+": 1, "-": -1}.get(self.direction)
         if sign is None:
             raise StepError(
                 f"direction is '+' or '-', the side from which {self.symbol} goes to {to}; got {self.direction!r}."
