@@ -27,7 +27,7 @@ from advmf.verify.provenance import provenance
 from advmf.verify.report import Finding, Report, Verdict
 from advmf.verify.sequential import Look, last, looks, require, told, watch
 from advmf.verify.soundness import overflown
-from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, hidden, resolution
+from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, resolution
 from advmf.verify.workers import Progress
 
 SAMPLES = 200
@@ -279,8 +279,7 @@ def slope(
         parts = weight * [r.stderr / r.mean for r in chosen]  # of the logarithms, to first order
         stderr = float(np.sqrt((parts**2).sum()))
         skew = float((parts**3 * [r.skew / math.sqrt(r.nets) for r in chosen]).sum()) / (stderr**3 or 1.0)
-        away = hidden(chosen, parts)
-        departures.append(Estimate(slopes[-1] - predicted, stderr, chosen[0].nets - 1, skew=skew, hidden=away))
+        departures.append(Estimate(slopes[-1] - predicted, stderr, chosen[0].nets - 1, skew=skew))
     label, error = f"slope in ln {along}", departures[0].stderr
     return _finding(
         label, "approx", slopes[0], error, predicted, departures, means.found, claim.tolerance, SLOPE_EFFECT, design

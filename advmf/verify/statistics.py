@@ -18,8 +18,7 @@ class Running:
     """Mean, variance and skewness of columns of numbers that arrive in blocks (T. Chan, G. Golub, R. LeVeque, 1983; P. Pébay, 2008).
 
     Every column is kept in units of a power of two near its largest number, so that squares and cubes overflow, or vanish, no sooner than the
-    numbers do. ``lost`` counts the numbers of each column that are not finite: a column that has any has no moments. With ``logs`` the same moments
-    of the logarithms of their sizes are kept, for :attr:`spread`.
+    numbers do. ``lost`` counts the numbers of each column that are not finite: a column that has any has no moments.
 
     >>> running = Running(1)
     >>> for block in ([[1.0], [2.0]], [[6.0]]):
@@ -30,9 +29,8 @@ class Running:
     [7.0]
     """
 
-    def __init__(self, columns: int, logs: bool = True) -> None:
+    def __init__(self, columns: int) -> None:
         self.count = 0
-        self._logs = Running(columns, logs=False) if logs else None
         self.lost = np.zeros(columns, dtype=int)
         self._unit = np.full(columns, _SMALLEST)  # the exponent of two
         self._mean = np.zeros(columns)
@@ -42,9 +40,8 @@ class Running:
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Running:
         """What goes on from a ``state``, to the last bit."""
-        running = cls(0, logs=False)
+        running = cls(0)
         running.count = state["count"]
-        running._logs = cls.of(state["logs"]) if "logs" in state else None
         running.lost, running._unit = (np.array(state[name], dtype=int) for name in ("lost", "unit"))
         names = ("mean", "squares", "cubes")
         running._mean, running._squares, running._cubes = (np.array(state[n], dtype=float) for n in names)
@@ -60,16 +57,13 @@ class Running:
             "squares": self._squares,
             "cubes": self._cubes,
         }
-        logs = {"logs": self._logs.state} if self._logs else {}
-        return {"count": self.count, **{name: values.tolist() for name, values in columns.items()}, **logs}
+        return {"count": self.count, **{name: values.tolist() for name, values in columns.items()}}
 
     def add(self, block: np.ndarray) -> None:
         """Take in ``block`` of shape (count, columns)."""
         finite = np.isfinite(block)
         self.lost = self.lost + (~finite).sum(0)
         block = np.where(finite, block, 0.0)
-        if self._logs:
-            self._logs.add(_logarithms(block))
         largest = np.abs(block).max(0)
         self._measure_in(np.where(largest > 0, np.frexp(largest)[1], _SMALLEST))
         block = np.ldexp(block, -self._unit)
@@ -122,29 +116,10 @@ class Running:
         still = spread <= 1e-12 * np.abs(self._mean)
         return self._column(np.where(still, 0.0, self._cubes / max(self.count, 1) / np.where(still, 1.0, spread) ** 3))
 
-    @property
-    def spread(self) -> np.ndarray:
-        """The standard deviation of the logarithms, as far as it is that of the large ones: of numbers that are log-normal there.
-
-        By E. Cornish and R. Fisher's expansion, with the skewness of the logarithms, of their quantiles around two deviations above: many
-        numbers near zero, as squares of normal ones have, spread the logarithms, and are no heavy tail.
-        """
-        if not self._logs:
-            return np.zeros_like(self._mean)
-        deviation = np.sqrt(self._logs.variance) if self.count > 1 else np.zeros_like(self._mean)
-        return self._column(deviation * np.maximum(0.0, 1 + 2 / 3 * self._logs.skew))
-
     def rung(self, N: int, column: int = 0) -> Rung:
         """What a column says, as the rung of width N."""
-        mean, stderr, skew, spread = (float(e[column]) for e in (self.mean, self.stderr, self.skew, self.spread))
-        return Rung(N, self.count, mean, stderr, skew, int(self.lost[column]), spread)
-
-
-def _logarithms(block: np.ndarray) -> np.ndarray:
-    """Of the sizes; what is zero has that of the others on average."""
-    there = block != 0
-    logs = np.log(np.abs(block), where=there, out=np.zeros(block.shape))
-    return np.where(there, logs, logs.sum(0) / np.maximum(there.sum(0), 1))
+        mean, stderr, skew = (float(each[column]) for each in (self.mean, self.stderr, self.skew))
+        return Rung(N, self.count, mean, stderr, skew, int(self.lost[column]))
 
 
 _SMALLEST = -1073
@@ -155,9 +130,7 @@ _SMALLEST = -1073
 class Rung:
     """Mean and standard error over ``nets`` networks of width ``N``, and the skewness of one network's number.
 
-    ``lost`` counts the networks whose number is not finite; the others say nothing of the mean then, which is NaN. ``spread`` is that of the
-    logarithm of large numbers: of a log-normal tail.
-    """
+    ``lost`` counts the networks whose number is not finite; the others say nothing of the mean then, which is NaN."""
 
     N: int
     nets: int
@@ -165,7 +138,6 @@ class Rung:
     stderr: float
     skew: float = 0.0
     lost: int = 0
-    spread: float = 0.0
 
     @property
     def finite(self) -> bool:
@@ -175,22 +147,7 @@ class Rung:
     def scaled(self, factor: float, shift: float = 0.0) -> Rung:
         """The rung of ``shift + factor x``."""
         skew = math.copysign(1.0, factor) * self.skew
-        return replace(self, mean=shift + factor * self.mean, stderr=abs(factor) * self.stderr, skew=skew)
-
-    @property
-    def unseen(self) -> float:
-        """The part of the variance that numbers carry which are too rare for so many networks, were the tail log-normal to the end.
-
-        The variance of a log-normal number of spread s is carried 2 s above the mean of its logarithm, in units of s, and its mean s above; of n
-        numbers the largest is where one in n is expected.
-
-        >>> [round(Rung(8, 1000, 1.0, 0.1, spread=spread).unseen, 3) for spread in (0.3, 1.0, 1.5, 2.0)]
-        [0.007, 0.158, 0.518, 0.862]
-        """
-        spread = self.spread * (
-            1 + 2 / math.sqrt(2 * self.nets)
-        )  # two standard errors more: it is low where the mean is
-        return float(special.ndtr(2 * spread + special.ndtri(1 / self.nets)))
+        return Rung(self.N, self.nets, shift + factor * self.mean, abs(factor) * self.stderr, skew, self.lost)
 
 
 CAUTION = 2.0
@@ -209,8 +166,7 @@ class Estimate:
     ``fit_p`` is the p-value of the rungs' deviations from the fit, 1 where nothing is left over to test; ``skew`` is the skewness of the
     value itself, which falls with the root of the number of networks. ``other`` is the estimate by another law that the numbers leave open:
     the true value may lie anywhere between the two, and is beyond a limit only if both are. What tells of laws that they
-    are wrong has half the rate, and so the other has half. ``hidden`` says whether the true value may be less, and more, than was seen, because
-    of networks that are too rare to have been: nothing is beyond a limit then that these might bring back.
+    are wrong has half the rate, and so the other has half.
     """
 
     value: float
@@ -219,7 +175,6 @@ class Estimate:
     fit_p: float = 1.0
     skew: float = 0.0
     other: Estimate | None = None
-    hidden: tuple[bool, bool] = (False, False)
 
     @property
     def apart(self) -> float:
@@ -248,8 +203,6 @@ class Estimate:
             raise ArithmeticError(f"{self} is no number to be tested.")
         if self.other:
             return max(replace(self, other=None).p_above(limit), min(1.0, 2 * self.other.p_above(limit)))
-        if self.hidden[0]:
-            return 1.0
         if self.stderr == 0:
             return 0.0 if self.value > limit else 1.0
         t, g = (self.value - limit) / self.stderr, CAUTION * max(0.0, -self.skew)
@@ -265,8 +218,7 @@ class Estimate:
     def mirrored(self) -> Estimate:
         """The estimate of minus the quantity."""
         other = self.other and self.other.mirrored
-        less, more = self.hidden
-        return replace(self, value=-self.value, skew=-self.skew, other=other, hidden=(more, less))
+        return Estimate(-self.value, self.stderr, self.dof, self.fit_p, -self.skew, other)
 
     def shifted(self, by: float) -> Estimate:
         """The estimate of the quantity plus a constant."""
@@ -274,8 +226,6 @@ class Estimate:
 
     def reach(self, rate: float) -> float:
         """How far above a limit the value must be for :meth:`p_above` to fall to ``rate``, by this law alone."""
-        if self.hidden[0]:
-            return math.inf
         q, g = quantile(rate, self.dof), CAUTION * max(0.0, -self.skew)
         return (q + g * (2 * q * q + 1) / 6) * self.stderr
 
@@ -308,19 +258,7 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1
     dof = parts.sum() ** 2 / sum(part**2 / max(r.nets - 1, 1) for part, r in zip(parts, rungs))
     skew = errors**3 @ [r.skew / math.sqrt(r.nets) for r in rungs] / parts.sum() ** 1.5
     fit_p = _fit_p(basis, solve, mean, stderr)
-    error, away = float(unit * np.sqrt(parts.sum())), hidden(rungs, errors)
-    return Estimate(float(weights @ mean), error, float(dof), fit_p, float(skew), hidden=away)
-
-
-def hidden(rungs: Sequence[Rung], errors: np.ndarray) -> tuple[bool, bool]:
-    """Whether a sum of means of the rungs may be less, and more, than was seen: where the variance that was not seen, on that side, is more than all
-    that was. ``errors`` are the rungs' shares of the standard error, with the signs of their weights."""
-    seen = np.array([1 - r.unseen for r in rungs])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        unseen = np.where(errors == 0, 0.0, errors**2 * (1 - seen) / seen)
-    side = np.sign(errors) * np.sign([r.skew for r in rungs])
-    less, more = (float(unseen[side == s].sum()) > float((errors**2).sum()) for s in (-1, 1))
-    return less, more
+    return Estimate(float(weights @ mean), float(unit * np.sqrt(parts.sum())), float(dof), fit_p, float(skew))
 
 
 def _fit_p(basis: np.ndarray, solve: np.ndarray, mean: np.ndarray, stderr: np.ndarray) -> float:
