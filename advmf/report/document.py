@@ -12,9 +12,9 @@ from typing import Any
 from advmf import __version__
 from advmf.errors import StoreError, printable
 from advmf.verify.foreign import LARGEST, loads, valid
+from advmf.verify.records import ADDED, FORMAT, STATED, Results, of_another_format
 from advmf.verify.report import Report, Verdict
 from advmf.verify.runs import Outcome, together
-from advmf.verify.store import ADDED, FORMAT, STATED, Results, of_another_format
 from advmf.verify.store import read as read_store
 from advmf.verify.suite import FAMILY_ALPHA
 
@@ -23,7 +23,7 @@ from advmf.verify.suite import FAMILY_ALPHA
 class Checked:
     """A checked claim: the ``case`` it belongs to (a theorem of the catalogue), the activation, what it states, and the report.
 
-    ``statement`` has the keys of :func:`advmf.verify.store.statement`.
+    ``statement`` has the keys of :func:`advmf.verify.records.statement`.
     """
 
     case: str

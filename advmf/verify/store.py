@@ -13,23 +13,14 @@ import sqlite3
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import sympy as sp
-
-from advmf import __version__
-from advmf.claim import Claim
-from advmf.emit.latex import latex
 from advmf.errors import StoreError
 from advmf.verify.foreign import LARGEST, brief, loads, valid
-from advmf.verify.report import Report
+from advmf.verify.records import FORMAT, STATED, Record, Results, of_another_format, text
 
-FORMAT = 3
-"""The form of results, in a store and in JSON. It rises with every change after which older results lack what is read; 1 had no count of claims,
-2 checksums of claims and reports alone."""
 APPLICATION = int.from_bytes(b"amf1", "big")
 """SQLite's application id of a results file: what tells it from other databases."""
 
@@ -46,92 +37,6 @@ CREATE TABLE parts (
   position INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (position, name)
 ) WITHOUT ROWID;
 """
-
-
-@dataclass(frozen=True)
-class Record:
-    """One checked claim: of which case it is (``position`` in the suite), whether it is a negative ``control``, and its report.
-
-    ``theorem`` is the catalogue's name of the case. ``claim`` states what was checked: see :func:`canonical` and :func:`statement`.
-    """
-
-    key: str
-    position: int
-    control: bool
-    theorem: str
-    net: str
-    activation: str
-    claim: Mapping[str, Any]
-    report: Report
-
-
-@dataclass(frozen=True)
-class Results:
-    """What a results file holds: the run's ``configuration``, the ``command`` that made it, the records in the suite's order, and of cases
-    that are not finished, by position, the ``parts`` that are."""
-
-    configuration: Mapping[str, Any]
-    command: str
-    records: tuple[Record, ...]
-    parts: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
-
-    @property
-    def finished(self) -> frozenset[int]:
-        """The positions of the finished cases."""
-        return frozenset(record.position for record in self.records)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every case of the run is finished."""
-        return len(self.finished) == len(self.configuration["cases"])
-
-
-def canonical(claim: Claim) -> dict[str, Any]:
-    """A claim's canonical form: SymPy's own representation of what it says, and of whom.
-
-    >>> import advmf as mf
-    >>> canonical(mf.norm_factor(2, "inf"))["lhs"]
-    'Expectation(MatrixNorm(Integer(2), oo))'
-    """
-    return {
-        "name": claim.name,
-        "lhs": sp.srepr(claim.lhs),
-        "relation": claim.relation,
-        "rhs": sp.srepr(claim.rhs),
-        "p": None if claim.p is None else sp.srepr(claim.p),
-        "q": None if claim.q is None else sp.srepr(claim.q),
-        "net": None if claim.net is None else repr(claim.net),
-        "tolerance": claim.tolerance,
-        "equations": [
-            [e.label, sp.srepr(e.lhs), sp.srepr(e.rhs), sp.srepr(e.scale), e.exact, e.order] for e in claim.implied
-        ],
-    }
-
-
-ADDED = ("network", "derivation")
-"""What :func:`statement` may say besides, where there is something to say."""
-STATED = ("latex", "subject", "where", "regime", "heuristic", "assumptions", "source")
-"""The keys of :func:`statement`."""
-
-
-def statement(claim: Claim) -> dict[str, Any]:
-    """What a reader is told of a claim: its formula and its left-hand side as LaTeX, what its abbreviations stand for, where it holds, its
-    source, and its network, block by block."""
-    return {
-        **({} if claim.net is None else {"network": latex(claim.net)}),
-        "latex": latex(claim),
-        "subject": latex(claim.lhs),
-        "where": {str(symbol): str(meaning) for symbol, meaning in claim.where.items()},
-        "regime": str(claim.regime),
-        "heuristic": claim.heuristic,
-        "assumptions": list(claim.assumptions),
-        "source": claim.source,
-    }
-
-
-def key(form: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """The name of a result: the hash of a claim's canonical form, and of all that its numbers depend on."""
-    return hashlib.sha256(_json({"claim": form, "settings": settings}).encode()).hexdigest()
 
 
 def read(path: Path | str) -> Results:
@@ -201,12 +106,12 @@ def opened(
     is no longer there.
     """
     path = _real(path)
-    wanted = json.loads(_json(configuration))
+    wanted = json.loads(text(configuration))
     with _locked(path):
         if _is_new(path):
             with _damage(path), closing(_connect(path)) as db:
                 db.executescript(f"BEGIN;{_SCHEMA}")
-                entries = {"configuration": _json(wanted), "command": command}
+                entries = {"configuration": text(wanted), "command": command}
                 entries["sha256"] = _digest(*entries.values())
                 db.executemany("INSERT INTO run VALUES (?, ?)", entries.items())
                 db.execute("COMMIT")
@@ -284,19 +189,6 @@ def _is_new(path: Path) -> bool:
         if (number := db.execute("PRAGMA user_version").fetchone()[0]) != FORMAT:
             raise of_another_format(path, number, *_origin(db))
     return False
-
-
-def of_another_format(path: Path, number: int, writer: str = "", command: str = "") -> StoreError:
-    """The error for results of another format than this version's; ``writer`` is the version that wrote them, if they say so."""
-    wrote = f", written by advmf {writer}" if writer else ""
-    again = f"; that run was: {command}" if command else ""
-    advice = "read it with that version of advmf, or a newer one"
-    if number < FORMAT:
-        advice = f"run it again into another file, or read it with the version of advmf that wrote it{again}"
-    return StoreError(
-        f"{path} has format {number} of advmf's results{wrote}, and this version, {__version__}, reads format {FORMAT} alone. "
-        f"It is left as it is: {advice}."
-    )
 
 
 def _origin(db: sqlite3.Connection) -> tuple[str, str]:
@@ -388,7 +280,7 @@ COLUMNS = (
 
 
 def _row(place: int, record: Record, total: int) -> tuple[Any, ...]:
-    claim, report = _json(record.claim), _json(record.report.to_dict())
+    claim, report = text(record.claim), text(record.report.to_dict())
     of = record.report
     values = (
         record.key, record.position, place, int(record.control), record.theorem, record.net, record.activation, of.p, of.q, str(of.verdict),
@@ -399,10 +291,6 @@ def _row(place: int, record: Record, total: int) -> tuple[Any, ...]:
 
 def _digest(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
 @contextmanager

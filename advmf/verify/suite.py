@@ -16,10 +16,10 @@ from advmf.verify.catalogue import ACTIVATIONS, DEFAULT_ACTIVATIONS, MATRICES, P
 from advmf.verify.check import check_all
 from advmf.verify.matrices import check_matrices
 from advmf.verify.pilot import PILOT, piloted
+from advmf.verify.records import statement
 from advmf.verify.report import Report
 from advmf.verify.sequential import last, require
 from advmf.verify.simulation import requirements
-from advmf.verify.store import statement
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from advmf.net import Net
 from advmf.theory.proof import Derivation
 from advmf.verify.catalogue import TITLES
 from advmf.verify.controls import controls, differs, weak
+from advmf.verify.records import Record, canonical, key, statement
 from advmf.verify.report import Report
 from advmf.verify.runs import Outcome, code_version
-from advmf.verify.store import Record, canonical, key, opened, statement
+from advmf.verify.store import opened
 from advmf.verify.suite import MATRIX, QUICK, Case
 
 NEEDED = {

@@ -16,8 +16,9 @@ from advmf.errors import StoreError
 from advmf.report.document import of_store
 from advmf.report.document import read as read_document
 from advmf.verify import suite
+from advmf.verify.records import FORMAT
 from advmf.verify.runs import run
-from advmf.verify.store import COLUMNS, FORMAT, read
+from advmf.verify.store import COLUMNS, read
 
 TINY = replace(suite.QUICK, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16), nets=(9, 9))}, matrices={})
 

@@ -22,10 +22,11 @@ from advmf import cli
 from advmf.errors import ArgumentError, StoreError
 from advmf.simulate.ensemble import MEMORY
 from advmf.verify import pilot, suite
+from advmf.verify.records import canonical, key
 from advmf.verify.report import Finding, Report, Verdict
 from advmf.verify.runs import run
 from advmf.verify.statistics import Design, Rung
-from advmf.verify.store import canonical, key, read
+from advmf.verify.store import read
 
 HERE = Path(__file__).parent
 HELD = runpy.run_path(str(HERE / "held.py"))
