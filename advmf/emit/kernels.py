@@ -20,11 +20,11 @@ import numpy as np
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.budget import allow, machine_memory
 from advmf.claim import Claim
-from advmf.emit.canonical import canonical
 from advmf.emit.engine.backends import BACKENDS, function
 from advmf.emit.engine.blocks import numpy_engine
+from advmf.emit.engine.buffers import afford, apart, common_shape, outputs, precision
+from advmf.emit.engine.derivatives import derivatives
 from advmf.emit.engine.domains import Domain, meaning, rank
 from advmf.emit.engine.grid import CHUNK, FEW, Engine, Grid, Plan, scaled
 from advmf.emit.engine.lower import Program, lower
@@ -35,7 +35,6 @@ from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.expressions import expression
 from advmf.symbols import SYMBOLS
 from advmf.symbols import L as DEPTH
-from advmf.theory.norm_functions import GaussianNorm
 
 __all__ = ["Kernel", "kernel", "register"]
 
@@ -186,8 +185,8 @@ class Kernel:
         set_(self, "_plans", {})
         set_(self, "_direct", {})
         set_(self, "arguments", tuple(symbols))
-        outputs = [*self._values, *_slopes(self.expr, self.grad)]
-        set_(self, "program", lower(outputs, self.arguments, self._check_head))
+        formulas = [*self._values, *derivatives(self.expr, self.grad)]
+        set_(self, "program", lower(formulas, self.arguments, self._check_head))
         lines = [
             f"    {name}: {meaning(symbol) + ', ' if meaning(symbol) else ''}in {self._domains[name]}"
             for name, symbol in symbols.items()
@@ -259,11 +258,11 @@ class Kernel:
             return self._evaluate_unmasked(program, args, values, out, dtype)
         arrays, inputs, shape = self._read(args, values)
         if out is None:
-            _afford(shape, len(program.outputs), dtype)
+            afford(shape, len(program.outputs), dtype)
         try:
             return self._computed(program, arrays, inputs, shape, out, dtype)
         except DomainError:
-            units = (_unit(values[name]) for name in self.arguments)
+            units = (precision(values[name]) for name in self.arguments)
             settled = [d.settled(x, unit) for d, x, unit in zip(self._domains.values(), inputs, units)]
             if all(x is y for x, y in zip(settled, inputs)):
                 raise
@@ -278,7 +277,7 @@ class Kernel:
                 "out= takes no results of masked arrays; leave it out, or fill the masked values and drop the mask."
             )
         _, _, shape = self._read(args, {name: np.ma.getdata(x) for name, x in values.items()})
-        _afford(shape, len(program.outputs), dtype)
+        afford(shape, len(program.outputs), dtype)
         used = [name for name in self.arguments if np.ndim(values[name])]
         mask = np.zeros(shape, bool)
         for name in self.arguments:
@@ -297,7 +296,7 @@ class Kernel:
             from advmf.emit.engine.tensors import evaluate
 
             return evaluate(self, program, arrays, inputs, shape, out, dtype)
-        outs = _outputs(out, dtype, shape, len(program.outputs))
+        outs = outputs(out, dtype, shape, len(program.outputs))
         self.fill(program, inputs, shape, outs, fresh=out is None)
         return outs if out is not None or shape else [array[()] for array in outs]
 
@@ -349,7 +348,7 @@ class Kernel:
         for j, domain in enumerate(self._domains.values()):
             if j not in plan.checked or inputs[j].size < FEW:
                 domain.check(inputs[j])
-        whole = [y.reshape(grid.shape) if fresh or _apart(y, inputs) else np.empty(grid.shape) for y in outs]
+        whole = [y.reshape(grid.shape) if fresh or apart(y, inputs) else np.empty(grid.shape) for y in outs]
         plan.run(grid.shape, laid, whole, engine, cache(lambda: self._check(inputs)))
         for array, filled in zip(outs, whole) if not fresh else ():
             if not np.may_share_memory(array, filled):
@@ -386,41 +385,10 @@ class Kernel:
         if shapes and shapes.count(shapes[0]) == len(shapes):
             return arrays, inputs, shapes[0]
         try:
-            return arrays, inputs, _common(shapes)
+            return arrays, inputs, common_shape(shapes)
         except ValueError:
             listed = ", ".join(f"{name}: {shape}" for name, shape in zip(self.arguments, shapes))
             raise ArgumentError(f"The shapes of the arguments do not broadcast to a common one: {listed}.") from None
-
-
-def _afford(shape: tuple[int, ...], count: int, dtype: Any) -> None:
-    """Raises MemoryBudgetError where so many new arrays outgrow the memory of the machine; few elements are not worth the look."""
-    if (size := math.prod(shape)) > LARGE:
-        each = 4 if "float32" in str(dtype) else 2 if "float16" in str(dtype) else 8
-        what = f"{count} array(s) of results of shape {shape}"
-        allow(size * count * each, machine_memory(), what, "Take a smaller grid, or evaluate it in parts")
-
-
-def _common(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """The common shape, also of more elements than an array can have; raises ValueError where there is none."""
-    try:
-        return np.broadcast_shapes(*shapes)
-    except ValueError:
-        rank = max(map(len, shapes))
-        columns = [{1, *sizes} - {1} for sizes in zip(*((1,) * (rank - len(shape)) + shape for shape in shapes))]
-        if any(len(sizes) > 1 for sizes in columns):
-            raise
-        return tuple(sizes.pop() if sizes else 1 for sizes in columns)
-
-
-def _unit(value: Any) -> float:
-    """The precision of a user's numbers."""
-    digits = str(getattr(value, "dtype", "")).rpartition("float")
-    return {"32": 2.0**-23, "16": 2.0**-10}.get(digits[2], 2.0**-52) if digits[1] else 2.0**-52
-
-
-def _apart(out: np.ndarray, inputs: Sequence[np.ndarray]) -> bool:
-    """Whether results can be written straight to an array: it is in C order, and no argument."""
-    return bool(out.flags.c_contiguous) and not any(np.may_share_memory(out, x) for x in inputs)
 
 
 @lru_cache(maxsize=1024)
@@ -428,59 +396,6 @@ def _grid(shapes: tuple[tuple[int, ...], ...], shape: tuple[int, ...]) -> Grid:
     return Grid(shapes, shape)
 
 
-def _derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
-    """The symbolic derivative; UnsupportedFunctionError where SymPy has none."""
-    closed = expr.replace(
-        GaussianNorm,
-        lambda n, r: sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2) if r == 2 else GaussianNorm(n, r),
-    )
-    try:
-        slope = closed.diff(symbol)
-    except (sp.core.function.ArgumentIndexError, AttributeError):  # the latter from functions of tuples
-        slope = sp.Derivative(closed, symbol, evaluate=False)
-    slope = slope.replace(sp.Heaviside, lambda x, *_: (1 + sp.sign(x)) / 2).replace(sp.DiracDelta, lambda *_: sp.S.Zero)
-    left = slope.atoms(sp.Derivative, sp.Subs)
-    if left:
-        raise UnsupportedFunctionError(
-            f"{min(map(str, left), key=len)} has no symbolic form. Differentiate the torch kernel instead: "
-            f'kernel(..., backend="torch") and torch.autograd.grad.'
-        )
-    return slope
-
-
 @lru_cache(maxsize=256)
 def _derivatives(expr: sp.Basic, names: tuple[str, ...]) -> Kernel:
-    return Kernel(sp.Tuple(*_slopes(expr, names)), "auto")
-
-
-@lru_cache(maxsize=256)
-def _slopes(expr: sp.Basic, names: tuple[str, ...]) -> tuple[sp.Expr, ...]:
-    symbols = {symbol.name: symbol for symbol in expr.free_symbols}
-    values = tuple(expr) if isinstance(expr, sp.Tuple) else (expr,)
-    with sp.evaluate(True):
-        return tuple(_derivative(e, symbols[name]) for name in names for e in map(canonical, values))
-
-
-def _outputs(out: Any, dtype: Any, shape: tuple[int, ...], count: int) -> list[np.ndarray]:
-    """The arrays to fill: those given, if they fit, or new ones."""
-    if dtype is not None and not np.issubdtype(np.dtype(dtype), np.floating):
-        raise ArgumentError(f"dtype is a floating NumPy type, such as numpy.float32; got {dtype!r}.")
-    if out is None:
-        return [np.empty(shape, float if dtype is None else dtype) for _ in range(count)]
-    arrays = [out] if isinstance(out, np.ndarray) else list(out)
-    for array in arrays:
-        if (
-            not isinstance(array, np.ndarray)
-            or array.shape != shape
-            or array.dtype.kind != "f"
-            or not array.flags.writeable
-        ):
-            given = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-            raise ArgumentError(f"out takes writable floating arrays of shape {shape}; got {given}.")
-        if dtype is not None and array.dtype != np.dtype(dtype):
-            raise ArgumentError(
-                f"out is of dtype {array.dtype}, but dtype={np.dtype(dtype)} was asked for; give one of them."
-            )
-    if len(arrays) != count:
-        raise ArgumentError(f"out takes {count} array(s), for the values and then the derivatives; got {len(arrays)}.")
-    return arrays
+    return Kernel(sp.Tuple(*derivatives(expr, names)), "auto")
