@@ -17,7 +17,7 @@ from advmf.cli.exits import Exit
 from advmf.cli.progress import progress
 from advmf.cli.shared import Terminated, alone, console, main, point, terminable, unused, usage_errors
 from advmf.cli.tables import print_tables
-from advmf.cli.types import Networks, OutputFile
+from advmf.cli.types import SEED, Networks, OutputFile
 from advmf.errors import AdvmfError, OutputError
 from advmf.outputs import Output
 
@@ -52,13 +52,7 @@ if TYPE_CHECKING:
     help="Simulate in growing batches, and stop at the first that decides, at the same error rates.",
 )
 @click.option("--data", help="digits, mnist, fashion-mnist, or the path of an IDX or npz file.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Same seed, same numbers on the same type of processor.",
-)
+@SEED
 @click.option(
     "--device", default="cpu", show_default=True, help="Where to simulate: cpu, cuda:0, or cuda for all there are."
 )

@@ -8,7 +8,7 @@ import click
 
 from advmf.cli.progress import progress
 from advmf.cli.shared import console, declared, main, point, usage_errors
-from advmf.cli.types import OutputFile
+from advmf.cli.types import SEED, OutputFile
 from advmf.outputs import Output
 
 if TYPE_CHECKING:
@@ -31,13 +31,7 @@ if TYPE_CHECKING:
     "--route", "routes", multiple=True, help="Default: chevet, best and estimate; may be repeated. See 'advmf list'."
 )
 @click.option("--samples", type=click.IntRange(min=2), default=100, show_default=True, help="Matrices to sample.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Same seed, same numbers on the same type of processor.",
-)
+@SEED
 @click.option(
     "--plot",
     type=OutputFile(),
@@ -171,13 +165,7 @@ def phase(
 @click.option("--at", "at", multiple=True, metavar="NAME=VALUE", help="L, d, K, eps, sigma_w; may be repeated.")
 @click.option("--networks", type=click.IntRange(min=2), default=8, show_default=True, help="Networks of each width.")
 @click.option("--steps", type=click.IntRange(min=1), default=50, show_default=True, help="Steps of gradient descent.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Same seed, same numbers on the same type of processor.",
-)
+@SEED
 @click.option("--data", default="digits", show_default=True, help="Images: see 'advmf check --help'.")
 @_PLOT
 def train(

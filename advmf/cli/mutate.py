@@ -11,7 +11,7 @@ import click
 
 from advmf.cli.progress import progress
 from advmf.cli.shared import alone, console, main, point, usage_errors
-from advmf.cli.types import OutputFile
+from advmf.cli.types import SEED, OutputFile
 from advmf.outputs import Output
 
 if TYPE_CHECKING:
@@ -37,13 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--networks", type=click.IntRange(min=2), help="Networks of the smallest width, and no pilots.")
 @click.option("--quick", is_flag=True, help="Score 'advmf check' as it is: its own widths and numbers of networks.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Same seed, same numbers on the same type of processor.",
-)
+@SEED
 @click.option("--workers", type=click.IntRange(min=1), help="Processes, of one thread each.  [default: cores]")
 @click.option("--survivors", type=click.IntRange(min=0), default=20, show_default=True, help="Survivors to print.")
 @click.option(

@@ -1,4 +1,4 @@
-"""Kinds of values that options take."""
+"""Kinds of values that options take, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -34,3 +34,12 @@ class OutputFile(click.ParamType):
             return value if isinstance(value, Output) else Output(value)
         except OutputError as error:
             self.fail(str(error), param, context)
+
+
+SEED = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Same seed, same numbers on the same type of processor.",
+)
