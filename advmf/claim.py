@@ -84,6 +84,12 @@ class Equation:
         return f"$\\displaystyle {latex(self)}$"
 
 
+def _is_tolerance(value: object) -> bool:
+    if isinstance(value, sp.Expr) and value.free_symbols:
+        return bool(value.is_extended_nonnegative)
+    return isinstance(value, numbers.Real) and 0 <= float(value) < math.inf
+
+
 @public
 @dataclass(frozen=True)
 class Claim:
@@ -93,6 +99,10 @@ class Claim:
     ``rhs`` is the formula with the abbreviations put in. ``equations`` are the testable consequences of a law (relation
     ``~``) or of an independence, in which :data:`RHS` stands for the right-hand side; ``implied`` has it put in. A check of a claim with
     equations tests these alone, so that one of them at least has to speak of the right-hand side. A claim about Gaussian matrices has no ``net``.
+
+    ``tolerance`` is what is allowed besides, relative to the right-hand side: a number, or an expression in letters of the point.
+    ``allowed`` is its value at a point.
+
     A claim holds from the depth L = ``depth`` on: one about a trained matrix from 1 on, for there is none at L = 0. Its kernel, a check and a
     function in Python refuse less, and a derivation may rest on L >= ``depth``.
 
@@ -117,7 +127,7 @@ class Claim:
     p: sp.Expr | None = None
     q: sp.Expr | None = None
     equations: tuple[Equation, ...] = field(default=(), repr=False)
-    tolerance: float = 0.0
+    tolerance: float | sp.Expr = 0.0
     depth: int = 0
 
     def __post_init__(self) -> None:
@@ -129,8 +139,10 @@ class Claim:
             raise ArgumentError(
                 f"A claim's regime is one of, or several of, Regime.EXACT and its like; got {self.regime!r}."
             )
-        if not isinstance(self.tolerance, numbers.Real) or not 0 <= self.tolerance < math.inf:
-            raise ArgumentError(f"A claim's tolerance is a finite number from 0 on; got {self.tolerance!r}.")
+        if not _is_tolerance(self.tolerance):
+            raise ArgumentError(
+                f"A claim's tolerance is a finite number from 0 on, or an expression in its letters; got {self.tolerance!r}."
+            )
         if type(self.depth) is not int or self.depth < 0:
             raise ArgumentError(
                 f"A claim's depth is the least L that it holds at, an integer from 0 on; got {self.depth!r}."
@@ -140,6 +152,21 @@ class Claim:
                 f"Claim {self.name}: regime {self.regime} and heuristic {self.heuristic!r} disagree. "
                 "A heuristic claim names its unproved step, and no other claim has one."
             )
+
+    def allowed(self, at: Mapping[str, float]) -> float:
+        """The tolerance at a point; raises ArgumentError where ``at`` lacks a letter of it.
+
+        >>> import advmf as mf
+        >>> claim = mf.norm_factor("inf", 1, "estimate")
+        >>> claim.allowed(dict(d=784, K=10)), claim.allowed(dict(d=8, K=3))
+        (0.03, 0.07)
+        """
+        if not isinstance(self.tolerance, sp.Expr):
+            return float(self.tolerance)
+        letters = self.tolerance.free_symbols
+        if missing := sorted({s.name for s in letters} - set(at)):
+            raise ArgumentError(f"The tolerance of {self.name} is {self.tolerance}; give {', '.join(missing)} in at.")
+        return float(self.tolerance.subs({s: at[s.name] for s in letters}))
 
     @property
     def rhs(self) -> sp.Expr:

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import advmf as mf
-from advmf.theory.norms import ESTIMATE_TOLERANCE
+from advmf.verify.catalogue import LEFT_BY_ATTACKS
 from advmf.verify.report import Verdict
 from advmf.verify.statistics import Design, Rung, combine
 from advmf.verify.training_curve import training_curve
@@ -94,7 +94,7 @@ def limit(name):
 def test_the_slope_at_the_start(name):
     ratio, error = slopes(name).T
     value, uncertainty = limit(name)
-    assert abs(value - 1) < ESTIMATE_TOLERANCE + 3 * uncertainty
+    assert abs(value - 1) < LEFT_BY_ATTACKS + 3 * uncertainty
     assert ratio[0] - 1 > 5 * error[0]
     power, uncertainty = exponent(ratio, error)
     assert abs(power + 1) < 0.1 + 3 * uncertainty

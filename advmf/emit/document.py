@@ -201,7 +201,7 @@ class _Setter:
         out.append(rf"\emph{{Regime}}: {self.text(regime(claim))}.")
         if claim.tolerance:
             of = "of the exponent" if claim.relation == "asymp" else "relative to the right-hand side"
-            out.append(rf"\emph{{Tolerance}}: {claim.tolerance:g}, {of}.")
+            out.append(rf"\emph{{Tolerance}}: ${lines.text(claim.tolerance)}$, {of}.")
         own = [self.text(a) for a in claim.assumptions if a not in self.standing]
         standing = ["the standing ones"] if len(own) < len(claim.assumptions) else []
         out.append(rf"\emph{{Assumptions}}: {'; '.join(standing + own)}.")

@@ -107,7 +107,7 @@ def variance_slope(
     Training on λ L_adv + ℓ(f): ``weight`` is λ, ``pull`` the mean of ⟨∂ℓ/∂f, f⟩ over networks, 0 for the adversarial loss alone. By Euler's
     theorem ⟨W_m, ∂ℓ/∂W_m⟩ is the part of ⟨∂ℓ/∂f, f⟩ that runs through W_m; without biases and carried means its share is that of J.
     ``layer`` counts the trained matrices of a block; ``p``, ``q`` and ``route`` are those of :func:`advmf.beta`, and so are the errors. By
-    the route ``estimate`` the slope is claimed up to the 3 % that β is. ArgumentError for another layer and for a block without a
+    the route ``estimate`` the slope is claimed up to what β is off by. ArgumentError for another layer and for a block without a
     trained matrix, DomainError for a weight that is not positive.
 
     >>> import advmf as mf

@@ -245,7 +245,7 @@ def _level(claim: Claim, means: Rungs, at: Mapping[str, int], design: Design) ->
     if doubt := overflown((mean, upper), "float64", "matrices"):
         return undecided(str(claim.lhs), predicted, means.found, doubt, design.alpha, NORM_EFFECT)
     departures = [combine([m.scaled(1 / predicted, -1.0)], 0) for m in (mean, upper)]
-    relation, tolerance = claim.relation, claim.tolerance
+    relation, tolerance = claim.relation, claim.allowed(at)
     return _finding(
         str(claim.lhs),
         relation,
@@ -282,7 +282,16 @@ def slope(
         departures.append(Estimate(slopes[-1] - predicted, stderr, chosen[0].nets - 1, skew=skew))
     label, error = f"slope in ln {along}", departures[0].stderr
     return _finding(
-        label, "approx", slopes[0], error, predicted, departures, means.found, claim.tolerance, SLOPE_EFFECT, design
+        label,
+        "approx",
+        slopes[0],
+        error,
+        predicted,
+        departures,
+        means.found,
+        claim.allowed(rungs[-1]),
+        SLOPE_EFFECT,
+        design,
     )
 
 

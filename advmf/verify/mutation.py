@@ -245,7 +245,7 @@ def resolving(case: Case, options: Mapping[str, Any], times: float) -> dict[str,
     reports = case.check((), {**options, "seed": -1 - options["seed"]})
     needed = 1.0
     for claim, report in zip(case.claims, reports):
-        least = (CHANGE if claim.relation == "asymp" else CHANGE / (1 + CHANGE)) - claim.tolerance
+        least = (CHANGE if claim.relation == "asymp" else CHANGE / (1 + CHANGE)) - claim.allowed(case.point)
         found = [f.resolution for f in report.findings if math.isfinite(f.resolution)]
         if least > 0 and found:
             needed = max(needed, ROOM * (max(found) / least) ** 2)
@@ -348,10 +348,12 @@ def _mutant(
         reason = f"the claim itself is {own.verdict}: {own.reason}"
     elif bound and own.ratio < (1 + change) * (1 + CHANGE):
         expected, reason = False, f"the attack reaches {own.ratio:.1%} of the bound, and this is {1 + change:.1%}"
-    elif not caught and abs(finding.departure) <= claim.tolerance:
-        reason = f"a departure of {finding.departure:+.1%}, within the {claim.tolerance:g} that the claim allows"
+    elif not caught and abs(finding.departure) <= claim.allowed(case.point):
+        reason = (
+            f"a departure of {finding.departure:+.1%}, within the {claim.allowed(case.point):g} that the claim allows"
+        )
     elif not caught:
-        allowed = f" beyond the {claim.tolerance:g} allowed" if claim.tolerance else ""
+        allowed = f" beyond the {claim.allowed(case.point):g} allowed" if claim.tolerance else ""
         seen = f"a departure of {finding.departure:+.1%}, where {finding.resolution:.1%}{allowed} is resolved"
         reason = finding.reason or seen
     p, q = (None if e is None else str(e).replace("oo", "inf") for e in (claim.p, claim.q))

@@ -76,7 +76,7 @@ def canonical(claim: Claim) -> dict[str, Any]:
         "p": None if claim.p is None else sp.srepr(claim.p),
         "q": None if claim.q is None else sp.srepr(claim.q),
         "net": None if claim.net is None else repr(claim.net),
-        "tolerance": claim.tolerance,
+        "tolerance": sp.srepr(claim.tolerance) if isinstance(claim.tolerance, sp.Expr) else claim.tolerance,
         "equations": [
             [e.label, sp.srepr(e.lhs), sp.srepr(e.rhs), sp.srepr(e.scale), e.exact, e.order] for e in claim.implied
         ],

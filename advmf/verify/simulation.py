@@ -58,7 +58,7 @@ class Measured:
 
     def findings(self, claim: Claim, group: Sequence[Consequence], design: Design, alpha: float) -> tuple[Finding, ...]:
         """The findings on the consequences of a claim, at the rate ``alpha`` for each."""
-        decide = deciding(claim.relation, claim.tolerance)
+        decide = deciding(claim.relation, claim.allowed(self.at))
         found = (
             judge(t, self.tables[t.product], alpha, design, decide, self.noise, self.rounding, self.doubt(t))
             for t in group

@@ -93,7 +93,7 @@ def to_json(claim: Claim) -> str:
             }
             for e in claim.equations
         ],
-        "tolerance": claim.tolerance,
+        "tolerance": _expr(claim.tolerance) if isinstance(claim.tolerance, sp.Expr) else claim.tolerance,
         "depth": claim.depth,
     }
     text = json.dumps(record, ensure_ascii=False, indent=1)
@@ -184,15 +184,17 @@ def _claim(r: _Reader) -> Claim:
         name=r.text("name"), lhs=r.expr("lhs"), relation=r.text("relation"), formula=r.expr("formula"), where=where, regime=regime,
         assumptions=tuple(assumptions), source=r.text("source"), net=None if net is None else _net(_Reader(net, f"{r.place}.net")),
         heuristic=r.text("heuristic"), p=r.optional("p"), q=r.optional("q"), equations=tuple(map(_equation, rows)),
-        tolerance=_finite(r.get("tolerance", (int, float), "a number")), depth=0 if r.record["version"] == 1 else r.get("depth", int, "an integer"),
+        tolerance=_tolerance(r), depth=0 if r.record["version"] == 1 else r.get("depth", int, "an integer"),
     ))  # fmt: skip
 
 
-def _finite(number: float) -> float:
-    value = float(number)
-    if not math.isfinite(value):
+def _tolerance(r: _Reader) -> float | sp.Expr:
+    value = r.get("tolerance", (int, float, list), "a number, or an expression")
+    if isinstance(value, list):
+        return r.expr("tolerance")
+    if not math.isfinite(float(value)):
         raise ValueError(f"a tolerance is a finite number; got {value}")
-    return value
+    return float(value)
 
 
 def _equation(r: _Reader) -> Equation:
