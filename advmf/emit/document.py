@@ -201,7 +201,7 @@ class _Setter:
         out.append(rf"\emph{{Regime}}: {self.text(regime(claim))}.")
         if claim.tolerance:
             of = "of the exponent" if claim.relation == "asymp" else "relative to the right-hand side"
-            out.append(rf"\emph{{Tolerance}}: ${lines.text(claim.tolerance)}$, {of}.")
+            out.append(rf"\emph{{Tolerance}}: {_allowed(claim.tolerance, lines)}, {of}.")
         own = [self.text(a) for a in claim.assumptions if a not in self.standing]
         standing = ["the standing ones"] if len(own) < len(claim.assumptions) else []
         out.append(rf"\emph{{Assumptions}}: {'; '.join(standing + own)}.")
@@ -231,6 +231,16 @@ def regime(claim: Claim) -> str:
     }
     depth = [f"L >= {claim.depth}"] if claim.depth else []
     return "; ".join([text for flag, text in words.items() if flag in claim.regime] + depth) or "as stated"
+
+
+def _allowed(tolerance: float | sp.Expr, lines: Lines) -> str:
+    """A tolerance in a sentence, case by case."""
+    if not isinstance(tolerance, sp.Piecewise):
+        return f"${lines.text(tolerance)}$" if isinstance(tolerance, sp.Expr) else f"{tolerance:g}"
+    cases = [(f"${lines.text(value.evalf(3) if value.is_number else value)}$", case) for value, case in tolerance.args]
+    return ", ".join(
+        f"{value} elsewhere" if case == sp.true else f"{value} where ${lines.text(case)}$" for value, case in cases
+    )
 
 
 def _align(rows: str) -> str:
