@@ -187,13 +187,13 @@ def test_new_writes_nothing_where_it_should_not(folder, monkeypatch):
     assert "precious" not in (folder / "mine.py").read_text()
 
 
-QUICK = "nets=64, widths=(64, 128, 256, 512), directions=2, steps=5"
+QUICK = "nets=24, widths=(64, 256, 1024, 4096), directions=2, steps=5"
 
 
 def written(folder, *changes):
     """The template, made as quick as can be, with changes."""
     text = (
-        Path(template.__file__).read_text().replace(QUICK, "nets=8, widths=(32, 64, 128, 256), directions=1, steps=1")
+        Path(template.__file__).read_text().replace(QUICK, "nets=12, widths=(32, 128, 512, 2048), directions=1, steps=1")
     )
     for old, new in changes:
         assert old in text, old

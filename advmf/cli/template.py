@@ -78,7 +78,7 @@ AT = {"L": 4, "d": 64, "K": 4, "sigma_w": 1.5, "sigma_b": 0.1, "eps": 0.1}
 
 def check(claims: list[mf.Claim], seed: int = 0) -> list[mf.Report]:
     """The verdicts on the claim and on wrong versions of it, which must be refuted; a function wrong(claim) may list your own."""
-    return mf.check_all(claims, at=AT, seed=seed, nets=64, widths=(64, 128, 256, 512), directions=2, steps=5)
+    return mf.check_all(claims, at=AT, seed=seed, nets=24, widths=(64, 256, 1024, 4096), directions=2, steps=5)
 
 
 def main() -> None:

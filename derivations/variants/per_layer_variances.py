@@ -112,7 +112,7 @@ def wrong(claim: mf.Claim) -> list[mf.Claim]:
 
 def check(claims: list[mf.Claim], seed: int = 0) -> list[mf.Report]:
     """Attack sampled networks of four widths."""
-    return mf.check_all(claims, at=AT, seed=seed, nets=60, widths=(128, 256, 512, 1024), directions=2, steps=5)
+    return mf.check_all(claims, at=AT, seed=seed, nets=48, widths=(128, 512, 2048, 8192), directions=2, steps=5)
 
 
 def main() -> None:
