@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import _weakrefset
 import random
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import FrameType
 from typing import Any, NamedTuple
 
 import sympy as sp
@@ -365,6 +368,19 @@ AGAIN = 0.25
 """Seconds of processor time between two tries to stop what takes too long."""
 
 
+def _freeing(frame: FrameType | None) -> bool:
+    """Whether an object is being freed: an exception raised there reaches nobody, and Python warns of it."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in _FREEING:
+            return True
+        frame = frame.f_back
+    return False
+
+
+_FREEING = {weakref.__file__, _weakrefset.__file__}
+"""The files whose functions Python calls when an object that is referred to weakly is freed."""
+
+
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
     """Stop what is inside after ``seconds`` of processor time, where the system can: in the main thread, on POSIX."""
@@ -374,12 +390,12 @@ def _limit(seconds: float) -> Iterator[None]:
 
     running = [True]
 
-    def stop(*_: object) -> None:
-        if running:
+    def stop(_: int, frame: FrameType | None) -> None:
+        if running and not _freeing(frame):
             raise _OutOfTime
 
     before = signal.signal(signal.SIGVTALRM, stop)
-    # Again and again: what is raised while Python frees an object, or under a bare except, is lost.
+    # Again and again: what is raised while Python frees an object is lost, and what a bare except catches too.
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN)
     try:
         yield

@@ -136,6 +136,9 @@ def loss_decay(net: Net, p: object, q: object) -> Claim:
     It is in proportion to N, while the variance moves at a rate 1/N: T3 is about times well below L_adv over this rate. For ReLU-like
     activations most of it is due to units that switch between x and x + η: it falls as ‖η‖, not as its square.
 
+    η is taken as orthogonal to x. Its cosine with x has in truth the mean square 1/d, and units switch in proportion to its sine, of mean
+    about 1 - 1/(2d): the claim is allowed (d + 1)/(2d²), which is above one minus that mean for every d.
+
     For p and q in {1, 2, oo}, where the lengths of η and t are those of the vertices or spheres that they lie on; ArgumentError for others,
     DomainError outside [1, oo].
 
@@ -159,6 +162,7 @@ def loss_decay(net: Net, p: object, q: object) -> Claim:
         where={},
         regime=Regime.LARGE_WIDTH | Regime.HEURISTIC,
         heuristic="eta and t depend on the network through J alone, and are taken as independent of its hidden layers; eta is orthogonal to x",
+        tolerance=(d + 1) / (2 * d**2),
         assumptions=(*RANDOM_NETWORK, "gradient flow dW/dt = -dL_adv/dW on a single input"),
         source="derived here; the kernel of A. Jacot, F. Gabriel and C. Hongler, Neural Tangent Kernel, NeurIPS 2018",
     )

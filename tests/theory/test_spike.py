@@ -72,7 +72,7 @@ def test_the_bound_stands_and_the_paper_s_does_not_where_the_mean_has_grown(L, s
     claim, paper = mf.loss_bound(PLAIN, 2, 2), mf.loss_bound(PLAIN, 2, 2, paper=True)
     at = {"L": L, "d": 64, "K": 10, "sigma_w": 1.0, "sigma_b": sigma_b, "eps": eps}
     stands, old, *wrong = mf.check_all(
-        [claim, paper, *controls(claim)], at, nets=48, widths=(128, 256, 512, 1024), directions=1, steps=4
+        [claim, paper, *controls(claim)], at, nets=48, widths=(64, 256, 1024, 4096), directions=1, steps=4
     )
     assert stands.verdict is Verdict.NOT_REFUTED, str(stands)
     assert (old.verdict is Verdict.REFUTED) == (L >= 10), str(old)

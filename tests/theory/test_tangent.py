@@ -77,9 +77,9 @@ def test_the_decay_is_that_of_attacked_networks(name):
     """Checked at its error rates; that of a linear network with the same omega, which ignores switching, is refuted."""
     net = PRESETS[name](1, 0)
     claim = mf.loss_decay(net, "inf", 1)
-    at = {"L": 2, "d": 36, "K": 10, "sigma_w": 2**0.5 if name == "vanilla" else 1.0, "sigma_b": 0.0, "eps": 0.1}
+    at = {"L": 2, "d": 36, "K": 4, "sigma_w": 2**0.5 if name == "vanilla" else 1.0, "sigma_b": 0.0, "eps": 0.1}
     report, mutant = mf.check_all(
-        [claim, claim.scaled("1/3")], at, widths=(64, 128, 256, 512), nets=(900,) * 4, directions=1, steps=2
+        [claim, claim.scaled("1/3")], at, widths=(64, 256, 1024, 4096), nets=(4000, 4000, 1500, 400), directions=1, steps=2
     )
     assert report.verdict is Verdict.SUPPORTED, str(report)
     assert mutant.verdict is Verdict.REFUTED
