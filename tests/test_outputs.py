@@ -5,6 +5,8 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -12,8 +14,8 @@ from advmf import figures
 from advmf.errors import OutputError
 from advmf.outputs import Output, apart
 
-FOR_ROOT_TOO = os.geteuid() != 0
-"""Whether permissions hold for whoever runs the tests."""
+NOBODY = 65534
+"""The user without rights, by number."""
 
 
 def test_a_file_is_replaced_at_once_and_nothing_else_is_touched(tmp_path):
@@ -106,21 +108,36 @@ def test_what_cannot_be_written_is_told_when_the_output_is_made(make, message, t
     assert os.listdir(tmp_path) == before
 
 
-@pytest.mark.skipif(not FOR_ROOT_TOO, reason="root may write everything")
-def test_permissions(tmp_path):
-    path = tmp_path / "a.json"
+@pytest.fixture
+def folder_of_a_user():
+    """A folder of a user whom permissions bind: root, who may write everything, is nobody for the time of the test."""
+    with TemporaryDirectory() as name:
+        root = os.geteuid() == 0
+        if root:
+            os.chown(name, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, 0)
+        try:
+            yield Path(name)
+        finally:
+            if root:
+                os.setresuid(0, 0, 0)
+
+
+def test_permissions(folder_of_a_user):
+    folder = folder_of_a_user
+    path = folder / "a.json"
     path.write_text("old")
     path.chmod(0o400)
     with pytest.raises(OutputError, match="write-protected"):
         Output(path)
     path.chmod(0o600)
-    tmp_path.chmod(0o500)
+    folder.chmod(0o500)
     try:
         Output(path).write("in place")
         with pytest.raises(OutputError, match="cannot be written"):
-            Output(tmp_path / "b.json")
+            Output(folder / "b.json")
     finally:
-        tmp_path.chmod(0o700)
+        folder.chmod(0o700)
     assert path.read_text() == "in place"
 
 
