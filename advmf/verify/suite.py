@@ -65,13 +65,13 @@ QUICK = Profile(
     data="digits",
     scales={
         "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 256, 512), nets=(1200, 2400, 1200, 1800)),
-        "T2": Scale(L=5, d=64, K=10, widths=(512, 2048, 10_000, 100_000), nets=(80, 64, 32, 12), directions=1, steps=5),
+        "T2": Scale(L=5, d=64, K=10, widths=(512, 2048, 10_000, 100_000), nets=(48, 48, 56, 16), directions=1, steps=5),
         "T3": Scale(
             2,
             64,
             10,
             (128, 512, 2048, 8192),
-            (400,) * 4,
+            (320, 320, 520, 640),
             directions=1,
             steps=2,
             at={"sigma_b": 0.0, "eps": 0.02},
@@ -81,9 +81,9 @@ QUICK = Profile(
         "F2": Scale(L=2, d=64, K=10, widths=(250, 500, 1000, 2000), nets=(4000, 9000, 9000, 1500)),
     },
     matrices={
-        "beta": MatrixScale(d=784, K=10, samples=600),
+        "beta": MatrixScale(d=784, K=10, samples=1000),
         "T6.d": MatrixScale(d=1, K=2, samples=100, along="d", ladder=(500, 2000, 8000)),
-        "T6.K": MatrixScale(d=2, K=1, samples=100, along="K", ladder=(500, 2000, 8000)),
+        "T6.K": MatrixScale(d=2, K=1, samples=120, along="K", ladder=(500, 2000, 8000)),
     },
 )
 """The default: digits, about six minutes on two cores."""
