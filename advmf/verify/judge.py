@@ -257,9 +257,10 @@ def lasting(departures: Sequence[Rung], alpha: float, effect: float) -> str:
     first, last = departures[0], departures[-1]
     beyond = 1 / (math.sqrt(last.N / first.N) - 1)
     left = last.mean + beyond * (last.mean - first.mean)
-    stderr = math.hypot((1 + beyond) * last.stderr, beyond * first.stderr)
+    first_error, last_error = (r.stderr / math.sqrt(r.seen) if r.seen else math.inf for r in (first, last))
+    stderr = math.hypot((1 + beyond) * last_error, beyond * first_error)
     reach = quantile(alpha / 2, min(first.nets, last.nets) - 1)
-    if left * last.mean > 0 and abs(left) - effect > reach * stderr and abs(last.mean) - effect > reach * last.stderr:
+    if left * last.mean > 0 and abs(left) - effect > reach * stderr and abs(last.mean) - effect > reach * last_error:
         return f"the departure lasts: {first.mean:+.1%} at N = {first.N}, {last.mean:+.1%} at {last.N}"
     return ""
 
@@ -271,7 +272,7 @@ def decide_bound(estimate: Estimate, alpha: float, beta: float, effect: float) -
         return Decision(
             Verdict.REFUTED, f"above the bound by {estimate.value:.1%} ± {estimate.error:.1%}", p_value, resolved
         )
-    return _resolved(Verdict.NOT_REFUTED, p_value, resolved, effect, estimate.apart)
+    return _resolved(Verdict.NOT_REFUTED, p_value, resolved, effect, estimate)
 
 
 def decide_equality(estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float = 0.0) -> Decision:
@@ -284,14 +285,23 @@ def decide_equality(estimate: Estimate, alpha: float, beta: float, effect: float
     resolved = resolution(estimate, alpha, beta, sides=2)
     if p_value < alpha:
         return Decision(Verdict.REFUTED, f"off by {estimate.value:.1%} ± {estimate.error:.1%}", p_value, resolved)
-    return _resolved(Verdict.SUPPORTED, p_value, resolved, effect, estimate.apart)
+    return _resolved(Verdict.SUPPORTED, p_value, resolved, effect, estimate)
 
 
-def _resolved(verdict: Verdict, p_value: float, resolved: float, effect: float, apart: float) -> Decision:
-    if not resolved <= effect:
-        advice = ["use more nets"] * (resolved - apart > effect)
-        if 2 * apart > effect or not advice:
-            advice.append(f"use larger N: laws in 1/N and slower ones fit, {apart:.1%} apart")
-        reason = f"resolves {resolved:.1%}, wanted {effect:.0%}; {' and '.join(advice)}"
-        return Decision(Verdict.UNDERPOWERED, reason, p_value, resolved)
-    return Decision(verdict, "", p_value, resolved)
+def _resolved(verdict: Verdict, p_value: float, resolved: float, effect: float, estimate: Estimate) -> Decision:
+    if resolved <= effect:
+        return Decision(verdict, "", p_value, resolved)
+    advice = []
+    if resolved - estimate.apart > effect:
+        laws = [estimate, estimate.other] if estimate.other else [estimate]
+        rare = max(max(law.hidden) for law in laws) > RARE
+        unseen = ", for networks too rare to be seen may carry most of the variance," if rare else ""
+        advice.append(f"use more nets{unseen}")
+    if 2 * estimate.apart > effect or not advice:
+        advice.append(f"use larger N: laws in 1/N and slower ones fit, {estimate.apart:.1%} apart")
+    found = "resolves nothing" if math.isinf(resolved) else f"resolves {resolved:.1%}, wanted {effect:.0%}"
+    return Decision(Verdict.UNDERPOWERED, f"{found}; {' and '.join(advice)}", p_value, resolved)
+
+
+RARE = 2.0
+"""The factor on a standard error from which on a reason names the networks that were not seen: three quarters of the variance are theirs."""

@@ -142,7 +142,7 @@ class Report:
     def from_dict(record: Mapping[str, Any]) -> Report:
         """The report that :meth:`to_dict` wrote; of numbers that were not finite, errors come back as infinity and others as NaN.
 
-        A rung without ``lost`` was written before these networks were counted.
+        A rung without ``lost`` or ``spread`` was written before these were known.
 
         >>> import advmf as mf
         >>> report = mf.check(mf.norm_factor(2, 2), at=dict(d=30, K=5), samples=40)
@@ -166,6 +166,7 @@ class Report:
                         _number(r["stderr"], math.inf),
                         _number(r["skew"], math.nan),
                         r.get("lost", 0),
+                        _number(r.get("spread", 0.0), math.nan),
                     )
                     for r in f["rungs"]
                 ),

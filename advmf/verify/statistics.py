@@ -18,7 +18,8 @@ class Running:
     """Mean, variance and skewness of columns of numbers that arrive in blocks (T. Chan, G. Golub, R. LeVeque, 1983; P. Pébay, 2008).
 
     Every column is kept in units of a power of two near its largest number, so that squares and cubes overflow, or vanish, no sooner than the
-    numbers do. ``lost`` counts the numbers of each column that are not finite: a column that has any has no moments.
+    numbers do. ``lost`` counts the numbers of each column that are not finite: a column that has any has no moments. With ``logs`` the same
+    moments of the logarithms of their sizes are kept, for :attr:`spread`.
 
     >>> running = Running(1)
     >>> for block in ([[1.0], [2.0]], [[6.0]]):
@@ -29,8 +30,9 @@ class Running:
     [7.0]
     """
 
-    def __init__(self, columns: int) -> None:
+    def __init__(self, columns: int, logs: bool = True) -> None:
         self.count = 0
+        self._logs = Running(columns, logs=False) if logs else None
         self.lost = np.zeros(columns, dtype=int)
         self._unit = np.full(columns, _SMALLEST)  # the exponent of two
         self._mean = np.zeros(columns)
@@ -40,8 +42,9 @@ class Running:
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Running:
         """What goes on from a ``state``, to the last bit."""
-        running = cls(0)
+        running = cls(0, logs=False)
         running.count = state["count"]
+        running._logs = cls.of(state["logs"]) if "logs" in state else None
         running.lost, running._unit = (np.array(state[name], dtype=int) for name in ("lost", "unit"))
         names = ("mean", "squares", "cubes")
         running._mean, running._squares, running._cubes = (np.array(state[n], dtype=float) for n in names)
@@ -57,13 +60,16 @@ class Running:
             "squares": self._squares,
             "cubes": self._cubes,
         }
-        return {"count": self.count, **{name: values.tolist() for name, values in columns.items()}}
+        logs = {"logs": self._logs.state} if self._logs else {}
+        return {"count": self.count, **{name: values.tolist() for name, values in columns.items()}, **logs}
 
     def add(self, block: np.ndarray) -> None:
         """Take in ``block`` of shape (count, columns)."""
         finite = np.isfinite(block)
         self.lost = self.lost + (~finite).sum(0)
         block = np.where(finite, block, 0.0)
+        if self._logs:
+            self._logs.add(_logarithms(block))
         largest = np.abs(block).max(0)
         self._measure_in(np.where(largest > 0, np.frexp(largest)[1], _SMALLEST))
         block = np.ldexp(block, -self._unit)
@@ -116,10 +122,30 @@ class Running:
         still = spread <= 1e-12 * np.abs(self._mean)
         return self._column(np.where(still, 0.0, self._cubes / max(self.count, 1) / np.where(still, 1.0, spread) ** 3))
 
+    @property
+    def spread(self) -> np.ndarray:
+        """The standard deviation of the logarithms, as far as it is that of the large numbers, and one standard error more.
+
+        It is taken from a quantile two deviations above the mean, by E. Cornish and R. Fisher's expansion with the skewness of the logarithms:
+        numbers near zero, such as squares of normal ones, spread the logarithms as well, and are no heavy tail. 0 for fewer than two numbers.
+        """
+        if self._logs is None or self.count < 2:
+            return np.zeros_like(self._mean)
+        deviation = np.sqrt(self._logs.variance) * (1 + 1 / math.sqrt(2 * self.count))
+        skew = self._logs.skew + math.sqrt(6 / self.count)
+        return self._column(deviation * np.maximum(0.0, 1 + 2 / 3 * skew))
+
     def rung(self, N: int, column: int = 0) -> Rung:
         """What a column says, as the rung of width N."""
-        mean, stderr, skew = (float(each[column]) for each in (self.mean, self.stderr, self.skew))
-        return Rung(N, self.count, mean, stderr, skew, int(self.lost[column]))
+        mean, stderr, skew, spread = (float(e[column]) for e in (self.mean, self.stderr, self.skew, self.spread))
+        return Rung(N, self.count, mean, stderr, skew, int(self.lost[column]), spread)
+
+
+def _logarithms(block: np.ndarray) -> np.ndarray:
+    """Those of the sizes; what is zero has that of the others on average."""
+    there = block != 0
+    logs = np.log(np.abs(block), where=there, out=np.zeros(block.shape))
+    return np.where(there, logs, logs.sum(0) / np.maximum(there.sum(0), 1))
 
 
 _SMALLEST = -1073
@@ -130,7 +156,9 @@ _SMALLEST = -1073
 class Rung:
     """Mean and standard error over ``nets`` networks of width ``N``, and the skewness of one network's number.
 
-    ``lost`` counts the networks whose number is not finite; the others say nothing of the mean then, which is NaN."""
+    ``lost`` counts the networks whose number is not finite; the others say nothing of the mean then, which is NaN. ``spread`` is that of the
+    logarithms of large numbers (:attr:`Running.spread`).
+    """
 
     N: int
     nets: int
@@ -138,6 +166,7 @@ class Rung:
     stderr: float
     skew: float = 0.0
     lost: int = 0
+    spread: float = 0.0
 
     @property
     def finite(self) -> bool:
@@ -147,7 +176,21 @@ class Rung:
     def scaled(self, factor: float, shift: float = 0.0) -> Rung:
         """The rung of ``shift + factor x``."""
         skew = math.copysign(1.0, factor) * self.skew
-        return Rung(self.N, self.nets, shift + factor * self.mean, abs(factor) * self.stderr, skew, self.lost)
+        return replace(self, mean=shift + factor * self.mean, stderr=abs(factor) * self.stderr, skew=skew)
+
+    @property
+    def seen(self) -> float:
+        """The part of the variance that such networks carry as are not too rare for so many of them, if the tail is log-normal; 0 for less than
+        a hundredth, from which nothing can be told of the rest.
+
+        The variance of a log-normal number of spread s is carried around 2 s above the mean of its logarithm, in units of s. The largest of
+        n numbers is where one in n is expected.
+
+        >>> [round(Rung(8, 1000, 1.0, 0.1, spread=spread).seen, 3) for spread in (0.0, 0.5, 1.0, 1.5, 2.0)]
+        [0.999, 0.982, 0.862, 0.536, 0.181]
+        """
+        part = float(special.ndtr(special.ndtri(1 - 1 / max(self.nets, 2)) - 2 * self.spread))
+        return part if part >= 0.01 else 0.0
 
 
 CAUTION = 2.0
@@ -166,7 +209,8 @@ class Estimate:
     ``fit_p`` is the p-value of the rungs' deviations from the fit, 1 where nothing is left over to test; ``skew`` is the skewness of the
     value itself, which falls with the root of the number of networks. ``other`` is the estimate by another law that the numbers leave open:
     the true value may lie anywhere between the two, and is beyond a limit only if both are. What tells of laws that they
-    are wrong has half the rate, and so the other has half.
+    are wrong has half the rate, and so the other has half. ``hidden`` are the factors by which the standard error may be larger, for a value
+    below and for one above, with the networks that are too rare to have been seen (:attr:`Rung.seen`).
     """
 
     value: float
@@ -175,6 +219,7 @@ class Estimate:
     fit_p: float = 1.0
     skew: float = 0.0
     other: Estimate | None = None
+    hidden: tuple[float, float] = (1.0, 1.0)
 
     @property
     def apart(self) -> float:
@@ -192,7 +237,7 @@ class Estimate:
         Attack maxima and products over depth are near log-normal: the mean of a sample without the rare large ones is low, and so is its
         standard error, and t refutes true values from below far too often. The quantile q of t moves by skew (2 q² + 1)/6 to first
         order (F. Edgeworth's expansion of t; P. Hall, 1992, section 2.6); on the side of the long tail, where it would move
-        inwards, it stays.
+        inwards, it stays. Where the tail is so long that most of the variance was not seen, the standard error is that with what is hidden.
 
         >>> round(Estimate(1.0, 0.5, 30).p_above(0.0), 6)
         0.027313
@@ -205,7 +250,7 @@ class Estimate:
             return max(replace(self, other=None).p_above(limit), min(1.0, 2 * self.other.p_above(limit)))
         if self.stderr == 0:
             return 0.0 if self.value > limit else 1.0
-        t, g = (self.value - limit) / self.stderr, CAUTION * max(0.0, -self.skew)
+        t, g = (self.value - limit) / self.stderr / self.hidden[0], CAUTION * max(0.0, -self.skew)
         if t > g / 6:  # undo q + g (2 q² + 1)/6
             t = (math.sqrt(1 + 4 / 3 * g * (t - g / 6)) - 1) / (2 / 3 * g) if g > 1e-6 else t
         return _sf(t, self.dof)
@@ -218,7 +263,8 @@ class Estimate:
     def mirrored(self) -> Estimate:
         """The estimate of minus the quantity."""
         other = self.other and self.other.mirrored
-        return Estimate(-self.value, self.stderr, self.dof, self.fit_p, -self.skew, other)
+        less, more = self.hidden
+        return replace(self, value=-self.value, skew=-self.skew, other=other, hidden=(more, less))
 
     def shifted(self, by: float) -> Estimate:
         """The estimate of the quantity plus a constant."""
@@ -227,7 +273,7 @@ class Estimate:
     def reach(self, rate: float) -> float:
         """How far above a limit the value must be for :meth:`p_above` to fall to ``rate``, by this law alone."""
         q, g = quantile(rate, self.dof), CAUTION * max(0.0, -self.skew)
-        return (q + g * (2 * q * q + 1) / 6) * self.stderr
+        return (q + g * (2 * q * q + 1) / 6) * self.stderr * self.hidden[0]
 
 
 def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1.0) -> Estimate:
@@ -258,7 +304,18 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1
     dof = parts.sum() ** 2 / sum(part**2 / max(r.nets - 1, 1) for part, r in zip(parts, rungs))
     skew = errors**3 @ [r.skew / math.sqrt(r.nets) for r in rungs] / parts.sum() ** 1.5
     fit_p = _fit_p(basis, solve, mean, stderr)
-    return Estimate(float(weights @ mean), float(unit * np.sqrt(parts.sum())), float(dof), fit_p, float(skew))
+    stderr_of_all, away = float(unit * np.sqrt(parts.sum())), _hidden(rungs, errors)
+    return Estimate(float(weights @ mean), stderr_of_all, float(dof), fit_p, float(skew), hidden=away)
+
+
+def _hidden(rungs: Sequence[Rung], errors: np.ndarray) -> tuple[float, float]:
+    """:attr:`Estimate.hidden` of a weighted sum of the rungs' means; ``errors`` are their standard errors times their weights, signs and all."""
+    parts = errors**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole = np.where(parts == 0, 0.0, parts / [r.seen for r in rungs])
+    tails = np.sign(errors) * np.sign([r.skew for r in rungs])
+    less, more = (float(np.sqrt(np.where(tails == side, whole, parts).sum() / parts.sum())) for side in (-1, 1))
+    return less, more
 
 
 def _fit_p(basis: np.ndarray, solve: np.ndarray, mean: np.ndarray, stderr: np.ndarray) -> float:

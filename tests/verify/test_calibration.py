@@ -4,6 +4,7 @@ The numbers of a suite's networks are drawn, not simulated; everything from the 
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from advmf.observables import Capacity
 from advmf.verify import statistics
 from advmf.verify.judge import Consequence, decide_bound, decide_equality, judge
 from advmf.verify.report import Verdict
-from advmf.verify.statistics import Design, Rung, combine, holm
+from advmf.verify.statistics import Design, Rung, Running, combine, holm, resolution
 
 WIDTHS = np.array([64, 128, 256, 512])
 NETS = 100
@@ -216,3 +217,60 @@ def test_wide_ladders_decide_and_narrow_ones_say_that_wider_networks_are_wanted(
     assert {f.verdict for f in below} == {Verdict.UNDERPOWERED}, "on a ladder from below the crossover no fit tells"
     poly = list(slowly(rng, 20, departure=0.0, power=1.0, alpha=1e-3, size=0.3, crossover=None))
     assert {f.verdict for f in poly} == {Verdict.SUPPORTED}
+
+
+def tails(rng, spread, count, runs):
+    """The estimates of a mean of 1 by log-normal numbers, as simulations keep them."""
+    for _ in range(max(1, runs // 50)):
+        running = Running(50)
+        running.add(np.exp(rng.normal(-(spread**2) / 2, spread, (count, 50))))
+        for column in range(50):
+            yield combine([running.rung(8, column)], 0)
+
+
+@pytest.mark.parametrize(
+    ("spread", "count"), [(2.0, 64), (3.0, 64), (2.0, 500), (3.0, 500), (4.0, 500), (3.0, 3000), (5.0, 3000)]
+)
+def test_what_a_heavy_tail_hides_refutes_nothing(spread, count):
+    """Log-normal numbers whose mean is carried by networks that were hardly, or never, seen; by Student's t they are refuted from below."""
+    rng, runs, alpha = np.random.default_rng(10), 1000 if count < 1000 else 200, 1e-2
+    found = list(tails(rng, spread, count, runs))
+    assert sum(e.p_below(1.0) < alpha for e in found) <= most(alpha, runs)
+    assert sum(decide_equality(e, alpha, 0.05, 1.0).verdict is Verdict.SUPPORTED for e in found) < runs / 10
+    assert all(e.hidden[0] == 1 for e in found), "what is missing can only add"
+    blind = [replace(e, hidden=(1.0, 1.0)) for e in found]
+    assert sum(e.p_below(1.0) < alpha for e in blind) > most(alpha, runs)
+
+
+@pytest.mark.parametrize("numbers", ["normal", "squares", "products", "fourth", "constant", "mild"])
+def test_what_is_no_heavy_tail_is_tested_as_before(numbers):
+    """Numbers near zero spread logarithms as well, below."""
+    rng, count = np.random.default_rng(11), 2000
+    z = rng.normal(size=(count, 40, 8))
+    drawn = {
+        "normal": z[..., 0], "squares": z[..., 0] ** 2, "products": z[..., 0] * z[..., 1], "fourth": (z**4).mean(-1),
+        "constant": np.ones((count, 40)), "mild": np.exp(0.5 * z[..., 0]),
+    }[numbers]  # fmt: skip
+    running = Running(40)
+    running.add(drawn)
+    found = [combine([running.rung(8, column)], 0) for column in range(40)]
+    assert max(max(e.hidden) for e in found) < 1.06
+
+
+def test_hidden_numbers_are_on_the_side_of_their_weight():
+    """Of a ladder whose narrow networks have the tail, the mean there is too low, and by its weight the limit too low or too high."""
+    heavy, light = Rung(64, 100, 1.0, 0.3, 5.0, spread=2.0), Rung(128, 100, 1.0, 0.01, 0.1, spread=0.1)
+    above = combine([heavy, light], 0)
+    assert above.hidden[0] < 1.1 and above.hidden[1] > 4 and above.mirrored.hidden == above.hidden[::-1]
+    assert above.p_below(1.5) > 0.01 and above.p_above(-9.0) < 1e-3
+    assert resolution(above, 0.01, 0.05) < resolution(above.mirrored, 0.01, 0.05) / 2
+    below = combine([heavy, light, replace(light, N=256), replace(light, N=512)], 1)
+    assert below.hidden[0] > 4 and below.hidden[1] < 1.1
+    told = decide_equality(above, 0.01, 0.05, 0.2)
+    assert told.verdict is Verdict.REFUTED, "what is missing would only add to what is too high"
+    told = decide_equality(above.shifted(-1.0), 0.01, 0.05, 0.2)
+    assert told.verdict is Verdict.UNDERPOWERED and "too rare to be seen" in told.reason
+    assert max(combine([replace(heavy, stderr=1e-9, spread=1.0), light], 0).hidden) < 1.1, "it hardly weighs"
+    none = combine([replace(heavy, stderr=1e-9, spread=4.0), light], 0)
+    assert none.hidden[1] == math.inf, "so little of it was seen that its error says nothing"
+    assert none.p_below(1e9) == 0.5 and decide_equality(none.shifted(-1.0), 0.01, 0.05, 9.0).reason.startswith("resolves nothing")

@@ -368,3 +368,15 @@ def test_rounding_refutes_no_identity(dtype):
     report = mf.check(claim, at=at, **few)
     assert report.verdict is Verdict.SUPPORTED
     assert mf.check(claim.scaled(1.05), at=at, **few).verdict is Verdict.REFUTED
+
+
+def test_deep_narrow_networks_are_not_refuted_by_what_their_tails_hide(monkeypatch):
+    """F1 is true. At L = 20, N = 8 and 16 its mean is carried by networks that a thousand hold none of; by t it was refuted again and again."""
+    claim = mf.stream_fluctuation(mf.vanilla(1, 0))
+    at, runs = {"L": 20, "d": 16, "K": 2, "sigma_w": 2**0.5, "sigma_b": 0.3}, 12
+    found = [mf.check(claim, at, widths=(8, 16), nets=1000, seed=seed) for seed in range(runs)]
+    assert [r.verdict for r in found] == [Verdict.UNDERPOWERED] * runs
+    assert sum("too rare to be seen" in r.findings[0].reason for r in found) > runs / 2
+    monkeypatch.setattr("advmf.verify.statistics._hidden", lambda *_: (1.0, 1.0))
+    blind = [mf.check(claim, at, widths=(8, 16), nets=1000, seed=seed) for seed in range(runs)]
+    assert sum(r.verdict is Verdict.REFUTED for r in blind) > 2

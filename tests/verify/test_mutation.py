@@ -19,7 +19,7 @@ from advmf.verify.statistics import Design
 SMALL = replace(
     suite.QUICK,
     scales={
-        "T1": suite.Scale(L=4, d=64, K=4, widths=(16, 32, 64, 128), nets=(100,) * 4),
+        "T1": suite.Scale(L=4, d=64, K=4, widths=(32, 64, 128, 256), nets=(100,) * 4),
         "T5": suite.Scale(L=2, d=16, K=4, widths=(16, 32, 64, 128), nets=(1000,) * 4, at={"sigma_b": 0.0}),
         "T2": suite.Scale(L=2, d=16, K=4, widths=(32, 64, 128, 256), nets=(150,) * 4, directions=1, steps=2),
         "T3": suite.Scale(2, 16, 8, (32, 64, 128), (100,) * 3, 1, 2, at={"sigma_b": 0.0, "eps": 0.02}),

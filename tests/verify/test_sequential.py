@@ -141,7 +141,7 @@ def law():
 
 @pytest.fixture(scope="module")
 def stopped(law):
-    return mf.check(law, AT, **LADDER, sequential=True, design=Design(effect=0.4))
+    return mf.check(law, AT, **LADDER, sequential=True, design=Design(effect=0.5))
 
 
 def means(finding):
@@ -170,7 +170,7 @@ def test_what_was_simulated_are_the_first_networks_of_the_fixed_check(law):
 
 def test_no_claim_depends_on_what_is_checked_beside_it_nor_on_memory(law, stopped):
     wrong = replace(law, equations=tuple(replace(e, rhs=3 * e.rhs) for e in law.equations))
-    design = Design(effect=0.4)
+    design = Design(effect=0.5)
     beside = mf.check_all([wrong, law], AT, **LADDER, sequential=True, design=design)
     assert beside[0].verdict is Verdict.REFUTED
     tight = mf.check(law, AT, **LADDER, sequential=True, design=design, memory=80_000)
