@@ -193,7 +193,9 @@ QUICK = "nets=24, widths=(64, 256, 1024, 4096), directions=2, steps=5"
 def written(folder, *changes):
     """The template, made as quick as can be, with changes."""
     text = (
-        Path(template.__file__).read_text().replace(QUICK, "nets=12, widths=(32, 128, 512, 2048), directions=1, steps=1")
+        Path(template.__file__)
+        .read_text()
+        .replace(QUICK, "nets=12, widths=(32, 128, 512, 2048), directions=1, steps=1")
     )
     for old, new in changes:
         assert old in text, old

@@ -79,7 +79,12 @@ def test_the_decay_is_that_of_attacked_networks(name):
     claim = mf.loss_decay(net, "inf", 1)
     at = {"L": 2, "d": 36, "K": 4, "sigma_w": 2**0.5 if name == "vanilla" else 1.0, "sigma_b": 0.0, "eps": 0.1}
     report, mutant = mf.check_all(
-        [claim, claim.scaled("1/3")], at, widths=(64, 256, 1024, 4096), nets=(4000, 4000, 1500, 400), directions=1, steps=2
+        [claim, claim.scaled("1/3")],
+        at,
+        widths=(64, 256, 1024, 4096),
+        nets=(4000, 4000, 1500, 400),
+        directions=1,
+        steps=2,
     )
     assert report.verdict is Verdict.SUPPORTED, str(report)
     assert mutant.verdict is Verdict.REFUTED

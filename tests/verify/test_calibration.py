@@ -273,4 +273,6 @@ def test_hidden_numbers_are_on_the_side_of_their_weight():
     assert max(combine([replace(heavy, stderr=1e-9, spread=1.0), light], 0).hidden) < 1.1, "it hardly weighs"
     none = combine([replace(heavy, stderr=1e-9, spread=4.0), light], 0)
     assert none.hidden[1] == math.inf, "so little of it was seen that its error says nothing"
-    assert none.p_below(1e9) == 0.5 and decide_equality(none.shifted(-1.0), 0.01, 0.05, 9.0).reason.startswith("resolves nothing")
+    assert none.p_below(1e9) == 0.5 and decide_equality(none.shifted(-1.0), 0.01, 0.05, 9.0).reason.startswith(
+        "resolves nothing"
+    )
