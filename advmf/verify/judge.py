@@ -295,7 +295,7 @@ def _resolved(verdict: Verdict, p_value: float, resolved: float, effect: float, 
     if resolved - estimate.apart > effect:
         laws = [estimate, estimate.other] if estimate.other else [estimate]
         rare = max(max(law.hidden) for law in laws) > RARE
-        unseen = ", for networks too rare to be seen may carry most of the variance," if rare else ""
+        unseen = " (networks too rare to be seen may carry most of the variance)" if rare else ""
         advice.append(f"use more nets{unseen}")
     if 2 * estimate.apart > effect or not advice:
         advice.append(f"use larger N: laws in 1/N and slower ones fit, {estimate.apart:.1%} apart")

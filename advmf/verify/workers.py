@@ -234,9 +234,14 @@ def _attend(coordinator: int) -> None:
 @contextmanager
 def _cluster(scheduler: str) -> Iterator[Executor]:
     try:
-        from distributed import Client
+        from distributed import Client, Security
     except ImportError:
         raise ArgumentError("The dask backend needs dask: pip install 'advmf[dask]'.") from None
+    if scheduler.startswith("tls:") and Security().get_connection_args("client")["ssl_context"] is None:
+        raise ArgumentError(
+            f"The scheduler at {scheduler} asks for certificates, and dask's configuration names none: set "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE and DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and __KEY, as docs/runs.md shows."
+        )
     try:
         client = Client(scheduler, timeout=REACH, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:

@@ -3,7 +3,9 @@
 import itertools
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -11,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 import cloudpickle
+import dask
 import distributed
 import pytest
 import torch
@@ -233,6 +236,34 @@ def test_a_scheduler_that_does_not_answer_is_an_error_within_seconds(monkeypatch
         list(run(f_suite(), store=path, resume=True, backend="dask", scheduler="tcp://127.0.0.1:9"))
     assert time.monotonic() - started < 30
     assert len(read(path).finished) == 1
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificates")
+def test_a_cluster_behind_certificates(tmp_path, monkeypatch):
+    """As docs/runs.md has it: nobody else is let in, and a client without certificates is told what is missing."""
+    key, cert = (str(tmp_path / name) for name in ("key.pem", "cert.pem"))
+    subject = ["-days", "2", "-subj", "/CN=advmf", "-keyout", key, "-out", cert]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject], check=True, capture_output=True
+    )
+    own = {
+        f"tls_{role}_{kind}": path
+        for role in ("scheduler", "worker", "client")
+        for kind, path in (("cert", cert), ("key", key))
+    }
+    security = distributed.Security(tls_ca_file=cert, require_encryption=True, **own)
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
+    with distributed.LocalCluster(**options, security=security) as local:
+        address = local.scheduler_address
+        assert address.startswith("tls://")
+        with pytest.raises(ArgumentError, match="names none: set DASK_DISTRIBUTED__COMM__TLS__CA_FILE"):
+            list(compute(DEEDS, backend="dask", scheduler=address))
+        monkeypatch.setattr(workers, "REACH", 2)
+        with pytest.raises(WorkerError, match="No scheduler answers"):
+            list(compute(DEEDS, backend="dask", scheduler=address.replace("tls://", "tcp://")))
+        given = {"ca-file": cert, "client.cert": cert, "client.key": key}
+        with dask.config.set({f"distributed.comm.tls.{name}": value for name, value in given.items()}):
+            assert sorted(compute(DEEDS, backend="dask", scheduler=address)) == [(i, i * i) for i in range(6)]
 
 
 @pytest.mark.parametrize(
