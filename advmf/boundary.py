@@ -11,13 +11,14 @@ import difflib
 import functools
 import inspect
 import numbers
+import operator
 import reprlib
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
-from advmf.errors import AdvmfError, ArgumentError
+from advmf.errors import AdvmfError, ArgumentError, DomainError
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -109,6 +110,32 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return checked
+
+
+def whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """A whole number of any library as Python's own.
+
+    Raises ArgumentError for what is no whole number, DomainError for one below ``least`` or above ``most``.
+
+    >>> import numpy as np
+    >>> whole("steps", np.int64(3))
+    3
+    >>> whole("steps", 0)
+    Traceback (most recent call last):
+        ...
+    advmf.errors.DomainError: steps must be at least 1; got 0.
+    """
+    try:
+        count = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        count = None
+    if count is None or isinstance(value, bool):
+        raise ArgumentError(f"{name} must be an integer; got {shown(value)}.")
+    if count < least:
+        raise DomainError(f"{name} must be at least {least}; got {count}.")
+    if most is not None and count > most:
+        raise DomainError(f"{name} must be at most {most:,}, for a run to end; got {count:,}.")
+    return count
 
 
 def _given(value: Any, kind: Any) -> Collection[Any]:

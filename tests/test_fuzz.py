@@ -176,6 +176,25 @@ def test_an_unguarded_function_is_seen():
     assert not fault(mf.omega, {"net": 3}) and not fault(mf.omega, {})
 
 
+@pytest.mark.parametrize("two", [2, np.int64(2), np.uint8(2), sp.Integer(2), torch.tensor(2)], ids=repr)
+def test_a_count_is_one_of_any_library(two):
+    """A whole number is Python's, NumPy's, SymPy's or torch's, everywhere."""
+    assert mf.check(**{**CALLS[mf.check], "nets": two, "steps": two, "directions": two}).settings["nets"] == [2, 2, 2]
+    assert simulate.sample(NET, **{**SIZES, "nets": two, "L": two}).nets == 2
+    assert mf.check(mf.norm_factor(2, 2), at={"d": 6, "K": 3}, samples=two).settings["samples"] == 2
+    simulate.operator_norm(torch.ones(3, 4), 3, 3, starts=two, cooling=two, signs=two)
+    assert simulate.gaussian_norms(two, two, [(2, 2)], samples=two)[2, 2].lower.shape == (2,)
+
+
+@pytest.mark.parametrize("name", ["steps", "directions", "restarts"])
+def test_endless_attacks_are_refused_wherever_they_are_asked_for(name):
+    for function in (mf.check, simulate.attack, simulate.attack_trace, simulate.attack_loss):
+        given = CALLS[function]
+        arguments = {**(given() if callable(given) else given), name: 10**9}
+        with pytest.raises((mf.errors.DomainError, mf.errors.BudgetError)), patience(20):
+            function(**arguments)
+
+
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(draw=st.randoms(use_true_random=False))
 def test_wrong_calls(draw):

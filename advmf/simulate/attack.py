@@ -8,7 +8,6 @@ Both are lower bounds of the maximum. All starts, signs, inputs and pairs (p, q)
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, SupportsFloat
@@ -17,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from advmf.boundary import public
+from advmf.boundary import public, whole
+from advmf.budget import machine_memory
 from advmf.errors import ArgumentError, DomainError
 from advmf.simulate.budget import allow
 from advmf.simulate.ensemble import Ensemble
@@ -31,8 +31,8 @@ SPREAD = 1.5
 """Half of the random starts are the steepest in a norm of this exponent at least: those of the l1 norm are the few unit vectors."""
 TENSORS = 8
 """So many tensors of all starts are held at once: points, momenta, gradients, and what steps and projections take, in float64."""
-MOST = 10**15
-"""The most steps, restarts or directions that are begun."""
+MOST = {"steps": 10**8, "starts": 10**15}
+"""The most steps that are begun, each of which takes a tenth of a millisecond at least, and the most restarts or directions."""
 
 Pairs = Sequence[tuple[float, float]]
 
@@ -79,7 +79,7 @@ def attack(
     >>> attack(networks, torch.ones(3, 8), eps=0.1, p=[1, 2, "inf"], q=[2, 2, 2]).value.shape
     torch.Size([5, 3, 3])
     """
-    directions = _count("directions", directions, 1)
+    directions = whole("directions", directions, 1, MOST["starts"])
 
     def queries(networks: Ensemble, pairs: int, steps: int, restarts: int) -> int:
         return attack_queries(networks.K, networks.d, pairs, steps, restarts, directions)
@@ -135,9 +135,11 @@ def attack_trace(
     """:func:`attack` on a forward trace, with ``eta`` (nets, inputs, pairs, d); ``jacobian`` is the trace's own, if known already.
     Fewer ``directions`` make a cheaper race, which small balls do not notice.
 
-    Exponents are floats in [1, inf] and eps is positive; both are taken as they are. Raises DomainError for counts out of range.
+    Exponents are floats in [1, inf] and are taken as they are. Raises DomainError for an eps or counts out of range, MemoryBudgetError where
+    the starts take more memory than the machine has.
     """
-    steps, restarts, directions = _counts(steps, restarts, directions)
+    eps, (steps, restarts, directions) = _radius(eps, trace.output.dtype), attack_counts(steps, restarts, directions)
+    _fit(trace, 2 * restarts * directions * len(pairs))
     J = trace.jacobian() if jacobian is None else jacobian
     random, seed = _directions(restarts * directions - 1, J, generator), draw_seed(generator)
 
@@ -179,7 +181,8 @@ def attack_loss(
     >>> bool((first.value <= attack(networks, torch.ones(1, 8), eps=0.1, p=2, q=2).value).all())
     True
     """
-    steps, restarts, directions = _counts(steps, restarts, directions)
+    eps, (steps, restarts, directions) = _radius(eps, trace.output.dtype), attack_counts(steps, restarts, directions)
+    _fit(trace, 2 * restarts * directions)
     J = trace.jacobian()
     e = _steepest(_directions(restarts * directions, J, generator), p)
     starts = torch.cat((e, -e), -2)[:, :, None]
@@ -194,6 +197,13 @@ def attack_loss(
 
     found = race(trace, starts, [p], objective, eps, steps, restarts, directions)
     return Attack(found.eta[:, :, 0], found.value[:, :, 0])
+
+
+def _fit(trace: Trace, starts: int) -> None:
+    """Raises MemoryBudgetError where so many starts in each network, at each input, take more memory than the machine has."""
+    nets, _, inputs, _ = trace.output.shape
+    size = TENSORS * trace.output.dtype.itemsize * nets * inputs * starts * trace.networks.d
+    allow(size, machine_memory(), f"An attack from {starts:,} starts", "Lower restarts or directions")
 
 
 def _directions(count: int, J: Tensor, generator: torch.Generator) -> Float[Tensor, "nets inputs count d"]:
@@ -215,6 +225,7 @@ def pgd_trace(
     trace: Trace, *, eps: float, pairs: Pairs, steps: int = 100, restarts: int = 8, generator: torch.Generator
 ) -> Attack:
     """:func:`pgd` on a forward trace, with ``eta`` (nets, inputs, pairs, d), as :func:`attack_trace`."""
+    _fit(trace, restarts * len(pairs))
     nets, _, inputs, _ = trace.output.shape
     seed, shape = draw_seed(generator), (restarts, trace.networks.d)
     points = torch.stack([uniform(shape, p, source(None, seed)) for p, _ in pairs])
@@ -240,7 +251,10 @@ def _attack(
     if not isinstance(networks, Ensemble):
         raise ArgumentError(f"networks must be an Ensemble, as advmf.simulate.sample gives; got {networks!r}.")
     radius, (pairs, several) = _radius(eps, networks.dtype), _pairs(p, q)
-    counts = {"steps": _count("steps", steps, 0), "restarts": _count("restarts", restarts, 1)}
+    counts = {
+        "steps": whole("steps", steps, 0, MOST["steps"]),
+        "restarts": whole("restarts", restarts, 1, MOST["starts"]),
+    }
     generator, x = source(generator), tensor(x, "x").detach()
     inputs = networks.inputs(x).shape[2]
     columns = inputs * len(pairs) * starts * counts["restarts"]
@@ -300,17 +314,12 @@ def _pairs(p: Any, q: Any) -> tuple[list[tuple[float, float]], bool]:
     return [(order(a, "p"), order(b, "q")) for a, b in zip(p, q)], True
 
 
-def _counts(steps: object, restarts: object, directions: object) -> tuple[int, int, int]:
-    return _count("steps", steps, 0), _count("restarts", restarts, 1), _count("directions", directions, 1)
+def attack_counts(steps: object, restarts: object, directions: object) -> tuple[int, int, int]:
+    """The counts of an attack as Python's integers.
 
-
-def _count(name: str, value: object, least: int) -> int:
-    try:
-        count = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise ArgumentError(f"{name} must be an integer; got {value!r}.") from None
-    if count < least:
-        raise DomainError(f"{name} must be at least {least}; got {count}.")
-    if count > MOST:
-        raise DomainError(f"{name} must be at most {MOST:,}, for a run to end; got {count:,}.")
-    return count
+    Raises ArgumentError for what is none, DomainError for too few or too many."""
+    return (
+        whole("steps", steps, 0, MOST["steps"]),
+        whole("restarts", restarts, 1, MOST["starts"]),
+        whole("directions", directions, 1, MOST["starts"]),
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from advmf.boundary import public
+from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.net import Net
 from advmf.simulate.budget import MEMORY, Budget, allow
@@ -331,12 +330,12 @@ def sample(
         raise ArgumentError(f"sample takes a Net, such as advmf.residual(u=1, v=0); got {net!r}.")
     sizes = {"N": N, "L": L, "d": d, "K": K, "nets": nets}
     for name, size in sizes.items():
-        sizes[name] = _count(name, size)
+        sizes[name] = whole(name, size, 0 if name == "L" else 1)
     if dtype not in (torch.float32, torch.float64):
         raise ArgumentError(f"dtype must be torch.float32 or torch.float64; got {dtype}.")
     if sampler not in SAMPLERS:
         raise ArgumentError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}.")
-    queries = _count("queries", queries)
+    queries = whole("queries", queries)
     generator = source(generator, None)
     numbers = _values(net, {**values, **{k: float(v) for k, v in sizes.items() if k != "nets"}}, set(values))
     ensemble = Ensemble(
@@ -364,17 +363,6 @@ def sample(
     seeds = torch.randint(2**63 - 1, shape, generator=generator, device=generator.device, dtype=torch.int64)
     ensemble.seeds = seeds.cpu()
     return ensemble
-
-
-def _count(name: str, value: object) -> int:
-    try:
-        count = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise ArgumentError(f"{name} must be an integer; got {value!r}.") from None
-    least = 0 if name == "L" else 1
-    if count < least:
-        raise DomainError(f"{name} must be at least {least}; got {count}.")
-    return count
 
 
 def _values(net: Net, given: Mapping[str, Any], own: set[str]) -> dict[str, float]:

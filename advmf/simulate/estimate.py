@@ -31,7 +31,7 @@ from advmf.observables import (
     WeightNormSlope,
     WeightVarianceSlope,
 )
-from advmf.simulate.attack import attack_trace
+from advmf.simulate.attack import attack_counts, attack_trace
 from advmf.simulate.descent import Gradient, capacity
 from advmf.simulate.geometry import conjugate, maximiser, order
 from advmf.simulate.networks import Trace, expressions
@@ -51,6 +51,11 @@ class AttackSettings:
     steps: int = STEPS
     restarts: int = 1
     directions: int = DIRECTIONS
+
+    def __post_init__(self) -> None:
+        counts = attack_counts(self.steps, self.restarts, self.directions)
+        for name, value in zip(("steps", "restarts", "directions"), counts):
+            object.__setattr__(self, name, value)
 
 
 class OwnObservable(Observable):

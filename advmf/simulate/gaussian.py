@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advmf.boundary import public
+from advmf.boundary import public, whole
 from advmf.errors import ArgumentError
 from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.certify import bracket
@@ -58,19 +58,17 @@ def gaussian_norms(
     :func:`advmf.simulate.bracket`. ``memory`` bounds the bytes of one matrix with its search, and of the norms. ``progress`` is
     called with the norms that are done and all there are.
 
-    Raises ArgumentError if ``d``, ``K`` or ``samples`` is no integer >= 1, ``seed``, ``starts`` or ``cooling`` none >= 0, ``signs`` none
-    in [0, 24], or ``pairs`` no pairs or none; DomainError for exponents that are no numbers in [1, oo]; MemoryBudgetError where
-    ``memory`` is too small; all before any work.
+    Raises ArgumentError for counts that are no integers, and if ``pairs`` are no pairs or none; DomainError for ``d``, ``K`` or ``samples``
+    below 1, ``seed``, ``starts`` or ``cooling`` below 0, ``signs`` outside [0, 24], and exponents that are no numbers in [1, oo];
+    MemoryBudgetError where ``memory`` is too small; all before any work.
 
     >>> norms = gaussian_norms(20, 3, [(2, 2), ("inf", 1)], samples=100)
     >>> norms[2, 2].exact, norms[2, 2].lower.shape, bool(norms["inf", 1].lower.mean() > norms[2, 2].lower.mean())
     (True, torch.Size([100]), True)
     """
-    for name, number, least in (("d", d, 1), ("K", K, 1), ("samples", samples, 1), ("seed", seed, 0)):
-        _at_least(name, number, least)
-    for name, number in (("starts", starts), ("cooling", cooling)):
-        _at_least(name, number, 0)
-    check(signs)
+    d, K, samples = whole("d", d), whole("K", K), whole("samples", samples)
+    starts, cooling, seed = whole("starts", starts, 0), whole("cooling", cooling, 0), whole("seed", seed, 0, 2**63 - 1)
+    signs = check(signs)
     wanted = {(p, q): (order(p, "p"), order(q, "q")) for p, q in _pairs(pairs)}
     kept: dict[tuple[Any, Any], list[tuple[Tensor, Tensor | None, bool]]] = {pair: [] for pair in wanted}
     generator = source(generator, seed)
@@ -97,11 +95,6 @@ def gaussian_norms(
             if progress is not None:
                 progress(done, samples * len(wanted))
     return {pair: _joined(blocks) for pair, blocks in kept.items()}
-
-
-def _at_least(name: str, number: object, least: int) -> None:
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise ArgumentError(f"{name} must be an integer >= {least}; got {number!r}.")
 
 
 def _pairs(pairs: object) -> list[tuple[Any, Any]]:

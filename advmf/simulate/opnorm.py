@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from advmf.boundary import public
+from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DomainError
 from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.geometry import conjugate, maximiser, norm, order
@@ -67,18 +67,16 @@ def operator_norm(
     Matrices of less than 32 bits are searched, and answered, in float32. The search is without gradients; if ``J`` requires them
     ``value`` has the norm's, D_{q*}(J e) e^T.
 
-    Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes, ``starts`` or ``cooling`` no integer >= 0,
-    ``signs`` none in [0, 24] or ``generator`` none; DomainError for entries that are not finite or exponents that are no numbers in
-    [1, oo]; MemoryBudgetError where so many starts take more than 4 GiB; all before any work.
+    Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes, ``starts``, ``cooling`` or ``signs`` no integer, or
+    ``generator`` none; DomainError for ``starts`` or ``cooling`` below 0, ``signs`` outside [0, 24], entries that are not finite or exponents
+    that are no numbers in [1, oo]; MemoryBudgetError where so many starts take more than 4 GiB; all before any work.
 
     >>> found = operator_norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), "inf", 1)
     >>> found.value, found.vector, found.exact
     (tensor(7.), tensor([1., 1.]), True)
     """
     J = matrices(J)
-    for name, number in (("starts", starts), ("cooling", cooling)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-            raise ArgumentError(f"{name} must be an integer >= 0; got {number!r}.")
+    starts, cooling = whole("starts", starts, 0), whole("cooling", cooling, 0)
     p, q, generator = order(p, "p"), order(q, "q"), source(generator)
     *batch, K, d = J.shape
     allow(search_bytes(K, d, starts, cooling, J.dtype), MEMORY, f"starts={starts} and cooling={cooling}", "Lower them")

@@ -11,7 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from advmf.errors import ArgumentError
+from advmf.boundary import whole
+from advmf.errors import DomainError
 
 SIGNS = 12
 """By default, all signs of at most so many coordinates are tried."""
@@ -24,19 +25,18 @@ _ENTRIES = 2**22
 def check(signs: object) -> int:
     """``signs``, a number of coordinates that may be enumerated.
 
-    Raises ArgumentError if it is no integer in [0, LIMIT].
+    Raises ArgumentError if it is no integer, DomainError if it is none in [0, LIMIT].
 
     >>> check(20)
     20
     """
-    if isinstance(signs, bool) or not isinstance(signs, int) or signs < 0:
-        raise ArgumentError(f"signs must be an integer from 0 to {LIMIT}; got {signs!r}.")
-    if signs > LIMIT:
-        raise ArgumentError(
-            f"signs must be an integer from 0 to {LIMIT}; got {signs}, which costs 2^{signs - 1} evaluations of a norm for each "
+    count = whole("signs", signs, 0)
+    if count > LIMIT:
+        raise DomainError(
+            f"signs must be at most {LIMIT}; got {count}, which costs 2^{count - 1} evaluations of a norm for each "
             "matrix. Use a smaller one and `cooling` for a better lower bound."
         )
-    return signs
+    return count
 
 
 def best_signs(A: Tensor, r: float) -> Tensor:

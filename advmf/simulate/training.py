@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from advmf.boundary import public
+from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DataError, DomainError
-from advmf.simulate.attack import TENSORS, _count
+from advmf.simulate.attack import MOST, TENSORS
 from advmf.simulate.budget import allow
 from advmf.simulate.course import LOGGED, SAVE, Checkpoint, Course, Run, follow, queries
 from advmf.simulate.data import Images
@@ -125,7 +125,7 @@ def train(
     """
     objective = _objective(loss, p, q, eps, weight, attack_steps, directions)
     run = _run(ensemble, images, objective, rate, steps, batch, generator, held_out, capacity, log_every)
-    save_every = _count("save_every", save_every, 1)
+    save_every = whole("save_every", save_every)
     folder = None if checkpoint is None else Path(checkpoint)
     if folder is None and resume:
         raise ArgumentError("resume=True needs checkpoint=, the folder of the run to go on with.")
@@ -267,8 +267,8 @@ def _objective(
         q=order(q, "q"),
         eps=_number("eps", eps),
         weight=_number("weight", weight),
-        steps=_count("attack_steps", attack_steps, 0),
-        directions=_count("directions", directions, 1),
+        steps=whole("attack_steps", attack_steps, 0, MOST["steps"]),
+        directions=whole("directions", directions, 1, MOST["starts"]),
     )
 
 
@@ -298,7 +298,7 @@ def _run(
         held_x, held_labels = _inputs("held_out", held_out, ensemble, True)
         assert held_labels is not None
         held = held_x.mT[None, ..., None], held_labels
-    steps, batch, log_every = (_count(name, value, 1) for name, value in
+    steps, batch, log_every = (whole(name, value) for name, value in
                                (("steps", steps), ("batch", batch), ("log_every", log_every)))  # fmt: skip
     _check_sizes(ensemble, objective, steps, batch, -(-steps // log_every) + 1)
     first = source(None, draw_seed(generator))

@@ -14,7 +14,7 @@ import numpy as np
 import sympy as sp
 import torch
 
-from advmf.boundary import public
+from advmf.boundary import public, whole
 from advmf.claim import Claim
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, refuse_unused
@@ -62,8 +62,8 @@ def check_matrices(
 
     ``samples`` may be "pilot", and ``sequential`` True, as the ``nets`` of :func:`advmf.check_all`.
 
-    Raises ArgumentError for claims about anything else, for missing or unknown values, for fewer than two samples, and for a
-    ladder of fewer than three rungs or along the other dimension; all before anything is sampled.
+    Raises ArgumentError for claims about anything else, for missing or unknown values, and for a ladder of fewer than three rungs
+    or along the other dimension; DomainError for fewer than two samples; all before anything is sampled.
 
     >>> import advmf as mf
     >>> report = mf.check(mf.norm_factor(2, 2), at=dict(d=30, K=5), samples=400)
@@ -78,7 +78,8 @@ def check_matrices(
     if isinstance(samples, str):
         again = partial(check_matrices, claims, at, ladder=ladder, along=along, design=last(design, sequential))
         pilots["pilot"] = piloted("samples", samples, lambda count, own: again(samples=count, seed=own), seed)
-        samples = int(pilots["pilot"]["chosen"])
+        samples = pilots["pilot"]["chosen"]
+    samples = int(samples)
     schedule = looks([samples], sequential)
     rungs = [{**point, along: int(v)} for v in sorted(ladder)] or [point]
     pairs = list(dict.fromkeys(map(_pair, claims)))
@@ -180,8 +181,10 @@ def _validated(
 ) -> dict[str, int]:
     if not claims:
         raise ArgumentError("There is no claim to check.")
-    if samples != PILOT and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 2):
+    if isinstance(samples, str) and samples != PILOT:
         raise ArgumentError(f"samples must be {KINDS['samples']}, or {PILOT!r}; got {samples!r}.")
+    if not isinstance(samples, str):
+        whole("samples", samples, 2)
     for claim in claims:
         if isinstance(claim.lhs, Probability):
             raise ArgumentError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,8 +14,9 @@ import numpy as np
 import sympy as sp
 import torch
 
+from advmf.boundary import whole
 from advmf.claim import Claim, Regime
-from advmf.errors import ArgumentError, DomainError, MemoryBudgetError, NonFiniteError, refuse_unused
+from advmf.errors import ArgumentError, DomainError, MemoryBudgetError, NonFiniteError, one_of, refuse_unused
 from advmf.observables import AdversarialLoss, LossDecay, Observable, Output, WeightNormSlope, WeightVarianceSlope
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
@@ -32,6 +33,9 @@ from advmf.verify.sequential import Look, looks, told
 from advmf.verify.soundness import overflown, sized, underflown
 from advmf.verify.statistics import Design, Rung, Running
 from advmf.verify.workers import TAKEN_OVER, Progress
+
+FLOATS = {"float32": torch.float32, "float64": torch.float64}
+"""The types of number that networks are simulated in, by name."""
 
 ATTACKED = (AdversarialLoss, WeightVarianceSlope, WeightNormSlope, LossDecay)
 """Observables that need an attack."""
@@ -107,6 +111,7 @@ class Simulation:
             _require_stated(claim, group)
         products = list(dict.fromkeys([t.product for group in self.groups for t in group] + [Output(0) ** 2]))
         settings = AttackSettings(at.get("eps"), steps, restarts, directions)
+        precision = FLOATS[one_of("dtype", dtype, FLOATS)]
         images = (load(data) if isinstance(data, str) else data).resampled(int(at["d"])).scaled(at["x_sq"])
         needed = {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N", "L", "d", "K"}
         generators = {N: _generator(seed, net, at, N) for N in self.ladder}
@@ -115,7 +120,7 @@ class Simulation:
         def draw(N: int, own: list[sp.Expr]) -> Ensemble:
             vectors = queries(own, settings, int(at["K"]), int(at["d"]))
             return sample(
-                net, N=N, nets=self.ladder[N], generator=generators[N], dtype=getattr(torch, dtype), device=device,
+                net, N=N, nets=self.ladder[N], generator=generators[N], dtype=precision, device=device,
                 memory=memory, sampler=sampler, queries=vectors, keep=False, **given,
             )  # fmt: skip
 
@@ -128,7 +133,7 @@ class Simulation:
         ]
         self._total = sum(part.ensemble.bytes_per_network * part.ensemble.nets for part in self._parts)
         self._done, self._progress = 0, progress
-        self._rounding = 1e3 * torch.finfo(getattr(torch, dtype)).eps
+        self._rounding = 1e3 * torch.finfo(precision).eps
         self._origin: dict[str, Any] = {
             "widths": list(self.ladder), "samplers": [shares[0][1].sampler for shares in plan.values()],
             "data": images.name, "data_sha256": images.sha256,
@@ -329,11 +334,11 @@ def _ladder(
     if widths is None:
         top = int(at["N"]) if "N" in at else _top(claims, at)
         widths = [top // 8, top // 4, top // 2, top] if large else [top]
-    counts = [nets] * len(widths) if isinstance(nets, int) else list(nets)
+    single = getattr(nets, "ndim", 1) == 0 or not isinstance(nets, Iterable)
+    given = [nets] * len(widths) if single else list(nets)  # type: ignore[arg-type]
+    counts = [whole("nets", n, 2) for n in given]
     if len(counts) != len(widths):
         raise ArgumentError(f"nets must be one number, or one for each of the {len(widths)} widths; got {nets}.")
-    if min(counts, default=0) < 2:
-        raise ArgumentError(f"nets must be at least 2, or there is no standard error; got {nets}.")
     ladder = dict(sorted(zip(widths, counts)))
     if large and (len(ladder) < 3 or min(ladder) < 4):
         raise ArgumentError(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from advmf.boundary import whole
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, DomainError, refuse_unused
 from advmf.net import Net
@@ -83,8 +84,7 @@ def training_curve(
     if missing := sorted(needed - set(at)):
         raise ArgumentError(f"at lacks {', '.join(missing)}; training needs {', '.join(sorted(needed))}.")
     refuse_unused("at", set(at) - {"sigma_w", "sigma_b"}, needed)
-    if nets < 2:
-        raise ArgumentError(f"nets must be at least 2, or there is no standard error; got {nets}.")
+    nets = whole("nets", nets, 2)
     at = {name: _whole(value) if name in ("L", "d", "K") else value for name, value in at.items()}
     given = {name: value for name, value in at.items() if name != "eps"}
     queries = training_queries(int(at["K"]), int(at["d"]), loss="adversarial", steps=steps + 1, batch=batch)

@@ -197,5 +197,5 @@ def test_errors():
         with pytest.raises(DomainError, match="symbol p"):
             function(J, mf.symbols.p, 2)
     for name in ("starts", "cooling", "signs"):
-        with pytest.raises(ArgumentError, match=name):
+        with pytest.raises(DomainError, match=f"{name} must be at least 0"):
             bracket(J, 3, 3, **{name: -1})

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from advmf.errors import ArgumentError
+from advmf.errors import ArgumentError, DomainError
 from advmf.simulate import operator_norm
 from advmf.simulate.geometry import conjugate, norm
 from advmf.simulate.signs import LIMIT, SIGNS, best_signs, check
@@ -87,8 +87,10 @@ def test_norms_are_exact_where_a_caller_asks_for_it(p, q, shape):
 
 def test_errors():
     assert check(0) == 0 and check(LIMIT) == LIMIT and SIGNS <= LIMIT
-    with pytest.raises(ArgumentError, match=r"2\^24 evaluations"):
+    with pytest.raises(DomainError, match=r"2\^24 evaluations"):
         operator_norm(torch.ones(2, 3), 3, 3, signs=25)
-    for wrong in (-1, 12.0, True, "12"):
+    for wrong in (12.0, True, "12"):
         with pytest.raises(ArgumentError, match="signs must be an integer"):
             operator_norm(torch.ones(2, 3), 3, 3, signs=wrong)
+    with pytest.raises(DomainError, match="signs must be at least 0"):
+        operator_norm(torch.ones(2, 3), 3, 3, signs=-1)

@@ -185,7 +185,7 @@ def test_bad_claims():
             replace(mf.linear_form(claim.net)[0], equations=mf.linear_form(claim.net)[0].equations[4:]),
             {**AT, "K": 1, "d": 2},
         )
-    with pytest.raises(ArgumentError, match="nets must be at least 2"):
+    with pytest.raises(DomainError, match="nets must be at least 2"):
         mf.check(claim, AT, nets=1)
     with pytest.raises(ArgumentError, match="relation is one of"):
         replace(claim, relation="<")

@@ -306,7 +306,7 @@ def test_holds_until_takes_a_tolerance():
         ({}, {"rate": float("nan")}, DomainError, "rate is a step size"),
         ({}, {"data": "nope"}, DataError, "'nope' is neither"),
         ({}, {"N": 0}, DomainError, "N must be at least 1"),
-        ({}, {"nets": 1}, ArgumentError, "nets must be at least 2"),
+        ({}, {"nets": 1}, DomainError, "nets must be at least 2"),
         ({}, {"steps": 0}, DomainError, "steps must be at least 1"),
     ],
 )
