@@ -41,8 +41,9 @@ _TOKEN = re.compile(
 )
 
 
-def expression(value: object) -> Any:
-    """A number, a SymPy object, or a string as a SymPy object.
+def expression(value: object, numbers_only: bool = True) -> Any:
+    """A number, a SymPy expression, or a string as a SymPy expression; with ``numbers_only=False`` also what stands for no number: an
+    equation, a set, a matrix.
 
     A string is made of numbers, the symbols of :data:`advmf.symbols.SYMBOLS`, pi, E, oo, ``+ - * / **`` (or ``^``), brackets and SymPy's
     elementary functions. Decimals are exact: ``"0.1"`` is 1/10. Raises ArgumentError, which names the place, for anything else, and for
@@ -64,7 +65,10 @@ def expression(value: object) -> Any:
     try:
         if isinstance(value, tuple | dict | set | frozenset):  # SymPy would evaluate strings in them
             raise TypeError
-        return sp.sympify(value, strict=True)
+        found = sp.sympify(value, strict=True)
+        if numbers_only and (not isinstance(found, sp.Expr) or found.is_Matrix):
+            raise TypeError
+        return found
     except (sp.SympifyError, TypeError, ValueError, AttributeError, OverflowError):
         kind = type(value).__name__
         raise ArgumentError(

@@ -167,6 +167,28 @@ def test_right_calls_are_right(function):
     function(**(given() if callable(given) else given))
 
 
+@pytest.mark.parametrize(
+    ("function", "changes"),
+    [
+        (mf.beta_quantile, {"delta": range(3)}),
+        (mf.beta_quantile, {"delta": sp.Matrix([[1]])}),
+        (mf.beta_quantile, {"delta": sp.true}),
+        (CLAIM.scaled, {"factor": sp.Eq(sp.Symbol("a"), 1)}),
+        (mf.phase_diagram, {"N": [[1], [2, 3]]}),
+        (simulate.gaussian_norms, {"pairs": torch.tensor(1.0)}),
+        (simulate.attack_trace, {"eps": sp.Symbol("eps")}),
+        (mf.check_all, {"dtype": "x"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_the_long_fuzzer_found(function, changes):
+    given = CALLS[function]
+    arguments = {**(given() if callable(given) else given), **changes}
+    assert not fault(function, arguments)
+    with pytest.raises(AdvmfError):
+        function(**arguments)
+
+
 def test_an_unguarded_function_is_seen():
     def naive(net):
         return net.block

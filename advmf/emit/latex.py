@@ -50,7 +50,7 @@ def latex(obj: Claim | Equation | Net | sp.Basic | Any, where: bool = True) -> s
         names = ", ".join(plain.text(sp.Symbol(name)) for name in obj.arguments)
         return plain.inline([Line(f"f({names})", "=", obj.expr)])
     try:
-        return plain.text(expression(obj))
+        return plain.text(expression(obj, numbers_only=False))
     except (ArgumentError, AttributeError) as error:
         raise ArgumentError(
             "latex takes a Claim, one of its equations, a Net, a Derivation or one of its steps, a Kernel or a SymPy expression; "

@@ -99,7 +99,7 @@ def gaussian_norms(
 
 def _pairs(pairs: object) -> list[tuple[Any, Any]]:
     """The pairs as a list of tuples of two; ArgumentError if they are anything else."""
-    found = list(pairs) if isinstance(pairs, Iterable) and not isinstance(pairs, str) else []
+    found = list(pairs) if isinstance(pairs, Iterable) and not isinstance(pairs, str | Tensor) else []
     if not found or any(not isinstance(pair, tuple) or len(pair) != 2 for pair in found):
         raise ArgumentError(f"pairs must be tuples (p, q), at least one, such as [(2, 2), ('inf', 1)]; got {pairs!r}.")
     return found
