@@ -41,6 +41,7 @@ def images():
     return simulate.load("digits").resampled(6)
 
 
+ENSEMBLE, IMAGES = networks(), images()
 PAIR = {"p": 2, "q": 2}
 CALLS = {
     **{
@@ -97,6 +98,13 @@ CALLS = {
     mf.ReLULike: {"u": 1, "v": 0},
     mf.Section: {"title": "A", "claims": (CLAIM,)},
     CLAIM.scaled: {"factor": 2},
+    **{method: {"x": torch.ones(6)} for method in (ENSEMBLE.forward, ENSEMBLE.jacobian)},
+    ENSEMBLE.jvp: {"x": torch.ones(6), "tangent": torch.ones(6)},
+    ENSEMBLE.vjp: {"x": torch.ones(6), "cotangent": torch.ones(3)},
+    IMAGES.resampled: {"d": 9},
+    IMAGES.scaled: {"x_sq": 1.0},
+    IMAGES.split: lambda: {"held_out": 10, "generator": generator()},
+    IMAGES.draw: lambda: {"count": 2, "generator": generator()},
     mf.kernel(CLAIM): {"L": 2, "d": 6, "K": 3, "sigma_w": 1.0, "eps": 0.1},
 }  # fmt: skip
 """Every public function with arguments that are right, or with a function that makes them."""
@@ -178,6 +186,12 @@ def test_right_calls_are_right(function):
         (simulate.gaussian_norms, {"pairs": torch.tensor(1.0)}),
         (simulate.attack_trace, {"eps": sp.Symbol("eps")}),
         (mf.check_all, {"dtype": "x"}),
+        (ENSEMBLE.jvp, {"tangent": torch.tensor(math.nan)}),
+        (ENSEMBLE.forward, {"x": torch.ones(6, dtype=torch.complex64)}),
+        (ENSEMBLE.forward, {"x": [1j] * 6}),
+        (IMAGES.resampled, {"d": -1}),
+        (IMAGES.scaled, {"x_sq": -1.0}),
+        (IMAGES.draw, {"count": -1}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

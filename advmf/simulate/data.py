@@ -7,6 +7,7 @@ A data set is what was asked for, or an error: there are no substitutes. Whateve
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advmf.boundary import public
-from advmf.errors import ArgumentError, DataError
+from advmf.boundary import public, whole
+from advmf.errors import ArgumentError, DataError, DomainError
 from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.imagefiles import read_idx, read_npz
 from advmf.simulate.state import source
@@ -56,8 +57,13 @@ class Images:
         """Hash of the pixel values, as little-endian float64."""
         return hashlib.sha256(np.ascontiguousarray(self.x, dtype="<f8").tobytes()).hexdigest()
 
+    @public
     def resampled(self, d: int) -> Images:
-        """The same images with ``d`` pixels, by linear interpolation along the flattened image; itself if d fits."""
+        """The same images with ``d`` pixels, by linear interpolation along the flattened image; itself if d fits.
+
+        Raises ArgumentError or DomainError unless d is a whole number from 1 on, MemoryBudgetError where the images take over 4 GiB.
+        """
+        d = whole("d", d)
         if d == self.d:
             return self
         advice = "Lower d, or take fewer images"
@@ -67,8 +73,15 @@ class Images:
         x = self.x[:, below] + (at - below) * (self.x[:, np.minimum(below + 1, self.d - 1)] - self.x[:, below])
         return replace(self, name=f"{self.name}, resampled from {self.d} to {d} pixels", x=x)
 
+    @public
     def scaled(self, x_sq: float) -> Images:
-        """Every image scaled to |x|²/d = ``x_sq``; images that are zero everywhere are left out."""
+        """Every image scaled to |x|²/d = ``x_sq``; images that are zero everywhere are left out.
+
+        Raises DomainError unless x_sq is positive and finite, DataError for images that are not finite, or all zero.
+        """
+        x_sq = float(x_sq)
+        if not 0 < x_sq < math.inf:
+            raise DomainError(f"x_sq is a mean square and must be positive and finite; got {x_sq:g}.")
         peak = np.abs(self.x).max(1)
         keep = peak > 0
         if not keep.any():
@@ -80,11 +93,13 @@ class Images:
         labels = None if self.labels is None else self.labels[keep]
         return replace(self, name=f"{self.name}, scaled to x_sq={x_sq:g}", x=x, labels=labels)
 
+    @public
     def split(self, held_out: int, generator: torch.Generator) -> tuple[Images, Images]:
         """Images to train on, and ``held_out`` others, drawn without replacement; none is in both.
 
         Raises DataError unless at least one image is left on either side.
         """
+        held_out = whole("held_out", held_out, -(2**63))
         if not 0 < held_out < len(self.x):
             raise DataError(
                 f"held_out must leave images on both sides: between 1 and {len(self.x) - 1}; got {held_out}."
@@ -99,8 +114,13 @@ class Images:
 
         return part(f"all but {held_out}", order[held_out:]), part(f"{held_out} held out", order[:held_out])
 
+    @public
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """``count`` images drawn with replacement, (count, d) in float64."""
+        """``count`` images drawn with replacement, (count, d) in float64.
+
+        Raises ArgumentError or DomainError unless count is a whole number from 0 on, MemoryBudgetError where they take over 4 GiB.
+        """
+        count = whole("count", count, 0)
         generator = source(generator)
         allow(8 * count * (1 + self.d), MEMORY, f"{count} images of d={self.d}", "Draw fewer at a time")
         index = torch.randint(

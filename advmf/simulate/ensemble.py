@@ -252,20 +252,24 @@ class Ensemble:
         out = torch.cat([value(trace) for trace in self.traces(x)])
         return out[:, 0] if x.ndim == 1 else out
 
+    @public
     def forward(self, x: Tensor) -> Tensor:
         """f(x): (nets, K) for x of shape (d,), else (nets, inputs, K)."""
         return self._per_input(x, lambda trace: trace.output[..., 0].mT)
 
     __call__ = forward
 
+    @public
     def jacobian(self, x: Tensor) -> Tensor:
         """J(x): (nets, K, d) for x of shape (d,), else (nets, inputs, K, d)."""
         return self._per_input(x, lambda trace: trace.jacobian())
 
+    @public
     def jvp(self, x: Tensor, tangent: Tensor) -> Tensor:
         """J(x) t for one tangent of shape (d,), or one per input and network as for x: (nets, [inputs,] K)."""
         return self._linear(x, tangent, self.d, "tangent", Trace.push)
 
+    @public
     def vjp(self, x: Tensor, cotangent: Tensor) -> Tensor:
         """J(x)^T c for one cotangent of shape (K,), or one per input and network: (nets, [inputs,] d)."""
         return self._linear(x, cotangent, self.K, "cotangent", Trace.pull)
@@ -273,7 +277,7 @@ class Ensemble:
     def _linear(self, x: Tensor, t: Tensor, n: int, name: str, apply: Callable[[Trace, Tensor], Tensor]) -> Tensor:
         t = tensor(t, name, dtype=self.dtype, device=self.device)
         inputs = self.inputs(x).shape[2]
-        if t.ndim > 3 or t.shape[-1] != n:
+        if not 0 < t.ndim <= 3 or t.shape[-1] != n:
             raise ArgumentError(f"{name} must have a last axis of length {n}; got shape {tuple(t.shape)}.")
         columns = t.broadcast_to(self.nets, inputs, n).mT[..., None]
         start = 0

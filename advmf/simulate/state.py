@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -52,12 +53,14 @@ def followed(x: Tensor) -> bool:
 def tensor(x: Any, name: str, *, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Tensor:
     """``x`` as a tensor that autograd may keep, on the CPU unless it is a tensor already or ``device`` says otherwise.
 
-    Raises ArgumentError for what makes no tensor of numbers.
+    Raises ArgumentError for what makes no tensor of real numbers.
 
     >>> tensor([1, 2], "x", dtype=torch.float32)
     tensor([1., 2.])
     """
     try:
+        if x.is_complex() if isinstance(x, Tensor) else np.iscomplexobj(x):
+            raise TypeError("its numbers are complex, and would lose their imaginary part")
         found = torch.as_tensor(x, dtype=dtype, device=device or (x.device if isinstance(x, Tensor) else "cpu"))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(
