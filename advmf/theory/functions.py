@@ -11,6 +11,8 @@ from typing import Any
 import sympy as sp
 from sympy.core.function import Function
 
+from advmf.budget import allow_seconds
+
 
 def positive_number(expr: sp.Expr) -> bool:
     """Whether ``expr`` is a positive number, or oo."""
@@ -235,11 +237,19 @@ def _within(expr: sp.Expr, prec: int) -> sp.Expr:
     return expr.func(sp.Min(2, sp.Max(0, a - b)), 0) if a.is_Float or b.is_Float else expr
 
 
+DEEPEST, LONGEST = 10_000, 100_000
+"""The most steps of a recursion that become a rational number, and the bits of one beyond which it is left as it stands."""
+
+STEP = 1e-4
+"""Seconds that SymPy takes for one variable of a step of a recursion, at least."""
+
+
 class Recursion(Function):
     """One component of a state after ``L`` steps: ``Recursion(L, variables, updates, start, variable)``.
 
     ``variables`` are the symbols of the state, ``updates`` their next values in terms of them, ``start`` their values at
-    depth 0. It is exact: it stands where the recursion has no elementary solution in symbolic ``L``.
+    depth 0. It is exact: it stands where the recursion has no elementary solution in symbolic ``L``. Rational numbers become a number for
+    up to 10,000 steps, as long as it has no more than 100,000 bits; ``evalf`` raises BudgetError for steps that would take more than an hour.
 
     >>> import sympy as sp
     >>> from advmf.theory.functions import Recursion
@@ -253,11 +263,13 @@ class Recursion(Function):
     def eval(
         cls, depth: sp.Expr, variables: sp.Tuple, updates: sp.Tuple, start: sp.Tuple, variable: sp.Symbol
     ) -> sp.Expr | None:
-        if not (depth.is_Integer and depth.is_nonnegative):
+        if not (depth.is_Integer and 0 <= depth <= DEEPEST):
             return None
         state = list(start)
         for _ in range(int(depth)):
-            if not all(value.is_Rational for value in state):
+            if not all(
+                value.is_Rational and value.q.bit_length() + abs(value.p).bit_length() < LONGEST for value in state
+            ):
                 return None
             now = dict(zip(variables, state))
             state = [update.xreplace(now) for update in updates]
@@ -299,6 +311,8 @@ class Recursion(Function):
         depth, variables, updates, start, variable = self.args
         if self.free_symbols or not depth.is_Integer:
             return None
+        cost = STEP * int(depth) * len(variables)
+        allow_seconds(cost, f"A recursion of {int(depth):,} steps in SymPy", "Lower the depth, or take advmf.kernel")
         digits = max(15, int(prec / 3.3) + 5)
         state = [value.evalf(digits) for value in start]
         for _ in range(int(depth)):

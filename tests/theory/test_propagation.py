@@ -154,3 +154,16 @@ def test_moments_of_explicit_networks(name):
     if name == "plain_residual":  # the control: without the carried mean the prediction is far off
         mean, stderr = found["Q"]
         assert mean - float(mf.kernel(moments(mf.residual(1, 0)).Q)(**point)) > 20 * stderr
+
+
+def test_endless_recursions_stay_as_they_stand_and_are_refused_as_numbers():
+    """Whatever asks for them: 3^(2^60) has 10^18 digits, and 10^9 steps take a day."""
+    x = sp.Symbol("x")
+    squares = [Recursion(depth, (x,), (x**2,), (3,), x) for depth in (4, 60)]
+    assert squares[0] == 3**16 and isinstance(squares[1], Recursion)
+    assert sp.log(squares[1].evalf()) == pytest.approx(float(2**60 * sp.log(3)))
+    assert Recursion(10_000, (x,), (x + 1,), (0,), x) == 10_000
+    endless = Recursion(10**9, (x,), (x + 1,), (0,), x)
+    assert isinstance(endless, Recursion)
+    with pytest.raises(mf.errors.BudgetError, match=r"recursion of 1,000,000,000 steps.*100,000 seconds"):
+        endless.evalf()
