@@ -16,12 +16,15 @@ advmf.errors.DeclarationError: ReLULike(u=1, v=0) acts on a stream whose coordin
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import singledispatch
+from typing import ClassVar
 
 import sympy as sp
 
 from advmf import symbols
+from advmf.algebra import Algebra, S
 from advmf.boundary import public
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.expressions import expression
@@ -29,7 +32,45 @@ from advmf.symbols import fraction
 
 
 class Block:
-    """Base of every block: a random map of the width-``N`` stream to itself."""
+    """Base of every block: a random map of the width-``N`` stream to itself.
+
+    A block made of others defines :meth:`apply` by theirs; a primitive of another kind registers its rule in each
+    :class:`~advmf.algebra.Algebra` that is to read it.
+    """
+
+    def apply(self, algebra: Algebra[S], state: S) -> S:
+        """What the block does to a state; raises DeclarationError, with the block's name, where the algebra has no rule for it."""
+        return algebra.other(self, state)
+
+
+class GaussianLayer(Block, ABC):
+    """A layer ``x -> W x + b`` with entries of W from N(0, deviation²/N) and of b from N(0, bias_deviation²)."""
+
+    trained: ClassVar[bool] = False
+    """Whether training changes W."""
+
+    @property
+    @abstractmethod
+    def deviation(self) -> sp.Expr:
+        """The standard deviation of the weights, times sqrt(N)."""
+
+    @property
+    def bias_deviation(self) -> sp.Expr:
+        """The standard deviation of the biases."""
+        return sp.S.Zero
+
+    @property
+    def variance(self) -> sp.Expr:
+        """The variance of the weights, times N."""
+        return self.deviation**2
+
+    @property
+    def bias_variance(self) -> sp.Expr:
+        """The variance of the biases."""
+        return self.bias_deviation**2
+
+    def apply(self, algebra: Algebra[S], state: S) -> S:
+        return algebra.gaussian(self, state)
 
 
 def _number(owner: str, name: str, value: object) -> sp.Expr:
@@ -47,7 +88,7 @@ def _number(owner: str, name: str, value: object) -> sp.Expr:
 
 @public
 @dataclass(frozen=True)
-class Dense(Block):
+class Dense(GaussianLayer):
     """A trained layer ``x -> W x + b`` with ``W`` of entries N(0, sigma_w**2/N) and ``b`` of entries N(0, sigma_b**2).
 
     >>> import advmf as mf
@@ -58,12 +99,22 @@ class Dense(Block):
     sigma_w: sp.Expr = symbols.sigma_w
     sigma_b: sp.Expr = symbols.sigma_b
 
+    trained: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         for name in ("sigma_w", "sigma_b"):
             expr = _number("Dense", name, getattr(self, name))
             if expr.is_negative:
                 raise DeclarationError(f"Dense: {name} is a standard deviation and must be >= 0; got {expr}.")
             object.__setattr__(self, name, expr)
+
+    @property
+    def deviation(self) -> sp.Expr:
+        return self.sigma_w
+
+    @property
+    def bias_deviation(self) -> sp.Expr:
+        return self.sigma_b
 
 
 @public
@@ -85,10 +136,17 @@ class ReLULike(Block):
         """Whether both slopes are the same, so that the activation is linear."""
         return self.u == self.v
 
+    def apply(self, algebra: Algebra[S], state: S) -> S:
+        return algebra.pointwise(self, state)
+
 
 @dataclass(frozen=True)
-class Mix(Block):
+class Mix(GaussianLayer):
     """An untrained Gaussian layer ``x -> V x`` with ``V`` of entries N(0, 1/N)."""
+
+    @property
+    def deviation(self) -> sp.Expr:
+        return sp.S.One
 
 
 @dataclass(frozen=True, init=False)
@@ -101,6 +159,11 @@ class Serial(Block):
         for block in blocks:
             _require_block("Serial", block)
         object.__setattr__(self, "blocks", tuple(blocks))
+
+    def apply(self, algebra: Algebra[S], state: S) -> S:
+        for block in self.blocks:
+            state = block.apply(algebra, state)
+        return state
 
     def __repr__(self) -> str:
         return f"Serial({', '.join(map(repr, self.blocks))})"
@@ -129,6 +192,11 @@ class Residual(Block):
         object.__setattr__(self, "branch", branch)
         object.__setattr__(self, "scale", _number("Residual", "scale", scale))
         object.__setattr__(self, "shortcut", shortcut)
+
+    def apply(self, algebra: Algebra[S], state: S) -> S:
+        entry = algebra.fork(state)
+        shortcut, branch = self.shortcut.apply(algebra, entry), self.branch.apply(algebra, entry)
+        return algebra.add(self, shortcut, branch, state)
 
     def __repr__(self) -> str:
         parts = [repr(self.branch)]
@@ -159,56 +227,85 @@ class Stream:
     """The moment rules used so far hold at every N."""
 
 
-@singledispatch
-def flow(block: Block, stream: Stream) -> Stream:
-    """The stream after ``block``; raises DeclarationError where the theory cannot carry it."""
-    raise DeclarationError(f"{type(block).__name__} has no rule in advmf.net.flow; register one to use it in a Net.")
+class Coordinates(Algebra[Stream]):
+    """The stream after a block; raises DeclarationError where the theory cannot carry it."""
 
+    def gaussian(self, layer: GaussianLayer, state: Stream) -> Stream:
+        return Stream(exact=state.exact)
 
-@flow.register(Dense)
-@flow.register(Mix)
-def _(block: Block, stream: Stream) -> Stream:
-    return Stream(exact=stream.exact)
+    def pointwise(self, activation: ReLULike, state: Stream) -> Stream:
+        if activation.linear:
+            return state
+        if not state.gaussian:
+            raise DeclarationError(
+                f"{activation!r} acts on a stream whose coordinates are not centred Gaussian (it follows another activation, or a "
+                "residual sum that holds one), so its moments do not follow from the stream's variance. "
+                "Put a Dense() or a Mix() before it."
+            )
+        return replace(state, gaussian=False, symmetric=False, exact=state.exact and state.symmetric)
 
+    def fork(self, state: Stream) -> Stream:
+        return replace(state, fresh=False)
 
-@flow.register(ReLULike)
-def _(block: ReLULike, stream: Stream) -> Stream:
-    if block.linear:
-        return stream
-    if not stream.gaussian:
-        raise DeclarationError(
-            f"{block!r} acts on a stream whose coordinates are not centred Gaussian (it follows another activation, or a "
-            "residual sum that holds one), so its moments do not follow from the stream's variance. "
-            "Put a Dense() or a Mix() before it."
+    def add(self, block: Residual, shortcut: Stream, branch: Stream, before: Stream) -> Stream:
+        if not (shortcut.fresh or branch.fresh):
+            raise DeclarationError(
+                f"In {block!r} both paths keep the coordinates of the stream, so their sum has cross terms that the theory "
+                "does not carry. Give the branch or the shortcut a random matrix: a Dense() or a Mix()."
+            )
+        # The cross term has mean zero at every N only if a fresh path is symmetric given the stream.
+        uncorrelated = (branch.fresh and branch.symmetric) or (shortcut.fresh and shortcut.symmetric)
+        both_fresh = shortcut.fresh and branch.fresh
+        return Stream(
+            gaussian=shortcut.gaussian and branch.gaussian,
+            symmetric=both_fresh and shortcut.symmetric and branch.symmetric,
+            fresh=before.fresh or both_fresh,
+            exact=shortcut.exact and branch.exact and uncorrelated,
         )
-    return replace(stream, gaussian=False, symmetric=False, exact=stream.exact and stream.symmetric)
 
 
-@flow.register(Serial)
-def _(block: Serial, stream: Stream) -> Stream:
-    for inner in block.blocks:
-        stream = flow(inner, stream)
-    return stream
+class Leaves(Algebra[tuple[Block, ...]]):
+    """The primitives of a block in the order in which they act, and each sum before the primitives of its paths."""
+
+    def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, layer)
+
+    def pointwise(self, activation: ReLULike, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, activation)
+
+    def fork(self, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return ()
+
+    def add(
+        self, block: Residual, shortcut: tuple[Block, ...], branch: tuple[Block, ...], before: tuple[Block, ...]
+    ) -> tuple[Block, ...]:
+        return (*before, block, *shortcut, *branch)
+
+    def other(self, block: Block, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, block)
 
 
-@flow.register(Residual)
-def _(block: Residual, stream: Stream) -> Stream:
-    entry = replace(stream, fresh=False)
-    shortcut, branch = flow(block.shortcut, entry), flow(block.branch, entry)
-    if not (shortcut.fresh or branch.fresh):
-        raise DeclarationError(
-            f"In {block!r} both paths keep the coordinates of the stream, so their sum has cross terms that the theory "
-            "does not carry. Give the branch or the shortcut a random matrix: a Dense() or a Mix()."
-        )
-    # The cross term has mean zero at every N only if a fresh path is symmetric given the stream.
-    uncorrelated = (branch.fresh and branch.symmetric) or (shortcut.fresh and shortcut.symmetric)
-    both_fresh = shortcut.fresh and branch.fresh
-    return Stream(
-        gaussian=shortcut.gaussian and branch.gaussian,
-        symmetric=both_fresh and shortcut.symmetric and branch.symmetric,
-        fresh=stream.fresh or both_fresh,
-        exact=shortcut.exact and branch.exact and uncorrelated,
-    )
+class Rebuilt(Algebra[tuple[Block, ...]]):
+    """The block again, of primitives that a subclass may change: ``Serial(*block.apply(Rebuilt(), ()))``."""
+
+    def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, layer)
+
+    def pointwise(self, activation: ReLULike, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, activation)
+
+    def fork(self, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return ()
+
+    def scale(self, scale: sp.Expr) -> sp.Expr:
+        """The scale of a sum's branch."""
+        return scale
+
+    def add(
+        self, block: Residual, shortcut: tuple[Block, ...], branch: tuple[Block, ...], before: tuple[Block, ...]
+    ) -> tuple[Block, ...]:
+        branch = branch or (Serial(),)
+        return (*before, Residual(*branch, scale=self.scale(block.scale), shortcut=Serial(*shortcut)))
 
 
 @public
@@ -232,10 +329,10 @@ class Net:
         object.__setattr__(self, "_exact", self._check())
 
     def _check(self) -> bool:
-        stream = flow(self.block, Stream())
+        stream = self.block.apply(Coordinates(), Stream())
         try:
             # A second pass reaches the fixed point, because every property but freshness can only be lost.
-            stream = flow(self.block, stream)
+            stream = self.block.apply(Coordinates(), stream)
         except DeclarationError as error:
             raise DeclarationError(f"The block cannot be repeated: on its second use, {error}") from None
         return stream.exact
@@ -244,6 +341,32 @@ class Net:
     def exact(self) -> bool:
         """Whether the mean of squares propagates exactly at every finite width, not only as N -> oo."""
         return bool(self._exact)
+
+    @property
+    def leaves(self) -> tuple[Block, ...]:
+        """The primitives of the block in the order in which they act, and each sum before the primitives of its paths."""
+        return self.block.apply(Leaves(), ())
+
+    @property
+    def trained(self) -> tuple[GaussianLayer, ...]:
+        """The layers whose weights training changes."""
+        return tuple(leaf for leaf in self.leaves if isinstance(leaf, GaussianLayer) and leaf.trained)
+
+    @property
+    def activations(self) -> tuple[ReLULike, ...]:
+        """The activations."""
+        return tuple(leaf for leaf in self.leaves if isinstance(leaf, ReLULike))
+
+    @property
+    def parameters(self) -> Iterator[tuple[str, sp.Expr]]:
+        """Every number or expression that the block declares, with its name.
+
+        >>> import advmf as mf
+        >>> list(mf.residual(1, 0).parameters)
+        [('scale', 1), ('sigma_w', sigma_w), ('sigma_b', sigma_b), ('u', 1), ('v', 0)]
+        """
+        for leaf in self.leaves:
+            yield from ((name, value) for name, value in vars(leaf).items() if isinstance(value, sp.Expr))
 
     def _repr_latex_(self) -> str:
         from advmf.emit.latex import latex

@@ -10,7 +10,19 @@ import pytest
 import advmf
 
 ROOT = Path(advmf.__file__).parent
-SHARED = {"boundary", "symbols", "errors", "budget", "outputs", "net", "claim", "expressions", "observables", "special"}
+SHARED = {
+    "algebra",
+    "boundary",
+    "symbols",
+    "errors",
+    "budget",
+    "outputs",
+    "net",
+    "claim",
+    "expressions",
+    "observables",
+    "special",
+}
 MAY_IMPORT = {
     "shared": SHARED,
     "theory": SHARED | {"theory"},

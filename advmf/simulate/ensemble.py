@@ -16,11 +16,11 @@ from torch import Tensor
 
 from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
-from advmf.net import Net
+from advmf.net import GaussianLayer, Net
 from advmf.simulate.budget import MEMORY, Budget, allow
 from advmf.simulate.conditioned import ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
-from advmf.simulate.networks import Chain, Linear, Map, Matrix, Networks, Trace, expressions, realise
+from advmf.simulate.networks import Chain, Linear, Map, Matrix, Networks, Trace, realise
 from advmf.simulate.state import lasting, source, tensor, without_gradients
 from advmf.symbols import SYMBOLS
 
@@ -116,8 +116,8 @@ class Ensemble:
         """The shape of every matrix, whether it has a bias, and how many there are."""
         found = [((self.N, self.d), False, 1), ((self.K, self.N), False, 1)]
 
-        def draw(sigma_w: sp.Expr, sigma_b: sp.Expr, trained: bool) -> Linear:
-            found.append(((self.N, self.N), bool(self.number(sigma_b)), self.L))
+        def draw(layer: GaussianLayer) -> Linear:
+            found.append(((self.N, self.N), bool(self.number(layer.bias_deviation)), self.L))
             return Linear(DenseMatrix(torch.empty(0, dtype=self.dtype, device="cpu")), None)
 
         realise(self.net.block, draw, self.number)
@@ -151,9 +151,10 @@ class Ensemble:
     def _networks(self, count: int, matrix: Callable[[int, int, float], Matrix], gaussian: Gaussian) -> Networks:
         """``count`` networks of matrices with ``matrix(rows, columns, std)`` and biases by ``gaussian(std, count, n)``."""
 
-        def draw(sigma_w: sp.Expr, sigma_b: sp.Expr, trained: bool) -> Linear:
-            weight, bias = number(sigma_w) / math.sqrt(self.N), number(sigma_b)
-            return Linear(matrix(self.N, self.N, weight), gaussian(bias, count, self.N) if bias else None, trained)
+        def draw(layer: GaussianLayer) -> Linear:
+            weight, bias = number(layer.deviation) / math.sqrt(self.N), number(layer.bias_deviation)
+            weights = matrix(self.N, self.N, weight)  # which are drawn before the biases
+            return Linear(weights, gaussian(bias, count, self.N) if bias else None, layer.trained)
 
         number = cache(self.number)
         first: Map = Linear(matrix(self.N, self.d, 1 / math.sqrt(self.d)), None)
@@ -371,7 +372,7 @@ def sample(
 
 def _values(net: Net, given: Mapping[str, Any], own: set[str]) -> dict[str, float]:
     """The net's symbols with their values; every one that it needs, and none that it does not."""
-    needed = {s.name for _, expr in expressions(net.block) for s in expr.free_symbols}
+    needed = {s.name for _, expr in net.parameters for s in expr.free_symbols}
     if missing := sorted(needed - set(given)):
         raise ArgumentError(f"sample needs a value for {', '.join(missing)}, e.g. {missing[0]}=1.0.")
     if unknown := sorted(own - needed - set(SYMBOLS)):
@@ -389,7 +390,7 @@ def _values(net: Net, given: Mapping[str, Any], own: set[str]) -> dict[str, floa
             domain = f"{quantity.domain} ({quantity.meaning})" if quantity else "the finite real numbers"
             raise DomainError(f"{name} must be in {domain}; got {value}.")
         values[name] = value
-    for name, expr in expressions(net.block):
+    for name, expr in net.parameters:
         result = complex(expr.subs({s: values[s.name] for s in expr.free_symbols}))
         if result.imag or not math.isfinite(result.real):
             raise DomainError(f"{name} = {expr} is {result} at these values; it must be a finite real number.")

@@ -34,7 +34,7 @@ from advmf.observables import (
 from advmf.simulate.attack import attack_counts, attack_trace
 from advmf.simulate.descent import Gradient, capacity
 from advmf.simulate.geometry import conjugate, maximiser, order
-from advmf.simulate.networks import Trace, expressions
+from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import enumerable, operator_norm
 from advmf.simulate.race import DIRECTIONS, STEPS, attack_queries
 from advmf.simulate.state import without_gradients
@@ -265,7 +265,7 @@ def _gradients(trace: Trace, x: Tensor, eta: Tensor, q: float) -> list[Gradient]
 
 def _own(pairings: Tensor, o: Observable, trace: Trace) -> Tensor:
     """The mean over blocks of the pairings with the trained matrix that an observable names, (nets, 1, 1)."""
-    count = sum(name == "sigma_w" for name, _ in expressions(trace.networks.net.block))
+    count = len(trace.networks.net.trained)
     number = int(o.args[2]) if len(o.args) > 2 else 1
     if number > count:
         raise ArgumentError(f"{o} names trained matrix {number} of a block, and there are {count}.")

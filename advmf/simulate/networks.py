@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import singledispatch
 from typing import Any, Protocol, runtime_checkable
 
 import sympy as sp
@@ -17,8 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from advmf.errors import ArgumentError, DeclarationError, DomainError
-from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.algebra import Algebra
+from advmf.errors import ArgumentError, DomainError
+from advmf.net import Block, GaussianLayer, Net, ReLULike, Residual
 from advmf.simulate.state import lasting, without_gradients
 
 Columns = Float[Tensor, "nets _ inputs columns"]
@@ -353,53 +353,38 @@ def layers(map: Map) -> Iterator[Linear]:
             yield from layers(branch)
 
 
-Draw = Callable[[sp.Expr, sp.Expr, bool], Linear]
+Draw = Callable[[GaussianLayer], Linear]
 
 
-@singledispatch
-def realise(block: Block, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
-    """The map of one copy of ``block``.
+class Realisation(Algebra[tuple[Map, ...]]):
+    """The maps of one copy of a block, in the order in which they act.
 
-    ``draw(sigma_w, sigma_b, trained)`` gives a random layer, ``number`` the value of an expression.
+    ``draw`` gives the random layer of a declared one, ``number`` the value of an expression.
     """
-    raise DeclarationError(
-        f"{type(block).__name__} has no rule in advmf.simulate.networks; register one to simulate it."
-    )
+
+    def __init__(self, draw: Draw, number: Callable[[sp.Expr], float]) -> None:
+        self._draw, self._number = draw, number
+
+    def gaussian(self, layer: GaussianLayer, state: tuple[Map, ...]) -> tuple[Map, ...]:
+        return (*state, self._draw(layer))
+
+    def pointwise(self, activation: ReLULike, state: tuple[Map, ...]) -> tuple[Map, ...]:
+        return (*state, Activation(self._number(activation.u), self._number(activation.v)))
+
+    def fork(self, state: tuple[Map, ...]) -> tuple[Map, ...]:
+        return ()
+
+    def add(
+        self, block: Residual, shortcut: tuple[Map, ...], branch: tuple[Map, ...], before: tuple[Map, ...]
+    ) -> tuple[Map, ...]:
+        return (*before, Sum(in_turn(shortcut), in_turn(branch), self._number(block.scale)))
 
 
-@realise.register(Dense)
-def _(block: Dense, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
-    return draw(block.sigma_w, block.sigma_b, True)
+def in_turn(maps: tuple[Map, ...]) -> Map:
+    """Maps one after the other; a single one as it is."""
+    return maps[0] if len(maps) == 1 else Chain(maps)
 
 
-@realise.register(Mix)
-def _(block: Mix, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
-    return draw(sp.S.One, sp.S.Zero, False)
-
-
-@realise.register(ReLULike)
-def _(block: ReLULike, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
-    return Activation(number(block.u), number(block.v))
-
-
-@realise.register(Serial)
-def _(block: Serial, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
-    return Chain(tuple(realise(inner, draw, number) for inner in block.blocks))
-
-
-@realise.register(Residual)
-def _(block: Residual, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
-    return Sum(realise(block.shortcut, draw, number), realise(block.branch, draw, number), number(block.scale))
-
-
-def expressions(block: Block) -> Iterator[tuple[str, sp.Expr]]:
-    """Every number or expression that a block declares, with its name."""
-    if isinstance(block, Serial):
-        for inner in block.blocks:
-            yield from expressions(inner)
-    elif isinstance(block, Residual):
-        yield "scale", block.scale
-        yield from expressions(block.shortcut)
-        yield from expressions(block.branch)
-    else:
-        yield from ((name, value) for name, value in vars(block).items() if isinstance(value, sp.Expr))
+def realise(block: Block, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
+    """The map of one copy of ``block``; the arguments are those of :class:`Realisation`."""
+    return in_turn(block.apply(Realisation(draw, number), ()))

@@ -29,7 +29,6 @@ from advmf.simulate.data import Images
 from advmf.simulate.descent import LOSSES, Objective
 from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.geometry import order
-from advmf.simulate.networks import expressions
 from advmf.simulate.state import draw_seed, source, tensor, without_gradients
 
 SEED = 48
@@ -287,7 +286,7 @@ def _run(
     if not isinstance(ensemble, Ensemble):
         raise ArgumentError(f"ensemble must be an Ensemble, as advmf.simulate.sample gives; got {ensemble!r}.")
     generator = source(generator)
-    if ensemble.L == 0 or not any(name == "sigma_w" for name, _ in expressions(ensemble.net.block)):
+    if ensemble.L == 0 or not ensemble.net.trained:
         raise ArgumentError("Nothing to train: the net has no Dense layer, or L = 0.")
     x, labels = _inputs("images", images, ensemble, objective.loss != "adversarial")
     if labels is not None and int(labels.max()) + 1 != ensemble.K:
@@ -320,10 +319,10 @@ def _run(
 
 def _check_sizes(ensemble: Ensemble, objective: Objective, steps: int, batch: int, logs: int) -> None:
     """Raises MemoryBudgetError where the seeds and logs of a run, or a batch with its activations and its attack, take too much."""
-    matrices = ensemble.L * sum(name == "sigma_w" for name, _ in expressions(ensemble.net.block))
+    matrices = ensemble.L * len(ensemble.net.trained)
     size = SEED * (steps + 1) + 8 * logs * ensemble.nets * (len(LOGGED) + 3 * matrices)
     allow(size, ensemble.workspace, f"The seeds and the log of steps={steps}", "Lower steps, or log less by log_every=")
-    kept = ensemble.d + ensemble.K + ensemble.N * (1 + ensemble.L * len(list(expressions(ensemble.net.block))))
+    kept = ensemble.d + ensemble.K + ensemble.N * (1 + ensemble.L * len(list(ensemble.net.parameters)))
     own = batch * (3 * kept + TENSORS * 2 * objective.directions * ensemble.d)
     size = 8 * ensemble.nets * batch + ensemble.dtype.itemsize * ensemble.at_once * own
     allow(size, ensemble.workspace, f"A step on batch={batch} images", "Lower batch or directions, or raise memory=")

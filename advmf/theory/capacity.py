@@ -22,28 +22,27 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import Claim, Regime
-from advmf.net import Block, Dense, Net, Serial
+from advmf.net import GaussianLayer, Net
 from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, L, t, x_sq
 from advmf.theory.bound import PAPER, RANDOM_NETWORK
-from advmf.theory.correlation import PAIR, Pair, propagate_pair
+from advmf.theory.correlation import PAIR, Pair, Pairs
 from advmf.theory.dynamics import _claim, clock, evolve, reduced
 from advmf.theory.functions import ArcCosine, Recursion
 from advmf.theory.propagation import ALPHA, OMEGA, _closure, _slope_squares, abbreviations, omega
-from advmf.theory.trained import replace_dense, separated, trained
+from advmf.theory.trained import separated, trained
 
 R, S = sp.symbols("r s", real=True)
 
 
-@dataclass(frozen=True)
-class Scaling(Block):
-    """The two streams of a pair, times 1 + r and 1 + s: what scales the Dense after it, but not its biases."""
+class ScaledPairs(Pairs):
+    """A pair of streams whose trained matrices, but not biases, are scaled by 1 + r and 1 + s."""
 
-
-@propagate_pair.register(Scaling)
-def _(block: Scaling, pair: Pair) -> Pair:
-    a, b = 1 + R, 1 + S
-    return Pair(a**2 * pair.Q, b**2 * pair.R, a * b * pair.P, a * pair.mu, b * pair.nu)
+    def gaussian(self, layer: GaussianLayer, state: Pair) -> Pair:
+        if layer.trained:
+            a, b = 1 + R, 1 + S
+            state = Pair(a**2 * state.Q, b**2 * state.R, a * b * state.P, a * state.mu, b * state.nu)
+        return super().gaussian(layer, state)
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,7 @@ def scaled_pair(net: Net) -> Pair:
     >>> scaled_pair(mf.vanilla(u=1, v=1)).P
     P*sigma_w**2*(r + 1)*(s + 1) + sigma_b**2
     """
-    return propagate_pair(replace_dense(net.block, _scaled), PAIR)
-
-
-def _scaled(dense: Dense) -> Block:
-    return Serial(Scaling(), dense)
+    return net.block.apply(ScaledPairs(), PAIR)
 
 
 @cache

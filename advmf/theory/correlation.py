@@ -7,13 +7,14 @@ arc-cosine kernel of degree one (Y. Cho and L. Saul, Kernel Methods for Deep Lea
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import cache, singledispatch
+from functools import cache
 
 import sympy as sp
 
+from advmf.algebra import Algebra
 from advmf.boundary import public
 from advmf.errors import DeclarationError
-from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.net import Block, GaussianLayer, Net, ReLULike, Residual
 from advmf.symbols import L, c, x_sq, y_sq
 from advmf.theory.functions import ArcCosine, ArcCosineRest, Recursion
 from advmf.theory.propagation import STATE, step
@@ -78,57 +79,38 @@ DISTANCE = sp.Symbol("D", nonnegative=True)
 """The squared distance Q + R - 2P of two streams, over N: P itself has lost it to rounding where the streams are close."""
 
 
-@singledispatch
+class Pairs(Algebra[Pair]):
+    """The pair of streams after each primitive."""
+
+    def gaussian(self, layer: GaussianLayer, state: Pair) -> Pair:
+        Q, R, P = (layer.variance * moment + layer.bias_variance for moment in (state.Q, state.R, state.P))
+        return replace(state, Q=Q, R=R, P=P, mu=sp.S.Zero, nu=sp.S.Zero)
+
+    def pointwise(self, activation: ReLULike, state: Pair) -> Pair:
+        u, v = activation.u, activation.v
+        if activation.linear:
+            return replace(
+                state, Q=u**2 * state.Q, R=u**2 * state.R, P=u**2 * state.P, mu=u * state.mu, nu=u * state.nu
+            )
+        alpha = (u**2 + v**2) / 2
+        mean_x, mean_y = ((u - v) * sp.sqrt(moment / (2 * sp.pi)) for moment in (state.Q, state.R))
+        return replace(state, Q=alpha * state.Q, R=alpha * state.R, P=state.activated(u, v), mu=mean_x, nu=mean_y)
+
+    def add(self, block: Residual, shortcut: Pair, branch: Pair, before: Pair) -> Pair:
+        a, b, s = shortcut, branch, block.scale
+        return replace(
+            before,
+            Q=a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu,
+            R=a.R + s**2 * b.R + 2 * s * a.nu * b.nu,
+            P=a.P + s**2 * b.P + s * (a.mu * b.nu + a.nu * b.mu),
+            mu=a.mu + s * b.mu,
+            nu=a.nu + s * b.nu,
+        )
+
+
 def propagate_pair(block: Block, pair: Pair) -> Pair:
     """The pair of streams after ``block``."""
-    raise DeclarationError(
-        f"{type(block).__name__} has no rule in advmf.theory.correlation; register one to derive with it."
-    )
-
-
-@propagate_pair.register(Dense)
-def _(block: Dense, pair: Pair) -> Pair:
-    return _gaussian_layer(pair, block.sigma_w**2, block.sigma_b**2)
-
-
-@propagate_pair.register(Mix)
-def _(block: Mix, pair: Pair) -> Pair:
-    return _gaussian_layer(pair, sp.S.One, sp.S.Zero)
-
-
-def _gaussian_layer(pair: Pair, weight: sp.Expr, bias: sp.Expr) -> Pair:
-    Q, R, P = (weight * moment + bias for moment in (pair.Q, pair.R, pair.P))
-    return replace(pair, Q=Q, R=R, P=P, mu=sp.S.Zero, nu=sp.S.Zero)
-
-
-@propagate_pair.register(ReLULike)
-def _(block: ReLULike, pair: Pair) -> Pair:
-    u, v = block.u, block.v
-    if block.linear:
-        return replace(pair, Q=u**2 * pair.Q, R=u**2 * pair.R, P=u**2 * pair.P, mu=u * pair.mu, nu=u * pair.nu)
-    alpha = (u**2 + v**2) / 2
-    mean_x, mean_y = ((u - v) * sp.sqrt(moment / (2 * sp.pi)) for moment in (pair.Q, pair.R))
-    return replace(pair, Q=alpha * pair.Q, R=alpha * pair.R, P=pair.activated(u, v), mu=mean_x, nu=mean_y)
-
-
-@propagate_pair.register(Serial)
-def _(block: Serial, pair: Pair) -> Pair:
-    for inner in block.blocks:
-        pair = propagate_pair(inner, pair)
-    return pair
-
-
-@propagate_pair.register(Residual)
-def _(block: Residual, pair: Pair) -> Pair:
-    a, b, s = propagate_pair(block.shortcut, pair), propagate_pair(block.branch, pair), block.scale
-    return replace(
-        pair,
-        Q=a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu,
-        R=a.R + s**2 * b.R + 2 * s * a.nu * b.nu,
-        P=a.P + s**2 * b.P + s * (a.mu * b.nu + a.nu * b.mu),
-        mu=a.mu + s * b.mu,
-        nu=a.nu + s * b.nu,
-    )
+    return block.apply(Pairs(), pair)
 
 
 @public

@@ -24,7 +24,7 @@ from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime
 from advmf.errors import ArgumentError, DomainError
 from advmf.expressions import expression
-from advmf.net import Dense, Net
+from advmf.net import Net
 from advmf.observables import (
     AdversarialLoss,
     Expectation,
@@ -37,9 +37,9 @@ from advmf.symbols import L, N, eps, exponent, t
 from advmf.theory.bound import PAPER, RANDOM_NETWORK, loss_bound
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm, power_law, power_of
 from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta
-from advmf.theory.propagation import OMEGA, _activations, _with_alpha
+from advmf.theory.propagation import OMEGA, _with_alpha
 from advmf.theory.spike import require_uniform
-from advmf.theory.trained import Trained, replace_dense, trained
+from advmf.theory.trained import Trained, trained
 
 CLOCK = sp.Symbol("s", nonnegative=True)
 """Time in units of N/(2 λ ε β), in which the flow does not depend on them."""
@@ -353,10 +353,8 @@ def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
         require_uniform(net, "The share of a matrix in Euler's identity")
     pair = exponent(p, "p"), exponent(q, "q")
     slope, loss = WeightNormSlope(*pair, *number), AdversarialLoss(*pair)
-    exact, switching = part == 1, not all(phi.linear for phi in _activations(net.block))
-    biased: list[Dense] = []
-    replace_dense(net.block, lambda dense: biased.append(dense) or dense)  # type: ignore[func-returns-value]
-    local = switching and not (exact and all(dense.sigma_b == 0 for dense in biased))
+    exact, switching = part == 1, not all(phi.linear for phi in net.activations)
+    local = switching and not (exact and all(layer.bias_deviation == 0 for layer in net.trained))
     return replace(
         bound,
         name="T3.Euler",

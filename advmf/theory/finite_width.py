@@ -1,7 +1,7 @@
 """F1 and F2 as claims: what is left of a network's randomness at width N, in its last stream and in the norm of its Jacobian.
 
-Two interpreters of the blocks. :func:`fluctuate` carries the first two moments of Q = |x|²/N, exactly at every width;
-:func:`perturb` the variances of the random factor by which a block multiplies the output's Gram matrix, to first order in 1/N.
+Two readings of the blocks. :class:`Fluctuations` carries the first two moments of Q = |x|²/N, exactly at every width;
+:class:`Perturbations` the variances of the random factor by which a block multiplies the output's Gram matrix, to first order in 1/N.
 
 Both rest on one symmetry, in networks whose moment rules hold at every width (``net.exact``). The signs of the pre-activations
 are independent of the absolute values, and whatever matrix reads the activations, or is added to them, has a law that a flip of
@@ -15,14 +15,14 @@ ReLU Jacobians); the laws are derived here.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import singledispatch
 
 import sympy as sp
 
+from advmf.algebra import Algebra
 from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime
 from advmf.errors import DeclarationError
-from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.net import Block, GaussianLayer, Net, ReLULike, Residual
 from advmf.observables import Expectation, OperatorNorm, SecondMoment
 from advmf.symbols import K, L, N, d, x_sq
 from advmf.theory.bound import RANDOM_NETWORK
@@ -73,70 +73,52 @@ def kurtosis(block: ReLULike) -> sp.Expr:
     return sp.factor((block.u**4 + block.v**4) / 2 / alpha(block) ** 2)
 
 
-@singledispatch
+class Fluctuations(Algebra[Stage]):
+    """The stage after each primitive; raises DeclarationError where its law is not exact at every width."""
+
+    def gaussian(self, layer: GaussianLayer, state: Stage) -> Stage:
+        h = layer.variance * STATE.Q + layer.bias_variance
+        return Stage.gaussian(state.mean(h), state.mean(sp.expand(h**2)))
+
+    def pointwise(self, activation: ReLULike, state: Stage) -> Stage:
+        gain = alpha(activation)
+        if activation.linear:
+            scaled = state.variance and (gain * state.variance[0], gain**2 * state.variance[1])
+            return Stage(gain * state.Q, gain**2 * state.square, scaled)
+        if state.variance is None:
+            raise DeclarationError(
+                f"{activation!r} acts on a stage whose coordinates are not Gaussian given its variance, so the fluctuations after it have "
+                "no exact law. Put a Dense() or a Mix() before it, within the residual branch."
+            )
+        h, square = state.variance
+        # Independent coordinates of second moment αh and fourth moment 3κα²h²: E Q² is their mean square plus variance over N.
+        return Stage(gain * h, gain**2 * square * (1 + (3 * kurtosis(activation) - 1) / N))
+
+    def fork(self, state: Stage) -> Stage:
+        return GIVEN
+
+    def add(self, block: Residual, shortcut: Stage, branch: Stage, before: Stage) -> Stage:
+        a, b, s = shortcut, branch, block.scale
+        centred, other = (b, a) if b.variance else (a, b)
+        if centred.variance is None:
+            raise DeclarationError(
+                f"In {block!r} neither path is centred Gaussian given the stream, so the fluctuations of the sum have no exact law. "
+                "End the branch or the shortcut in a Dense() or a Mix()."
+            )
+        # Given x the paths are independent and one is N(0, h), so that their product ⟨x, y⟩/N has the mean 0 and the square hQ/N.
+        cross = 4 * s**2 * centred.variance[0] * other.Q / N
+        square = a.square + 2 * s**2 * a.Q * b.Q + s**4 * b.square + cross
+        Q, Q2 = before.mean(sp.expand(a.Q + s**2 * b.Q)), before.mean(sp.expand(square))
+        if a.variance is None or b.variance is None:
+            return Stage(Q, Q2)
+        h = a.variance[0] + s**2 * b.variance[0]
+        h2 = a.variance[1] + 2 * s**2 * a.variance[0] * b.variance[0] + s**4 * b.variance[1]
+        return Stage(Q, Q2, (before.mean(sp.expand(h)), before.mean(sp.expand(h2))))
+
+
 def fluctuate(block: Block, stage: Stage) -> Stage:
-    """The stage after ``block``; raises DeclarationError where its law is not exact at every width."""
-    raise DeclarationError(
-        f"{type(block).__name__} has no rule in advmf.theory.finite_width.fluctuate; register one to derive with it."
-    )
-
-
-@fluctuate.register(Dense)
-def _(block: Dense, stage: Stage) -> Stage:
-    return _layer(stage, block.sigma_w**2, block.sigma_b**2)
-
-
-@fluctuate.register(Mix)
-def _(block: Mix, stage: Stage) -> Stage:
-    return _layer(stage, sp.S.One, sp.S.Zero)
-
-
-def _layer(stage: Stage, weight: sp.Expr, bias: sp.Expr) -> Stage:
-    h = weight * STATE.Q + bias
-    return Stage.gaussian(stage.mean(h), stage.mean(sp.expand(h**2)))
-
-
-@fluctuate.register(ReLULike)
-def _(block: ReLULike, stage: Stage) -> Stage:
-    gain = alpha(block)
-    if block.linear:
-        h = stage.variance and (gain * stage.variance[0], gain**2 * stage.variance[1])
-        return Stage(gain * stage.Q, gain**2 * stage.square, h)
-    if stage.variance is None:
-        raise DeclarationError(
-            f"{block!r} acts on a stage whose coordinates are not Gaussian given its variance, so the fluctuations after it have "
-            "no exact law. Put a Dense() or a Mix() before it, within the residual branch."
-        )
-    h, square = stage.variance
-    # Independent coordinates of second moment αh and fourth moment 3κα²h²: E Q² is their mean square plus variance over N.
-    return Stage(gain * h, gain**2 * square * (1 + (3 * kurtosis(block) - 1) / N))
-
-
-@fluctuate.register(Serial)
-def _(block: Serial, stage: Stage) -> Stage:
-    for inner in block.blocks:
-        stage = fluctuate(inner, stage)
-    return stage
-
-
-@fluctuate.register(Residual)
-def _(block: Residual, stage: Stage) -> Stage:
-    a, b, s = fluctuate(block.shortcut, GIVEN), fluctuate(block.branch, GIVEN), block.scale
-    centred, other = (b, a) if b.variance else (a, b)
-    if centred.variance is None:
-        raise DeclarationError(
-            f"In {block!r} neither path is centred Gaussian given the stream, so the fluctuations of the sum have no exact law. "
-            "End the branch or the shortcut in a Dense() or a Mix()."
-        )
-    # Given x the paths are independent and one is N(0, h), so that their product ⟨x, y⟩/N has the mean 0 and the square hQ/N.
-    cross = 4 * s**2 * centred.variance[0] * other.Q / N
-    square = a.square + 2 * s**2 * a.Q * b.Q + s**4 * b.square + cross
-    Q, Q2 = stage.mean(sp.expand(a.Q + s**2 * b.Q)), stage.mean(sp.expand(square))
-    if a.variance is None or b.variance is None:
-        return Stage(Q, Q2)
-    h = a.variance[0] + s**2 * b.variance[0]
-    h2 = a.variance[1] + 2 * s**2 * a.variance[0] * b.variance[0] + s**4 * b.variance[1]
-    return Stage(Q, Q2, (stage.mean(sp.expand(h)), stage.mean(sp.expand(h2))))
+    """The stage after ``block``."""
+    return block.apply(Fluctuations(), stage)
 
 
 @public
@@ -205,51 +187,48 @@ class Perturbation:
     off: sp.Expr
     diag: sp.Expr
 
+    @staticmethod
+    def product(factors: tuple[Perturbation, ...]) -> Perturbation:
+        """The factor of blocks in series."""
+        gain = sp.Mul(*(f.gain for f in factors))
+        return Perturbation(gain, sp.Add(*(f.off for f in factors)), sp.Add(*(f.diag for f in factors)))
 
-@singledispatch
+
+class Perturbations(Algebra[tuple[Perturbation, ...]]):
+    """The random factors of the primitives so far."""
+
+    def gaussian(self, layer: GaussianLayer, state: tuple[Perturbation, ...]) -> tuple[Perturbation, ...]:
+        # A V with A A^T = S is S^{1/2} times a Gaussian matrix: 1 + E is a Wishart matrix over its N degrees of freedom.
+        return (*state, Perturbation(layer.variance, sp.S.One, sp.Integer(2)))
+
+    def pointwise(self, activation: ReLULike, state: tuple[Perturbation, ...]) -> tuple[Perturbation, ...]:
+        # A = S^{1/2} U, U with entries N(0, 1/N): E_ij = sum_k U_ik U_jk (φ'_k²/α - 1), and E U_ik⁴ = 3/N².
+        spread = kurtosis(activation) - 1
+        return (*state, Perturbation(alpha(activation), spread, 3 * spread))
+
+    def fork(self, state: tuple[Perturbation, ...]) -> tuple[Perturbation, ...]:
+        return ()
+
+    def add(
+        self,
+        block: Residual,
+        shortcut: tuple[Perturbation, ...],
+        branch: tuple[Perturbation, ...],
+        before: tuple[Perturbation, ...],
+    ) -> tuple[Perturbation, ...]:
+        a, b, s2 = Perturbation.product(shortcut), Perturbation.product(branch), block.scale**2
+        gain = a.gain + s2 * b.gain
+        # The cross term X + X^T of the independent paths has Var X_ij = s² a b/N.
+        off, diag = (
+            a.gain**2 * of_a + s2**2 * b.gain**2 * of_b + cross * s2 * a.gain * b.gain
+            for of_a, of_b, cross in ((a.off, b.off, 2), (a.diag, b.diag, 4))
+        )
+        return (*before, Perturbation(gain, sp.factor(off / gain**2), sp.factor(diag / gain**2)))
+
+
 def perturb(block: Block) -> Perturbation:
     """The random factor of ``block``."""
-    raise DeclarationError(
-        f"{type(block).__name__} has no rule in advmf.theory.finite_width.perturb; register one to derive with it."
-    )
-
-
-@perturb.register(Dense)
-def _(block: Dense) -> Perturbation:
-    return Perturbation(block.sigma_w**2, sp.S.One, sp.Integer(2))
-
-
-@perturb.register(Mix)
-def _(block: Mix) -> Perturbation:
-    # A V with A A^T = S is S^{1/2} times a Gaussian matrix: 1 + E is a Wishart matrix over its N degrees of freedom.
-    return Perturbation(sp.S.One, sp.S.One, sp.Integer(2))
-
-
-@perturb.register(ReLULike)
-def _(block: ReLULike) -> Perturbation:
-    # A = S^{1/2} U, U with entries N(0, 1/N): E_ij = sum_k U_ik U_jk (φ'_k²/α - 1), and E U_ik⁴ = 3/N².
-    spread = kurtosis(block) - 1
-    return Perturbation(alpha(block), spread, 3 * spread)
-
-
-@perturb.register(Serial)
-def _(block: Serial) -> Perturbation:
-    parts = [perturb(inner) for inner in block.blocks]
-    return Perturbation(
-        sp.Mul(*(p.gain for p in parts)), sp.Add(*(p.off for p in parts)), sp.Add(*(p.diag for p in parts))
-    )
-
-
-@perturb.register(Residual)
-def _(block: Residual) -> Perturbation:
-    a, b, s2 = perturb(block.shortcut), perturb(block.branch), block.scale**2
-    gain = a.gain + s2 * b.gain
-    # The cross term X + X^T of the independent paths has Var X_ij = s² a b/N.
-    off, diag = (
-        a.gain**2 * of_a + s2**2 * b.gain**2 * of_b + cross * s2 * a.gain * b.gain
-        for of_a, of_b, cross in ((a.off, b.off, 2), (a.diag, b.diag, 4))
-    )
-    return Perturbation(gain, sp.factor(off / gain**2), sp.factor(diag / gain**2))
+    return Perturbation.product(block.apply(Perturbations(), ()))
 
 
 @public

@@ -22,14 +22,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache, singledispatch
+from functools import cache
 
 import sympy as sp
 
 from advmf import symbols
+from advmf.algebra import Algebra
 from advmf.boundary import public
 from advmf.errors import ArgumentError, DeclarationError
-from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.net import Block, GaussianLayer, Net, ReLULike, Residual
 from advmf.symbols import L, x_sq
 from advmf.theory.functions import GeometricSum, Recursion
 
@@ -73,62 +74,41 @@ def alpha(block: ReLULike) -> sp.Expr:
     return (block.u**2 + block.v**2) / 2
 
 
-@singledispatch
+class Propagation(Algebra[Moments]):
+    """The state after each primitive."""
+
+    def gaussian(self, layer: GaussianLayer, state: Moments) -> Moments:
+        weight, bias, zero = layer.variance, layer.bias_variance, sp.S.Zero
+        return Moments(
+            weight * state.Q + bias, zero, weight * state.j, weight * state.A + bias, weight * state.B + bias, zero
+        )
+
+    def pointwise(self, activation: ReLULike, state: Moments) -> Moments:
+        if activation.linear:
+            s = activation.u
+            return Moments(s**2 * state.Q, s * state.mu, s**2 * state.j, s**2 * state.A, s**2 * state.B, s * state.nu)
+        a = alpha(activation)
+        # z ~ N(0, Q) and a are jointly Gaussian, and φ(z) = φ'(z)z: E φ(z) = (u-v)√(Q/2π), E φ'(z)a = (B/Q) E φ(z),
+        # and E φ'(z)²w² = α E w² for every w that is jointly Gaussian with z.
+        mean = (activation.u - activation.v) * sp.sqrt(state.Q / (2 * sp.pi))
+        return Moments(a * state.Q, mean, a * state.j, a * state.A, a * state.B, state.B / state.Q * mean)
+
+    def add(self, block: Residual, shortcut: Moments, branch: Moments, before: Moments) -> Moments:
+        a, b, s = shortcut, branch, block.scale
+        # The paths are uncorrelated but for their means (advmf.net.Coordinates refuses the rest).
+        return Moments(
+            Q=a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu,
+            mu=a.mu + s * b.mu,
+            j=a.j + s**2 * b.j,
+            A=a.A + s**2 * b.A + 2 * s * a.nu * b.nu,
+            B=a.B + s**2 * b.B + s * (a.mu * b.nu + a.nu * b.mu),
+            nu=a.nu + s * b.nu,
+        )
+
+
 def propagate(block: Block, state: Moments) -> Moments:
     """The state after ``block``."""
-    raise DeclarationError(
-        f"{type(block).__name__} has no rule in advmf.theory.propagation; register one to derive with it."
-    )
-
-
-@propagate.register(Dense)
-def _(block: Dense, state: Moments) -> Moments:
-    return _gaussian_layer(state, block.sigma_w**2, block.sigma_b**2)
-
-
-@propagate.register(Mix)
-def _(block: Mix, state: Moments) -> Moments:
-    return _gaussian_layer(state, sp.S.One, sp.S.Zero)
-
-
-def _gaussian_layer(state: Moments, weight: sp.Expr, bias: sp.Expr) -> Moments:
-    zero = sp.S.Zero
-    return Moments(
-        weight * state.Q + bias, zero, weight * state.j, weight * state.A + bias, weight * state.B + bias, zero
-    )
-
-
-@propagate.register(ReLULike)
-def _(block: ReLULike, state: Moments) -> Moments:
-    if block.linear:
-        s = block.u
-        return Moments(s**2 * state.Q, s * state.mu, s**2 * state.j, s**2 * state.A, s**2 * state.B, s * state.nu)
-    a = alpha(block)
-    # z ~ N(0, Q) and a are jointly Gaussian, and φ(z) = φ'(z)z: E φ(z) = (u-v)√(Q/2π), E φ'(z)a = (B/Q) E φ(z),
-    # and E φ'(z)²w² = α E w² for every w that is jointly Gaussian with z.
-    mean = (block.u - block.v) * sp.sqrt(state.Q / (2 * sp.pi))
-    return Moments(a * state.Q, mean, a * state.j, a * state.A, a * state.B, state.B / state.Q * mean)
-
-
-@propagate.register(Serial)
-def _(block: Serial, state: Moments) -> Moments:
-    for inner in block.blocks:
-        state = propagate(inner, state)
-    return state
-
-
-@propagate.register(Residual)
-def _(block: Residual, state: Moments) -> Moments:
-    a, b, s = propagate(block.shortcut, state), propagate(block.branch, state), block.scale
-    # The paths are uncorrelated but for their means (advmf.net.flow refuses the rest).
-    return Moments(
-        Q=a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu,
-        mu=a.mu + s * b.mu,
-        j=a.j + s**2 * b.j,
-        A=a.A + s**2 * b.A + 2 * s * a.nu * b.nu,
-        B=a.B + s**2 * b.B + s * (a.mu * b.nu + a.nu * b.mu),
-        nu=a.nu + s * b.nu,
-    )
+    return block.apply(Propagation(), state)
 
 
 @cache
@@ -222,7 +202,7 @@ def slopes(net: Net) -> tuple[sp.Expr, sp.Expr]:
     >>> slopes(mf.residual(1, "1/5"))
     (1, 1/5)
     """
-    found = {(b.u, b.v) for b in _activations(net.block)}
+    found = {(b.u, b.v) for b in net.activations}
     if len(found) != 1:
         raise ArgumentError(f"A net with one pair of slopes is expected; {net.name} has {len(found)}.")
     return found.pop()
@@ -230,21 +210,8 @@ def slopes(net: Net) -> tuple[sp.Expr, sp.Expr]:
 
 def _slope_squares(net: Net) -> list[sp.Expr]:
     """u² + v², if the block has one pair of symbolic slopes."""
-    found = {b.u**2 + b.v**2 for b in _activations(net.block)}
+    found = {b.u**2 + b.v**2 for b in net.activations}
     return [s for s in found if s.is_Add] if len(found) == 1 else []
-
-
-def _activations(block: Block) -> list[ReLULike]:
-    if isinstance(block, ReLULike):
-        return [block]
-    parts = (
-        block.blocks
-        if isinstance(block, Serial)
-        else (block.shortcut, block.branch)
-        if isinstance(block, Residual)
-        else ()
-    )
-    return [found for part in parts for found in _activations(part)]
 
 
 def _with_alpha(expr: sp.Expr, net: Net) -> sp.Expr:

@@ -15,12 +15,12 @@ It is attained without biases, or as |x| -> oo, if all means have one sign, as t
 
 from __future__ import annotations
 
-from functools import cache, singledispatch
+from functools import cache
 
 import sympy as sp
 
-from advmf.errors import ArgumentError, DeclarationError
-from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.errors import ArgumentError
+from advmf.net import Block, Dense, GaussianLayer, Net, Rebuilt, ReLULike, Serial
 from advmf.symbols import L, x_sq
 from advmf.theory.functions import Recursion
 from advmf.theory.propagation import OMEGA, STATE, moments, omega, step
@@ -47,7 +47,7 @@ def carries_mean(net: Net) -> bool:
 def spike(net: Net) -> sp.Expr:
     """Λ, the largest variance of J(x) e √d over unit vectors e and inputs x, as N -> oo: ω^L where no mean is carried.
 
-    Raises DeclarationError for a block without a rule in :func:`aligned`, if a mean is carried.
+    Raises DeclarationError for a block without a rule in :class:`Aligned`, if a mean is carried.
 
     >>> import advmf as mf
     >>> from advmf.theory.spike import spike
@@ -57,50 +57,31 @@ def spike(net: Net) -> sp.Expr:
     """
     if not carries_mean(net):
         return OMEGA**L
-    second = moments(Net(aligned(net.block))).Q.subs(x_sq, 1)
+    second = moments(Net(Serial(*net.block.apply(Aligned(), ())))).Q.subs(x_sq, 1)
     if not isinstance(second, Recursion):
         return second
     depth, names, updates, start, variable = (arg.xreplace(_NAMES) for arg in second.args)
     return Recursion(depth, names, sp.Tuple(*map(sp.expand, updates)), start, variable)
 
 
-@singledispatch
-def aligned(block: Block) -> Block:
-    """The block without biases, whose means are all of one sign and as large as those of ``block``."""
-    raise DeclarationError(
-        f"{type(block).__name__} has no rule in advmf.theory.spike.aligned; register one to bound the loss of a net that carries a mean."
-    )
+class Aligned(Rebuilt):
+    """The block without biases, whose means are all of one sign and as large as before."""
 
+    def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, Dense(layer.deviation, 0))
 
-@aligned.register(Mix)
-def _(block: Mix) -> Block:
-    return block
+    def pointwise(self, activation: ReLULike, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        u, v = activation.u, activation.v
+        if activation.linear:
+            return (*state, ReLULike(abs(u), abs(v)))
+        if (u - v).is_nonnegative:
+            return (*state, activation)
+        # The same α, and |u - v| for u - v.
+        middle, half = (u + v) / 2, sp.Abs(u - v) / 2
+        return (*state, ReLULike(middle + half, middle - half))
 
-
-@aligned.register(Dense)
-def _(block: Dense) -> Block:
-    return Dense(block.sigma_w, 0)
-
-
-@aligned.register(ReLULike)
-def _(block: ReLULike) -> Block:
-    if block.linear:
-        return ReLULike(abs(block.u), abs(block.v))
-    if (block.u - block.v).is_nonnegative:
-        return block
-    # The same α, and |u - v| for u - v.
-    middle, half = (block.u + block.v) / 2, sp.Abs(block.u - block.v) / 2
-    return ReLULike(middle + half, middle - half)
-
-
-@aligned.register(Serial)
-def _(block: Serial) -> Block:
-    return Serial(*map(aligned, block.blocks))
-
-
-@aligned.register(Residual)
-def _(block: Residual) -> Block:
-    return Residual(aligned(block.branch), scale=abs(block.scale), shortcut=aligned(block.shortcut))
+    def scale(self, scale: sp.Expr) -> sp.Expr:
+        return abs(scale)
 
 
 def require_uniform(net: Net, what: str) -> None:

@@ -15,29 +15,32 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError
-from advmf.net import Block, Dense, Net, Serial
+from advmf.net import GaussianLayer, Net
 from advmf.observables import Expectation, LossDecay
 from advmf.symbols import K, L, N, c, d, eps, exponent, x_sq, y_sq
 from advmf.theory.bound import RANDOM_NETWORK, loss_bound
-from advmf.theory.correlation import DISTANCE, PAIR, ClosePair, Pair, distributed, propagate_pair
+from advmf.theory.correlation import DISTANCE, PAIR, ClosePair, Pair, Pairs, distributed
 from advmf.theory.functions import Recursion
 from advmf.theory.spike import require_uniform
-from advmf.theory.trained import replace_dense, trained
+from advmf.theory.trained import trained
 
 TANGENT = sp.Symbol("T", real=True)
 """The kernel over N, of a network so far."""
 
 
-@dataclass(frozen=True)
-class Decorrelated(Block):
-    """What the next Dense does to a pair of streams if its weights in the two networks have the correlation rho."""
+class DecorrelatedPairs(Pairs):
+    """A pair of streams, the m-th trained matrix of which has entries of the correlation rho_m in the two networks."""
 
-    rho: sp.Expr
+    def __init__(self) -> None:
+        self.rhos: dict[sp.Symbol, sp.Expr] = {}
+        """The correlations, each with the variance of its matrix."""
 
-
-@propagate_pair.register(Decorrelated)
-def _(block: Decorrelated, pair: Pair) -> Pair:
-    return replace(pair, P=block.rho * pair.P)
+    def gaussian(self, layer: GaussianLayer, state: Pair) -> Pair:
+        if layer.trained:
+            rho = sp.Symbol(f"rho_{len(self.rhos)}", positive=True)
+            self.rhos[rho] = layer.variance
+            state = replace(state, P=rho * state.P)
+        return super().gaussian(layer, state)
 
 
 @public
@@ -79,18 +82,11 @@ class _Step:
 @cache
 def _tangent_step(net: Net) -> _Step:
     trained(net)
-    rhos: list[sp.Symbol] = []
-    variances: list[sp.Expr] = []
-
-    def decorrelate(dense: Dense) -> Block:
-        rhos.append(sp.Symbol(f"rho_{len(rhos)}", positive=True))
-        variances.append(dense.sigma_w**2)
-        return Serial(Decorrelated(rhos[-1]), dense)
-
+    pairs = DecorrelatedPairs()
     before = ClosePair(PAIR.Q, PAIR.R, (PAIR.Q + PAIR.R - DISTANCE) / 2, PAIR.mu, PAIR.nu)
-    pair = propagate_pair(replace_dense(net.block, decorrelate), before)
-    equal = dict.fromkeys(rhos, sp.S.One)
-    own = sum((sp.diff(pair.P, rho).subs(equal) / variance for rho, variance in zip(rhos, variances)), sp.S.Zero)
+    pair = net.block.apply(pairs, before)
+    equal = dict.fromkeys(pairs.rhos, sp.S.One)
+    own = sum((sp.diff(pair.P, rho).subs(equal) / variance for rho, variance in pairs.rhos.items()), sp.S.Zero)
     factor = (-2 * sp.diff(pair.P, DISTANCE)).subs(equal)
     moments = {getattr(PAIR, n): getattr(pair, n).subs(equal) for n in ("Q", "R", "mu", "nu")}
     moments[DISTANCE] = distributed((pair.Q + pair.R - 2 * pair.P).subs(equal))

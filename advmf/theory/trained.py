@@ -7,49 +7,30 @@ that runs through it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, singledispatch
+from functools import cache
 
 import sympy as sp
 
-from advmf.errors import ArgumentError, DeclarationError
-from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.errors import ArgumentError
+from advmf.net import Block, Dense, GaussianLayer, Net, Rebuilt, Serial
 from advmf.theory.propagation import OMEGA, _with_alpha, omega
 
 
-@singledispatch
-def replace_dense(block: Block, change: Callable[[Dense], Block]) -> Block:
-    """The block with every Dense put through ``change``, in the order in which they act.
+class Separated(Rebuilt):
+    """The block with letters for the variances of its trained matrices."""
 
-    Raises DeclarationError for a block of one's own without a rule here: it could hold a trained matrix.
-    """
-    raise DeclarationError(
-        f"{type(block).__name__} has no rule in advmf.theory.trained.replace_dense; register one, which returns the block if it has no "
-        "trained matrix."
-    )
+    def __init__(self, several: bool) -> None:
+        self._several = several
+        self.variances: dict[sp.Symbol, sp.Expr] = {}
+        """The letters, with what stands for each as declared."""
 
-
-@replace_dense.register(ReLULike)
-@replace_dense.register(Mix)
-def _(block: Block, change: Callable[[Dense], Block]) -> Block:
-    return block
-
-
-@replace_dense.register(Dense)
-def _(block: Dense, change: Callable[[Dense], Block]) -> Block:
-    return change(block)
-
-
-@replace_dense.register(Serial)
-def _(block: Serial, change: Callable[[Dense], Block]) -> Block:
-    return Serial(*(replace_dense(inner, change) for inner in block.blocks))
-
-
-@replace_dense.register(Residual)
-def _(block: Residual, change: Callable[[Dense], Block]) -> Block:
-    shortcut, branch = (replace_dense(path, change) for path in (block.shortcut, block.branch))
-    return Residual(branch, scale=block.scale, shortcut=shortcut)
+    def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        if not layer.trained:
+            return super().gaussian(layer, state)
+        z = sp.Symbol(f"z_{len(self.variances) + 1}" if self._several else "z", positive=True)
+        self.variances[z] = layer.variance
+        return (*state, Dense(sp.sqrt(z), layer.bias_deviation))
 
 
 @dataclass(frozen=True)
@@ -98,13 +79,5 @@ def separated(net: Net) -> Net:
 
 
 def _separate(net: Net) -> tuple[Net, dict[sp.Symbol, sp.Expr]]:
-    found: dict[sp.Symbol, sp.Expr] = {}
-    count: list[Dense] = []
-    replace_dense(net.block, lambda dense: count.append(dense) or dense)  # type: ignore[func-returns-value]
-
-    def name(dense: Dense) -> Dense:
-        z = sp.Symbol(f"z_{len(found) + 1}" if len(count) > 1 else "z", positive=True)
-        found[z] = dense.sigma_w**2
-        return Dense(sp.sqrt(z), dense.sigma_b)
-
-    return Net(replace_dense(net.block, name), name=net.name), found
+    separated = Separated(len(net.trained) > 1)
+    return Net(Serial(*net.block.apply(separated, ())), name=net.name), separated.variances

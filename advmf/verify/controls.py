@@ -10,7 +10,6 @@ import sympy as sp
 
 from advmf.claim import BOUNDS, RHS, Claim, Equation
 from advmf.emit.kernels import kernel
-from advmf.net import Block, ReLULike, Residual, Serial
 from advmf.observables import AdversarialLoss, Capacity, Expectation, WeightNormSlope, WeightVarianceSlope
 from advmf.symbols import K, L, N, d
 from advmf.theory.dynamics import share
@@ -116,7 +115,7 @@ def _of_slopes(claim: Claim) -> list[Claim]:
         _mutant(claim, "wrong sign", lambda e: -e),
         _mutant(claim, "1/sqrt(N) for 1/N", lambda e: e * sp.sqrt(N)),
         _mutant(claim, "depth 2 L", lambda e: e.subs(L, 2 * L)),
-        _mutant(claim, "alpha dropped", lambda e: e / _alpha(claim.net.block) if claim.net else e),
+        _mutant(claim, "alpha dropped", lambda e: e / sp.prod(map(alpha, claim.net.activations)) if claim.net else e),
         _mutant(claim, "share dropped", lambda e: e / share(claim.net)[0] if claim.net else e),
     ]
 
@@ -128,18 +127,6 @@ def _of_orders(claim: Claim) -> list[Claim]:
         return mutants
     dual = growth(norm_factor(Conjugate(claim.p), Conjugate(claim.q)), size)
     return [*mutants, _mutant(claim, "dual exponents", lambda e: dual.rhs)]
-
-
-def _alpha(block: Block) -> sp.Expr:
-    """The product of the activations' α."""
-    match block:
-        case ReLULike():
-            return alpha(block)
-        case Serial(blocks=parts):
-            return sp.prod(map(_alpha, parts))
-        case Residual(branch=branch, shortcut=shortcut):
-            return _alpha(branch) * _alpha(shortcut)
-    return sp.S.One
 
 
 def _mutant(claim: Claim, mistake: str, change: Callable[[sp.Expr], sp.Expr]) -> Claim:

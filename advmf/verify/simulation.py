@@ -21,7 +21,6 @@ from advmf.observables import AdversarialLoss, LossDecay, Observable, Output, We
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measure, queries
-from advmf.simulate.networks import expressions
 from advmf.simulate.race import DIRECTIONS, STEPS
 from advmf.simulate.state import draw_seed, source
 from advmf.symbols import SYMBOLS
@@ -113,7 +112,7 @@ class Simulation:
         settings = AttackSettings(at.get("eps"), steps, restarts, directions)
         precision = FLOATS[one_of("dtype", dtype, FLOATS)]
         images = (load(data) if isinstance(data, str) else data).resampled(int(at["d"])).scaled(at["x_sq"])
-        needed = {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N", "L", "d", "K"}
+        needed = {s.name for _, expr in net.parameters for s in expr.free_symbols} - {"N", "L", "d", "K"}
         generators = {N: _generator(seed, net, at, N) for N in self.ladder}
         given: dict[str, Any] = {name: at[name] for name in ("L", "d", "K", *needed)}
 
@@ -307,7 +306,7 @@ def requirements(claims: Sequence[Claim]) -> set[str]:
     needed = {"L", "d", "K"}
     for claim in claims:
         assert claim.net is not None
-        needed |= {s.name for _, expr in expressions(claim.net.block) for s in expr.free_symbols} - {"N"}
+        needed |= {s.name for _, expr in claim.net.parameters for s in expr.free_symbols} - {"N"}
         needed |= {s.name for s in claim.rhs.free_symbols} - {"x_sq", "N"}
         if any(side.atoms(*ATTACKED) for side in _sides(claim)):
             needed.add("eps")

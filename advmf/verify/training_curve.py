@@ -15,7 +15,6 @@ from advmf.errors import ArgumentError, DomainError, refuse_unused
 from advmf.net import Net
 from advmf.simulate.data import load
 from advmf.simulate.ensemble import MEMORY, sample
-from advmf.simulate.networks import expressions
 from advmf.simulate.training import suggest_rate, train, training_queries
 from advmf.theory.dynamics import share, weight_variance
 
@@ -80,7 +79,7 @@ def training_curve(
     >>> bool((curve.change < 0).all()), bool(0.7 < curve.ratio[0] < 1.4)
     (True, True)
     """
-    needed = {"L", "d", "K", "eps"} | {s.name for _, expr in expressions(net.block) for s in expr.free_symbols} - {"N"}
+    needed = {"L", "d", "K", "eps"} | {s.name for _, expr in net.parameters for s in expr.free_symbols} - {"N"}
     if missing := sorted(needed - set(at)):
         raise ArgumentError(f"at lacks {', '.join(missing)}; training needs {', '.join(sorted(needed))}.")
     refuse_unused("at", set(at) - {"sigma_w", "sigma_b"}, needed)

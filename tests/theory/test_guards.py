@@ -10,12 +10,10 @@ import sympy as sp
 
 import advmf as mf
 from advmf.errors import AdvmfError, ArgumentError, DeclarationError, DomainError, StepError
-from advmf.net import Block
-from advmf.net import flow as net_flow
+from advmf.net import Block, Coordinates, Rebuilt
 from advmf.symbols import L
 from advmf.theory.proof import Derivation, by
-from advmf.theory.propagation import Moments, propagate
-from advmf.theory.trained import replace_dense
+from advmf.theory.propagation import Moments, Propagation
 
 
 @dataclass(frozen=True)
@@ -28,14 +26,14 @@ class Square(Block):
     """A block whose Jacobian grows with Q."""
 
 
-@propagate.register(RMSNorm)
-def _(block, state):
+@Propagation.rule(RMSNorm)
+def _(algebra, block, state):
     root = sp.sqrt(state.Q)
     return Moments(sp.S.One, state.mu / root, state.j / state.Q, state.A / state.Q, state.B / state.Q, state.nu / root)
 
 
-@propagate.register(Square)
-def _(block, state):
+@Propagation.rule(Square)
+def _(algebra, block, state):
     return Moments(3 * state.Q**2, state.Q, 4 * state.Q * state.j, state.A, state.B, state.nu)
 
 
@@ -44,13 +42,13 @@ class Twice(Block):
     """A block of one's own, with a rule for its moments alone."""
 
 
-@propagate.register(Twice)
-def _(block, state):
+@Propagation.rule(Twice)
+def _(algebra, block, state):
     return Moments(4 * state.Q, 2 * state.mu, 4 * state.j, 4 * state.A, 4 * state.B, 2 * state.nu)
 
 
 for block in (RMSNorm, Square, Twice):
-    net_flow.register(block)(lambda block, stream: stream)
+    Coordinates.rule(block)(lambda algebra, block, stream: stream)
 
 
 @pytest.mark.parametrize("own", [RMSNorm(), Square()])
@@ -70,10 +68,13 @@ def test_a_norm_after_which_nothing_depends_on_the_stream_has_a_growth():
 def test_a_block_that_could_hold_a_trained_matrix_is_not_passed_over():
     net = mf.Net(mf.Serial(Twice(), mf.Dense(sigma_b=0), mf.ReLULike(1, 0)), name="own")
     for derive in (mf.share, mf.capacity, mf.ntk, lambda net: mf.variance_slope(net, 2, 2)):
-        with pytest.raises(DeclarationError, match=r"Twice has no rule in advmf\.theory\.trained\.replace_dense"):
+        with pytest.raises(
+            DeclarationError,
+            match=r"Twice has no rule in advmf\.theory\.(trained\.Separated|capacity\.ScaledPairs|tangent\.DecorrelatedPairs)",
+        ):
             derive(net)
     with pytest.raises(DeclarationError, match="Twice has no rule"):
-        replace_dense(Twice(), lambda dense: dense)
+        Twice().apply(Rebuilt(), ())
 
 
 @pytest.mark.parametrize("preset", [mf.vanilla, mf.residual])

@@ -7,7 +7,7 @@ import advmf as mf
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.observables import AdversarialLoss
 from advmf.theory.propagation import moments
-from advmf.theory.spike import LAMBDA, carries_mean, spike
+from advmf.theory.spike import LAMBDA, Aligned, carries_mean, spike
 from advmf.verify.controls import controls
 from advmf.verify.report import Verdict
 
@@ -126,7 +126,5 @@ def test_the_claim_travels():
 
 
 def test_an_unknown_block_is_refused_by_name():
-    from advmf.theory.spike import aligned
-
     with pytest.raises(DeclarationError, match="Block has no rule"):
-        aligned(mf.net.Block())
+        mf.net.Block().apply(Aligned(), ())

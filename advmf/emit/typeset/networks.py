@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
-
 import sympy as sp
 
+from advmf.algebra import Algebra
 from advmf.emit.typeset.lines import Line, Lines
-from advmf.errors import ArgumentError
-from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.net import GaussianLayer, Net, ReLULike, Residual
 from advmf.symbols import N, d
 
 
-class _Layers:
-    """The matrices and activations of a block, named as they are met: indexed where there are several of a kind."""
+class Layers(Algebra[tuple[str, bool]]):
+    """A block applied to a text, and whether that is a sum. Matrices and activations are named as they are met: indexed where there are several
+    of a kind."""
 
-    def __init__(self, block: Block, lines: Lines) -> None:
+    def __init__(self, net: Net, lines: Lines) -> None:
         self.lines = lines
-        self._total: dict[type[Block], int] = {kind: len(_blocks(block, kind)) for kind in (Dense, Mix)}
-        self._seen: dict[type[Block], int] = {Dense: 0, Mix: 0}
+        letters = [self._letter(leaf) for leaf in net.leaves if isinstance(leaf, GaussianLayer)]
+        self._total = {letter: letters.count(letter) for letter in letters}
+        self._seen = dict.fromkeys(letters, 0)
         self.laws: list[Line] = []
         self.activations: list[ReLULike] = []
 
-    def matrix(self, kind: type[Block], letter: str) -> tuple[str, str]:
+    @staticmethod
+    def _letter(layer: GaussianLayer) -> str:
+        return "W" if layer.trained else "V"
+
+    def matrix(self, letter: str) -> tuple[str, str]:
         """The letters of a matrix of a layer, and of its index."""
-        self._seen[kind] += 1
-        index = f"_{self._seen[kind]}" if self._total[kind] > 1 else ""
+        self._seen[letter] += 1
+        index = f"_{self._seen[letter]}" if self._total[letter] > 1 else ""
         return f"{letter}{index}^l", index.replace("_", ",")
+
+    def gaussian(self, layer: GaussianLayer, state: tuple[str, bool]) -> tuple[str, bool]:
+        letter = self._letter(layer)
+        matrix, index = self.matrix(letter)
+        self.law(f"{letter}_{{ij{index}}}^l", layer.variance / N)
+        x, is_sum = state
+        product = f"{matrix} ({x})" if is_sum else f"{matrix} {x}"
+        if layer.bias_deviation == 0:
+            return product, False
+        self.law(f"b_{{i{index}}}^l", layer.bias_variance)
+        return f"{product} + {matrix.replace(letter, 'b')}", True
+
+    def pointwise(self, activation: ReLULike, state: tuple[str, bool]) -> tuple[str, bool]:
+        return f"{self.activation(activation)}({state[0]})", False
+
+    def add(
+        self, block: Residual, shortcut: tuple[str, bool], branch: tuple[str, bool], before: tuple[str, bool]
+    ) -> tuple[str, bool]:
+        text, is_sum = branch
+        if block.scale != 1:
+            text = rf"{self.lines.text(block.scale)}\,{f'({text})' if is_sum else text}"
+        return f"{shortcut[0]} + {text}", True
 
     def law(self, left: str, variance: sp.Expr) -> None:
         self.laws.append(Line(left, r"\sim", variance, law=True))
@@ -40,8 +66,8 @@ class _Layers:
 
 def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
     """The map of one block, and with ``where`` the laws of its matrices, the activation, the input's and the output's layer."""
-    layers = _Layers(net.block, lines)
-    text, _ = _apply(net.block, "x^{l-1}", False, layers)
+    layers = Layers(net, lines)
+    text, _ = net.block.apply(layers, ("x^{l-1}", False))
     out = [Line("x^l", "=", text)]
     if not where:
         return out
@@ -58,63 +84,3 @@ def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
         Line(r"P^{\mathrm{out}}_{ij}", r"\sim", 1 / N, law=True),
     ]
     return out
-
-
-@singledispatch
-def _apply(block: Block, x: str, is_sum: bool, layers: _Layers) -> tuple[str, bool]:
-    """The block applied to ``x``, and whether that is a sum."""
-    raise ArgumentError(
-        f"{type(block).__name__} has no rule in advmf.emit.typeset.networks; register one to typeset it."
-    )
-
-
-def _times(matrix: str, x: str, is_sum: bool) -> str:
-    return f"{matrix} ({x})" if is_sum else f"{matrix} {x}"
-
-
-@_apply.register(Dense)
-def _(block: Dense, x: str, is_sum: bool, layers: _Layers) -> tuple[str, bool]:
-    matrix, index = layers.matrix(Dense, "W")
-    layers.law(f"W_{{ij{index}}}^l", block.sigma_w**2 / N)
-    if block.sigma_b == 0:
-        return _times(matrix, x, is_sum), False
-    layers.law(f"b_{{i{index}}}^l", block.sigma_b**2)
-    return f"{_times(matrix, x, is_sum)} + {matrix.replace('W', 'b')}", True
-
-
-@_apply.register(Mix)
-def _(block: Mix, x: str, is_sum: bool, layers: _Layers) -> tuple[str, bool]:
-    matrix, index = layers.matrix(Mix, "V")
-    layers.law(f"V_{{ij{index}}}^l", 1 / N)
-    return _times(matrix, x, is_sum), False
-
-
-@_apply.register(ReLULike)
-def _(block: ReLULike, x: str, is_sum: bool, layers: _Layers) -> tuple[str, bool]:
-    return f"{layers.activation(block)}({x})", False
-
-
-@_apply.register(Serial)
-def _(block: Serial, x: str, is_sum: bool, layers: _Layers) -> tuple[str, bool]:
-    for inner in block.blocks:
-        x, is_sum = _apply(inner, x, is_sum, layers)
-    return x, is_sum
-
-
-@_apply.register(Residual)
-def _(block: Residual, x: str, is_sum: bool, layers: _Layers) -> tuple[str, bool]:
-    shortcut, _ = _apply(block.shortcut, x, is_sum, layers)
-    branch, branch_sum = _apply(block.branch, x, is_sum, layers)
-    if block.scale != 1:
-        branch = rf"{layers.lines.text(block.scale)}\,{f'({branch})' if branch_sum else branch}"
-    return f"{shortcut} + {branch}", True
-
-
-def _blocks(block: Block, kind: type[Block]) -> list[Block]:
-    """All blocks of a kind inside."""
-    inner: tuple[Block, ...] = ()
-    if isinstance(block, Serial):
-        inner = block.blocks
-    elif isinstance(block, Residual):
-        inner = (block.shortcut, block.branch)
-    return [block] * isinstance(block, kind) + [found for b in inner for found in _blocks(b, kind)]

@@ -1,0 +1,77 @@
+"""Readings of a network: what a random layer, an activation and a sum of two paths do to a state.
+
+A reading is an *algebra*: a value with a rule for each primitive. A block says once how it is made of these
+(:meth:`advmf.net.Block.apply`), and all readings follow: moments, kernels, fluctuations, LaTeX and the maps of a simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from advmf.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from advmf.net import Block, GaussianLayer, ReLULike, Residual
+
+S = TypeVar("S")
+Rule = TypeVar("Rule", bound=Callable[..., Any])
+
+
+class Algebra(Generic[S]):
+    """What each primitive does to a state. A primitive without a rule is refused by name, with DeclarationError.
+
+    >>> import advmf as mf
+    >>> class Depth(Algebra[int]):
+    ...     def gaussian(self, layer, state): return state + 1
+    ...     def pointwise(self, activation, state): return state
+    ...     def add(self, block, shortcut, branch, before): return max(shortcut, branch)
+    >>> mf.residual().block.apply(Depth(), 0)
+    2
+    """
+
+    _rules: ClassVar[dict[type, Callable[..., Any]]] = {}
+
+    def gaussian(self, layer: GaussianLayer, state: S) -> S:
+        """The state after a layer of independent Gaussian weights, and biases."""
+        raise self.refusal(layer)
+
+    def pointwise(self, activation: ReLULike, state: S) -> S:
+        """The state after an activation."""
+        raise self.refusal(activation)
+
+    def fork(self, state: S) -> S:
+        """The state with which each of two paths begins."""
+        return state
+
+    def add(self, block: Residual, shortcut: S, branch: S, before: S) -> S:
+        """The state of shortcut + scale * branch, from those at the ends of the paths and the one before them."""
+        raise self.refusal(block)
+
+    def other(self, block: Block, state: S) -> S:
+        """The state after a primitive of another kind, by the rule that :meth:`rule` has registered."""
+        for reading in type(self).__mro__:
+            if found := vars(reading).get("_rules", {}).get(type(block)):
+                after: S = found(self, block, state)
+                return after
+        raise self.refusal(block)
+
+    @classmethod
+    def rule(cls, kind: type[Block]) -> Callable[[Rule], Rule]:
+        """A decorator that registers ``rule(algebra, block, state)`` for a primitive of one's own."""
+
+        def registered(rule: Rule) -> Rule:
+            if "_rules" not in vars(cls):
+                cls._rules = {}
+            cls._rules[kind] = rule
+            return rule
+
+        return registered
+
+    def refusal(self, block: Block) -> DeclarationError:
+        """The error for a block that the algebra has no rule for."""
+        where = f"{type(self).__module__}.{type(self).__name__}"
+        return DeclarationError(
+            f"{type(block).__name__} has no rule in {where}. Define its apply(algebra, state) by blocks that have one, or register a rule: "
+            f"@{type(self).__name__}.rule({type(block).__name__})."
+        )

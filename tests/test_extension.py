@@ -1,0 +1,139 @@
+"""What a user adds in one file, no file of the package knowing of it."""
+
+from dataclasses import dataclass
+
+import pytest
+import sympy as sp
+import torch
+
+import advmf as mf
+from advmf.algebra import Algebra
+from advmf.errors import DeclarationError
+from advmf.net import Block, Coordinates, GaussianLayer, Serial
+from advmf.theory.propagation import Propagation
+from advmf.verify.report import Verdict
+
+
+@dataclass(frozen=True)
+class Bottleneck(Block):
+    """A block of primitives: two layers with an activation between, behind a shortcut."""
+
+    slope: sp.Expr = sp.S.Zero
+
+    def apply(self, algebra, state):
+        inner = mf.Residual(mf.Dense(), mf.ReLULike(1, self.slope), mf.Dense(sigma_b=0), scale="1/2")
+        return inner.apply(algebra, state)
+
+
+@dataclass(frozen=True)
+class Half(GaussianLayer):
+    """A Gaussian layer of another law: untrained weights of half the deviation."""
+
+    @property
+    def deviation(self):
+        return sp.Rational(1, 2)
+
+
+@dataclass(frozen=True)
+class Minus(Block):
+    """A primitive of another kind: x -> -x."""
+
+
+def test_a_block_of_primitives_is_read_by_all():
+    """Theory, LaTeX, kernels, simulation, checks and controls of a block with a rule of its own for nothing."""
+    net, same = mf.Net(Bottleneck(), name="bottleneck"), mf.Net(Serial(*mf.Net(Bottleneck()).leaves[:0], *parts()))
+    assert mf.omega(net) == mf.omega(same) and net.exact == same.exact
+    assert mf.latex(net) == mf.latex(same)
+    assert len(net.trained) == 2 and len(net.activations) == 1
+    for derive in (mf.ntk, mf.nngp, lambda n: mf.capacity(n).rhs, lambda n: mf.stream_fluctuation(n).rhs):
+        assert derive(net) == derive(same)
+    for claim, twin in zip(mf.linear_form(net), mf.linear_form(same)):
+        assert claim.rhs == twin.rhs
+    sizes = {"N": 16, "L": 2, "d": 6, "K": 3, "nets": 4, "sigma_w": 1.1, "sigma_b": 0.2}
+    x = torch.ones(6)
+    outputs = [mf.simulate.sample(n, **sizes, generator=torch.Generator().manual_seed(0))(x) for n in (net, same)]
+    assert torch.equal(*outputs)
+    at = {"L": 2, "d": 6, "K": 3, "sigma_w": 1.0, "sigma_b": 0.0, "eps": 0.1}
+    claim = mf.loss_bound(net, 2, 2)
+    right, wrong = mf.check_all(
+        [claim, claim.scaled("1/4")], at, nets=200, widths=(64, 256, 1024), directions=1, steps=2
+    )
+    assert right.verdict is Verdict.NOT_REFUTED and wrong.verdict is Verdict.REFUTED
+
+
+def parts():
+    return [mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Dense(sigma_b=0), scale="1/2")]
+
+
+def test_another_gaussian_layer_is_a_deviation():
+    net = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), Half()))
+    assert mf.omega(net) == mf.symbols.sigma_w**2 / 8 + 1 and len(net.trained) == 1
+    weights = mf.simulate.sample(
+        net,
+        N=400,
+        L=1,
+        d=4,
+        K=2,
+        nets=1,
+        sigma_w=1.0,
+        sigma_b=0.0,
+        sampler="dense",
+        generator=torch.Generator().manual_seed(0),
+    )
+    (chunk,) = weights.chunks()
+    spread = [float(layer.weight.matmul(torch.eye(400)[None]).std()) * 20 for layer in layers(chunk)]
+    assert spread == pytest.approx([1.0, 0.5], rel=0.02)
+
+
+def layers(chunk):
+    from advmf.simulate.networks import layers
+
+    return list(layers(chunk.map))[1:-1]
+
+
+def test_a_primitive_of_another_kind_takes_a_rule_for_each_reading_and_is_refused_by_the_others():
+    Coordinates.rule(Minus)(lambda algebra, block, stream: stream)
+    with pytest.raises(
+        DeclarationError, match=r"Minus has no rule in advmf\.theory\.propagation\.Propagation\. Define"
+    ):
+        mf.omega(mf.Net(mf.Serial(Minus(), mf.Dense(), mf.ReLULike(1, 0))))
+
+    @Propagation.rule(Minus)
+    def _(algebra, block, state):
+        from dataclasses import replace
+
+        return replace(state, mu=-state.mu, nu=-state.nu)
+
+    net = mf.Net(mf.Serial(Minus(), mf.Dense(), mf.ReLULike(1, 0)))
+    assert mf.omega(net) == mf.symbols.sigma_w**2 / 2
+    with pytest.raises(DeclarationError, match=r"Minus has no rule in advmf\.theory\.correlation\.Pairs"):
+        mf.nngp(net)
+    with pytest.raises(DeclarationError, match=r"Minus has no rule in advmf\.simulate\.networks\.Realisation"):
+        mf.simulate.sample(net, N=8, L=1, d=4, K=2, nets=2, sigma_w=1.0, sigma_b=0.0)
+
+
+def test_a_reading_of_ones_own():
+    """And a rule registered with a reading holds for those that are derived from it, not for its siblings."""
+
+    class Matrices(Algebra[int]):
+        def gaussian(self, layer, state):
+            return state + 1
+
+        def pointwise(self, activation, state):
+            return state
+
+        def fork(self, state):
+            return 0
+
+        def add(self, block, shortcut, branch, before):
+            return before + shortcut + branch
+
+    class Doubled(Matrices):
+        def gaussian(self, layer, state):
+            return state + 2
+
+    Matrices.rule(Minus)(lambda algebra, block, state: state + 100)
+    block = mf.Serial(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Mix(), shortcut=mf.Mix()), Minus())
+    assert block.apply(Matrices(), 0) == 103 and block.apply(Doubled(), 0) == 106
+    with pytest.raises(DeclarationError, match=r"Minus has no rule in .*Algebra"):
+        Minus().apply(Algebra(), 0)
