@@ -71,8 +71,10 @@ def wrong_line(draw):
             line.insert(place, word)
         elif kind == "drop" and not heavy & {*line[place - 1 : place + 1]}:
             line.pop(place)
-        elif line[place] not in heavy:
+        elif line[place] not in heavy and word != "pilot":
             line[place] = word
+    if line[0] in ("check", "mutate") and "--theorem" not in line and not any(word.endswith(".py") for word in line):
+        line += LINES[0].split()[1:9]  # the whole suite takes minutes
     return line
 
 
