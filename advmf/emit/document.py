@@ -18,7 +18,7 @@ from advmf.emit.typeset.lines import Line, Lines, claim_lines, plain_form
 from advmf.emit.typeset.networks import net_lines
 from advmf.emit.typeset.printer import letters
 from advmf.emit.typeset.proofs import Proof
-from advmf.emit.typeset.prose import prose
+from advmf.emit.typeset.prose import outlined, prose
 from advmf.emit.typeset.results import checked
 from advmf.emit.typeset.tables import norm_factors, notation, verdicts
 from advmf.errors import ArgumentError
@@ -181,11 +181,7 @@ class _Setter:
     def _plain(self, words: str) -> str:
         """A heading, whose formulas are given in words to the bookmarks."""
         text = self.text(words)
-        return (
-            rf"\texorpdfstring{{{text}}}{{{prose(words.replace('^', ' ').replace('_', ' '), {})}}}"
-            if "$" in text
-            else text
-        )
+        return rf"\texorpdfstring{{{text}}}{{{outlined(words)}}}" if "$" in text else text
 
     def theorem(self, claim: Claim) -> str:
         """A claim as a theorem; one that rests on an unproved step as a heuristic statement."""

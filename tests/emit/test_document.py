@@ -314,3 +314,14 @@ def test_widths_are_those_of_tex(tmp_path):
     assert len(true) == len(texts)
     worst = max(zip((t - width(text) for t, text in zip(true, texts)), texts))
     assert worst[0] < 1.2, worst
+
+
+@pytest.mark.latex
+@pytest.mark.parametrize(
+    "title",
+    ["The norm factor β and ω^L", "A bound ≤ 5 % of √(d K), N → ∞", "‖J‖ & x_0 {in} #1", "Über \\input{x} $β$ ℝ 数 Ħ „a“", "ξ²"],
+)
+def test_headings_with_formulas_stand_in_the_outline(title, tmp_path):
+    compiled(tmp_path, mf.document([mf.Section(title, (mf.norm_factor(2, 2),))], title=title))
+    outline = (tmp_path / "paper.out").read_text(errors="replace")
+    assert all(rf"\{byte:03o}" in outline for c in "βωξ" if c in title for byte in c.encode("utf-16-be"))

@@ -87,7 +87,7 @@ def _set(formula: str, rest: str, names: Mapping[str, str]) -> tuple[str, str]:
         if own
         else text
     )
-    return (text, rest) if inert(known) else ("", formula + rest)
+    return (text, rest) if text.isascii() and inert(known) else ("", formula + rest)
 
 
 def _words(text: str) -> list[str]:
@@ -175,6 +175,34 @@ def _index(index: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text as it stands; a sign that only mathematics has in math mode."""
-    out = literal(text)
-    return "".join(f"${_SIGNS[c].strip()}$" if c in _SIGNS and not c.isascii() else c for c in out)
+    """Text as it stands; a sign that only mathematics has in math mode, and one that pdflatex has no letter for by its number."""
+    return "".join(map(_letter, literal(text)))
+
+
+def _letter(c: str) -> str:
+    if c in _SIGNS and not c.isascii():
+        return f"${_SIGNS[c].strip()}$"
+    return _NEAR.get(c) or (c if ord(c) < 0x180 or c in _POINTS else f"[U+{ord(c):04X}]")
+
+
+_NEAR = dict(
+    zip("ÐÞðþĄąĐđĘęĦħĮįŊŋŦŧŲų«»„‚ĸĿŀŉſ", "D Th d th A a D d E e H h I i N n T t U u `` '' ,, , k L l n s".split())
+)
+_POINTS = "‐‑‒–—―‖‘’“”†‡•…€"
+"""The letters of the Latin blocks that LaTeX's usual fonts lack, with what is near them, and the signs beyond these blocks that they have."""
+
+
+_SPELT = {
+    "≤": "<=", "≥": ">=", "→": "->", "∞": "inf", "‖": "|", "·": "*", "×": "x", "−": "-", "²": "2", "³": "3", "⁴": "4", "₀": "0", "₁": "1",
+    "₂": "2", "′": "'", "–": "-", "—": "-", "…": "...",
+}  # fmt: skip
+
+
+def outlined(text: str) -> str:
+    """A heading as LaTeX for a PDF's outline, which has no formulas: Greek letters as they are, other signs of mathematics spelt or left out.
+
+    >>> print(outlined("The growth ω^L ≤ 5 % of β_1"))
+    The growth ω L <= 5 \\% of β 1
+    """
+    plain = "".join(_SPELT.get(c, c) for c in text.replace("^", " ").replace("_", " ").replace("$", ""))
+    return literal("".join(c for c in plain if c in _LETTERS or ord(c) < 256))
