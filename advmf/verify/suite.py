@@ -86,7 +86,7 @@ QUICK = Profile(
         "T6.K": MatrixScale(d=2, K=1, samples=120, along="K", ladder=(500, 2000, 8000)),
     },
 )
-"""The default: digits, about six minutes on two cores."""
+"""The default: digits, some eleven minutes on two cores."""
 
 PAPER = Profile(
     "paper",
