@@ -73,6 +73,18 @@ def test_imports_point_down():
     assert violations(used) == []
 
 
+def borrowed(text: str) -> list[str]:
+    """The private names of other modules that a module imports."""
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    names = [a.name for node in nodes if (node.module or "").startswith("advmf") for a in node.names]
+    return [name for name in names if name.startswith("_") and not name.startswith("__")]
+
+
+def test_no_private_name_is_imported_by_another_module():
+    assert {str(path): found for path in ROOT.rglob("*.py") if (found := borrowed(path.read_text()))} == {}
+    assert borrowed("from advmf.claim import Claim, _x") == ["_x"], "the control"
+
+
 def test_the_import_rule_can_fail():
     assert violations({"simulate": {"theory"}}) == ["simulate: theory"]
 

@@ -27,9 +27,9 @@ from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, L, t, x_sq
 from advmf.theory.bound import PAPER, RANDOM_NETWORK
 from advmf.theory.correlation import PAIR, Pair, Pairs
-from advmf.theory.dynamics import _claim, clock, evolve, reduced
+from advmf.theory.dynamics import clock, evolve, reduced, training_claim
 from advmf.theory.functions import ArcCosine, Recursion
-from advmf.theory.propagation import ALPHA, OMEGA, _closure, _slope_squares, abbreviations, omega
+from advmf.theory.propagation import ALPHA, OMEGA, abbreviations, closure, omega, slope_squares
 from advmf.theory.trained import separated, trained
 
 R, S = sp.symbols("r s", real=True)
@@ -122,7 +122,7 @@ def curvature(net: Net, abbreviate: bool = False) -> sp.Expr:
     ω^L Σ_k binomial(L, k) n^k; it is written in α, and with ``abbreviate`` in ω.
     """
     after, before, start = jet_step(net).items(), JET.items(), START.items()
-    names = [n for n in before if n in _closure("ddP", after, before)]
+    names = [n for n in before if n in closure("ddP", after, before)]
     state, updates, first = (sp.Tuple(*(of[n] for n in names)) for of in (before, after, start))
     growth, size = omega(net), len(names)
     linear = all(update.is_polynomial(*state) for update in updates)
@@ -149,7 +149,7 @@ def curvature(net: Net, abbreviate: bool = False) -> sp.Expr:
 def _in_alpha(expr: sp.Expr, net: Net) -> sp.Expr:
     """A polynomial in the slopes, of which only u² + v² = 2α matters, in α."""
     expr = sp.expand(expr)
-    for squares in _slope_squares(net):
+    for squares in slope_squares(net):
         one, other = squares.args
         expr = sp.expand(expr.subs(other, 2 * ALPHA - one))
     constant, rest = expr.as_independent(*expr.free_symbols, as_Add=True) if expr.free_symbols else (expr, sp.S.Zero)
@@ -196,7 +196,7 @@ def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, wei
     paths = {z: path for z, path in evolve(net, clock(weight)).items() if merged[z] == z}
     general = curvature(separated(net)).subs(merged, simultaneous=True)
     ratio = general / found.declared(general)
-    claim = _claim(
+    claim = training_claim(
         net,
         p,
         q,

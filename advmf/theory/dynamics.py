@@ -37,7 +37,7 @@ from advmf.symbols import L, N, eps, exponent, t
 from advmf.theory.bound import PAPER, RANDOM_NETWORK, loss_bound
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm, power_law, power_of
 from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta
-from advmf.theory.propagation import OMEGA, _with_alpha
+from advmf.theory.propagation import OMEGA, with_alpha
 from advmf.theory.spike import require_uniform
 from advmf.theory.trained import Trained, trained
 
@@ -77,7 +77,7 @@ def _weight(weight: object) -> sp.Expr:
     return expr
 
 
-def _claim(net: Net, p: object, q: object, route: str, *assumptions: str, **named: Any) -> Claim:
+def training_claim(net: Net, p: object, q: object, route: str, *assumptions: str, **named: Any) -> Claim:
     """A claim about trained matrices that rests on the bound T2 of the same net, with any route to β: nothing here is a bound."""
     bound = loss_bound(net, p, q)
     named.setdefault("where", {**bound.where, BETA: beta(p, q, route)})
@@ -122,7 +122,7 @@ def variance_slope(
     adversarial = weight == 1 and pull == 0
     own = (exponent(p, "p"), exponent(q, "q")) if adversarial else ()
     homogeneous = ("no biases and no carried mean, so that f has the share of J",) if pull != 0 else ()
-    return _claim(
+    return training_claim(
         net,
         p,
         q,
@@ -200,9 +200,9 @@ def system(net: Net) -> System:
     return System(
         net,
         tuple(found.variables[i] for i in kept),
-        tuple(_with_alpha(sp.factor(found.reaches[i].xreplace(merged)), net) for i in kept),
+        tuple(with_alpha(sp.factor(found.reaches[i].xreplace(merged)), net) for i in kept),
         tuple(found.start[i] for i in kept),
-        constant + _with_alpha(sp.factor(rest), net),
+        constant + with_alpha(sp.factor(rest), net),
     )
 
 
@@ -240,7 +240,7 @@ def weight_variance(
     """
     found, number = _layer(net, layer)
     path = evolve(net, clock(weight))[found.variables[layer]]
-    return _claim(
+    return training_claim(
         net,
         p,
         q,
@@ -317,7 +317,7 @@ def half_life(net: Net, p: object, q: object, route: str = "chevet", *, weight: 
     found, number = _layer(net, layer)
     z = reduced(net)[found.variables[layer]]
     time = passage(net, z, sp.log(2))
-    return _claim(
+    return training_claim(
         net,
         p,
         q,

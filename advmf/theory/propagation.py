@@ -172,12 +172,12 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
     after, before, start = step(net).items(), STATE.items(), START.items()
     solved: dict[str, sp.Expr] = {}
     for name in before:
-        needed = _closure(name, after, before)
+        needed = closure(name, after, before)
         rate, shift = _affine(after[name], before[name]) if needed == {name} else (None, None)
         if rate is not None and shift is not None:
             solved[name] = _geometric(rate, shift, start[name])
             if abbreviate and rate == omega(net):
-                solved[name] = _geometric(OMEGA, _with_alpha(shift, net), start[name])
+                solved[name] = _geometric(OMEGA, with_alpha(shift, net), start[name])
         elif not needed:
             solved[name] = after[name]
         else:
@@ -190,7 +190,7 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
 def abbreviations(net: Net) -> dict[sp.Symbol, sp.Expr]:
     """What ω and α stand for in ``net``; α only where the slopes are symbols."""
     where = {OMEGA: omega(net)}
-    for squares in _slope_squares(net):
+    for squares in slope_squares(net):
         where[ALPHA] = squares / 2
     return where
 
@@ -208,17 +208,17 @@ def slopes(net: Net) -> tuple[sp.Expr, sp.Expr]:
     return found.pop()
 
 
-def _slope_squares(net: Net) -> list[sp.Expr]:
+def slope_squares(net: Net) -> list[sp.Expr]:
     """u² + v², if the block has one pair of symbolic slopes."""
     found = {b.u**2 + b.v**2 for b in net.activations}
     return [s for s in found if s.is_Add] if len(found) == 1 else []
 
 
-def _with_alpha(expr: sp.Expr, net: Net) -> sp.Expr:
-    return expr.xreplace(dict.fromkeys(_slope_squares(net), 2 * ALPHA))
+def with_alpha(expr: sp.Expr, net: Net) -> sp.Expr:
+    return expr.xreplace(dict.fromkeys(slope_squares(net), 2 * ALPHA))
 
 
-def _closure(name: str, after: Mapping[str, sp.Expr], before: Mapping[str, sp.Expr]) -> set[str]:
+def closure(name: str, after: Mapping[str, sp.Expr], before: Mapping[str, sp.Expr]) -> set[str]:
     """The components on which the recursion of ``name`` depends, itself included if it does."""
     by_symbol = {symbol: n for n, symbol in before.items()}
     needed: set[str] = set()

@@ -20,7 +20,7 @@ from advmf.net import Net
 from advmf.observables import EscapeTime
 from advmf.symbols import L, M, m, t
 from advmf.theory.bound import PAPER
-from advmf.theory.dynamics import _claim, clock, passage, system
+from advmf.theory.dynamics import clock, passage, system, training_claim
 from advmf.theory.flow_functions import Flow
 from advmf.theory.propagation import OMEGA
 from advmf.theory.trained import trained
@@ -79,7 +79,7 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
     else:
         time, where = sp.simplify(time.subs(FALL, fall)), {}
     branches = [(sp.S.Zero, outside), (sp.oo, stays), (time * t / clock(weight), True)]
-    claim = _claim(
+    claim = training_claim(
         net,
         p,
         q,

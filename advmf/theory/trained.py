@@ -14,7 +14,7 @@ import sympy as sp
 
 from advmf.errors import ArgumentError
 from advmf.net import Block, Dense, GaussianLayer, Net, Rebuilt, Serial
-from advmf.theory.propagation import OMEGA, _with_alpha, omega
+from advmf.theory.propagation import OMEGA, omega, with_alpha
 
 
 class Separated(Rebuilt):
@@ -54,7 +54,7 @@ class Trained:
     def abbreviated(self, expr: sp.Expr) -> sp.Expr:
         """An expression in the variables at the declared variances, in ω and α: equal to ω, or with α for the slopes."""
         value = sp.factor(self.declared(expr))
-        return OMEGA if sp.expand(value - omega(self.net)) == 0 else _with_alpha(value, self.net)
+        return OMEGA if sp.expand(value - omega(self.net)) == 0 else with_alpha(value, self.net)
 
 
 @cache

@@ -319,7 +319,13 @@ def test_widths_are_those_of_tex(tmp_path):
 @pytest.mark.latex
 @pytest.mark.parametrize(
     "title",
-    ["The norm factor β and ω^L", "A bound ≤ 5 % of √(d K), N → ∞", "‖J‖ & x_0 {in} #1", "Über \\input{x} $β$ ℝ 数 Ħ „a“", "ξ²"],
+    [
+        "The norm factor β and ω^L",
+        "A bound ≤ 5 % of √(d K), N → ∞",
+        "‖J‖ & x_0 {in} #1",
+        "Über \\input{x} $β$ ℝ 数 Ħ „a“",
+        "ξ²",
+    ],
 )
 def test_headings_with_formulas_stand_in_the_outline(title, tmp_path):
     compiled(tmp_path, mf.document([mf.Section(title, (mf.norm_factor(2, 2),))], title=title))
