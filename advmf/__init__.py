@@ -8,7 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from advmf.notebook import shown_by
+
 __version__ = "0.1.0"
+
+shown_by(lambda value: str(import_module("advmf.emit.latex").displayed(value)))
 
 _HOME = {
     "advmf.net": "Block Dense Mix Net PRESETS ReLULike Residual Serial plain_residual preactivation residual vanilla",

@@ -14,6 +14,7 @@ from advmf.boundary import public
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
 from advmf.net import Net
+from advmf.notebook import Shown
 
 
 class Regime(enum.Flag):
@@ -50,7 +51,7 @@ RHS = sp.Symbol("rhs", real=True)
 
 @public
 @dataclass(frozen=True)
-class Equation:
+class Equation(Shown):
     """What a claim implies, tested as ``(lhs - rhs)/scale = 0``; ``exact`` at every width.
 
     :data:`RHS` stands for the claim's right-hand side, so that an equation follows whatever the claim is changed to. Of a bound it is tested
@@ -78,11 +79,6 @@ class Equation:
         """The equation with ``rhs`` for :data:`RHS`."""
         return replace(self, **{name: getattr(self, name).xreplace({RHS: rhs}) for name in ("lhs", "rhs", "scale")})
 
-    def _repr_latex_(self) -> str:
-        from advmf.emit.latex import latex
-
-        return f"$\\displaystyle {latex(self)}$"
-
 
 def _is_tolerance(value: object) -> bool:
     if isinstance(value, sp.Expr) and value.free_symbols:
@@ -92,7 +88,7 @@ def _is_tolerance(value: object) -> bool:
 
 @public
 @dataclass(frozen=True)
-class Claim:
+class Claim(Shown):
     """``lhs relation rhs``.
 
     ``formula`` is the right-hand side in the paper's abbreviations (``omega``, ``beta``), ``where`` what these stand for;
@@ -198,8 +194,3 @@ class Claim:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.lhs} {self.relation} {self.formula}"
-
-    def _repr_latex_(self) -> str:
-        from advmf.emit.latex import latex
-
-        return f"$\\displaystyle {latex(self)}$"

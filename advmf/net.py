@@ -28,6 +28,7 @@ from advmf.algebra import Algebra, S
 from advmf.boundary import public
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.expressions import expression
+from advmf.notebook import Shown
 from advmf.symbols import fraction
 
 
@@ -310,7 +311,7 @@ class Rebuilt(Algebra[tuple[Block, ...]]):
 
 @public
 @dataclass(frozen=True)
-class Net:
+class Net(Shown):
     """A random network: ``P_out``, ``L`` copies of ``block`` and ``P_in``; ``name`` appears in reports.
 
     Raises DeclarationError if the theory cannot carry the block's moments through ``L`` repetitions.
@@ -367,11 +368,6 @@ class Net:
         """
         for leaf in self.leaves:
             yield from ((name, value) for name, value in vars(leaf).items() if isinstance(value, sp.Expr))
-
-    def _repr_latex_(self) -> str:
-        from advmf.emit.latex import latex
-
-        return f"$\\displaystyle {latex(self)}$"
 
 
 @public

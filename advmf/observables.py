@@ -13,10 +13,11 @@ from typing import Any
 import sympy as sp
 from sympy.core.function import Function
 
+from advmf.notebook import Shown
 from advmf.symbols import SYMBOLS, K, d, exponent
 
 
-class Observable(Function):
+class Observable(Shown, Function):
     """Base of every observable; ``tex`` is its LaTeX with ``{}`` for each index.
 
     An observable is a real number, of either sign unless its class says ``is_nonnegative = True``; and it depends on the network's letters
@@ -44,11 +45,6 @@ class Observable(Function):
 
     def indices(self, printer: Any) -> list[str]:
         return [printer._print(arg) for arg in self.args]
-
-    def _repr_latex_(self) -> str:
-        from advmf.emit.latex import latex
-
-        return f"$\\displaystyle {latex(self)}$"
 
 
 def _derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
@@ -206,7 +202,7 @@ class Capacity(Observable):
         return [f"({printer._print(self.args[0])})" if self.args else ""]
 
 
-class Expectation(Function):
+class Expectation(Shown, Function):
     """The mean over random networks.
 
     >>> from advmf.observables import Expectation, Offset
@@ -234,11 +230,6 @@ class Expectation(Function):
     def observables(self) -> set[sp.Basic]:
         """Every observable inside."""
         return set(self.args[0].atoms(Observable))
-
-    def _repr_latex_(self) -> str:
-        from advmf.emit.latex import latex
-
-        return f"$\\displaystyle {latex(self)}$"
 
 
 class Probability(Function):

@@ -18,6 +18,7 @@ SHARED = {
     "budget",
     "outputs",
     "net",
+    "notebook",
     "claim",
     "expressions",
     "observables",
@@ -36,13 +37,9 @@ MAY_IMPORT = {
 
 
 def imports(path: Path) -> set[str]:
-    """The rooms of advmf that a file imports at module level or inside functions, but for what typesets a value in Jupyter."""
+    """The rooms of advmf that a file imports at module level or inside functions."""
     found = set()
-    tree = ast.parse(path.read_text())
-    for parent in ast.walk(tree):
-        if isinstance(parent, ast.ClassDef):
-            parent.body = [node for node in parent.body if getattr(node, "name", "") != "_repr_latex_"]
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             modules = [node.module or ""] if node.module != "advmf" else [f"advmf.{a.name}" for a in node.names]
         elif isinstance(node, ast.Import):

@@ -33,6 +33,7 @@ from advmf.emit.engine.rules import RULES
 from advmf.emit.engine.scaled import REGISTERED
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.expressions import expression
+from advmf.notebook import Shown
 from advmf.symbols import SYMBOLS
 from advmf.symbols import L as DEPTH
 
@@ -130,7 +131,7 @@ def register(head: Any, *, numpy: Callable[..., Any] | None = None, torch: Calla
 
 
 @dataclass(frozen=True, repr=False)
-class Kernel:
+class Kernel(Shown):
     """Formulas as a vectorised function of their symbols, by keyword: ``f(L=10, sigma_w=[1.0, 1.2])``.
 
     Arguments are numbers or arrays, broadcast against each other; integer symbols (L, N, d, K) take any real number of
@@ -212,11 +213,6 @@ class Kernel:
     def derivatives(self, names: tuple[str, ...]) -> Kernel:
         """A kernel for arrays of the derivatives of all outputs in the symbols of these names, symbol by symbol."""
         return _derivatives(self.expr, names)
-
-    def _repr_latex_(self) -> str:
-        from advmf.emit.latex import latex
-
-        return f"$\\displaystyle {latex(self)}$"
 
     def __repr__(self) -> str:
         text = str(self.expr)

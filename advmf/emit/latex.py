@@ -56,3 +56,9 @@ def latex(obj: Claim | Equation | Net | sp.Basic | Any, where: bool = True) -> s
             "latex takes a Claim, one of its equations, a Net, a Derivation or one of its steps, a Kernel or a SymPy expression; "
             f"got {obj!r:.80} of type {type(obj).__name__} ({error})."
         ) from None
+
+
+def displayed(value: Any) -> str:
+    """What a notebook is given to show a value: its LaTeX, in the mode of displayed formulas."""
+    text = latex(value)
+    return text if isinstance(value, Derivation) else f"$\\displaystyle {text}$"

@@ -19,6 +19,7 @@ from sympy.core.function import AppliedUndef
 
 from advmf.claim import RELATIONS, Claim, Regime
 from advmf.errors import StepError
+from advmf.notebook import Shown
 from advmf.observables import Expectation
 from advmf.symbols import SYMBOLS, K, L, N, d
 from advmf.theory.fact import Fact, Status, chained, worst
@@ -43,7 +44,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Shown):
     """One link of a chain, ``left relation right``, with its reason and how that was verified."""
 
     number: int
@@ -64,11 +65,6 @@ class Step:
         remark = f"  {self.text}" if self.text else ""
         return f"{self.relation} {self.right}\n            [{self.number}: {self.reason}, {self.status}: {self.evidence}]{remark}"
 
-    def _repr_latex_(self) -> str:
-        from advmf.emit.latex import latex
-
-        return f"$\\displaystyle {latex(self)}$"
-
 
 @dataclass(frozen=True)
 class Part:
@@ -80,7 +76,7 @@ class Part:
 
 
 @dataclass
-class Derivation:
+class Derivation(Shown):
     """A derivation of ``name``: parts in order, the last of which ends in the result.
 
     ``where`` are conditions on the symbols under which everything holds, and at which random points are drawn: what is found under them
@@ -293,11 +289,6 @@ class Derivation:
         lines += ["", f"{proved[0]}: {len(proved[1])} of {len(self.steps)} steps"]
         lines += [f"{status}: {'; '.join(items) or 'nothing'}" for status, items in others]
         return "\n".join(lines)
-
-    def _repr_latex_(self) -> str:
-        from advmf.emit.latex import latex
-
-        return latex(self)
 
     @property
     def _last(self) -> sp.Expr | None:
