@@ -130,6 +130,11 @@ class ArcCosine(Function):
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         return self.doit()._eval_evalf(prec)
 
+    @property
+    def correlation(self) -> sp.Expr:
+        """What stands in the bracket of κ."""
+        return self.args[0]
+
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         text = rf"\kappa_1\left({printer._print(self.args[0])}\right)"
         return text if exp is None else rf"{text}^{{{exp}}}"
@@ -161,6 +166,11 @@ class ArcCosineSlope(Function):
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         return self.doit()._eval_evalf(prec)
+
+    @property
+    def correlation(self) -> sp.Expr:
+        """What stands in the bracket of κ."""
+        return self.args[0]
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         text = rf"\kappa_0\left({printer._print(self.args[0])}\right)"
@@ -195,8 +205,13 @@ class ArcCosineRest(Function):
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         return _within(self, prec).doit()._eval_evalf(prec)
 
+    @property
+    def correlation(self) -> sp.Expr:
+        """What stands in the bracket of κ."""
+        return self.args[0] - self.args[1] - 1
+
     def _latex(self, printer: Any, exp: str | None = None) -> str:
-        return str(ArcCosine(self.args[0] - self.args[1] - 1, evaluate=False)._latex(printer, exp))
+        return str(ArcCosine(self.correlation, evaluate=False)._latex(printer, exp))
 
 
 class ArcCosineRestSlope(Function):
@@ -227,8 +242,13 @@ class ArcCosineRestSlope(Function):
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         return _within(self, prec).doit()._eval_evalf(prec)
 
+    @property
+    def correlation(self) -> sp.Expr:
+        """What stands in the bracket of κ."""
+        return self.args[0] - self.args[1] - 1
+
     def _latex(self, printer: Any, exp: str | None = None) -> str:
-        return str(ArcCosineSlope(self.args[0] - self.args[1] - 1, evaluate=False)._latex(printer, exp))
+        return str(ArcCosineSlope(self.correlation, evaluate=False)._latex(printer, exp))
 
 
 def _within(expr: sp.Expr, prec: int) -> sp.Expr:

@@ -10,6 +10,7 @@ import sympy as sp
 from advmf.emit.canonical import canonical
 from advmf.emit.typeset.printer import Printer, join, tidy
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
+from advmf.theory.functions import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
 
 _TOKEN = re.compile(r"\\begin\{\w+\}|\\end\{\w+\}|\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _WIDTHS = {
@@ -18,6 +19,7 @@ _WIDTHS = {
     r"\,": 0.17, r"\;": 0.28, r"\:": 0.23, r"\ ": 0.33, r"\!": -0.17, r"\quad": 1.0, r"\qquad": 2.0, r"\infty": 1.0,
     r"\lVert": 0.5, r"\rVert": 0.5, r"\ln": 1.0, r"\max": 2.0, r"\min": 1.8, r"\exp": 1.7, r"\sum": 1.6, r"\omega": 0.65,
     r"\left": 0.45, r"\right": 0.45, r"\displaystyle": 0.0, r"\cdot": 0.72, r"\times": 1.22, r"\alpha": 0.65, r"\sqrt": 0.9,
+    "w": 0.75, "m": 0.9, **dict.fromkeys("DKNVW", 0.9),
 }  # fmt: skip
 _WRAPPERS = (
     r"\mathbb",
@@ -82,7 +84,8 @@ def _item(tokens: list[str], i: int) -> tuple[float, int]:
     return _WIDTHS.get(token, 0.75 if token.isupper() else 0.58 if len(token) == 1 else 0.62), i + 1
 
 
-_OPEN = (QExponential, QLogarithm, sp.log, sp.exp, Flow)
+_KERNELS = (ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope)
+_OPEN = (QExponential, QLogarithm, sp.log, sp.exp, Flow, *_KERNELS)
 """Functions whose bracket may be broken."""
 
 
@@ -113,7 +116,7 @@ class Breaker:
 
     def _inside(self, expr: sp.Expr, text: str, limit: float) -> list[str]:
         """A function broken inside its bracket."""
-        argument = expr.args[0]
+        argument = expr.correlation if isinstance(expr, _KERNELS) else expr.args[0]
         if "(" not in text and not isinstance(expr, sp.exp):  # as in \\ln x
             return [text]
         name = r"\exp" if isinstance(expr, sp.exp) else text.partition("(")[0].removesuffix(r"\left")
