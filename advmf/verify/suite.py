@@ -64,7 +64,7 @@ QUICK = Profile(
     "quick",
     data="digits",
     scales={
-        "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 256, 512), nets=(1200, 2400, 1200, 1800)),
+        "T1": Scale(L=4, d=64, K=32, widths=(32, 64, 256, 512), nets=(2400, 3600, 1200, 1800)),
         "T2": Scale(L=5, d=64, K=10, widths=(512, 2048, 10_000, 100_000), nets=(48, 48, 56, 16), directions=1, steps=5),
         "T3": Scale(
             2,
@@ -77,7 +77,7 @@ QUICK = Profile(
             at={"sigma_b": 0.0, "eps": 0.02},
         ),
         "T5": Scale(2, 64, 8, (24, 48, 96, 192), (3600,) * 4, at={"sigma_b": 0.0}),
-        "F1": Scale(L=4, d=64, K=2, widths=(24, 48, 96, 192), nets=(12_000,) * 4),
+        "F1": Scale(L=4, d=64, K=2, widths=(24, 48, 96, 192), nets=(40_000,) * 4),
         "F2": Scale(L=2, d=64, K=10, widths=(250, 500, 1000, 2000), nets=(4000, 9000, 9000, 1500)),
     },
     matrices={
