@@ -265,8 +265,8 @@ class Coordinates(Algebra[Stream]):
         )
 
 
-class Leaves(Algebra[tuple[Block, ...]]):
-    """The primitives of a block in the order in which they act, and each sum before the primitives of its paths."""
+class InTurn(Algebra[tuple[Block, ...]]):
+    """The primitives so far, each path beginning with none."""
 
     def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return (*state, layer)
@@ -276,6 +276,10 @@ class Leaves(Algebra[tuple[Block, ...]]):
 
     def fork(self, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return ()
+
+
+class Leaves(InTurn):
+    """The primitives of a block in the order in which they act, of any kind, and each sum before the primitives of its paths."""
 
     def add(
         self, block: Residual, shortcut: tuple[Block, ...], branch: tuple[Block, ...], before: tuple[Block, ...]
@@ -286,17 +290,8 @@ class Leaves(Algebra[tuple[Block, ...]]):
         return (*state, block)
 
 
-class Rebuilt(Algebra[tuple[Block, ...]]):
+class Rebuilt(InTurn):
     """The block again, of primitives that a subclass may change: ``Serial(*block.apply(Rebuilt(), ()))``."""
-
-    def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
-        return (*state, layer)
-
-    def pointwise(self, activation: ReLULike, state: tuple[Block, ...]) -> tuple[Block, ...]:
-        return (*state, activation)
-
-    def fork(self, state: tuple[Block, ...]) -> tuple[Block, ...]:
-        return ()
 
     def scale(self, scale: sp.Expr) -> sp.Expr:
         """The scale of a sum's branch."""

@@ -143,7 +143,7 @@ def test_permissions(folder_of_a_user):
 
 def test_a_full_device_is_an_error_of_the_package():
     if not os.path.exists("/dev/full"):
-        pytest.skip("no /dev/full")
+        pytest.skip("this system has no /dev/full, the device that is always full")
     with pytest.raises(OutputError, match="No space left"):
         Output("/dev/full").write("more")
 

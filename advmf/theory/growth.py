@@ -50,7 +50,7 @@ def growth_order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
     try:
         power = sp.limit(slope, symbol, sp.oo)
         log_power = sp.limit(sp.log(symbol) * (slope - power), symbol, sp.oo)
-    except (NotImplementedError, ValueError):
+    except (NotImplementedError, ValueError):  # of SymPy, where it finds no limit
         power = log_power = sp.nan
     if not (power.is_number and power.is_finite and log_power.is_number and log_power.is_finite):
         raise ArgumentError(

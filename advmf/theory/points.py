@@ -268,7 +268,7 @@ def proves_zero(expr: sp.Expr, seconds: float = SECONDS) -> bool:
 
 
 def within(seconds: float, work: Callable[[], Any]) -> Any:
-    """What ``work`` returns, or None if it takes more than ``seconds`` of processor time or SymPy has no answer."""
+    """What ``work`` returns, or None if it takes more than ``seconds`` of processor time, or SymPy has no answer and raises one of its errors."""
     try:
         with _limit(seconds):
             return work()

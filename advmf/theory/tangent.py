@@ -133,7 +133,7 @@ def loss_decay(net: Net, p: object, q: object) -> Claim:
     activations most of it is due to units that switch between x and x + η: it falls as ‖η‖, not as its square.
 
     η is taken as orthogonal to x. Its cosine with x has in truth the mean square 1/d, and units switch in proportion to its sine, of mean
-    about 1 - 1/(2d): the claim is allowed (d + 1)/(2d²), which is above one minus that mean for every d.
+    about 1 - 1/(2d): the claim is allowed (d + 1)/(2d²), which is above one minus that mean for every d if η's direction is drawn uniformly.
 
     For p and q in {1, 2, oo}, where the lengths of η and t are those of the vertices or spheres that they lie on; ArgumentError for others,
     DomainError outside [1, oo].

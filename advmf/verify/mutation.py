@@ -42,7 +42,7 @@ LOCAL = 60
 TIMES = 16.0
 """So many times the networks of its profile a case takes at most, to resolve CHANGE."""
 UNBORN = (AdvmfError, ValueError, TypeError, AttributeError, ArithmeticError, NotImplementedError)
-"""What a mutant raises that has no value: a norm of a negative dimension, a root of a negative number."""
+"""What advmf or SymPy raises for a mutant that has no value: a norm of a negative dimension, a root of a negative number."""
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def test_a_file_that_exits_is_no_verdict(small, tmp_path):
 
 def test_what_was_found_is_shown_though_it_cannot_be_written(small, monkeypatch):
     if not os.path.exists("/dev/full"):
-        pytest.skip("no /dev/full")
+        pytest.skip("this system has no /dev/full, the device that is always full")
     result = small("check", "--theorem", "beta", "--p", "2", "--q", "2", "--json", "/dev/full")
     assert result.exit_code == Exit.USAGE
     assert "negative controls refuted" in result.output and "No space left" in result.output
@@ -198,7 +198,9 @@ def test_a_reader_that_is_gone_is_no_verdict(args):
     assert going.returncode == Exit.READER_GONE and "Traceback" not in err and "Exception" not in err
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.skipif(
+    not os.path.exists("/dev/full"), reason="this system has no /dev/full, the device that is always full"
+)
 @pytest.mark.parametrize("args", [["list"], ["latex", "beta", "--no-derivations"], ["show", "T2"]])
 def test_a_full_disk_under_standard_output_is_one_line(args):
     with open("/dev/full", "w") as full:

@@ -20,7 +20,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.parametrize("backend", ["torch", "numpy", "native"])
 def test_a_forked_child_computes_the_same_and_does_not_hang(backend):
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
