@@ -1,6 +1,6 @@
 """What a user adds in one file, no file of the package knowing of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import sympy as sp
@@ -9,7 +9,8 @@ import torch
 import advmf as mf
 from advmf.algebra import Algebra
 from advmf.errors import DeclarationError
-from advmf.net import Block, Coordinates, GaussianLayer, Serial
+from advmf.net import Block, Coordinates, GaussianLayer
+from advmf.simulate.networks import layers
 from advmf.theory.propagation import Propagation
 from advmf.verify.report import Verdict
 
@@ -41,7 +42,8 @@ class Minus(Block):
 
 def test_a_block_of_primitives_is_read_by_all():
     """Theory, LaTeX, kernels, simulation, checks and controls of a block with a rule of its own for nothing."""
-    net, same = mf.Net(Bottleneck(), name="bottleneck"), mf.Net(Serial(*mf.Net(Bottleneck()).leaves[:0], *parts()))
+    net = mf.Net(Bottleneck(), name="bottleneck")
+    same = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Dense(sigma_b=0), scale="1/2"))
     assert mf.omega(net) == mf.omega(same) and net.exact == same.exact
     assert mf.latex(net) == mf.latex(same)
     assert len(net.trained) == 2 and len(net.activations) == 1
@@ -61,10 +63,6 @@ def test_a_block_of_primitives_is_read_by_all():
     assert right.verdict is Verdict.NOT_REFUTED and wrong.verdict is Verdict.REFUTED
 
 
-def parts():
-    return [mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Dense(sigma_b=0), scale="1/2")]
-
-
 def test_another_gaussian_layer_is_a_deviation():
     net = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), Half()))
     assert mf.omega(net) == mf.symbols.sigma_w**2 / 8 + 1 and len(net.trained) == 1
@@ -81,14 +79,9 @@ def test_another_gaussian_layer_is_a_deviation():
         generator=torch.Generator().manual_seed(0),
     )
     (chunk,) = weights.chunks()
-    spread = [float(layer.weight.matmul(torch.eye(400)[None]).std()) * 20 for layer in layers(chunk)]
+    inner = list(layers(chunk.map))[1:-1]
+    spread = [float(layer.weight.matmul(torch.eye(400)[None]).std()) * 20 for layer in inner]
     assert spread == pytest.approx([1.0, 0.5], rel=0.02)
-
-
-def layers(chunk):
-    from advmf.simulate.networks import layers
-
-    return list(layers(chunk.map))[1:-1]
 
 
 def test_a_primitive_of_another_kind_takes_a_rule_for_each_reading_and_is_refused_by_the_others():
@@ -100,8 +93,6 @@ def test_a_primitive_of_another_kind_takes_a_rule_for_each_reading_and_is_refuse
 
     @Propagation.rule(Minus)
     def _(algebra, block, state):
-        from dataclasses import replace
-
         return replace(state, mu=-state.mu, nu=-state.nu)
 
     net = mf.Net(mf.Serial(Minus(), mf.Dense(), mf.ReLULike(1, 0)))

@@ -49,7 +49,7 @@ def phase_diagram(
     >>> found.escape.round(1).tolist()
     [[0.0, 0.0], [2322.1, 662.9], [0.0, 0.0]]
     """
-    if len(axes) != 2 or any(_axis(values.get(axis, 0)) != 1 for axis in axes):
+    if len(axes) != 2 or any(_rank(values.get(axis, 0)) != 1 for axis in axes):
         raise ArgumentError(
             f"axes names two quantities whose values are sequences, as axes=('L', 'N'), L=[...], N=[...]; got {axes!r}."
         )
@@ -67,7 +67,7 @@ def phase_diagram(
     return PhaseDiagram(axes, rows, columns, np.broadcast_to(band, shape), np.broadcast_to(escape, shape))
 
 
-def _axis(values: object) -> int:
+def _rank(values: object) -> int:
     """The number of axes of values that may be anything; 0 of what is no array of numbers."""
     try:
         return np.asarray(values, float).ndim

@@ -304,8 +304,8 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1
     dof = parts.sum() ** 2 / sum(part**2 / max(r.nets - 1, 1) for part, r in zip(parts, rungs))
     skew = errors**3 @ [r.skew / math.sqrt(r.nets) for r in rungs] / parts.sum() ** 1.5
     fit_p = _fit_p(basis, solve, mean, stderr)
-    stderr_of_all, away = float(unit * np.sqrt(parts.sum())), _hidden(rungs, errors)
-    return Estimate(float(weights @ mean), stderr_of_all, float(dof), fit_p, float(skew), hidden=away)
+    error, hidden = float(unit * np.sqrt(parts.sum())), _hidden(rungs, errors)
+    return Estimate(float(weights @ mean), error, float(dof), fit_p, float(skew), hidden=hidden)
 
 
 def _hidden(rungs: Sequence[Rung], errors: np.ndarray) -> tuple[float, float]:
