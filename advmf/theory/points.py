@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _weakrefset
+import gc
 import random
 import signal
 import threading
@@ -369,9 +370,11 @@ AGAIN = 0.25
 
 
 def _freeing(frame: FrameType | None) -> bool:
-    """Whether an object is being freed: an exception raised there reaches nobody, and Python warns of it."""
+    """Whether an object is being freed, or garbage collected: an exception raised there reaches nobody, and Python warns of it."""
+    called = {getattr(callback, "__code__", None) for callback in gc.callbacks}
     while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in _FREEING:
+        code = frame.f_code
+        if code.co_name == "__del__" or code.co_filename in _FREEING or code in called:
             return True
         frame = frame.f_back
     return False

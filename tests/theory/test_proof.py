@@ -1,5 +1,9 @@
 """Derivations: right steps are taken and say how they are known; wrong, unverifiable and ill-founded ones are refused by name."""
 
+import gc
+import sys
+from time import process_time
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -140,6 +144,66 @@ def test_an_interruption_that_is_lost_comes_again():
 
     assert within(0.1, forever) is None
     assert lost
+
+
+class Slow:
+    """Takes processor time where what is raised reaches nobody."""
+
+    def __init__(self):
+        self.took = 0.0
+
+    def __call__(self, *_):
+        before = process_time()
+        while process_time() - before < 0.3:
+            pass
+        self.took += process_time() - before
+
+
+class Freed:
+    def __init__(self, slow):
+        self.slow = slow
+
+    def __del__(self):
+        self.slow()
+
+
+def free(slow):
+    Freed(slow)
+
+
+def collect(slow):
+    def callback(phase, info):
+        slow()
+
+    gc.callbacks.append(callback)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(callback)
+
+
+def collect_by_a_method(slow):
+    gc.callbacks.append(slow.__call__)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(slow.__call__)
+
+
+@pytest.mark.parametrize("away", (free, collect, collect_by_a_method))
+def test_no_proof_is_stopped_where_nobody_would_hear_of_it(away, monkeypatch):
+    """While Python frees objects or collects garbage: it is stopped at the next moment."""
+    unheard = []
+    monkeypatch.setattr(sys, "unraisablehook", unheard.append)
+    slow = Slow()
+
+    def forever():
+        away(slow)
+        while True:
+            pass
+
+    assert within(0.1, forever) is None
+    assert slow.took and not unheard
 
 
 # Gaussian expectations.
