@@ -19,18 +19,23 @@ _HOME = {
     "advmf.claim": "Claim Equation Regime",
     "advmf.theory.propagation": "growth_rate moments omega",
     "advmf.theory.correlation": "correlation_map depth_scale nngp",
-    "advmf.theory.norms": "Route beta beta_quantile norm_factor routes",
-    "advmf.theory.bound": "linear_form loss_bound",
-    "advmf.theory.tangent": "loss_decay ntk",
-    "advmf.theory.growth": "growth growth_order",
-    "advmf.theory.dynamics": "euler_identity first_order half_life share variance_slope weight_variance",
-    "advmf.theory.trainability": "escape_time",
-    "advmf.theory.capacity": "capacity capacity_ratio",
+    "advmf.theory.norms": "Route beta beta_quantile routes",
+    "advmf.theorems.t1_linear_form": "linear_form",
+    "advmf.theorems.t2_adversarial_loss": "loss_bound",
+    "advmf.theory.tangent": "ntk",
+    "advmf.theory.growth": "growth_order",
+    "advmf.theory.dynamics": "share",
+    "advmf.theorems.t3_weight_variance": "euler_identity first_order half_life loss_decay variance_slope weight_variance",
+    "advmf.theorems.t4_trainability": "escape_time",
+    "advmf.theorems.t5_capacity": "capacity capacity_ratio",
+    "advmf.theorems.t6_dimensions": "growth",
+    "advmf.theorems.norm_factor": "norm_factor",
     "advmf.emit.phase": "phase_diagram",
-    "advmf.theory.finite_width": "jacobian_norm stream_fluctuation",
+    "advmf.theorems.f1_stream_fluctuation": "stream_fluctuation",
+    "advmf.theorems.f2_jacobian_norm": "jacobian_norm",
     "advmf.emit.latex": "latex",
     "advmf.emit.document": "Section document",
-    "advmf.emit.typeset.scripts": "derivations",
+    "advmf.theorems.derivations": "derivations",
     "advmf.emit.export": "export",
     "advmf.emit.formats.json_form": "from_json to_json",
     "advmf.emit.kernels": "Kernel kernel",
@@ -39,7 +44,7 @@ _HOME = {
     "advmf.verify.report": "Report Verdict",
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names.split()}
-_MODULES = ("simulate", "errors", "symbols", "observables", "theory", "emit", "verify")
+_MODULES = ("simulate", "errors", "symbols", "observables", "theory", "theorems", "emit", "verify")
 
 __all__ = [*sorted(_NAMES), "simulate", "errors", "symbols", "observables"]
 

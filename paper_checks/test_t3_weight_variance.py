@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import advmf as mf
-from advmf.verify.catalogue import LEFT_BY_ATTACKS
+from advmf.theorems.t3_weight_variance import LEFT_BY_ATTACKS
 from advmf.verify.report import Verdict
 from advmf.verify.statistics import Design, Rung, combine
 from advmf.verify.training_curve import training_curve

@@ -28,11 +28,12 @@ MAY_IMPORT = {
     "shared": SHARED,
     "theory": SHARED | {"theory"},
     "simulate": SHARED | {"simulate"},
-    "emit": SHARED | {"theory", "emit"},
-    "verify": SHARED | {"theory", "simulate", "emit", "verify"},
+    "theorems": SHARED | {"theory", "theorems"},
+    "emit": SHARED | {"theory", "theorems", "emit"},
+    "verify": SHARED | {"theory", "theorems", "simulate", "emit", "verify"},
     "figures": SHARED | {"verify", "emit"},
-    "report": SHARED | {"emit", "verify", "report"},
-    "cli": SHARED | {"theory", "simulate", "emit", "verify", "figures", "report", "cli"},
+    "report": SHARED | {"theorems", "emit", "verify", "report"},
+    "cli": SHARED | {"theory", "theorems", "simulate", "emit", "verify", "figures", "report", "cli"},
 }
 
 

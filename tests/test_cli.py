@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from advmf import cli
 from advmf.errors import ArgumentError
 from advmf.net import PRESETS
+from advmf.theorems import THEOREMS
 from advmf.verify import runs, suite
-from advmf.verify.catalogue import PARTS, STATEMENTS, UNCHECKED
 from advmf.verify.report import Verdict
 
 FAST = suite.Profile(
@@ -27,8 +27,6 @@ FAST = suite.Profile(
         "T5": suite.Scale(L=2, d=16, K=8, widths=(16, 32, 64, 128), nets=(3000,) * 4, at={"sigma_b": 0.0}),
         "F1": suite.Scale(L=2, d=16, K=2, widths=(16, 32, 64, 128), nets=(1500,) * 4),
         "F2": suite.Scale(L=1, d=16, K=4, widths=(64, 128, 256, 512), nets=(1500, 1500, 800, 400)),
-    },
-    matrices={
         "beta": suite.MatrixScale(d=40, K=4, samples=400),
         "T6.d": suite.MatrixScale(d=1, K=2, samples=64, along="d", ladder=(200, 800, 3200)),
         "T6.K": suite.MatrixScale(d=2, K=1, samples=64, along="K", ladder=(200, 800, 3200)),
@@ -100,14 +98,16 @@ def test_all_theorems_and_a_pair_of_ones_own(fast):
     assert "F1: simulated/predicted" in result.output
 
 
-@pytest.mark.parametrize("name", [*STATEMENTS, *map(str.lower, STATEMENTS)])
+@pytest.mark.parametrize("name", [*THEOREMS, *map(str.lower, THEOREMS)])
 def test_every_theorem_that_is_shown_is_checked_or_says_why_not(name):
-    known = {each.lower(): each for each in STATEMENTS}[name.lower()]
-    if known in UNCHECKED:
+    known = {each.lower(): each for each in THEOREMS}[name.lower()]
+    if THEOREMS[known].unchecked:
         with pytest.raises(ArgumentError, match=f"^{known} is not checked: .*'advmf show {known}'"):
             suite.cases([name])
     else:
-        assert {case.theorem for case in suite.cases([name])} == set(PARTS.get(known, (known,)))
+        assert {case.theorem for case in suite.cases([name])} == (
+            {part.name for part in THEOREMS[known].parts} or {known}
+        )
 
 
 def test_exit_codes(fast, monkeypatch):
@@ -129,8 +129,9 @@ def test_exit_codes(fast, monkeypatch):
         ).exit_code
         == 3
     )
-    honest = suite.THEOREMS["T2"]
-    monkeypatch.setitem(suite.THEOREMS, "T2", lambda net, pairs: [c.scaled("1/3") for c in honest(net, pairs)])
+    honest = THEOREMS["T2"]
+    low = replace(honest, tests=lambda net, pairs: [c.scaled("1/3") for c in honest.tests(net, pairs)])
+    monkeypatch.setitem(THEOREMS, "T2", low)
     result = fast("check", "--theorem", "T2", "--net", "residual", "--activation", "relu", "--p", "2", "--q", "2")
     assert result.exit_code == 1
     assert "REFUTED" in result.output
@@ -321,7 +322,7 @@ def test_bad_input_of_phase_and_train_is_one_line_before_any_work(command, args,
 def test_every_statement_can_be_shown_of_every_net(net):
     """Or says in a line why not."""
     refused = set()
-    for theorem in STATEMENTS:
+    for theorem in THEOREMS:
         plain, latex = (invoke("show", theorem, "--net", net, *form) for form in ((), ("--latex",)))
         assert plain.exit_code == latex.exit_code
         if plain.exit_code:

@@ -9,12 +9,12 @@ import pytest
 import sympy as sp
 
 import advmf as mf
-from advmf.emit.typeset.scripts import PRINTED, SCRIPTS, derived
 from advmf.errors import ArgumentError, StepError
 from advmf.symbols import u, v
+from advmf.theorems import THEOREMS
+from advmf.theorems.derivations import derived
 from advmf.theory.proof import Status
 from advmf.theory.propagation import ALPHA
-from advmf.verify.catalogue import STATEMENTS
 
 FOLDER = Path(__file__).parents[1] / "derivations"
 FILES = [*sorted(FOLDER.glob("t*.py")), FOLDER / "beta_tilted.py"]
@@ -88,9 +88,9 @@ def test_the_steps_for_given_slopes_end_in_the_claim_about_them(theorem, preset,
     net = preset(*slopes)
     (proof,) = mf.derivations(theorem, net)
     ends = [part.fact.right for part in proof.parts if part.steps]
-    claims = STATEMENTS[theorem](net, "p", "q", "chevet")
+    claims = THEOREMS[theorem].states(net, "p", "q", "chevet")
     assert any(claim.formula in ends for claim in claims)
-    general = [claim.formula for claim in STATEMENTS[theorem](preset(), "p", "q", "chevet")]
+    general = [claim.formula for claim in THEOREMS[theorem].states(preset(), "p", "q", "chevet")]
     assert not [formula for formula in general if formula.has(ALPHA) and formula in ends], "that of the symbols"
 
 
@@ -101,9 +101,10 @@ def test_the_steps_to_T4_and_T5_for_given_slopes():
 
 
 def test_every_theorem_has_steps_or_an_error_that_says_where_they_are():
-    assert {*SCRIPTS, *PRINTED} == set(STATEMENTS)
-    for name in PRINTED:
-        with pytest.raises(ArgumentError, match=rf"^{name} has no Derivation: .*{PRINTED[name]}"):
+    assert {theorem.script for theorem in THEOREMS.values()} == {path.stem for path in FOLDER.glob("*.py")}
+    printed = {name: theorem.script for name, theorem in THEOREMS.items() if theorem.steps == "printed"}
+    for name, script in printed.items():
+        with pytest.raises(ArgumentError, match=rf"^{name} has no Derivation: .*{script}"):
             mf.derivations(name.lower(), mf.vanilla())
     other = mf.Net(mf.Serial(mf.Dense(), mf.ReLULike(1, 0), mf.Dense(), mf.ReLULike(1, "1/2")))
     for net in (mf.preactivation(), other, None, "vanilla"):

@@ -18,8 +18,9 @@ import pytest
 from click.testing import CliRunner
 
 from advmf import __version__, cli
+from advmf.theorems import THEOREMS
 from advmf.verify import suite
-from advmf.verify.catalogue import STATEMENTS, choose
+from advmf.verify.catalogue import CHECKED, choose
 from advmf.verify.runs import run
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +81,7 @@ def at_work(tmp_path, monkeypatch):
     """A folder with what the pages take from earlier commands, and stand-ins for what takes a cluster."""
     monkeypatch.chdir(tmp_path)
     tiny = {"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16), nets=(9, 9))}
-    profile = suite.Profile("tiny", "digits", tiny, {})
+    profile = suite.Profile("tiny", "digits", tiny)
     options = {"nets": None, "data": None, "device": "cpu", "sampler": "auto", "memory": 2**32}
     list(
         run(suite.cases(["F1"], ["vanilla"], profile=profile), store="full.db", command="advmf check --full", **options)
@@ -128,7 +129,7 @@ def accepted(words):
     assert command is not None, f"advmf has no command {words[0]}"
     given = command.make_context(words[0], list(words[1:])).params
     names = [*given.get("theorems", ()), *filter(None, [given.get("theorem")])]
-    choose("theorem", [name for name in names if not name.endswith(".py")], STATEMENTS, ())
+    choose("theorem", [name for name in names if not name.endswith(".py")], THEOREMS, ())
 
 
 def commands(page):
@@ -216,7 +217,7 @@ def test_the_readme_shows_what_a_cheap_check_gives(name):
 
 
 @pytest.mark.paper
-@pytest.mark.parametrize("name", [*suite.THEOREMS, *suite.MATRICES])
+@pytest.mark.parametrize("name", CHECKED)
 def test_the_readme_shows_what_a_check_gives(name):
     assert compared(name) == sum(where[0].startswith(name) for where in SHOWN)
 

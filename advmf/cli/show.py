@@ -14,14 +14,15 @@ def list_() -> None:
 
     from advmf.net import PRESETS, STEPS
     from advmf.symbols import SYMBOLS
+    from advmf.theorems import THEOREMS
     from advmf.theory.norms import ROUTES
     from advmf.theory.propagation import omega
-    from advmf.verify.catalogue import ACTIVATIONS, PAIRS, TITLES
+    from advmf.verify.catalogue import ACTIVATIONS, PAIRS
 
     out = console()
     table = Table("theorem", "statement", box=None)
-    for name, title in TITLES.items():
-        table.add_row(name, title)
+    for theorem in THEOREMS.values():
+        table.add_row(theorem.name, theorem.title)
     out.print(table, "")
     table = Table("net", "block", "omega", box=None)
     for name, preset in PRESETS.items():
@@ -64,7 +65,8 @@ def show(
     with usage_errors():
         from advmf.emit.export import export
         from advmf.errors import ArgumentError
-        from advmf.verify.catalogue import STATEMENTS, choose, silence
+        from advmf.theorems import THEOREMS
+        from advmf.verify.catalogue import choose, silence
 
         if file := own_file([theorem]):
             from advmf.verify.variant import load
@@ -72,11 +74,11 @@ def show(
             alone(context, file, "form")
             click.echo(export(load(file).claim(), form))
             return
-        (theorem,) = choose("theorem", [theorem], STATEMENTS, ())
+        (theorem,) = choose("theorem", [theorem], THEOREMS, ())
         chosen = declared(net, activation)
-        claims = STATEMENTS[theorem](chosen, p, q, route)
+        claims = THEOREMS[theorem].states(chosen, p, q, route)
         if not claims:
-            raise ArgumentError(f"{silence(theorem, chosen)}.")
+            raise ArgumentError(f"{silence(THEOREMS[theorem], chosen)}.")
         texts = [export(claim, form) for claim in claims]
     for text in texts:
         click.echo(text)

@@ -12,11 +12,9 @@ from advmf.cli.types import OutputFile
 from advmf.outputs import Output
 
 if TYPE_CHECKING:
+    from advmf.claim import Claim
     from advmf.emit.document import Section
     from advmf.net import Net
-
-OF_MATRICES = ("beta", "T6.d", "T6.K")
-"""Statements about Gaussian matrices, which stand together."""
 
 
 @main.command(name="latex")
@@ -65,7 +63,8 @@ def latex_(
     with usage_errors():
         from advmf.emit.document import document
         from advmf.emit.typeset.results import about, read_results
-        from advmf.verify.catalogue import ACTIVATIONS, PARTS, STATEMENTS, choose
+        from advmf.theorems import THEOREMS
+        from advmf.verify.catalogue import ACTIVATIONS, choose
 
         record = read_results(results) if results else None
         if file := own_file(theorems):
@@ -74,11 +73,11 @@ def latex_(
             sections, title = [section], f"A bound of one's own: {section.title}"
             names, activations = {section.title}, None
         else:
-            chosen = choose("theorem", theorems, STATEMENTS, tuple(STATEMENTS))
+            chosen = choose("theorem", theorems, THEOREMS, tuple(THEOREMS))
             network = declared(net, activation)
             sections = _sections(chosen, network, (p, q, route), bool(theorems), derivations)
             title = f"Mean-field theory of adversarial training: the {network.name.replace('_', ' ')} network"
-            names = {part for name in chosen for part in (name, *PARTS.get(name, ()))}
+            names = {part for name in chosen for part in (name, *(part.name for part in THEOREMS[name].parts))}
             activations = choose("activation", [activation], ACTIVATIONS, ()) if activation else None
         if record is not None:
             record = about(record, names, "" if network is None else network.name, activations)
@@ -103,23 +102,26 @@ def _sections(
 ) -> list[Section]:
     """One section per theorem, and one for what is said of Gaussian matrices; raises ArgumentError where one asked for says nothing."""
     from advmf.emit.document import Section
-    from advmf.emit.typeset import scripts
     from advmf.errors import ArgumentError
-    from advmf.verify.catalogue import STATEMENTS, TITLES, silence
+    from advmf.theorems import THEOREMS
+    from advmf.theorems import derivations as scripts
+    from advmf.verify.catalogue import silence
 
-    sections, matrices = [], []
+    sections: list[Section] = []
+    matrices: list[Claim] = []
     for name in chosen:
-        claims = STATEMENTS[name](net, *at)
+        theorem = THEOREMS[name]
+        claims = theorem.states(net, *at)
         if not claims and asked:
-            raise ArgumentError(f"{silence(name, net)}.")
-        if name in OF_MATRICES:
+            raise ArgumentError(f"{silence(theorem, net)}.")
+        if theorem.matrices:  # these stand together
             matrices += claims
         elif claims:
-            head, _, text = TITLES[name].partition(": ")
             proofs = scripts.derivations(name, net) if derivations and scripts.derived(name, net) else []
-            sections.append(Section(f"{name}: {head}", claims, proofs, f"{_sentence(text)}."))
+            sections.append(Section(f"{name}: {theorem.head}", claims, proofs, f"{_sentence(theorem.text)}."))
     if matrices:
-        proofs = scripts.derivations("beta") if derivations and "beta" in chosen else []
+        own = [name for name in chosen if THEOREMS[name].steps == "nothing"] if derivations else []
+        proofs = [proof for name in own for proof in scripts.derivations(name)]
         sections.append(Section("Norm factor and dimensions", matrices, proofs))
     return sections
 

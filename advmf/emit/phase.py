@@ -12,8 +12,8 @@ from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.net import Net
 from advmf.symbols import SYMBOLS, L, M, m
+from advmf.theorems.t4_trainability import escape_time
 from advmf.theory.propagation import omega
-from advmf.theory.trainability import escape_time
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from advmf.report.mathml import formula, inline, words
 from advmf.report.overview import SHORT, Table, number, tables
 from advmf.report.tree import node
 from advmf.symbols import SYMBOLS
-from advmf.verify.catalogue import TITLES
+from advmf.theorems import THEOREMS
 from advmf.verify.report import Finding, Report
 
 _SIGNS = {"SUPPORTED": "✓", "NOT_REFUTED": "✓", "REFUTED": "✗", "UNDERPOWERED": "?"}
@@ -219,7 +219,7 @@ def _claims(document: Document, names: Mapping[int, str]) -> Iterator[Element]:
     for case in _cases(document):
         own = [claim for claim in document.claims if claim.case == case]
         shown = [_claim(c, names[id(c)], document, len(document.claims) <= FEW) for c in own]
-        title = f"{case}: {TITLES[case]}" if case in TITLES else case
+        title = f"{case}: {THEOREMS[case].title}" if case in THEOREMS else case
         yield _section(_anchor(case), title, *shown)
 
 

@@ -6,19 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from advmf.report.document import Checked
+from advmf.theorems import caption
 from advmf.verify.report import Report
 
 SHORT = {"SUPPORTED": "supported", "NOT_REFUTED": "stands", "REFUTED": "REFUTED", "UNDERPOWERED": "underpowered"}
 """What the verdicts are called in a table."""
 
-_NUMBERS = {
-    "T2": "attack/bound at N -> oo",
-    "T3.Euler": "d|W|^2/dt + 2 share L_adv = 0",
-    "T3": "slope of the weight variance at N -> oo, simulated/predicted",
-    "T6.d": "slope in ln d, simulated/predicted",
-    "T6.K": "slope in ln K, simulated/predicted",
-    "F2": "coefficient of 1/N, simulated/predicted",
-}
 PAIR_ORDER = ("1", "2", "inf")
 
 
@@ -55,13 +48,13 @@ def tables(claims: Sequence[Checked]) -> list[Table]:
             heads = sorted(dict.fromkeys(_head(c.report) for c in shown), key=_place)
             title = case if len(names) == 1 else name
             lines = tuple(Row(*key, row) for key, row in rows.items())
-            found.append(Table(title, _NUMBERS.get(title, "simulated/predicted"), tuple(heads), lines))
+            found.append(Table(title, caption(title).text, tuple(heads), lines))
     return found
 
 
 def number(report: Report) -> str:
     """The number that stands beside a verdict: the ratio, or the slopes of what grows; empty where zero is predicted of a ratio."""
-    if report.theorem == "T6":
+    if "ladder" in report.settings:
         return f"{report.estimate:.3f}/{report.predicted:.3f}"
     return f"{report.ratio:.3f}" if report.predicted else ""
 

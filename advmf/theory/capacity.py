@@ -1,4 +1,4 @@
-"""T5: the capacity of a network, at second order in its weights, and how adversarial training reduces it.
+"""The capacity of a network, at second order in its weights.
 
 C = E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² is the second moment of the derivative of f along its own weights. Scaling all trained matrices by 1 + r
 and by 1 + s gives two networks with the kernel 𝒦(r, s) = E f_r·f_s, and C = ∂_r ∂_s 𝒦 at 0. It is the Fisher-Rao norm ⟨θ, I(θ)θ⟩ = E⟨θ, ∂_θ
@@ -9,28 +9,20 @@ the metric of its distribution instead.
 The two streams are propagated as a pair, by the rules of :mod:`advmf.theory.correlation`. An activation has the arc-cosine kernel κ₁(c),
 whose second derivative is infinite at c = 1. It does not enter: as the streams are equal at r = s, 1 - c is of order (r - s)², and κ₁(c) -
 c of order (1 - c)^{3/2}, that is |r - s|³, whose mixed second derivative vanishes at r = s. So κ₁ stands for its tangent.
-
-Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, reduction of the capacity; the moments are derived here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cache
 
 import sympy as sp
 
-from advmf.boundary import public
-from advmf.claim import Claim, Regime
 from advmf.net import GaussianLayer, Net
-from advmf.observables import Capacity, Expectation
-from advmf.symbols import K, L, t, x_sq
-from advmf.theory.bound import PAPER, RANDOM_NETWORK
+from advmf.symbols import L, x_sq
 from advmf.theory.correlation import PAIR, Pair, Pairs
-from advmf.theory.dynamics import clock, evolve, reduced, training_claim
 from advmf.theory.functions import ArcCosine, Recursion
-from advmf.theory.propagation import ALPHA, OMEGA, abbreviations, closure, omega, slope_squares
-from advmf.theory.trained import separated, trained
+from advmf.theory.propagation import ALPHA, OMEGA, closure, omega, slope_squares
 
 R, S = sp.symbols("r s", real=True)
 
@@ -154,58 +146,3 @@ def _in_alpha(expr: sp.Expr, net: Net) -> sp.Expr:
         expr = sp.expand(expr.subs(other, 2 * ALPHA - one))
     constant, rest = expr.as_independent(*expr.free_symbols, as_Add=True) if expr.free_symbols else (expr, sp.S.Zero)
     return constant + sp.factor(rest)
-
-
-@public
-def capacity(net: Net) -> Claim:
-    """T5: E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² over the trained matrices, as N → ∞.
-
-    Without biases C = K x_sq L² ω^L for the vanilla net and, with y = α σ_w², C = K x_sq L y ω^{L-2} (1 + L y) for the residual one; with
-    biases or a carried mean it is a :class:`~advmf.theory.functions.Recursion`. Raises ArgumentError for a net without a trained matrix.
-
-    >>> import advmf as mf
-    >>> mf.capacity(mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike()))).formula
-    K*L**2*omega**L*x_sq
-    """
-    trained(net)
-    return Claim(
-        name="T5",
-        lhs=Expectation(Capacity()),
-        relation="==",
-        formula=K * curvature(net, abbreviate=True),
-        where=abbreviations(net),
-        regime=Regime.LARGE_WIDTH,
-        assumptions=RANDOM_NETWORK,
-        source=f"{PAPER}, capacity; the moments are derived here",
-        net=net,
-    )
-
-
-@public
-def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1) -> Claim:
-    """T5 after training for a time t, over T5 at t = 0: the variances of T3 put into :func:`capacity`.
-
-    To first order (:func:`advmf.first_order`) it falls in proportion to L ε β/N. Arguments and errors are those of :func:`advmf.weight_variance`.
-
-    >>> import advmf as mf
-    >>> vanilla = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 0)))
-    >>> mf.capacity_ratio(vanilla, 2, 2, "leading").rhs.subs({mf.symbols.L: 2, mf.symbols.K: 1, mf.symbols.d: 1})
-    exp(-4*eps*t/N)
-    """
-    found, merged = trained(net), reduced(net)
-    paths = {z: path for z, path in evolve(net, clock(weight)).items() if merged[z] == z}
-    general = curvature(separated(net)).subs(merged, simultaneous=True)
-    ratio = general / found.declared(general)
-    claim = training_claim(
-        net,
-        p,
-        q,
-        route,
-        "at time t the weights are taken as Gaussian, of the variance of T3",
-        name="T5.ratio",
-        lhs=Expectation(Capacity(t)) / Expectation(Capacity()),
-        relation="==",
-        formula=ratio if ratio.has(Recursion) else sp.powsimp(ratio),
-        source=f"{PAPER}, capacity; the moments are derived here",
-    )
-    return replace(claim, where={**paths, **claim.where})

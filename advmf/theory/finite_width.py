@@ -1,4 +1,4 @@
-"""F1 and F2 as claims: what is left of a network's randomness at width N, in its last stream and in the norm of its Jacobian.
+"""What is left of a network's randomness at width N, in its last stream and in the norm of its Jacobian.
 
 Two readings of the blocks. :class:`Fluctuations` carries the first two moments of Q = |x|²/N, exactly at every width;
 :class:`Perturbations` the variances of the random factor by which a block multiplies the output's Gram matrix, to first order in 1/N.
@@ -14,23 +14,15 @@ ReLU Jacobians); the laws are derived here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import sympy as sp
 
 from advmf.algebra import Algebra
-from advmf.boundary import public
-from advmf.claim import RHS, Claim, Equation, Regime
 from advmf.errors import DeclarationError
 from advmf.net import Block, GaussianLayer, Net, ReLULike, Residual
-from advmf.observables import Expectation, OperatorNorm, SecondMoment
-from advmf.symbols import K, L, N, d, x_sq
-from advmf.theory.bound import RANDOM_NETWORK
-from advmf.theory.functions import Recursion
-from advmf.theory.norm_functions import SpectralNorm
-from advmf.theory.propagation import OMEGA, STATE, alpha, omega
-
-SOURCE = "derived here from the declared blocks; compare B. Hanin and M. Nica, Commun. Math. Phys. 376, 2020"
+from advmf.symbols import N
+from advmf.theory.propagation import STATE, alpha
 
 C_OFF, C_DIAG = sp.symbols("c_off c_diag", nonnegative=True)
 
@@ -121,61 +113,6 @@ def fluctuate(block: Block, stage: Stage) -> Stage:
     return block.apply(Fluctuations(), stage)
 
 
-@public
-def stream_fluctuation(net: Net) -> Claim:
-    """F1: E Q_L² of the last stream, Q_L = |x^L|²/N, exactly at every width N and depth L.
-
-    Without biases it is a power of L, with biases the recursion in L that the blocks imply. Raises DeclarationError for a net
-    whose coordinates are not independent Gaussians where an activation acts or paths are added.
-
-    Source: derived here; see the module.
-
-    >>> import advmf as mf
-    >>> mf.stream_fluctuation(mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 0)))).formula
-    omega**(2*L)*x_sq**2*(1 + 2/N)*(1 + 5/N)**L
-    """
-    _require_exact(net)
-    first, second = sp.Symbol("Q", positive=True), sp.Symbol("S", positive=True)
-    factor = sp.S.One
-    # x^0 = P_in x is N(0, |x|²/d) in each coordinate. The recursion is that of E h, E h² where the block ends in a Gaussian stage
-    # and so finds one, else that of E Q, E Q².
-    after = fluctuate(net.block, Stage.gaussian(first, second))
-    if after.variance is not None:
-        state, start, factor = after.variance, x_sq**2, 1 + 2 / N
-    else:
-        after = fluctuate(net.block, Stage(first, second))
-        state, start = (after.Q, after.square), x_sq**2 * (1 + 2 / N)
-    update = sp.Poly(sp.expand(state[1]), first, second)
-    rate, rest = update.coeff_monomial(second), sp.expand(update.as_expr() - update.coeff_monomial(second) * second)
-    where = {}
-    if rest == 0:
-        formula = factor * start * OMEGA ** (2 * L) * _by_width(rate / omega(net) ** 2) ** L
-        where = {OMEGA: omega(net)}
-    else:
-        steps = (sp.expand(state[0]), _by_width(rate) * second + sp.collect(rest, first, sp.factor))
-        formula = factor * Recursion(L, (first, second), steps, (x_sq, start), second)
-    lhs = Expectation(SecondMoment() ** 2)
-    claim = Claim(
-        name="F1",
-        lhs=lhs,
-        relation="==",
-        formula=formula,
-        where=where,
-        regime=Regime.EXACT,
-        assumptions=RANDOM_NETWORK,
-        source=SOURCE,
-        net=net,
-    )
-    return replace(claim, equations=(Equation("E Q_L²", lhs, RHS, scale=RHS, exact=True),))
-
-
-def _by_width(expr: sp.Expr) -> sp.Expr:
-    """A polynomial in 1/N with its coefficients in factors."""
-    inverse = sp.Dummy("inverse")
-    by_power = sp.Poly(sp.together(expr.subs(N, 1 / inverse)), inverse)
-    return sp.Add(*(sp.factor(c) / N**k for (k,), c in by_power.terms()))
-
-
 @dataclass(frozen=True)
 class Perturbation:
     """A block's random factor: A A^T of its output Jacobian A becomes gain * S^{1/2} (1 + E) S^{1/2}, S = A A^T.
@@ -231,62 +168,8 @@ def perturb(block: Block) -> Perturbation:
     return Perturbation.product(block.apply(Perturbations(), ()))
 
 
-@public
-def jacobian_norm(net: Net) -> Claim:
-    """F2: E‖J(x)‖_{2 -> 2} to first order in 1/N, in the exact moments of the largest singular value s_1 of a Gaussian K x d matrix.
-
-    J J^T has the eigenvalues of G^T (1 + E) G ω^L/d, G Gaussian, 1 + E the factors of P_out and of the L blocks. The second-order
-    perturbation of the largest one, s_1²(1 + E_11 + sum_j s_j² E_1j²/(s_1² - s_j²)), and its square root have the mean
-
-        E s_1 + (1/N) (1/2 (1 + L c_off) E[s_1 sum_j s_j²/(s_1² - s_j²)] - 1/8 (2 + L c_diag) E s_1);
-
-    integrating by parts against the joint Wishart density, E[s_1 sum_j s_j²/(s_1² - s_j²)] = (E s_1³ - (K + d) E s_1)/2.
-
-    The norm grows with L c_off T/2N, where T -> sqrt(K d) for large K, d: there the expansion needs L c_off sqrt(K d) << N. Beyond,
-    for large K and d with K << N, the edge of the free product of the factors is
-
-        min over z > 0 of (1 + 1/z) (1 + z K/d) (1 + z K/N) (1 + z c_off K/N)**L
-
-    for ‖J‖²/ω^L; its first order is the above, and as d -> oo it is (1 + sqrt((1 + L c_off) K/N))² to leading order.
-
-    Raises DeclarationError for a net whose moment rules do not hold at every width: its ω^L itself has an error of order 1/N.
-
-    Source: derived here; see the module.
-
-    >>> import advmf as mf
-    >>> claim = mf.jacobian_norm(mf.vanilla(u=1, v=0))
-    >>> [claim.where[c] for c in sorted(claim.where, key=str)]
-    [5, 2, sigma_w**2/2]
-    """
-    _require_exact(net)
-    factor = perturb(net.block)
-    if sp.simplify(factor.gain - omega(net)) != 0:
-        raise ArithmeticError(f"{net.block!r}: the gain {factor.gain} of the Jacobian is not ω = {omega(net)}.")
-    one, three = (SpectralNorm(K, d, r) for r in (1, 3))
-    leading = OMEGA ** (L / 2) * one / sp.sqrt(d)
-    mixing = (three / one - K - d) / 2
-    half = sp.Rational(1, 2)
-    coefficient = half * (1 + L * C_OFF) * mixing - (2 + L * C_DIAG) / 8
-    lhs = Expectation(OperatorNorm(2, 2))
-    claim = Claim(
-        name="F2",
-        lhs=lhs,
-        relation="==",
-        formula=leading * (1 + coefficient / N),
-        where={OMEGA: omega(net), C_OFF: factor.off, C_DIAG: factor.diag},
-        regime=Regime.LARGE_WIDTH,
-        assumptions=(*RANDOM_NETWORK, "first order in 1/N, for L c_off sqrt(K d) much less than N"),
-        source=SOURCE,
-        net=net,
-        p=sp.Integer(2),
-        q=sp.Integer(2),
-    )
-    scale = replace(claim, formula=leading * sp.Abs(coefficient)).rhs
-    # A wrong limit would make N times the difference grow, so the coefficient tests both.
-    return replace(claim, equations=(Equation("E‖J‖, 1/N", lhs, RHS, scale=scale, order=1),))
-
-
-def _require_exact(net: Net) -> None:
+def require_exact(net: Net) -> None:
+    """Raises DeclarationError for a net whose moment rules hold in the limit alone."""
     if not net.exact:
         raise DeclarationError(
             f"{net.block!r}: its second moments already have an error of order 1/N (net.exact is False: an activation acts on a "

@@ -1,27 +1,16 @@
-"""T6: how the norm factor, and what inherits it, grows with the input dimension d and the output dimension K.
-
-Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021, on the
-impact of the dimensions.
-"""
+"""The order in which an expression grows with one of its letters."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
-from advmf.symbols import K, d
 from advmf.theory.norm_functions import GaussianNorm, NumericNorm
-from advmf.theory.norms import BETA, CHEVET, beta
-
-EXPONENT_TOLERANCE = 0.03
-"""What other terms may add to an exponent at the dimensions of a check."""
 
 
 @public
@@ -64,40 +53,3 @@ def _last(cases: Sequence[sp.Tuple], symbol: sp.Symbol) -> sp.Expr:
     far = [(expr, condition.subs(symbol, sp.exp(10**9))) for expr, condition in cases]
     settled = all(condition in (sp.true, sp.false) for _, condition in far)
     return next(expr for expr, condition in far if condition == sp.true) if settled else sp.Piecewise(*cases)
-
-
-@public
-def growth(claim: Claim, symbol: sp.Symbol | str) -> Claim:
-    """T6: the order in which what ``claim`` bounds grows with ``symbol``, d or K, all else fixed.
-
-    Of the norm factor (:func:`advmf.norm_factor`) it is the order, whatever the route, for Chevet's two terms bound it from above by
-    their sum and from below by the larger. The adversarial loss (:func:`advmf.loss_bound`) and the slope of the weight variance
-    (:func:`advmf.variance_slope`) inherit it, for nothing else in them depends on d or K.
-
-    Raises ArgumentError for another symbol, for a claim without the norm factor, and as :func:`growth_order`.
-
-    >>> import advmf as mf
-    >>> for symbol in ("d", "K"):
-    ...     print(mf.growth(mf.norm_factor("inf", 2), symbol))
-    T6: Expectation(MatrixNorm(oo, 2)) asymp sqrt(d)
-    T6: Expectation(MatrixNorm(oo, 2)) asymp sqrt(K)
-    """
-    found = {"d": d, "K": K}.get(str(symbol))
-    if found is None:
-        raise ArgumentError(f"growth is with the dimension d or K; got {symbol!r}.")
-    if BETA not in claim.where:
-        raise ArgumentError(f"growth takes a claim in which the norm factor beta stands; {claim.name} has none.")
-    bound = replace(claim, where={**claim.where, BETA: beta(claim.p, claim.q, "leading")})
-    power, log_power = growth_order(bound.rhs, found)
-    return replace(
-        claim,
-        name="T6",
-        relation="asymp",
-        formula=found**power * sp.log(found) ** log_power,
-        where={},
-        regime=(claim.regime if claim.net else Regime(0)) | Regime.LARGE_DIMENSION,
-        heuristic=claim.heuristic if claim.net else "",
-        source=f"{claim.source}; {CHEVET}" if claim.net else CHEVET,
-        equations=(),
-        tolerance=EXPONENT_TOLERANCE,
-    )

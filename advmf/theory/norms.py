@@ -12,10 +12,8 @@ from typing import Any
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError, DomainError
 from advmf.expressions import expression
-from advmf.observables import Expectation, MatrixNorm
 from advmf.symbols import K, d, exponent
 from advmf.theory.functions import Conjugate
 from advmf.theory.norm_functions import (
@@ -211,10 +209,10 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
     [0.120303, 0.196709, 0.230458]
     """
     p, q = exponent(p, "p"), exponent(q, "q")
-    return _choose(p, q, route).formula(p, q)
+    return choose(p, q, route).formula(p, q)
 
 
-def _choose(p: sp.Expr, q: sp.Expr, route: str) -> Route:
+def choose(p: sp.Expr, q: sp.Expr, route: str) -> Route:
     """The route of that name; raises ArgumentError if there is none or it does not apply."""
     applicable = [other for other in ROUTES.values() if other.applies(p, q)]
     if route == BEST:
@@ -227,38 +225,6 @@ def _choose(p: sp.Expr, q: sp.Expr, route: str) -> Route:
             f"The route {route!r} is for {ROUTES[route].pairs}; for p = {p}, q = {q} take one of {others}."
         )
     return ROUTES[route]
-
-
-@public
-def norm_factor(p: object, q: object, route: str = BEST) -> Claim:
-    """The claim that the mean of ‖G‖_{p -> q}, for a K x d matrix of independent N(0, 1/d) entries, is what a route to β_{p,q} says.
-
-    ``p``, ``q`` and ``route`` are those of :func:`beta`, and so are the errors. Equal for an exact route, bounded by an upper or a lower
-    one, and close to an estimate: within 3 % where the smaller dimension is at least 10 and the larger at least 50, and within 7 % elsewhere.
-
-    >>> import advmf as mf
-    >>> [mf.norm_factor("inf", 1, route).relation for route in ("tilted", "lower", "estimate")]
-    ['<=', '>=', 'approx']
-    """
-    p, q = exponent(p, "p"), exponent(q, "q")
-    chosen = _choose(p, q, route)
-    relation = {"exact": "==", "upper bound": "<=", "lower bound": ">=", "estimate": "approx"}[chosen.rigour]
-    estimate = relation == "approx"
-    return Claim(
-        name="beta",
-        lhs=Expectation(MatrixNorm(p, q)),
-        relation=relation,
-        formula=BETA,
-        where={BETA: chosen.formula(p, q)},
-        regime=Regime.HEURISTIC if estimate else Regime.EXACT,
-        heuristic="the corrections known at the borders of the square are interpolated" if estimate else "",
-        assumptions=("G is K x d with independent N(0, 1/d) entries",),
-        source=chosen.source,
-        net=None,
-        p=p,
-        q=q,
-        tolerance=ESTIMATE_TOLERANCE if estimate else 0.0,
-    )
 
 
 @public
@@ -283,7 +249,7 @@ def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") ->
     p, q, delta = exponent(p, "p"), exponent(q, "q"), expression(delta)
     if delta.is_number and not (delta.is_real and 0 < delta < 1):
         raise DomainError(f"delta is a probability and must lie in (0, 1); got {delta}.")
-    if _choose(p, q, route).name == "extremal":
+    if choose(p, q, route).name == "extremal":
         return _extreme(ExtremeNormQuantile, p, q, delta)
     half = sp.Rational(1, 2)
     radius = d ** sp.Max(0, half - 1 / p) * K ** sp.Max(0, 1 / q - half)
@@ -292,7 +258,7 @@ def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") ->
 
 def require_upper(p: object, q: object, route: str) -> None:
     """Raises ArgumentError for a route that may be below β."""
-    chosen = _choose(exponent(p, "p"), exponent(q, "q"), route)
+    chosen = choose(exponent(p, "p"), exponent(q, "q"), route)
     if not chosen.upper:
         names = ", ".join(other.name for other in ROUTES.values() if other.upper)
         raise ArgumentError(

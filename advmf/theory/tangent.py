@@ -13,15 +13,10 @@ from functools import cache
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.claim import Claim, Regime
-from advmf.errors import ArgumentError
 from advmf.net import GaussianLayer, Net
-from advmf.observables import Expectation, LossDecay
-from advmf.symbols import K, L, N, c, d, eps, exponent, x_sq, y_sq
-from advmf.theory.bound import RANDOM_NETWORK, loss_bound
+from advmf.symbols import L, N, c, x_sq, y_sq
 from advmf.theory.correlation import DISTANCE, PAIR, ClosePair, Pair, Pairs, distributed
 from advmf.theory.functions import Recursion
-from advmf.theory.spike import require_uniform
 from advmf.theory.trained import trained
 
 TANGENT = sp.Symbol("T", real=True)
@@ -103,7 +98,7 @@ def _recursion(updates: dict[sp.Symbol, sp.Expr], start: dict[str, sp.Expr], wan
 
 
 @cache
-def _difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
+def difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
     """Θ(x, x) - 2Θ(x, x') + Θ(x', x') over N, with |x'|²/d = moved and |x' - x|²/d = square.
 
     A recursion of its own, for the three kernels of close inputs are nearly equal. With a kernel's step T ↦ own + factor T, E ↦ own(x, x) -
@@ -119,46 +114,3 @@ def _difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
         change += own + (factor - step.factor) * kernel
     updates[between] = distributed(change)
     return _recursion(updates, {"Q": x_sq, "R": moved, "D": square}, between)
-
-
-@public
-def loss_decay(net: Net, p: object, q: object) -> Claim:
-    """The rate -d L_adv/dt = Σ_W ‖∂L_adv/∂W‖² at which gradient flow on one input lowers its adversarial loss, at t = 0.
-
-    With t and η the maximisers, ∂L_adv/∂W is that of ⟨t, f(x + η) - f(x)⟩, so that the rate is
-
-        ‖t‖² (Θ(x, x) - 2Θ(x, x + η) + Θ(x + η, x + η)).
-
-    It is in proportion to N, while the variance moves at a rate 1/N: T3 is about times well below L_adv over this rate. For ReLU-like
-    activations most of it is due to units that switch between x and x + η: it falls as ‖η‖, not as its square.
-
-    η is taken as orthogonal to x. Its cosine with x has in truth the mean square 1/d, and units switch in proportion to its sine, of mean
-    about 1 - 1/(2d): the claim is allowed (d + 1)/(2d²), which is above one minus that mean for every d if η's direction is drawn uniformly.
-
-    For p and q in {1, 2, oo}, where the lengths of η and t are those of the vertices or spheres that they lie on; ArgumentError for others,
-    DomainError outside [1, oo].
-
-    >>> import advmf as mf
-    >>> f = mf.kernel(mf.loss_decay(mf.vanilla(u=1, v=1), 2, 2))
-    >>> round(float(f(L=3, N=100, eps=0.1, d=25, K=10, x_sq=1, sigma_w=1, sigma_b=0)), 9)  # deep linear: L N eps²/d
-    0.12
-    """
-    p, q = exponent(p, "p"), exponent(q, "q")
-    if p not in (1, 2, sp.oo) or q not in (1, 2, sp.oo):
-        raise ArgumentError(f"The lengths of eta and t are known for p, q in 1, 2 and oo alone; got p = {p}, q = {q}.")
-    ball = eps**2 * (d if p is sp.oo else 1)
-    require_uniform(net, "The decay of the loss")
-    pull = K if q == 1 else sp.S.One
-    return replace(
-        loss_bound(net, p, q),
-        name="T3.decay",
-        lhs=Expectation(LossDecay(p, q)),
-        relation="==",
-        formula=pull * N * _difference(net, x_sq + ball / d, ball / d),
-        where={},
-        regime=Regime.LARGE_WIDTH | Regime.HEURISTIC,
-        heuristic="eta and t depend on the network through J alone, and are taken as independent of its hidden layers; eta is orthogonal to x",
-        tolerance=(d + 1) / (2 * d**2),
-        assumptions=(*RANDOM_NETWORK, "gradient flow dW/dt = -dL_adv/dW on a single input"),
-        source="derived here; the kernel of A. Jacot, F. Gabriel and C. Hongler, Neural Tangent Kernel, NeurIPS 2018",
-    )

@@ -22,8 +22,9 @@ from advmf.claim import RHS, Claim
 from advmf.emit.kernels import Kernel, kernel
 from advmf.errors import AdvmfError, ArgumentError
 from advmf.symbols import N
+from advmf.theorems import THEOREMS
+from advmf.theorems.theorem import MatrixScale
 from advmf.theory.functions import Conjugate
-from advmf.verify.catalogue import MATRICES, THEOREMS
 from advmf.verify.check import measured
 from advmf.verify.judge import consequences
 from advmf.verify.matrices import check_matrices
@@ -154,12 +155,13 @@ def _duals(case: Case, claim: Claim) -> Iterator[tuple[str, str, sp.Expr]]:
     if claim.p is None or claim.q is None:
         return
     p, q = str(claim.p), str(claim.q)
-    if case.theorem not in (MATRICES if case.net is None else THEOREMS):  # a bound of somebody's own
+    theorem = THEOREMS.get(case.theorem)
+    if theorem is None or theorem.tests is None:  # a bound of somebody's own
         return
     dual = {p: str(Conjugate(claim.p)), q: str(Conjugate(claim.q))}
     for pair in {(dual[p], q), (p, dual[q]), (dual[p], dual[q]), (q, p)} - {(p, q)}:
         try:
-            of = MATRICES[case.theorem]([pair]) if case.net is None else THEOREMS[case.theorem](case.net, [pair])
+            of = theorem.tests(case.net, [pair])
         except AdvmfError:  # the theorem has nothing to say there
             continue
         for other in of:
@@ -366,7 +368,8 @@ def _mutant(
 def _change(claim: Claim, wrong: Claim, case: Case) -> float:
     """By how much the mutant changes what the claim says at the check's point: relative to the scale, of an order in its exponent."""
     if claim.relation == "asymp":
-        matrices = case.profile.matrices[case.theorem]
+        matrices = case.scale
+        assert isinstance(matrices, MatrixScale)
         ends = [{**case.point, matrices.along: matrices.ladder[i]} for i in (0, -1)]
         low, high = (_value(wrong.rhs, end) / _value(claim.rhs, end) for end in ends)
         return math.log(high / low) / math.log(matrices.ladder[-1] / matrices.ladder[0])

@@ -244,7 +244,7 @@ def wrong_versions(suite: Sequence[Case]) -> list[tuple[Claim, ...]]:
             mutants = controls(claim)
             if not mutants:
                 raise ArgumentError(
-                    f"{claim.name}: no wrong version of it is known to advmf.verify.controls, so that its check could not be seen to fail."
+                    f"{claim.name}: no wrong version of it is known to advmf.theorems, so that its check could not be seen to fail."
                 )
             made += [(case, mutant, differs(claim, mutant, case.point)) for mutant in mutants]
 

@@ -16,7 +16,8 @@ from advmf.net import Net
 from advmf.simulate.data import load
 from advmf.simulate.ensemble import MEMORY, sample
 from advmf.simulate.training import suggest_rate, train, training_queries
-from advmf.theory.dynamics import share, weight_variance
+from advmf.theorems.t3_weight_variance import weight_variance
+from advmf.theory.dynamics import share
 
 RESOLUTION = 0.01
 """The part of a step's change of the variance that may come from the step not being infinitesimal."""

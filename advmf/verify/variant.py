@@ -21,8 +21,8 @@ from typing import Any
 from advmf.claim import Claim
 from advmf.errors import AdvmfError, ArgumentError
 from advmf.net import Net
+from advmf.theorems import theorem_of
 from advmf.theory.proof import Derivation
-from advmf.verify.catalogue import TITLES
 from advmf.verify.controls import controls, differs, weak
 from advmf.verify.records import Record, canonical, key, statement
 from advmf.verify.report import Report
@@ -36,7 +36,7 @@ NEEDED = {
     "claim": "claim(net), which returns the Claim that the derivation ends in",
     "check": "check(claims, seed=0), which returns a list of their Reports",
 }
-"""What a file has to define. ``wrong(claim)`` may list wrong versions of the claim; else they are those of advmf.verify.controls."""
+"""What a file has to define. ``wrong(claim)`` may list wrong versions of the claim; else they are those of its form, or of the theorem that it comes from."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,16 @@ class Variant:
         proof.concludes(claim)
         return proof
 
+    @cached_property
+    def _declared(self) -> Claim:
+        """The claim as the file gives it."""
+        found: Claim = self._call("claim", Claim, self.module.NET)
+        return found
+
     def claim(self) -> Claim:
         """The claim of the file's net, under a name and with a source of its own."""
-        found: Claim = self._call("claim", Claim, self.module.NET)
-        if found.name.partition(".")[0] not in TITLES:
+        found = self._declared
+        if theorem_of(found.name) is None:
             return found
         source = f"{self.path.name}, derived there; of the form of {found.name}: {found.source}"
         return replace(found, name=self.path.stem, source=source)
@@ -92,7 +98,7 @@ class Variant:
         """
         claim, proof = self.claim(), self.derive()
         own = hasattr(self.module, "wrong")
-        mutants: list[Claim] = self._call("wrong", list, claim) if own else controls(claim)
+        mutants: list[Claim] = self._call("wrong", list, claim) if own else controls(claim, of=self._declared.name)
         if not mutants:
             raise ArgumentError(
                 f"{self.path}: {'wrong(claim) returns none' if own else 'advmf knows no wrong version of this claim'}. Without one "

@@ -20,8 +20,10 @@ from advmf.verify.store import read
 
 SMALL = suite.replace(
     suite.QUICK,
-    scales={"T2": suite.Scale(L=1, d=8, K=2, widths=(8, 16), nets=(8, 8), directions=1, steps=1)},
-    matrices={"beta": suite.MatrixScale(d=8, K=2, samples=8)},
+    scales={
+        "T2": suite.Scale(L=1, d=8, K=2, widths=(8, 16), nets=(8, 8), directions=1, steps=1),
+        "beta": suite.MatrixScale(d=8, K=2, samples=8),
+    },
 )
 
 WRITING = {

@@ -12,10 +12,10 @@ import sympy as sp
 import advmf as mf
 from advmf.emit.kernels import kernel
 from advmf.symbols import K, L, c, d, eps, p, q, sigma_w, t, u, v
+from advmf.theorems import THEOREMS
 from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
 from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
 from advmf.theory.norm_functions import GaussianNorm, NumericNorm
-from advmf.verify.catalogue import STATEMENTS
 
 BACKENDS = ("numpy", "native", "torch")
 ULP = 2.0**-53
@@ -52,7 +52,7 @@ def statements():
     asked += [(mf.vanilla, (3, "3/2"), route) for route in ("chevet", "leading")]
     found = {}
     for preset, pair, route in asked:
-        for name, statement in STATEMENTS.items():
+        for name, statement in ((name, theorem.states) for name, theorem in THEOREMS.items()):
             try:
                 claims = statement(preset(1, "1/5"), *pair, route)
             except mf.errors.AdvmfError:  # says nothing of this network

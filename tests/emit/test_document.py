@@ -19,7 +19,7 @@ from advmf.emit.typeset.prose import prose
 from advmf.emit.typeset.results import read_results
 from advmf.errors import ArgumentError, DataError
 from advmf.symbols import SYMBOLS
-from advmf.verify.catalogue import STATEMENTS, TITLES
+from advmf.theorems import THEOREMS
 
 
 def row(theorem="T2", verdict="NOT_REFUTED", p="2", q="2", net="vanilla", **more):
@@ -65,7 +65,10 @@ def balanced(text):
 
 
 def sections(net, *theorems):
-    return [mf.Section(f"{name}: {TITLES[name]}", STATEMENTS[name](net, "inf", "2", "chevet")) for name in theorems]
+    return [
+        mf.Section(f"{name}: {THEOREMS[name].title}", THEOREMS[name].states(net, "inf", "2", "chevet"))
+        for name in theorems
+    ]
 
 
 @pytest.mark.parametrize("net", [mf.vanilla(), mf.residual(), mf.plain_residual(1, 0)], ids=lambda net: net.name)
@@ -230,7 +233,7 @@ def test_a_broken_formula_says_the_same(limit):
 def test_lines_stay_within_their_limit():
     for net in (mf.vanilla(), mf.plain_residual()):
         for name in ("T1", "T5"):
-            for claim in STATEMENTS[name](net, "2", "2", "chevet"):
+            for claim in THEOREMS[name].states(net, "2", "2", "chevet"):
                 lines, rows = claim_lines(claim)
                 for line in rows:
                     assert not line.items or line.relation == ""
@@ -301,7 +304,7 @@ def test_widths_are_those_of_tex(tmp_path):
     texts = []
     for net in (mf.vanilla(), mf.residual(), mf.plain_residual()):
         for name in ("T1", "T2", "T3", "T4", "T5", "F1", "F2"):
-            for claim in STATEMENTS[name](net, "2", "2", "chevet"):
+            for claim in THEOREMS[name].states(net, "2", "2", "chevet"):
                 lines, rows = claim_lines(claim)
                 texts += [line.left for line in rows if not line.items]
                 texts += [lines.text(line.right) for line in rows if not line.items and isinstance(line.right, sp.Expr)]

@@ -12,7 +12,7 @@ from advmf.emit.export import FORMATS
 from advmf.emit.formats.python_source import python_source
 from advmf.errors import ArgumentError, DataError, UnsupportedFunctionError
 from advmf.symbols import SYMBOLS
-from advmf.verify.catalogue import STATEMENTS
+from advmf.theorems import THEOREMS
 
 AT = {
     "L": 4, "N": 50, "d": 20, "K": 4, "sigma_w": 1.1, "sigma_b": 0.3, "u": 1.0, "v": 0.2, "eps": 0.3, "p": 2.0, "q": 2.0, "t": 3.0, "M": 5.0,
@@ -23,7 +23,7 @@ PAIRS = (("inf", "1"), ("3", "4"))
 
 
 def shipped(nets=NETS, pairs=PAIRS, routes=("chevet",)):
-    for theorem, statement in STATEMENTS.items():
+    for theorem, statement in ((name, each.states) for name, each in THEOREMS.items()):
         for net in nets:
             for p, q in pairs:
                 for route in routes:

@@ -16,8 +16,6 @@ SMALL = replace(
     scales={
         "T2": suite.Scale(L=2, d=16, K=4, widths=(16, 32, 64, 128), nets=(60,) * 4, directions=1, steps=2),
         "F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16, 32), nets=(200,) * 3),
-    },
-    matrices={
         "beta": suite.MatrixScale(d=40, K=4, samples=40),
         "T6.d": suite.MatrixScale(d=1, K=2, samples=40, along="d", ladder=(50, 200, 800)),
     },

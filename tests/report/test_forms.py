@@ -90,7 +90,7 @@ def test_no_two_claims_or_controls_of_a_run_have_one_name(document, monkeypatch,
         "T6.d": suite.MatrixScale(1, 2, along="d", **along),
         "T6.K": suite.MatrixScale(2, 1, along="K", **along),
     }
-    monkeypatch.setattr(suite, "QUICK", replace(suite.QUICK, scales={"F1": scale}, matrices=matrices))
+    monkeypatch.setattr(suite, "QUICK", replace(suite.QUICK, scales={"F1": scale, **matrices}))
     monkeypatch.setattr(runs, "controls", lambda claim: [replace(claim, name=f"{claim.name} [twice]")])
     monkeypatch.setattr(runs, "differs", lambda *_: True)
     chosen = [word for name in ("F1", "T6.d", "T6.K") for word in ("--theorem", name)]
@@ -111,7 +111,7 @@ def test_no_two_claims_or_controls_of_a_run_have_one_name(document, monkeypatch,
 
 def test_the_command_of_a_claim_repeats_its_numbers(monkeypatch, tmp_path):
     """Alone, and not among the claims of the run."""
-    small = replace(suite.QUICK, scales={"F1": suite.Scale(2, 16, 2, (8, 16), (40, 40))}, matrices={})
+    small = replace(suite.QUICK, scales={"F1": suite.Scale(2, 16, 2, (8, 16), (40, 40))})
     monkeypatch.setattr(suite, "QUICK", small)
     cases = suite.cases(["F1"], profile=small, at={"sigma_b": 0.5})
     command = "advmf check --theorem F1 --at sigma_b=0.5 --seed 7 --networks 50 --json=old.json"
@@ -208,7 +208,9 @@ def test_bad_requests_are_refused_before_any_work(args, message, files, monkeypa
 
 
 def test_the_summary_of_a_github_job(monkeypatch, tmp_path):
-    monkeypatch.setattr(suite, "QUICK", replace(suite.QUICK, matrices={"beta": suite.MatrixScale(20, 3, 40)}))
+    monkeypatch.setattr(
+        suite, "QUICK", replace(suite.QUICK, scales={**suite.QUICK.scales, "beta": suite.MatrixScale(20, 3, 40)})
+    )
     path = tmp_path / "summary.md"
     path.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))

@@ -10,7 +10,8 @@ import advmf as mf
 from advmf.claim import Regime
 from advmf.errors import ArgumentError
 from advmf.symbols import K, d, q
-from advmf.theory.growth import growth, growth_order
+from advmf.theorems.t6_dimensions import growth
+from advmf.theory.growth import growth_order
 
 EXPONENTS = (1, sp.Rational(5, 4), sp.Rational(3, 2), 2, 3, 7, sp.oo)
 

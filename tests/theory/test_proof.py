@@ -190,7 +190,7 @@ def collect_by_a_method(slow):
         gc.callbacks.remove(slow.__call__)
 
 
-@pytest.mark.parametrize("away", (free, collect, collect_by_a_method))
+@pytest.mark.parametrize("away", [free, collect, collect_by_a_method])
 def test_no_proof_is_stopped_where_nobody_would_hear_of_it(away, monkeypatch):
     """While Python frees objects or collects garbage: it is stopped at the next moment."""
     unheard = []

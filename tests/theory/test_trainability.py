@@ -8,8 +8,8 @@ import sympy as sp
 
 import advmf as mf
 from advmf.errors import ArgumentError, DomainError
+from advmf.theorems.t4_trainability import floor
 from advmf.theory.dynamics import evolve, system
-from advmf.theory.trainability import floor
 from advmf.theory.trained import trained
 
 TWO_LAYER = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Dense(sigma_b=0), scale="1/2"))

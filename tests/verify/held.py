@@ -13,7 +13,7 @@ from pathlib import Path
 from advmf.verify import suite
 from advmf.verify.suite import Case, Scale
 
-SMALL = replace(suite.QUICK, scales={"F1": Scale(L=2, d=16, K=2, widths=(8, 16), nets=(40, 40))}, matrices={})
+SMALL = replace(suite.QUICK, scales={"F1": Scale(L=2, d=16, K=2, widths=(8, 16), nets=(40, 40))})
 chosen = suite.cases
 
 

@@ -20,7 +20,7 @@ from advmf.verify.records import FORMAT
 from advmf.verify.runs import run
 from advmf.verify.store import COLUMNS, read
 
-TINY = replace(suite.QUICK, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16), nets=(9, 9))}, matrices={})
+TINY = replace(suite.QUICK, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16), nets=(9, 9))})
 
 
 def tiny(**options):

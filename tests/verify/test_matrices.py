@@ -12,7 +12,7 @@ from scipy import stats
 import advmf as mf
 from advmf import cli
 from advmf.errors import ArgumentError, DomainError
-from advmf.theory.growth import growth
+from advmf.theorems.t6_dimensions import growth
 from advmf.verify import matrices, runs, suite
 from advmf.verify.controls import controls
 from advmf.verify.matrices import check_matrices
@@ -24,8 +24,8 @@ LADDER = (100, 400, 1600)
 SMALL = suite.Profile(
     "small",
     data="digits",
-    scales=suite.QUICK.scales,
-    matrices={
+    scales={
+        **suite.QUICK.scales,
         "beta": suite.MatrixScale(d=100, K=10, samples=900),
         "T6.d": suite.MatrixScale(d=1, K=2, samples=64, along="d", ladder=LADDER),
         "T6.K": suite.MatrixScale(d=2, K=1, samples=64, along="K", ladder=LADDER),

@@ -19,8 +19,10 @@ from advmf.verify.store import read
 
 TINY = replace(
     suite.QUICK,
-    scales={"F1": suite.Scale(L=1, d=16, K=2, widths=(32, 64), nets=(3000, 1500))},
-    matrices={"beta": suite.MatrixScale(d=20, K=4, samples=7)},
+    scales={
+        "F1": suite.Scale(L=1, d=16, K=2, widths=(32, 64), nets=(3000, 1500)),
+        "beta": suite.MatrixScale(d=20, K=4, samples=7),
+    },
     name="tiny",
 )
 
@@ -106,4 +108,4 @@ def test_bad_values_stop_before_any_work(theorem, options, message, monkeypatch)
 
 def test_samples_are_a_number_or_pilots():
     with pytest.raises(ArgumentError, match="must be an integer >= 2, for a standard error, or 'pilot'; got 'many'"):
-        matrices.check_matrices(suite.MATRICES["beta"]([(2, 2)]), {"d": 20, "K": 4}, samples="many")
+        matrices.check_matrices([mf.norm_factor(2, 2)], {"d": 20, "K": 4}, samples="many")

@@ -21,7 +21,7 @@ from advmf.simulate import OwnObservable
 from advmf.simulate import data as images
 from advmf.simulate.estimate import searched
 from advmf.symbols import L, N, eps, sigma_w
-from advmf.theory.dynamics import euler_identity
+from advmf.theorems.t3_weight_variance import euler_identity
 from advmf.verify import simulation
 from advmf.verify.controls import controls
 from advmf.verify.relations import deciding

@@ -238,8 +238,10 @@ def test_bad_values_are_refused_before_any_work(law, bad, monkeypatch):
 
 TINY = replace(
     suite.QUICK,
-    scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16), nets=(3000, 1500))},
-    matrices={"beta": suite.MatrixScale(d=20, K=4, samples=200)},
+    scales={
+        "F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16), nets=(3000, 1500)),
+        "beta": suite.MatrixScale(d=20, K=4, samples=200),
+    },
     name="tiny",
 )
 

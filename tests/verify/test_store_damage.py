@@ -21,7 +21,7 @@ from advmf.verify.foreign import loads
 from advmf.verify.runs import run
 from advmf.verify.store import read
 
-TINY = replace(suite.QUICK, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16), nets=(9, 9))}, matrices={})
+TINY = replace(suite.QUICK, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16), nets=(9, 9))})
 
 
 def tiny(**options):

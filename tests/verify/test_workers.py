@@ -110,8 +110,8 @@ def f_suite():
             "F1": suite.Scale(L=2, d=16, K=2, widths=(16, 32, 64), nets=(200, 200, 200)),
             "T2": suite.Scale(L=2, d=16, K=4, widths=(16, 32, 64, 512), nets=(20, 20, 20, 4)),
             "T5": suite.Scale(L=2, d=16, K=4, widths=(16, 32, 64), nets=(50, 50, 50), at={"sigma_b": 0.0}),
+            "beta": suite.MatrixScale(d=40, K=4, samples=40),
         },
-        matrices={"beta": suite.MatrixScale(d=40, K=4, samples=40)},
     )
     chosen = suite.cases(["F1", "T2", "T5"], ["vanilla_growing", "residual"], ["relu"], [("2", "1")], small)
     return [*chosen, *suite.cases(["beta"], pairs=[("2", "2"), ("1", "3")], profile=small)]

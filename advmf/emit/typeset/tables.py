@@ -15,6 +15,7 @@ from advmf.emit.typeset.printer import ABBREVIATIONS
 from advmf.emit.typeset.prose import prose
 from advmf.observables import Observable, UnitObservable
 from advmf.symbols import SYMBOLS, Quantity, exponent
+from advmf.theorems import THEOREMS, caption
 from advmf.theory.flow_functions import QExponential, QLogarithm
 from advmf.theory.functions import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
 from advmf.theory.norm_functions import EstimatedNorm, ExtremeNorm, GaussianNorm, SpectralNorm
@@ -145,22 +146,11 @@ def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
         names = ("net", "activation")[: len(body[0]) - len(heads)]
         titles = [_title(head) for head in heads]
         table = _table("l" * len(names) + "c" * len(heads), (*names, *titles), body)
-        tables.append(
-            rf"\paragraph{{{'Norm factor' if name == 'beta' else literal(name)}}} {_KINDS.get(name, 'Simulated/predicted')}."
-            + "\n"
-            + table
-        )
+        shown = caption(name)
+        tables.append(rf"\paragraph{{{shown.title or literal(name)}}} {shown.tex}." + "\n" + table)
     return "\n".join([_legend(), *tables, _findings(rows, lines), _totals(record)])
 
 
-_KINDS = {
-    "T2": r"Attacked loss over the bound, as $N \to \infty$",
-    "T3": "Slope of the weight variance, simulated/predicted",
-    "T3.Euler": r"The residue of Euler's identity, over its scale: verdicts alone",
-    "T6.d": r"Slope in $\ln d$, simulated/predicted",
-    "T6.K": r"Slope in $\ln K$, simulated/predicted",
-    "F2": r"Coefficient of $1/N$, simulated/predicted",
-}
 _SIGNS = {"SUPPORTED": "s", "NOT_REFUTED": "n", "REFUTED": "R", "UNDERPOWERED": "u"}
 
 
@@ -174,11 +164,15 @@ def _legend() -> str:
 
 def _table_name(row: Mapping[str, Any]) -> str:
     """Laws stand side by side in the table of their theorem; what is stated for each (p, q) has one of its own."""
-    along = row.get("settings", {}).get("along")
-    name = str(row["theorem"])
-    if name == "T6":
-        return f"T6.{along}" if along else name
+    along, name = _settings(row).get("along"), str(row["theorem"])
+    if along and (part := f"{name}.{along}") in THEOREMS:
+        return part
     return name if row.get("p") else name.partition(".")[0]
+
+
+def _settings(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    settings = row.get("settings")
+    return settings if isinstance(settings, Mapping) else {}
 
 
 def _head(row: Mapping[str, Any]) -> str:
@@ -206,7 +200,7 @@ def _place(head: str) -> tuple[Any, ...]:
 
 def _cell(row: Mapping[str, Any]) -> str:
     mark = rf"\textsuperscript{{{_SIGNS[row['verdict']]}}}"
-    if row["theorem"] == "T6":
+    if "ladder" in _settings(row):
         number = f"{row['estimate']:.2f}/{row['predicted']:.2f}".replace("-", "$-$")
     else:
         number = f"{row['ratio']:.3f}" if row["predicted"] and row["ratio"] is not None else "--"

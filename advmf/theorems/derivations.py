@@ -11,14 +11,9 @@ import advmf
 from advmf.boundary import public
 from advmf.errors import ArgumentError, one_of
 from advmf.net import Net, residual, vanilla
+from advmf.theorems import THEOREMS
 from advmf.theory.proof import Derivation
 from advmf.theory.propagation import slopes
-
-SCRIPTS = {**{f"T{n}": f"t{n}_" for n in range(1, 7)}, "T6.d": "t6_", "T6.K": "t6_", "beta": "beta_"}
-"""How the name of the script begins that derives a theorem."""
-
-PRINTED = {"F1": "f_finite_width.py", "F2": "f_finite_width.py"}
-"""Scripts that verify themselves and print their steps, and return no Derivation."""
 
 
 @public
@@ -36,21 +31,19 @@ def derivations(theorem: str, net: Net | None = None) -> list[Derivation]:
     >>> proof.result.right
     beta*eps*omega**(L/2)
     """
-    name = one_of("theorem", theorem, (*SCRIPTS, *PRINTED))
-    if name in PRINTED:
-        script = folder() / PRINTED[name]
-        raise ArgumentError(f"{name} has no Derivation: its steps are verified and printed by 'python {script}'.")
+    name = one_of("theorem", theorem, THEOREMS)
+    script = THEOREMS[name].script
+    if THEOREMS[name].steps == "printed":
+        raise ArgumentError(
+            f"{name} has no Derivation: its steps are verified and printed by 'python {folder() / script}.py'."
+        )
     if not derived(name, net):
         raise ArgumentError(
             f"{name} is derived step by step for advmf.vanilla(u, v) and advmf.residual(u, v); got {net!r}. Write the steps for another "
             "net as an advmf.theory.proof.Derivation: 'advmf new' begins one."
         )
-    found = []
-    for path in sorted(folder().glob("*.py")):
-        if path.name.startswith(SCRIPTS[name]):
-            made = _load(path).derive(net)
-            found += [made] if isinstance(made, Derivation) else list(made)
-    return found
+    made = _load(folder() / f"{script}.py").derive(net)
+    return [made] if isinstance(made, Derivation) else list(made)
 
 
 def derived(theorem: str, net: Net | None) -> bool:
@@ -60,8 +53,9 @@ def derived(theorem: str, net: Net | None) -> bool:
     >>> derived("T1", mf.vanilla(1, 0)), derived("T1", mf.preactivation()), derived("F1", mf.vanilla())
     (True, False, False)
     """
-    if theorem in PRINTED or theorem == "beta":
-        return theorem == "beta"
+    steps = THEOREMS[theorem].steps
+    if steps != "nets":
+        return steps == "nothing"
     try:
         own = slopes(net) if isinstance(net, Net) else ()
     except ArgumentError:

@@ -1,4 +1,4 @@
-"""T1 and T2 as claims: the linear-like form of a ReLU-like network, and the bound on its adversarial loss.
+"""T1: a ReLU-like network is a linear map whose matrix and offset are random, f(x) = J(x)x + a(x).
 
 Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021.
 """
@@ -14,64 +14,11 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime
 from advmf.net import Net
-from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset, adversarial_loss
-from advmf.symbols import L, d, eps, exponent
-from advmf.theory.norms import BETA, beta, require_upper
-from advmf.theory.propagation import OMEGA, START, abbreviations, moments
-from advmf.theory.spike import LAMBDA, carries_mean, spike
-
-PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
-
-RANDOM_NETWORK = (
-    "x^0 = P_in x with entries N(0, 1/d); f(x) = P_out x^L with entries N(0, 1/N)",
-    "weights and biases independent, Gaussian, as declared; the input x is fixed",
-)
-
-
-@public
-def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: bool = False) -> Claim:
-    """T2: the mean adversarial loss is at most ε β_{p,q} ω^{L/2}; of a net whose stream carries a mean, ε β_{p,q} √Λ.
-
-    Λ is d times the largest variance of J(x) e over unit vectors e and inputs x (:mod:`advmf.theory.spike`): ω^L but for a carried mean, as in
-    ``plain_residual`` with u != v, where J(x) is larger along x than across it. With ``paper`` the claim is the paper's also there, and false
-    for deep networks.
-
-    ``p``, ``q`` and ``route`` are those of :func:`advmf.beta`. Raises DomainError for exponents outside [1, oo], ArgumentError for a
-    route that does not apply or is no upper bound.
-
-    Source: the adversarial-loss bound of Kumano et al. (NeurIPS 2023); ω by :func:`advmf.omega`, β by :func:`advmf.beta`.
-
-    >>> import advmf as mf
-    >>> claim = mf.loss_bound(mf.residual(u=1, v=0), p="inf", q=2)
-    >>> claim.formula, claim.regime
-    (beta*eps*omega**(L/2), <Regime.LARGE_WIDTH|HEURISTIC: 6>)
-    """
-    p, q = exponent(p, "p"), exponent(q, "q")
-    factor = beta(p, q, route)
-    require_upper(p, q, route)
-    uniform = paper or not carries_mean(net)
-    return Claim(
-        name="T2",
-        lhs=adversarial_loss(p, q),
-        relation="<=",
-        formula=eps * BETA * (OMEGA ** (L / 2) if uniform else sp.sqrt(LAMBDA)),
-        where={BETA: factor, **(abbreviations(net) if uniform else {LAMBDA: spike(net)})},
-        regime=Regime.LARGE_WIDTH | Regime.HEURISTIC,
-        heuristic=(
-            f"the law of J(x) {'is the same' if uniform else 'has one bound'} for every x, and so is taken to bound the maximum of |J| over the "
-            "ball; unproved where the ball holds very many linear regions"
-        ),
-        assumptions=(
-            *RANDOM_NETWORK,
-            "T1: the entries of J(x) are i.i.d. N(0, omega^L/d)"
-            if uniform
-            else "T1: the rows of J(x) are i.i.d. N(0, Sigma(x)), and no eigenvalue of Sigma(x) is above Lambda/d",
-        ),
-        source=f"{PAPER}, upper bounds of the adversarial loss",
-        net=net,
-        p=p,
-        q=q,
-    )
+from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset
+from advmf.symbols import d
+from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Scale, Theorem
+from advmf.theorems.wrong import equality, law
+from advmf.theory.propagation import START, abbreviations, moments
 
 
 @public
@@ -213,3 +160,23 @@ def _explicit(expr: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
     for symbol, meaning in where.items():
         expr = expr.subs(symbol, meaning)
     return expr
+
+
+def _wrong(claim: Claim) -> list[Claim]:
+    return law(claim) if claim.relation == "~" else equality(claim)
+
+
+T1 = Theorem(
+    name="T1",
+    title="linear-like form: f(x) = J(x)x + a(x), laws of J and a",
+    source=PAPER,
+    states=lambda net, p, q, route: list(linear_form(net)),
+    tests=lambda net, pairs: list(linear_form(net)),
+    wrong=_wrong,
+    script="t1_linear_form",
+    scales={
+        "quick": Scale(L=4, d=64, K=32, widths=(32, 64, 256, 512), nets=(2400, 3600, 1200, 1800)),
+        "sharp": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 512), nets=(3000, 6000, 3000, 6000)),
+        "paper": Scale(L=10, d=784, K=10, widths=(128, 256, 512, 1024), nets=(2000,) * 4),
+    },
+)

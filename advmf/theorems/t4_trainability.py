@@ -19,10 +19,13 @@ from advmf.claim import Claim
 from advmf.net import Net
 from advmf.observables import EscapeTime
 from advmf.symbols import L, M, m, t
-from advmf.theory.bound import PAPER
-from advmf.theory.dynamics import clock, passage, system, training_claim
+from advmf.theorems.t3_weight_variance import T3, training_claim
+from advmf.theorems.theorem import PAPER, Theorem
+from advmf.theorems.wrong import equality
+from advmf.theory.dynamics import clock, passage, system
 from advmf.theory.flow_functions import Flow
 from advmf.theory.propagation import OMEGA
+from advmf.theory.spike import carries_mean
 from advmf.theory.trained import trained
 
 FALL = sp.Symbol("s", nonnegative=True)
@@ -36,7 +39,7 @@ def floor(net: Net) -> sp.Expr:
     vanishes there.
 
     >>> import advmf as mf
-    >>> from advmf.theory.trainability import floor
+    >>> from advmf.theorems.t4_trainability import floor
     >>> floor(mf.vanilla()), floor(mf.residual())
     (0, 1)
     """
@@ -93,3 +96,18 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
         source=f"{PAPER}, trainability",
     )
     return replace(claim, where={**where, **claim.where})
+
+
+T4 = Theorem(
+    name="T4",
+    title="trainability: the time at which omega(t)^L leaves the band from m to M",
+    source=PAPER,
+    states=lambda net, p, q, route: [] if carries_mean(net) else [escape_time(net, p, q, route)],
+    wrong=equality,
+    silent=T3.silent,
+    unchecked=(
+        "it is about the course of training, and a check measures networks at t = 0. 'advmf show T4' gives its formula, 'advmf phase' draws it, and "
+        "'advmf train' compares trained networks with T3, from which it follows."
+    ),
+    script="t4_trainability",
+)

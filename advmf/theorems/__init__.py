@@ -1,0 +1,55 @@
+"""The theorems, each in a file of its own: claims, wrong versions, scale, derivation, captions.
+
+>>> list(THEOREMS)
+['T1', 'T2', 'T3', 'T4', 'T5', 'T6', 'F1', 'F2', 'beta', 'T6.d', 'T6.K']
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from advmf.claim import Claim
+from advmf.theorems.f1_stream_fluctuation import F1
+from advmf.theorems.f2_jacobian_norm import F2
+from advmf.theorems.norm_factor import BETA_PQ
+from advmf.theorems.t1_linear_form import T1
+from advmf.theorems.t2_adversarial_loss import T2
+from advmf.theorems.t3_weight_variance import T3
+from advmf.theorems.t4_trainability import T4
+from advmf.theorems.t5_capacity import T5
+from advmf.theorems.t6_dimensions import T6
+from advmf.theorems.theorem import SIMULATED, Caption, Theorem
+from advmf.theorems.wrong import by_form
+
+SHIPPED = (T1, T2, T3, T4, T5, T6, F1, F2, BETA_PQ)
+
+THEOREMS: dict[str, Theorem] = {
+    theorem.name: theorem for theorem in (*SHIPPED, *(part for whole in SHIPPED for part in whole.parts))
+}
+"""All theorems and their parts, by name."""
+
+
+def theorem_of(name: str) -> Theorem | None:
+    """The theorem that a claim of this name is of, if it is one of the package's.
+
+    >>> theorem_of("T3.Euler").name, theorem_of("my_bound")
+    ('T3', None)
+    """
+    return THEOREMS.get(re.match(r"\w*", name)[0])  # type: ignore[index]
+
+
+def caption(table: str) -> Caption:
+    """What number stands beside the verdicts of a table, which is called after its theorem or claim.
+
+    >>> caption("T3.Euler").text, caption("T1").text
+    ('d|W|^2/dt + 2 share L_adv = 0', 'simulated/predicted')
+    """
+    theorem = THEOREMS.get(table) or theorem_of(table)
+    return theorem.caption(table) if theorem else SIMULATED
+
+
+def wrong_versions(name: str) -> Callable[[Claim], Sequence[Claim]]:
+    """What gives the wrong versions of a claim of this name: its theorem, or for a claim of somebody's own the rules for its form."""
+    theorem = theorem_of(name)
+    return theorem.wrong if theorem else by_form

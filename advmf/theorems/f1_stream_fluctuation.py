@@ -1,0 +1,94 @@
+"""F1: how the second moment of the last stream fluctuates, exactly at every width.
+
+Source: derived here from the declared blocks, by :class:`advmf.theory.finite_width.Fluctuations`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy as sp
+
+from advmf.boundary import public
+from advmf.claim import RHS, Claim, Equation, Regime
+from advmf.net import Net
+from advmf.observables import Expectation, SecondMoment
+from advmf.symbols import L, N, x_sq
+from advmf.theorems.theorem import RANDOM_NETWORK, Scale, Theorem
+from advmf.theorems.wrong import widths
+from advmf.theory.finite_width import Stage, fluctuate, require_exact
+from advmf.theory.functions import Recursion
+from advmf.theory.propagation import OMEGA, omega
+
+SOURCE = "derived here from the declared blocks; compare B. Hanin and M. Nica, Commun. Math. Phys. 376, 2020"
+
+
+@public
+def stream_fluctuation(net: Net) -> Claim:
+    """F1: E Q_L² of the last stream, Q_L = |x^L|²/N, exactly at every width N and depth L.
+
+    Without biases it is a power of L, with biases the recursion in L that the blocks imply. Raises DeclarationError for a net
+    whose coordinates are not independent Gaussians where an activation acts or paths are added.
+
+    Source: derived here; see the module.
+
+    >>> import advmf as mf
+    >>> mf.stream_fluctuation(mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 0)))).formula
+    omega**(2*L)*x_sq**2*(1 + 2/N)*(1 + 5/N)**L
+    """
+    require_exact(net)
+    first, second = sp.Symbol("Q", positive=True), sp.Symbol("S", positive=True)
+    factor = sp.S.One
+    # x^0 = P_in x is N(0, |x|²/d) in each coordinate. The recursion is that of E h, E h² where the block ends in a Gaussian stage
+    # and so finds one, else that of E Q, E Q².
+    after = fluctuate(net.block, Stage.gaussian(first, second))
+    if after.variance is not None:
+        state, start, factor = after.variance, x_sq**2, 1 + 2 / N
+    else:
+        after = fluctuate(net.block, Stage(first, second))
+        state, start = (after.Q, after.square), x_sq**2 * (1 + 2 / N)
+    update = sp.Poly(sp.expand(state[1]), first, second)
+    rate, rest = update.coeff_monomial(second), sp.expand(update.as_expr() - update.coeff_monomial(second) * second)
+    where = {}
+    if rest == 0:
+        formula = factor * start * OMEGA ** (2 * L) * _by_width(rate / omega(net) ** 2) ** L
+        where = {OMEGA: omega(net)}
+    else:
+        steps = (sp.expand(state[0]), _by_width(rate) * second + sp.collect(rest, first, sp.factor))
+        formula = factor * Recursion(L, (first, second), steps, (x_sq, start), second)
+    lhs = Expectation(SecondMoment() ** 2)
+    claim = Claim(
+        name="F1",
+        lhs=lhs,
+        relation="==",
+        formula=formula,
+        where=where,
+        regime=Regime.EXACT,
+        assumptions=RANDOM_NETWORK,
+        source=SOURCE,
+        net=net,
+    )
+    return replace(claim, equations=(Equation("E Q_L²", lhs, RHS, scale=RHS, exact=True),))
+
+
+def _by_width(expr: sp.Expr) -> sp.Expr:
+    """A polynomial in 1/N with its coefficients in factors."""
+    inverse = sp.Dummy("inverse")
+    by_power = sp.Poly(sp.together(expr.subs(N, 1 / inverse)), inverse)
+    return sp.Add(*(sp.factor(c) / N**k for (k,), c in by_power.terms()))
+
+
+F1 = Theorem(
+    name="F1",
+    title="finite width: E Q_L^2 of the last stream, exact at every N",
+    source=SOURCE,
+    states=lambda net, p, q, route: [stream_fluctuation(net)] if net.exact else [],
+    tests=lambda net, pairs: [stream_fluctuation(net)] if net.exact else [],
+    wrong=widths,
+    script="f_finite_width",
+    steps="printed",
+    scales={
+        "quick": Scale(L=4, d=64, K=2, widths=(24, 48, 96, 192), nets=(40_000,) * 4),
+        "paper": Scale(L=10, d=784, K=2, widths=(64, 128, 256, 512), nets=(20_000,) * 4),
+    },
+)

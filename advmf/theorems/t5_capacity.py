@@ -1,0 +1,101 @@
+"""T5: the capacity of a network, and how adversarial training reduces it.
+
+The moments are those of :mod:`advmf.theory.capacity`.
+
+Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, reduction of the capacity; the moments are derived here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy as sp
+
+from advmf.boundary import public
+from advmf.claim import Claim, Regime
+from advmf.net import Net
+from advmf.observables import Capacity, Expectation
+from advmf.symbols import K, t
+from advmf.theorems.t3_weight_variance import training_claim
+from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Scale, Theorem
+from advmf.theorems.wrong import deeper, twice
+from advmf.theory.capacity import curvature
+from advmf.theory.dynamics import clock, evolve, reduced
+from advmf.theory.functions import Recursion
+from advmf.theory.propagation import abbreviations
+from advmf.theory.spike import carries_mean
+from advmf.theory.trained import separated, trained
+
+
+@public
+def capacity(net: Net) -> Claim:
+    """T5: E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² over the trained matrices, as N → ∞.
+
+    Without biases C = K x_sq L² ω^L for the vanilla net and, with y = α σ_w², C = K x_sq L y ω^{L-2} (1 + L y) for the residual one; with
+    biases or a carried mean it is a :class:`~advmf.theory.functions.Recursion`. Raises ArgumentError for a net without a trained matrix.
+
+    >>> import advmf as mf
+    >>> mf.capacity(mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike()))).formula
+    K*L**2*omega**L*x_sq
+    """
+    trained(net)
+    return Claim(
+        name="T5",
+        lhs=Expectation(Capacity()),
+        relation="==",
+        formula=K * curvature(net, abbreviate=True),
+        where=abbreviations(net),
+        regime=Regime.LARGE_WIDTH,
+        assumptions=RANDOM_NETWORK,
+        source=f"{PAPER}, capacity; the moments are derived here",
+        net=net,
+    )
+
+
+@public
+def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1) -> Claim:
+    """T5 after training for a time t, over T5 at t = 0: the variances of T3 put into :func:`capacity`.
+
+    To first order (:func:`advmf.first_order`) it falls in proportion to L ε β/N. Arguments and errors are those of :func:`advmf.weight_variance`.
+
+    >>> import advmf as mf
+    >>> vanilla = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 0)))
+    >>> mf.capacity_ratio(vanilla, 2, 2, "leading").rhs.subs({mf.symbols.L: 2, mf.symbols.K: 1, mf.symbols.d: 1})
+    exp(-4*eps*t/N)
+    """
+    found, merged = trained(net), reduced(net)
+    paths = {z: path for z, path in evolve(net, clock(weight)).items() if merged[z] == z}
+    general = curvature(separated(net)).subs(merged, simultaneous=True)
+    ratio = general / found.declared(general)
+    claim = training_claim(
+        net,
+        p,
+        q,
+        route,
+        "at time t the weights are taken as Gaussian, of the variance of T3",
+        name="T5.ratio",
+        lhs=Expectation(Capacity(t)) / Expectation(Capacity()),
+        relation="==",
+        formula=ratio if ratio.has(Recursion) else sp.powsimp(ratio),
+        source=f"{PAPER}, capacity; the moments are derived here",
+    )
+    return replace(claim, where={**paths, **claim.where})
+
+
+def _states(net: Net, p: str, q: str, route: str) -> list[Claim]:
+    return [capacity(net), *([] if carries_mean(net) else [capacity_ratio(net, p, q, route)])]
+
+
+T5 = Theorem(
+    name="T5",
+    title="capacity: E sum_k (sum_l <W^l, d f_k/d W^l>)^2",
+    source=PAPER,
+    states=_states,
+    tests=lambda net, pairs: [capacity(net)],
+    wrong=lambda claim: [deeper(claim), twice(claim)],
+    script="t5_capacity",
+    scales={
+        "quick": Scale(L=2, d=64, K=8, widths=(24, 48, 96, 192), nets=(3600,) * 4, at={"sigma_b": 0.0}),
+        "paper": Scale(L=4, d=784, K=10, widths=(64, 128, 256, 512), nets=(20_000,) * 4, at={"sigma_b": 0.0}),
+    },
+)

@@ -1,0 +1,136 @@
+"""A theorem: its claims, its wrong versions, how it is simulated, derived and presented.
+
+Each theorem is one value in a file of its own. Listing, typesetting, checking, mutating and reporting read it and know no theorem by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from advmf.claim import Claim
+from advmf.errors import ArgumentError
+
+PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
+
+RANDOM_NETWORK = (
+    "x^0 = P_in x with entries N(0, 1/d); f(x) = P_out x^L with entries N(0, 1/N)",
+    "weights and biases independent, Gaussian, as declared; the input x is fixed",
+)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a theorem is simulated: depth, dimensions, ladder of widths, networks of each width, directions and steps of an attack.
+
+    Directions and steps that are not given are those of :func:`advmf.check_all`.
+    """
+
+    L: int
+    d: int
+    K: int
+    widths: tuple[int, ...]
+    nets: tuple[int, ...]
+    directions: int | None = None
+    steps: int | None = None
+    at: Mapping[str, float] = field(default_factory=dict)
+    """Values of this theorem's own point: T3 is about small balls without biases."""
+
+
+@dataclass(frozen=True)
+class MatrixScale:
+    """How a statement about Gaussian matrices is simulated: dimensions, samples, and a ladder along one of the dimensions."""
+
+    d: int
+    K: int
+    samples: int
+    along: str = "d"
+    ladder: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What number stands beside the verdicts of a table: as plain text, and as LaTeX; and what the table is called, if not by its name."""
+
+    text: str
+    tex: str
+    title: str = ""
+
+
+SIMULATED = Caption("simulated/predicted", "Simulated/predicted")
+"""The caption where a theorem has none of its own."""
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """What the package knows of a theorem.
+
+    ``states(net, p, q, route)`` gives all its claims about a net, and ``tests(net, pairs)`` those that a check measures at t = 0: none where
+    it says nothing of the net. ``tests`` is left out where a check measures nothing, with the reason in ``unchecked``, and where the theorem is
+    checked by its ``parts``. ``wrong(claim)`` gives the wrong versions of a claim, which a check must refute. ``scales`` has an entry for each
+    profile of a suite; a profile without one takes that of "quick".
+
+    Raises ArgumentError for a theorem that is to be checked and has no wrong versions or no "quick" scale, and for one that is neither checked
+    nor says why.
+
+    >>> from advmf.theorems import THEOREMS
+    >>> THEOREMS["T5"].head, THEOREMS["T5"].text
+    ('capacity', 'E sum_k (sum_l <W^l, d f_k/d W^l>)^2')
+    """
+
+    name: str
+    title: str
+    source: str
+    states: Callable[[Any, str, str, str], Sequence[Claim]]
+    wrong: Callable[[Claim], Sequence[Claim]]
+    tests: Callable[[Any, Sequence[tuple[str, str]]], Sequence[Claim]] | None = None
+    matrices: bool = False
+    """Whether it is about Gaussian matrices alone, and no net."""
+    scales: Mapping[str, Scale | MatrixScale] = field(default_factory=dict)
+    captions: Mapping[str, Caption] = field(default_factory=dict)
+    """By the name of the claim where each has a table of its own, else by that of the theorem."""
+    script: str = ""
+    """The file in ``derivations/`` that derives it, without its ending."""
+    steps: str = "nets"
+    """What its ``derive`` takes: "nets" for the vanilla or the residual network, "nothing" for no net; "printed" where it returns no
+    Derivation, but verifies and prints its steps."""
+    parts: tuple[Theorem, ...] = ()
+    silent: str = "its moment rules are not exact at finite width"
+    """Why it says nothing of some nets."""
+    unchecked: str = ""
+
+    def __post_init__(self) -> None:
+        if not callable(self.wrong):
+            raise ArgumentError(
+                f"Theorem {self.name}: wrong must be a function from a claim to wrong versions of it; got {self.wrong!r}."
+            )
+        if self.tests is not None and "quick" not in self.scales:
+            raise ArgumentError(f"Theorem {self.name} is to be checked; give it a scale: scales={{'quick': Scale(…)}}.")
+        if (self.tests is None) != bool(self.parts or self.unchecked):
+            raise ArgumentError(
+                f"Theorem {self.name} has either tests, to be checked, or parts that have, or unchecked, the reason why it has none."
+            )
+
+    @property
+    def head(self) -> str:
+        """What it is called: the title up to its colon."""
+        return self.title.partition(": ")[0]
+
+    @property
+    def text(self) -> str:
+        """What it says, in the title after its colon."""
+        return self.title.partition(": ")[2]
+
+    def scale(self, profile: str) -> Scale | MatrixScale:
+        """How it is simulated in a suite of this profile."""
+        return self.scales.get(profile, self.scales["quick"])
+
+    def caption(self, table: str) -> Caption:
+        """What number stands beside the verdicts of one of its tables."""
+        return self.captions.get(table, SIMULATED)
+
+
+def mutant(claim: Claim, mistake: str, change: Callable[[Any], Any]) -> Claim:
+    """The claim with its right-hand side changed, called after the mistake."""
+    return replace(claim, name=f"{claim.name} [{mistake}]", formula=change(claim.rhs), where={})
