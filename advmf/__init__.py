@@ -19,7 +19,7 @@ _HOME = {
     "advmf.claim": "Claim Equation Regime",
     "advmf.theory.propagation": "growth_rate moments omega",
     "advmf.theory.correlation": "correlation_map depth_scale nngp",
-    "advmf.theory.norms": "Route beta beta_quantile routes",
+    "advmf.theory.norms": "Route beta beta_quantile register_route routes",
     "advmf.theorems.t1_linear_form": "linear_form",
     "advmf.theorems.t2_adversarial_loss": "loss_bound",
     "advmf.theory.tangent": "ntk",

@@ -1,4 +1,6 @@
-"""The random quantities of one sampled network that claims speak of; simulation measures them by these names.
+"""The random quantities of one sampled network that claims speak of, each with its name, its LaTeX and how it is measured.
+
+An observable is measured by a :class:`~advmf.simulate.estimate.Probe`, which has what can be seen of sampled networks. Nothing here imports torch.
 
 Each is an array over one network's output units and directions. ``unit`` and ``direction`` number *different* units and
 directions, so that ``JacobianEntry(0, 0)*JacobianEntry(1, 0)`` is a product of two entries of one column.
@@ -8,26 +10,70 @@ one network, then over networks.
 
 from __future__ import annotations
 
+from string import Formatter
 from typing import Any
 
 import sympy as sp
 from sympy.core.function import Function
+from sympy.printing.str import StrPrinter
 
+from advmf.errors import ArgumentError
 from advmf.notebook import Shown
 from advmf.symbols import SYMBOLS, K, d, exponent
 
+JACOBIAN, ATTACK, GRADIENTS, SEARCH = "jacobian", "attack", "gradients", "search"
+"""What an observable may need of a probe: the Jacobian at its input; the best attack at the (p, q) of its first two arguments; the
+gradients of the loss there; a search of its own."""
+
 
 class Observable(Shown, Function):
-    """Base of every observable; ``tex`` is its LaTeX with ``{}`` for each index.
+    """Base of every observable, the package's and your own; an :class:`Expectation` may hold any of them.
+
+    ``tex`` is its LaTeX, with one ``{}`` for each index, or numbers, ``{0}``; without it the name of the class is set, with its arguments.
+    Raises ArgumentError for other numbers of indices than ``tex`` has places.
 
     An observable is a real number, of either sign unless its class says ``is_nonnegative = True``; and it depends on the network's letters
     (``letters``: all of them unless its class says less), so that its derivative by one of these is not zero.
+
+    >>> from advmf.observables import Observable
+    >>> class LargestOutput(Observable):
+    ...     tex = r"\\lVert f\\rVert_\\infty"
+    ...     def measure(self, probe):
+    ...         return probe.output.abs().amax((1, 2))
+    >>> LargestOutput()
+    LargestOutput()
     """
 
     is_commutative = True
     is_number = False
     tex = ""
     letters = frozenset(quantity.symbol for quantity in SYMBOLS.values())
+    needs = frozenset({JACOBIAN, SEARCH})
+    """What :meth:`measure` uses of a probe: :data:`JACOBIAN`, :data:`ATTACK`, :data:`GRADIENTS`, and :data:`SEARCH` for a search of its own."""
+    maximum = False
+    """Whether :meth:`measure` searches for a maximum, as an attack does, and so may find too little, but never too much."""
+    polynomial = False
+    """Whether its moments are polynomials in 1/N, by recursion over the layers."""
+    may_vanish = True
+    """Whether it may be zero without having underflowed."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        made = super().__new__(cls, *args, **options)
+        if cls.tex and isinstance(made, cls):
+            _require_places(made)
+        return made
+
+    def measure(self, probe: Any) -> Any:
+        """Its value for each network of a probe: a tensor of shape (nets,)."""
+        raise ArgumentError(
+            f"{type(self).__name__} has no measure(probe); define it, to return one number for each network. A probe has trace, output, "
+            "jacobian, attack(p, q), settings, generator and more: see advmf.simulate.Probe."
+        )
+
+    def queries(self, settings: Any, K: int, d: int) -> int:
+        """How many vectors :meth:`measure` sends through each matrix beside the trace, its Jacobian and the attacks that it shares with others;
+        for a search of its own as many as an attack."""
+        return int(settings.queries(K, d)) if SEARCH in self.needs else 0
 
     def _eval_is_real(self) -> bool | None:
         return True
@@ -40,11 +86,34 @@ class Observable(Shown, Function):
         return _derivative(self, symbol)
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
-        text = self.tex.format(*self.indices(printer))
+        given = self.indices(printer)
+        text = (
+            self.tex.format(*given)
+            if self.tex
+            else rf"\mathrm{{{type(self).__name__}}}" + (f"({', '.join(given)})" if given else "")
+        )
         return text if exp is None else rf"{{{text}}}^{{{exp}}}"
 
     def indices(self, printer: Any) -> list[str]:
         return [printer._print(arg) for arg in self.args]
+
+
+def _require_places(made: Observable) -> None:
+    """Raises ArgumentError unless every index of an observable has its place in ``tex``, and every place its index."""
+    name, count = type(made).__name__, len(made.indices(StrPrinter()))
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(made.tex) if field is not None]
+    except ValueError as error:
+        raise ArgumentError(
+            f"{name}.tex is no format: {error}; double the braces of LaTeX. Got {made.tex!r}."
+        ) from None
+    automatic = all(field == "" for field in fields)
+    places = {str(i) for i in range(len(fields))} if automatic else set(fields)
+    if places != {str(i) for i in range(count)}:
+        raise ArgumentError(
+            f"{name}.tex has places {{{'}, {'.join(fields)}}} for {count} arguments; give it one {{}} for each, and double the other "
+            f"braces of LaTeX. Got {made.tex!r} for {made.func.__name__}{made.args}."
+        )
 
 
 def _derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
@@ -53,7 +122,10 @@ def _derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
 
 
 class UnitObservable(Observable):
-    """An observable of an output unit, and of a direction where it has one."""
+    """An observable of an output unit, and of a direction where it has one; measured for all of them, (nets, units, directions)."""
+
+    needs = frozenset({JACOBIAN})
+    polynomial, may_vanish = True, False
 
     def indices(self, printer: Any) -> list[str]:
         return [letter + "'" * int(arg) for letter, arg in zip("ij", self.args)]
@@ -64,11 +136,17 @@ class JacobianEntry(UnitObservable):
 
     tex = r"J_{{{}{}}}"
 
+    def measure(self, probe: Any) -> Any:
+        return probe.numbered(probe.across, self.args)
+
 
 class JacobianAlong(UnitObservable):
     """``(J(x) x)_i``: the Jacobian along the input, ``JacobianAlong(unit)``."""
 
     tex = r"(Jx)_{{{}}}"
+
+    def measure(self, probe: Any) -> Any:
+        return probe.numbered(probe.along, self.args)
 
 
 class Offset(UnitObservable):
@@ -76,11 +154,18 @@ class Offset(UnitObservable):
 
     tex = r"a_{{{}}}"
 
+    def measure(self, probe: Any) -> Any:
+        return probe.numbered(probe.output - probe.along, self.args)
+
 
 class Output(UnitObservable):
     """``f(x)_i``: ``Output(unit)``."""
 
     tex = r"f_{{{}}}"
+    needs = frozenset()
+
+    def measure(self, probe: Any) -> Any:
+        return probe.numbered(probe.output, self.args)
 
 
 class SecondMoment(Observable):
@@ -88,6 +173,11 @@ class SecondMoment(Observable):
 
     is_nonnegative = True
     tex = "Q_L"
+    needs = frozenset()
+    polynomial, may_vanish = True, False
+
+    def measure(self, probe: Any) -> Any:
+        return (probe.stream**2).mean(1)
 
 
 class AdversarialLoss(Observable):
@@ -98,6 +188,11 @@ class AdversarialLoss(Observable):
 
     is_nonnegative = True
     tex = r"\mathcal{{L}}_{{\mathrm{{adv}}}}^{{{},{}}}"
+    needs = frozenset({JACOBIAN, ATTACK})
+    maximum, may_vanish = True, False
+
+    def measure(self, probe: Any) -> Any:
+        return probe.attack(*self.args).value
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         text = super()._latex(printer)
@@ -109,6 +204,11 @@ class OperatorNorm(Observable):
 
     is_nonnegative = True
     tex = r"\lVert J(x)\rVert_{{{}\to {}}}"
+    needs = frozenset({JACOBIAN})
+    may_vanish = False
+
+    def measure(self, probe: Any) -> Any:
+        return probe.norm(*self.args)
 
 
 class LargestOperatorNorm(Observable):
@@ -151,6 +251,11 @@ class WeightVarianceSlope(TrainedMatrix):
     """
 
     tex = r"\dot\sigma_{{w{0}}}^2(0)"
+    needs = frozenset({JACOBIAN, ATTACK, GRADIENTS})
+    may_vanish = False
+
+    def measure(self, probe: Any) -> Any:
+        return -2 * probe.pairing(*self.args) / probe.width
 
     def indices(self, printer: Any) -> list[str]:
         return ["".join(f",{printer._print(number)}" for number in self.args[2:])]
@@ -161,6 +266,9 @@ class WeightNormSlope(WeightVarianceSlope):
 
     tex = r"\tfrac{{d}}{{dt}}\lVert W{0}\rVert_F^2"
 
+    def measure(self, probe: Any) -> Any:
+        return -2 * probe.pairing(*self.args)
+
     def indices(self, printer: Any) -> list[str]:
         return ["".join(f"_{{{printer._print(number)}}}" for number in self.args[2:])]
 
@@ -170,6 +278,11 @@ class LossDecay(Observable):
 
     is_nonnegative = True
     tex = r"-\dot{{\mathcal{{L}}}}_{{\mathrm{{adv}}}}^{{{},{}}}"
+    needs = frozenset({JACOBIAN, ATTACK, GRADIENTS})
+    may_vanish = False
+
+    def measure(self, probe: Any) -> Any:
+        return probe.gradient_square(*self.args)
 
 
 class HalfLife(TrainedMatrix):
@@ -197,6 +310,14 @@ class Capacity(Observable):
 
     is_nonnegative = True
     tex = "C{0}"
+    needs = frozenset({JACOBIAN})
+    polynomial, may_vanish = True, False
+
+    def measure(self, probe: Any) -> Any:
+        return probe.capacity()
+
+    def queries(self, settings: Any, K: int, d: int) -> int:
+        return K
 
     def indices(self, printer: Any) -> list[str]:
         return [f"({printer._print(self.args[0])})" if self.args else ""]

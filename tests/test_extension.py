@@ -5,13 +5,18 @@ from dataclasses import dataclass, replace
 import pytest
 import sympy as sp
 import torch
+from click.testing import CliRunner
 
 import advmf as mf
+from advmf import cli
 from advmf.algebra import Algebra
-from advmf.errors import DeclarationError
+from advmf.errors import ArgumentError, DeclarationError
 from advmf.net import Block, Coordinates, GaussianLayer
 from advmf.simulate.networks import layers
+from advmf.symbols import K, d
+from advmf.theory.norms import BETA, ROUTES
 from advmf.theory.propagation import Propagation
+from advmf.verify.controls import controls
 from advmf.verify.report import Verdict
 
 
@@ -128,3 +133,66 @@ def test_a_reading_of_ones_own():
     assert block.apply(Matrices(), 0) == 103 and block.apply(Doubled(), 0) == 106
     with pytest.raises(DeclarationError, match=r"Minus has no rule in .*Algebra"):
         Minus().apply(Algebra(), 0)
+
+
+@pytest.fixture
+def routes():
+    """The routes as they were, whatever a test adds."""
+    before = dict(ROUTES)
+    yield
+    ROUTES.clear()
+    ROUTES.update(before)
+
+
+def sharper(p, q):
+    """Half way from the lower bound to Chevet's at p = q = 2, d >> K: above the truth, which is next to the lower bound there."""
+    return (mf.beta(p, q, "lower") + 3 * mf.beta(p, q, "chevet")) / 4
+
+
+def test_a_route_to_beta_is_one_value(routes):
+    """Its kernel, LaTeX, claims, controls and checks, its place among the best, and the list of the command line."""
+    only = lambda p, q: p == 2 and q == 2  # noqa: E731
+    mine = mf.register_route(
+        mf.Route("mine", "upper bound", "p = q = 2", "this test", only, sharper), before="spectral"
+    )
+    assert mf.beta(2, 2, "best") == mf.beta(2, 2, "mine") == sharper(2, 2) and mine in mf.routes(2, 2)
+    assert mf.beta(1, 2, "best") != mf.beta(1, 2, "chevet"), "elsewhere the best is what it was"
+    claim = mf.norm_factor(2, 2, "mine")
+    assert claim.relation == "<=" and claim.source == "this test" and "beta" in mf.latex(claim)
+    assert mf.kernel(claim)(d=100, K=4) == pytest.approx(float(sharper(2, 2).subs({d: 100, K: 4}).evalf()))
+    (wrong,) = controls(claim)
+    right, refuted = (mf.check(each, {"d": 100, "K": 4}, samples=200) for each in (claim, wrong))
+    assert right.verdict is Verdict.NOT_REFUTED and refuted.verdict is Verdict.REFUTED
+    assert mf.loss_bound(mf.vanilla(1, 0), 2, 2, "mine").where[BETA] == sharper(2, 2)
+    assert "mine" in CliRunner().invoke(cli.main, ["list"]).output
+    with pytest.raises(ArgumentError, match="The route 'mine' is for p = q = 2"):
+        mf.beta(1, 2, "mine")
+
+
+@pytest.mark.parametrize(
+    ("rigour", "formula", "message"),
+    [
+        ("upper bound", lambda p, q: mf.beta(p, q, "lower") * 0.9, "that is not an upper bound"),
+        ("lower bound", lambda p, q: mf.beta(p, q, "chevet") * 1.1, "that is not a lower bound"),
+        ("exact", lambda p, q: mf.beta(p, q, "chevet"), "where beta is .*: that is not an exact"),
+        ("estimate", lambda p, q: 2 * mf.beta(p, q, "chevet"), "that is not an estimate"),
+        ("upper bound", lambda p, q: sp.sqrt(-d), "must give a number"),
+        ("sharp", lambda p, q: d, "A route's rigour is one of exact, upper bound"),
+    ],
+)
+def test_a_route_that_contradicts_what_is_known_is_refused(routes, rigour, formula, message):
+    with pytest.raises(ArgumentError, match=message):
+        mf.register_route(mf.Route("mine", rigour, "all", "this test", lambda p, q: p == 2, formula))
+    assert "mine" not in ROUTES
+
+
+def test_a_name_is_taken_once(routes):
+    again = replace(ROUTES["chevet"], source="elsewhere")
+    for new, before in ((again, None), (replace(again, name="best"), None), (replace(again, name="new"), "nowhere")):
+        with pytest.raises(ArgumentError, match=r"There is already a route|before must be one of"):
+            mf.register_route(new, before)
+
+
+@pytest.mark.parametrize("route", ROUTES.values(), ids=lambda route: route.name)
+def test_the_routes_of_the_package_pass_the_check_for_ones_own(route):
+    route.check()

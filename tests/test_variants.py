@@ -15,11 +15,11 @@ import advmf as mf
 from advmf import cli
 from advmf.cli import template
 from advmf.errors import ArgumentError, StepError
-from advmf.observables import AdversarialLoss, Expectation, Probability
+from advmf.observables import AdversarialLoss, Expectation, Observable, Probability
 from advmf.report.document import read, reproduction
 from advmf.report.html import html
 from advmf.report.markdown import markdown
-from advmf.simulate import OwnObservable, attack, attack_loss
+from advmf.simulate import attack, attack_loss
 from advmf.symbols import L
 from advmf.theory.lemmas import LEMMAS, find_lemma, register_lemma
 from advmf.verify.variant import load
@@ -378,22 +378,22 @@ def test_the_attack_on_a_linear_network_and_loss_is_exact():
     torch.testing.assert_close(found.value[:, 0], 0.5 * trace.jacobian()[:, 0, 0].abs().sum(-1))
 
 
-class Bare(OwnObservable):
+class Bare(Observable):
     """One without a measurement."""
 
 
 def test_an_observable_without_a_measurement_says_so():
     bound = replace(mf.loss_bound(mf.residual(u=1, v=0), 2, 2), lhs=Expectation(Bare(2)))
     at = {"L": 1, "d": 8, "K": 2, "sigma_w": 1.0, "sigma_b": 0.0, "eps": 0.1, "N": 32}
-    with pytest.raises(ArgumentError, match=r"Bare has no measure\(trace, settings, generator\)"):
+    with pytest.raises(ArgumentError, match=r"Bare has no measure\(probe\)"):
         mf.check(bound, at=at, nets=2)
-    with pytest.raises(ArgumentError, match=r"subclass of advmf\.simulate\.OwnObservable"):
-        mf.check(replace(bound, lhs=Expectation(type("Odd", (mf.observables.Observable,), {})(2))), at=at, nets=2)
+    with pytest.raises(ArgumentError, match=r"WeightVarianceSlope\(\) is not measured without p and q"):
+        mf.check(replace(bound, lhs=Expectation(mf.observables.WeightVarianceSlope())), at=at, nets=2)
     assert AdversarialLoss(2, 2) != Bare(2)
 
 
 def own(name, **members):
-    return type(name, (OwnObservable,), members)
+    return type(name, (Observable,), members)
 
 
 AT = {"L": 1, "d": 8, "K": 2, "sigma_w": 1.0, "sigma_b": 0.0, "eps": 0.1, "N": 32}
@@ -418,13 +418,13 @@ def test_tex_shows_every_argument(tex, args, shown):
 @pytest.mark.parametrize(
     "measure",
     [
-        lambda self, trace, settings, generator: trace.output[:, :, 0, 0],
-        lambda self, trace, settings, generator: trace.output[:, :1, 0, 0],
-        lambda self, trace, settings, generator: trace.output.mean(),
-        lambda self, trace, settings, generator: 3.0,
-        lambda self, trace, settings, generator: trace.output[:, 0, 0, 0].numpy(),
-        lambda self, trace, settings, generator: trace.output[:, 0, 0, 0] * 1j,
-        lambda self, trace, settings, generator: None,
+        lambda self, probe: probe.trace.output[:, :, 0, 0],
+        lambda self, probe: probe.trace.output[:, :1, 0, 0],
+        lambda self, probe: probe.trace.output.mean(),
+        lambda self, probe: 3.0,
+        lambda self, probe: probe.trace.output[:, 0, 0, 0].numpy(),
+        lambda self, probe: probe.trace.output[:, 0, 0, 0] * 1j,
+        lambda self, probe: None,
     ],
 )
 def test_a_measure_of_another_shape_is_refused(measure):
@@ -443,7 +443,7 @@ def test_a_probability_is_typeset_and_not_checked_and_its_event_is():
     of_matrices = replace(mf.norm_factor(2, 2), lhs=Probability(mf.observables.MatrixNorm(2, 2) >= 3))
     with pytest.raises(ArgumentError, match=r"and not checked; take the share"):
         mf.check(of_matrices, at={"d": 8, "K": 2}, samples=10)
-    positive = own("Positive", measure=lambda self, trace, settings, generator: (trace.output[:, 0, 0, 0] > 0).double())
+    positive = own("Positive", measure=lambda self, probe: (probe.trace.output[:, 0, 0, 0] > 0).double())
     half = replace(
         mf.stream_fluctuation(mf.vanilla(1, 0)),
         name="half",

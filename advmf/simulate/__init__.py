@@ -7,7 +7,7 @@ from advmf.simulate.attack import Attack, attack, attack_loss, attack_trace, pgd
 from advmf.simulate.certify import Bracket, bracket, upper_bound
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import Ensemble, sample
-from advmf.simulate.estimate import AttackSettings, OwnObservable
+from advmf.simulate.estimate import AttackSettings, Probe
 from advmf.simulate.gaussian import GaussianNorms, gaussian_norms
 from advmf.simulate.networks import Networks, Trace
 from advmf.simulate.opnorm import OperatorNorm, operator_norm
@@ -22,7 +22,7 @@ __all__ = [
     "Images",
     "Networks",
     "OperatorNorm",
-    "OwnObservable",
+    "Probe",
     "Trace",
     "Training",
     "attack",

@@ -1,42 +1,28 @@
 """Observables of sampled networks, measured: one number per network for each polynomial in observables.
 
-The names are those of :mod:`advmf.observables`; how each is measured is in :func:`_arrays`.
+How each observable is measured it says itself, by a :class:`Probe` (:mod:`advmf.observables`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from string import Formatter
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import sympy as sp
 import torch
-from jaxtyping import Float
-from sympy.printing.str import StrPrinter
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from advmf.errors import ArgumentError
-from advmf.observables import (
-    AdversarialLoss,
-    Capacity,
-    JacobianAlong,
-    JacobianEntry,
-    LossDecay,
-    Observable,
-    Offset,
-    OperatorNorm,
-    Output,
-    SecondMoment,
-    WeightNormSlope,
-    WeightVarianceSlope,
-)
+from advmf.observables import ATTACK, GRADIENTS, JACOBIAN, Observable, OperatorNorm, UnitObservable
 from advmf.simulate.attack import attack_counts, attack_trace
 from advmf.simulate.descent import Gradient, capacity
 from advmf.simulate.geometry import conjugate, maximiser, order
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import enumerable, operator_norm
-from advmf.simulate.race import DIRECTIONS, STEPS, attack_queries
+from advmf.simulate.race import DIRECTIONS, STEPS, Attack, attack_queries
 from advmf.simulate.state import without_gradients
 
 _GRADIENT = 4
@@ -57,79 +43,16 @@ class AttackSettings:
         for name, value in zip(("steps", "restarts", "directions"), counts):
             object.__setattr__(self, name, value)
 
-
-class OwnObservable(Observable):
-    """Base of an observable of your own, which says how it is measured; an :class:`~advmf.observables.Expectation` may hold it like any other.
-
-    ``tex`` has one ``{}`` for each argument, or numbers, ``{0}``; without it the name of the class is set, with its arguments. Raises
-    ArgumentError for other numbers of arguments than ``tex`` has places.
-
-    >>> from advmf.simulate import OwnObservable
-    >>> class LargestOutput(OwnObservable):
-    ...     tex = r"\\lVert f\\rVert_\\infty"
-    ...     def measure(self, trace, settings, generator):
-    ...         return trace.output[:, :, 0, 0].abs().amax(1)
-    """
-
-    maximum = False
-    """Whether :meth:`measure` searches for a maximum, as an attack does, and so may find too little, but never too much."""
-
-    def __new__(cls, *args: Any, **options: Any) -> Any:
-        made = super().__new__(cls, *args, **options)
-        if cls.tex and isinstance(made, cls):
-            _require_places(made)
-        return made
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        if self.tex:
-            return super()._latex(printer, exp)
-        given = ", ".join(printer._print(arg) for arg in self.args)
-        text = rf"\mathrm{{{type(self).__name__}}}" + (f"({given})" if given else "")
-        return text if exp is None else rf"{{{text}}}^{{{exp}}}"
-
-    def measure(self, trace: Trace, settings: AttackSettings, generator: torch.Generator) -> Float[Tensor, " nets"]:
-        """Its value for each network, given the forward trace at one input of each."""
-        raise ArgumentError(
-            f"{type(self).__name__} has no measure(trace, settings, generator); define it, to return one number for each network."
-        )
-
-    def queries(self, settings: AttackSettings, K: int, d: int) -> int:
-        """How many vectors :meth:`measure` sends through each matrix beyond the trace and its Jacobian; by default as many as an attack."""
-        return attack_queries(K, d, 1, settings.steps, settings.restarts, settings.directions)
-
-
-def _require_places(own: OwnObservable) -> None:
-    """Raises ArgumentError unless every index of an observable has its place in ``tex``, and every place its index."""
-    name, count = type(own).__name__, len(own.indices(StrPrinter()))
-    try:
-        fields = [field for _, field, _, _ in Formatter().parse(own.tex) if field is not None]
-    except ValueError as error:
-        raise ArgumentError(f"{name}.tex is no format: {error}; double the braces of LaTeX. Got {own.tex!r}.") from None
-    automatic = all(field == "" for field in fields)
-    places = {str(i) for i in range(len(fields))} if automatic else set(fields)
-    if places != {str(i) for i in range(count)}:
-        raise ArgumentError(
-            f"{name}.tex has places {{{'}, {'.join(fields)}}} for {count} arguments; give it one {{}} for each, and double the other "
-            f"braces of LaTeX. Got {own.tex!r} for {own.func.__name__}{own.args}."
-        )
-
-
-def _measured(own: OwnObservable, trace: Trace, settings: AttackSettings, generator: torch.Generator) -> Tensor:
-    """What an observable of one's own measures; raises ArgumentError unless that is a number for each network."""
-    found, nets = own.measure(trace, settings, generator), trace.networks.nets
-    if not isinstance(found, Tensor) or found.shape != (nets,) or found.is_complex():
-        got = f"shape {tuple(found.shape)}, {found.dtype}" if isinstance(found, Tensor) else repr(found)
-        raise ArgumentError(
-            f"{type(own).__name__}.measure must return a tensor with a real number for each network, of shape ({nets},); got {got}."
-        )
-    return found.double()[:, None, None]
+    def queries(self, K: int, d: int) -> int:
+        """How many vectors an attack at one (p, q) sends through each matrix."""
+        return attack_queries(K, d, 1, self.steps, self.restarts, self.directions)
 
 
 def measurable(product: sp.Expr, d: int, K: int) -> bool:
     """Whether the distinct units and directions that ``product`` names exist for ``d`` inputs and ``K`` outputs."""
     return all(
         (len(o.args) < 1 or K > int(o.args[0])) and (len(o.args) < 2 or d - 1 > int(o.args[1]))
-        for o in product.atoms(JacobianEntry, JacobianAlong, Offset, Output)
+        for o in product.atoms(UnitObservable)
     )
 
 
@@ -142,20 +65,175 @@ def searched(observable: sp.Basic, d: int, K: int) -> bool:
     if isinstance(observable, OperatorNorm):
         p, q = (order(arg, name) for arg, name in zip(observable.args, "pq"))
         return not enumerable(K, d, p, q)
-    return isinstance(observable, AdversarialLoss) or getattr(observable, "maximum", False)
+    return bool(getattr(observable, "maximum", False))
+
+
+def attacked(observables: Iterable[Observable], need: str = ATTACK) -> list[tuple[float, float]]:
+    """The pairs (p, q) that observables need an attack at, or with ``need`` the gradients of the loss there."""
+    named = [o.args[:2] for o in observables if need in o.needs and len(o.args) >= 2]
+    return list(dict.fromkeys((order(p, "p"), order(q, "q")) for p, q in named))
 
 
 def queries(products: Sequence[sp.Expr], settings: AttackSettings, K: int, d: int) -> int:
-    """How many vectors :func:`measure` sends through each matrix of a network."""
-    observables = {o for product in products for o in product.atoms(Observable)}
-    if all(isinstance(o, Output | SecondMoment) for o in observables):
+    """How many vectors :func:`measure` sends through each matrix of a network.
+
+    Raises ArgumentError for an observable that has no measurement.
+    """
+    observables = _observables(products)
+    if not any(o.needs for o in observables):
         return 1
-    pulls = K * any(isinstance(o, Capacity) for o in observables)
-    slopes = {o.args[:2] for o in observables if isinstance(o, WeightVarianceSlope | LossDecay)}
-    pairs = {o.args for o in observables if isinstance(o, AdversarialLoss)} | slopes
+    pairs, slopes = attacked(observables), attacked(observables, GRADIENTS)
     attacks = attack_queries(K, d, len(pairs), settings.steps, settings.restarts, settings.directions)
-    own = sum(o.queries(settings, K, d) for o in observables if isinstance(o, OwnObservable))
-    return attacks + pulls + _GRADIENT * len(slopes) + own
+    return attacks + _GRADIENT * len(slopes) + sum(o.queries(settings, K, d) for o in observables)
+
+
+def _observables(products: Sequence[sp.Expr]) -> list[Observable]:
+    """The observables in products, in order; raises ArgumentError for one that has no measurement."""
+    found = sorted({o for product in products for o in product.atoms(Observable)}, key=sp.default_sort_key)
+    for o in found:
+        if type(o).measure is Observable.measure:
+            o.measure(None)
+        if ATTACK in o.needs and len(o.args) < 2:
+            raise ArgumentError(f"{o} is not measured without p and q; give them as its first two arguments.")
+    return found
+
+
+class Probe:
+    """What can be seen of sampled networks, each at an input of its own: what an observable is measured by.
+
+    ``trace`` is the forward trace, ``x`` the inputs (nets or 1, d, 1, 1), ``settings`` how attacks are made, ``generator`` what random numbers
+    are drawn from. Numbers are in float64, and computed when they are first asked for. A network whose Jacobian overflows has zeros for it, and
+    no value of an observable that needs it.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        x: Tensor,
+        settings: AttackSettings,
+        generator: torch.Generator,
+        pairs: Sequence[tuple[float, float]] = (),
+    ) -> None:
+        self.trace, self.x, self.settings, self.generator = trace, x, settings, generator
+        self.nets: int = trace.networks.nets
+        self._pairs = list(pairs)
+        self._gradients: dict[int, list[Gradient]] = {}
+
+    @cached_property
+    def output(self) -> Float[Tensor, "nets K 1"]:
+        """f(x)."""
+        return self.trace.output[:, :, 0, :].double()
+
+    @cached_property
+    def stream(self) -> Float[Tensor, "nets N"]:
+        """The last stream."""
+        return self.trace.stream()[:, :, 0, 0].double()
+
+    @property
+    def width(self) -> int:
+        """N."""
+        return int(self.trace.stream().shape[1])
+
+    @cached_property
+    def jacobian(self) -> Float[Tensor, "nets K d"]:
+        """J(x), in the networks' own type of number."""
+        return self._jacobian.where(self.sound, torch.zeros_like(self._jacobian))
+
+    @cached_property
+    def _jacobian(self) -> Tensor:
+        return self.trace.jacobian()[:, 0]
+
+    @cached_property
+    def sound(self) -> Bool[Tensor, "nets 1 1"]:
+        """Which networks have a finite Jacobian; the others are measured beside them."""
+        return self._jacobian.isfinite().all(-1).all(-1)[:, None, None]
+
+    @property
+    def across(self) -> Float[Tensor, "nets K directions"]:
+        """J(x) in an orthonormal basis of the d - 1 directions orthogonal to x."""
+        return self._split[0]
+
+    @property
+    def along(self) -> Float[Tensor, "nets K 1"]:
+        """J(x) x."""
+        return self._split[1]
+
+    @cached_property
+    def _split(self) -> tuple[Tensor, Tensor]:
+        return _split(self.jacobian.double(), self.x[:, :, 0, 0].double())
+
+    def numbered(self, array: Tensor, indices: Sequence[Any]) -> Tensor:
+        """An array over units and directions, moved so that different numbers stand for different ones."""
+        shifts = [-int(index) for index in indices]
+        return torch.roll(array, shifts, dims=list(range(1, 1 + len(shifts))))
+
+    def norm(self, p: object, q: object) -> Float[Tensor, " nets"]:
+        """‖J(x)‖_{p -> q}."""
+        return operator_norm(self.jacobian, p, q).value.double()
+
+    def capacity(self) -> Float[Tensor, " nets"]:
+        """Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)²."""
+        return capacity(self.trace)
+
+    def attack(self, p: object, q: object) -> Found:
+        """The best change ‖f(x + η) - f(x)‖_q that an attack found over ‖η‖_p <= eps, and its η.
+
+        All pairs that the measured observables need are attacked together. Raises ArgumentError without ``settings.eps``, and for another pair.
+        """
+        place = self._place(p, q)
+        return Found(self._attacks.value[:, 0, place].double(), self._attacks.eta[:, 0, place])
+
+    def gradients(self, p: object, q: object) -> list[Gradient]:
+        """The derivative of ``‖f(x + η) - f(x)‖_q`` at the η of :meth:`attack` by every trained matrix."""
+        place = self._place(p, q)
+        if place not in self._gradients:
+            self._gradients[place] = _gradients(
+                self.trace, self.x, self._attacks.eta[:, 0, place], self._pairs[place][1]
+            )
+        return self._gradients[place]
+
+    def pairing(self, p: object, q: object, number: object = 1) -> Float[Tensor, " nets"]:
+        """⟨W, ∂L_adv/∂W⟩, the mean over blocks, of the trained matrix of a block that ``number`` counts, from 1."""
+        count, number = len(self.trace.networks.net.trained), int(number)  # type: ignore[call-overload]
+        if number > count:
+            raise ArgumentError(f"Trained matrix {number} of a block is asked for, and there are {count}.")
+        pairings = torch.stack([g.pairing() for g in self.gradients(p, q)], 1)
+        return pairings[:, number - 1 :: count].mean(1)
+
+    def gradient_square(self, p: object, q: object) -> Float[Tensor, " nets"]:
+        """Σ_W ‖∂L_adv/∂W‖_F² over all trained matrices."""
+        return torch.stack([g.squared_norm() for g in self.gradients(p, q)]).sum(0)
+
+    def _place(self, p: object, q: object) -> int:
+        pair = order(p, "p"), order(q, "q")
+        if pair not in self._pairs:
+            raise ArgumentError(
+                f"No attack at (p, q) = {pair} was asked for; an observable whose needs hold 'attack' has p and q as its first two arguments."
+            )
+        return self._pairs.index(pair)
+
+    @cached_property
+    def _attacks(self) -> Attack:
+        settings = self.settings
+        if settings.eps is None:
+            raise ArgumentError("The adversarial loss needs eps, the radius of the ball; give it in at=dict(eps=...).")
+        return attack_trace(
+            self.trace,
+            eps=settings.eps,
+            pairs=self._pairs,
+            steps=settings.steps,
+            restarts=settings.restarts,
+            directions=settings.directions,
+            generator=self.generator,
+            jacobian=self.jacobian[:, None],
+        )
+
+
+class Found(NamedTuple):
+    """What an attack found: the value of each network, and its perturbation."""
+
+    value: Float[Tensor, " nets"]
+    eta: Float[Tensor, "nets d"]
 
 
 @without_gradients
@@ -171,88 +249,38 @@ def measure(
     ``trace`` is the forward trace at one input per network, ``x``. A product is a polynomial in observables.
     Raises ArgumentError for an observable that has no measurement, and where an attack has no ``eps``.
     """
-    observables = sorted({o for product in products for o in product.atoms(Observable)}, key=sp.default_sort_key)
-    arrays = _arrays(trace, x, observables, settings, generator)
-    nets = trace.networks.nets
+    observables = _observables(products)
+    probe = Probe(trace, x, settings, generator, attacked(observables))
+    arrays = _arrays(probe, observables)
     return torch.stack(
-        [_evaluate(p, arrays).double().broadcast_to(nets, -1, -1).mean((1, 2)) for p in products],
+        [_evaluate(p, arrays).double().broadcast_to(probe.nets, -1, -1).mean((1, 2)) for p in products],
         dim=1,
     )
 
 
-def _arrays(
-    trace: Trace, x: Tensor, observables: Sequence[Observable], settings: AttackSettings, generator: torch.Generator
-) -> dict[sp.Basic, Tensor]:
+def _arrays(probe: Probe, observables: Sequence[Observable]) -> dict[sp.Basic, Tensor]:
     """Each observable as (nets, units, directions)."""
-    kinds = {type(o) for o in observables}
-    unknown = kinds - {JacobianEntry, JacobianAlong, Offset, Output, AdversarialLoss, OperatorNorm, SecondMoment}
-    slopes = {type(o) for o in observables if isinstance(o, WeightVarianceSlope) and o.args}
-    unknown -= {Capacity, LossDecay, *slopes, *(kind for kind in kinds if issubclass(kind, OwnObservable))}
-    if unknown:
-        names = ", ".join(sorted(kind.__name__ for kind in unknown))
-        raise ArgumentError(
-            f"No measurement is known for {names}; give them one by a subclass of advmf.simulate.OwnObservable."
-        )
-    output = trace.output[:, :, 0, :].double()  # (nets, K, 1)
-    jacobian, sound = trace.jacobian()[:, 0] if kinds - {Output, SecondMoment} else None, None  # (nets, K, d)
-    if jacobian is not None:  # a network whose Jacobian overflows has no numbers; the others are measured beside it
-        sound = jacobian.isfinite().all(-1).all(-1)[:, None, None]
-        jacobian = jacobian.where(sound, torch.zeros_like(jacobian))
-    arrays: dict[sp.Basic, Tensor] = {}
-    if jacobian is not None and kinds & {JacobianEntry, JacobianAlong, Offset}:
-        across, along = _split(jacobian.double(), x[:, :, 0, 0].double())
-        base = {JacobianEntry: across, JacobianAlong: along, Offset: output - along, Output: output}
-    else:
-        base = {Output: output}
-    for o in observables:
-        if type(o) in base:
-            shifts = [-int(arg) for arg in o.args]
-            arrays[o] = torch.roll(base[type(o)], shifts, dims=list(range(1, 1 + len(shifts))))
-        elif isinstance(o, OperatorNorm):
-            assert jacobian is not None
-            arrays[o] = operator_norm(jacobian, *o.args).value.double()[:, None, None]
-        elif isinstance(o, SecondMoment):
-            arrays[o] = (trace.stream()[:, :, 0].double() ** 2).mean(1)[..., None]
-        elif isinstance(o, Capacity):
-            arrays[o] = capacity(trace)[:, None, None]
-        elif isinstance(o, OwnObservable):
-            arrays[o] = _measured(o, trace, settings, generator)
-    attacked = [o for o in observables if isinstance(o, AdversarialLoss | WeightVarianceSlope | LossDecay)]
-    pairs = list(dict.fromkeys((order(o.args[0], "p"), order(o.args[1], "q")) for o in attacked))
-    if pairs:
-        if settings.eps is None:
-            raise ArgumentError("The adversarial loss needs eps, the radius of the ball; give it in at=dict(eps=...).")
-        assert jacobian is not None
-        found = attack_trace(
-            trace,
-            eps=settings.eps,
-            pairs=pairs,
-            steps=settings.steps,
-            restarts=settings.restarts,
-            directions=settings.directions,
-            generator=generator,
-            jacobian=jacobian[:, None],
-        )
-        gradients: dict[int, list[Gradient]] = {}
-        for o in attacked:
-            i = pairs.index((order(o.args[0], "p"), order(o.args[1], "q")))
-            if isinstance(o, AdversarialLoss):
-                arrays[o] = found.value[:, 0, i].double()[:, None, None]
-                continue
-            if i not in gradients:
-                gradients[i] = _gradients(trace, x, found.eta[:, 0, i], pairs[i][1])
-            if isinstance(o, LossDecay):
-                arrays[o] = torch.stack([g.squared_norm() for g in gradients[i]]).sum(0)[:, None, None]
-                continue
-            arrays[o] = -2 * _own(torch.stack([g.pairing() for g in gradients[i]], 1), o, trace)
-            if not isinstance(o, WeightNormSlope):
-                arrays[o] = arrays[o] / trace.stream().shape[1]
-    if sound is not None and not sound.all():
-        free = (Output, SecondMoment)
-        arrays = {
-            o: v if isinstance(o, free) else v.where(sound, torch.full_like(v, torch.nan)) for o, v in arrays.items()
-        }
+    # Attacks are made last, so that what is drawn before does not depend on them.
+    arrays = {o: _measured(o, probe) for o in sorted(observables, key=lambda o: ATTACK in o.needs)}
+    if any(JACOBIAN in o.needs for o in observables) and not probe.sound.all():
+        for o, value in arrays.items():
+            if JACOBIAN in o.needs:
+                arrays[o] = value.where(probe.sound, torch.full_like(value, torch.nan))
     return arrays
+
+
+def _measured(o: Observable, probe: Probe) -> Tensor:
+    """What an observable measures; raises ArgumentError unless that is a number for each network, and each unit and direction if it has these."""
+    found = o.measure(probe)
+    real = isinstance(found, Tensor) and not found.is_complex()
+    if real and isinstance(o, UnitObservable) and found.ndim == 3 and len(found) == probe.nets:
+        return found.double()
+    if not (real and found.shape == (probe.nets,)):
+        got = f"shape {tuple(found.shape)}, {found.dtype}" if isinstance(found, Tensor) else repr(found)
+        raise ArgumentError(
+            f"{type(o).__name__}.measure must return a tensor with a real number for each network, of shape ({probe.nets},); got {got}."
+        )
+    return found.double()[:, None, None]
 
 
 def _gradients(trace: Trace, x: Tensor, eta: Tensor, q: float) -> list[Gradient]:
@@ -261,15 +289,6 @@ def _gradients(trace: Trace, x: Tensor, eta: Tensor, q: float) -> list[Gradient]
     both = trace.networks.trace(torch.cat((x.expand_as(moved), moved), 2))
     pull = maximiser(both.output[:, :, 1] - both.output[:, :, 0], conjugate(q), 1)
     return [Gradient(*found) for found in both.gradients(torch.stack((-pull, pull), 2))]
-
-
-def _own(pairings: Tensor, o: Observable, trace: Trace) -> Tensor:
-    """The mean over blocks of the pairings with the trained matrix that an observable names, (nets, 1, 1)."""
-    count = len(trace.networks.net.trained)
-    number = int(o.args[2]) if len(o.args) > 2 else 1
-    if number > count:
-        raise ArgumentError(f"{o} names trained matrix {number} of a block, and there are {count}.")
-    return pairings[:, number - 1 :: count].mean(1)[:, None, None]
 
 
 def _split(jacobian: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

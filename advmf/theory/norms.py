@@ -5,6 +5,7 @@ There are several routes to it, each a value that says how rigorous it is and fo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,12 +26,22 @@ from advmf.theory.norm_functions import (
     TiltedNorm,
 )
 
+RIGOURS = ("exact", "upper bound", "lower bound", "estimate")
 
+SIZES = ((40, 7), (7, 40))
+"""The (d, K) at which a new route is compared with those that are known."""
+EXPONENTS = (sp.S.One, sp.Rational(3, 2), sp.Integer(2), sp.Integer(3), sp.oo)
+"""The p and q at which it is."""
+
+
+@public
 @dataclass(frozen=True)
 class Route:
     """A way to β_{p,q}.
 
     ``rigour`` is "exact", "upper bound", "lower bound" or "estimate"; ``pairs`` says in words for which (p, q), ``applies(p, q)`` decides.
+    ``formula(p, q)`` is β in ``d`` and ``K``, and ``quantile(p, q, delta)``, if given, what ‖G‖/sqrt(d) exceeds with a probability of ``delta``.
+    :func:`register_route` adds one. Raises ArgumentError for another rigour.
     """
 
     name: str
@@ -39,11 +50,46 @@ class Route:
     source: str
     applies: Callable[[sp.Expr, sp.Expr], bool] = field(repr=False)
     formula: Callable[[sp.Expr, sp.Expr], sp.Expr] = field(repr=False)
+    quantile: Callable[[sp.Expr, sp.Expr, sp.Expr], sp.Expr] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.rigour not in RIGOURS:
+            raise ArgumentError(f"A route's rigour is one of {', '.join(RIGOURS)}; got {self.rigour!r}.")
+
+    def check(self) -> None:
+        """Compare its numbers with what is known of β at small dimensions; raises ArgumentError where they contradict its rigour."""
+        for p, q in itertools.product(EXPONENTS, EXPONENTS):
+            if not self.applies(p, q):
+                continue
+            exact = next(
+                (r for r in ROUTES.values() if r.rigour == "exact" and r.applies(p, q) and r.name != self.name), None
+            )
+            lowest, highest = (exact, exact) if exact else (ROUTES["lower"], ROUTES["chevet"])
+            for size in SIZES:
+                value, low, high = (_value(route, p, q, size) for route in (self, lowest, highest))
+                room = 1 + float(ESTIMATE_TOLERANCE.args[-1][0]) if self.rigour == "estimate" else 1 + 1e-6
+                above = self.rigour == "lower bound" or low <= value * room
+                below = self.rigour == "upper bound" or value <= high * room
+                if not (above and below):
+                    known = f"{low:.6g}" if exact else f"between {low:.6g} and {high:.6g}"
+                    raise ArgumentError(
+                        f"The route {self.name!r} gives {value:.6g} at p = {p}, q = {q}, d = {size[0]}, K = {size[1]}, where beta is {known}: "
+                        f"that is not {'an' if self.rigour[0] in 'aeiou' else 'a'} {self.rigour}. Correct its formula, its rigour, or applies(p, q)."
+                    )
 
     @property
     def upper(self) -> bool:
         """Whether it is nowhere below β."""
         return self.rigour in ("exact", "upper bound")
+
+
+def _value(route: Route, p: sp.Expr, q: sp.Expr, size: tuple[int, int]) -> float:
+    value = sp.N(route.formula(p, q).subs({d: size[0], K: size[1]}))
+    if not (value.is_real and value.is_finite):
+        raise ArgumentError(
+            f"The route {route.name!r} must give a number for numbers d, K, p and q; got {value} at p = {p}, q = {q}, d = {size[0]}, K = {size[1]}."
+        )
+    return float(value)
 
 
 def _everywhere(p: sp.Expr, q: sp.Expr) -> bool:
@@ -125,6 +171,7 @@ ROUTES = {
             "the columns of G are independent, and so are its rows: the largest of their norms, whose law is found by convolution",
             _on_border,
             lambda p, q: _extreme(ExtremeNorm, p, q),
+            lambda p, q, delta: _extreme(ExtremeNormQuantile, p, q, delta),
         ),
         Route(
             "tilted",
@@ -163,6 +210,43 @@ ESTIMATE_TOLERANCE = sp.Piecewise(
 
 BEST = "best"
 """The name under which :func:`beta` takes the sharpest upper route that applies."""
+
+
+@public
+def register_route(new: Route, before: str | None = None) -> Route:
+    """Add a route to β, after it has passed its own check (:meth:`Route.check`); ``before`` which other, for the choice of the best.
+
+    ``advmf.beta``, the claims that take a route, ``advmf list`` and ``advmf norms`` know it from then on. Raises ArgumentError if the check
+    fails, if its name is taken by another, and where there is no route ``before``.
+
+    >>> import advmf as mf
+    >>> from advmf.symbols import K, d
+    >>> from advmf.theory.norms import ROUTES
+    >>> everywhere = lambda p, q: True
+    >>> double = mf.Route("double", "upper bound", "all", "twice Chevet's", everywhere, lambda p, q: 2 * mf.beta(p, q))
+    >>> mf.register_route(double).upper
+    True
+    >>> mf.beta(2, 2, "double").subs({d: 784, K: 10}).evalf(4)
+    2.220
+    >>> _ = ROUTES.pop("double")
+    >>> mf.register_route(mf.Route("half", "upper bound", "all", "", everywhere, lambda p, q: mf.beta(p, q) / 2))
+    Traceback (most recent call last):
+        ...
+    advmf.errors.ArgumentError: The route 'half' gives ... that is not an upper bound. ...
+    """
+    if ROUTES.get(new.name, new) != new or new.name == BEST:
+        raise ArgumentError(f"There is already a route {new.name!r}; give yours another name.")
+    if before is not None and before not in ROUTES:
+        raise ArgumentError(f"before must be one of {', '.join(ROUTES)}; got {before!r}.")
+    new.check()
+    others = {name: route for name, route in ROUTES.items() if name != new.name}
+    ROUTES.clear()
+    for name, route in others.items():
+        if name == before:
+            ROUTES[new.name] = new
+        ROUTES[name] = route
+    ROUTES.setdefault(new.name, new)
+    return new
 
 
 @public
@@ -249,8 +333,8 @@ def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") ->
     p, q, delta = exponent(p, "p"), exponent(q, "q"), expression(delta)
     if delta.is_number and not (delta.is_real and 0 < delta < 1):
         raise DomainError(f"delta is a probability and must lie in (0, 1); got {delta}.")
-    if choose(p, q, route).name == "extremal":
-        return _extreme(ExtremeNormQuantile, p, q, delta)
+    if own := choose(p, q, route).quantile:
+        return own(p, q, delta)
     half = sp.Rational(1, 2)
     radius = d ** sp.Max(0, half - 1 / p) * K ** sp.Max(0, 1 / q - half)
     return mean + radius * sp.sqrt(2 * sp.log(1 / delta)) / sp.sqrt(d)

@@ -12,7 +12,7 @@ import sympy as sp
 from advmf.claim import BOUNDS, RHS, Claim, Equation, Regime
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
-from advmf.observables import Capacity, Expectation, Observable, Probability, SecondMoment, UnitObservable
+from advmf.observables import Expectation, Observable, Probability
 from advmf.simulate.estimate import measurable
 from advmf.verify.report import Finding, Verdict
 from advmf.verify.searches import trusted
@@ -57,7 +57,7 @@ class Consequence:
 
 
 UNCHECKED = (
-    "a Probability is stated, typeset and derived, and not checked. Check its event as a mean: that of an advmf.simulate.OwnObservable "
+    "a Probability is stated, typeset and derived, and not checked. Check its event as a mean: that of an advmf.observables.Observable "
     "whose measure is 1.0 where the event holds, and 0.0 elsewhere."
 )
 """Why a claim about a probability has no check, and what to do."""
@@ -119,12 +119,8 @@ def crossover(product: sp.Expr, at: Mapping[str, float]) -> float | None:
     >>> crossover(JacobianEntry(0, 0) ** 2, at), round(crossover(OperatorNorm(2, 2), at))
     (None, 885)
     """
-    moment = product.is_polynomial() and all(isinstance(o, POLYNOMIAL) for o in product.atoms(Observable))
+    moment = product.is_polynomial() and all(o.polynomial for o in product.atoms(Observable))
     return None if moment else at["L"] * math.sqrt(at["K"] * at["d"])
-
-
-POLYNOMIAL = (UnitObservable, SecondMoment, Capacity)
-"""Observables whose moments are polynomials in 1/N, by recursion over the layers."""
 
 
 def _values(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> dict[int, float]:

@@ -17,7 +17,7 @@ import torch
 from advmf.boundary import whole
 from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError, NonFiniteError, one_of, refuse_unused
-from advmf.observables import AdversarialLoss, LossDecay, Observable, Output, WeightNormSlope, WeightVarianceSlope
+from advmf.observables import ATTACK, Observable, Output
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measure, queries
@@ -35,9 +35,6 @@ from advmf.verify.workers import TAKEN_OVER, Progress
 
 FLOATS = {"float32": torch.float32, "float64": torch.float64}
 """The types of number that networks are simulated in, by name."""
-
-ATTACKED = (AdversarialLoss, WeightVarianceSlope, WeightNormSlope, LossDecay)
-"""Observables that need an attack."""
 
 TOP_WIDTH = 1024
 ROOM = 2.0
@@ -184,11 +181,16 @@ def _plan(products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble]) ->
     try:
         return [(products, draw(products))]
     except MemoryBudgetError:
-        attacked = [product for product in products if product.has(*ATTACKED)]
+        attacked = list(filter(_attacked, products))
         if len(attacked) < 2:
             raise
         later = attacked[len(attacked) // 2 :]
         return _plan([product for product in products if product not in later], draw) + _plan(later, draw)
+
+
+def _attacked(expr: sp.Expr) -> bool:
+    """Whether an observable in it needs an attack."""
+    return any(ATTACK in o.needs for o in expr.atoms(Observable))
 
 
 class _Part:
@@ -308,7 +310,7 @@ def requirements(claims: Sequence[Claim]) -> set[str]:
         assert claim.net is not None
         needed |= {s.name for _, expr in claim.net.parameters for s in expr.free_symbols} - {"N"}
         needed |= {s.name for s in claim.rhs.free_symbols} - {"x_sq", "N"}
-        if any(side.atoms(*ATTACKED) for side in _sides(claim)):
+        if any(_attacked(side) for side in _sides(claim)):
             needed.add("eps")
     return needed
 

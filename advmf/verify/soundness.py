@@ -8,7 +8,6 @@ import sympy as sp
 import torch
 
 from advmf.observables import Observable, Offset, Output, UnitObservable
-from advmf.simulate.estimate import OwnObservable
 from advmf.verify.statistics import Rung
 
 TINIEST = 1e3
@@ -46,8 +45,8 @@ def underflown(
 ) -> str:
     """Why no verdict can be given on a product of observables whose mean sizes are below what the numbers carry; nothing where they are above.
 
-    ``sizes`` has the mean size of each observable at every width, ``scales`` what is claimed of the product's there. An observable of one's own
-    may well be zero, and is small only where that is claimed of it too.
+    ``sizes`` has the mean size of each observable at every width, ``scales`` what is claimed of the product's there. One that may vanish
+    is small only where that is claimed of it too.
     """
     info = torch.finfo(getattr(torch, dtype))
     for o in sized([product]):
@@ -55,7 +54,7 @@ def underflown(
             floor = TINIEST * info.tiny
             if isinstance(o, Offset):
                 floor = max(floor, CANCELLED * info.eps * output.mean)
-            size = max(rung.mean, abs(scale)) if isinstance(o, OwnObservable) else rung.mean
+            size = max(rung.mean, abs(scale)) if o.may_vanish else rung.mean
             if size < floor:
                 cause = "cancellation" if floor > TINIEST * info.tiny else "underflow"
                 return (

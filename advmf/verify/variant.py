@@ -36,7 +36,8 @@ NEEDED = {
     "claim": "claim(net), which returns the Claim that the derivation ends in",
     "check": "check(claims, seed=0), which returns a list of their Reports",
 }
-"""What a file has to define. ``wrong(claim)`` may list wrong versions of the claim; else they are those of its form, or of the theorem that it comes from."""
+"""What a file has to define. ``wrong(claim)`` may list wrong versions of the claim; else they are those of its form, or of the theorem that it
+comes from."""
 
 
 @dataclass(frozen=True)

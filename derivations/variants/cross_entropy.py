@@ -13,8 +13,8 @@ import sympy as sp
 import torch
 
 import advmf as mf
-from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, OperatorNorm
-from advmf.simulate import AttackSettings, OwnObservable, Trace, attack_loss
+from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, Observable, OperatorNorm
+from advmf.simulate import Probe, attack_loss
 from advmf.symbols import L, eps, p, q
 from advmf.theory.functions import Conjugate
 from advmf.theory.lemma import Case, Lemma
@@ -27,19 +27,18 @@ AT = {"L": 3, "d": 64, "K": 3, "sigma_w": 1.0, "sigma_b": 0.1, "eps": 0.2, "x_sq
 """Inputs of length 10 sqrt(d) make confident networks, one probability near 1: there the cross-entropy is as steep as it can be."""
 
 
-class CrossEntropyRise(OwnObservable):
+class CrossEntropyRise(Observable):
     """``max_y max l(f(x + eta), y) - l(f(x), y)`` over ``‖eta‖_p <= eps``: ``CrossEntropyRise(p)``."""
 
     tex = r"\Delta\ell^{{{}}}"
 
-    def measure(self, trace: Trace, settings: AttackSettings, generator: torch.Generator) -> torch.Tensor:
+    def measure(self, probe: Probe) -> torch.Tensor:
         def rise(output: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
             return (output + change).logsumexp(-1) - output.logsumexp(-1) - change.amin(-1)
 
-        race = {"steps": settings.steps, "restarts": settings.restarts, "directions": settings.directions}
-        return attack_loss(trace, rise, eps=settings.eps, p=float(self.args[0]), generator=generator, **race).value[
-            :, 0
-        ]
+        s, p = probe.settings, float(self.args[0])
+        race = {"steps": s.steps, "restarts": s.restarts, "directions": s.directions, "generator": probe.generator}
+        return attack_loss(probe.trace, rise, eps=s.eps, p=p, **race).value[:, 0]
 
 
 # Two lemmas of this file, each with its hypotheses and a check by random numbers.

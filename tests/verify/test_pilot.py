@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
+import advmf as mf
 from advmf import cli
 from advmf.errors import ArgumentError
 from advmf.report.document import of_outcomes, reproduction

@@ -13,11 +13,12 @@ from advmf.observables import (
     Expectation,
     JacobianAlong,
     LossDecay,
+    Observable,
     OperatorNorm,
     Output,
     WeightNormSlope,
+    WeightVarianceSlope,
 )
-from advmf.simulate import OwnObservable
 from advmf.simulate import data as images
 from advmf.simulate.estimate import searched
 from advmf.symbols import L, N, eps, sigma_w
@@ -108,13 +109,13 @@ def test_bounds_are_decided_alike_from_either_side():
     assert deciding(">=", 0.0)(Estimate(0.1, 0.2, 50.0), 1e-3, 0.05, 0.15).verdict is OPEN
 
 
-class Sought(OwnObservable):
+class Sought(Observable):
     """A maximum of one's own."""
 
     maximum = True
 
 
-class Seen(OwnObservable):
+class Seen(Observable):
     """No maximum."""
 
 
@@ -254,7 +255,7 @@ def test_a_mistake_that_a_claim_cannot_have_is_no_control():
     assert all(N not in m.rhs.free_symbols for m in controls(mf.loss_bound(NET, 2, 2)))
 
 
-@pytest.mark.parametrize("observable", simulation.ATTACKED)
+@pytest.mark.parametrize("observable", [AdversarialLoss, WeightVarianceSlope, WeightNormSlope, LossDecay])
 def test_attacks_of_every_kind_are_shared_out_where_memory_is_short(observable):
     products = [Output(0) ** 2, *(observable(p, 2) for p in (1, 2, sp.oo, 3))]
 

@@ -15,8 +15,7 @@ from click.testing import CliRunner
 import advmf as mf
 from advmf import cli
 from advmf.claim import Claim, Regime
-from advmf.observables import Expectation
-from advmf.simulate import OwnObservable
+from advmf.observables import Expectation, Observable
 from advmf.simulate.gaussian import GaussianNorms
 from advmf.verify import matrices, suite
 from advmf.verify.controls import controls
@@ -32,15 +31,15 @@ FEW = {"widths": (8, 16, 32), "nets": 64}
 SMALL = runpy.run_path(str(Path(__file__).parent / "held.py"))["SMALL"]
 
 
-class Odd(OwnObservable):
+class Odd(Observable):
     """A number of which the network at ``place`` has ``value`` instead."""
 
     place, value, rest, seen = 40, math.nan, 1.0, {}
 
-    def measure(self, trace, settings, generator):
-        found = torch.full((trace.networks.nets,), self.rest, dtype=torch.float64)
-        first = self.seen.get(trace.stream().shape[1], 0) % FEW["nets"]
-        self.seen[trace.stream().shape[1]] = first + len(found)
+    def measure(self, probe):
+        found = torch.full((probe.nets,), self.rest, dtype=torch.float64)
+        first = self.seen.get(probe.width, 0) % FEW["nets"]
+        self.seen[probe.width] = first + len(found)
         if 0 <= self.place - first < len(found):
             found[self.place - first] = self.value
         return found

@@ -200,7 +200,7 @@ def _place(head: str) -> tuple[Any, ...]:
 
 def _cell(row: Mapping[str, Any]) -> str:
     mark = rf"\textsuperscript{{{_SIGNS[row['verdict']]}}}"
-    if "ladder" in _settings(row):
+    if "along" in _settings(row):
         number = f"{row['estimate']:.2f}/{row['predicted']:.2f}".replace("-", "$-$")
     else:
         number = f"{row['ratio']:.3f}" if row["predicted"] and row["ratio"] is not None else "--"
