@@ -40,6 +40,9 @@ _HOME = {
     "advmf.emit.formats.json_form": "from_json to_json",
     "advmf.emit.kernels": "Kernel kernel",
     "advmf.verify.check": "check_all",
+    "advmf.verify.own": "check_theorem",
+    "advmf.theorems.theorem": "MatrixScale Scale Theorem",
+    "advmf.theorems": "register_theorem",
     "advmf.verify.single": "check",
     "advmf.verify.report": "Report Verdict",
 }

@@ -88,9 +88,9 @@ def test_the_steps_for_given_slopes_end_in_the_claim_about_them(theorem, preset,
     net = preset(*slopes)
     (proof,) = mf.derivations(theorem, net)
     ends = [part.fact.right for part in proof.parts if part.steps]
-    claims = THEOREMS[theorem].states(net, "p", "q", "chevet")
+    claims = THEOREMS[theorem].stated(net, "p", "q", "chevet")
     assert any(claim.formula in ends for claim in claims)
-    general = [claim.formula for claim in THEOREMS[theorem].states(preset(), "p", "q", "chevet")]
+    general = [claim.formula for claim in THEOREMS[theorem].stated(preset(), "p", "q", "chevet")]
     assert not [formula for formula in general if formula.has(ALPHA) and formula in ends], "that of the symbols"
 
 

@@ -43,6 +43,23 @@ def images():
 
 ENSEMBLE, IMAGES = networks(), images()
 PAIR = {"p": 2, "q": 2}
+ROUTE = {
+    "name": "nowhere", "rigour": "upper bound", "pairs": "none", "source": "a test", "applies": lambda p, q: False, "formula": lambda p, q: p,
+}  # fmt: skip
+SCALE = {
+    "L": 1,
+    "d": 6,
+    "K": 3,
+    "widths": (8, 16, 32),
+    "nets": (4, 4, 4),
+    "directions": 1,
+    "steps": 1,
+    "at": {**AT, "x_sq": 1.0},
+}
+THEOREM = {
+    "name": "fuzzed", "title": "a bound: of a test", "source": "a test", "net": NET, "tests": lambda net, pairs: [CLAIM],
+    "wrong": lambda claim: [claim.scaled("1/2")], "scales": {"quick": mf.Scale(**SCALE)},
+}  # fmt: skip
 CALLS = {
     **{
         f: {"net": NET}
@@ -61,6 +78,13 @@ CALLS = {
     mf.norm_factor: {"p": 2, "q": 2, "route": "best"},
     mf.routes: PAIR,
     mf.beta_quantile: dict(**PAIR, delta=0.1),
+    mf.Route: ROUTE,
+    mf.register_route: {"new": mf.Route(**ROUTE), "before": "chevet"},
+    mf.Scale: SCALE,
+    mf.MatrixScale: {"d": 4, "K": 2, "samples": 4, "along": "d", "ladder": (2, 4, 8)},
+    mf.Theorem: THEOREM,
+    mf.register_theorem: {"new": mf.Theorem(**THEOREM)},
+    mf.check_theorem: {"theorem": mf.Theorem(**THEOREM), "seed": 0},
     mf.growth: {"claim": CLAIM, "symbol": "d"},
     mf.growth_order: {"expr": CLAIM.rhs, "symbol": mf.symbols.d},
     mf.first_order: {"claim": mf.weight_variance(NET, 2, 2)},

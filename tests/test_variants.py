@@ -22,7 +22,8 @@ from advmf.report.markdown import markdown
 from advmf.simulate import attack, attack_loss
 from advmf.symbols import L
 from advmf.theory.lemmas import LEMMAS, find_lemma, register_lemma
-from advmf.verify.variant import load
+from advmf.verify.own import load
+from advmf.verify.runs import run
 
 ROOT = Path(__file__).parents[1]
 FILES = [*sorted((ROOT / "derivations" / "variants").glob("*.py")), Path(template.__file__)]
@@ -56,7 +57,7 @@ def variant(request):
 
 
 def test_the_derivation_ends_in_the_claim_and_no_step_in_a_wrong_factor(variant):
-    proof, claim = variant.derive(), variant.claim()
+    (proof,), (claim,) = variant.proofs, variant.claims
     assert (proof.result.left, proof.result.relation, proof.result.right) == (claim.lhs, claim.relation, claim.rhs)
     for step in proof.steps:
         with pytest.raises(StepError):
@@ -64,12 +65,12 @@ def test_the_derivation_ends_in_the_claim_and_no_step_in_a_wrong_factor(variant)
 
 
 def test_the_claim_stands_and_its_wrong_versions_are_refuted(variant):
-    outcome = variant.check()
+    (outcome,) = run([variant.case()])
     assert [str(report.verdict) for report in outcome.reports] == ["NOT_REFUTED"], outcome.reports
     assert len(outcome.controls) >= 2
     assert {str(report.verdict) for report in outcome.controls} == {"REFUTED"}, outcome.controls
     assert json.dumps(outcome.reports[0].to_dict(), allow_nan=False)  # even if at has an infinite exponent
-    assert r"\le" in mf.latex(variant.claim())
+    assert r"\le" in mf.latex(*variant.claims)
 
 
 @pytest.mark.parametrize(
@@ -81,12 +82,12 @@ def test_a_wrong_copy_is_refused(tmp_path, name, change):
     copy = tmp_path / f"{name}.py"
     copy.write_text(source.replace(*change))
     with pytest.raises(StepError, match=r", step \d+ \(|fails in a random case"):
-        load(copy).derive()
+        _ = load(copy).proofs
 
 
 def test_the_bound_of_the_leaky_net_stays_finite_with_depth():
     (path,) = (path for path in FILES if path.stem == "leaky_two_layer")
-    claim = load(path).claim()
+    (claim,) = load(path).claims
     at = {"d": 64, "K": 10, "sigma_w": 1.2, "eps": 0.2}
     deep, limit = mf.kernel(claim)(L=10**7, **at), mf.kernel(sp.limit(claim.rhs, L, sp.oo))(**at)
     assert deep == pytest.approx(limit, rel=1e-6)
@@ -187,7 +188,7 @@ def test_new_writes_nothing_where_it_should_not(folder, monkeypatch):
     assert "precious" not in (folder / "mine.py").read_text()
 
 
-QUICK = "nets=24, widths=(64, 256, 1024, 4096), directions=2, steps=5"
+QUICK = "nets=(24,) * 4, widths=(64, 256, 1024, 4096), directions=2, steps=5"
 
 
 def written(folder, *changes):
@@ -195,7 +196,7 @@ def written(folder, *changes):
     text = (
         Path(template.__file__)
         .read_text()
-        .replace(QUICK, "nets=12, widths=(32, 128, 512, 2048), directions=1, steps=1")
+        .replace(QUICK, "nets=(12,) * 4, widths=(32, 128, 512, 2048), directions=1, steps=1")
     )
     for old, new in changes:
         assert old in text, old
@@ -209,23 +210,30 @@ def test_check_of_a_file_prints_verdicts_and_writes_them(folder):
     result = invoke("check", str(Path(template.__file__)), "--json", "out.json", "--seed", "3")
     assert result.exit_code == 0, result.output
     assert result.output.startswith(
-        "my_bound: 11 steps; 11 proved, 0 numerically confirmed, 2 assumed\ntemplate: Expectation("
+        "my_bound: 11 steps; 11 proved, 0 numerically confirmed, 2 assumed\nmy_bound: Expectation("
     )
     assert "negative controls refuted: 2 of 2" in result.output
-    assert '"theorem": "template"' in (folder / "out.json").read_text()
+    assert '"theorem": "my_bound"' in (folder / "out.json").read_text()
 
 
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        (("def check(", "def chekc("), 2, "own.py does not define check(claims, seed=0), which returns a list of their Reports"),
-        (("# 2. The claim", "NET = 3  # 2. The claim"), 2, "NET must be an advmf.Net"),
+        (("THEOREM = mf", "THEOREMS = mf"), 2, "own.py does not define THEOREM, an advmf.Theorem with the name, the net, the claims"),
+        (("THEOREM = mf.Theorem(", "THEOREM = dict("), 2, "own.py does not define THEOREM, an advmf.Theorem with"),
+        (('name="my_bound",\n    title', 'name="T2",\n    title'), 2, "A theorem of your own needs a name of its own, such as my_bound; got 'T2'"),
+        (("    net=NET,\n", ""), 2, "has tests, and a net that it is about"),
+        (("[claim(net)]", "[]"), 2, "tests returns no claim for THEOREM.net"),
+        (("[claim(net)]", "[3]"), 2, "tests must return a list of Claims; got [3]"),
+        (("[claim(net)]", "[claims(net)]"), 2, "own.py, line 85: tests fails: NameError"),
+        (('{"quick": mf', '{"slow": mf'), 2, "give it a scale: scales={'quick': Scale(…)}"),
+        (("# 2. The claim", "NET = 3  # 2. The claim"), 2, "net must be"),
         (("import numpy as np", "import numpyy as np"), 2, "own.py, line 9: it does not run: ModuleNotFoundError"),
         (("SLOPES = sp.Integer(1),", "SLOPES = ("), 2, "it does not run: SyntaxError"),
         (("proof = Derivation(", "proof = Derivatoin("), 2, "derive fails: NameError"),
-        (("    return proof", "    return None"), 2, "derive must return a Derivation; got None"),
-        (("steps=5)", "steps=5)[0]"), 2, "check must return a list; got"),
-        (("def check(", "def wrong(claim):\n    return []\n\n\ndef check("), 2, "wrong(claim) returns none. Without one that is refuted nothing"),
+        (("    return proof", "    return None"), 2, "derive must return a list of Derivations; got None"),
+        (("wrong=by_form", "wrong=lambda claim: []"), 2, "my_bound: its theorem knows no wrong version of it, so that nothing shows"),
+        (("wrong=by_form", "wrong=None"), 2, "wrong must be a function from a claim to wrong versions of it; got None"),
         (("proof.step(alpha * h,", "proof.step(3 * alpha * h,"), 1, "refused: my_bound, step 2 (by definition of alpha): the sides differ: at"),
         (('"Chevet", p=p', '"Chevy", p=p'), 1, "There is no lemma 'Chevy'; did you mean 'Chevet'?"),
         (('"Chevet", p=p', '"Chevet", p=sp.S.Half'), 1, "my_bound, step 9 (Chevet): Chevet needs p >= 1, and here it fails: p = 1/2"),
@@ -233,10 +241,7 @@ def test_check_of_a_file_prints_verdicts_and_writes_them(folder):
     ],
 )  # fmt: skip
 def test_a_file_that_is_wrong_is_told_where(folder, change, code, message):
-    path = written(
-        folder,
-        *([change] if change[0] != "steps=5)" else [("directions=1, steps=1)", "directions=1, steps=1)[0]")]),
-    )
+    path = written(folder, change)
     result = invoke("check", path)
     assert result.exit_code == code, result.output
     assert message in said(result), result.output
@@ -249,13 +254,7 @@ def test_exit_codes_of_a_file(folder):
     assert refuted.exit_code == 1 and "REFUTED" in refuted.output, refuted.output
     weak = invoke(
         "check",
-        written(
-            folder,
-            (
-                "def check(",
-                "def wrong(claim: mf.Claim) -> list[mf.Claim]:\n    return [claim.scaled(3)]\n\n\ndef check(",
-            ),
-        ),
+        written(folder, ("wrong=by_form", "wrong=lambda claim: [claim.scaled(3)]")),
     )
     assert weak.exit_code == 3 and "negative control not refuted" in weak.output, weak.output
     for args in (("own.py", "--p", "2"), ("own.py", "--full"), ("missing.py",), ("T2",)):
@@ -271,30 +270,30 @@ def test_a_bound_of_ones_own_is_reported_as_its_own(folder):
     result = invoke("check", path, "--store", "own.db", "--json", "own.json")
     assert result.exit_code in (0, 3), result.output
     again = invoke("check", path, "--store", "own.db", "--resume")
-    assert again.output.split("own: simulated")[1] == result.output.split("own: simulated")[1]
+    assert again.output.split("my_bound: simulated")[1] == result.output.split("my_bound: simulated")[1]
     refused = invoke("check", path, "--store", "own.db")
     assert refused.exit_code == 2 and "already holds 1 of 1 cases" in said(refused)
     (folder / path).write_text((folder / path).read_text() + "# another file\n")
     assert "holds another run" in said(invoke("check", path, "--store", "own.db", "--resume"))
-    names = ["own [half the bound] my_bound p=inf q=2", "own [omega without the shortcut] my_bound p=inf q=2"]
+    names = ["my_bound [half the bound] my_bound p=inf q=2", "my_bound [omega without the shortcut] my_bound p=inf q=2"]
     stored, record = read(folder / "own.db"), read(folder / "own.json")
     assert stored.to_dict()["results"] == record.to_dict()["results"]
     for document in (stored, record):
         (claim,) = document.claims
         assert document.counts == stored.counts and document.seconds == pytest.approx(stored.seconds, abs=0.01)
         assert [*document.names] == names
-        assert claim.report.theorem == claim.case == "own" and claim.statement["source"].startswith(
-            "own.py, derived there"
+        assert claim.report.theorem == claim.case == "my_bound" and claim.statement["source"].startswith(
+            "my_bound.py, derived there"
         )
         assert r"\frac{1}{2}" in claim.statement["network"]
         assert "lemma" not in claim.statement["network"] and "[1: " in claim.statement["derivation"]
         assert reproduction(document.command, claim).endswith(".py") or not reproduction(document.command, claim)
         page = html(document)
-        for text in ("own.py, derived there", "mean value inequality", "half the bound", "without the shortcut"):
+        for text in ("my_bound.py, derived there", "mean value inequality", "half the bound", "without the shortcut"):
             assert text in page, text
         assert "T2: " not in page.replace("form of T2: ", "")
         assert "half the bound" in markdown(document)
-    for text in ("source: own.py", "network: my_bound: Residual(", *(f"refuted: {name}" for name in names)):
+    for text in ("source: my_bound.py", "network: my_bound: Residual(", *(f"refuted: {name}" for name in names)):
         assert text in result.output, text
 
 
@@ -305,12 +304,12 @@ def test_show_latex_and_mutate_take_a_file(folder):
     paper = invoke("latex", path, "-o", "own.tex")
     assert paper.exit_code == 0, paper.output
     text = (folder / "own.tex").read_text()
-    assert r"\begin{heuristic}[own" in text and "Derivation: adversarial loss next to a scaled branch" in text
+    assert r"\begin{heuristic}[my\_bound" in text and "Derivation: adversarial loss next to a scaled branch" in text
     assert r"\frac{1}{2}\,V^l" in text
     mutated = invoke("mutate", path, "--json", "own.json")
     assert mutated.exit_code == 0, mutated.output
     found = json.loads((folder / "own.json").read_text())
-    assert found["theorems"].keys() == {"own"} and found["total"] > 20
+    assert found["theorems"].keys() == {"my_bound"} and found["total"] > 20
     assert any(m["caught"] for m in found["mutants"]) and not any(
         m["caught"] for m in found["mutants"] if m["change"] > 0
     )
@@ -325,16 +324,14 @@ def test_verdicts_in_a_document_are_about_its_network(folder):
     path = written(folder)
     assert invoke("check", path, "--json", "own.json").exit_code in (0, 3)
     refused = invoke("latex", "T2", "--results", "own.json")
-    assert refused.exit_code == 2 and "no verdict on T2 for residual: they are about own my_bound" in said(refused)
+    assert refused.exit_code == 2 and "no verdict on T2 for residual: they are about my_bound my_bound" in said(refused)
     assert invoke("latex", path, "--results", "own.json", "-o", "own.tex").exit_code == 0
     assert "Checks by simulation" in (folder / "own.tex").read_text()
 
 
 def test_wrong_versions_have_names_of_their_own(folder):
-    same = (
-        "def wrong(claim: mf.Claim) -> list[mf.Claim]:\n    return [claim.scaled(2), claim.scaled(2)]\n\n\ndef check("
-    )
-    assert "a name of its own" in said(invoke("check", written(folder, ("def check(", same))))
+    same = "wrong=lambda claim: [claim.scaled(2), claim.scaled(2)]"
+    assert "a name of its own" in said(invoke("check", written(folder, ("wrong=by_form", same))))
 
 
 def test_a_lemma_may_be_registered_twice_but_not_taken():
@@ -469,5 +466,5 @@ def test_a_store_keeps_a_control_that_changes_nothing(folder):
     first = invoke("check", path, "--store", "own.db")
     assert "next to no change at this point" in first.output, first.output
     again = invoke("check", path, "--store", "own.db", "--resume")
-    assert again.output.split("own: simulated")[1] == first.output.split("own: simulated")[1]
+    assert again.output.split("my_bound: simulated")[1] == first.output.split("own: simulated")[1]
     assert len(read(folder / "own.db").names) == 2

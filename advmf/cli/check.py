@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from advmf.report.document import Document
     from advmf.verify.runs import Outcome
+    from advmf.verify.suite import Case
 
 
 @main.command()
@@ -117,8 +118,6 @@ def check(
     underpowered (a negative control that was not refuted counts as that), 4 a crash, 130 Ctrl-C, 141 the reader of the output is gone, 143 SIGTERM.
     """
     out = console(json_path)
-    if file:
-        sys.exit(_check_file(context, file, out, seed, json_path, store, resume))
     with usage_errors():
         from advmf.report.document import of_outcomes
         from advmf.simulate.ensemble import MEMORY
@@ -127,7 +126,10 @@ def check(
         from advmf.verify.suite import PAPER, QUICK, cases
         from advmf.verify.workers import default_workers
 
-        suite = cases(theorems, nets, activations, pairs_of(p, q), PAPER if full else QUICK, point(at))
+        if file:
+            suite = [_loaded(context, file, out, point(at))]
+        else:
+            suite = cases(theorems, nets, activations, pairs_of(p, q), PAPER if full else QUICK, point(at))
     if all(case.net is None for case in suite):
         unused(context, "matrices have no networks, images or device", "networks", "data", "device", "sampler")
     budget = MEMORY if memory is None else int(memory * 2**30)
@@ -155,7 +157,8 @@ def check(
         except AdvmfError as error:  # what was found is shown all the same
             failure = error
     if found or interrupted:
-        failure = _show(out, document, json_path) or failure
+        refuted = [name for name in document.names if name not in document.missed] if file else ()
+        failure = _show(out, document, json_path, refuted) or failure
     if failure:
         raise click.UsageError(str(failure))
     if interrupted:
@@ -184,42 +187,30 @@ def _write(output: Output, document: Document) -> None:
     output.write(json.dumps(document.to_dict(), indent=1, allow_nan=False) + "\n")
 
 
-def _check_file(
-    context: click.Context,
-    file: Path,
-    out: Console,
-    seed: int,
-    json_path: Output | None,
-    store: Path | None,
-    resume: bool,
-) -> int:
-    """The derivation of a file, its check and the controls; the exit code. A refused step counts as refuted."""
-    alone(context, file, "seed", "json_path", "store", "resume")
-    with usage_errors():
-        from advmf.errors import ArgumentError, StepError
-        from advmf.report.document import of_outcomes
-        from advmf.verify.variant import load
+def _loaded(context: click.Context, file: Path, out: Console, at: Mapping[str, float]) -> Case:
+    """The case of a file, whose derivation is verified and told; a refused step ends the check as refuted."""
+    taken = (
+        "at networks sequential data seed device sampler dtype memory store resume workers backend scheduler json_path"
+    )
+    alone(context, file, *taken.split())
+    from advmf.errors import StepError
+    from advmf.verify.own import load
 
-        try:
-            variant = load(file)
-            proof = variant.derive()
-        except StepError as error:
-            click.echo(f"{file}: refused: {error}", err=True)
-            return Exit.REFUTED
+    try:
+        own = load(file)
+        case, proofs = own.case(at), own.proofs
+    except StepError as error:
+        click.echo(f"{file}: refused: {error}", err=True)
+        sys.exit(Exit.REFUTED)
+    for proof in proofs:
         counts = ", ".join(f"{len(items)} {status}" for status, items in proof.rests_on().items())
-        claim = variant.claim()
-        lines = [f"{proof.name}: {len(proof.steps)} steps; {counts}", str(claim), f"source: {claim.source}"]
-        lines += [] if claim.net is None else [f"network: {claim.net.name}: {claim.net.block}"]
-        out.print(*lines, "", sep="\n", markup=False)
-        if resume and store is None:
-            raise ArgumentError("--resume goes on with a results file; give it with --store FILE.")
-        command = shlex.join(["advmf", *sys.argv[1:]])
-        outcome = variant.check(seed, store, resume, command)
-        document = of_outcomes([outcome], seed, command, complete=True)
-    refuted = [name for name in document.names if name not in document.missed]
-    if failure := _show(out, document, json_path, refuted):
-        raise click.UsageError(str(failure))
-    return _exit_code(document)
+        out.print(f"{proof.name}: {len(proof.steps)} steps; {counts}", markup=False)
+    for claim in own.claims:
+        out.print(str(claim), f"source: {claim.source}", sep="\n", markup=False)
+    if own.theorem.net is not None:
+        out.print(f"network: {own.theorem.net.name}: {own.theorem.net.block}", markup=False)
+    out.print()
+    return case
 
 
 def _summarise(document: Document) -> None:

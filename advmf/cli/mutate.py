@@ -57,20 +57,22 @@ def mutate(
     The score is the share caught of the mutants that change the value by 5 % or more, with as many networks as resolve that; a bound that is
     raised, or lowered to what attacks do not exceed by 5 %, cannot be caught and is listed with this reason. The JSON is written after every case.
     """
-    if file is not None:
-        _mutate_file(context, file, seed, survivors, json_path)
-        return
     if quick and (times or networks):
         raise click.UsageError("--quick takes the networks of 'advmf check'; leave out --times and --networks.")
     with usage_errors():
         from advmf.simulate.ensemble import MEMORY
         from advmf.verify.catalogue import DEFAULT_ACTIVATIONS, pairs_of
         from advmf.verify.mutation import TIMES, mutate, score
+        from advmf.verify.own import load
         from advmf.verify.suite import QUICK, SHARP, cases
         from advmf.verify.workers import default_workers
 
-        suite = cases(theorems, nets, activations, pairs_of(p, q), QUICK if quick else SHARP, point(at))
-        suite = [case for case in suite if activations or case.activation in ("", *DEFAULT_ACTIVATIONS[:1])]
+        if file is not None:
+            alone(context, Path(file), "at", "networks", "quick", "times", "seed", "survivors", "json_path", "workers")
+            suite, times = [load(file).case(point(at))], times or 1
+        else:
+            suite = cases(theorems, nets, activations, pairs_of(p, q), QUICK if quick else SHARP, point(at))
+            suite = [case for case in suite if activations or case.activation in ("", *DEFAULT_ACTIVATIONS[:1])]
     out = console(json_path)
     found: list[Mutant] = []
     result: dict[str, Any] = score(found)
@@ -92,19 +94,6 @@ def mutate(
         if json_path:
             json_path.write(json.dumps(result, indent=1, allow_nan=False) + "\n")
     _print(out, result, survivors)
-
-
-def _mutate_file(context: click.Context, file: str, seed: int, survivors: int, json_path: Output | None) -> None:
-    """The mutants of a bound of one's own, by its own check."""
-    alone(context, Path(file), "seed", "survivors", "json_path")
-    with usage_errors():
-        from advmf.verify.mutation import mutate_own, score
-        from advmf.verify.variant import load
-
-        result = score(mutate_own(load(file), seed))
-        if json_path:
-            json_path.write(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    _print(console(json_path), result, survivors)
 
 
 def _print(out: Console, result: dict[str, Any], survivors: int) -> None:

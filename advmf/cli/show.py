@@ -69,14 +69,15 @@ def show(
         from advmf.verify.catalogue import choose, silence
 
         if file := own_file([theorem]):
-            from advmf.verify.variant import load
+            from advmf.verify.own import load
 
             alone(context, file, "form")
-            click.echo(export(load(file).claim(), form))
+            for claim in load(file).claims:
+                click.echo(export(claim, form))
             return
         (theorem,) = choose("theorem", [theorem], THEOREMS, ())
         chosen = declared(net, activation)
-        claims = THEOREMS[theorem].states(chosen, p, q, route)
+        claims = THEOREMS[theorem].stated(chosen, p, q, route)
         if not claims:
             raise ArgumentError(f"{silence(THEOREMS[theorem], chosen)}.")
         texts = [export(claim, form) for claim in claims]

@@ -3,7 +3,7 @@
     python my_bound.py         # the derivation, the formula, its LaTeX, some values, the verdicts
     advmf check my_bound.py    # the verdicts alone
 
-Change the four parts below to what you want to know: the network, the claim, its derivation, its check.
+Change the four parts below to what you want to know: the network, the claim, its derivation, and how the theorem is checked.
 """
 
 import numpy as np
@@ -12,6 +12,7 @@ import sympy as sp
 import advmf as mf
 from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, OperatorNorm
 from advmf.symbols import L, eps, sigma_b, sigma_w
+from advmf.theorems.wrong import by_form
 from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.lemmas import activation
 from advmf.theory.norms import BETA as beta
@@ -72,13 +73,20 @@ def derive(net: mf.Net) -> Derivation:
     return proof
 
 
-# 4. The check: sampled networks of several widths, attacked, and extrapolated to N -> oo.
-AT = {"L": 4, "d": 64, "K": 4, "sigma_w": 1.5, "sigma_b": 0.1, "eps": 0.1}
-
-
-def check(claims: list[mf.Claim], seed: int = 0) -> list[mf.Report]:
-    """The verdicts on the claim and on wrong versions of it, which must be refuted; a function wrong(claim) may list your own."""
-    return mf.check_all(claims, at=AT, seed=seed, nets=24, widths=(64, 256, 1024, 4096), directions=2, steps=5)
+# 4. The theorem, as the package's own are: sampled networks of several widths are attacked, and extrapolated to N -> oo. The wrong versions must
+#    be refuted by the same check; by_form has those that bounds have in common, and you may list your own.
+SIZES = {"L": 4, "d": 64, "K": 4}
+POINT = {"sigma_w": 1.5, "sigma_b": 0.1, "eps": 0.1}
+THEOREM = mf.Theorem(
+    name="my_bound",
+    title="adversarial loss: with a scaled branch",
+    source="my_bound.py, derived there",
+    net=NET,
+    tests=lambda net, pairs: [claim(net)],
+    wrong=by_form,
+    derive=derive,
+    scales={"quick": mf.Scale(**SIZES, at=POINT, nets=(24,) * 4, widths=(64, 256, 1024, 4096), directions=2, steps=5)},
+)
 
 
 def main() -> None:
@@ -88,9 +96,9 @@ def main() -> None:
     print(bound, bound.where, sep="\n", end="\n\n")
     print(mf.latex(bound), end="\n\n")
     depths = np.array([1, 4, 16, 64])
-    values = mf.kernel(bound)(**{**AT, "L": depths})
+    values = mf.kernel(bound)(**{**SIZES, **POINT, "L": depths})
     print("bound at depths", depths, ":", values.round(4), end="\n\n")
-    for report in check([bound, bound.scaled("1/2")]):  # a negative control: half the bound must be REFUTED
+    for report in mf.check_theorem(THEOREM):  # the claim, then its wrong versions, which must be REFUTED
         print(report)
 
 

@@ -90,11 +90,10 @@ def latex_(
 def _own(file: Path, derivations: bool) -> tuple[Net | None, Section]:
     """The net of a file, and the section of its bound."""
     from advmf.emit.document import Section
-    from advmf.verify.variant import load
+    from advmf.verify.own import load
 
-    variant = load(file)
-    claim, proofs = variant.claim(), [variant.derive()] if derivations else []
-    return claim.net, Section(claim.name, [claim], proofs)
+    own = load(file)
+    return own.theorem.net, Section(own.theorem.name, list(own.claims), own.proofs if derivations else [])
 
 
 def _sections(
@@ -111,7 +110,7 @@ def _sections(
     matrices: list[Claim] = []
     for name in chosen:
         theorem = THEOREMS[name]
-        claims = theorem.states(net, *at)
+        claims = theorem.stated(net, *at)
         if not claims and asked:
             raise ArgumentError(f"{silence(theorem, net)}.")
         if theorem.matrices:  # these stand together

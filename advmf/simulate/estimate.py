@@ -59,6 +59,7 @@ def measurable(product: sp.Expr, d: int, K: int) -> bool:
 def searched(observable: sp.Basic, d: int, K: int) -> bool:
     """Whether what is measured is the best that a search found of a maximum, for ``d`` inputs and ``K`` outputs: its value or less.
 
+    >>> from advmf.observables import AdversarialLoss
     >>> searched(AdversarialLoss(2, 2), 9, 3), searched(OperatorNorm(2, 2), 9, 3), searched(OperatorNorm(3, 4), 9, 3)
     (True, False, True)
     """

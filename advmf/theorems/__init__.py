@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from advmf.claim import Claim
+from advmf.errors import ArgumentError
 from advmf.theorems.f1_stream_fluctuation import F1
 from advmf.theorems.f2_jacobian_norm import F2
 from advmf.theorems.norm_factor import BETA_PQ
@@ -28,6 +29,18 @@ THEOREMS: dict[str, Theorem] = {
     theorem.name: theorem for theorem in (*SHIPPED, *(part for whole in SHIPPED for part in whole.parts))
 }
 """All theorems and their parts, by name."""
+
+
+def register_theorem(new: Theorem) -> Theorem:
+    """Let a theorem of one's own be known by its name; raises ArgumentError for a name of the package's, or one that is no identifier."""
+    if not new.name.isidentifier() or any(new.name == theorem.name for theorem in SHIPPED):
+        raise ArgumentError(f"A theorem of your own needs a name of its own, such as my_bound; got {new.name!r}.")
+    if new.tests is None or (new.net is None) != new.matrices:
+        raise ArgumentError(
+            f"Theorem {new.name} has tests, and a net that it is about (or matrices=True, if it is about Gaussian matrices alone); got {new.net!r}."
+        )
+    THEOREMS[new.name] = new
+    return new
 
 
 def theorem_of(name: str) -> Theorem | None:

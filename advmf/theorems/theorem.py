@@ -5,12 +5,15 @@ Each theorem is one value in a file of its own. Listing, typesetting, checking, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from advmf.boundary import public
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
+from advmf.net import Net
 
 PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
 
@@ -20,6 +23,7 @@ RANDOM_NETWORK = (
 )
 
 
+@public
 @dataclass(frozen=True)
 class Scale:
     """How a theorem is simulated: depth, dimensions, ladder of widths, networks of each width, directions and steps of an attack.
@@ -38,6 +42,7 @@ class Scale:
     """Values of this theorem's own point: T3 is about small balls without biases."""
 
 
+@public
 @dataclass(frozen=True)
 class MatrixScale:
     """How a statement about Gaussian matrices is simulated: dimensions, samples, and a ladder along one of the dimensions."""
@@ -62,14 +67,18 @@ SIMULATED = Caption("simulated/predicted", "Simulated/predicted")
 """The caption where a theorem has none of its own."""
 
 
+@public
 @dataclass(frozen=True)
 class Theorem:
-    """What the package knows of a theorem.
+    """What is known of a theorem, the package's or one's own.
 
     ``states(net, p, q, route)`` gives all its claims about a net, and ``tests(net, pairs)`` those that a check measures at t = 0: none where
-    it says nothing of the net. ``tests`` is left out where a check measures nothing, with the reason in ``unchecked``, and where the theorem is
-    checked by its ``parts``. ``wrong(claim)`` gives the wrong versions of a claim, which a check must refute. ``scales`` has an entry for each
-    profile of a suite; a profile without one takes that of "quick".
+    it says nothing of the net. Without ``states`` these are all. One's own is about ``net``, a declared network, and has ``derive(net)``, a
+    derivation or a list of them that end in its claims.
+
+    ``tests`` is left out where a check measures nothing, with the reason in ``unchecked``, and where the theorem is checked by its ``parts``.
+    ``wrong(claim)`` gives the wrong versions of a claim, which a check must refute. ``scales`` has an entry for each profile of a suite; a
+    profile without one takes that of "quick".
 
     Raises ArgumentError for a theorem that is to be checked and has no wrong versions or no "quick" scale, and for one that is neither checked
     nor says why.
@@ -82,9 +91,14 @@ class Theorem:
     name: str
     title: str
     source: str
-    states: Callable[[Any, str, str, str], Sequence[Claim]]
     wrong: Callable[[Claim], Sequence[Claim]]
     tests: Callable[[Any, Sequence[tuple[str, str]]], Sequence[Claim]] | None = None
+    states: Callable[[Any, str, str, str], Sequence[Claim]] | None = None
+    net: Net | None = None
+    """The network that it is about: none where it is about any, as the package's are."""
+    derive: Callable[[Any], Any] | None = None
+    data: str = "digits"
+    """The images of its check, if it is one's own."""
     matrices: bool = False
     """Whether it is about Gaussian matrices alone, and no net."""
     scales: Mapping[str, Scale | MatrixScale] = field(default_factory=dict)
@@ -105,12 +119,27 @@ class Theorem:
             raise ArgumentError(
                 f"Theorem {self.name}: wrong must be a function from a claim to wrong versions of it; got {self.wrong!r}."
             )
+        if self.net is not None and not isinstance(self.net, Net):
+            raise ArgumentError(f"Theorem {self.name}: net must be an advmf.Net, or left out; got {self.net!r:.80}.")
         if self.tests is not None and "quick" not in self.scales:
             raise ArgumentError(f"Theorem {self.name} is to be checked; give it a scale: scales={{'quick': Scale(…)}}.")
         if (self.tests is None) != bool(self.parts or self.unchecked):
             raise ArgumentError(
                 f"Theorem {self.name} has either tests, to be checked, or parts that have, or unchecked, the reason why it has none."
             )
+
+    def tested(self, net: Net | None, pairs: Sequence[tuple[str, str]]) -> tuple[Claim, ...]:
+        """What a check measures. A claim that comes from another theorem, as a bound of a net does from T2, gets this one's name and source."""
+        return tuple(map(self._named, self.tests(net, pairs))) if self.tests else ()
+
+    def stated(self, net: Net | None, p: str, q: str, route: str) -> tuple[Claim, ...]:
+        """All that it states of a net."""
+        return tuple(self.states(net, p, q, route)) if self.states else self.tested(net, [(p, q)])
+
+    def _named(self, claim: Claim) -> Claim:
+        if re.match(r"\w*", claim.name)[0] == re.match(r"\w*", self.name)[0]:  # type: ignore[index]
+            return claim
+        return replace(claim, name=self.name, source=f"{self.source}; of the form of {claim.name}: {claim.source}")
 
     @property
     def head(self) -> str:

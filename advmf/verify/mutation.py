@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import sympy as sp
 
@@ -32,7 +33,6 @@ from advmf.verify.pilot import ROOM
 from advmf.verify.report import Finding, Verdict, jsonable
 from advmf.verify.runs import settings_of
 from advmf.verify.suite import Case
-from advmf.verify.variant import Variant
 from advmf.verify.workers import Progress, compute, one_thread
 
 CHANGE = 0.05
@@ -161,7 +161,7 @@ def _duals(case: Case, claim: Claim) -> Iterator[tuple[str, str, sp.Expr]]:
     dual = {p: str(Conjugate(claim.p)), q: str(Conjugate(claim.q))}
     for pair in {(dual[p], q), (p, dual[q]), (dual[p], dual[q]), (q, p)} - {(p, q)}:
         try:
-            of = theorem.tests(case.net, [pair])
+            of = theorem.tested(case.net, [pair])
         except AdvmfError:  # the theorem has nothing to say there
             continue
         for other in of:
@@ -232,7 +232,7 @@ def mutate(
     jobs = []
     for case, settings in zip(suite, settings_of(suite, seed, options)):
         name = f"{case.theorem} {case.name} {case.activation}".strip()
-        jobs.append(MutationJob(name, pickle.dumps((case, settings, times))))
+        jobs.append(MutationJob(name, cloudpickle.dumps((case, settings, times))))
     for _, found in compute(jobs, workers=workers, progress=progress):
         yield [Mutant(**each) for each in found]
 
@@ -294,36 +294,6 @@ def _judge_matrices(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
     for (claim, how, _, change), report in zip(born, reports[len(case.claims) :]):
         label, kind, what = how
         yield _mutant(case, claim, label, kind, what, change, report.findings, [own[id(claim)]])
-
-
-def mutate_own(variant: Variant, seed: int = 0) -> list[Mutant]:
-    """The mutants of a bound of one's own, judged by its own check, all on the same networks.
-
-    Raises ArgumentError for an order of growth, and where the file does not do what it should.
-    """
-    claim = variant.claim()
-    if claim.relation == "asymp":
-        raise ArgumentError(
-            f"{variant.path}: an order of growth is mutated in the catalogue alone; give another claim."
-        )
-    (report,) = variant.reports([claim], seed)
-    case = variant.case(claim, variant.derive(), report)
-    born: list[tuple[list[str], Claim, float]] = []
-    for *how, wrong in mutants(case, claim):
-        if wrong.equations and not any(e.states for e in wrong.equations):  # which a check refuses
-            continue
-        try:
-            named = replace(wrong, name=f"{claim.name} [mutant {len(born) + 1}]")
-            born.append((how, named, _change(claim, wrong, case)))
-        except UNBORN:
-            continue
-    report, *others = variant.reports([claim, *(wrong for _, wrong, _ in born)], seed)
-    own = {finding.label: finding for finding in report.findings}
-    found = []
-    for ((label, kind, what), _, change), other in zip(born, others):
-        mine = [own.get(finding.label, report.findings[0]) for finding in other.findings]
-        found.append(_mutant(case, claim, label, kind, what, change, other.findings, mine))
-    return found
 
 
 def _mutant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 import time
@@ -11,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import cloudpickle
 
 from advmf import __version__
 from advmf.claim import Claim
@@ -53,12 +56,14 @@ class Job:
     def packed(self, parts: Mapping[str, Any]) -> Packed:
         """The job as workers get it, with what is finished of it."""
         name = f"{self.case.theorem} {self.case.name} {self.case.activation}".strip()
-        return Packed(name, pickle.dumps((self.case, self.mutants, self.settings)), parts, PATIENCE)
+        return Packed(name, cloudpickle.dumps((self.case, self.mutants, self.settings)), parts, PATIENCE)
 
     def keys(self, hashes: Mapping[str, str]) -> list[str]:
         """The key of each claim and mutant in a store; data counts by what it holds."""
-        settings = {"at": dict(self.case.at), "version": code_version(), **self.case.settings(self.settings)}
+        at = {name: value if math.isfinite(value) else str(value) for name, value in self.case.at.items()}
+        settings = {"at": at, "version": code_version(), **self.case.settings(self.settings)}
         settings["proportions"] = self.case.proportions  # of what pilots find
+        settings |= {"file": self.case.code} if self.case.code else {}
         if "data" in settings:
             settings["data"] = hashes[_name(settings["data"])]
         settings["design"] = asdict(self.settings["design"])
@@ -244,7 +249,12 @@ def wrong_versions(suite: Sequence[Case]) -> list[tuple[Claim, ...]]:
             mutants = controls(claim)
             if not mutants:
                 raise ArgumentError(
-                    f"{claim.name}: no wrong version of it is known to advmf.theorems, so that its check could not be seen to fail."
+                    f"{claim.name}: its theorem knows no wrong version of it, so that nothing shows that its check can fail. Let wrong(claim) return "
+                    "a list of wrong claims."
+                )
+            if len({each.name for each in (claim, *mutants)}) <= len(mutants):
+                raise ArgumentError(
+                    f"{claim.name}: wrong must give each wrong version a name of its own, as Claim.scaled does."
                 )
             made += [(case, mutant, differs(claim, mutant, case.point)) for mutant in mutants]
 

@@ -12,7 +12,7 @@ from advmf.errors import ArgumentError, refuse_unused
 from advmf.net import PRESETS, Net
 from advmf.symbols import exponent
 from advmf.theorems import THEOREMS
-from advmf.theorems.theorem import MatrixScale, Scale
+from advmf.theorems.theorem import MatrixScale, Scale, Theorem
 from advmf.verify.catalogue import ACTIVATIONS, CHECKED, DEFAULT_ACTIVATIONS, PAIRS, checkable, choose
 from advmf.verify.check import check_all
 from advmf.verify.matrices import check_matrices
@@ -77,6 +77,10 @@ class Case:
     claims: tuple[Claim, ...]
     at: Mapping[str, float]
     profile: Profile
+    derivation: str = ""
+    """The text of the derivation of a theorem of one's own."""
+    code: str = ""
+    """The hash of its file: its numbers depend on it."""
 
     @property
     def name(self) -> str:
@@ -90,7 +94,8 @@ class Case:
     @cached_property
     def statements(self) -> tuple[dict[str, Any], ...]:
         """What a reader is told of each claim."""
-        return tuple(map(statement, self.claims))
+        derived = {"derivation": self.derivation} if self.derivation else {}
+        return tuple({**statement(claim), **derived} for claim in self.claims)
 
     @property
     def point(self) -> Mapping[str, float]:
@@ -197,13 +202,13 @@ def cases(
                     "L": scale.L, "d": scale.d, "K": scale.K, "sigma_w": (2 * gain / (u**2 + v**2)) ** 0.5,
                     "sigma_b": profile.sigma_b, "eps": profile.eps, "x_sq": 1.0, "u": u, "v": v, **scale.at, **(at or {}),
                 }  # fmt: skip
-                if claims := tuple(_tested(theorem, net, exponents)):
+                if claims := THEOREMS[theorem].tested(net, exponents):
                     found.append(Case(theorem, net, activation, claims, point, profile))
     for theorem in () if nets or activations else wanted:
         scale = profile.scales[theorem]
         if isinstance(scale, MatrixScale):
             size = {"d": scale.d, "K": scale.K, **{k: v for k, v in (at or {}).items() if k in ("d", "K")}}
-            found.append(Case(theorem, None, "", tuple(_tested(theorem, None, exponents)), size, profile))
+            found.append(Case(theorem, None, "", THEOREMS[theorem].tested(None, exponents), size, profile))
     silent = [theorem for theorem in wanted if theorem not in {case.theorem for case in found}]
     if silent and (theorems or not found):
         raise ArgumentError(
@@ -213,6 +218,16 @@ def cases(
     return found
 
 
-def _tested(theorem: str, net: Net | None, pairs: Sequence[tuple[str, str]]) -> Sequence[Claim]:
-    tests = THEOREMS[theorem].tests
-    return tests(net, pairs) if tests else ()
+def own_case(theorem: Theorem, claims: Sequence[Claim], at: Mapping[str, Any] | None = None) -> Case:
+    """The case of a theorem of one's own about its net, at the point of its scale but for what ``at`` has.
+
+    Raises ArgumentError for a value of ``at`` that it does not use.
+    """
+    scale = theorem.scale("quick")
+    own = scale.at if isinstance(scale, Scale) else {}
+    point = {**({"L": scale.L} if isinstance(scale, Scale) else {}), "d": scale.d, "K": scale.K, **own, **(at or {})}
+    point = {name: value if isinstance(value, int) else float(value) for name, value in point.items()}
+    profile = Profile("own", theorem.data, {theorem.name: scale})
+    case = Case(theorem.name, theorem.net, "", tuple(claims), point, profile)
+    refuse_unused("at", at or {}, case.uses)
+    return case

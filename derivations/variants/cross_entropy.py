@@ -23,7 +23,8 @@ from advmf.theory.proof import Derivation, algebra, by, lemma, register_lemma
 from advmf.theory.propagation import OMEGA as omega
 
 NET = mf.residual(u=1, v=0)
-AT = {"L": 3, "d": 64, "K": 3, "sigma_w": 1.0, "sigma_b": 0.1, "eps": 0.2, "x_sq": 100.0, "p": sp.oo, "q": 2}
+SIZES = {"L": 3, "d": 64, "K": 3}
+POINT = {"sigma_w": 1.0, "sigma_b": 0.1, "eps": 0.2, "x_sq": 100.0, "p": sp.oo, "q": 2}
 """Inputs of length 10 sqrt(d) make confident networks, one probability near 1: there the cross-entropy is as steep as it can be."""
 
 
@@ -158,7 +159,7 @@ def claim(net: mf.Net) -> mf.Claim:
     bound = mf.loss_bound(net, p, q)
     return replace(
         bound,
-        name="cross-entropy",
+        name="cross_entropy",
         lhs=Expectation(CrossEntropyRise(p)),
         formula=2 ** (1 - 1 / q) * bound.formula,
         source="T2 with the Lipschitz constant of the cross-entropy",
@@ -171,16 +172,22 @@ def wrong(claim: mf.Claim) -> list[mf.Claim]:
     return [claim.scaled("1/2"), plain]
 
 
-def check(claims: list[mf.Claim], seed: int = 0) -> list[mf.Report]:
-    """Attack the cross-entropy of sampled networks of four widths."""
-    return mf.check_all(claims, at=AT, seed=seed, nets=40, widths=(64, 256, 1024, 4096), directions=8, steps=5)
+THEOREM = mf.Theorem(
+    name="cross_entropy",
+    title="cross-entropy: its largest increase, whatever the label",
+    source="T2 with the Lipschitz constant of the cross-entropy",
+    net=NET,
+    tests=lambda net, pairs: [claim(net)],
+    wrong=wrong,
+    derive=derive,
+    scales={"quick": mf.Scale(**SIZES, at=POINT, nets=(40,) * 4, widths=(64, 256, 1024, 4096), directions=8, steps=5)},
+)
 
 
 def main() -> None:
     """Print the derivation, and the verdicts on the claim and on wrong versions of it."""
     print(derive(NET), end="\n\n")
-    bound = claim(NET)
-    for report in check([bound, *wrong(bound)]):
+    for report in mf.check_theorem(THEOREM):
         print(report)
 
 

@@ -25,7 +25,8 @@ NET = mf.Net(
     mf.Residual(mf.Dense(), mf.ReLULike(*SLOPES), mf.Dense(sigma_b=0), scale=1 / sp.sqrt(L)), name="leaky two-layer"
 )
 p, q = sp.Integer(3), sp.Integer(4)
-AT = {"L": 8, "d": 64, "K": 10, "sigma_w": 1.0, "sigma_b": 0.1, "eps": 0.2}
+SIZES = {"L": 8, "d": 64, "K": 10}
+POINT = {"sigma_w": 1.0, "sigma_b": 0.1, "eps": 0.2}
 
 z, w, x = sp.symbols("z w x", real=True)
 h, Q = sp.symbols("h Q", positive=True)
@@ -86,9 +87,16 @@ def wrong(claim: mf.Claim) -> list[mf.Claim]:
     ]
 
 
-def check(claims: list[mf.Claim], seed: int = 0) -> list[mf.Report]:
-    """Attack sampled networks of four widths; wrong versions of the claim go through the same check, on the same networks."""
-    return mf.check_all(claims, at=AT, seed=seed, nets=20, widths=(64, 256, 1024, 4096), directions=4, steps=5)
+THEOREM = mf.Theorem(
+    name="leaky_two_layer",
+    title="adversarial loss: a leaky two-layer branch scaled by 1/sqrt(L)",
+    source="leaky_two_layer.py, derived there",
+    net=NET,
+    tests=lambda net, pairs: [claim(net)],
+    wrong=wrong,
+    derive=derive,
+    scales={"quick": mf.Scale(**SIZES, at=POINT, nets=(20,) * 4, widths=(64, 256, 1024, 4096), directions=4, steps=5)},
+)
 
 
 def main() -> None:
@@ -96,8 +104,8 @@ def main() -> None:
     print(derive(NET), end="\n\n")
     bound = claim(NET)
     depths = [2, 8, 32, 128, 10**6]
-    print("bound at L =", dict(zip(depths, mf.kernel(bound)(**{**AT, "L": depths}).round(4).tolist())))
-    for report in check([bound, *wrong(bound)]):
+    print("bound at L =", dict(zip(depths, mf.kernel(bound)(**{**SIZES, **POINT, "L": depths}).round(4).tolist())))
+    for report in mf.check_theorem(THEOREM):
         print(report)
 
 

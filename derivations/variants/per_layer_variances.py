@@ -27,10 +27,8 @@ SIGMAS = sp.symbols("sigma_1:5", positive=True)
 LAYERS = [block for sigma in SIGMAS for block in (mf.Dense(sigma_w=sigma), mf.ReLULike(1, 0))]
 NET = mf.Net(mf.Serial(*LAYERS), name="per-layer variances")
 p, q = sp.oo, sp.Integer(2)
-AT = {
-    "L": 1,
-    "d": 64,
-    "K": 4,
+SIZES = {"L": 1, "d": 64, "K": 4}
+POINT = {
     "sigma_1": 0.9,
     "sigma_2": 2.0,
     "sigma_3": 1.2,
@@ -110,16 +108,22 @@ def wrong(claim: mf.Claim) -> list[mf.Claim]:
     return [claim.scaled("1/2"), replace(claim, name=f"{claim.name} [all as the first]", where=same)]
 
 
-def check(claims: list[mf.Claim], seed: int = 0) -> list[mf.Report]:
-    """Attack sampled networks of four widths."""
-    return mf.check_all(claims, at=AT, seed=seed, nets=48, widths=(128, 512, 2048, 8192), directions=2, steps=5)
+THEOREM = mf.Theorem(
+    name="per_layer_variances",
+    title="adversarial loss: a weight variance for each layer",
+    source="per_layer_variances.py, derived there",
+    net=NET,
+    tests=lambda net, pairs: [claim(net)],
+    wrong=wrong,
+    derive=derive,
+    scales={"quick": mf.Scale(**SIZES, at=POINT, nets=(48,) * 4, widths=(128, 512, 2048, 8192), directions=2, steps=5)},
+)
 
 
 def main() -> None:
     """Print the derivation, and the verdicts on the claim and on wrong versions of it."""
     print(derive(NET), end="\n\n")
-    bound = claim(NET)
-    for report in check([bound, *wrong(bound)]):
+    for report in mf.check_theorem(THEOREM):
         print(report)
 
 

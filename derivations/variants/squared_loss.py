@@ -21,7 +21,8 @@ from advmf.theory.proof import Derivation, by, lemma, register_lemma
 from advmf.theory.propagation import OMEGA as omega
 
 NET = mf.residual(u=1, v=0)
-AT = {"L": 3, "d": 64, "K": 4, "sigma_w": 1.0, "sigma_b": 0.1, "eps": 0.05, "p": sp.oo, "q": 2}
+SIZES = {"L": 3, "d": 64, "K": 4}
+POINT = {"sigma_w": 1.0, "sigma_b": 0.1, "eps": 0.05, "p": sp.oo, "q": 2}
 
 
 def _squared(p: sp.Expr, q: sp.Expr) -> tuple[sp.Expr, str, sp.Expr]:
@@ -90,7 +91,7 @@ def claim(net: mf.Net) -> mf.Claim:
     inner, outer = radius(p, q)
     return replace(
         mf.loss_bound(net, p, q),
-        name="squared loss",
+        name="squared_loss",
         lhs=Expectation(AdversarialLoss(p, q) ** 2),
         formula=eps**2 * omega**L * (beta**2 + (inner * outer) ** 2 / d),
         source="T2 with the Gaussian Poincaré inequality",
@@ -103,16 +104,22 @@ def wrong(claim: mf.Claim) -> list[mf.Claim]:
     return [claim.scaled("1/2"), forgotten]
 
 
-def check(claims: list[mf.Claim], seed: int = 0) -> list[mf.Report]:
-    """Attack sampled networks of four widths, at the exponents of AT."""
-    return mf.check_all(claims, at=AT, seed=seed, nets=80, widths=(128, 512, 2048, 8192), directions=2, steps=5)
+THEOREM = mf.Theorem(
+    name="squared_loss",
+    title="squared loss: its mean",
+    source="T2 with the Gaussian Poincaré inequality",
+    net=NET,
+    tests=lambda net, pairs: [claim(net)],
+    wrong=wrong,
+    derive=derive,
+    scales={"quick": mf.Scale(**SIZES, at=POINT, nets=(80,) * 4, widths=(128, 512, 2048, 8192), directions=2, steps=5)},
+)
 
 
 def main() -> None:
     """Print the derivation, and the verdicts on the claim and on wrong versions of it."""
     print(derive(NET), end="\n\n")
-    bound = claim(NET)
-    for report in check([bound, *wrong(bound)]):
+    for report in mf.check_theorem(THEOREM):
         print(report)
 
 

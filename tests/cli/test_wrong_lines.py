@@ -45,9 +45,9 @@ def room(tmp_path_factory):
     """A folder with files that are right, and some that are not."""
     folder = tmp_path_factory.mktemp("room")
     (folder / "folder").mkdir()
-    sizes = r"nets=24, widths=\(64, 256, 1024, 4096\), directions=2, steps=5"
+    sizes = r"nets=\(24,\) \* 4, widths=\(64, 256, 1024, 4096\), directions=2, steps=5"
     small, count = re.subn(
-        sizes, "nets=8, widths=(8, 16, 32), directions=1, steps=1", Path(template.__file__).read_text()
+        sizes, "nets=(8,) * 3, widths=(8, 16, 32), directions=1, steps=1", Path(template.__file__).read_text()
     )
     assert count == 1
     (folder / "mine.py").write_text(small)

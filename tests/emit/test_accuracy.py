@@ -52,7 +52,7 @@ def statements():
     asked += [(mf.vanilla, (3, "3/2"), route) for route in ("chevet", "leading")]
     found = {}
     for preset, pair, route in asked:
-        for name, statement in ((name, theorem.states) for name, theorem in THEOREMS.items()):
+        for name, statement in ((name, theorem.stated) for name, theorem in THEOREMS.items()):
             try:
                 claims = statement(preset(1, "1/5"), *pair, route)
             except mf.errors.AdvmfError:  # says nothing of this network

@@ -66,7 +66,7 @@ def balanced(text):
 
 def sections(net, *theorems):
     return [
-        mf.Section(f"{name}: {THEOREMS[name].title}", THEOREMS[name].states(net, "inf", "2", "chevet"))
+        mf.Section(f"{name}: {THEOREMS[name].title}", THEOREMS[name].stated(net, "inf", "2", "chevet"))
         for name in theorems
     ]
 
@@ -233,7 +233,7 @@ def test_a_broken_formula_says_the_same(limit):
 def test_lines_stay_within_their_limit():
     for net in (mf.vanilla(), mf.plain_residual()):
         for name in ("T1", "T5"):
-            for claim in THEOREMS[name].states(net, "2", "2", "chevet"):
+            for claim in THEOREMS[name].stated(net, "2", "2", "chevet"):
                 lines, rows = claim_lines(claim)
                 for line in rows:
                     assert not line.items or line.relation == ""
@@ -246,6 +246,10 @@ def test_prose():
     assert prose("J.-P. Kahane, Israel J. Math. 55, 1986") == "J.-P. Kahane, Israel J. Math. 55, 1986"
     assert prose("50 % of {it} & y_1") == r"50 \% of \{it\} \& $y_1$"
     assert prose("E‖G‖_{p -> q} of a K x d matrix") == r"$\mathbb{E} \Vert G\Vert_{p \to q}$ of a $K \times d$ matrix"
+    assert (
+        prose("my_bound, in my_bound.py, with sigma_w and P_in")
+        == r"my\_bound, in my\_bound.py, with $\sigma_w$ and $P_{\mathrm{in}}$"
+    )
     assert prose("see arXiv:2505.14021", link=True).startswith(r"see \href{https://arxiv.org/abs/2505.14021}")
 
 
@@ -304,7 +308,7 @@ def test_widths_are_those_of_tex(tmp_path):
     texts = []
     for net in (mf.vanilla(), mf.residual(), mf.plain_residual()):
         for name in ("T1", "T2", "T3", "T4", "T5", "F1", "F2"):
-            for claim in THEOREMS[name].states(net, "2", "2", "chevet"):
+            for claim in THEOREMS[name].stated(net, "2", "2", "chevet"):
                 lines, rows = claim_lines(claim)
                 texts += [line.left for line in rows if not line.items]
                 texts += [lines.text(line.right) for line in rows if not line.items and isinstance(line.right, sp.Expr)]

@@ -23,7 +23,7 @@ PAIRS = (("inf", "1"), ("3", "4"))
 
 
 def shipped(nets=NETS, pairs=PAIRS, routes=("chevet",)):
-    for theorem, statement in ((name, each.states) for name, each in THEOREMS.items()):
+    for theorem, statement in ((name, each.stated) for name, each in THEOREMS.items()):
         for net in nets:
             for p, q in pairs:
                 for route in routes:

@@ -126,6 +126,8 @@ def _kind(word: str, following: str, names: Mapping[str, str]) -> str:
         initial = bare.isupper() and word.endswith(".") and following[:1].isupper()
         article = core in ("A", "I") or (core == "a" and following not in ("", "is", "are", "and"))
         return "word" if initial or article else "math"
+    if (own := re.fullmatch(r"([a-z]{2,})(_\w+)+(\.\w+)?", bare)) and not {own[1], bare} & {*names, *_SHORT}:
+        return "word"  # the name of somebody's file or bound
     if bare in names or bare in _GREEK or bare == "oo" or bare.rstrip("'") in names:
         return "math"
     if re.fullmatch(r"[GJPVW][eghsxyz]|[A-Za-z]{2}'", core) and core != "We":

@@ -1,0 +1,160 @@
+"""A theorem of one's own, in a file: its derivation is verified, its claims checked, and wrong versions of them refuted.
+
+The file defines ``THEOREM``, an :class:`advmf.Theorem` about a declared network, as the package's own files do; ``advmf new`` writes such a file.
+From then on it goes the way of every theorem: suites, stores, workers, mutation, reports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from advmf.boundary import public
+from advmf.claim import Claim
+from advmf.errors import AdvmfError, ArgumentError
+from advmf.theorems import register_theorem
+from advmf.theorems.theorem import Theorem
+from advmf.theory.proof import Derivation
+from advmf.verify.catalogue import PAIRS
+from advmf.verify.report import Report
+from advmf.verify.runs import run
+from advmf.verify.suite import Case, own_case
+
+
+@dataclass(frozen=True)
+class OwnTheorem:
+    """A loaded file with a theorem of one's own.
+
+    >>> import advmf.cli.template
+    >>> own = load(advmf.cli.template.__file__)
+    >>> str(own.claims[0]), [proof.name for proof in own.proofs]
+    ('my_bound: Expectation(AdversarialLoss(oo, 2)) <= beta*eps*omega**(L/2)', ['my_bound'])
+    """
+
+    path: Path
+    theorem: Theorem
+    sha256: str
+
+    @cached_property
+    def claims(self) -> tuple[Claim, ...]:
+        """What a check tests."""
+        found = self.theorem.tested(self.theorem.net, PAIRS)
+        if not found:
+            raise ArgumentError(f"{self.path}: tests returns no claim for THEOREM.net; let it return a list of claims.")
+        return found
+
+    @cached_property
+    def proofs(self) -> list[Derivation]:
+        """The verified derivations, if the theorem has any: one that ends in each claim, in their order.
+
+        Raises StepError, which names the step, if one is refused or does not end in its claim.
+        """
+        if self.theorem.derive is None:
+            return []
+        proofs = self.theorem.derive(self.theorem.net)
+        for proof, claim in zip(proofs, self.claims):
+            proof.concludes(claim)
+        return proofs
+
+    def case(self, at: Mapping[str, Any] | None = None) -> Case:
+        """The case of the theorem, at its point but for what ``at`` has."""
+        text = "\n\n".join(map(str, self.proofs))
+        return replace(own_case(self.theorem, self.claims, at), derivation=text, code=self.sha256)
+
+
+def load(path: str | Path) -> OwnTheorem:
+    """Run the file and take its theorem; raises ArgumentError if it is no such file, does not run, or lacks something, before any work.
+
+    >>> load("no_such_bound.py")
+    Traceback (most recent call last):
+        ...
+    advmf.errors.ArgumentError: There is no file no_such_bound.py. 'advmf new no_such_bound' writes one to begin with.
+    """
+    path = Path(path)
+    if path.suffix != ".py":
+        raise ArgumentError(
+            f"FILE is a Python file with a theorem of one's own, such as my_bound.py; got {path}. A theorem of the package is chosen by --theorem."
+        )
+    if not path.is_file():
+        raise ArgumentError(f"There is no file {path}. 'advmf new {path.stem}' writes one to begin with.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))  # as for a script: it may import what lies beside it
+    try:
+        with _blamed(path, "it does not run"):
+            spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
+    theorem = getattr(module, "THEOREM", None)
+    if not isinstance(theorem, Theorem):
+        given = f"; got {theorem!r:.80}" if hasattr(module, "THEOREM") else ""
+        raise ArgumentError(
+            f"{path} does not define THEOREM, an advmf.Theorem with the name, the net, the claims and the wrong versions of what is "
+            f"checked{given}: see 'advmf new'."
+        )
+    theorem = replace(
+        theorem,
+        tests=_watched(path, "tests", theorem.tests, Claim),
+        wrong=_watched(path, "wrong", theorem.wrong, Claim),
+        derive=theorem.derive and _watched(path, "derive", theorem.derive, Derivation),
+    )
+    register_theorem(theorem)
+    return OwnTheorem(path, theorem, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@public
+def check_theorem(theorem: Theorem, *, seed: int = 0, **options: Any) -> list[Report]:
+    """Check a theorem of one's own on sampled networks: the reports of its claims, then those of their wrong versions, which must be REFUTED.
+
+    ``options`` are those of :func:`advmf.check_all`. Raises ArgumentError for a theorem without a net, or under the name of one of the package's.
+
+    >>> import advmf as mf
+    >>> from advmf.cli.template import THEOREM
+    >>> [str(report.verdict) for report in mf.check_theorem(THEOREM)]
+    ['NOT_REFUTED', 'REFUTED', 'REFUTED']
+    """
+    register_theorem(theorem)
+    (outcome,) = run([own_case(theorem, theorem.tested(theorem.net, PAIRS))], seed=seed, **options)
+    return [*outcome.reports, *outcome.controls]
+
+
+def _watched(path: Path, name: str, function: Any, kind: type) -> Callable[..., Any]:
+    """The function of a file, whose errors name the file and the line; what it returns is a list of a kind, or one of that kind."""
+
+    def called(*args: Any) -> list[Any]:
+        with _blamed(path, f"{name} fails"):
+            found = function(*args)
+        several = [found] if isinstance(found, kind) else found
+        if (
+            not isinstance(several, Sequence)
+            or isinstance(several, str)
+            or not all(isinstance(one, kind) for one in several)
+        ):
+            raise ArgumentError(f"{path}: {name} must return a list of {kind.__name__}s; got {found!r}.")
+        return list(several)
+
+    return called
+
+
+@contextmanager
+def _blamed(path: Path, what: str) -> Iterator[None]:
+    """An error of the file's code as an ArgumentError that names the file and the line; the package's own errors pass."""
+    try:
+        yield
+    except AdvmfError:
+        raise
+    except (Exception, SystemExit) as error:  # sys.exit(0) is no verdict
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+        text, line = (error.msg, error.lineno) if isinstance(error, SyntaxError) else (error, [None, *lines][-1])
+        where = f", line {line}" if line else ""
+        raise ArgumentError(f"{path}{where}: {what}: {type(error).__name__}: {text}") from error
