@@ -12,12 +12,20 @@ from advmf import cli
 from advmf.algebra import Algebra
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.net import Block, Coordinates, GaussianLayer
+from advmf.observables import Expectation, Observable
+from advmf.report.document import of_outcomes
+from advmf.report.html import html
+from advmf.report.overview import tables
 from advmf.simulate.networks import layers
 from advmf.symbols import K, d
+from advmf.theorems import THEOREMS
+from advmf.theorems.theorem import Caption
 from advmf.theory.norms import BETA, ROUTES
 from advmf.theory.propagation import Propagation
+from advmf.verify import suite
 from advmf.verify.controls import controls
 from advmf.verify.report import Verdict
+from advmf.verify.runs import run
 
 
 @dataclass(frozen=True)
@@ -196,3 +204,70 @@ def test_a_name_is_taken_once(routes):
 @pytest.mark.parametrize("route", ROUTES.values(), ids=lambda route: route.name)
 def test_the_routes_of_the_package_pass_the_check_for_ones_own(route):
     route.check()
+
+
+class Above(Observable):
+    """An observable of one's own: the share of outputs above zero."""
+
+    tex = r"\rho"
+    needs = frozenset()
+
+    def measure(self, probe):
+        return (probe.output > 0).double().mean((1, 2))
+
+
+def mine(net, pairs):
+    """A claim about it: half of the outputs are, whatever the network, by symmetry."""
+    return [
+        mf.Claim(
+            name="half", lhs=Expectation(Above()), relation="==", formula=sp.S.Half, where={}, regime=mf.Regime.EXACT,
+            assumptions=("biases and weights are symmetric",), source="symmetry", net=net,
+        )
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def theorem():
+    """A theorem about any network, registered for a test."""
+    scale = mf.Scale(L=2, d=8, K=3, widths=(16, 32, 64), nets=(60,) * 3)
+    own = mf.Theorem(
+        name="half_above", title="outputs: half of them are above zero", source="this test", tests=mine,
+        wrong=lambda claim: [claim.scaled("4/5"), claim.scaled("6/5")], scales={"quick": scale},
+        captions={"half_above": Caption("share of outputs", "Share of outputs")},
+    )  # fmt: skip
+    yield mf.register_theorem(own)
+    del THEOREMS["half_above"]
+
+
+def test_a_theorem_with_an_observable_is_one_value(theorem):
+    """Its suite on the package's networks, its controls, LaTeX, table and page, without a line in the package."""
+    (case,) = suite.cases(["half_above"], ["residual"], ["relu"])
+    assert [claim.name for claim in case.claims] == ["half_above"] and "this test; of the form of half" in case.claims[
+        0
+    ].source
+    (outcome,) = run([case], nets=400)
+    assert [r.verdict for r in outcome.reports] == [Verdict.SUPPORTED]
+    assert [r.verdict for r in outcome.controls] == [Verdict.REFUTED] * 2
+    assert r"\rho" in mf.latex(case.claims[0])
+    document = of_outcomes([outcome], 0, "", True)
+    (table,) = tables(document.claims)
+    assert (table.title, table.numbers) == ("half_above", "share of outputs")
+    assert "half_above: outputs: half of them are above zero" in html(document)
+    assert "half_above" in CliRunner().invoke(cli.main, ["list"]).output
+    with pytest.raises(ArgumentError, match="needs a name of its own, such as my_bound; got 'T1'"):
+        mf.register_theorem(replace(theorem, name="T1"))
+
+
+def test_a_theorem_that_could_not_fail_is_refused(theorem):
+    with pytest.raises(ArgumentError, match="wrong must be a function"):
+        replace(theorem, wrong=None)
+    with pytest.raises(ArgumentError, match="give it a scale"):
+        replace(theorem, scales={})
+    with pytest.raises(ArgumentError, match="has either tests, to be checked, or parts"):
+        replace(theorem, tests=None)
+    mf.register_theorem(replace(theorem, wrong=lambda claim: []))
+    with pytest.raises(ArgumentError, match="half_above: its theorem knows no wrong version of it"):
+        next(run(suite.cases(["half_above"], ["residual"], ["relu"])))
+    mf.register_theorem(replace(theorem, wrong=lambda claim: [claim.scaled(2), claim.scaled(2)]))
+    with pytest.raises(ArgumentError, match="a name of its own"):
+        next(run(suite.cases(["half_above"], ["residual"], ["relu"])))

@@ -222,7 +222,7 @@ def test_check_of_a_file_prints_verdicts_and_writes_them(folder):
         (("THEOREM = mf", "THEOREMS = mf"), 2, "own.py does not define THEOREM, an advmf.Theorem with the name, the net, the claims"),
         (("THEOREM = mf.Theorem(", "THEOREM = dict("), 2, "own.py does not define THEOREM, an advmf.Theorem with"),
         (('name="my_bound",\n    title', 'name="T2",\n    title'), 2, "A theorem of your own needs a name of its own, such as my_bound; got 'T2'"),
-        (("    net=NET,\n", ""), 2, "has tests, and a net that it is about"),
+        (("    net=NET,\n", ""), 2, "takes net, the network that it is about"),
         (("[claim(net)]", "[]"), 2, "tests returns no claim for THEOREM.net"),
         (("[claim(net)]", "[3]"), 2, "tests must return a list of Claims; got [3]"),
         (("[claim(net)]", "[claims(net)]"), 2, "own.py, line 85: tests fails: NameError"),

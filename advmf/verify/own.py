@@ -101,6 +101,7 @@ def load(path: str | Path) -> OwnTheorem:
             f"{path} does not define THEOREM, an advmf.Theorem with the name, the net, the claims and the wrong versions of what is "
             f"checked{given}: see 'advmf new'."
         )
+    _require_net(theorem)
     theorem = replace(
         theorem,
         tests=_watched(path, "tests", theorem.tests, Claim),
@@ -122,9 +123,18 @@ def check_theorem(theorem: Theorem, *, seed: int = 0, **options: Any) -> list[Re
     >>> [str(report.verdict) for report in mf.check_theorem(THEOREM)]
     ['NOT_REFUTED', 'REFUTED', 'REFUTED']
     """
+    _require_net(theorem)
     register_theorem(theorem)
     (outcome,) = run([own_case(theorem, theorem.tested(theorem.net, PAIRS))], seed=seed, **options)
     return [*outcome.reports, *outcome.controls]
+
+
+def _require_net(theorem: Theorem) -> None:
+    if (theorem.net is None) != theorem.matrices:
+        raise ArgumentError(
+            f"Theorem {theorem.name} takes net, the network that it is about, or matrices=True if it is about Gaussian matrices alone; got "
+            f"net={theorem.net!r}, matrices={theorem.matrices}."
+        )
 
 
 def _watched(path: Path, name: str, function: Any, kind: type) -> Callable[..., Any]:

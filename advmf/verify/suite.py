@@ -182,6 +182,8 @@ def cases(
     a value of ``at`` that no case uses.
     """
     wanted = checkable(theorems)
+    lacking = {name: THEOREMS[name].scale(profile.name) for name in wanted if name not in profile.scales}
+    profile = replace(profile, scales={**profile.scales, **lacking}) if lacking else profile
     names = list(choose("net", nets, NETS, tuple(NETS)))
     if "vanilla" in names:  # and GROWING after it, where that is another point
         names = [name for name in names if name != GROWING]
@@ -196,7 +198,7 @@ def cases(
             net = replace(PRESETS[preset](*(str(s) for s in ACTIVATIONS[activation])), name=name)
             for theorem in wanted:
                 scale = profile.scales[theorem]
-                if isinstance(scale, MatrixScale):
+                if isinstance(scale, MatrixScale) or THEOREMS[theorem].net:
                     continue
                 point = {
                     "L": scale.L, "d": scale.d, "K": scale.K, "sigma_w": (2 * gain / (u**2 + v**2)) ** 0.5,
@@ -206,7 +208,9 @@ def cases(
                     found.append(Case(theorem, net, activation, claims, point, profile))
     for theorem in () if nets or activations else wanted:
         scale = profile.scales[theorem]
-        if isinstance(scale, MatrixScale):
+        if THEOREMS[theorem].net:
+            found.append(own_case(THEOREMS[theorem], THEOREMS[theorem].tested(THEOREMS[theorem].net, exponents), at))
+        elif isinstance(scale, MatrixScale):
             size = {"d": scale.d, "K": scale.K, **{k: v for k, v in (at or {}).items() if k in ("d", "K")}}
             found.append(Case(theorem, None, "", THEOREMS[theorem].tested(None, exponents), size, profile))
     silent = [theorem for theorem in wanted if theorem not in {case.theorem for case in found}]
