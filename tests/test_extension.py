@@ -2,15 +2,20 @@
 
 from dataclasses import dataclass, replace
 
+import mpmath
+import numpy as np
 import pytest
 import sympy as sp
 import torch
 from click.testing import CliRunner
+from scipy import special
 
 import advmf as mf
 from advmf import cli
 from advmf.algebra import Algebra
-from advmf.errors import ArgumentError, DeclarationError
+from advmf.emit.engine.scaled import REGISTERED
+from advmf.emit.kernels import register
+from advmf.errors import AdvmfError, ArgumentError, DeclarationError
 from advmf.net import Block, Coordinates, GaussianLayer
 from advmf.observables import Expectation, Observable
 from advmf.report.document import of_outcomes
@@ -271,3 +276,40 @@ def test_a_theorem_that_could_not_fail_is_refused(theorem):
     mf.register_theorem(replace(theorem, wrong=lambda claim: [claim.scaled(2), claim.scaled(2)]))
     with pytest.raises(ArgumentError, match="a name of its own"):
         next(run(suite.cases(["half_above"], ["residual"], ["relu"])))
+
+
+class Dawson(sp.Function):
+    """A special function of one's own: Dawson's integral, whose derivative is 1 - 2 x F(x)."""
+
+    def fdiff(self, argindex=1):
+        return 1 - 2 * self.args[0] * self
+
+    def _latex(self, printer, exp=None):
+        return rf"D_+\left({printer._print(self.args[0])}\right)"
+
+
+def test_a_special_function_is_one_class_and_its_arrays():
+    """Values, derivatives and gradients of kernels, LaTeX; what has no column for it refuses it by name."""
+    register(Dawson, numpy=special.dawsn, torch=lambda x: torch.as_tensor(special.dawsn(x.detach().numpy())))
+    try:
+        x = sp.Symbol("x", real=True)
+        f = mf.kernel(Dawson(2 * x), grad=("x",))
+        points = np.linspace(-3, 3, 41)
+        value, slope = f(x=points)
+        np.testing.assert_allclose(
+            value,
+            [float(mpmath.sqrt(mpmath.pi) / 2 * mpmath.exp(-(t**2)) * mpmath.erfi(t)) for t in 2 * points],
+            rtol=1e-13,
+        )
+        step = 1e-5
+        around = [mf.kernel(Dawson(2 * x))(x=points + h) for h in (step, -step)]
+        np.testing.assert_allclose(slope["x"], (around[0] - around[1]) / (2 * step), atol=1e-8)
+        assert mf.latex(Dawson(2 * x)) == "D_+(2 x)"
+        found = mf.kernel(Dawson(2 * x), backend="torch")(x=torch.tensor(points))
+        np.testing.assert_allclose(found.numpy(), value, rtol=1e-13)
+        for write in (mf.to_json, lambda e: mf.export(e, "python")):
+            with pytest.raises(AdvmfError, match="Dawson"):
+                write(Dawson(2 * x))
+    finally:
+        for known in REGISTERED.values():
+            known.pop(Dawson, None)
