@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from advmf.boundary import public
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
 from advmf.theorems.f1_stream_fluctuation import F1
@@ -31,6 +32,7 @@ THEOREMS: dict[str, Theorem] = {
 """All theorems and their parts, by name."""
 
 
+@public
 def register_theorem(new: Theorem) -> Theorem:
     """Let a theorem of one's own be known by its name: to suites, ``advmf.verify.suite.cases(["my_bound"])``, mutation and reports.
 
