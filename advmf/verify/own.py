@@ -113,10 +113,23 @@ def load(path: str | Path) -> OwnTheorem:
 
 
 @public
-def check_theorem(theorem: Theorem, *, seed: int = 0, **options: Any) -> list[Report]:
+def check_theorem(
+    theorem: Theorem,
+    *,
+    at: Mapping[str, float] | None = None,
+    seed: int = 0,
+    nets: int | str | None = None,
+    sequential: bool = False,
+    workers: int = 1,
+    store: str | Path | None = None,
+    resume: bool = False,
+) -> list[Report]:
     """Check a theorem of one's own on sampled networks: the reports of its claims, then those of their wrong versions, which must be REFUTED.
 
-    ``options`` are those of :func:`advmf.check_all`. Raises ArgumentError for a theorem without a net, or under the name of one of the package's.
+    ``at`` overrides its point; ``nets`` are the networks of the smallest width, or "pilot", and ``sequential`` stops as soon as all is decided, as in
+    :func:`advmf.check_all`. With ``store`` the reports are kept in a file, and with ``resume`` taken from there; ``workers`` are processes.
+
+    Raises ArgumentError for a theorem without a net or under the name of one of the package's, and as :func:`advmf.check_all` does.
 
     >>> import advmf as mf
     >>> from advmf.cli.template import THEOREM
@@ -125,7 +138,9 @@ def check_theorem(theorem: Theorem, *, seed: int = 0, **options: Any) -> list[Re
     """
     _require_net(theorem)
     register_theorem(theorem)
-    (outcome,) = run([own_case(theorem, theorem.tested(theorem.net, PAIRS))], seed=seed, **options)
+    case = own_case(theorem, theorem.tested(theorem.net, PAIRS), at)
+    options: dict[str, Any] = {"nets": nets, "sequential": sequential or None}
+    (outcome,) = run([case], seed=seed, workers=workers, store=store, resume=resume, **options)
     return [*outcome.reports, *outcome.controls]
 
 
