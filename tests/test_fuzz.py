@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 import advmf as mf
 from advmf import simulate
 from advmf.errors import AdvmfError
-from advmf.theorems import THEOREMS
 from advmf.theory.norms import ROUTES
 
 NET = mf.residual(1, 0)
@@ -137,13 +136,12 @@ CALLS = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def registries():
-    """What is registered by right calls, and by wrong ones that are right after all, is forgotten."""
-    kept = [(known, dict(known)) for known in (THEOREMS, ROUTES)]
+def routes():
+    """A route that is registered by a right call, or by a wrong one that is right after all, is forgotten."""
+    before = dict(ROUTES)
     yield
-    for known, before in kept:
-        known.clear()
-        known.update(before)
+    ROUTES.clear()
+    ROUTES.update(before)
 
 
 JUNK = (
