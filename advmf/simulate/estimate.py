@@ -261,9 +261,10 @@ def measure(
 
 def _arrays(probe: Probe, observables: Sequence[Observable]) -> dict[sp.Basic, Tensor]:
     """Each observable as (nets, units, directions)."""
-    # Attacks are made last, so that what is drawn before does not depend on them.
+    # Networks without weights answer by what they were asked before. So the Jacobian comes first, whoever needs it, and attacks come last.
+    sound = not any(JACOBIAN in o.needs for o in observables) or bool(probe.sound.all())
     arrays = {o: _measured(o, probe) for o in sorted(observables, key=lambda o: ATTACK in o.needs)}
-    if any(JACOBIAN in o.needs for o in observables) and not probe.sound.all():
+    if not sound:
         for o, value in arrays.items():
             if JACOBIAN in o.needs:
                 arrays[o] = value.where(probe.sound, torch.full_like(value, torch.nan))
