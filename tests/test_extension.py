@@ -24,6 +24,7 @@ from advmf.report.overview import tables
 from advmf.simulate.networks import layers
 from advmf.symbols import K, d
 from advmf.theorems import THEOREMS
+from advmf.theorems.derivations import derived
 from advmf.theorems.theorem import Caption
 from advmf.theory.norms import BETA, ROUTES
 from advmf.theory.propagation import Propagation
@@ -313,3 +314,12 @@ def test_a_special_function_is_one_class_and_its_arrays():
     finally:
         for known in REGISTERED.values():
             known.pop(Dawson, None)
+
+
+def test_the_derivation_of_a_registered_theorem_is_its_own(theorem):
+    with pytest.raises(ArgumentError, match=r"half_above has no derivation: its Theorem has no derive\(net\)"):
+        mf.derivations("half_above", mf.vanilla(1, 0))
+    assert not derived("half_above", mf.vanilla(1, 0))
+    proof = mf.derivations("T2", mf.vanilla(1, 0))
+    mf.register_theorem(replace(theorem, derive=lambda net: proof))
+    assert derived("half_above", None) and mf.derivations("half_above") == proof

@@ -205,6 +205,8 @@ def _loaded(context: click.Context, file: Path, out: Console, at: Mapping[str, f
     for proof in proofs:
         counts = ", ".join(f"{len(items)} {status}" for status, items in proof.rests_on().items())
         out.print(f"{proof.name}: {len(proof.steps)} steps; {counts}", markup=False)
+    if not proofs:
+        out.print(f"{own.theorem.name}: no derivation", markup=False)
     for claim in own.claims:
         out.print(str(claim), f"source: {claim.source}", sep="\n", markup=False)
     if own.theorem.net is not None:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from advmf.boundary import public
@@ -21,7 +20,7 @@ from advmf.theorems.t3_weight_variance import T3
 from advmf.theorems.t4_trainability import T4
 from advmf.theorems.t5_capacity import T5
 from advmf.theorems.t6_dimensions import T6
-from advmf.theorems.theorem import SIMULATED, Caption, Theorem
+from advmf.theorems.theorem import SIMULATED, Caption, Theorem, family
 from advmf.theorems.wrong import by_form
 
 SHIPPED = (T1, T2, T3, T4, T5, T6, F1, F2, BETA_PQ)
@@ -48,12 +47,12 @@ def register_theorem(new: Theorem) -> Theorem:
 
 
 def theorem_of(name: str) -> Theorem | None:
-    """The theorem that a claim of this name is of, if it is one of the package's.
+    """The theorem that a claim of this name is of, if it is one of the package's or a registered one.
 
     >>> theorem_of("T3.Euler").name, theorem_of("my_bound")
     ('T3', None)
     """
-    return THEOREMS.get(re.match(r"\w*", name)[0])  # type: ignore[index]
+    return THEOREMS.get(family(name))
 
 
 def caption(table: str) -> Caption:

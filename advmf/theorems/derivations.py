@@ -32,11 +32,16 @@ def derivations(theorem: str, net: Net | None = None) -> list[Derivation]:
     beta*eps*omega**(L/2)
     """
     name = one_of("theorem", theorem, THEOREMS)
+    if own := THEOREMS[name].derive:
+        made = own(THEOREMS[name].net if net is None else net)
+        return [made] if isinstance(made, Derivation) else list(made)
     script = THEOREMS[name].script
     if THEOREMS[name].steps == "printed":
         raise ArgumentError(
             f"{name} has no Derivation: its steps are verified and printed by 'python {folder() / script}.py'."
         )
+    if not script:
+        raise ArgumentError(f"{name} has no derivation: its Theorem has no derive(net).")
     if not derived(name, net):
         raise ArgumentError(
             f"{name} is derived step by step for advmf.vanilla(u, v) and advmf.residual(u, v); got {net!r}. Write the steps for another "
@@ -54,6 +59,8 @@ def derived(theorem: str, net: Net | None) -> bool:
     (True, False, False)
     """
     steps = THEOREMS[theorem].steps
+    if THEOREMS[theorem].derive or not THEOREMS[theorem].script:
+        return THEOREMS[theorem].derive is not None
     if steps != "nets":
         return steps == "nothing"
     try:

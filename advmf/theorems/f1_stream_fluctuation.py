@@ -82,7 +82,6 @@ F1 = Theorem(
     name="F1",
     title="finite width: E Q_L^2 of the last stream, exact at every N",
     source=SOURCE,
-    states=lambda net, p, q, route: [stream_fluctuation(net)] if net.exact else [],
     tests=lambda net, pairs: [stream_fluctuation(net)] if net.exact else [],
     wrong=widths,
     script="f_finite_width",

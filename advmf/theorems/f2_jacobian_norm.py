@@ -81,7 +81,6 @@ F2 = Theorem(
     name="F2",
     title="finite width: E |J|_{2->2} to first order in 1/N",
     source=SOURCE,
-    states=lambda net, p, q, route: [jacobian_norm(net)] if net.exact else [],
     tests=lambda net, pairs: [jacobian_norm(net)] if net.exact else [],
     wrong=widths,
     script="f_finite_width",

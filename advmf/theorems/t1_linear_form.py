@@ -170,7 +170,6 @@ T1 = Theorem(
     name="T1",
     title="linear-like form: f(x) = J(x)x + a(x), laws of J and a",
     source=PAPER,
-    states=lambda net, p, q, route: list(linear_form(net)),
     tests=lambda net, pairs: list(linear_form(net)),
     wrong=_wrong,
     script="t1_linear_form",

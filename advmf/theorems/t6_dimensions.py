@@ -86,7 +86,6 @@ def _along(size: str, dimension: str, **scales: MatrixScale) -> Theorem:
         name=f"T6.{size}",
         title=f"dimensions: how the norm factor grows with the {dimension} dimension",
         source=PAPER,
-        states=lambda net, p, q, route: [growth(norm_factor(p, q), size)],
         tests=lambda net, pairs: [growth(norm_factor(p, q), size) for p, q in pairs],
         wrong=_wrong,
         matrices=True,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from advmf.boundary import public
+from advmf.boundary import public, whole
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
 from advmf.net import Net
@@ -41,6 +41,19 @@ class Scale:
     at: Mapping[str, float] = field(default_factory=dict)
     """Values of this theorem's own point: T3 is about small balls without biases."""
 
+    def __post_init__(self) -> None:
+        for name in ("L", "d", "K"):
+            object.__setattr__(self, name, whole(name, getattr(self, name), 0 if name == "L" else 1))
+        for name, least in (("widths", 1), ("nets", 2)):
+            object.__setattr__(self, name, _counts(name, getattr(self, name), least))
+        if len(self.widths) != len(self.nets):
+            raise ArgumentError(f"nets has a number of networks for each of the widths {self.widths}; got {self.nets}.")
+        for name, value in self.at.items():
+            try:
+                float(value)
+            except (TypeError, ValueError):
+                raise ArgumentError(f"at[{name!r}] must be a number; got {value!r:.80}.") from None
+
 
 @public
 @dataclass(frozen=True)
@@ -52,6 +65,18 @@ class MatrixScale:
     samples: int
     along: str = "d"
     ladder: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, least in (("d", 1), ("K", 1), ("samples", 2)):
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        object.__setattr__(self, "ladder", _counts("ladder", self.ladder, 1))
+
+
+def _counts(name: str, values: object, least: int) -> tuple[int, ...]:
+    """Several whole numbers, each ``least`` or more; raises ArgumentError or DomainError for anything else."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ArgumentError(f"{name} takes several whole numbers, such as (64, 256, 1024); got {values!r:.80}.")
+    return tuple(whole(name, value, least) for value in values)
 
 
 @dataclass(frozen=True)
@@ -137,7 +162,7 @@ class Theorem:
         return tuple(self.states(net, p, q, route)) if self.states else self.tested(net, [(p, q)])
 
     def _named(self, claim: Claim) -> Claim:
-        if re.match(r"\w*", claim.name)[0] == re.match(r"\w*", self.name)[0]:  # type: ignore[index]
+        if family(claim.name) == family(self.name):
             return claim
         return replace(claim, name=self.name, source=f"{self.source}; of the form of {claim.name}: {claim.source}")
 
@@ -158,6 +183,15 @@ class Theorem:
     def caption(self, table: str) -> Caption:
         """What number stands beside the verdicts of one of its tables."""
         return self.captions.get(table, SIMULATED)
+
+
+def family(name: str) -> str:
+    """The theorem's name in that of a claim, a part or a wrong version.
+
+    >>> [family(name) for name in ("T3.Euler", "T2 [half the bound]", "my_bound x 1/2")]
+    ['T3', 'T2', 'my_bound']
+    """
+    return re.match(r"\w*", name)[0]  # type: ignore[index]
 
 
 def mutant(claim: Claim, mistake: str, change: Callable[[Any], Any]) -> Claim:

@@ -59,7 +59,11 @@ class OwnTheorem:
         """
         if self.theorem.derive is None:
             return []
-        proofs = self.theorem.derive(self.theorem.net)
+        proofs: list[Derivation] = self.theorem.derive(self.theorem.net)
+        if len(proofs) != len(self.claims):
+            raise ArgumentError(
+                f"{self.path}: derive must return a derivation for each of {len(self.claims)} claims, in their order; got {len(proofs)}."
+            )
         for proof, claim in zip(proofs, self.claims):
             proof.concludes(claim)
         return proofs
@@ -121,13 +125,12 @@ def check_theorem(
     nets: int | str | None = None,
     sequential: bool = False,
     workers: int = 1,
-    store: str | Path | None = None,
-    resume: bool = False,
 ) -> list[Report]:
     """Check a theorem of one's own on sampled networks: the reports of its claims, then those of their wrong versions, which must be REFUTED.
 
     ``at`` overrides its point; ``nets`` are the networks of the smallest width, or "pilot", and ``sequential`` stops as soon as all is decided, as in
-    :func:`advmf.check_all`. With ``store`` the reports are kept in a file, and with ``resume`` taken from there; ``workers`` are processes.
+    :func:`advmf.check_all`. ``workers`` are processes. Its derivation is another matter, and verified by ``theorem.derive`` itself. Results are kept
+    in a store by 'advmf check FILE', which tells by the file's hash whether they are still those of its code.
 
     Raises ArgumentError for a theorem without a net or under the name of one of the package's, and as :func:`advmf.check_all` does.
 
@@ -140,7 +143,7 @@ def check_theorem(
     register_theorem(theorem)
     case = own_case(theorem, theorem.tested(theorem.net, PAIRS), at)
     options: dict[str, Any] = {"nets": nets, "sequential": sequential or None}
-    (outcome,) = run([case], seed=seed, workers=workers, store=store, resume=resume, **options)
+    (outcome,) = run([case], seed=seed, workers=workers, **options)
     return [*outcome.reports, *outcome.controls]
 
 

@@ -8,6 +8,7 @@ import advmf as mf
 from advmf import observables
 from advmf.errors import ArgumentError
 from advmf.observables import ATTACK, GRADIENTS, JACOBIAN, AdversarialLoss, Observable, Output, UnitObservable
+from advmf.simulate import estimate
 from advmf.simulate.estimate import AttackSettings, Probe, attacked, measure, queries
 
 SETTINGS = AttackSettings(eps=0.5, steps=2, directions=2)
@@ -111,3 +112,13 @@ def test_a_network_that_overflows_has_no_value_of_what_needs_its_jacobian(trace,
     monkeypatch.setattr(type(trace), "jacobian", lambda self: J.index_fill(0, torch.tensor([2]), torch.inf))
     found = measure(trace, x, [Output(0) ** 2, observables.OperatorNorm(2, 2)], SETTINGS, torch.Generator())
     assert found.isfinite().tolist() == [[True, True], [True, True], [True, False], [True, True]]
+
+
+def test_the_jacobian_is_asked_first(trace, monkeypatch):
+    """Networks without weights answer by what was asked before, so that numbers depend on the order."""
+    asked = []
+    ask, measured = type(trace).jacobian, estimate.capacity
+    monkeypatch.setattr(type(trace), "jacobian", lambda self: asked.append("jacobian") or ask(self))
+    monkeypatch.setattr(estimate, "capacity", lambda found: asked.append("capacity") or measured(found))
+    measure(trace, torch.ones(4, 6, 1, 1, dtype=torch.float64), [observables.Capacity()], SETTINGS, torch.Generator())
+    assert asked == ["jacobian", "capacity"]
