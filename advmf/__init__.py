@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 shown_by(lambda value: str(import_module("advmf.emit.latex").displayed(value)))
 
 _HOME = {
-    "advmf.net": "Block Dense Mix Net PRESETS ReLULike Residual Serial plain_residual preactivation residual vanilla",
+    "advmf.nets": "Block Dense Mix Net PRESETS ReLULike Residual Serial plain_residual preactivation residual vanilla",
     "advmf.claim": "Claim Equation Regime",
     "advmf.theory.propagation": "growth_rate moments omega",
     "advmf.theory.correlation": "correlation_map depth_scale nngp",

@@ -13,7 +13,7 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.notebook import Shown
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from advmf.net import PRESETS
+from advmf.nets import PRESETS
 from advmf.verify.report import Verdict
 from advmf.verify.runs import run
 from advmf.verify.suite import DEFAULT_ACTIVATIONS, PAPER, cases

@@ -11,13 +11,12 @@ import advmf
 
 ROOT = Path(advmf.__file__).parent
 SHARED = {
-    "algebra",
     "boundary",
     "symbols",
     "errors",
     "budget",
     "outputs",
-    "net",
+    "nets",
     "notebook",
     "claim",
     "expressions",

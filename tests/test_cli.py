@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from advmf import cli
 from advmf.errors import ArgumentError
-from advmf.net import PRESETS
+from advmf.nets import PRESETS
 from advmf.theorems import THEOREMS
 from advmf.verify import runs, suite
 from advmf.verify.report import Verdict

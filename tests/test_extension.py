@@ -12,11 +12,11 @@ from scipy import special
 
 import advmf as mf
 from advmf import cli
-from advmf.algebra import Algebra
 from advmf.emit.engine.scaled import REGISTERED
 from advmf.emit.kernels import register
 from advmf.errors import AdvmfError, ArgumentError, DeclarationError
-from advmf.net import Block, Coordinates, GaussianLayer
+from advmf.nets import Block, Coordinates, GaussianLayer
+from advmf.nets.algebra import Algebra
 from advmf.observables import Expectation, Observable
 from advmf.report.document import of_outcomes
 from advmf.report.html import html

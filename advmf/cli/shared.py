@@ -17,7 +17,7 @@ from advmf.cli.exits import Commands
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from advmf.net import Net
+    from advmf.nets import Net
     from advmf.outputs import Output
 
 
@@ -114,7 +114,7 @@ def own_file(names: Sequence[str]) -> Path | None:
 
 def declared(net: str, activation: str | None) -> Net:
     """A preset network by name, with the slopes of an activation, or with symbols for them."""
-    from advmf.net import PRESETS
+    from advmf.nets import PRESETS
     from advmf.verify.catalogue import ACTIVATIONS, choose
 
     (net,) = choose("net", [net], PRESETS, ())

@@ -12,7 +12,7 @@ def list_() -> None:
     """List the theorems, networks, activations and symbols."""
     from rich.table import Table
 
-    from advmf.net import PRESETS, STEPS
+    from advmf.nets import PRESETS, STEPS
     from advmf.symbols import SYMBOLS
     from advmf.theorems import THEOREMS
     from advmf.theory.norms import ROUTES

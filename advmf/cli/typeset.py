@@ -14,7 +14,7 @@ from advmf.outputs import Output
 if TYPE_CHECKING:
     from advmf.claim import Claim
     from advmf.emit.document import Section
-    from advmf.net import Net
+    from advmf.nets import Net
 
 
 @main.command(name="latex")

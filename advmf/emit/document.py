@@ -22,7 +22,7 @@ from advmf.emit.typeset.prose import outlined, prose
 from advmf.emit.typeset.results import checked
 from advmf.emit.typeset.tables import norm_factors, notation, verdicts
 from advmf.errors import ArgumentError
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.theory.proof import Derivation
 
 PACKAGES = r"""\usepackage[a4paper, margin=25mm]{geometry}

@@ -14,7 +14,7 @@ from advmf.emit.typeset.networks import net_lines
 from advmf.emit.typeset.proofs import Proof, step_line
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.theory.proof import Derivation, Step
 
 LINE = 41.0

@@ -10,7 +10,7 @@ import numpy as np
 from advmf.boundary import public
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.symbols import SYMBOLS, L, M, m
 from advmf.theorems.t4_trainability import escape_time
 from advmf.theory.propagation import omega

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
-from advmf.net import GaussianLayer, Net
+from advmf.nets import GaussianLayer, Net
 from advmf.simulate.budget import MEMORY, Budget, allow
 from advmf.simulate.conditioned import ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from advmf.algebra import Algebra
 from advmf.errors import ArgumentError, DomainError
-from advmf.net import Block, GaussianLayer, Net, ReLULike, Residual
+from advmf.nets import Block, GaussianLayer, Net, ReLULike, Residual
+from advmf.nets.algebra import Algebra
 from advmf.simulate.state import lasting, without_gradients
 
 Columns = Float[Tensor, "nets _ inputs columns"]

@@ -10,7 +10,7 @@ from types import ModuleType
 import advmf
 from advmf.boundary import public
 from advmf.errors import ArgumentError, one_of
-from advmf.net import Net, residual, vanilla
+from advmf.nets import Net, residual, vanilla
 from advmf.theorems import THEOREMS
 from advmf.theory.proof import Derivation
 from advmf.theory.propagation import slopes

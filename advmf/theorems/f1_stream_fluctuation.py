@@ -11,7 +11,7 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.observables import Expectation, SecondMoment
 from advmf.symbols import L, N, x_sq
 from advmf.theorems.theorem import RANDOM_NETWORK, Scale, Theorem

@@ -11,7 +11,7 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.observables import Expectation, OperatorNorm
 from advmf.symbols import K, L, N, d
 from advmf.theorems.f1_stream_fluctuation import SOURCE

@@ -13,7 +13,7 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset
 from advmf.symbols import d
 from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Scale, Theorem

@@ -9,7 +9,7 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import Claim, Regime
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.observables import adversarial_loss
 from advmf.symbols import L, eps, exponent
 from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Caption, Scale, Theorem

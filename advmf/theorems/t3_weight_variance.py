@@ -19,7 +19,7 @@ from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.observables import (
     AdversarialLoss,
     Expectation,

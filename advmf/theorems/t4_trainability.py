@@ -16,7 +16,7 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import Claim
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.observables import EscapeTime
 from advmf.symbols import L, M, m, t
 from advmf.theorems.t3_weight_variance import T3, training_claim

@@ -13,7 +13,7 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import Claim, Regime
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, t
 from advmf.theorems.t3_weight_variance import training_claim

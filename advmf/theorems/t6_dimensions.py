@@ -13,7 +13,7 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.symbols import K, d
 from advmf.theorems.norm_factor import norm_factor
 from advmf.theorems.t2_adversarial_loss import loss_bound

@@ -13,7 +13,7 @@ from typing import Any
 from advmf.boundary import public, whole
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
-from advmf.net import Net
+from advmf.nets import Net
 
 PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
 

@@ -18,7 +18,7 @@ from functools import cache
 
 import sympy as sp
 
-from advmf.net import GaussianLayer, Net
+from advmf.nets import GaussianLayer, Net
 from advmf.symbols import L, x_sq
 from advmf.theory.correlation import PAIR, Pair, Pairs
 from advmf.theory.functions import ArcCosine, Recursion

@@ -11,10 +11,10 @@ from functools import cache
 
 import sympy as sp
 
-from advmf.algebra import Algebra
 from advmf.boundary import public
 from advmf.errors import DeclarationError
-from advmf.net import Block, GaussianLayer, Net, ReLULike, Residual
+from advmf.nets import Block, GaussianLayer, Net, ReLULike, Residual
+from advmf.nets.algebra import Algebra
 from advmf.symbols import L, c, x_sq, y_sq
 from advmf.theory.functions import ArcCosine, ArcCosineRest, Recursion
 from advmf.theory.propagation import STATE, step

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from advmf.algebra import Algebra
 from advmf.errors import DeclarationError
-from advmf.net import Block, GaussianLayer, Net, ReLULike, Residual
+from advmf.nets import Block, GaussianLayer, Net, ReLULike, Residual
+from advmf.nets.algebra import Algebra
 from advmf.symbols import N
 from advmf.theory.propagation import STATE, alpha
 

@@ -27,10 +27,10 @@ from functools import cache
 import sympy as sp
 
 from advmf import symbols
-from advmf.algebra import Algebra
 from advmf.boundary import public
 from advmf.errors import ArgumentError, DeclarationError
-from advmf.net import Block, GaussianLayer, Net, ReLULike, Residual
+from advmf.nets import Block, GaussianLayer, Net, ReLULike, Residual
+from advmf.nets.algebra import Algebra
 from advmf.symbols import L, x_sq
 from advmf.theory.functions import GeometricSum, Recursion
 
@@ -95,7 +95,7 @@ class Propagation(Algebra[Moments]):
 
     def add(self, block: Residual, shortcut: Moments, branch: Moments, before: Moments) -> Moments:
         a, b, s = shortcut, branch, block.scale
-        # The paths are uncorrelated but for their means (advmf.net.Coordinates refuses the rest).
+        # The paths are uncorrelated but for their means (advmf.nets.Coordinates refuses the rest).
         return Moments(
             Q=a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu,
             mu=a.mu + s * b.mu,

@@ -20,7 +20,7 @@ from functools import cache
 import sympy as sp
 
 from advmf.errors import ArgumentError
-from advmf.net import Block, Dense, GaussianLayer, Net, Rebuilt, ReLULike, Serial
+from advmf.nets import Block, Dense, GaussianLayer, Net, Rebuilt, ReLULike, Serial
 from advmf.symbols import L, x_sq
 from advmf.theory.functions import Recursion
 from advmf.theory.propagation import OMEGA, STATE, moments, omega, step

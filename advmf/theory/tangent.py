@@ -13,7 +13,7 @@ from functools import cache
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.net import GaussianLayer, Net
+from advmf.nets import GaussianLayer, Net
 from advmf.symbols import L, N, c, x_sq, y_sq
 from advmf.theory.correlation import DISTANCE, PAIR, ClosePair, Pair, Pairs, distributed
 from advmf.theory.functions import Recursion

@@ -13,7 +13,7 @@ from functools import cache
 import sympy as sp
 
 from advmf.errors import ArgumentError
-from advmf.net import Block, Dense, GaussianLayer, Net, Rebuilt, Serial
+from advmf.nets import Block, Dense, GaussianLayer, Net, Rebuilt, Serial
 from advmf.theory.propagation import OMEGA, omega, with_alpha
 
 

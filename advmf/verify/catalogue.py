@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from advmf.errors import ArgumentError, one_of
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.theorems import THEOREMS
 from advmf.theorems.theorem import Theorem
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from advmf.claim import Claim
 from advmf.errors import ArgumentError, refuse_unused
-from advmf.net import PRESETS, Net
+from advmf.nets import PRESETS, Net
 from advmf.symbols import exponent
 from advmf.theorems import THEOREMS
 from advmf.theorems.theorem import MatrixScale, Scale, Theorem

@@ -12,7 +12,7 @@ import torch
 from advmf.boundary import whole
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, DomainError, refuse_unused
-from advmf.net import Net
+from advmf.nets import Net
 from advmf.simulate.data import load
 from advmf.simulate.ensemble import MEMORY, sample
 from advmf.simulate.training import suggest_rate, train, training_queries

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from advmf import cli
 from advmf.cli.exits import Exit
-from advmf.net import PRESETS, STEPS
+from advmf.nets import PRESETS, STEPS
 from advmf.verify import norm_table, suite
 from advmf.verify.store import read
 

@@ -10,7 +10,7 @@ import sympy as sp
 
 import advmf as mf
 from advmf.errors import AdvmfError, ArgumentError, DeclarationError, DomainError, StepError
-from advmf.net import Block, Coordinates, Rebuilt
+from advmf.nets import Block, Coordinates, Rebuilt
 from advmf.symbols import L
 from advmf.theory.proof import Derivation, by
 from advmf.theory.propagation import Moments, Propagation

@@ -7,7 +7,7 @@ import torch
 
 import advmf as mf
 from advmf.errors import ArgumentError
-from advmf.net import PRESETS
+from advmf.nets import PRESETS
 from advmf.verify.report import Verdict
 
 TWO_LAYERS = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, "1/5"), mf.Dense(sigma_b=0), scale="7/10"), name="two")

@@ -20,7 +20,7 @@ from advmf import observables
 from advmf.boundary import public
 from advmf.claim import Claim, Equation, Regime
 from advmf.errors import AdvmfError, ArgumentError, DataError
-from advmf.net import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.nets import Block, Dense, Mix, Net, ReLULike, Residual, Serial
 from advmf.theory import flow_functions, functions, gaussian_functions, norm_functions
 
 FORMAT, VERSION = "advmf claim", 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sympy as sp
 
-from advmf.algebra import Algebra
 from advmf.emit.typeset.lines import Line, Lines
-from advmf.net import GaussianLayer, Net, ReLULike, Residual
+from advmf.nets import GaussianLayer, Net, ReLULike, Residual
+from advmf.nets.algebra import Algebra
 from advmf.symbols import N, d
 
 

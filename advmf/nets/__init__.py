@@ -1,0 +1,46 @@
+"""Declaring a random network: frozen blocks that compose, checked when they are declared.
+
+A network is ``x^0 = P_in x``, then ``L`` copies of one block of width ``N``, then ``f(x) = P_out x^L``; ``P_in`` has entries
+N(0, 1/d), ``P_out`` entries N(0, 1/N), and neither is trained. The block is built from :class:`Dense`,
+:class:`ReLULike`, :class:`Mix`, :class:`Serial` and :class:`Residual`.
+
+The same value gives the theory, the formulas, the kernels and the simulated network. What the theory cannot carry is
+refused here, with the reason:
+
+>>> import advmf as mf
+>>> mf.Net(mf.Serial(mf.ReLULike(1, 0), mf.ReLULike(1, 0)))
+Traceback (most recent call last):
+    ...
+advmf.errors.DeclarationError: ReLULike(u=1, v=0) acts on a stream whose coordinates are not centred Gaussian ...
+"""
+
+from advmf.nets.activations.relu_like import ReLULike
+from advmf.nets.algebra import Algebra
+from advmf.nets.block import Block, Residual, Serial
+from advmf.nets.gaussian import Dense, GaussianLayer, Mix
+from advmf.nets.net import Net
+from advmf.nets.presets import PRESETS, STEPS, plain_residual, preactivation, residual, vanilla
+from advmf.nets.readings import Coordinates, InTurn, Leaves, Rebuilt, Stream
+
+__all__ = [
+    "PRESETS",
+    "STEPS",
+    "Algebra",
+    "Block",
+    "Coordinates",
+    "Dense",
+    "GaussianLayer",
+    "InTurn",
+    "Leaves",
+    "Mix",
+    "Net",
+    "ReLULike",
+    "Rebuilt",
+    "Residual",
+    "Serial",
+    "Stream",
+    "plain_residual",
+    "preactivation",
+    "residual",
+    "vanilla",
+]

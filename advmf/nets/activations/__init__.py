@@ -1,0 +1,1 @@
+"""Activations, one in each file."""

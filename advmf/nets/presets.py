@@ -1,0 +1,56 @@
+"""The networks of the paper, and two of practice."""
+
+from __future__ import annotations
+
+from advmf import symbols
+from advmf.boundary import public
+from advmf.nets.activations.relu_like import ReLULike
+from advmf.nets.block import Residual, Serial
+from advmf.nets.gaussian import Dense, Mix
+from advmf.nets.net import Net
+
+
+@public
+def vanilla(u: object = symbols.u, v: object = symbols.v) -> Net:
+    """``x <- phi(W x + b)``: no shortcut.
+
+    >>> import advmf as mf
+    >>> mf.omega(mf.vanilla(u=1, v=0))
+    sigma_w**2/2
+    """
+    return Net(Serial(Dense(), ReLULike(u, v)), name="vanilla")
+
+
+@public
+def residual(u: object = symbols.u, v: object = symbols.v) -> Net:
+    """``x <- x + V phi(W x + b)`` with ``V`` untrained, of entries N(0, 1/N): the residual net of the paper's moments.
+
+    >>> import advmf as mf
+    >>> mf.omega(mf.residual())
+    sigma_w**2*(u**2 + v**2)/2 + 1
+    """
+    return Net(Residual(Dense(), ReLULike(u, v), Mix()), name="residual")
+
+
+@public
+def plain_residual(u: object = symbols.u, v: object = symbols.v) -> Net:
+    """``x <- x + phi(W x + b)``: the shortcut of practice; its stream carries a mean where ``u != v``."""
+    return Net(Residual(Dense(), ReLULike(u, v)), name="plain_residual")
+
+
+@public
+def preactivation(u: object = symbols.u, v: object = symbols.v) -> Net:
+    """``x <- x + W phi(x) + b``: activation before the weights."""
+    return Net(Residual(ReLULike(u, v), Dense()), name="preactivation")
+
+
+PRESETS = {"vanilla": vanilla, "residual": residual, "plain_residual": plain_residual, "preactivation": preactivation}
+"""The preset networks by name."""
+
+STEPS = {
+    "vanilla": "x <- phi(W x + b)",
+    "residual": "x <- x + V phi(W x + b)",
+    "plain_residual": "x <- x + phi(W x + b)",
+    "preactivation": "x <- x + W phi(x) + b",
+}
+"""What the block of each preset does."""

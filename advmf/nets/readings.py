@@ -1,0 +1,103 @@
+"""What a declaration says by itself: which laws the stream keeps, and which primitives a block holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import sympy as sp
+
+from advmf.errors import DeclarationError
+from advmf.nets.activations.relu_like import ReLULike
+from advmf.nets.algebra import Algebra
+from advmf.nets.block import Block, Residual, Serial
+from advmf.nets.gaussian import GaussianLayer
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is known of the coordinates of a stream, from the declaration alone."""
+
+    gaussian: bool = True
+    """Coordinates are centred Gaussian given the norms, as N -> oo."""
+    symmetric: bool = True
+    """The law is unchanged by a flip of all signs given everything before, at every N."""
+    fresh: bool = True
+    """The coordinates depend on the reference stream only through its norm."""
+    exact: bool = True
+    """The moment rules used so far hold at every N."""
+
+
+class Coordinates(Algebra[Stream]):
+    """The stream after a block; raises DeclarationError where the theory cannot carry it."""
+
+    def gaussian(self, layer: GaussianLayer, state: Stream) -> Stream:
+        return Stream(exact=state.exact)
+
+    def pointwise(self, activation: ReLULike, state: Stream) -> Stream:
+        if activation.linear:
+            return state
+        if not state.gaussian:
+            raise DeclarationError(
+                f"{activation!r} acts on a stream whose coordinates are not centred Gaussian (it follows another activation, or a "
+                "residual sum that holds one), so its moments do not follow from the stream's variance. "
+                "Put a Dense() or a Mix() before it."
+            )
+        return replace(state, gaussian=False, symmetric=False, exact=state.exact and state.symmetric)
+
+    def fork(self, state: Stream) -> Stream:
+        return replace(state, fresh=False)
+
+    def add(self, block: Residual, shortcut: Stream, branch: Stream, before: Stream) -> Stream:
+        if not (shortcut.fresh or branch.fresh):
+            raise DeclarationError(
+                f"In {block!r} both paths keep the coordinates of the stream, so their sum has cross terms that the theory "
+                "does not carry. Give the branch or the shortcut a random matrix: a Dense() or a Mix()."
+            )
+        # The cross term has mean zero at every N only if a fresh path is symmetric given the stream.
+        uncorrelated = (branch.fresh and branch.symmetric) or (shortcut.fresh and shortcut.symmetric)
+        both_fresh = shortcut.fresh and branch.fresh
+        return Stream(
+            gaussian=shortcut.gaussian and branch.gaussian,
+            symmetric=both_fresh and shortcut.symmetric and branch.symmetric,
+            fresh=before.fresh or both_fresh,
+            exact=shortcut.exact and branch.exact and uncorrelated,
+        )
+
+
+class InTurn(Algebra[tuple[Block, ...]]):
+    """The primitives so far, each path beginning with none."""
+
+    def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, layer)
+
+    def pointwise(self, activation: ReLULike, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, activation)
+
+    def fork(self, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return ()
+
+
+class Leaves(InTurn):
+    """The primitives of a block in the order in which they act, of any kind, and each sum before the primitives of its paths."""
+
+    def add(
+        self, block: Residual, shortcut: tuple[Block, ...], branch: tuple[Block, ...], before: tuple[Block, ...]
+    ) -> tuple[Block, ...]:
+        return (*before, block, *shortcut, *branch)
+
+    def other(self, block: Block, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, block)
+
+
+class Rebuilt(InTurn):
+    """The block again, of primitives that a subclass may change: ``Serial(*block.apply(Rebuilt(), ()))``."""
+
+    def scale(self, scale: sp.Expr) -> sp.Expr:
+        """The scale of a sum's branch."""
+        return scale
+
+    def add(
+        self, block: Residual, shortcut: tuple[Block, ...], branch: tuple[Block, ...], before: tuple[Block, ...]
+    ) -> tuple[Block, ...]:
+        branch = branch or (Serial(),)
+        return (*before, Residual(*branch, scale=self.scale(block.scale), shortcut=Serial(*shortcut)))
