@@ -19,9 +19,8 @@ import advmf as mf
 from advmf.emit.engine import cores
 from advmf.emit.engine.cores import threads
 from advmf.emit.engine.native import native_support
+from advmf.functions import Conjugate, QExponential
 from advmf.symbols import p, q
-from advmf.theory.flow_functions import QExponential
-from advmf.theory.functions import Conjugate
 
 
 def elementary(expr):

@@ -10,10 +10,9 @@ import numpy as np
 import sympy as sp
 
 import advmf as mf
+from advmf.functions import GaussianMean, TiltedNorm
 from advmf.observables import Expectation, MatrixNorm
 from advmf.symbols import K, d
-from advmf.theory.gaussian_functions import GaussianMean
-from advmf.theory.norm_functions import TiltedNorm
 from advmf.theory.proof import Derivation, Limit, algebra, by, gaussian, lemma
 
 m, a, b, s = sp.symbols("m a b s", positive=True)

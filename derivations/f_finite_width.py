@@ -11,9 +11,9 @@ import sympy as sp
 from scipy import integrate
 
 import advmf as mf
+from advmf.functions import SpectralNorm
 from advmf.special import spectral_norm
 from advmf.symbols import K, L, N, d, sigma_b, sigma_w, u, v, x_sq
-from advmf.theory.norm_functions import SpectralNorm
 
 z = sp.Symbol("z", real=True)
 h, q, s, t = sp.symbols("h q s t", positive=True)

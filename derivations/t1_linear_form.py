@@ -7,10 +7,9 @@ exactly the expression that the package derives from the declared blocks.
 import sympy as sp
 
 import advmf as mf
+from advmf.functions import GaussianMean, GeometricSum, Recursion
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Offset
 from advmf.symbols import L, d, sigma_b, sigma_w
-from advmf.theory.functions import GeometricSum, Recursion
-from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.lemmas import activation
 from advmf.theory.proof import Derivation, algebra, by, gaussian, lemma
 from advmf.theory.propagation import ALPHA as alpha

@@ -7,10 +7,9 @@ so. It ends in exactly the expression that the package derives from the declared
 import sympy as sp
 
 import advmf as mf
+from advmf.functions import Conjugate, GaussianNorm
 from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, OperatorNorm
 from advmf.symbols import K, L, d, eps, p, q
-from advmf.theory.functions import Conjugate
-from advmf.theory.norm_functions import GaussianNorm
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, algebra, by, lemma
 from advmf.theory.propagation import OMEGA as omega

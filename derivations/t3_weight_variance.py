@@ -7,9 +7,9 @@ about the variance over time end in exactly the expressions that the package der
 import sympy as sp
 
 import advmf as mf
+from advmf.functions import Flow, QExponential
 from advmf.observables import Expectation, WeightVariance, WeightVarianceSlope
 from advmf.symbols import L, N, eps, p, q, sigma_w, t
-from advmf.theory.flow_functions import Flow, QExponential
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, algebra, by, lemma
 from advmf.theory.propagation import ALPHA as alpha

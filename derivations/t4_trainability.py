@@ -7,9 +7,9 @@ in exactly the expression that the package derives from the declared blocks.
 import sympy as sp
 
 import advmf as mf
+from advmf.functions import QExponential, QLogarithm
 from advmf.observables import EscapeTime
 from advmf.symbols import L, M, N, eps, m, p, q
-from advmf.theory.flow_functions import QExponential, QLogarithm
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, Fact, Limit, algebra, by
 from advmf.theory.propagation import ALPHA as alpha

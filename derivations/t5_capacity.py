@@ -7,11 +7,10 @@ exactly the expressions that the package derives from the declared blocks.
 import sympy as sp
 
 import advmf as mf
+from advmf.functions import ArcCosine, GaussianMean, Recursion
 from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, L, eps, p, q, sigma_b, sigma_w, t, x_sq
 from advmf.symbols import N as width
-from advmf.theory.functions import ArcCosine, Recursion
-from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.lemmas import activation
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, Limit, algebra, by, gaussian, lemma

@@ -7,9 +7,8 @@ that the package derives. ``beta_tilted.py`` derives the sharper bound on the no
 import sympy as sp
 
 import advmf as mf
+from advmf.functions import Conjugate, GaussianNorm
 from advmf.symbols import K, d
-from advmf.theory.functions import Conjugate
-from advmf.theory.norm_functions import GaussianNorm
 from advmf.theory.proof import Derivation, Limit, lemma
 
 EXPONENTS = tuple(map(sp.sympify, (1, sp.Rational(3, 2), 2, 4, sp.oo)))

@@ -20,6 +20,7 @@ SHARED = {
     "notebook",
     "claim",
     "expressions",
+    "functions",
     "observables",
     "special",
 }

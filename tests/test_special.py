@@ -15,6 +15,7 @@ from scipy import integrate
 
 from advmf.emit.kernels import kernel
 from advmf.errors import DomainError
+from advmf.functions import GaussianNorm
 from advmf.special import (
     arc_cosine,
     arc_cosine_rest,
@@ -27,7 +28,6 @@ from advmf.special import (
     spectral_norm,
 )
 from advmf.symbols import d, q
-from advmf.theory.norm_functions import GaussianNorm
 
 torch_norm = kernel(GaussianNorm(d, q), "torch")
 EXPONENTS = [1, 1 + 1e-9, 1 + 1e-6, 1.01, 1.3, 1.999, 2, 2.5, 3, 7.5, 40, 300, 5000, 1e5, 1e12, 1e300, math.inf]

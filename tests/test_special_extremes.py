@@ -15,9 +15,9 @@ from scipy import integrate, special
 
 import advmf as mf
 from advmf.errors import DomainError
+from advmf.functions import ExtremeNorm, ExtremeNormQuantile, GaussianNorm
 from advmf.special import extreme_norm, extreme_norm_quantile, extremes, gaussian_norm, norm_law
 from advmf.symbols import K, d, q
-from advmf.theory.norm_functions import ExtremeNorm, ExtremeNormQuantile, GaussianNorm
 
 DETECTION = 4.9
 """Standard errors; a two-sided false alarm in 1e-6 of seeds."""

@@ -10,10 +10,10 @@ import numpy as np
 import sympy as sp
 
 import advmf as mf
+from advmf.functions import GaussianMean
 from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, OperatorNorm
 from advmf.symbols import L, eps, sigma_b, sigma_w
 from advmf.theorems.wrong import by_form
-from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.lemmas import activation
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, algebra, by, gaussian, lemma

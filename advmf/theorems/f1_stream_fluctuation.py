@@ -11,13 +11,13 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime
+from advmf.functions import Recursion
 from advmf.nets import Net
 from advmf.observables import Expectation, SecondMoment
 from advmf.symbols import L, N, x_sq
 from advmf.theorems.theorem import RANDOM_NETWORK, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import Stage, fluctuate, require_exact
-from advmf.theory.functions import Recursion
 from advmf.theory.propagation import OMEGA, omega
 
 SOURCE = "derived here from the declared blocks; compare B. Hanin and M. Nica, Commun. Math. Phys. 376, 2020"

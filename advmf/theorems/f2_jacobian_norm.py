@@ -11,6 +11,7 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime
+from advmf.functions import SpectralNorm
 from advmf.nets import Net
 from advmf.observables import Expectation, OperatorNorm
 from advmf.symbols import K, L, N, d
@@ -18,7 +19,6 @@ from advmf.theorems.f1_stream_fluctuation import SOURCE
 from advmf.theorems.theorem import RANDOM_NETWORK, Caption, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import C_DIAG, C_OFF, perturb, require_exact
-from advmf.theory.norm_functions import SpectralNorm
 from advmf.theory.propagation import OMEGA, omega
 
 

@@ -109,8 +109,8 @@ def weight_variance(
 
         σ_w²(t) = σ_w² [1 + (L/2 - 1) k t]^{-1/(L/2 - 1)},  k = (2 α λ ε β/N) ω^{L/2 - 1},
 
-    which is σ_w² exp(-kt) at L = 2 and reaches zero at a finite time at L = 1 (:class:`~advmf.theory.flow_functions.QExponential`).
-    Any other net has a :class:`~advmf.theory.flow_functions.Flow`, which kernels integrate. The pull of a standard loss changes in a time of
+    which is σ_w² exp(-kt) at L = 2 and reaches zero at a finite time at L = 1 (:class:`~advmf.functions.QExponential`).
+    Any other net has a :class:`~advmf.functions.Flow`, which kernels integrate. The pull of a standard loss changes in a time of
     order 1, which is why only :func:`variance_slope` takes it. Arguments and errors are those of :func:`variance_slope`.
 
     >>> import advmf as mf

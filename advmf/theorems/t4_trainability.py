@@ -16,6 +16,7 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import Claim
+from advmf.functions import Flow
 from advmf.nets import Net
 from advmf.observables import EscapeTime
 from advmf.symbols import L, M, m, t
@@ -23,7 +24,6 @@ from advmf.theorems.t3_weight_variance import T3, training_claim
 from advmf.theorems.theorem import PAPER, Theorem
 from advmf.theorems.wrong import equality
 from advmf.theory.dynamics import clock, passage, system
-from advmf.theory.flow_functions import Flow
 from advmf.theory.propagation import OMEGA
 from advmf.theory.spike import carries_mean
 from advmf.theory.trained import trained

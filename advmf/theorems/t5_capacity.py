@@ -13,6 +13,7 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import Claim, Regime
+from advmf.functions import Recursion
 from advmf.nets import Net
 from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, t
@@ -21,7 +22,6 @@ from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Scale, Theorem
 from advmf.theorems.wrong import deeper, twice
 from advmf.theory.capacity import curvature
 from advmf.theory.dynamics import clock, evolve, reduced
-from advmf.theory.functions import Recursion
 from advmf.theory.propagation import abbreviations
 from advmf.theory.spike import carries_mean
 from advmf.theory.trained import separated, trained
@@ -32,7 +32,7 @@ def capacity(net: Net) -> Claim:
     """T5: E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² over the trained matrices, as N → ∞.
 
     Without biases C = K x_sq L² ω^L for the vanilla net and, with y = α σ_w², C = K x_sq L y ω^{L-2} (1 + L y) for the residual one; with
-    biases or a carried mean it is a :class:`~advmf.theory.functions.Recursion`. Raises ArgumentError for a net without a trained matrix.
+    biases or a carried mean it is a :class:`~advmf.functions.Recursion`. Raises ArgumentError for a net without a trained matrix.
 
     >>> import advmf as mf
     >>> mf.capacity(mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike()))).formula

@@ -13,6 +13,7 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError
+from advmf.functions import Conjugate
 from advmf.nets import Net
 from advmf.symbols import K, d
 from advmf.theorems.norm_factor import norm_factor
@@ -20,7 +21,6 @@ from advmf.theorems.t2_adversarial_loss import loss_bound
 from advmf.theorems.t3_weight_variance import variance_slope
 from advmf.theorems.theorem import PAPER, Caption, MatrixScale, Theorem
 from advmf.theorems.wrong import mutant
-from advmf.theory.functions import Conjugate
 from advmf.theory.growth import growth_order
 from advmf.theory.norms import BETA, CHEVET, beta
 from advmf.theory.spike import carries_mean

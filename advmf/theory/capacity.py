@@ -18,10 +18,10 @@ from functools import cache
 
 import sympy as sp
 
+from advmf.functions import ArcCosine, Recursion
 from advmf.nets import GaussianLayer, Net
 from advmf.symbols import L, x_sq
 from advmf.theory.correlation import PAIR, Pair, Pairs
-from advmf.theory.functions import ArcCosine, Recursion
 from advmf.theory.propagation import ALPHA, OMEGA, closure, omega, slope_squares
 
 R, S = sp.symbols("r s", real=True)

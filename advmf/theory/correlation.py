@@ -13,10 +13,10 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.errors import DeclarationError
+from advmf.functions import ArcCosine, ArcCosineRest, Recursion
 from advmf.nets import Block, GaussianLayer, Net, ReLULike, Residual
 from advmf.nets.algebra import Algebra
 from advmf.symbols import L, c, x_sq, y_sq
-from advmf.theory.functions import ArcCosine, ArcCosineRest, Recursion
 from advmf.theory.propagation import STATE, step
 
 

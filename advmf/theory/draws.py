@@ -15,11 +15,8 @@ import sympy as sp
 from sympy.core.relational import Relational
 
 from advmf.expressions import expression
+from advmf.functions import Flow, GaussianMean, NumericNorm, Recursion
 from advmf.symbols import SYMBOLS
-from advmf.theory.flow_functions import Flow
-from advmf.theory.functions import Recursion
-from advmf.theory.gaussian_functions import GaussianMean
-from advmf.theory.norm_functions import NumericNorm
 
 Point = Mapping[sp.Symbol, sp.Expr]
 

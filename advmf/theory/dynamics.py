@@ -23,9 +23,9 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.errors import ArgumentError, DomainError
 from advmf.expressions import expression
+from advmf.functions import Flow, QExponential, QLogarithm, power_law, power_of
 from advmf.nets import Net
 from advmf.symbols import L, N, eps, t
-from advmf.theory.flow_functions import Flow, QExponential, QLogarithm, power_law, power_of
 from advmf.theory.norms import BETA
 from advmf.theory.propagation import OMEGA, with_alpha
 from advmf.theory.spike import require_uniform

@@ -10,7 +10,7 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
-from advmf.theory.norm_functions import GaussianNorm, NumericNorm
+from advmf.functions import GaussianNorm, NumericNorm
 
 
 @public

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from advmf.functions import Conjugate
 from advmf.symbols import K, d
 from advmf.theory import lemma_statements as state
-from advmf.theory.functions import Conjugate
 from advmf.theory.lemma import Case
 
 DRAWS = 20_000

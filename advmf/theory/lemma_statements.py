@@ -7,12 +7,9 @@ from typing import Any
 
 import sympy as sp
 
+from advmf.functions import ArcCosine, Conjugate, Flow, GaussianMean, GaussianNorm, Recursion
 from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, Observable, Probability
 from advmf.symbols import K, d, eps
-from advmf.theory.flow_functions import Flow
-from advmf.theory.functions import ArcCosine, Conjugate, Recursion
-from advmf.theory.gaussian_functions import GaussianMean
-from advmf.theory.norm_functions import GaussianNorm
 from advmf.theory.smoothness import continuous, smooth
 
 

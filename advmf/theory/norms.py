@@ -16,9 +16,8 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.errors import ArgumentError, DomainError
 from advmf.expressions import expression
-from advmf.symbols import K, d, exponent
-from advmf.theory.functions import Conjugate
-from advmf.theory.norm_functions import (
+from advmf.functions import (
+    Conjugate,
     EstimatedNorm,
     ExtremeNorm,
     ExtremeNormQuantile,
@@ -26,6 +25,7 @@ from advmf.theory.norm_functions import (
     SpectralNorm,
     TiltedNorm,
 )
+from advmf.symbols import K, d, exponent
 
 RIGOURS = ("exact", "upper bound", "lower bound", "estimate")
 

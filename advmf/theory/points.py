@@ -17,12 +17,9 @@ from typing import Any, NamedTuple
 import sympy as sp
 from sympy.core.function import AppliedUndef
 
+from advmf.functions import Flow, GaussianMean, GaussianNorm, GeometricSum, NumericNorm, Recursion
 from advmf.observables import Expectation, Observable, Probability
 from advmf.theory.draws import DIGITS, Draws, Point, rational
-from advmf.theory.flow_functions import Flow
-from advmf.theory.functions import GeometricSum, Recursion
-from advmf.theory.gaussian_functions import GaussianMean
-from advmf.theory.norm_functions import GaussianNorm, NumericNorm
 
 POINTS = 24
 """The points at which two expressions are compared."""

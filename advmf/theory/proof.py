@@ -84,7 +84,7 @@ class Derivation(Shown):
 
     >>> import sympy as sp
     >>> from advmf.symbols import u, v
-    >>> from advmf.theory.gaussian_functions import GaussianMean
+    >>> from advmf.functions import GaussianMean
     >>> from advmf.theory.lemmas import activation
     >>> from advmf.theory.proof import Derivation, algebra, gaussian
     >>> z = sp.Symbol("z", real=True)

@@ -29,10 +29,10 @@ import sympy as sp
 from advmf import symbols
 from advmf.boundary import public
 from advmf.errors import ArgumentError, DeclarationError
+from advmf.functions import GeometricSum, Recursion
 from advmf.nets import Block, GaussianLayer, Net, ReLULike, Residual
 from advmf.nets.algebra import Algebra
 from advmf.symbols import L, x_sq
-from advmf.theory.functions import GeometricSum, Recursion
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
     """The state after ``L`` blocks, from ``|x|²/d = x_sq``: in closed form where there is one, else as an exact recursion.
 
     A component whose recursion is affine in itself alone is solved by a geometric sum, and the solution is put back into the
-    recursion before it is returned; any other component is a :class:`~advmf.theory.functions.Recursion`. ``abbreviate`` writes
+    recursion before it is returned; any other component is a :class:`~advmf.functions.Recursion`. ``abbreviate`` writes
     ω and α in the closed forms, which :func:`abbreviations` explains.
 
     >>> import advmf as mf

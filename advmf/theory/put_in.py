@@ -9,9 +9,8 @@ import sympy as sp
 
 from advmf.errors import StepError
 from advmf.expressions import expression
+from advmf.functions import Flow, Recursion
 from advmf.theory.fact import Fact
-from advmf.theory.flow_functions import Flow
-from advmf.theory.functions import Recursion
 from advmf.theory.lemma import holds
 from advmf.theory.points import BINDING, LOCAL, POINTS, compare, evaluated
 from advmf.theory.smoothness import continuous

@@ -14,9 +14,8 @@ import sympy as sp
 
 from advmf.errors import StepError
 from advmf.expressions import expression
+from advmf.functions import Flow, GaussianMean
 from advmf.theory.fact import Fact, Status, chained, worst
-from advmf.theory.flow_functions import Flow
-from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.lemma import Instance
 from advmf.theory.lemmas import find_lemma
 from advmf.theory.points import (

@@ -20,9 +20,9 @@ from functools import cache
 import sympy as sp
 
 from advmf.errors import ArgumentError
+from advmf.functions import Recursion
 from advmf.nets import Block, Dense, GaussianLayer, Net, Rebuilt, ReLULike, Serial
 from advmf.symbols import L, x_sq
-from advmf.theory.functions import Recursion
 from advmf.theory.propagation import OMEGA, STATE, moments, omega, step
 
 LAMBDA = sp.Symbol("Lambda", positive=True)

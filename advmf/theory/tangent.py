@@ -13,10 +13,10 @@ from functools import cache
 import sympy as sp
 
 from advmf.boundary import public
+from advmf.functions import Recursion
 from advmf.nets import GaussianLayer, Net
 from advmf.symbols import L, N, c, x_sq, y_sq
 from advmf.theory.correlation import DISTANCE, PAIR, ClosePair, Pair, Pairs, distributed
-from advmf.theory.functions import Recursion
 from advmf.theory.trained import trained
 
 TANGENT = sp.Symbol("T", real=True)

@@ -22,10 +22,10 @@ import sympy as sp
 from advmf.claim import RHS, Claim
 from advmf.emit.kernels import Kernel, kernel
 from advmf.errors import AdvmfError, ArgumentError
+from advmf.functions import Conjugate
 from advmf.symbols import N
 from advmf.theorems import THEOREMS
 from advmf.theorems.theorem import MatrixScale
-from advmf.theory.functions import Conjugate
 from advmf.verify.check import measured
 from advmf.verify.judge import consequences
 from advmf.verify.matrices import check_matrices

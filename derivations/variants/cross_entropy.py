@@ -13,10 +13,10 @@ import sympy as sp
 import torch
 
 import advmf as mf
+from advmf.functions import Conjugate
 from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, Observable, OperatorNorm
 from advmf.simulate import Probe, attack_loss
 from advmf.symbols import L, eps, p, q
-from advmf.theory.functions import Conjugate
 from advmf.theory.lemma import Case, Lemma
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, algebra, by, lemma, register_lemma

@@ -11,9 +11,9 @@ from dataclasses import replace
 import sympy as sp
 
 import advmf as mf
+from advmf.functions import GaussianMean
 from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, OperatorNorm
 from advmf.symbols import L, eps, sigma_b, sigma_w
-from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.lemmas import activation
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, Limit, algebra, by, gaussian, lemma

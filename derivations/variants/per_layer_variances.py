@@ -13,10 +13,9 @@ from dataclasses import replace
 import sympy as sp
 
 import advmf as mf
+from advmf.functions import GaussianMean, Recursion
 from advmf.observables import AdversarialLoss, Expectation, JacobianEntry, LargestOperatorNorm, MatrixNorm, OperatorNorm
 from advmf.symbols import L, d, eps, sigma_b
-from advmf.theory.functions import Recursion
-from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.lemmas import activation
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, algebra, by, gaussian, lemma

@@ -11,11 +11,19 @@ import sympy as sp
 
 import advmf as mf
 from advmf.emit.kernels import kernel
+from advmf.functions import (
+    ArcCosine,
+    Conjugate,
+    Flow,
+    GaussianNorm,
+    GeometricSum,
+    NumericNorm,
+    QExponential,
+    QLogarithm,
+    Recursion,
+)
 from advmf.symbols import K, L, c, d, eps, p, q, sigma_w, t, u, v
 from advmf.theorems import THEOREMS
-from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
-from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
-from advmf.theory.norm_functions import GaussianNorm, NumericNorm
 
 BACKENDS = ("numpy", "native", "torch")
 ULP = 2.0**-53

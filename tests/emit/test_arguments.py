@@ -7,8 +7,8 @@ import torch
 
 import advmf as mf
 from advmf.errors import ArgumentError, DomainError
+from advmf.functions import ArcCosine
 from advmf.symbols import SYMBOLS
-from advmf.theory.functions import ArcCosine
 
 C, D, P = (SYMBOLS[name].symbol for name in ("c", "d", "p"))
 CLOSED = [("c", 1.0, 1), ("c", -1.0, -1), ("d", 1.0, -1), ("p", 1.0, -1), ("q", 1.0, -1), ("N", 1.0, -1)]

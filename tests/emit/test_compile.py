@@ -10,8 +10,8 @@ import torch
 
 import advmf as mf
 from advmf.emit.kernels import Kernel
+from advmf.functions import ArcCosine
 from advmf.symbols import L, eps, p, q, sigma_w, t, u, v
-from advmf.theory.functions import ArcCosine
 
 # Torch's own tracer warns, of itself, about how it looks at the functions with derivatives.
 pytestmark = pytest.mark.filterwarnings("ignore")

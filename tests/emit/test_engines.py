@@ -16,10 +16,8 @@ from advmf.emit.engine import blocks, cores, grid, native, printer, tensors
 from advmf.emit.engine.grid import scaled
 from advmf.emit.kernels import Kernel, kernel, register
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
+from advmf.functions import ArcCosine, Flow, GaussianNorm, GeometricSum, Recursion
 from advmf.symbols import K, L, d, eps, p, q, sigma_b, sigma_w, u, v, x_sq
-from advmf.theory.flow_functions import Flow
-from advmf.theory.functions import ArcCosine, GeometricSum, Recursion
-from advmf.theory.norm_functions import GaussianNorm
 
 x, y, z = sp.symbols("x y z", real=True)
 s = sp.Symbol("s", positive=True)

@@ -25,10 +25,9 @@ from advmf.emit import kernels
 from advmf.emit.engine.scaled import REGISTERED
 from advmf.emit.kernels import Kernel, kernel, register
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
+from advmf.functions import ArcCosine, Conjugate, GaussianNorm, GeometricSum, Recursion
 from advmf.special import gaussian_norm
 from advmf.symbols import SYMBOLS, K, L, M, N, c, d, eps, m, p, q, sigma_b, sigma_w, t, u, v, x_sq, y_sq
-from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
-from advmf.theory.norm_functions import GaussianNorm
 
 x, y, z = sp.symbols("x y z", real=True)
 s = sp.Symbol("s", positive=True)

@@ -15,8 +15,7 @@ import advmf as mf
 from advmf.emit.formats.names import _TAKEN, python_name
 from advmf.emit.formats.python_source import python_source
 from advmf.errors import ArgumentError, DataError
-from advmf.theory.functions import Conjugate, Recursion
-from advmf.theory.norm_functions import GaussianNorm
+from advmf.functions import Conjugate, GaussianNorm, Recursion
 
 CLAIM = mf.loss_bound(mf.vanilla(u=1, v=0), 2, 2, route="leading")
 EVIL = "globals()[__import__('os').system('touch PWN') or 'b']"

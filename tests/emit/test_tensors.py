@@ -13,10 +13,8 @@ from advmf.emit.engine.grid import FEW
 from advmf.emit.engine.tensors import GRADIENTS
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
+from advmf.functions import ArcCosine, Flow, SpectralNorm
 from advmf.symbols import K, L, d, eps, sigma_w
-from advmf.theory.flow_functions import Flow
-from advmf.theory.functions import ArcCosine
-from advmf.theory.norm_functions import SpectralNorm
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 """What torch itself warns of where forward mode is used first."""

@@ -11,10 +11,10 @@ import sympy as sp
 import advmf as mf
 from advmf.claim import Regime
 from advmf.errors import ArgumentError
+from advmf.functions import Recursion
 from advmf.symbols import K, L, sigma_b, sigma_w, u, v, x_sq
 from advmf.theory.capacity import R, S, curvature, jet_step, scaled_pair
 from advmf.theory.correlation import PAIR
-from advmf.theory.functions import Recursion
 from advmf.theory.propagation import ALPHA
 from advmf.theory.spike import carries_mean
 

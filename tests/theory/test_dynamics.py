@@ -11,9 +11,9 @@ from scipy.integrate import solve_ivp
 import advmf as mf
 from advmf.claim import Regime
 from advmf.errors import ArgumentError, DomainError
+from advmf.functions import Flow, QExponential, QLogarithm, power_law
 from advmf.symbols import L, N, d, eps, lam, pull, sigma_w, t, u, v
 from advmf.theory.dynamics import passage, reduced, system
-from advmf.theory.flow_functions import Flow, QExponential, QLogarithm, power_law
 from advmf.theory.trained import trained
 from advmf.verify.report import Verdict
 

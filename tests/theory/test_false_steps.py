@@ -5,6 +5,7 @@ import sympy as sp
 
 import advmf as mf
 from advmf.errors import StepError
+from advmf.functions import Flow, GaussianMean, GaussianNorm, Recursion
 from advmf.observables import (
     AdversarialLoss,
     EscapeTime,
@@ -16,11 +17,7 @@ from advmf.observables import (
     WeightVarianceSlope,
 )
 from advmf.symbols import K, L, N, c, d, eps, p, q, sigma_b, sigma_w, t, u, v
-from advmf.theory.flow_functions import Flow
-from advmf.theory.functions import Recursion
-from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.lemmas import activation
-from advmf.theory.norm_functions import GaussianNorm
 from advmf.theory.proof import Derivation, Fact, Limit, Status, algebra, by, gaussian, lemma
 
 x, y, a, b = sp.symbols("x y a b", positive=True)

@@ -11,12 +11,11 @@ from scipy.optimize import minimize_scalar
 import advmf as mf
 from advmf.claim import Regime
 from advmf.errors import DeclarationError, DomainError
+from advmf.functions import Recursion, SpectralNorm
 from advmf.observables import Expectation, OperatorNorm, SecondMoment
 from advmf.special import spectral_norm
 from advmf.symbols import K, L, N, d, sigma_b, sigma_w, u, v, x_sq
 from advmf.theory.finite_width import C_DIAG, C_OFF, perturb
-from advmf.theory.functions import Recursion
-from advmf.theory.norm_functions import SpectralNorm
 
 UNBIASED = mf.Dense(sigma_b=0)
 VANILLA = mf.Net(mf.Serial(UNBIASED, mf.ReLULike()))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import advmf as mf
 from advmf.emit.latex import latex
 from advmf.errors import ArgumentError, DomainError
+from advmf.functions import TiltedNorm
 from advmf.simulate.gaussian import gaussian_norms
 from advmf.symbols import K, d
-from advmf.theory.norm_functions import TiltedNorm
 
 TABLE = {
     (1, 1): sp.sqrt(2 * K * sp.log(2 * d) / d) + K * sp.sqrt(2 / (sp.pi * d)),

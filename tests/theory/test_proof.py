@@ -10,14 +10,11 @@ import sympy as sp
 
 import advmf as mf
 from advmf.errors import ArgumentError, StepError
+from advmf.functions import ArcCosine, Conjugate, Flow, GaussianMean, GaussianNorm, QExponential, QLogarithm
 from advmf.observables import Expectation, MatrixNorm
 from advmf.symbols import K, L, d, eps, p, q, u, v
-from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
-from advmf.theory.functions import ArcCosine, Conjugate
-from advmf.theory.gaussian_functions import GaussianMean
 from advmf.theory.lemma import Case, Lemma, holds
 from advmf.theory.lemmas import LEMMAS, activation, find_lemma, register_lemma
-from advmf.theory.norm_functions import GaussianNorm
 from advmf.theory.points import compare, proves_zero, within
 from advmf.theory.proof import Derivation, Limit, Status, algebra, by, gaussian, lemma
 

@@ -7,8 +7,8 @@ import pytest
 import sympy as sp
 
 import advmf as mf
+from advmf.functions import Recursion
 from advmf.symbols import L, sigma_b, sigma_w, u, v, x_sq
-from advmf.theory.functions import Recursion
 from advmf.theory.propagation import START, STATE, abbreviations, moments, step
 
 ALPHA = (u**2 + v**2) / 2

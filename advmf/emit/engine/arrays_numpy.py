@@ -14,8 +14,7 @@ from scipy import special as scipy
 from advmf import special
 from advmf.emit.engine.scaled import Arrays, Value
 from advmf.errors import ArgumentError, DomainError
-from advmf.theory.functions import ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
-from advmf.theory.norm_functions import NumericNorm
+from advmf.functions import ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, NumericNorm
 
 SNAP = 1 + 2.0**-51
 """Correlations within rounding of 1 count as 1: that of two equal inputs, of which a missing ulp would cost the slope eight digits."""

@@ -14,7 +14,7 @@ from advmf import special
 from advmf.emit.engine.arrays_numpy import NUMBERS, SNAP, NumPy, reals
 from advmf.emit.engine.scaled import REGISTERED, Arrays, Value
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
-from advmf.theory.functions import ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
+from advmf.functions import ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
 
 
 def polygamma(order: Any, x: Any) -> Any:

@@ -8,7 +8,7 @@ import sympy as sp
 
 from advmf.emit.canonical import canonical
 from advmf.errors import UnsupportedFunctionError
-from advmf.theory.norm_functions import GaussianNorm
+from advmf.functions import GaussianNorm
 
 
 @lru_cache(maxsize=256)

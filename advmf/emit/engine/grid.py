@@ -20,7 +20,7 @@ from advmf.emit.engine.lower import Program
 from advmf.emit.engine.plain import Op, Plain
 from advmf.emit.engine.rules import run
 from advmf.emit.engine.scaled import Value
-from advmf.theory.norm_functions import NumericNorm
+from advmf.functions import NumericNorm
 
 CHUNK = 1 << 20
 """Elements of the result that are computed together."""

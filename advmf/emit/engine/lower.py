@@ -12,9 +12,7 @@ import sympy as sp
 
 from advmf.emit.canonical import canonical
 from advmf.errors import ArgumentError
-from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
-from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
-from advmf.theory.norm_functions import GaussianNorm
+from advmf.functions import ArcCosine, Conjugate, Flow, GaussianNorm, GeometricSum, QExponential, QLogarithm, Recursion
 
 
 class Instruction(NamedTuple):

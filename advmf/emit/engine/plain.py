@@ -16,9 +16,16 @@ import mpmath
 import sympy as sp
 
 from advmf.emit.engine.lower import Program
-from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
-from advmf.theory.functions import Conjugate, GeometricSum, Recursion
-from advmf.theory.norm_functions import GaussianNorm, NumericNorm
+from advmf.functions import (
+    Conjugate,
+    Flow,
+    GaussianNorm,
+    GeometricSum,
+    NumericNorm,
+    QExponential,
+    QLogarithm,
+    Recursion,
+)
 
 
 class Op(NamedTuple):

@@ -18,9 +18,7 @@ from advmf.emit.engine.lower import Program
 from advmf.emit.engine.scaled import Arrays, Value
 from advmf.emit.engine.wide import call
 from advmf.errors import DomainError
-from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
-from advmf.theory.functions import ArcCosine, Conjugate, GeometricSum, Recursion
-from advmf.theory.norm_functions import GaussianNorm
+from advmf.functions import ArcCosine, Conjugate, Flow, GaussianNorm, GeometricSum, QExponential, QLogarithm, Recursion
 
 INSTRUCTION, ELEMENT = 2e-5, 2e-8
 """Seconds that a step of a recursion takes for each instruction, and for each element of its arrays, on an ordinary machine."""

@@ -20,8 +20,8 @@ from advmf import observables
 from advmf.boundary import public
 from advmf.claim import Claim, Equation, Regime
 from advmf.errors import AdvmfError, ArgumentError, DataError
+from advmf.functions import FUNCTIONS
 from advmf.nets import Block, Dense, Mix, Net, ReLULike, Residual, Serial
-from advmf.theory import flow_functions, functions, gaussian_functions, norm_functions
 
 FORMAT, VERSION = "advmf claim", 2
 """Version 1 had no depth: its claims are read as holding at every depth."""
@@ -46,11 +46,10 @@ def heads() -> dict[str, Any]:
     """The heads that JSON may hold, by name: SymPy's elementary ones, and the functions and observables of the theory."""
     own = [
         value
-        for module in (functions, flow_functions, norm_functions, gaussian_functions, observables)
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, sp.Function) and value.__module__ == module.__name__
+        for value in vars(observables).values()
+        if isinstance(value, type) and issubclass(value, sp.Function) and value.__module__ == observables.__name__
     ]
-    return {head.__name__: head for head in (*_BASICS, *own)}
+    return {head.__name__: head for head in (*_BASICS, *FUNCTIONS, *own)}
 
 
 @public

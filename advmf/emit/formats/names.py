@@ -8,7 +8,7 @@ import re
 import unicodedata
 
 from advmf.errors import ArgumentError
-from advmf.theory.norm_functions import NumericNorm
+from advmf.functions import NumericNorm
 
 _OWN = {
     "math", "np", "conjugate", "geometric_sum", "q_exponential", "q_logarithm", "arc_cosine", "arc_cosine_slope", "arc_cosine_rest",

@@ -18,19 +18,21 @@ from advmf.emit.engine.integrate import integrate
 from advmf.emit.formats.bundle import bundled
 from advmf.emit.formats.names import python_name, words
 from advmf.errors import ArgumentError, UnsupportedFunctionError
-from advmf.special import arc_cosine_rest, arc_cosine_rest_slope, gaussian_norm
-from advmf.symbols import SYMBOLS
-from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
-from advmf.theory.functions import (
+from advmf.functions import (
     ArcCosine,
     ArcCosineRest,
     ArcCosineRestSlope,
     ArcCosineSlope,
     Conjugate,
+    Flow,
+    GaussianNorm,
     GeometricSum,
+    QExponential,
+    QLogarithm,
     Recursion,
 )
-from advmf.theory.norm_functions import GaussianNorm
+from advmf.special import arc_cosine_rest, arc_cosine_rest_slope, gaussian_norm
+from advmf.symbols import SYMBOLS
 
 _HELPERS = {
     Conjugate: "def conjugate(r):\n    return 1.0 if r == math.inf else math.inf if r == 1 else r / (r - 1)",

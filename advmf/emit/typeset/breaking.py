@@ -9,8 +9,7 @@ import sympy as sp
 
 from advmf.emit.canonical import canonical
 from advmf.emit.typeset.printer import Printer, join, tidy
-from advmf.theory.flow_functions import Flow, QExponential, QLogarithm
-from advmf.theory.functions import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
+from advmf.functions import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Flow, QExponential, QLogarithm
 
 _TOKEN = re.compile(r"\\begin\{\w+\}|\\end\{\w+\}|\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _WIDTHS = {

@@ -13,8 +13,7 @@ import sympy as sp
 from advmf.claim import RELATIONS, Claim
 from advmf.emit.typeset.breaking import Breaker, width
 from advmf.emit.typeset.printer import Printer, letters, tidy
-from advmf.theory.flow_functions import Flow
-from advmf.theory.functions import Recursion
+from advmf.functions import Flow, Recursion
 from advmf.theory.propagation import ALPHA, abbreviations
 
 WHERE, FROM = r"\text{where } ", r"\text{ from } "

@@ -12,10 +12,9 @@ from sympy.printing.latex import LatexPrinter
 
 from advmf.emit.canonical import canonical
 from advmf.emit.typeset.inert import inert, literal
+from advmf.functions import Flow, GeometricSum, Recursion
 from advmf.observables import Observable
 from advmf.symbols import SYMBOLS
-from advmf.theory.flow_functions import Flow
-from advmf.theory.functions import GeometricSum, Recursion
 
 ABBREVIATIONS = {
     "alpha": (r"\alpha", "mean square slope of the activation, (u^2 + v^2)/2"),

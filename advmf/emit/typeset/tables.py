@@ -13,12 +13,21 @@ from advmf.emit.typeset.inert import literal
 from advmf.emit.typeset.lines import Lines
 from advmf.emit.typeset.printer import ABBREVIATIONS
 from advmf.emit.typeset.prose import prose
+from advmf.functions import (
+    ArcCosine,
+    ArcCosineRest,
+    ArcCosineRestSlope,
+    ArcCosineSlope,
+    EstimatedNorm,
+    ExtremeNorm,
+    GaussianNorm,
+    QExponential,
+    QLogarithm,
+    SpectralNorm,
+)
 from advmf.observables import Observable, UnitObservable
 from advmf.symbols import SYMBOLS, Quantity, exponent
 from advmf.theorems import THEOREMS, caption
-from advmf.theory.flow_functions import QExponential, QLogarithm
-from advmf.theory.functions import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
-from advmf.theory.norm_functions import EstimatedNorm, ExtremeNorm, GaussianNorm, SpectralNorm
 from advmf.theory.norms import beta, routes
 
 CLASSIC = tuple((p, q) for p in ("1", "2", "inf") for q in ("1", "2", "inf"))

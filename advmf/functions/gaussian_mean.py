@@ -29,7 +29,7 @@ class GaussianMean(Function):
     variable or, to double precision, two, between the kinks of f, which lie at zero or on lines through zero.
 
     >>> import sympy as sp
-    >>> from advmf.theory.gaussian_functions import GaussianMean
+    >>> from advmf.functions import GaussianMean
     >>> z, a = sp.Symbol("z", real=True), sp.Symbol("a", positive=True)
     >>> GaussianMean(sp.Max(0, a * z) ** 2, z).doit(), GaussianMean(sp.exp(a * z), z).doit()
     (a**2/2, exp(a**2/2))

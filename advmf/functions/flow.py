@@ -1,8 +1,4 @@
-"""Solutions of autonomous differential equations, as SymPy functions that stay exact until numbers are asked for.
-
-:class:`QExponential` and :class:`QLogarithm` solve ``y' = y**r`` in closed form (C. Tsallis, J. Stat. Phys. 52, 1988), :class:`Flow` stands for
-the solution of any other system; ``advmf.emit`` holds the array versions.
-"""
+"""Solutions of autonomous differential equations."""
 
 from __future__ import annotations
 
@@ -13,102 +9,7 @@ import mpmath
 import sympy as sp
 from sympy.core.function import Function
 
-
-class QExponential(Function):
-    """The solution of y' = y**r, y(0) = 1: ``QExponential(x, r) = (1 + (1 - r)*x)**(1/(1 - r))``, and exp(x) at r = 1.
-
-    For r < 1 it is zero where the base is negative, having reached zero at a finite x; for r > 1 it decays like a power of -x.
-
-    >>> import sympy as sp
-    >>> from advmf.theory.flow_functions import QExponential
-    >>> x = sp.Symbol("x", positive=True)
-    >>> QExponential(-x, 2), QExponential(-x, 1), QExponential(-3, sp.Rational(1, 2))
-    (1/(x + 1), exp(-x), 0)
-    """
-
-    @classmethod
-    def eval(cls, x: sp.Expr, r: sp.Expr) -> sp.Expr | None:
-        if x == 0:
-            return sp.S.One
-        if (r - 1).is_zero:
-            return sp.exp(x)
-        base = 1 + (1 - r) * x
-        if not r.is_number:
-            return None
-        if base.is_extended_nonpositive:
-            return sp.S.Zero if (1 - r).is_positive else sp.oo
-        return base ** (1 / (1 - r)) if base.is_positive else None
-
-    def _eval_rewrite_as_Pow(self, x: sp.Expr, r: sp.Expr, **hints: Any) -> sp.Expr:
-        """The power, valid for r != 1 where its base is positive."""
-        return (1 + (1 - r) * x) ** (1 / (1 - r))
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
-        x, r = self.args
-        if argindex == 1:
-            return self**r
-        base = 1 + (1 - r) * x
-        smooth = self * (sp.log(base) / (1 - r) ** 2 - x / (base * (1 - r)))
-        return sp.Piecewise((-(x**2) * self / 2, sp.Eq(r, 1)), (smooth, True))
-
-    def _eval_is_extended_nonnegative(self) -> bool:
-        return True
-
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        x, r = (arg._eval_evalf(prec) for arg in self.args)
-        if x is None or r is None or not (x.is_number and r.is_number):
-            return None
-        base = 1 + (1 - r) * x
-        if base <= 0:
-            return sp.S.Zero if r < 1 else sp.oo
-        return sp.exp(x if (r - 1).is_zero else sp.log(base) / (1 - r))._eval_evalf(prec)
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        x, r = map(printer._print, self.args)
-        power = "" if exp is None else f"^{{{exp}}}"
-        return rf"\exp_{{{r}}}{power}\left({x}\right)"
-
-
-class QLogarithm(Function):
-    """The inverse of :class:`QExponential`: ``QLogarithm(y, r) = (y**(1 - r) - 1)/(1 - r)``, and ln(y) at r = 1.
-
-    >>> from advmf.theory.flow_functions import QExponential, QLogarithm
-    >>> QLogarithm(3, 2), QExponential(QLogarithm(3, 2), 2), QLogarithm(3, 1)
-    (2/3, 3, log(3))
-    """
-
-    @classmethod
-    def eval(cls, y: sp.Expr, r: sp.Expr) -> sp.Expr | None:
-        if y == 1:
-            return sp.S.Zero
-        if (r - 1).is_zero:
-            return sp.log(y)
-        return (y ** (1 - r) - 1) / (1 - r) if r.is_number else None
-
-    def _eval_rewrite_as_Pow(self, y: sp.Expr, r: sp.Expr, **hints: Any) -> sp.Expr:
-        """The quotient, valid for r != 1."""
-        return (y ** (1 - r) - 1) / (1 - r)
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
-        y, r = self.args
-        if argindex == 1:
-            return y ** (-r)
-        smooth = (self - y ** (1 - r) * sp.log(y)) / (1 - r)
-        return sp.Piecewise((-(sp.log(y) ** 2) / 2, sp.Eq(r, 1)), (smooth, True))
-
-    def _eval_is_real(self) -> bool | None:
-        return True if self.args[0].is_positive else None
-
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        y, r = (arg._eval_evalf(prec) for arg in self.args)
-        if y is None or r is None or not (y.is_number and r.is_number):
-            return None
-        return (sp.log(y) if (r - 1).is_zero else (y ** (1 - r) - 1) / (1 - r))._eval_evalf(prec)
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        y, r = map(printer._print, self.args)
-        power = "" if exp is None else f"^{{{exp}}}"
-        return rf"\ln_{{{r}}}{power}\left({y}\right)"
+from advmf.functions.q_exponential import QExponential
 
 
 class Flow(Function):
@@ -119,7 +20,7 @@ class Flow(Function):
     positive. ``doit`` gives the closed form of a single power law.
 
     >>> import sympy as sp
-    >>> from advmf.theory.flow_functions import Flow
+    >>> from advmf.functions import Flow
     >>> t, y = sp.symbols("t y", positive=True)
     >>> logistic = Flow(t, (y,), (-y * (1 + y),), (1,), y)
     >>> logistic.diff(t) == -logistic * (1 + logistic), logistic.subs(t, 0)
@@ -212,7 +113,7 @@ def power_law(rate: sp.Expr, z: sp.Symbol, start: sp.Expr, t: sp.Expr) -> sp.Exp
     """The solution of z' = rate from ``start`` if the rate is a power of z, verified by substitution; else None.
 
     >>> import sympy as sp
-    >>> from advmf.theory.flow_functions import power_law
+    >>> from advmf.functions import power_law
     >>> t, z = sp.symbols("t z", positive=True)
     >>> power_law(-z * (1 + z), z, sp.S.One, t) is None
     True

@@ -1,7 +1,4 @@
-"""Norms of Gaussian vectors and matrices, as SymPy functions that stay exact until numbers are asked for.
-
-:mod:`advmf.special` has their numbers.
-"""
+"""Norms of Gaussian matrices, and the largest of several norms, which are known by their numbers; :mod:`advmf.special` has these."""
 
 from __future__ import annotations
 
@@ -12,87 +9,8 @@ import sympy as sp
 from sympy.core.function import Function
 
 from advmf import special
-from advmf.theory.functions import Conjugate, positive_number
-
-LARGE = 64
-"""No n that a dimension can be has 2 ln n beyond it."""
-
-
-def _jensen(n: sp.Expr, r: sp.Expr) -> sp.Expr:
-    """(n E|g|^r)^(1/r)."""
-    return n ** (1 / r) * sp.sqrt(2) * (sp.gamma((r + 1) / 2) / sp.sqrt(sp.pi)) ** (1 / r)
-
-
-class GaussianNorm(Function):
-    """E‖g‖_r for ``n`` independent standard Gaussians: ``GaussianNorm(n, r)``, r in [1, oo].
-
-    ``n*sqrt(2/pi)`` at r = 1, ``sqrt(2)*gamma((n+1)/2)/gamma(n/2)`` at r = 2 (by ``doit``), and for every r > 1
-
-        E‖g‖_r = 1/Gamma(1 - 1/r) * Integral_0^oo 1 - F_r(z)**n dz,   F_r(z) = E erf(z*X**(1/r)/sqrt(2)),  X ~ Exp(1),
-
-    which at r = oo is the mean of the largest of n half-normals. (Write S**a = a/Gamma(1-a) * Integral (1 - exp(-s*S)) s**(-a-1) ds
-    with a = 1/r, S = sum |g_i|**r; then s = z**-r, and exp(-s*|g|**r) = P(X > s*|g|**r).) ``evalf`` is good to double precision.
-
-    >>> from advmf.theory.norm_functions import GaussianNorm
-    >>> GaussianNorm(5, 1), GaussianNorm(3, 2).doit()
-    (5*sqrt(2)/sqrt(pi), 2*sqrt(2)/sqrt(pi))
-    """
-
-    @classmethod
-    def eval(cls, n: sp.Expr, r: sp.Expr) -> sp.Expr | None:
-        if r == 1 or n == 1:
-            return n * sp.sqrt(2 / sp.pi)
-        return None
-
-    def doit(self, **hints: Any) -> sp.Expr:
-        n, r = (arg.doit(**hints) if hints.get("deep", True) else arg for arg in self.args)
-        if r == 2:
-            return sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2)
-        return self.func(n, r)
-
-    def bound(self) -> sp.Expr:
-        """The leading term, which is an upper bound: Jensen for r < oo, sqrt(2 ln 2n) for r = oo.
-
-        A norm falls with r, and Jensen's bound rises again beyond some 2 ln n: the bound of r' = max(2, 2 ln n) is taken where r is larger.
-        """
-        n, r = self.args
-        at_infinity = sp.sqrt(2 * sp.log(2 * n))
-        if r is sp.oo:
-            return at_infinity
-        if r.is_number and r <= 2:
-            return _jensen(n, r)
-        # Where n is so large that LARGE is less than 2 ln n, it is r' for every larger r.
-        last = sp.Min(r, LARGE)
-        parts = [
-            (_jensen(n, last), sp.Or(r <= 2, 2 * sp.log(n) >= last)),
-            (sp.sqrt(n), sp.log(n) <= 1),
-            (_jensen(n, 2 * sp.log(n)), True),
-        ]
-        return sp.Piecewise(*([] if r.is_number else [(at_infinity, sp.Eq(r, sp.oo))]), *parts)
-
-    def jensen(self) -> sp.Expr:
-        """Jensen's bound alone, in one piece for a given r < oo; sqrt(2 ln 2n) for r = oo."""
-        n, r = self.args
-        at_infinity = sp.sqrt(2 * sp.log(2 * n))
-        if r.is_number:
-            return at_infinity if r is sp.oo else _jensen(n, r)
-        return sp.Piecewise((at_infinity, sp.Eq(r, sp.oo)), (_jensen(n, r), True))
-
-    def _eval_is_extended_positive(self) -> bool:
-        return True
-
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        n, r = self.args
-        if not (positive_number(n) and positive_number(r)):
-            return None
-        if r == 2:
-            return self.doit()._eval_evalf(prec)
-        return sp.Float(float(special.gaussian_norm(float(n), float(r))), precision=prec)
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        n, r = map(printer._print, self.args)
-        text = rf"\mathbb{{E}}\lVert g_{{{n}}}\rVert_{{{r}}}"
-        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+from advmf.functions.conjugate import Conjugate, positive_number
+from advmf.functions.gaussian_norm import GaussianNorm
 
 
 class NumericNorm(Function):
@@ -120,7 +38,7 @@ class SpectralNorm(NumericNorm):
     Symmetric in K and d; a matrix of one row has chi moments. Its numbers, for whole K and d, are those of
     :func:`advmf.special.spectral_norm`.
 
-    >>> from advmf.theory.norm_functions import SpectralNorm
+    >>> from advmf.functions import SpectralNorm
     >>> SpectralNorm(3, 1, 1), SpectralNorm(7, 2, 1)
     (2*sqrt(2)/sqrt(pi), SpectralNorm(2, 7, 1))
     """
@@ -148,7 +66,7 @@ class ExtremeNorm(NumericNorm):
     Its numbers, for whole m, are those of :func:`advmf.special.extreme_norm`.
 
     >>> import sympy as sp
-    >>> from advmf.theory.norm_functions import ExtremeNorm
+    >>> from advmf.functions import ExtremeNorm
     >>> ExtremeNorm(1, 7, 3), ExtremeNorm(5, 7, sp.oo), ExtremeNorm(5, 1, 3)
     (GaussianNorm(7, 3), GaussianNorm(35, oo), GaussianNorm(5, oo))
     """
@@ -168,7 +86,7 @@ class ExtremeNormQuantile(NumericNorm):
 
     Its numbers are those of :func:`advmf.special.extreme_norm_quantile`.
 
-    >>> from advmf.theory.norm_functions import ExtremeNormQuantile
+    >>> from advmf.functions import ExtremeNormQuantile
     >>> ExtremeNormQuantile(1, 2, 2, 0.5).evalf(7)  # sqrt(2 ln 2)
     1.177410
     """
@@ -183,7 +101,7 @@ class TiltedNorm(NumericNorm):
     For p in {2, oo} and q in {1, 2} it is the least value over m > 0 of :meth:`at`. Its numbers are those of
     :func:`advmf.special.tilted_norm`, which says why.
 
-    >>> from advmf.theory.norm_functions import TiltedNorm
+    >>> from advmf.functions import TiltedNorm
     >>> TiltedNorm(50, 50, 2, 2).evalf(6)
     14.0715
     """
@@ -206,7 +124,7 @@ class TiltedNorm(NumericNorm):
         """The bound for one m, in closed form.
 
         >>> import sympy as sp
-        >>> from advmf.theory.norm_functions import TiltedNorm
+        >>> from advmf.functions import TiltedNorm
         >>> norm, m = TiltedNorm(50, 50, sp.oo, 1), sp.Symbol("m", positive=True)
         >>> min(norm.at(m).subs(m, sp.Rational(k, 100)).evalf(6) for k in range(5, 20)) - norm.evalf(6) < 0.1
         True
@@ -237,7 +155,7 @@ class EstimatedNorm(NumericNorm):
     Its numbers, for whole K and d, are those of :func:`advmf.special.estimated_norm`, which says how.
 
     >>> import sympy as sp
-    >>> from advmf.theory.norm_functions import EstimatedNorm
+    >>> from advmf.functions import EstimatedNorm
     >>> EstimatedNorm(50, 50, sp.oo, 1).evalf(5)
     528.23
     """

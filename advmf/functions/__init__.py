@@ -1,0 +1,37 @@
+"""The special functions of the theory, as SymPy functions that stay exact until numbers are asked for.
+
+Each knows its closed forms, its LaTeX and how to evaluate itself; ``advmf.emit`` holds the array versions.
+"""
+
+from advmf.functions.arc_cosine import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
+from advmf.functions.conjugate import Conjugate, positive_number
+from advmf.functions.flow import Flow, power_law, power_of
+from advmf.functions.gaussian_mean import KINKED, GaussianMean
+from advmf.functions.gaussian_norm import GaussianNorm
+from advmf.functions.geometric_sum import GeometricSum
+from advmf.functions.numeric_norms import (
+    EstimatedNorm,
+    ExtremeNorm,
+    ExtremeNormQuantile,
+    NumericNorm,
+    SpectralNorm,
+    TiltedNorm,
+)
+from advmf.functions.q_exponential import QExponential, QLogarithm
+from advmf.functions.recursion import Recursion
+
+FUNCTIONS = (
+    ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Conjugate, EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, Flow,
+    GaussianMean, GaussianNorm, GeometricSum, QExponential, QLogarithm, Recursion, SpectralNorm, TiltedNorm,
+)  # fmt: skip
+"""The functions."""
+
+__all__ = [
+    "FUNCTIONS",
+    "KINKED",
+    *(head.__name__ for head in FUNCTIONS),
+    "NumericNorm",
+    "positive_number",
+    "power_law",
+    "power_of",
+]
