@@ -32,6 +32,10 @@ class NonFiniteError(DomainError):
     """Numbers that were computed have become NaN or infinite where finite ones are needed."""
 
 
+class AccuracyError(AdvmfError, ArithmeticError):
+    """A number cannot be computed to the digits that are promised."""
+
+
 class ArgumentError(AdvmfError, TypeError):
     """An argument is missing, unknown, or of the wrong kind."""
 

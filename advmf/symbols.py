@@ -113,6 +113,9 @@ L, N, d, K, sigma_w, sigma_b, u, v, eps, p, q, t, M, m, x_sq, y_sq, c, lam, pull
     quantity.symbol for quantity in _QUANTITIES
 )
 
+z = sp.Symbol("z", real=True)
+"""The argument of an activation: bound in it, and so no symbol of a formula."""
+
 
 def fraction(value: float) -> sp.Expr:
     """The simplest fraction of a denominator up to a million that is a float, or else that of its decimal digits.

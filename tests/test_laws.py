@@ -54,7 +54,7 @@ def test_equal_declarations_are_equal_values(block):
     assert hash(block) == hash(block)
 
 
-NAMES = {**vars(mf.net), **{name: letter.symbol for name, letter in SYMBOLS.items()}}
+NAMES = {**vars(mf.nets), **{name: letter.symbol for name, letter in SYMBOLS.items()}}
 
 
 @every_block

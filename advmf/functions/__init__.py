@@ -9,6 +9,7 @@ from advmf.functions.flow import Flow, power_law, power_of
 from advmf.functions.gaussian_mean import KINKED, GaussianMean
 from advmf.functions.gaussian_norm import GaussianNorm
 from advmf.functions.geometric_sum import GeometricSum
+from advmf.functions.normal_mean import NormalMean, OverGaussians, PairMean
 from advmf.functions.numeric_norms import (
     EstimatedNorm,
     ExtremeNorm,
@@ -22,7 +23,7 @@ from advmf.functions.recursion import Recursion
 
 FUNCTIONS = (
     ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Conjugate, EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, Flow,
-    GaussianMean, GaussianNorm, GeometricSum, QExponential, QLogarithm, Recursion, SpectralNorm, TiltedNorm,
+    GaussianMean, GaussianNorm, GeometricSum, NormalMean, PairMean, QExponential, QLogarithm, Recursion, SpectralNorm, TiltedNorm,
 )  # fmt: skip
 """The functions."""
 
@@ -31,6 +32,7 @@ __all__ = [
     "KINKED",
     *(head.__name__ for head in FUNCTIONS),
     "NumericNorm",
+    "OverGaussians",
     "positive_number",
     "power_law",
     "power_of",

@@ -14,6 +14,7 @@ Traceback (most recent call last):
 advmf.errors.DeclarationError: ReLULike(u=1, v=0) acts on a stream whose coordinates are not centred Gaussian ...
 """
 
+from advmf.nets.activations.activation import ClosedForm, Pointwise
 from advmf.nets.activations.relu_like import ReLULike
 from advmf.nets.algebra import Algebra
 from advmf.nets.block import Block, Residual, Serial
@@ -27,6 +28,7 @@ __all__ = [
     "STEPS",
     "Algebra",
     "Block",
+    "ClosedForm",
     "Coordinates",
     "Dense",
     "GaussianLayer",
@@ -34,6 +36,7 @@ __all__ = [
     "Leaves",
     "Mix",
     "Net",
+    "Pointwise",
     "ReLULike",
     "Rebuilt",
     "Residual",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from advmf.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from advmf.nets import Block, GaussianLayer, ReLULike, Residual
+    from advmf.nets import Block, GaussianLayer, Pointwise, Residual
 
 S = TypeVar("S")
 Rule = TypeVar("Rule", bound=Callable[..., Any])
@@ -36,7 +36,7 @@ class Algebra(Generic[S]):
         """The state after a layer of independent Gaussian weights, and biases."""
         raise self.refusal(layer)
 
-    def pointwise(self, activation: ReLULike, state: S) -> S:
+    def pointwise(self, activation: Pointwise, state: S) -> S:
         """The state after an activation."""
         raise self.refusal(activation)
 

@@ -9,7 +9,7 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.errors import DeclarationError
-from advmf.nets.activations.relu_like import ReLULike
+from advmf.nets.activations.activation import Pointwise
 from advmf.nets.block import Block, require_block
 from advmf.nets.gaussian import GaussianLayer
 from advmf.nets.readings import Coordinates, Leaves, Stream
@@ -61,9 +61,9 @@ class Net(Shown):
         return tuple(leaf for leaf in self.leaves if isinstance(leaf, GaussianLayer) and leaf.trained)
 
     @property
-    def activations(self) -> tuple[ReLULike, ...]:
+    def activations(self) -> tuple[Pointwise, ...]:
         """The activations."""
-        return tuple(leaf for leaf in self.leaves if isinstance(leaf, ReLULike))
+        return tuple(leaf for leaf in self.leaves if isinstance(leaf, Pointwise))
 
     @property
     def parameters(self) -> Iterator[tuple[str, sp.Expr]]:

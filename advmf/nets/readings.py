@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from advmf.errors import DeclarationError
-from advmf.nets.activations.relu_like import ReLULike
+from advmf.nets.activations.activation import Pointwise
 from advmf.nets.algebra import Algebra
 from advmf.nets.block import Block, Residual, Serial
 from advmf.nets.gaussian import GaussianLayer
@@ -33,7 +33,7 @@ class Coordinates(Algebra[Stream]):
     def gaussian(self, layer: GaussianLayer, state: Stream) -> Stream:
         return Stream(exact=state.exact)
 
-    def pointwise(self, activation: ReLULike, state: Stream) -> Stream:
+    def pointwise(self, activation: Pointwise, state: Stream) -> Stream:
         if activation.linear:
             return state
         if not state.gaussian:
@@ -42,7 +42,9 @@ class Coordinates(Algebra[Stream]):
                 "residual sum that holds one), so its moments do not follow from the stream's variance. "
                 "Put a Dense() or a Mix() before it."
             )
-        return replace(state, gaussian=False, symmetric=False, exact=state.exact and state.symmetric)
+        return replace(
+            state, gaussian=False, symmetric=False, exact=state.exact and state.symmetric and activation.homogeneous
+        )
 
     def fork(self, state: Stream) -> Stream:
         return replace(state, fresh=False)
@@ -70,7 +72,7 @@ class InTurn(Algebra[tuple[Block, ...]]):
     def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return (*state, layer)
 
-    def pointwise(self, activation: ReLULike, state: tuple[Block, ...]) -> tuple[Block, ...]:
+    def pointwise(self, activation: Pointwise, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return (*state, activation)
 
     def fork(self, state: tuple[Block, ...]) -> tuple[Block, ...]:

@@ -17,9 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError
-from advmf.nets import Block, GaussianLayer, Net, ReLULike, Residual
+from advmf.nets import Block, GaussianLayer, Net, Pointwise, Residual
 from advmf.nets.algebra import Algebra
+from advmf.simulate.pointwise import Function, Smooth
 from advmf.simulate.state import lasting, without_gradients
+from advmf.symbols import z
 
 Columns = Float[Tensor, "nets _ inputs columns"]
 
@@ -70,22 +72,15 @@ class Linear:
 
 @dataclass(frozen=True)
 class Activation:
-    """``u z`` for z >= 0, ``v z`` for z < 0: that is ``v z + (u - v) max(z, 0)``."""
+    """The same function of each coordinate."""
 
-    u: float
-    v: float
+    function: Function
 
     def push(self, z: Columns, tape: AnyTape) -> Columns:
         return tape.activate(self, z)
 
     def pull(self, c: Columns, tape: Tape) -> Columns:
         return tape.deactivate(self, c)
-
-    def combine(self, z: Columns, rectified: Columns) -> Columns:
-        """``v z + (u - v) r``, where ``r`` is the rectified part of ``z``."""
-        if self.v == 0.0:
-            return rectified if self.u == 1.0 else self.u * rectified
-        return torch.add(self.v * z, rectified, alpha=self.u - self.v)
 
 
 @dataclass(frozen=True)
@@ -139,17 +134,12 @@ class Tape:
 
     def activate(self, activation: Activation, z: Columns) -> Columns:
         self._forwards += 1
-        return activation.combine(z, _gated(z, self._gate(self._forwards - 1)))
+        return activation.function.tangent(self._gate(self._forwards - 1), z)
 
     def deactivate(self, activation: Activation, c: Columns) -> Columns:
         """The transpose of the last activation that has not been undone yet."""
         self._backwards -= 1
-        return activation.combine(c, _gated(c, self._gate(self._backwards)))
-
-
-def _gated(z: Columns, gate: Tensor) -> Columns:
-    """``z`` where ``gate`` > 0, else 0, in one pass over memory: a product with a mask of booleans takes three times as long."""
-    return torch.ops.aten.threshold_backward(z, gate, 0)
+        return activation.function.tangent(self._gate(self._backwards), c)
 
 
 class GradientTape(Tape):
@@ -172,51 +162,50 @@ class ForwardTape:
     def __init__(self) -> None:
         self.kept: list[Tensor] = []
         self.met: list[tuple[Linear, Columns]] = []
-        self._parts: dict[int, tuple[Tensor, Tensor]] = {}
+        self._prepared: dict[int, Any] = {}
 
     def meet(self, layer: Linear, z: Columns) -> None:
         self.met.append((layer, z))
 
     def activate(self, activation: Activation, z: Columns) -> Columns:
         self.kept.append(z)
-        return activation.combine(z, torch.relu(z))
+        return activation.function.value(z)
 
-    def parts(self, at: int) -> tuple[Tensor, Tensor]:
-        """``min(z, 0)`` and ``-max(z, 0)`` of a pre-activation; kept, as every shift asks for them."""
-        if at not in self._parts:
-            self._parts[at] = self.kept[at].clamp(max=0), -self.kept[at].clamp(min=0)
-        return self._parts[at]
+    def prepared(self, at: int, function: Function) -> Any:
+        """What differences from a pre-activation need; kept, as every shift asks for it."""
+        if at not in self._prepared:
+            self._prepared[at] = function.prepared(self.kept[at])
+        return self._prepared[at]
 
     def gate(self, at: int) -> Tensor:
-        """Positive where the activation is on its positive side."""
+        """Where the slopes of an activation are taken."""
         return self.kept[at]
 
 
 class ShiftTape:
-    """The exact difference f(x + eta) - f(x), carried as a difference so that nothing cancels for small eta.
-
-    max(z0 + z, 0) - max(z0, 0) = max(z + min(z0, 0), -max(z0, 0)) holds without rounding errors of the size of z0.
-    """
+    """The exact difference f(x + eta) - f(x), carried as a difference so that nothing cancels for small eta."""
 
     affine = False
 
     def __init__(self, base: ForwardTape) -> None:
         self._base = base
         self.kept: list[Tensor] = []
+        self._functions: list[Function] = []
 
     def meet(self, layer: Linear, z: Columns) -> None:
         """Nothing is kept."""
 
     def activate(self, activation: Activation, z: Columns) -> Columns:
-        negative, floor = self._base.parts(len(self.kept))
-        rectified = torch.add(z, negative)
-        rectified.clamp_(min=floor)
-        self.kept.append(rectified)
-        return activation.combine(z, rectified)
+        function = activation.function
+        difference, kept = function.difference(self._base.prepared(len(self.kept), function), z)
+        self._functions.append(function)
+        self.kept.append(kept)
+        return difference
 
     def gate(self, at: int) -> Tensor:
-        """Positive where the activation is on its positive side at x + eta; the sign of a difference is exact."""
-        return self.kept[at] - self._base.parts(at)[1]
+        """Where the slopes of an activation are taken at x + eta."""
+        function = self._functions[at]
+        return function.moved(self._base.prepared(at, function), self.kept[at])
 
 
 AnyTape = Tape | ForwardTape | ShiftTape
@@ -368,8 +357,9 @@ class Realisation(Algebra[tuple[Map, ...]]):
     def gaussian(self, layer: GaussianLayer, state: tuple[Map, ...]) -> tuple[Map, ...]:
         return (*state, self._draw(layer))
 
-    def pointwise(self, activation: ReLULike, state: tuple[Map, ...]) -> tuple[Map, ...]:
-        return (*state, Activation(self._number(activation.u), self._number(activation.v)))
+    def pointwise(self, activation: Pointwise, state: tuple[Map, ...]) -> tuple[Map, ...]:
+        function = activation.tensors(self._number) or Smooth.of(activation.phi(z), self._number)
+        return (*state, Activation(function))
 
     def fork(self, state: tuple[Map, ...]) -> tuple[Map, ...]:
         return ()

@@ -15,6 +15,7 @@ from advmf.special.elementary import (
 )
 from advmf.special.extremes import extreme_norm, extreme_norm_quantile, norm_law
 from advmf.special.gaussian import gaussian_norm, gaussian_norm_of_inverse
+from advmf.special.gaussian_means import normal_mean, pair_mean
 from advmf.special.spectral import spectral_norm
 
 __all__ = [
@@ -29,7 +30,9 @@ __all__ = [
     "gaussian_norm_of_inverse",
     "log_gamma_ratio",
     "norm_law",
+    "normal_mean",
     "numpy_ops",
+    "pair_mean",
     "spectral_norm",
     "tilted_norm",
 ]

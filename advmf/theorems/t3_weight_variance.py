@@ -35,7 +35,7 @@ from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Caption, Scale, Theore
 from advmf.theorems.wrong import equality, mutant
 from advmf.theory.dynamics import clock, evolve, layer_of, passage, reduced, share, weight_of
 from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta, routes
-from advmf.theory.propagation import OMEGA, alpha
+from advmf.theory.propagation import OMEGA
 from advmf.theory.spike import carries_mean, require_uniform
 from advmf.theory.tangent import difference
 
@@ -318,7 +318,7 @@ def _wrong(claim: Claim) -> list[Claim]:
         mutant(claim, "wrong sign", lambda e: -e),
         mutant(claim, "1/sqrt(N) for 1/N", lambda e: e * sp.sqrt(N)),
         mutant(claim, "depth 2 L", lambda e: e.subs(L, 2 * L)),
-        mutant(claim, "alpha dropped", lambda e: e / sp.prod(map(alpha, net.activations)) if net else e),
+        mutant(claim, "alpha dropped", lambda e: e / sp.prod(phi.gain(x_sq) for phi in net.activations) if net else e),
         mutant(claim, "share dropped", lambda e: e / share(net)[0] if net else e),
     ]
 

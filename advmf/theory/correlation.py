@@ -14,7 +14,7 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.errors import DeclarationError
 from advmf.functions import ArcCosine, ArcCosineRest, Recursion
-from advmf.nets import Block, GaussianLayer, Net, ReLULike, Residual
+from advmf.nets import Block, GaussianLayer, Net, Pointwise, Residual
 from advmf.nets.algebra import Algebra
 from advmf.symbols import L, c, x_sq, y_sq
 from advmf.theory.propagation import STATE, step
@@ -30,10 +30,9 @@ class Pair:
     mu: sp.Expr
     nu: sp.Expr
 
-    def activated(self, u: sp.Expr, v: sp.Expr) -> sp.Expr:
-        """E φ(z) φ(z') of Gaussian z and z' with these moments, for φ(z) = v z + (u - v) ReLU(z): E z ReLU(z') is P/2."""
-        deviation = sp.sqrt(self.Q * self.R)
-        return (u - v) ** 2 / 2 * deviation * ArcCosine(self.P / deviation) + u * v * self.P
+    def activated(self, activation: Pointwise) -> sp.Expr:
+        """E φ(z) φ(z') of Gaussian z and z' with these moments."""
+        return activation.product(self.Q, self.R, self.P)
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,8 @@ class ClosePair(Pair):
         """D, in which Q and R have cancelled where they can."""
         return distributed(self.Q + self.R - 2 * self.P)
 
-    def activated(self, u: sp.Expr, v: sp.Expr) -> sp.Expr:
-        deviation = sp.sqrt(self.Q * self.R)
-        # 1 - c = (D - (sqrt Q - sqrt R)²)/(2 deviation), and sqrt Q - sqrt R by the difference of Q and R.
-        gap = distributed(self.Q - self.R) / (sp.sqrt(self.Q) + sp.sqrt(self.R))
-        rest = deviation * ArcCosineRest(self.distance / (2 * deviation), gap**2 / (2 * deviation))
-        return (u**2 + v**2) / 2 * self.P + (u - v) ** 2 / 2 * rest
+    def activated(self, activation: Pointwise) -> sp.Expr:
+        return activation.close_product(self.Q, self.R, self.P, self.distance, distributed(self.Q - self.R))
 
 
 def distributed(expr: sp.Expr) -> sp.Expr:
@@ -86,15 +81,14 @@ class Pairs(Algebra[Pair]):
         Q, R, P = (layer.variance * moment + layer.bias_variance for moment in (state.Q, state.R, state.P))
         return replace(state, Q=Q, R=R, P=P, mu=sp.S.Zero, nu=sp.S.Zero)
 
-    def pointwise(self, activation: ReLULike, state: Pair) -> Pair:
-        u, v = activation.u, activation.v
+    def pointwise(self, activation: Pointwise, state: Pair) -> Pair:
         if activation.linear:
+            s = activation.phi(sp.S.One)
             return replace(
-                state, Q=u**2 * state.Q, R=u**2 * state.R, P=u**2 * state.P, mu=u * state.mu, nu=u * state.nu
+                state, Q=s**2 * state.Q, R=s**2 * state.R, P=s**2 * state.P, mu=s * state.mu, nu=s * state.nu
             )
-        alpha = (u**2 + v**2) / 2
-        mean_x, mean_y = ((u - v) * sp.sqrt(moment / (2 * sp.pi)) for moment in (state.Q, state.R))
-        return replace(state, Q=alpha * state.Q, R=alpha * state.R, P=state.activated(u, v), mu=mean_x, nu=mean_y)
+        (Q, mu), (R, nu) = ((activation.second(moment), activation.mean(moment)) for moment in (state.Q, state.R))
+        return replace(state, Q=Q, R=R, P=state.activated(activation), mu=mu, nu=nu)
 
     def add(self, block: Residual, shortcut: Pair, branch: Pair, before: Pair) -> Pair:
         a, b, s = shortcut, branch, block.scale

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import sympy as sp
 
 from advmf.errors import DeclarationError
-from advmf.nets import Block, GaussianLayer, Net, ReLULike, Residual
+from advmf.nets import Block, GaussianLayer, Net, Pointwise, ReLULike, Residual
 from advmf.nets.algebra import Algebra
 from advmf.symbols import N
-from advmf.theory.propagation import STATE, alpha
+from advmf.theory.propagation import STATE
 
 C_OFF, C_DIAG = sp.symbols("c_off c_diag", nonnegative=True)
 
@@ -62,7 +62,16 @@ def kurtosis(block: ReLULike) -> sp.Expr:
     >>> kurtosis(mf.ReLULike(1, 0)), kurtosis(mf.ReLULike(1, -1))
     (2, 1)
     """
-    return sp.factor((block.u**4 + block.v**4) / 2 / alpha(block) ** 2)
+    return sp.factor((block.u**4 + block.v**4) / 2 / block.alpha**2)
+
+
+def _relu_like(activation: Pointwise) -> ReLULike:
+    """The activation, whose slopes are independent of the absolute values of what it acts on; raises DeclarationError for any other."""
+    if not isinstance(activation, ReLULike):
+        raise DeclarationError(
+            f"F1 and F2 hold of activations of two slopes, ReLULike(u, v), whose slopes are random signs; {activation!r} is of another kind."
+        )
+    return activation
 
 
 class Fluctuations(Algebra[Stage]):
@@ -72,8 +81,9 @@ class Fluctuations(Algebra[Stage]):
         h = layer.variance * STATE.Q + layer.bias_variance
         return Stage.gaussian(state.mean(h), state.mean(sp.expand(h**2)))
 
-    def pointwise(self, activation: ReLULike, state: Stage) -> Stage:
-        gain = alpha(activation)
+    def pointwise(self, activation: Pointwise, state: Stage) -> Stage:
+        relu = _relu_like(activation)
+        gain = relu.alpha
         if activation.linear:
             scaled = state.variance and (gain * state.variance[0], gain**2 * state.variance[1])
             return Stage(gain * state.Q, gain**2 * state.square, scaled)
@@ -84,7 +94,7 @@ class Fluctuations(Algebra[Stage]):
             )
         h, square = state.variance
         # Independent coordinates of second moment αh and fourth moment 3κα²h²: E Q² is their mean square plus variance over N.
-        return Stage(gain * h, gain**2 * square * (1 + (3 * kurtosis(activation) - 1) / N))
+        return Stage(gain * h, gain**2 * square * (1 + (3 * kurtosis(relu) - 1) / N))
 
     def fork(self, state: Stage) -> Stage:
         return GIVEN
@@ -138,10 +148,11 @@ class Perturbations(Algebra[tuple[Perturbation, ...]]):
         # A V with A A^T = S is S^{1/2} times a Gaussian matrix: 1 + E is a Wishart matrix over its N degrees of freedom.
         return (*state, Perturbation(layer.variance, sp.S.One, sp.Integer(2)))
 
-    def pointwise(self, activation: ReLULike, state: tuple[Perturbation, ...]) -> tuple[Perturbation, ...]:
+    def pointwise(self, activation: Pointwise, state: tuple[Perturbation, ...]) -> tuple[Perturbation, ...]:
         # A = S^{1/2} U, U with entries N(0, 1/N): E_ij = sum_k U_ik U_jk (φ'_k²/α - 1), and E U_ik⁴ = 3/N².
-        spread = kurtosis(activation) - 1
-        return (*state, Perturbation(alpha(activation), spread, 3 * spread))
+        relu = _relu_like(activation)
+        spread = kurtosis(relu) - 1
+        return (*state, Perturbation(relu.alpha, spread, 3 * spread))
 
     def fork(self, state: tuple[Perturbation, ...]) -> tuple[Perturbation, ...]:
         return ()

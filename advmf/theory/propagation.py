@@ -30,7 +30,7 @@ from advmf import symbols
 from advmf.boundary import public
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.functions import GeometricSum, Recursion
-from advmf.nets import Block, GaussianLayer, Net, ReLULike, Residual
+from advmf.nets import Block, GaussianLayer, Net, Pointwise, ReLULike, Residual
 from advmf.nets.algebra import Algebra
 from advmf.symbols import L, x_sq
 
@@ -69,11 +69,6 @@ START = Moments(Q=x_sq, mu=sp.S.Zero, j=sp.S.One, A=sp.S.Zero, B=sp.S.Zero, nu=s
 """The state of x^0 = P_in x: Q = |x|²/d, and nothing is offset."""
 
 
-def alpha(block: ReLULike) -> sp.Expr:
-    """α = (u² + v²)/2, so that E φ(z)² = α E z² for symmetric z."""
-    return (block.u**2 + block.v**2) / 2
-
-
 class Propagation(Algebra[Moments]):
     """The state after each primitive."""
 
@@ -83,15 +78,28 @@ class Propagation(Algebra[Moments]):
             weight * state.Q + bias, zero, weight * state.j, weight * state.A + bias, weight * state.B + bias, zero
         )
 
-    def pointwise(self, activation: ReLULike, state: Moments) -> Moments:
+    def pointwise(self, activation: Pointwise, state: Moments) -> Moments:
+        Q, j, A, B = state.Q, state.j, state.A, state.B
         if activation.linear:
-            s = activation.u
-            return Moments(s**2 * state.Q, s * state.mu, s**2 * state.j, s**2 * state.A, s**2 * state.B, s * state.nu)
-        a = alpha(activation)
-        # z ~ N(0, Q) and a are jointly Gaussian, and φ(z) = φ'(z)z: E φ(z) = (u-v)√(Q/2π), E φ'(z)a = (B/Q) E φ(z),
-        # and E φ'(z)²w² = α E w² for every w that is jointly Gaussian with z.
-        mean = (activation.u - activation.v) * sp.sqrt(state.Q / (2 * sp.pi))
-        return Moments(a * state.Q, mean, a * state.j, a * state.A, a * state.B, state.B / state.Q * mean)
+            s = activation.phi(sp.S.One)
+            return Moments(s**2 * Q, s * state.mu, s**2 * j, s**2 * A, s**2 * B, s * state.nu)
+        second, mean, gain = activation.second(Q), activation.mean(Q), activation.gain(Q)
+        if activation.homogeneous:
+            # z ~ N(0, Q) and a are jointly Gaussian, and φ(z) = φ'(z)z: E φ'(z)a = (B/Q) E φ(z), and E φ'(z)²w² = α E w² for every w that
+            # is jointly Gaussian with z.
+            return Moments(second, mean, gain * j, gain * A, gain * B, B / Q * mean)
+        # The tangent along the input, z - a, is C/Q z and a rest that is independent of z.
+        C, V = Q - B, Q - 2 * B + A
+        along, cross = activation.stretch(Q), C / Q * activation.overlap(Q)
+        tangent = (C / Q) ** 2 * along + (V - C**2 / Q) * gain
+        return Moments(
+            Q=second,
+            mu=mean,
+            j=gain * j,
+            A=second - 2 * cross + tangent,
+            B=second - cross,
+            nu=mean - C / Q * activation.tilt(Q),
+        )
 
     def add(self, block: Residual, shortcut: Moments, branch: Moments, before: Moments) -> Moments:
         a, b, s = shortcut, branch, block.scale
@@ -202,7 +210,7 @@ def slopes(net: Net) -> tuple[sp.Expr, sp.Expr]:
     >>> slopes(mf.residual(1, "1/5"))
     (1, 1/5)
     """
-    found = {(b.u, b.v) for b in net.activations}
+    found = {(b.u, b.v) for b in net.activations if isinstance(b, ReLULike)}
     if len(found) != 1:
         raise ArgumentError(f"A net with one pair of slopes is expected; {net.name} has {len(found)}.")
     return found.pop()
@@ -210,7 +218,7 @@ def slopes(net: Net) -> tuple[sp.Expr, sp.Expr]:
 
 def slope_squares(net: Net) -> list[sp.Expr]:
     """u² + v², if the block has one pair of symbolic slopes."""
-    found = {b.u**2 + b.v**2 for b in net.activations}
+    found = {b.u**2 + b.v**2 for b in net.activations if isinstance(b, ReLULike)}
     return [s for s in found if s.is_Add] if len(found) == 1 else []
 
 

@@ -21,7 +21,7 @@ import sympy as sp
 
 from advmf.errors import ArgumentError
 from advmf.functions import Recursion
-from advmf.nets import Block, Dense, GaussianLayer, Net, Rebuilt, ReLULike, Serial
+from advmf.nets import Block, Dense, GaussianLayer, Net, Pointwise, Rebuilt, ReLULike, Serial
 from advmf.symbols import L, x_sq
 from advmf.theory.propagation import OMEGA, STATE, moments, omega, step
 
@@ -70,7 +70,9 @@ class Aligned(Rebuilt):
     def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return (*state, Dense(layer.deviation, 0))
 
-    def pointwise(self, activation: ReLULike, state: tuple[Block, ...]) -> tuple[Block, ...]:
+    def pointwise(self, activation: Pointwise, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        if not isinstance(activation, ReLULike):
+            raise self.refusal(activation)
         u, v = activation.u, activation.v
         if activation.linear:
             return (*state, ReLULike(abs(u), abs(v)))

@@ -127,4 +127,4 @@ def test_the_claim_travels():
 
 def test_an_unknown_block_is_refused_by_name():
     with pytest.raises(DeclarationError, match="Block has no rule"):
-        mf.net.Block().apply(Aligned(), ())
+        mf.nets.Block().apply(Aligned(), ())

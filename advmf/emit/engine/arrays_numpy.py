@@ -15,6 +15,7 @@ from advmf import special
 from advmf.emit.engine.scaled import Arrays, Value
 from advmf.errors import ArgumentError, DomainError
 from advmf.functions import ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, NumericNorm
+from advmf.functions.normal_mean import Integrand
 
 SNAP = 1 + 2.0**-51
 """Correlations within rounding of 1 count as 1: that of two equal inputs, of which a missing ulp would cost the slope eight digits."""
@@ -71,6 +72,11 @@ class NumPy(Arrays):
             vars(special.numpy_ops()), maximum=np.maximum, sign=np.sign, floor=np.floor, expm1=np.expm1,
             exp2=np.exp2, array=np.asarray, detach=np.asarray,
         )  # fmt: skip
+
+    @staticmethod
+    def integral(head: Any) -> Callable[..., Any] | None:
+        """The array function of a mean over Gaussians, None for any other head."""
+        return head.numbers if isinstance(head, Integrand) else None
 
     @staticmethod
     def split(m: Any, k: Any) -> tuple[Any, Any]:

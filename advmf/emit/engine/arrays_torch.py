@@ -15,6 +15,7 @@ from advmf.emit.engine.arrays_numpy import NUMBERS, SNAP, NumPy, reals
 from advmf.emit.engine.scaled import REGISTERED, Arrays, Value
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.functions import ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
+from advmf.functions.normal_mean import Integrand
 
 
 def polygamma(order: Any, x: Any) -> Any:
@@ -37,6 +38,34 @@ class Numbers(torch.autograd.Function):
         raise UnsupportedFunctionError(
             f"{ctx.name} has no derivative in torch; detach the arguments that it depends on, or take them as numbers."
         )
+
+
+class Integral(torch.autograd.Function):
+    """A mean over Gaussians, by NumPy; its derivatives are kernels of means."""
+
+    @staticmethod
+    def forward(ctx: Any, head: Integrand, *arrays: Any) -> Any:
+        ctx.head = head
+        ctx.save_for_backward(*arrays)
+        values = head.numbers(*(x.detach().cpu().numpy() for x in arrays))
+        return torch.as_tensor(values, dtype=torch.float64, device=arrays[0].device)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        from advmf.emit.kernels import kernel
+
+        given = ctx.saved_tensors
+        out: list[Any] = [None]
+        for i, needed in enumerate(ctx.needs_input_grad[1:]):
+            if not needed:
+                out.append(None)
+                continue
+            slope, symbols = ctx.head.slope(i)
+            compute = kernel(slope, backend="torch")
+            at = {symbol.name: x for symbol, x in zip(symbols, given)}
+            found = gradient * compute(**{name: at[name] for name in compute.arguments})
+            out.append(found.sum_to_size(given[i].shape))
+        return tuple(out)
 
 
 def without_derivatives(head: Any, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,6 +136,11 @@ class Torch(Arrays):
 
     def array(self, x: Any) -> Any:
         return torch.as_tensor(x, dtype=torch.float64, device=self.device)
+
+    @staticmethod
+    def integral(head: Any) -> Callable[..., Any] | None:
+        """The array function of a mean over Gaussians, None for any other head."""
+        return partial(Integral.apply, head) if isinstance(head, Integrand) else None
 
     def like(self, x: Any, _: Any) -> Any:
         return self.array(x)

@@ -26,4 +26,5 @@ BACKENDS: dict[str, Callable[[], type[Arrays]]] = {"numpy": _numpy, "torch": _to
 
 def function(backend: str, head: Any) -> Any:
     """The array function of a SymPy head, or None."""
-    return REGISTERED[backend].get(head) or BACKENDS[backend]().functions.get(head)
+    library = BACKENDS[backend]()
+    return REGISTERED[backend].get(head) or library.functions.get(head) or library.integral(head)

@@ -89,8 +89,8 @@ _GIVEN = ("input", "whole")
 
 def elementwise(head: Any) -> bool:
     """Whether the array function of a SymPy head may be called on parts of arrays."""
-    known = function("numpy", head) is BACKENDS["numpy"]().functions.get(head)
-    return known and not (isinstance(head, type) and issubclass(head, NumericNorm))
+    known = BACKENDS["numpy"]().functions.get(head)
+    return known is not None and function("numpy", head) is known and not issubclass(head, NumericNorm)
 
 
 class Grid:

@@ -12,7 +12,17 @@ import sympy as sp
 
 from advmf.emit.canonical import canonical
 from advmf.errors import ArgumentError
-from advmf.functions import ArcCosine, Conjugate, Flow, GaussianNorm, GeometricSum, QExponential, QLogarithm, Recursion
+from advmf.functions import (
+    ArcCosine,
+    Conjugate,
+    Flow,
+    GaussianNorm,
+    GeometricSum,
+    OverGaussians,
+    QExponential,
+    QLogarithm,
+    Recursion,
+)
 
 
 class Instruction(NamedTuple):
@@ -185,6 +195,8 @@ class _Lowering:
             return self.slot(sp.gamma(expr.args[0] + 1))
         if isinstance(expr, _PLAIN):
             return self.emit(expr.func, *map(self.slot, expr.args))
+        if isinstance(expr, OverGaussians):
+            return self.emit("call", *map(self.slot, (*expr.moments, *expr.parameters)), data=expr.head)
         self.check_head(expr)
         return self.emit("call", *map(self.slot, expr.args), data=expr.func)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sympy as sp
 
 from advmf.emit.typeset.lines import Line, Lines
-from advmf.nets import GaussianLayer, Net, ReLULike, Residual
+from advmf.nets import GaussianLayer, Net, Pointwise, Residual
 from advmf.nets.algebra import Algebra
-from advmf.symbols import N, d
+from advmf.symbols import N, d, z
 
 
 class Layers(Algebra[tuple[str, bool]]):
@@ -20,7 +20,7 @@ class Layers(Algebra[tuple[str, bool]]):
         self._total = {letter: letters.count(letter) for letter in letters}
         self._seen = dict.fromkeys(letters, 0)
         self.laws: list[Line] = []
-        self.activations: list[ReLULike] = []
+        self.activations: list[Pointwise] = []
 
     @staticmethod
     def _letter(layer: GaussianLayer) -> str:
@@ -43,7 +43,7 @@ class Layers(Algebra[tuple[str, bool]]):
         self.law(f"b_{{i{index}}}^l", layer.bias_variance)
         return f"{product} + {matrix.replace(letter, 'b')}", True
 
-    def pointwise(self, activation: ReLULike, state: tuple[str, bool]) -> tuple[str, bool]:
+    def pointwise(self, activation: Pointwise, state: tuple[str, bool]) -> tuple[str, bool]:
         return f"{self.activation(activation)}({state[0]})", False
 
     def add(
@@ -57,7 +57,7 @@ class Layers(Algebra[tuple[str, bool]]):
     def law(self, left: str, variance: sp.Expr) -> None:
         self.laws.append(Line(left, r"\sim", variance, law=True))
 
-    def activation(self, block: ReLULike) -> str:
+    def activation(self, block: Pointwise) -> str:
         if block not in self.activations:
             self.activations.append(block)
         several = len(self.activations) > 1
@@ -73,8 +73,7 @@ def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
         return out
     for i, block in enumerate(layers.activations):
         phi = r"\phi" if i == 0 else rf"\phi_{i + 1}"
-        z = sp.Symbol("z", real=True)
-        out.append(Line(rf"{phi}(z)", "=", sp.Piecewise((block.u * z, z >= 0), (block.v * z, True))))
+        out.append(Line(rf"{phi}(z)", "=", block.phi(z)))
     out += layers.laws
     n = lines.text
     out += [

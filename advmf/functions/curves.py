@@ -1,0 +1,68 @@
+"""Calculus on a function of one variable, a SymPy Lambda: its slope, its kinks, its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import sympy as sp
+
+from advmf.errors import ArgumentError
+from advmf.functions.gaussian_mean import KINKED
+
+
+@lru_cache(maxsize=1024)
+def slope(f: sp.Lambda) -> sp.Lambda:
+    """f', but at its kinks: the derivative of a sign, zero, is right everywhere else."""
+    (z,) = f.variables
+    found = sp.diff(f.expr, z).replace(sp.DiracDelta, lambda *_: sp.S.Zero)
+    if left := found.atoms(sp.Derivative, sp.Subs):
+        raise ArgumentError(f"SymPy knows no derivative of {min(map(str, left), key=len)} in {f.expr}.")
+    return sp.Lambda(z, sp.factor_terms(found))
+
+
+@lru_cache(maxsize=1024)
+def smooth(f: sp.Lambda) -> bool:
+    """Whether f has no kinks and no jumps."""
+    return not f.expr.has(*KINKED, sp.floor, sp.ceiling)
+
+
+@lru_cache(maxsize=1024)
+def kinks(f: sp.Lambda) -> tuple[sp.Expr, ...]:
+    """The places where f has a kink or a jump; raises ArgumentError where SymPy finds them not.
+
+    >>> import sympy as sp
+    >>> from advmf.functions.curves import kinks
+    >>> z = sp.Symbol("z", real=True)
+    >>> kinks(sp.Lambda(z, sp.Max(0, z) + sp.Piecewise((z, z < 1), (1, True))))
+    (0, 1)
+    """
+    (z,), edges = f.variables, set()
+    for atom in f.expr.atoms(*KINKED):
+        if isinstance(atom, sp.Piecewise):
+            edges |= {c.lhs - c.rhs for c in atom.atoms(sp.core.relational.Relational)}
+        elif isinstance(atom, (sp.Max, sp.Min)):
+            edges |= {x - y for i, x in enumerate(atom.args) for y in atom.args[:i]}
+        else:
+            edges.add(atom.args[0])
+    found: set[sp.Expr] = set()
+    for edge in edges:
+        if not edge.has(z):
+            continue
+        try:
+            roots = sp.solve(edge, z)
+        except NotImplementedError:
+            roots = []
+        if not roots and not (edge.is_positive or edge.is_negative):
+            raise ArgumentError(f"SymPy does not find where {edge} = 0, at which {f.expr} has a kink.")
+        found |= {root for root in roots if root.is_real is not False}
+    return tuple(sorted(found, key=sp.default_sort_key))
+
+
+@lru_cache(maxsize=1024)
+def compiled(f: sp.Lambda, parameters: tuple[sp.Symbol, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The function and its kinks as functions of arrays, of the parameters too."""
+    (z,) = f.variables
+    library = ["scipy", "numpy"]
+    return sp.lambdify((z, *parameters), f.expr, library), sp.lambdify(parameters, kinks(f), library)

@@ -1,0 +1,136 @@
+"""What an activation owes: phi(z). All else has a default, and is an override where it has a closed form."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import sympy as sp
+
+from advmf.functions import NormalMean, PairMean
+from advmf.nets.algebra import Algebra, S
+from advmf.nets.block import Block
+from advmf.symbols import z
+
+
+class Pointwise(Block, ABC):
+    """An activation: the same function phi of each coordinate of the stream, Lipschitz, and smooth but for kinks.
+
+    One of one's own defines :meth:`phi`. The theory asks for means over a ~ N(0, Q) and over pairs (a, b) of variances Q, R and covariance P.
+    By default these are quadratures, :class:`~advmf.functions.NormalMean` and :class:`~advmf.functions.PairMean`.
+
+    >>> import sympy as sp
+    >>> import advmf as mf
+    >>> class Cube(mf.Pointwise):
+    ...     def phi(self, z): return z**3
+    >>> mf.latex(mf.Net(mf.Serial(mf.Dense(), Cube()))).count(r"\\\\phi(z)")
+    1
+    >>> Cube().second(sp.Integer(1)).evalf(6)
+    15.0000
+    """
+
+    @abstractmethod
+    def phi(self, z: sp.Expr) -> sp.Expr:
+        """phi(z), a SymPy expression."""
+
+    def apply(self, algebra: Algebra[S], state: S) -> S:
+        return algebra.pointwise(self, state)
+
+    @property
+    def linear(self) -> bool:
+        """Whether phi(z) is a multiple of z."""
+        return bool(self.phi(sp.S.Zero) == 0 and not sp.simplify(self.slope).has(z))
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether phi(cz) = c phi(z) for c > 0: then moments scale with their input, and phi'(z)z = phi(z)."""
+        return self.linear
+
+    @property
+    def slope(self) -> sp.Expr:
+        """phi'(z)."""
+        return sp.diff(self.phi(z), z)
+
+    def mean(self, Q: sp.Expr) -> sp.Expr:
+        """E phi(a)."""
+        return self._mean(self.phi(z), Q)
+
+    def second(self, Q: sp.Expr) -> sp.Expr:
+        """E phi(a)²."""
+        return self._mean(self.phi(z) ** 2, Q)
+
+    def gain(self, Q: sp.Expr) -> sp.Expr:
+        """E phi'(a)²: the growth of a tangent across the stream."""
+        return self._mean(self.slope**2, Q)
+
+    def tilt(self, Q: sp.Expr) -> sp.Expr:
+        """E a phi'(a)."""
+        return self._mean(z * self.slope, Q)
+
+    def overlap(self, Q: sp.Expr) -> sp.Expr:
+        """E a phi(a) phi'(a)."""
+        return self._mean(z * self.phi(z) * self.slope, Q)
+
+    def stretch(self, Q: sp.Expr) -> sp.Expr:
+        """E a² phi'(a)²."""
+        return self._mean(z**2 * self.slope**2, Q)
+
+    def product(self, Q: sp.Expr, R: sp.Expr, P: sp.Expr) -> sp.Expr:
+        """E phi(a) phi(b)."""
+        phi = sp.Lambda(z, self.phi(z))
+        return PairMean(phi, phi, Q, R, P)
+
+    def close_product(self, Q: sp.Expr, R: sp.Expr, P: sp.Expr, D: sp.Expr, gap: sp.Expr) -> sp.Expr:
+        """E phi(a) phi(b), if need be by the squared distance D = Q + R - 2P and the gap Q - R, which have all digits where a and b are close."""
+        return self.product(Q, R, P)
+
+    def tensors(self, number: Callable[[sp.Expr], float]) -> Any:
+        """The :class:`advmf.simulate.pointwise.Function` of a simulation, None for the one that follows from the formula.
+
+        ``number`` gives the value of an expression.
+        """
+        return None
+
+    @staticmethod
+    def _mean(f: sp.Expr, Q: sp.Expr) -> sp.Expr:
+        return NormalMean(sp.Lambda(z, f), Q)
+
+
+class ClosedForm(Pointwise):
+    """A smooth activation whose mean and pair kernel have closed forms, from which all other means follow by differentiation.
+
+    By Price's theorem E phi'(a)phi'(b) is the derivative of E phi(a)phi(b) in P, and the means with a phi'(a) are derivatives in the
+    deviation.
+    """
+
+    @abstractmethod
+    def mean(self, Q: sp.Expr) -> sp.Expr: ...
+
+    @abstractmethod
+    def product(self, Q: sp.Expr, R: sp.Expr, P: sp.Expr) -> sp.Expr: ...
+
+    def second(self, Q: sp.Expr) -> sp.Expr:
+        return self.product(Q, Q, Q)
+
+    def gain(self, Q: sp.Expr) -> sp.Expr:
+        return self._at(sp.diff(self.product(_Q, _R, _P), _P), Q)
+
+    def tilt(self, Q: sp.Expr) -> sp.Expr:
+        return sp.simplify(2 * _Q * sp.diff(self.mean(_Q), _Q)).subs(_Q, Q)
+
+    def overlap(self, Q: sp.Expr) -> sp.Expr:
+        return sp.simplify(_Q * sp.diff(self.second(_Q), _Q)).subs(_Q, Q)
+
+    def stretch(self, Q: sp.Expr) -> sp.Expr:
+        # a = s z and b = t z' of correlation c: E (z phi'(a)) (z' phi'(b)) is the mixed derivative in s and t.
+        s, t, c = sp.symbols("s t c", positive=True)
+        mixed = s * t * sp.diff(self.product(s**2, t**2, c * s * t), s, t)
+        return sp.simplify(mixed.subs({c: 1, t: s})).subs(s, sp.sqrt(_Q)).subs(_Q, Q)
+
+    @staticmethod
+    def _at(expr: sp.Expr, Q: sp.Expr) -> sp.Expr:
+        return sp.simplify(expr.subs({_R: _Q, _P: _Q})).subs(_Q, Q)
+
+
+_Q, _R, _P = sp.symbols("Q R P", positive=True)

@@ -1,0 +1,251 @@
+"""Means of functions of one and of two Gaussian variables, to twelve digits or with an error that says how many there are.
+
+A function is smooth between its kinks, and grows like a power at most. The line is cut at the kinks, and at distances from them that grow by
+the factor four: functions change where their argument is of order one, whatever the variance. Each panel has a Gauss-Legendre rule, doubled
+until it settles.
+
+The mean of a product f(a)g(b) is a series in the correlation, whose coefficients are those of the functions in normalised Hermite
+polynomials (F. G. Mehler, 1866). Its rest after n terms is at most |c|**n times the root of what both functions have left of their mean
+squares: a bound that is computed. Where it is not small, as between kinks at a correlation next to one, the plane is integrated, panel by panel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from advmf.errors import AccuracyError
+
+Curve = Callable[[np.ndarray], np.ndarray]
+"""A function of arrays (elements, points), each row with the parameters of its element."""
+
+FAR = 10.0
+"""Deviations from the mean at which the line ends; the density there is e**-50."""
+DIGITS = 1e-12
+"""The relative error that is let pass."""
+_SETTLED = 1e-14
+_TERMS = 96
+"""Terms of the series."""
+_POINTS = 1 << 21
+"""Points at which functions are evaluated at once."""
+
+
+@cache
+def _rule(count: int) -> tuple[np.ndarray, np.ndarray]:
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return nodes, weights
+
+
+def _grid(edges: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights (elements, points) of a rule on each of the panels between sorted edges (elements, panels + 1)."""
+    nodes, weights = _rule(count)
+    low, half = edges[:, :-1, None], np.diff(edges)[..., None] / 2
+    points, across = low + half * (nodes + 1), half * weights
+    return points.reshape(len(edges), -1), np.broadcast_to(across, points.shape).reshape(len(edges), -1)
+
+
+def _edges(centres: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Sorted edges (elements, any) of panels: the centres, and points that recede from these by powers of four of the scales."""
+    with np.errstate(over="ignore"):
+        levels = 1 + max(1, math.ceil(math.log(2 * FAR / max(float(scales.min(initial=FAR)), 1e-12), 4)))
+        steps = 4.0 ** np.arange(levels)
+        away = scales[..., None] * np.concatenate([-steps, [0.0], steps])
+        found = (centres[..., None] + away).reshape(len(centres), -1)
+    fixed = np.broadcast_to([-FAR, -5.0, -2.0, 2.0, 5.0, FAR], (len(centres), 6))
+    return np.sort(np.clip(np.concatenate([found, fixed], 1), -FAR, FAR), 1)
+
+
+def _density(z: np.ndarray) -> np.ndarray:
+    return np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
+def _centres(kinks: np.ndarray, middle: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Where z ~ N(0, 1) meets the kinks (elements, any) of f(middle + deviation z), or zero where there are none."""
+    places = kinks if kinks.shape[1] else np.zeros((len(middle), 1))
+    return (places - middle[:, None]) / deviation[:, None]
+
+
+def _line(f: Curve, middle: np.ndarray, deviation: np.ndarray, kinks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """E f(middle + deviation z) and E |f|, (elements,)."""
+    centres = _centres(kinks, middle, deviation)
+    edges = _edges(np.clip(centres, -1e9, 1e9), np.broadcast_to(1 / deviation[:, None], centres.shape))
+    before, worst = None, 0.0
+    for count in (16, 24, 48, 96, 192):
+        z, weights = _grid(edges, count)
+        weights = weights * _density(z)
+        values = f(middle[:, None] + deviation[:, None] * z)
+        mean, size = (values * weights).sum(1), (np.abs(values) * weights).sum(1)
+        if before is not None:
+            worst = float(np.max(np.abs(mean - before) / np.maximum(size, 1e-300), initial=0.0))
+            if worst <= _SETTLED:
+                return mean, size
+        before = mean
+    if worst > DIGITS:
+        raise AccuracyError(
+            f"A mean over a Gaussian of deviation up to {deviation.max():.3g} settles to {worst:.1e} of its size alone; {DIGITS:.0e} is needed. "
+            "Give the activation a closed form of it, or lower the variance."
+        )
+    return mean, size
+
+
+def normal_mean(f: Callable[..., Any], kinks: Callable[..., Any], Q: Any, *parameters: Any) -> np.ndarray:
+    """E f(a) of a ~ N(0, Q): ``f(a, *parameters)`` is vectorised, ``kinks(*parameters)`` a tuple of the places of its kinks.
+
+    Raises :class:`~advmf.errors.AccuracyError` where twelve digits are out of reach.
+
+    >>> import numpy as np
+    >>> normal_mean(lambda a: a**4, tuple, [0.0, 1.0, 2.0]).round(12)
+    array([ 0.,  3., 12.])
+    """
+    shape, (variance, *given) = _flat(Q, *parameters)
+    out = np.empty(variance.shape)
+    for part in _parts(variance.size, 3000):
+        rest = [x[part] for x in given]
+        curve = _curve(f, rest)
+        found = _broken(kinks, rest, variance[part].size)
+        out[part] = np.nan
+        usable = np.isfinite(variance[part]) & (variance[part] >= 0)
+        deviation = np.sqrt(np.where(usable, variance[part], 1.0))
+        zero = deviation == 0
+        mean, _ = _line(curve, np.zeros_like(deviation), np.where(zero, 1.0, deviation), found)
+        at_zero = curve(np.zeros((deviation.size, 1)))[:, 0]
+        out[part] = np.where(usable, np.where(zero, at_zero, mean), np.nan)
+    return out.reshape(shape)
+
+
+def pair_mean(
+    f: Callable[..., Any], g: Callable[..., Any], kinks: tuple[Callable[..., Any], Callable[..., Any]], Q: Any, R: Any, P: Any, *parameters: Any
+) -> np.ndarray:  # fmt: skip
+    """E f(a) g(b) of centred Gaussians of variances Q, R and covariance P; the functions as for :func:`normal_mean`.
+
+    Raises :class:`~advmf.errors.AccuracyError` where twelve digits are out of reach.
+
+    >>> import numpy as np
+    >>> pair_mean(lambda a: a, lambda b: b**3, (tuple, tuple), 1.0, 4.0, [0.5, -2.0]).round(12)
+    array([  6., -24.])
+    """
+    shape, (first, second, product, *given) = _flat(Q, R, P, *parameters)
+    out = np.full(first.shape, np.nan)
+    for part in _parts(first.size, 64 * _TERMS):
+        rest = [x[part] for x in given]
+        s, t = (np.sqrt(np.maximum(x[part], 0.0)) for x in (first, second))
+        usable = np.isfinite(s) & np.isfinite(t) & np.isfinite(product[part])
+        # A variance of zero is one number; a deviation that is nothing next to the scale of the functions serves for it.
+        s, t = (np.where(usable & (x > 0), x, 1e-150) for x in (s, t))
+        c = np.clip(np.where(usable, product[part] / (s * t), 0.0), -1.0, 1.0)
+        curves = [_curve(f, rest), _curve(g, rest)]
+        broken = [_broken(k, rest, s.size) for k in kinks]
+        value, rest_bound, size = _series(curves, (s, t), broken, c)
+        left = usable & (rest_bound > DIGITS / 10 * size)
+        for i in np.flatnonzero(left):
+            row = [_curve(h, [x[i : i + 1] for x in rest]) for h in (f, g)]
+            value[i] = _plane(row, s[i : i + 1], t[i : i + 1], [b[i : i + 1] for b in broken], c[i])
+        out[part] = np.where(usable, value, np.nan)
+    return out.reshape(shape)
+
+
+def _series(
+    curves: list[Curve], deviations: tuple[np.ndarray, np.ndarray], kinks: list[np.ndarray], c: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The sum over Hermite coefficients, the bound on its rest and the sum of the magnitudes, (elements,)."""
+    (a, left), (b, right) = (_hermite(f, s, k) for f, s, k in zip(curves, deviations, kinks))
+    powers = c[:, None] ** np.arange(_TERMS)
+    terms = a * b * powers
+    return terms.sum(1), np.sqrt(left * right) * np.abs(c) ** _TERMS, np.abs(terms).sum(1)
+
+
+def _hermite(f: Curve, deviation: np.ndarray, kinks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The coefficients (elements, terms) of f(deviation z) in normalised Hermite polynomials, and what they leave of E f²."""
+    centres = _centres(kinks, np.zeros_like(deviation), deviation)
+    edges = _edges(np.clip(centres, -1e9, 1e9), np.broadcast_to(1 / deviation[:, None], centres.shape))
+    z, weights = _grid(edges, 48)
+    values = f(deviation[:, None] * z)
+    weighted = values * weights * _density(z)
+    out = np.empty((len(z), _TERMS))
+    before, now = np.zeros_like(z), np.ones_like(z)
+    for k in range(_TERMS):
+        out[:, k] = (weighted * now).sum(1)
+        before, now = now, (z * now - math.sqrt(k) * before) / math.sqrt(k + 1)
+    energy = (values * weighted).sum(1)
+    # A difference of two sums has no more digits than these.
+    return out, np.maximum(energy - (out**2).sum(1), 1e-15 * energy)
+
+
+def _plane(curves: list[Curve], s: np.ndarray, t: np.ndarray, kinks: list[np.ndarray], c: float) -> float:
+    """E f(a) g(b) of one element: over a the mean of f times the mean of g given a."""
+    f, g = curves
+    spread = math.sqrt((1 - c) * (1 + c))
+    centres, scales = [_centres(kinks[0], np.zeros(1), s)], [1 / s]
+    if spread == 0:
+        centres.append(_centres(kinks[1], np.zeros(1), t) * c)
+        edges = _edges(
+            np.concatenate(centres, 1), np.concatenate([np.full(x.shape, 1 / max(s[0], t[0])) for x in centres], 1)
+        )
+        both = [
+            float((f(s[:, None] * z) * g(t[:, None] * c * z) * w * _density(z)).sum())
+            for z, w in (_grid(edges, n) for n in (24, 48))
+        ]
+        return _settled(both, float(np.abs(both[1])) or 1.0, c)
+    if c:
+        # The mean of g given a changes next to a kink of g over the deviation of b given a.
+        centres.append(_centres(kinks[1], np.zeros(1), t) / c)
+        scales.append(np.minimum(1 / t, max(spread / abs(c), 1e-9)))
+    edges = _edges(
+        np.concatenate(centres, 1), np.concatenate([np.broadcast_to(x, y.shape) for x, y in zip(scales, centres)], 1)
+    )
+    found, size = [], 0.0
+    for count in (16, 32):
+        z, weights = (x[0] for x in _grid(edges, count))
+        keep = weights > 0
+        z, weights = z[keep], weights[keep]
+        middle, deviation = t * c * z, np.full(z.shape, t[0] * spread)
+        places = np.broadcast_to(kinks[1], (len(z), kinks[1].shape[1]))
+        inner, _ = _line(lambda b: g(b.reshape(1, -1)).reshape(b.shape), middle, deviation, places)
+        outer = f((s[0] * z)[None])[0] * weights * _density(z)
+        found.append(float((outer * inner).sum()))
+        size = float(np.abs(outer * inner).sum())
+    return _settled(found, size, c)
+
+
+def _settled(found: list[float], size: float, c: float) -> float:
+    """The last of two values; raises AccuracyError where they differ."""
+    error = abs(found[1] - found[0]) / size if size else 0.0
+    if error > DIGITS:
+        raise AccuracyError(
+            f"The mean of a product of functions of Gaussians of correlation {c:.6g} settles to {error:.1e} of its size alone; {DIGITS:.0e} is "
+            "needed. Give the activation a closed form of it."
+        )
+    return found[1]
+
+
+def _flat(*arrays: Any) -> tuple[tuple[int, ...], list[np.ndarray]]:
+    """The common shape of arrays, and the arrays laid out in a row each."""
+    full = np.broadcast_arrays(*(np.asarray(x, float) for x in arrays))
+    return full[0].shape, [np.ascontiguousarray(x).ravel() for x in full]
+
+
+def _parts(size: int, points: int) -> list[slice]:
+    step = max(1, _POINTS // points)
+    return [slice(i, i + step) for i in range(0, size, step)]
+
+
+def _curve(f: Callable[..., Any], parameters: list[np.ndarray]) -> Curve:
+    columns = [x[:, None] for x in parameters]
+
+    def curve(points: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.broadcast_to(np.asarray(f(points, *columns), float), points.shape)
+
+    return curve
+
+
+def _broken(kinks: Callable[..., Any], parameters: list[np.ndarray], count: int) -> np.ndarray:
+    """The places of the kinks, (elements, any)."""
+    found = kinks(*parameters)
+    if not len(found):
+        return np.zeros((count, 0))
+    return np.stack([np.broadcast_to(np.asarray(x, float), (count,)) for x in found], 1)
