@@ -113,13 +113,13 @@ def own_file(names: Sequence[str]) -> Path | None:
 
 
 def declared(net: str, activation: str | None) -> Net:
-    """A preset network by name, with the slopes of an activation, or with symbols for them."""
+    """A preset network by name, with an activation, or with symbols for its slopes."""
     from advmf.nets import PRESETS
     from advmf.verify.catalogue import ACTIVATIONS, choose
 
     (net,) = choose("net", [net], PRESETS, ())
     chosen = choose("activation", [activation], ACTIVATIONS, ()) if activation else ()
-    return PRESETS[net](*(str(slope) for name in chosen for slope in ACTIVATIONS[name]))
+    return PRESETS[net](phi=ACTIVATIONS[chosen[0]] if chosen else None)
 
 
 def statement_options(command: Callable[..., Any]) -> Callable[..., Any]:

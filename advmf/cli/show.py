@@ -28,9 +28,9 @@ def list_() -> None:
     for name, preset in PRESETS.items():
         table.add_row(name, STEPS[name], str(omega(preset())))
     out.print(table, "")
-    table = Table("activation", "u", "v", box=None)
-    for name, (u, v) in ACTIVATIONS.items():
-        table.add_row(name, str(u), str(v))
+    table = Table("activation", "phi(z)", box=None)
+    for name, phi in ACTIVATIONS.items():
+        table.add_row(name, repr(phi))
     out.print(table, "")
     out.print(f"pairs (p, q): {', '.join(f'({p}, {q})' for p, q in PAIRS)}, and any other in [1, inf]", highlight=False)
     out.print()

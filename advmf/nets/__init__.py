@@ -15,6 +15,8 @@ advmf.errors.DeclarationError: ReLULike(u=1, v=0) acts on a stream whose coordin
 """
 
 from advmf.nets.activations.activation import ClosedForm, Pointwise
+from advmf.nets.activations.erf import Erf
+from advmf.nets.activations.formula import Activation
 from advmf.nets.activations.relu_like import ReLULike
 from advmf.nets.algebra import Algebra
 from advmf.nets.block import Block, Residual, Serial
@@ -26,11 +28,13 @@ from advmf.nets.readings import Coordinates, InTurn, Leaves, Rebuilt, Stream
 __all__ = [
     "PRESETS",
     "STEPS",
+    "Activation",
     "Algebra",
     "Block",
     "ClosedForm",
     "Coordinates",
     "Dense",
+    "Erf",
     "GaussianLayer",
     "InTurn",
     "Leaves",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar
 
 import sympy as sp
 
@@ -19,9 +20,26 @@ class Block:
     :class:`~advmf.nets.algebra.Algebra` that is to read it.
     """
 
+    kinds: ClassVar[dict[str, type[Block]]] = {}
+    """Every kind of block by name, one's own too: files are read by it."""
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        Block.kinds[cls.__name__] = cls
+
     def apply(self, algebra: Algebra[S], state: S) -> S:
         """What the block does to a state; raises DeclarationError, with the block's name, where the algebra has no rule for it."""
         return algebra.other(self, state)
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The blocks and expressions of which :meth:`of` makes an equal block: the fields of a dataclass."""
+        return tuple(getattr(self, f.name) for f in fields(self)) if is_dataclass(self) else ()
+
+    @classmethod
+    def of(cls, *parts: Any) -> Block:
+        """The block of these parts."""
+        return cls(*parts)
 
 
 @dataclass(frozen=True, init=False)
@@ -39,6 +57,10 @@ class Serial(Block):
         for block in self.blocks:
             state = block.apply(algebra, state)
         return state
+
+    @property
+    def parts(self) -> tuple[Block, ...]:
+        return self.blocks
 
     def __repr__(self) -> str:
         return f"Serial({', '.join(map(repr, self.blocks))})"
@@ -72,6 +94,14 @@ class Residual(Block):
         entry = algebra.fork(state)
         shortcut, branch = self.shortcut.apply(algebra, entry), self.branch.apply(algebra, entry)
         return algebra.add(self, shortcut, branch, state)
+
+    @property
+    def parts(self) -> tuple[sp.Expr, Block, Block]:
+        return self.scale, self.shortcut, self.branch
+
+    @classmethod
+    def of(cls, scale: sp.Expr, shortcut: Block, branch: Block) -> Block:
+        return cls(branch, scale=scale, shortcut=shortcut)
 
     def __repr__(self) -> str:
         parts = [repr(self.branch)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from advmf import symbols
 from advmf.boundary import public
+from advmf.errors import DeclarationError
+from advmf.nets.activations.activation import Pointwise
 from advmf.nets.activations.relu_like import ReLULike
 from advmf.nets.block import Residual, Serial
 from advmf.nets.gaussian import Dense, Mix
@@ -11,37 +13,45 @@ from advmf.nets.net import Net
 
 
 @public
-def vanilla(u: object = symbols.u, v: object = symbols.v) -> Net:
-    """``x <- phi(W x + b)``: no shortcut.
+def vanilla(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
+    """``x <- phi(W x + b)``: no shortcut. The activation of all presets is ``ReLULike(u, v)``, or ``phi`` where it is given.
 
     >>> import advmf as mf
     >>> mf.omega(mf.vanilla(u=1, v=0))
     sigma_w**2/2
     """
-    return Net(Serial(Dense(), ReLULike(u, v)), name="vanilla")
+    return Net(Serial(Dense(), _activation(u, v, phi)), name="vanilla")
 
 
 @public
-def residual(u: object = symbols.u, v: object = symbols.v) -> Net:
+def residual(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
     """``x <- x + V phi(W x + b)`` with ``V`` untrained, of entries N(0, 1/N): the residual net of the paper's moments.
 
     >>> import advmf as mf
     >>> mf.omega(mf.residual())
     sigma_w**2*(u**2 + v**2)/2 + 1
     """
-    return Net(Residual(Dense(), ReLULike(u, v), Mix()), name="residual")
+    return Net(Residual(Dense(), _activation(u, v, phi), Mix()), name="residual")
 
 
 @public
-def plain_residual(u: object = symbols.u, v: object = symbols.v) -> Net:
+def plain_residual(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
     """``x <- x + phi(W x + b)``: the shortcut of practice; its stream carries a mean where ``u != v``."""
-    return Net(Residual(Dense(), ReLULike(u, v)), name="plain_residual")
+    return Net(Residual(Dense(), _activation(u, v, phi)), name="plain_residual")
 
 
 @public
-def preactivation(u: object = symbols.u, v: object = symbols.v) -> Net:
+def preactivation(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
     """``x <- x + W phi(x) + b``: activation before the weights."""
-    return Net(Residual(ReLULike(u, v), Dense()), name="preactivation")
+    return Net(Residual(_activation(u, v, phi), Dense()), name="preactivation")
+
+
+def _activation(u: object, v: object, phi: Pointwise | None) -> Pointwise:
+    if phi is None:
+        return ReLULike(u, v)
+    if (u, v) != (symbols.u, symbols.v):
+        raise DeclarationError(f"A net has the slopes u and v, or phi; got u={u}, v={v} and phi={phi!r}.")
+    return phi
 
 
 PRESETS = {"vanilla": vanilla, "residual": residual, "plain_residual": plain_residual, "preactivation": preactivation}

@@ -92,10 +92,17 @@ class Smooth:
 @lru_cache(maxsize=1024)
 def _tensors(f: sp.Lambda) -> Callable[[Tensor], Tensor]:
     """A function of tensors, of the shape and dtype of its argument also where it is constant."""
-    made = sp.lambdify(f.variables, f.expr, "torch")
+    made = sp.lambdify(f.variables, _floats(f.expr), "torch")
 
     def function(z: Tensor) -> Tensor:
         found = made(z)
         return found.to(z.dtype) if isinstance(found, Tensor) else torch.full_like(z, float(found))
 
     return function
+
+
+def _floats(expr: sp.Basic) -> sp.Basic:
+    """The expression with floats for its numbers, such as the root of pi, which torch takes of tensors alone."""
+    if expr.is_number and not expr.is_Rational:
+        return expr.evalf(17)
+    return expr.func(*map(_floats, expr.args)) if expr.args else expr

@@ -73,6 +73,9 @@ def _line(f: Curve, middle: np.ndarray, deviation: np.ndarray, kinks: np.ndarray
     """E f(middle + deviation z) and E |f|, (elements,)."""
     centres = _centres(kinks, middle, deviation)
     edges = _edges(np.clip(centres, -1e9, 1e9), np.broadcast_to(1 / deviation[:, None], centres.shape))
+    ends = (
+        np.abs(f(middle[:, None] + deviation[:, None] * np.array([-FAR, FAR]))).max(1) * _density(np.array(FAR)) * FAR
+    )
     before, worst = None, 0.0
     for count in (16, 24, 48, 96, 192):
         z, weights = _grid(edges, count)
@@ -82,8 +85,14 @@ def _line(f: Curve, middle: np.ndarray, deviation: np.ndarray, kinks: np.ndarray
         if before is not None:
             worst = float(np.max(np.abs(mean - before) / np.maximum(size, 1e-300), initial=0.0))
             if worst <= _SETTLED:
-                return mean, size
+                break
         before = mean
+    beyond = float(np.max(ends / np.maximum(size, 1e-300), initial=0.0))
+    if not beyond <= DIGITS:
+        raise AccuracyError(
+            f"A function grows so fast that a Gaussian of deviation up to {deviation.max():.3g} has {beyond:.1e} of its mean beyond ten deviations. "
+            "Activations are Lipschitz; give another one a closed form of it, or lower the variance."
+        )
     if worst > DIGITS:
         raise AccuracyError(
             f"A mean over a Gaussian of deviation up to {deviation.max():.3g} settles to {worst:.1e} of its size alone; {DIGITS:.0e} is needed. "

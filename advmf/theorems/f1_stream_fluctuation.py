@@ -15,7 +15,7 @@ from advmf.functions import Recursion
 from advmf.nets import Net
 from advmf.observables import Expectation, SecondMoment
 from advmf.symbols import L, N, x_sq
-from advmf.theorems.theorem import RANDOM_NETWORK, Scale, Theorem
+from advmf.theorems.theorem import EXACT, RANDOM_NETWORK, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import Stage, fluctuate, require_exact
 from advmf.theory.propagation import OMEGA, omega
@@ -82,8 +82,9 @@ F1 = Theorem(
     name="F1",
     title="finite width: E Q_L^2 of the last stream, exact at every N",
     source=SOURCE,
-    tests=lambda net, pairs: [stream_fluctuation(net)] if net.exact else [],
+    tests=lambda net, pairs: [stream_fluctuation(net)],
     wrong=widths,
+    needs=(EXACT,),
     script="f_finite_width",
     steps="printed",
     scales={

@@ -1,4 +1,4 @@
-"""T1: a ReLU-like network is a linear map whose matrix and offset are random, f(x) = J(x)x + a(x).
+"""T1: a network is a linear map whose matrix and offset are random, f(x) = J(x)x + a(x).
 
 Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021.
 """
@@ -18,7 +18,7 @@ from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observa
 from advmf.symbols import d
 from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Scale, Theorem
 from advmf.theorems.wrong import equality, law
-from advmf.theory.propagation import START, abbreviations, moments
+from advmf.theory.propagation import START, abbreviations, grows_alike, moments
 
 
 @public
@@ -43,9 +43,8 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     state, where = moments(net, abbreviate=True), abbreviations(net)
     law = _Law(state.j / d, state.along, state.A, state.B - state.A)
     uniform = state.along == state.j * START.Q
-    caveat = (
-        () if uniform else ("e is orthogonal to x: the stream carries a mean, so the direction x has another variance",)
-    )
+    why = "the stream carries a mean" if grows_alike(net) else "the activation stretches along x as it does not across"
+    caveat = () if uniform else (f"e is orthogonal to x: {why}, so the direction x has another variance",)
     named: dict[str, Any] = {
         "where": where,
         "net": net,

@@ -12,10 +12,10 @@ from advmf.claim import Claim, Regime
 from advmf.nets import Net
 from advmf.observables import adversarial_loss
 from advmf.symbols import L, eps, exponent
-from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Caption, Scale, Theorem
+from advmf.theorems.theorem import GROWTH, PAPER, RANDOM_NETWORK, Caption, Scale, Theorem
 from advmf.theorems.wrong import bound
 from advmf.theory.norms import BETA, beta, require_upper
-from advmf.theory.propagation import OMEGA, abbreviations
+from advmf.theory.propagation import OMEGA, abbreviations, omega
 from advmf.theory.spike import LAMBDA, carries_mean, spike
 
 
@@ -28,7 +28,7 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
     for deep networks.
 
     ``p``, ``q`` and ``route`` are those of :func:`advmf.beta`. Raises DomainError for exponents outside [1, oo], ArgumentError for a
-    route that does not apply or is no upper bound.
+    route that does not apply or is no upper bound, DeclarationError for a net whose Jacobian has no growth ω.
 
     Source: the adversarial-loss bound of Kumano et al. (NeurIPS 2023); ω by :func:`advmf.omega`, β by :func:`advmf.beta`.
 
@@ -40,6 +40,7 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
     p, q = exponent(p, "p"), exponent(q, "q")
     factor = beta(p, q, route)
     require_upper(p, q, route)
+    omega(net)  # which the bound rests on, whatever it is called
     uniform = paper or not carries_mean(net)
     return Claim(
         name="T2",
@@ -72,6 +73,7 @@ T2 = Theorem(
     states=lambda net, p, q, route: [loss_bound(net, p, q, route)],
     tests=lambda net, pairs: [loss_bound(net, p, q) for p, q in pairs],
     wrong=bound,
+    needs=(GROWTH,),
     script="t2_adversarial_loss",
     scales={
         "quick": Scale(

@@ -31,12 +31,12 @@ from advmf.observables import (
 )
 from advmf.symbols import K, L, N, d, eps, exponent, t, x_sq
 from advmf.theorems.t2_adversarial_loss import loss_bound
-from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Caption, Scale, Theorem
+from advmf.theorems.theorem import GROWTH, PAPER, RANDOM_NETWORK, UNIFORM, Caption, Scale, Theorem
 from advmf.theorems.wrong import equality, mutant
 from advmf.theory.dynamics import clock, evolve, layer_of, passage, reduced, share, weight_of
 from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta, routes
 from advmf.theory.propagation import OMEGA
-from advmf.theory.spike import carries_mean, require_uniform
+from advmf.theory.spike import require_uniform
 from advmf.theory.tangent import difference
 
 
@@ -275,8 +275,6 @@ LEFT_BY_ATTACKS = 0.03
 
 
 def _states(net: Net, p: str, q: str, route: str) -> list[Claim]:
-    if carries_mean(net):
-        return []
     classic = {str(exponent(p)), str(exponent(q))} <= {"1", "2", "oo"}
     return [
         euler_identity(net, p, q),
@@ -293,8 +291,6 @@ def _tests(net: Net, pairs: Sequence[tuple[str, str]]) -> list[Claim]:
     Where paths lead around the trained matrix its share of J differs from network to network, least for p = oo, and only these pairs are
     resolved.
     """
-    if carries_mean(net):
-        return []
     chosen = [(p, q) for p, q in pairs if share(net)[0] == 1 or p in ("inf", "oo")]
     slopes = [variance_slope(net, p, q, _closest(p, q)) for p, q in chosen]
     return [euler_identity(net, p, q) for p, q in chosen] + [
@@ -330,7 +326,7 @@ T3 = Theorem(
     states=_states,
     tests=_tests,
     wrong=_wrong,
-    silent="the stream carries a mean, and J(x) is larger along x than across it",
+    needs=(GROWTH, UNIFORM),
     script="t3_weight_variance",
     scales={
         "quick": Scale(

@@ -25,7 +25,6 @@ from advmf.theorems.theorem import PAPER, Theorem
 from advmf.theorems.wrong import equality
 from advmf.theory.dynamics import clock, passage, system
 from advmf.theory.propagation import OMEGA
-from advmf.theory.spike import carries_mean
 from advmf.theory.trained import trained
 
 FALL = sp.Symbol("s", nonnegative=True)
@@ -102,9 +101,9 @@ T4 = Theorem(
     name="T4",
     title="trainability: the time at which omega(t)^L leaves the band from m to M",
     source=PAPER,
-    states=lambda net, p, q, route: [] if carries_mean(net) else [escape_time(net, p, q, route)],
+    states=lambda net, p, q, route: [escape_time(net, p, q, route)],
     wrong=equality,
-    silent=T3.silent,
+    needs=T3.needs,
     unchecked=(
         "it is about the course of training, and a check measures networks at t = 0. 'advmf show T4' gives its formula, 'advmf phase' draws it, and "
         "'advmf train' compares trained networks with T3, from which it follows."

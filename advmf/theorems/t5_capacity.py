@@ -17,14 +17,13 @@ from advmf.functions import Recursion
 from advmf.nets import Net
 from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, t
-from advmf.theorems.t3_weight_variance import training_claim
+from advmf.theorems.t3_weight_variance import T3, training_claim
 from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Scale, Theorem
 from advmf.theorems.wrong import deeper, twice
 from advmf.theory.capacity import curvature
 from advmf.theory.dynamics import clock, evolve, reduced
 from advmf.theory.propagation import abbreviations
-from advmf.theory.spike import carries_mean
-from advmf.theory.trained import separated, trained
+from advmf.theory.trained import require_trained, separated, trained
 
 
 @public
@@ -38,7 +37,7 @@ def capacity(net: Net) -> Claim:
     >>> mf.capacity(mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike()))).formula
     K*L**2*omega**L*x_sq
     """
-    trained(net)
+    require_trained(net)
     return Claim(
         name="T5",
         lhs=Expectation(Capacity()),
@@ -83,7 +82,7 @@ def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, wei
 
 
 def _states(net: Net, p: str, q: str, route: str) -> list[Claim]:
-    return [capacity(net), *([] if carries_mean(net) else [capacity_ratio(net, p, q, route)])]
+    return [capacity(net), *([] if T3.silent(net) else [capacity_ratio(net, p, q, route)])]
 
 
 T5 = Theorem(

@@ -18,12 +18,11 @@ from advmf.nets import Net
 from advmf.symbols import K, d
 from advmf.theorems.norm_factor import norm_factor
 from advmf.theorems.t2_adversarial_loss import loss_bound
-from advmf.theorems.t3_weight_variance import variance_slope
-from advmf.theorems.theorem import PAPER, Caption, MatrixScale, Theorem
+from advmf.theorems.t3_weight_variance import T3, variance_slope
+from advmf.theorems.theorem import GROWTH, PAPER, Caption, MatrixScale, Theorem
 from advmf.theorems.wrong import mutant
 from advmf.theory.growth import growth_order
 from advmf.theory.norms import BETA, CHEVET, beta
-from advmf.theory.spike import carries_mean
 
 EXPONENT_TOLERANCE = 0.03
 """What other terms may add to an exponent at the dimensions of a check."""
@@ -67,7 +66,7 @@ def growth(claim: Claim, symbol: sp.Symbol | str) -> Claim:
 
 
 def _states(net: Net, p: str, q: str, route: str) -> list[Claim]:
-    inherit = [loss_bound(net, p, q), *([] if carries_mean(net) else [variance_slope(net, p, q)])]
+    inherit = [loss_bound(net, p, q), *([] if T3.silent(net) else [variance_slope(net, p, q)])]
     return [growth(claim, size) for claim in inherit for size in ("d", "K")]
 
 
@@ -105,6 +104,7 @@ T6 = Theorem(
     source=PAPER,
     states=_states,
     wrong=_wrong,
+    needs=(GROWTH,),
     script="t6_dimensions",
     parts=(
         _along(

@@ -14,6 +14,8 @@ from advmf.boundary import public, whole
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
 from advmf.nets import Net
+from advmf.theory.propagation import grows_alike
+from advmf.theory.spike import carries_mean
 
 PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
 
@@ -80,6 +82,21 @@ def _counts(name: str, values: object, least: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
+class Need:
+    """What a theorem asks of a net, and why it says nothing of a net that lacks it."""
+
+    holds: Callable[[Net], bool]
+    reason: str
+
+
+EXACT = Need(lambda net: net.exact, "its moment rules are not exact at finite width")
+GROWTH = Need(grows_alike, "its Jacobian has no growth omega that is the same in every block")
+UNIFORM = Need(
+    lambda net: not carries_mean(net), "the stream carries a mean, and J(x) is larger along x than across it"
+)
+
+
+@dataclass(frozen=True)
 class Caption:
     """What number stands beside the verdicts of a table: as plain text, and as LaTeX; and what the table is called, if not by its name."""
 
@@ -135,8 +152,8 @@ class Theorem:
     """What its ``derive`` takes: "nets" for the vanilla or the residual network, "nothing" for no net; "printed" where it returns no
     Derivation, but verifies and prints its steps."""
     parts: tuple[Theorem, ...] = ()
-    silent: str = "its moment rules are not exact at finite width"
-    """Why it says nothing of some nets."""
+    needs: tuple[Need, ...] = ()
+    """What it asks of a net: of one that lacks any, it states and tests nothing."""
     unchecked: str = ""
 
     def __post_init__(self) -> None:
@@ -155,10 +172,16 @@ class Theorem:
 
     def tested(self, net: Net | None, pairs: Sequence[tuple[str, str]]) -> tuple[Claim, ...]:
         """What a check measures. A claim that comes from another theorem, as a bound of a net does from T2, gets this one's name and source."""
-        return tuple(map(self._named, self.tests(net, pairs))) if self.tests else ()
+        return tuple(map(self._named, self.tests(net, pairs))) if self.tests and not self.silent(net) else ()
+
+    def silent(self, net: Net | None) -> str:
+        """Why it says nothing of a net; nothing where it does."""
+        return "" if net is None else next((need.reason for need in self.needs if not need.holds(net)), "")
 
     def stated(self, net: Net | None, p: str, q: str, route: str) -> tuple[Claim, ...]:
         """All that it states of a net."""
+        if self.silent(net):
+            return ()
         return tuple(self.states(net, p, q, route)) if self.states else self.tested(net, [(p, q)])
 
     def _named(self, claim: Claim) -> Claim:

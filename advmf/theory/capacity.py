@@ -6,9 +6,8 @@ and by 1 + s gives two networks with the kernel 𝒦(r, s) = E f_r·f_s, and C =
 trained matrices as θ and outputs with unit Gaussian noise, whose information is the identity; with a cross-entropy loss the outputs have
 the metric of its distribution instead.
 
-The two streams are propagated as a pair, by the rules of :mod:`advmf.theory.correlation`. An activation has the arc-cosine kernel κ₁(c),
-whose second derivative is infinite at c = 1. It does not enter: as the streams are equal at r = s, 1 - c is of order (r - s)², and κ₁(c) -
-c of order (1 - c)^{3/2}, that is |r - s|³, whose mixed second derivative vanishes at r = s. So κ₁ stands for its tangent.
+The derivative ẋ of a stream x is a tangent. With C = E⟨x, ẋ⟩/N and V = E|ẋ|²/N the two are jointly Gaussian where an activation acts: ẋ is C/Q x
+and a rest that is independent of x. So one rule for each block carries Q, 2C and V, and the means.
 """
 
 from __future__ import annotations
@@ -18,23 +17,10 @@ from functools import cache
 
 import sympy as sp
 
-from advmf.functions import ArcCosine, Recursion
-from advmf.nets import GaussianLayer, Net
+from advmf.functions import OverGaussians, Recursion
+from advmf.nets import Algebra, GaussianLayer, Net, Pointwise, Residual
 from advmf.symbols import L, x_sq
-from advmf.theory.correlation import PAIR, Pair, Pairs
-from advmf.theory.propagation import ALPHA, OMEGA, closure, omega, slope_squares
-
-R, S = sp.symbols("r s", real=True)
-
-
-class ScaledPairs(Pairs):
-    """A pair of streams whose trained matrices, but not biases, are scaled by 1 + r and 1 + s."""
-
-    def gaussian(self, layer: GaussianLayer, state: Pair) -> Pair:
-        if layer.trained:
-            a, b = 1 + R, 1 + S
-            state = Pair(a**2 * state.Q, b**2 * state.R, a * b * state.P, a * state.mu, b * state.nu)
-        return super().gaussian(layer, state)
+from advmf.theory.propagation import ALPHA, OMEGA, closure, grows_alike, omega, slope_squares
 
 
 @dataclass(frozen=True)
@@ -50,12 +36,6 @@ class Jet:
     def items(self) -> dict[str, sp.Expr]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
-    @property
-    def pair(self) -> Pair:
-        """The pair of streams that has these derivatives; ∂_r P = ∂_s P = dQ/2, for P = Q on r = s."""
-        cross = self.Q + (R + S) * self.dQ / 2 + R * S * self.ddP
-        return Pair(self.Q + R * self.dQ, self.Q + S * self.dQ, cross, self.mu + R * self.dmu, self.mu + S * self.dmu)
-
 
 JET = Jet(
     Q=sp.Symbol("Q", positive=True),
@@ -70,40 +50,60 @@ START = Jet(x_sq, *[sp.S.Zero] * 4)
 """The state of x^0, which no trained matrix has touched."""
 
 
-def scaled_pair(net: Net) -> Pair:
-    """One block on a pair of streams, with all trained matrices times 1 + r in one network and times 1 + s in the other.
+class Jets(Algebra[Jet]):
+    """The jet after each primitive."""
 
-    >>> import advmf as mf
-    >>> from advmf.theory.capacity import scaled_pair
-    >>> scaled_pair(mf.vanilla(u=1, v=1)).P
-    P*sigma_w**2*(r + 1)*(s + 1) + sigma_b**2
-    """
-    return net.block.apply(ScaledPairs(), PAIR)
+    def gaussian(self, layer: GaussianLayer, state: Jet) -> Jet:
+        weight, zero = layer.variance, sp.S.Zero
+        Q, dQ, ddP = state.Q, state.dQ, state.ddP
+        if layer.trained:
+            dQ, ddP = dQ + 2 * Q, ddP + dQ + Q
+        return Jet(weight * Q + layer.bias_variance, weight * dQ, weight * ddP, zero, zero)
+
+    def pointwise(self, activation: Pointwise, state: Jet) -> Jet:
+        Q, dQ, ddP = state.Q, state.dQ, state.ddP
+        if activation.linear:
+            s = activation.phi(sp.S.One)
+            return Jet(s**2 * Q, s**2 * dQ, s**2 * ddP, s * state.mu, s * state.dmu)
+        along = dQ / 2 / Q  # of the derivative by the stream
+        gain, mean = activation.gain(Q), activation.mean(Q)
+        if activation.homogeneous:
+            return Jet(activation.second(Q), gain * dQ, gain * ddP, mean, along * mean)
+        return Jet(
+            Q=activation.second(Q),
+            dQ=2 * along * activation.overlap(Q),
+            ddP=along**2 * activation.stretch(Q) + (ddP - along**2 * Q) * gain,
+            mu=mean,
+            dmu=along * activation.tilt(Q),
+        )
+
+    def add(self, block: Residual, shortcut: Jet, branch: Jet, before: Jet) -> Jet:
+        a, b, s = shortcut, branch, block.scale
+        return Jet(
+            Q=a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu,
+            dQ=a.dQ + s**2 * b.dQ + 2 * s * (a.dmu * b.mu + a.mu * b.dmu),
+            ddP=a.ddP + s**2 * b.ddP + 2 * s * a.dmu * b.dmu,
+            mu=a.mu + s * b.mu,
+            dmu=a.dmu + s * b.dmu,
+        )
 
 
 @cache
 def jet_step(net: Net) -> Jet:
-    """The jet after one block in terms of :data:`JET` before it, by differentiating :func:`scaled_pair`.
+    """The jet after one block in terms of :data:`JET` before it.
 
     >>> import advmf as mf
     >>> from advmf.theory.capacity import jet_step
     >>> jet_step(mf.vanilla(u=1, v=1)).ddP
     sigma_w**2*(P_rs + Q + Q_r)
     """
-    c = sp.Dummy("c")
-    tangent = ArcCosine(1) + ArcCosine(c).diff(c).subs(c, 1) * (c - 1)
-    pair = scaled_pair(net)
-    before = {getattr(PAIR, f.name): getattr(JET.pair, f.name) for f in fields(Pair)}
+    after = net.block.apply(Jets(), JET)
 
-    def smooth(expr: sp.Expr) -> sp.Expr:
-        return expr.replace(ArcCosine, lambda value: tangent.subs(c, value)).subs(before, simultaneous=True)
-
-    def at_zero(expr: sp.Expr) -> sp.Expr:
-        value = sp.simplify(expr.subs({R: 0, S: 0}))
+    def tidy(expr: sp.Expr) -> sp.Expr:
+        value = expr if expr.has(OverGaussians) else sp.simplify(expr)
         return sp.factor(value) if value.is_polynomial(*JET.items().values()) else value
 
-    Q, P, mu = smooth(pair.Q), smooth(pair.P), smooth(pair.mu)
-    return Jet(at_zero(Q), at_zero(sp.diff(Q, R)), at_zero(sp.diff(P, R, S)), at_zero(mu), at_zero(sp.diff(mu, R)))
+    return Jet(**{name: tidy(value) for name, value in after.items().items()})
 
 
 @cache
@@ -116,9 +116,10 @@ def curvature(net: Net, abbreviate: bool = False) -> sp.Expr:
     after, before, start = jet_step(net).items(), JET.items(), START.items()
     names = [n for n in before if n in closure("ddP", after, before)]
     state, updates, first = (sp.Tuple(*(of[n] for n in names)) for of in (before, after, start))
+    if not (grows_alike(net) and all(update.is_polynomial(*state) for update in updates)):
+        return Recursion(L, state, updates, first, JET.ddP)
     growth, size = omega(net), len(names)
-    linear = all(update.is_polynomial(*state) for update in updates)
-    matrix = sp.Matrix(updates).jacobian(list(state)) if linear else sp.eye(size)
+    matrix = sp.Matrix(updates).jacobian(list(state))
     rest = (matrix - growth * sp.eye(size)).applyfunc(lambda e: _in_alpha(e, net))
     remainder = (matrix * sp.Matrix(state) - sp.Matrix(updates)).expand()
     if remainder != sp.zeros(size, 1) or any(rest[i, j] != 0 for i in range(size) for j in range(i, size)):

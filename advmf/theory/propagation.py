@@ -151,13 +151,30 @@ def omega(net: Net) -> sp.Expr:
     if held := growth.free_symbols & set(STATE.items().values()):
         names = ", ".join(sorted(map(str, held)))
         raise DeclarationError(
-            f"{net.block!r}: the Jacobian grows by {growth} per block, which depends on the stream's {names}, so it has no growth omega that is "
-            "one number for all blocks, and with it no T2 to T6. Blocks whose moments scale with their input have one."
+            f"{net.block!r}: the Jacobian grows by {growth} per block, which depends on the stream's {names}: there is no omega, one number "
+            "for all blocks, on which T2 to T6, F1 and F2 rest. Nets of activations that scale with their input, as ReLULike does, have one. T1, "
+            "the kernels and the capacity hold of all."
         )
     constant, rest = (
         growth.as_independent(*growth.free_symbols, as_Add=True) if growth.free_symbols else (growth, sp.S.Zero)
     )
     return constant + sp.factor(rest)
+
+
+@cache
+def grows_alike(net: Net) -> bool:
+    """Whether the Jacobian grows by one factor ω in every block, whatever the stream: as it does where activations are homogeneous.
+
+    >>> import advmf as mf
+    >>> from advmf.theory.propagation import grows_alike
+    >>> [grows_alike(mf.Net(mf.Serial(mf.Dense(), phi))) for phi in (mf.ReLULike(1, 0), mf.Erf())]
+    [True, False]
+    """
+    try:
+        omega(net)
+    except DeclarationError:
+        return False
+    return True
 
 
 OMEGA = sp.Symbol("omega", positive=True)
@@ -184,7 +201,7 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
         rate, shift = _affine(after[name], before[name]) if needed == {name} else (None, None)
         if rate is not None and shift is not None:
             solved[name] = _geometric(rate, shift, start[name])
-            if abbreviate and rate == omega(net):
+            if abbreviate and grows_alike(net) and rate == omega(net):
                 solved[name] = _geometric(OMEGA, with_alpha(shift, net), start[name])
         elif not needed:
             solved[name] = after[name]
@@ -196,8 +213,8 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
 
 
 def abbreviations(net: Net) -> dict[sp.Symbol, sp.Expr]:
-    """What ω and α stand for in ``net``; α only where the slopes are symbols."""
-    where = {OMEGA: omega(net)}
+    """What ω and α stand for in ``net``: α only where the slopes are symbols, ω only where the Jacobian grows as ω^L."""
+    where = {OMEGA: omega(net)} if grows_alike(net) else {}
     for squares in slope_squares(net):
         where[ALPHA] = squares / 2
     return where

@@ -23,7 +23,7 @@ from advmf.errors import ArgumentError
 from advmf.functions import Recursion
 from advmf.nets import Block, Dense, GaussianLayer, Net, Pointwise, Rebuilt, ReLULike, Serial
 from advmf.symbols import L, x_sq
-from advmf.theory.propagation import OMEGA, STATE, moments, omega, step
+from advmf.theory.propagation import OMEGA, STATE, grows_alike, moments, omega, step
 
 LAMBDA = sp.Symbol("Lambda", positive=True)
 """The largest variance of a direction of J(x), times d, over all inputs; a claim's ``where`` has it."""
@@ -40,6 +40,8 @@ def carries_mean(net: Net) -> bool:
     >>> [carries_mean(preset(1, 0)) for preset in (mf.residual, mf.plain_residual)], carries_mean(mf.plain_residual(1, 1))
     ([False, True], False)
     """
+    if not grows_alike(net):
+        return STATE.mu in step(net).Q.free_symbols
     return sp.expand(step(net).along - omega(net) * STATE.along) != 0
 
 

@@ -17,7 +17,7 @@ from advmf.functions import Recursion
 from advmf.nets import GaussianLayer, Net
 from advmf.symbols import L, N, c, x_sq, y_sq
 from advmf.theory.correlation import DISTANCE, PAIR, ClosePair, Pair, Pairs, distributed
-from advmf.theory.trained import trained
+from advmf.theory.trained import require_trained
 
 TANGENT = sp.Symbol("T", real=True)
 """The kernel over N, of a network so far."""
@@ -76,7 +76,7 @@ class _Step:
 
 @cache
 def _tangent_step(net: Net) -> _Step:
-    trained(net)
+    require_trained(net)
     pairs = DecorrelatedPairs()
     before = ClosePair(PAIR.Q, PAIR.R, (PAIR.Q + PAIR.R - DISTANCE) / 2, PAIR.mu, PAIR.nu)
     pair = net.block.apply(pairs, before)

@@ -66,11 +66,16 @@ def trained(net: Net) -> Trained:
     >>> trained(mf.residual(u=1, v=0)).omega
     z/2 + 1
     """
+    require_trained(net)
     separate, found = _separate(net)
-    if not found:
-        raise ArgumentError(f"{net.block!r} has no trained matrix; put a Dense() into it.")
     variables = tuple(found)
     return Trained(net, variables, tuple(found.values()), sp.expand(omega(separate)))
+
+
+def require_trained(net: Net) -> None:
+    """Raises ArgumentError for a net without a trained matrix."""
+    if not net.trained:
+        raise ArgumentError(f"{net.block!r} has no trained matrix; put a Dense() into it.")
 
 
 def separated(net: Net) -> Net:

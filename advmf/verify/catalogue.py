@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 from advmf.errors import ArgumentError, one_of
-from advmf.nets import Net
+from advmf.nets import Erf, Net, Pointwise, ReLULike
 from advmf.theorems import THEOREMS
 from advmf.theorems.theorem import Theorem
 
 PAIRS = tuple((p, q) for p in ("1", "2", "inf") for q in ("1", "2", "inf"))
 """The paper's (p, q)."""
 
-ACTIVATIONS: dict[str, tuple[Any, Any]] = {
-    "relu": (1, 0),
-    "leaky_relu": (1, Fraction(1, 5)),
-    "abs": (1, -1),
-    "linear": (1, 1),
+ACTIVATIONS: dict[str, Pointwise] = {
+    "relu": ReLULike(1, 0),
+    "leaky_relu": ReLULike(1, "1/5"),
+    "abs": ReLULike(1, -1),
+    "linear": ReLULike(1, 1),
+    "erf": Erf(),
 }
-"""Slopes (u, v) by name."""
+"""Activations by name."""
 
 DEFAULT_ACTIVATIONS = ("relu", "leaky_relu")
 
@@ -31,7 +31,7 @@ CHECKED = tuple(name for name, theorem in THEOREMS.items() if theorem.tests)
 
 def silence(theorem: Theorem, net: Net) -> str:
     """Why a theorem says nothing of a net."""
-    return f"{theorem.name} says nothing of {net.name}: {theorem.silent}"
+    return f"{theorem.name} says nothing of {net.name}: {theorem.silent(net)}"
 
 
 def choose(kind: str, wanted: Sequence[str], known: Mapping[str, Any], default: tuple[str, ...]) -> tuple[str, ...]:

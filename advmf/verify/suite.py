@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
+import sympy as sp
+
 from advmf.claim import Claim
 from advmf.errors import ArgumentError, refuse_unused
-from advmf.nets import PRESETS, Net
+from advmf.nets import PRESETS, Net, ReLULike
 from advmf.symbols import exponent
 from advmf.theorems import THEOREMS
 from advmf.theorems.theorem import MatrixScale, Scale, Theorem
@@ -192,17 +194,18 @@ def cases(
     exponents = [(str(exponent(p, "p")), str(exponent(q, "q"))) for p, q in pairs] or list(PAIRS)
     found = []
     for activation in choose("activation", activations, ACTIVATIONS, DEFAULT_ACTIVATIONS):
-        u, v = (float(slope) for slope in ACTIVATIONS[activation])
+        phi = ACTIVATIONS[activation]
+        slopes = {"u": float(phi.u), "v": float(phi.v)} if isinstance(phi, ReLULike) else {}
         for name in names:
             preset, gain = NETS[name]
-            net = replace(PRESETS[preset](*(str(s) for s in ACTIVATIONS[activation])), name=name)
+            net = replace(PRESETS[preset](phi=phi), name=name)
             for theorem in wanted:
                 scale = profile.scales[theorem]
                 if isinstance(scale, MatrixScale) or THEOREMS[theorem].net:
                     continue
                 point = {
-                    "L": scale.L, "d": scale.d, "K": scale.K, "sigma_w": (2 * gain / (u**2 + v**2)) ** 0.5,
-                    "sigma_b": profile.sigma_b, "eps": profile.eps, "x_sq": 1.0, "u": u, "v": v, **scale.at, **(at or {}),
+                    "L": scale.L, "d": scale.d, "K": scale.K, "sigma_w": (gain / float(phi.gain(sp.S.One))) ** 0.5,
+                    "sigma_b": profile.sigma_b, "eps": profile.eps, "x_sq": 1.0, **slopes, **scale.at, **(at or {}),
                 }  # fmt: skip
                 if claims := THEOREMS[theorem].tested(net, exponents):
                     found.append(Case(theorem, net, activation, claims, point, profile))

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
+from inspect import isabstract
 from typing import Any
 
 import sympy as sp
@@ -21,7 +22,7 @@ from advmf.boundary import public
 from advmf.claim import Claim, Equation, Regime
 from advmf.errors import AdvmfError, ArgumentError, DataError
 from advmf.functions import FUNCTIONS
-from advmf.nets import Block, Dense, Mix, Net, ReLULike, Residual, Serial
+from advmf.nets import Block, Net
 
 FORMAT, VERSION = "advmf claim", 2
 """Version 1 had no depth: its claims are read as holding at every depth."""
@@ -334,41 +335,24 @@ def _tower(number: sp.Expr) -> bool:
 
 
 def _block(block: Block) -> list[Any]:
-    if isinstance(block, Dense):
-        return ["Dense", _expr(block.sigma_w), _expr(block.sigma_b)]
-    if isinstance(block, ReLULike):
-        return ["ReLULike", _expr(block.u), _expr(block.v)]
-    if isinstance(block, Mix):
-        return ["Mix"]
-    if isinstance(block, Serial):
-        return ["Serial", *map(_block, block.blocks)]
-    if isinstance(block, Residual):
-        return ["Residual", _expr(block.scale), _block(block.shortcut), _block(block.branch)]
-    raise ArgumentError(
-        f"JSON has no name for the block {block!r}; it takes Dense, ReLULike, Mix, Serial and Residual."
-    )
+    return [type(block).__name__, *(_block(part) if isinstance(part, Block) else _expr(part) for part in block.parts)]
 
 
 def _parse_block(node: Any, place: str, depth: int = 0) -> Block:
     if depth > DEEPEST:
-        raise DataError(f"{place[:80]}...: more than {DEEPEST} blocks within blocks.")
-    if not isinstance(node, list) or not node:
+        raise DataError(f"{place}: more than {DEEPEST} blocks within blocks.")
+    if not isinstance(node, list) or not node or not isinstance(node[0], str):
         raise DataError(f"{place}: expected a block, [name, ...]; got {node!r:.60}.")
     head, *given = node
-    if head in ("Dense", "ReLULike") and len(given) == 2:
-        kind = Dense if head == "Dense" else ReLULike
-        parsed = [_parse(value, f"{place}.{head}") for value in given]
-        return _built(place, lambda: kind(*parsed))
-    if head == "Mix" and not given:
-        return Mix()
-    if head == "Serial":
-        return Serial(*(_parse_block(inner, f"{place}.Serial[{i}]", depth + 1) for i, inner in enumerate(given)))
-    if head == "Residual" and len(given) == 3:
-        scale, shortcut, branch = (
-            _parse(given[0], place),
-            *(_parse_block(inner, f"{place}.Residual", depth + 1) for inner in given[1:]),
-        )
-        return _built(place, lambda: Residual(branch, scale=scale, shortcut=shortcut))
-    raise DataError(
-        f"{place}: {head!r:.60} with {len(given)} arguments is no block; known are Dense, ReLULike, Mix, Serial and Residual."
-    )
+    kind = Block.kinds.get(head)
+    if kind is None or isabstract(kind):
+        known = ", ".join(name for name, each in Block.kinds.items() if not isabstract(each))
+        raise DataError(f"{place}: {head!r:.60} with {len(given)} arguments is no block; known are {known}.")
+    parts = [
+        _parse_block(part, f"{place}.{head}[{i}]", depth + 1)
+        if isinstance(part, list) and part and part[0] in Block.kinds
+        else _parse(part, f"{place}.{head}")
+        for i, part in enumerate(given)
+    ]
+    found: Block = _built(place, lambda: kind.of(*parts))
+    return found

@@ -24,10 +24,10 @@ class Pointwise(Block, ABC):
     >>> import advmf as mf
     >>> class Cube(mf.Pointwise):
     ...     def phi(self, z): return z**3
-    >>> mf.latex(mf.Net(mf.Serial(mf.Dense(), Cube()))).count(r"\\\\phi(z)")
-    1
-    >>> Cube().second(sp.Integer(1)).evalf(6)
-    15.0000
+    >>> mf.latex(mf.Net(mf.Serial(mf.Dense(), Cube()))).partition(", ")[2][:25]
+    '\\\\quad \\\\phi(z) = z^3, \\\\qua'
+    >>> Cube().second(sp.Integer(1))
+    15
     """
 
     @abstractmethod
