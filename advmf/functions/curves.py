@@ -38,14 +38,8 @@ def kinks(f: sp.Lambda) -> tuple[sp.Expr, ...]:
     >>> kinks(sp.Lambda(z, sp.Max(0, z) + sp.Piecewise((z, z < 1), (1, True))))
     (0, 1)
     """
-    (z,), edges = f.variables, set()
-    for atom in f.expr.atoms(*KINKED):
-        if isinstance(atom, sp.Piecewise):
-            edges |= {c.lhs - c.rhs for c in atom.atoms(sp.core.relational.Relational)}
-        elif isinstance(atom, (sp.Max, sp.Min)):
-            edges |= {x - y for i, x in enumerate(atom.args) for y in atom.args[:i]}
-        else:
-            edges.add(atom.args[0])
+    (z,) = f.variables
+    edges = {e for atom in f.expr.atoms(*KINKED) for edge in _edges(atom) for e in _branches(edge)}
     found: set[sp.Expr] = set()
     for edge in edges:
         if not edge.has(z):
@@ -58,6 +52,29 @@ def kinks(f: sp.Lambda) -> tuple[sp.Expr, ...]:
             raise ArgumentError(f"SymPy does not find where {edge} = 0, at which {f.expr} has a kink.")
         found |= {root for root in roots if root.is_real is not False}
     return tuple(sorted(found, key=sp.default_sort_key))
+
+
+def _edges(atom: sp.Expr) -> set[sp.Expr]:
+    """What is zero where a function has a kink."""
+    if isinstance(atom, sp.Piecewise):
+        return {c.lhs - c.rhs for c in atom.atoms(sp.core.relational.Relational)}
+    if isinstance(atom, (sp.Max, sp.Min)):
+        return {x - y for i, x in enumerate(atom.args) for y in atom.args[:i]}
+    return {atom.args[0]}
+
+
+def _branches(expr: sp.Expr) -> set[sp.Expr]:
+    """The smooth expressions of which a kinked one is made: their zeros are among those of the expression, or do no harm."""
+    atom = next(iter(expr.atoms(*KINKED)), None)
+    if atom is None:
+        return {expr}
+    if isinstance(atom, sp.Piecewise):
+        values = [value for value, _ in atom.args]
+    elif isinstance(atom, (sp.Max, sp.Min)):
+        values = list(atom.args)
+    else:
+        values = {sp.Abs: [atom.args[0], -atom.args[0]], sp.sign: [-1, 1], sp.Heaviside: [0, 1]}[type(atom)]
+    return set().union(*(_branches(expr.xreplace({atom: sp.sympify(value)})) for value in values))
 
 
 @lru_cache(maxsize=1024)

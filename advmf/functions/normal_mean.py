@@ -125,7 +125,7 @@ class OverGaussians(Function):
 class NormalMean(OverGaussians):
     """E f(a) of a ~ N(0, Q): ``NormalMean(f, Q)`` with f a SymPy Lambda.
 
-    Polynomials are integrated; the numbers of others are those of :func:`advmf.special.normal_mean`, to twelve digits. Its derivative in Q is
+    Polynomials are integrated, and odd functions have none; the numbers of others are those of :func:`advmf.special.normal_mean`, to twelve digits. Its derivative in Q is
     E f''(a)/2, or E a f'(a)/(2Q) where f has kinks.
 
     >>> import sympy as sp
@@ -145,6 +145,8 @@ class NormalMean(OverGaussians):
         if expr.is_polynomial(z):
             terms = sp.Poly(expr, z).terms()
             return sp.Add(*(c * sp.factorial2(k - 1) * Q ** sp.Rational(k, 2) for (k,), c in terms if k % 2 == 0))
+        if (expr + expr.subs(z, -z)).expand() == 0:
+            return sp.S.Zero
         return f(sp.S.Zero) if Q == 0 else None
 
     def fdiff(self, argindex: int = 2) -> sp.Expr:

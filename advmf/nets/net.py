@@ -14,6 +14,7 @@ from advmf.nets.block import Block, require_block
 from advmf.nets.gaussian import GaussianLayer
 from advmf.nets.readings import Coordinates, Leaves, Stream
 from advmf.notebook import Shown
+from advmf.symbols import z
 
 
 @public
@@ -67,11 +68,15 @@ class Net(Shown):
 
     @property
     def parameters(self) -> Iterator[tuple[str, sp.Expr]]:
-        """Every number or expression that the block declares, with its name.
+        """Every number or expression that the block declares, with its name; of a function of z the other symbols in it.
 
         >>> import advmf as mf
         >>> list(mf.residual(1, 0).parameters)
         [('scale', 1), ('sigma_w', sigma_w), ('sigma_b', sigma_b), ('u', 1), ('v', 0)]
         """
         for leaf in self.leaves:
-            yield from ((name, value) for name, value in vars(leaf).items() if isinstance(value, sp.Expr))
+            for name, value in vars(leaf).items():
+                if isinstance(value, sp.Expr) and value.has(z):
+                    yield from ((s.name, s) for s in sorted(value.free_symbols - {z}, key=str))
+                elif isinstance(value, sp.Expr):
+                    yield name, value

@@ -69,8 +69,10 @@ def _centres(kinks: np.ndarray, middle: np.ndarray, deviation: np.ndarray) -> np
     return (places - middle[:, None]) / deviation[:, None]
 
 
-def _line(f: Curve, middle: np.ndarray, deviation: np.ndarray, kinks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """E f(middle + deviation z) and E |f|, (elements,)."""
+def _line(
+    f: Curve, middle: np.ndarray, deviation: np.ndarray, kinks: np.ndarray, scale: float = 1e-300
+) -> tuple[np.ndarray, np.ndarray]:
+    """E f(middle + deviation z) and E |f|, (elements,); digits count from the latter, or from ``scale`` where that is larger."""
     centres = _centres(kinks, middle, deviation)
     edges = _edges(np.clip(centres, -1e9, 1e9), np.broadcast_to(1 / deviation[:, None], centres.shape))
     ends = (
@@ -83,11 +85,11 @@ def _line(f: Curve, middle: np.ndarray, deviation: np.ndarray, kinks: np.ndarray
         values = f(middle[:, None] + deviation[:, None] * z)
         mean, size = (values * weights).sum(1), (np.abs(values) * weights).sum(1)
         if before is not None:
-            worst = float(np.max(np.abs(mean - before) / np.maximum(size, 1e-300), initial=0.0))
+            worst = float(np.max(np.abs(mean - before) / np.maximum(size, scale), initial=0.0))
             if worst <= _SETTLED:
                 break
         before = mean
-    beyond = float(np.max(ends / np.maximum(size, 1e-300), initial=0.0))
+    beyond = float(np.max(ends / np.maximum(size, scale), initial=0.0))
     if not beyond <= DIGITS:
         raise AccuracyError(
             f"A function grows so fast that a Gaussian of deviation up to {deviation.max():.3g} has {beyond:.1e} of its mean beyond ten deviations. "
@@ -207,13 +209,16 @@ def _plane(curves: list[Curve], s: np.ndarray, t: np.ndarray, kinks: list[np.nda
         np.concatenate(centres, 1), np.concatenate([np.broadcast_to(x, y.shape) for x, y in zip(scales, centres)], 1)
     )
     found, size = [], 0.0
+    _, scale = _line(g, np.zeros(1), t, kinks[1])
     for count in (16, 32):
         z, weights = (x[0] for x in _grid(edges, count))
         keep = weights > 0
         z, weights = z[keep], weights[keep]
         middle, deviation = t * c * z, np.full(z.shape, t[0] * spread)
         places = np.broadcast_to(kinks[1], (len(z), kinks[1].shape[1]))
-        inner, _ = _line(lambda b: g(b.reshape(1, -1)).reshape(b.shape), middle, deviation, places)
+        inner, _ = _line(
+            lambda b: g(b.reshape(1, -1)).reshape(b.shape), middle, deviation, places, float(scale[0]) or 1e-300
+        )
         outer = f((s[0] * z)[None])[0] * weights * _density(z)
         found.append(float((outer * inner).sum()))
         size = float(np.abs(outer * inner).sum())

@@ -151,7 +151,7 @@ def omega(net: Net) -> sp.Expr:
     if held := growth.free_symbols & set(STATE.items().values()):
         names = ", ".join(sorted(map(str, held)))
         raise DeclarationError(
-            f"{net.block!r}: the Jacobian grows by {growth} per block, which depends on the stream's {names}: there is no omega, one number "
+            f"{net.block!r}: the Jacobian grows by {growth!s:.160} per block, which depends on the stream's {names}: there is no omega, one number "
             "for all blocks, on which T2 to T6, F1 and F2 rest. Nets of activations that scale with their input, as ReLULike does, have one. T1, "
             "the kernels and the capacity hold of all."
         )

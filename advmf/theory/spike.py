@@ -89,7 +89,8 @@ class Aligned(Rebuilt):
 
 
 def require_uniform(net: Net, what: str) -> None:
-    """Raises ArgumentError for a net that carries a mean, of which ``what`` does not hold."""
+    """Raises ArgumentError for a net that carries a mean, of which ``what`` does not hold, and DeclarationError for one without ω."""
+    omega(net)
     if carries_mean(net):
         raise ArgumentError(
             f"{what} takes one law of J(x) in all directions, but the stream of {net.block!r} carries a mean: J(x) is larger along x than across it, "

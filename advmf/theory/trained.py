@@ -67,6 +67,7 @@ def trained(net: Net) -> Trained:
     z/2 + 1
     """
     require_trained(net)
+    omega(net)  # refuses by the net as it was declared
     separate, found = _separate(net)
     variables = tuple(found)
     return Trained(net, variables, tuple(found.values()), sp.expand(omega(separate)))

@@ -34,7 +34,8 @@ LONGEST, DEEPEST, WIDEST = 2_000_000, 60, 24
 
 _BASICS = (
     sp.Add, sp.Mul, sp.Pow, sp.exp, sp.log, sp.Abs, sp.sign, sp.Max, sp.Min, sp.gamma, sp.loggamma, sp.factorial, sp.erf, sp.erfc, sp.erfinv,
-    sp.acos, sp.asin, sp.atan, sp.sin, sp.cos, sp.tanh, sp.zeta, sp.Heaviside, sp.Tuple, sp.Piecewise, sp.functions.elementary.piecewise.ExprCondPair,
+    sp.acos, sp.asin, sp.atan, sp.sin, sp.cos, sp.tanh, sp.zeta, sp.Heaviside, sp.Tuple, sp.Lambda, sp.Piecewise,
+    sp.functions.elementary.piecewise.ExprCondPair,
     sp.Eq, sp.Ne, sp.Lt, sp.Le, sp.Gt, sp.Ge, sp.And, sp.Or, sp.Not,
 )  # fmt: skip
 _CONSTANTS = {
