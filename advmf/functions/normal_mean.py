@@ -125,8 +125,8 @@ class OverGaussians(Function):
 class NormalMean(OverGaussians):
     """E f(a) of a ~ N(0, Q): ``NormalMean(f, Q)`` with f a SymPy Lambda.
 
-    Polynomials are integrated, and odd functions have none; the numbers of others are those of :func:`advmf.special.normal_mean`, to twelve digits. Its derivative in Q is
-    E f''(a)/2, or E a f'(a)/(2Q) where f has kinks.
+    Polynomials are integrated, and odd functions have the mean zero; the numbers of others are those of :func:`advmf.special.normal_mean`, to
+    twelve digits. Its derivative in Q is E f''(a)/2, or E a f'(a)/(2Q) where f has kinks.
 
     >>> import sympy as sp
     >>> from advmf.functions import NormalMean

@@ -10,8 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import sympy as sp
 import torch
+from sympy.printing.codeprinter import PrintMethodNotImplementedError
+from sympy.printing.pytorch import TorchPrinter
 from torch import Tensor
 
+from advmf.errors import UnsupportedFunctionError
 from advmf.functions.curves import kinks, slope
 from advmf.symbols import z as Z
 
@@ -44,7 +47,10 @@ _NODES = ((0.8611363115940526, 0.3478548451374538), (0.3399810435848563, 0.65214
 
 @dataclass(frozen=True)
 class Smooth:
-    """A function known by its formula. Short differences are integrals of its slope, from kink to kink: nothing cancels."""
+    """A function known by its formula. Short differences are integrals of its slope, from kink to kink: nothing cancels.
+
+    A kink that is not at zero is where rounding puts it.
+    """
 
     function: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
@@ -92,17 +98,42 @@ class Smooth:
 @lru_cache(maxsize=1024)
 def _tensors(f: sp.Lambda) -> Callable[[Tensor], Tensor]:
     """A function of tensors, of the shape and dtype of its argument also where it is constant."""
-    made = sp.lambdify(f.variables, _floats(f.expr), "torch")
+    library, printer = (
+        [{"filled": lambda value, z: torch.full_like(z, value)}, "torch"],
+        _Printer({"fully_qualified_modules": False}),
+    )
+    try:
+        made = sp.lambdify(f.variables, _written(f.expr, f.variables[0]), library, printer=printer)
+    except PrintMethodNotImplementedError as error:
+        raise UnsupportedFunctionError(
+            f"Torch has no form of a function in {f.expr} ({str(error).splitlines()[0]}). Give the activation tensors(number) of its own."
+        ) from None
 
     def function(z: Tensor) -> Tensor:
-        found = made(z)
-        return found.to(z.dtype) if isinstance(found, Tensor) else torch.full_like(z, float(found))
+        found: Tensor = made(z)
+        return found
 
     return function
 
 
-def _floats(expr: sp.Basic) -> sp.Basic:
-    """The expression with floats for its numbers, such as the root of pi, which torch takes of tensors alone."""
-    if expr.is_number and not expr.is_Rational:
-        return expr.evalf(17)
-    return expr.func(*map(_floats, expr.args)) if expr.args else expr
+class Filled(sp.Function):
+    """A number as a tensor like another."""
+
+
+class _Printer(TorchPrinter):
+    def _print_Filled(self, expr: Filled) -> str:
+        return f"filled({', '.join(map(self._print, expr.args))})"
+
+
+def _written(expr: sp.Expr, z: sp.Symbol, whole: bool = True) -> sp.Expr:
+    """The expression as torch takes it: floats for irrational numbers, cases for maxima, and tensors for what is constant as a ``whole``."""
+    if not expr.has(z):
+        value = sp.sympify(expr.evalf(17) if isinstance(expr, sp.Expr) and not expr.is_Rational else expr)
+        return Filled(value, z) if whole else value
+    if isinstance(expr, (sp.Max, sp.Min, sp.Heaviside)):
+        return _written(expr.rewrite(sp.Piecewise), z, whole)
+    if isinstance(expr, sp.Piecewise):
+        return sp.Piecewise(
+            *((_written(value, z), _written(condition, z, False)) for value, condition in expr.args), evaluate=False
+        )
+    return expr.func(*(_written(arg, z, False) for arg in expr.args)) if expr.args else expr

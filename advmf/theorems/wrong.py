@@ -46,7 +46,12 @@ def exchanged(claim: Claim) -> Claim:
 
 def law(claim: Claim) -> list[Claim]:
     """Of a law of independent Gaussians: another depth, and twice the variance."""
-    return [deeper(claim), mutant(claim, "twice the variance", lambda e: 2 * e)]
+    return [deeper(claim), twice_the_variance(claim)]
+
+
+def twice_the_variance(claim: Claim) -> Claim:
+    """Twice the variance of a law."""
+    return mutant(claim, "twice the variance", lambda e: 2 * e)
 
 
 def widths(claim: Claim) -> list[Claim]:
