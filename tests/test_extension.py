@@ -1,6 +1,10 @@
 """What a user adds in one file, no file of the package knowing of it."""
 
+import itertools
+import math
+import runpy
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -22,12 +26,12 @@ from advmf.report.document import of_outcomes
 from advmf.report.html import html
 from advmf.report.overview import tables
 from advmf.simulate.networks import layers
-from advmf.symbols import K, d
+from advmf.symbols import K, d, z
 from advmf.theorems import THEOREMS
 from advmf.theorems.derivations import derived
 from advmf.theorems.theorem import Caption
 from advmf.theory.norms import BETA, ROUTES
-from advmf.theory.propagation import Propagation
+from advmf.theory.propagation import Propagation, moments
 from advmf.verify import suite
 from advmf.verify.controls import controls
 from advmf.verify.report import Verdict
@@ -101,6 +105,76 @@ def test_another_gaussian_layer_is_a_deviation():
     inner = list(layers(chunk.map))[1:-1]
     spread = [float(layer.weight.matmul(torch.eye(400)[None]).std()) * 20 for layer in inner]
     assert spread == pytest.approx([1.0, 0.5], rel=0.02)
+
+
+@dataclass(frozen=True)
+class Swish(mf.Pointwise):
+    """An activation of one's own: z times the logistic function of slope s z. It owes phi(z) alone."""
+
+    s: sp.Expr = sp.S.One
+
+    def phi(self, z):
+        return z / (1 + sp.exp(-self.s * z))
+
+
+def test_an_activation_is_its_formula():
+    """Laws, LaTeX, JSON, kernels with gradients, simulation, checks and controls of a class with phi(z) alone."""
+    net = mf.preactivation(phi=Swish(sp.Integer(2)))
+    for law in runpy.run_path(str(Path(__file__).with_name("test_laws.py"))).values():
+        for mark in getattr(law, "pytestmark", []) if callable(law) else []:
+            if mark.args[0] in ("block", "phi"):
+                subject = {"block": net.block, "phi": net.activations[0]}[mark.args[0]]
+                others = [m for m in law.pytestmark if m.args[0] != mark.args[0]]
+                for values in itertools.product(*(m.args[1] for m in others)):
+                    law(subject, **dict(zip((m.args[0] for m in others), values)))
+    assert r"\phi(z) = \frac{z}{1 + e^{-2 z}}" in mf.latex(net)
+    at = {"L": 2, "d": 12, "K": 8, "sigma_w": 1.0, "sigma_b": 0.8, "x_sq": 1.0}
+    claims = [*mf.linear_form(net), mf.capacity(net)]
+    for claim in claims:
+        assert mf.from_json(mf.to_json(claim)) == claim
+    wrong = [mutant for claim in claims for mutant in controls(claim)]
+    reports = mf.check_all([*claims, *wrong], at, nets=8000, widths=(32, 64, 128), seed=3)
+    assert {r.verdict for r in reports[: len(claims)]} == {Verdict.SUPPORTED}, reports
+    assert {r.verdict for r in reports[len(claims) :]} == {Verdict.REFUTED}, reports
+
+
+def test_an_activation_of_a_letter_has_its_number_from_the_point():
+    a = sp.Symbol("a", positive=True)
+    net = mf.vanilla(phi=mf.Activation(sp.tanh(a * z)))
+    at = {"L": 2, "sigma_w": 1.3, "sigma_b": 0.1, "x_sq": 1.0, "a": 0.8}
+    value, slope = mf.kernel(moments(net).Q, grad="a")(**at)
+    ends = [mf.kernel(moments(net).Q)(**{**at, "a": 0.8 + h}) for h in (1e-5, -1e-5)]
+    assert float(slope["a"]) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-8)
+    nets = mf.simulate.sample(
+        net,
+        N=400,
+        d=6,
+        K=4,
+        nets=300,
+        generator=torch.Generator().manual_seed(0),
+        **{k: v for k, v in at.items() if k != "x_sq"},
+    )
+    f = nets(torch.ones(6, dtype=torch.float64))
+    spread = f.square().mean(1)
+    assert abs(float(spread.mean()) - value) < 4.5 * float(spread.std()) / math.sqrt(300) + 10 * value / 400
+    with pytest.raises(ArgumentError, match="a"):
+        mf.simulate.sample(net, N=4, L=1, d=6, K=4, nets=2, sigma_w=1.0, sigma_b=0.0)
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        (sp.Symbol("w"), "does not depend on z"),
+        (sp.Integer(3), "does not depend on z"),
+        (sp.Abs(sp.cos(z) - z), "does not find where"),
+        (sp.Function("f")(z), "no derivative|must be a finite"),
+        ("tanh(z", "must be a finite real number or a SymPy expression"),
+        (sp.I * z, "it is not real"),
+    ],
+)
+def test_what_is_no_activation_is_refused_when_it_is_declared(formula, message):
+    with pytest.raises(DeclarationError, match=message):
+        mf.Activation(formula)
 
 
 def test_a_primitive_of_another_kind_takes_a_rule_for_each_reading_and_is_refused_by_the_others():

@@ -67,10 +67,10 @@ NAMES = {**vars(sp), "z": z, **vars(mf.nets), **{name: letter.symbol for name, l
 
 @every_block
 def test_a_declaration_is_what_it_prints(block):
-    again = eval(repr(block), dict(NAMES))
+    again = eval(repr(block), {**NAMES, **mf.nets.Block.kinds})
     assert again == block and hash(again) == hash(block) and repr(again) == repr(block)
-    assert eval(repr(mf.Net(block)), dict(NAMES)) == mf.Net(block)
-    wider = eval(repr(block).replace("sigma_w=sigma_w", "sigma_w=2*sigma_w"), dict(NAMES))
+    assert eval(repr(mf.Net(block)), {**NAMES, **mf.nets.Block.kinds}) == mf.Net(block)
+    wider = eval(repr(block).replace("sigma_w=sigma_w", "sigma_w=2*sigma_w"), {**NAMES, **mf.nets.Block.kinds})
     assert (wider == block) is ("sigma_w" not in repr(block)), "the control: another block is not equal"
 
 

@@ -44,13 +44,13 @@ def test_a_difference_has_the_digits_of_itself(phi, size):
                 for x, d in zip(points.tolist(), delta.tolist())
             ]
         # A plain difference has the rounding of its values, and next to a kink at 1 a point has that of 1.
-        unit = 3 * size * 2e-15 + (1e-15 if size > NEAR else 0) + (1.2e-16 if any(function.kinks) else 0)
+        unit = 3 * size * 2e-15 + (1e-15 if size > NEAR else 0) + (2.3e-16 if any(function.kinks) else 0)
         assert float((found - torch.tensor(wanted, dtype=torch.float64)).abs().max()) < unit
         torch.testing.assert_close(function.moved(prepared, kept), points + delta)
     plain = function.value(points + size) - function.value(points)
     with mpmath.workdps(40):
         wanted = [float(exact(mpmath.mpf(x) + mpmath.mpf(size)) - exact(mpmath.mpf(x))) for x in points.tolist()]
-    if size < 1e-6:
+    if size < 1e-6 and not function.kinks:
         assert float((plain - torch.tensor(wanted, dtype=torch.float64)).abs().max()) > 1e-9 * size, (
             "the control: a plain difference cancels"
         )

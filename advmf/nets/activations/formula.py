@@ -36,8 +36,10 @@ class Activation(Pointwise):
         if strange := [s for s in expr.free_symbols - {Z} if s.name == Z.name]:
             expr = expr.subs(strange[0], Z)
         try:
-            if not expr.has(Z):
-                raise ArgumentError("it does not depend on z, which is advmf.symbols.z")
+            if not expr.has(Z) or expr.has(sp.I):
+                raise ArgumentError(
+                    "it is not real" if expr.has(Z) else "it does not depend on z, which is advmf.symbols.z"
+                )
             kinks(slope(sp.Lambda(Z, expr)))
             kinks(sp.Lambda(Z, expr))
         except ArgumentError as error:
