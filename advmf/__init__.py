@@ -40,7 +40,7 @@ _HOME = {
     "advmf.emit.export": "export",
     "advmf.emit.formats.json_form": "from_json to_json",
     "advmf.emit.kernels": "Kernel kernel",
-    "advmf.verify.check": "check_all",
+    "advmf.verify.sources.networks": "check_all",
     "advmf.verify.own": "check_theorem",
     "advmf.theorems.theorem": "MatrixScale Scale Theorem",
     "advmf.theorems": "register_theorem",

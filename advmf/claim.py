@@ -7,6 +7,7 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import sympy as sp
 
@@ -32,18 +33,41 @@ class Regime(enum.Flag):
     SMALL_BALL = enum.auto()
 
 
-RELATIONS = {
-    "<=": r"\le",
-    ">=": r"\ge",
-    "==": "=",
-    "approx": r"\approx",
-    "asymp": r"\asymp",
-    "~": r"\overset{\text{i.i.d.}}{\sim}",
-}
-"""The relations of a claim and their LaTeX. ``approx``: up to a relative ``tolerance``; ``asymp``: of the same order; ``~``: independent
-centred Gaussians of variance ``rhs``."""
+class Relation(enum.StrEnum):
+    """What a claim says of its two sides.
 
-BOUNDS = ("<=", ">=")
+    ``approx``: they agree up to a relative ``tolerance``. ``asymp``: they are of the same order. ``~``: the left one has independent centred
+    Gaussian entries whose variance is the right one. Each member knows its LaTeX ``tex``, and whether it is contradicted by what is ``above``
+    the right-hand side and by what is ``below``.
+
+    >>> Relation("<=").above, Relation("<=").below, Relation(">=").bound, Relation.EQUAL.bound
+    (True, False, True, False)
+    """
+
+    tex: str
+    above: bool
+    below: bool
+
+    AT_MOST = "<=", r"\le", True, False
+    AT_LEAST = ">=", r"\ge", False, True
+    EQUAL = "==", "=", True, True
+    APPROX = "approx", r"\approx", True, True
+    ORDER = "asymp", r"\asymp", True, True
+    LAW = "~", r"\overset{\text{i.i.d.}}{\sim}", True, True
+
+    def __new__(cls, value: str, tex: str = "", above: bool = True, below: bool = True) -> Self:
+        self = str.__new__(cls, value)
+        self._value_, self.tex, self.above, self.below = value, tex, above, below
+        return self
+
+    @property
+    def bound(self) -> bool:
+        """Whether it is contradicted on one side only."""
+        return self.above != self.below
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
 
 RHS = sp.Symbol("rhs", real=True)
 """What stands in an :class:`Equation` for the right-hand side of its claim."""
@@ -112,7 +136,7 @@ class Claim(Shown):
 
     name: str
     lhs: sp.Expr
-    relation: str
+    relation: Relation
     formula: sp.Expr
     where: Mapping[sp.Symbol, sp.Expr]
     regime: Regime
@@ -129,8 +153,9 @@ class Claim(Shown):
     def __post_init__(self) -> None:
         for name in ("lhs", "formula"):  # a plain number is a formula
             object.__setattr__(self, name, expression(getattr(self, name)))
-        if self.relation not in list(RELATIONS):
-            raise ArgumentError(f"A claim's relation is one of {', '.join(RELATIONS)}; got {self.relation!r}.")
+        if not isinstance(self.relation, str) or self.relation not in list(Relation):
+            raise ArgumentError(f"A claim's relation is one of {', '.join(Relation)}; got {self.relation!r}.")
+        object.__setattr__(self, "relation", Relation(self.relation))
         if not isinstance(self.regime, Regime):
             raise ArgumentError(
                 f"A claim's regime is one of, or several of, Regime.EXACT and its like; got {self.regime!r}."

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import advmf as mf
-from advmf.verify.matrices import check_matrices
+from advmf.verify.sources.matrices import check_matrices
 from advmf.verify.report import Verdict
 from advmf.verify.runs import run
 from advmf.verify.statistics import Design

@@ -11,7 +11,7 @@ import sympy as sp
 
 from advmf import __version__
 from advmf.boundary import public
-from advmf.claim import Claim, Regime
+from advmf.claim import Claim, Regime, Relation
 from advmf.emit.canonical import evaluating
 from advmf.emit.latex import LINE
 from advmf.emit.typeset.lines import Line, Lines, claim_lines, plain_form
@@ -196,7 +196,7 @@ class _Setter:
             out += ["It implies", _align(self._equations(claim, lines))]
         out.append(rf"\emph{{Regime}}: {self.text(regime(claim))}.")
         if claim.tolerance:
-            of = "of the exponent" if claim.relation == "asymp" else "relative to the right-hand side"
+            of = "of the exponent" if claim.relation is Relation.ORDER else "relative to the right-hand side"
             out.append(rf"\emph{{Tolerance}}: {_allowed(claim.tolerance, lines)}, {of}.")
         own = [self.text(a) for a in claim.assumptions if a not in self.standing]
         standing = ["the standing ones"] if len(own) < len(claim.assumptions) else []

@@ -10,7 +10,7 @@ from dataclasses import replace
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.claim import RHS, Claim, Equation, Regime
+from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.functions import Recursion
 from advmf.nets import Net
 from advmf.observables import Expectation, SecondMoment
@@ -60,7 +60,7 @@ def stream_fluctuation(net: Net) -> Claim:
     claim = Claim(
         name="F1",
         lhs=lhs,
-        relation="==",
+        relation=Relation.EQUAL,
         formula=formula,
         where=where,
         regime=Regime.EXACT,

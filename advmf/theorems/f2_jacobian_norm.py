@@ -10,7 +10,7 @@ from dataclasses import replace
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.claim import RHS, Claim, Equation, Regime
+from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.functions import SpectralNorm
 from advmf.nets import Net
 from advmf.observables import Expectation, OperatorNorm
@@ -62,7 +62,7 @@ def jacobian_norm(net: Net) -> Claim:
     claim = Claim(
         name="F2",
         lhs=lhs,
-        relation="==",
+        relation=Relation.EQUAL,
         formula=leading * (1 + coefficient / N),
         where={OMEGA: omega(net), C_OFF: factor.off, C_DIAG: factor.diag},
         regime=Regime.LARGE_WIDTH,

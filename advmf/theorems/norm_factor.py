@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from advmf.boundary import public
-from advmf.claim import BOUNDS, Claim, Regime
+from advmf.claim import Claim, Regime, Relation
 from advmf.observables import Expectation, MatrixNorm
 from advmf.symbols import exponent
 from advmf.theorems.theorem import Caption, MatrixScale, Theorem
@@ -24,8 +24,10 @@ def norm_factor(p: object, q: object, route: str = BEST) -> Claim:
     """
     p, q = exponent(p, "p"), exponent(q, "q")
     chosen = choose(p, q, route)
-    relation = {"exact": "==", "upper bound": "<=", "lower bound": ">=", "estimate": "approx"}[chosen.rigour]
-    estimate = relation == "approx"
+    relation = {
+        "exact": Relation.EQUAL, "upper bound": Relation.AT_MOST, "lower bound": Relation.AT_LEAST, "estimate": Relation.APPROX,
+    }[chosen.rigour]  # fmt: skip
+    estimate = relation is Relation.APPROX
     return Claim(
         name="beta",
         lhs=Expectation(MatrixNorm(p, q)),
@@ -44,7 +46,7 @@ def norm_factor(p: object, q: object, route: str = BEST) -> Claim:
 
 
 def _wrong(claim: Claim) -> list[Claim]:
-    return bound(claim) if claim.relation in BOUNDS else [twice(claim), exchanged(claim)]
+    return bound(claim) if claim.relation.bound else [twice(claim), exchanged(claim)]
 
 
 BETA_PQ = Theorem(

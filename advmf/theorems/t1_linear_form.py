@@ -12,7 +12,7 @@ from typing import Any
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.claim import RHS, Claim, Equation, Regime
+from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.nets import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset
 from advmf.symbols import d
@@ -58,7 +58,7 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     law_of_J = Claim(
         name="T1.J",
         lhs=JacobianEntry(0, 0),
-        relation="~",
+        relation=Relation.LAW,
         formula=law.across,
         regime=Regime.LARGE_WIDTH,
         equations=tuple(
@@ -80,7 +80,7 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     law_of_a = Claim(
         name="T1.a",
         lhs=Offset(0),
-        relation="~",
+        relation=Relation.LAW,
         formula=law.offset,
         regime=Regime.LARGE_WIDTH,
         equations=(
@@ -94,7 +94,7 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     independence = Claim(
         name="T1.Ja",
         lhs=Expectation(JacobianAlong(0) * Offset(0)),
-        relation="==",
+        relation=Relation.EQUAL,
         formula=law.cross,
         regime=Regime.LARGE_WIDTH,
         equations=(
@@ -162,7 +162,7 @@ def _explicit(expr: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
 
 
 def _wrong(claim: Claim) -> list[Claim]:
-    if claim.relation != "~":
+    if claim.relation is not Relation.LAW:
         return equality(claim)
     if isinstance(claim.lhs, Offset) and not grows_alike(claim.net):
         return [twice_the_variance(claim)]  # a stream that saturates has nearly this offset at any depth

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.claim import Claim, Regime
+from advmf.claim import Claim, Regime, Relation
 from advmf.nets import Net
 from advmf.observables import adversarial_loss
 from advmf.symbols import L, eps, exponent
@@ -45,7 +45,7 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
     return Claim(
         name="T2",
         lhs=adversarial_loss(p, q),
-        relation="<=",
+        relation=Relation.AT_MOST,
         formula=eps * BETA * (OMEGA ** (L / 2) if uniform else sp.sqrt(LAMBDA)),
         where={BETA: factor, **(abbreviations(net) if uniform else {LAMBDA: spike(net)})},
         regime=Regime.LARGE_WIDTH | Regime.HEURISTIC,

@@ -16,7 +16,7 @@ from typing import Any
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.claim import RHS, Claim, Equation, Regime
+from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
 from advmf.nets import Net
@@ -93,7 +93,7 @@ def variance_slope(
         *homogeneous,
         name="T3",
         lhs=Expectation(WeightVarianceSlope(*own, *number)),
-        relation="approx" if route == "estimate" else "==",
+        relation=Relation.APPROX if route == "estimate" else "==",
         tolerance=ESTIMATE_TOLERANCE if route == "estimate" else 0.0,
         formula=sp.Add(*(sp.powsimp(-2 / N * reach * drive) for drive in drives)),
     )
@@ -130,7 +130,7 @@ def weight_variance(
         "an early time: the loss is near its bound",
         name="T3",
         lhs=Expectation(WeightVariance(t, *number)),
-        relation="==",
+        relation=Relation.EQUAL,
         formula=path,
     )
 
@@ -152,7 +152,7 @@ def first_order(claim: Claim) -> Claim:
     value, slope = (sp.simplify(sp.powsimp(part.subs(t, 0))) for part in (formula, sp.diff(formula, t)))
     where = {symbol: meaning for symbol, meaning in claim.where.items() if symbol not in moving}
     return replace(
-        claim, name=f"{claim.name}.1", relation="approx", formula=value + slope * t, where=where, equations=()
+        claim, name=f"{claim.name}.1", relation=Relation.APPROX, formula=value + slope * t, where=where, equations=()
     )
 
 
@@ -177,7 +177,7 @@ def half_life(net: Net, p: object, q: object, route: str = "chevet", *, weight: 
         "an early time: the loss is near its bound",
         name="T3.half",
         lhs=HalfLife(*number),
-        relation="==",
+        relation=Relation.EQUAL,
         formula=time * t / clock(weight),
     )
 
@@ -211,7 +211,7 @@ def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
         bound,
         name="T3.Euler",
         lhs=Expectation(slope) / Expectation(loss),
-        relation="==",
+        relation=Relation.EQUAL,
         formula=-2 * part,
         where={},
         regime=(Regime.EXACT if exact else Regime.LARGE_WIDTH) | (Regime.SMALL_BALL if local else Regime(0)),
@@ -259,7 +259,7 @@ def loss_decay(net: Net, p: object, q: object) -> Claim:
         loss_bound(net, p, q),
         name="T3.decay",
         lhs=Expectation(LossDecay(p, q)),
-        relation="==",
+        relation=Relation.EQUAL,
         formula=pull * N * difference(net, x_sq + ball / d, ball / d),
         where={},
         regime=Regime.LARGE_WIDTH | Regime.HEURISTIC,

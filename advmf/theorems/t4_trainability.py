@@ -15,7 +15,7 @@ from dataclasses import replace
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.claim import Claim
+from advmf.claim import Claim, Relation
 from advmf.functions import Flow
 from advmf.nets import Net
 from advmf.observables import EscapeTime
@@ -90,7 +90,7 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
         depth=0,
         name="T4",
         lhs=EscapeTime(),
-        relation="==",
+        relation=Relation.EQUAL,
         formula=sp.Piecewise(*branches),
         source=f"{PAPER}, trainability",
     )

@@ -12,7 +12,7 @@ from dataclasses import replace
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.claim import Claim, Regime
+from advmf.claim import Claim, Regime, Relation
 from advmf.functions import Recursion
 from advmf.nets import Net
 from advmf.observables import Capacity, Expectation
@@ -41,7 +41,7 @@ def capacity(net: Net) -> Claim:
     return Claim(
         name="T5",
         lhs=Expectation(Capacity()),
-        relation="==",
+        relation=Relation.EQUAL,
         formula=K * curvature(net, abbreviate=True),
         where=abbreviations(net),
         regime=Regime.LARGE_WIDTH,
@@ -74,7 +74,7 @@ def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, wei
         "at time t the weights are taken as Gaussian, of the variance of T3",
         name="T5.ratio",
         lhs=Expectation(Capacity(t)) / Expectation(Capacity()),
-        relation="==",
+        relation=Relation.EQUAL,
         formula=ratio if ratio.has(Recursion) else sp.powsimp(ratio),
         source=f"{PAPER}, capacity; the moments are derived here",
     )

@@ -11,7 +11,7 @@ from dataclasses import replace
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.claim import Claim, Regime
+from advmf.claim import Claim, Regime, Relation
 from advmf.errors import ArgumentError
 from advmf.functions import Conjugate
 from advmf.nets import Net
@@ -54,7 +54,7 @@ def growth(claim: Claim, symbol: sp.Symbol | str) -> Claim:
     return replace(
         claim,
         name="T6",
-        relation="asymp",
+        relation=Relation.ORDER,
         formula=found**power * sp.log(found) ** log_power,
         where={},
         regime=(claim.regime if claim.net else Regime(0)) | Regime.LARGE_DIMENSION,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import sympy as sp
 
-from advmf.claim import BOUNDS, RHS, Claim, Equation
+from advmf.claim import RHS, Claim, Equation, Relation
 from advmf.observables import AdversarialLoss, Expectation
 from advmf.symbols import K, L, N, d
 from advmf.theorems.theorem import mutant
@@ -16,15 +16,15 @@ from advmf.theory.spike import LAMBDA
 
 def by_form(claim: Claim) -> list[Claim]:
     """Those of the claim's form: a bound, a law, an equality, or an order of growth."""
-    if claim.relation == "asymp":
+    if claim.relation is Relation.ORDER:
         (size,) = claim.rhs.free_symbols or {d}
         return [mutant(claim, "half a power more", lambda e: e * sp.sqrt(size))]
-    if claim.relation in BOUNDS and claim.rhs != 0:
+    if claim.relation.bound and claim.rhs != 0:
         return bound(claim)
     own = next((e for e in claim.equations if e.states), None)
     if own and (own.order or (own.scale.has(RHS) and claim.rhs.has(N))):
         return widths(claim)
-    if claim.relation == "~" and not (own and not own.scale.has(RHS)):
+    if claim.relation is Relation.LAW and not (own and not own.scale.has(RHS)):
         return law(claim)
     return equality(claim)
 
@@ -82,7 +82,7 @@ def bound(claim: Claim) -> list[Claim]:
     Where a mean is carried, half of what the bound would be by the growth across x, as it has room for more than half.
     """
     size = claim.rhs if claim.rhs.is_nonnegative else sp.Abs(claim.rhs)
-    if claim.relation == ">=":
+    if claim.relation is Relation.AT_LEAST:
         return [mutant(claim, "three times the bound", lambda e: e + 2 * size)]
     if claim.net is None:
         return [mutant(claim, "half the bound", lambda e: e - size / 2)]
@@ -104,6 +104,6 @@ def bound(claim: Claim) -> list[Claim]:
 
 def _shifted(claim: Claim, own: Equation) -> Claim:
     """By half the scale, to where a bound is broken."""
-    half = (-1 if claim.relation == "<=" else 1) * own.scale / 2
+    half = (-1 if claim.relation is Relation.AT_MOST else 1) * own.scale / 2
     several = isinstance(claim.lhs, Expectation) and len(claim.lhs.observables) > 1
     return mutant(claim, "correlated" if several else "off by half the scale", lambda e: e + half)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 from sympy.core.function import AppliedUndef
 
-from advmf.claim import RELATIONS, Claim, Regime
+from advmf.claim import Claim, Regime, Relation
 from advmf.errors import StepError
 from advmf.notebook import Shown
 from advmf.observables import Expectation
@@ -152,8 +152,8 @@ class Derivation(Shown):
         """State an assumption, in words and, if it is to be put in somewhere, as ``left relation right``; nothing verifies it."""
         if not text:
             raise StepError(f"{self.name}: an assumption says in words what is assumed.")
-        if relation not in RELATIONS:
-            raise StepError(f"{self.name}: a relation is one of {', '.join(RELATIONS)}; got {relation!r}.")
+        if relation not in list(Relation):
+            raise StepError(f"{self.name}: a relation is one of {', '.join(Relation)}; got {relation!r}.")
         if (left is None) != (right is None):
             raise StepError(f"{self.name}: an assumption has two sides, or is in words alone; got {left} and {right}.")
         sides = [None if side is None else _expression(side) for side in (left, right)]
@@ -163,7 +163,7 @@ class Derivation(Shown):
     def cite(self, other: Derivation) -> Fact:
         """The result of another derivation, as well known as that is and under the same conditions; StepError if it is a limit."""
         found = other.result
-        if found.relation not in RELATIONS:
+        if found.relation not in list(Relation):
             raise StepError(f"{other.name} ends in a limit, and so in nothing that could be put in.")
         return self._state(other.name, other.title, found.status, found.left, found.relation, found.right, found.where)
 
@@ -210,7 +210,7 @@ class Derivation(Shown):
                 raise StepError(
                     f"{self.name} holds where {', '.join(map(str, narrow))}, and {claim.name} is stated everywhere."
                 )
-            start = Expectation(claim.lhs**2) if claim.relation == "~" else claim.lhs
+            start = Expectation(claim.lhs**2) if claim.relation is Relation.LAW else claim.lhs
             if self._start != start:
                 raise StepError(f"{self.name} begins at {self._start}, but {claim.name} is about {start}.")
             strong = {"<=": ("==", "<="), ">=": ("==", ">="), "approx": ("==", "approx")}.get(claim.relation, ("==",))

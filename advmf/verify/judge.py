@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import sympy as sp
 
-from advmf.claim import BOUNDS, RHS, Claim, Equation, Regime
+from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.observables import Expectation, Observable, Probability
@@ -68,7 +68,7 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
 
     Raises ArgumentError for a claim that implies nothing that can be measured, or that has no scale.
     """
-    if claim.relation == "~" and not claim.equations:
+    if claim.relation is Relation.LAW and not claim.equations:
         raise ArgumentError(
             f"{claim.name} states a law without testable consequences; give the claim equations=(Equation(…), …)."
         )
@@ -101,7 +101,7 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
         raise ArgumentError(
             f"{claim.name}: nothing it implies can be measured at d={at['d']}, K={at['K']}; take d >= 3 and K >= 2."
         )
-    if claim.relation in BOUNDS and any(value == 0 for test in tests for value in test.scale.values()):
+    if claim.relation.bound and any(value == 0 for test in tests for value in test.scale.values()):
         raise ArgumentError(
             f"{claim.name}: a bound of 0 at this point has no scale to resolve a departure on; give another point."
         )

@@ -19,19 +19,19 @@ import cloudpickle
 import numpy as np
 import sympy as sp
 
-from advmf.claim import RHS, Claim
+from advmf.claim import RHS, Claim, Relation
 from advmf.emit.kernels import Kernel, kernel
 from advmf.errors import AdvmfError, ArgumentError
 from advmf.functions import Conjugate
 from advmf.symbols import N
 from advmf.theorems import THEOREMS
 from advmf.theorems.theorem import MatrixScale
-from advmf.verify.check import measured
 from advmf.verify.judge import consequences
-from advmf.verify.matrices import check_matrices
 from advmf.verify.pilot import ROOM
 from advmf.verify.report import Finding, Verdict, jsonable
 from advmf.verify.runs import settings_of
+from advmf.verify.sources.matrices import check_matrices
+from advmf.verify.sources.networks import measured
 from advmf.verify.suite import Case
 from advmf.verify.workers import Progress, compute, one_thread
 
@@ -247,7 +247,7 @@ def resolving(case: Case, options: Mapping[str, Any], times: float) -> dict[str,
     reports = case.check((), {**options, "seed": -1 - options["seed"]})
     needed = 1.0
     for claim, report in zip(case.claims, reports):
-        least = (CHANGE if claim.relation == "asymp" else CHANGE / (1 + CHANGE)) - claim.allowed(case.point)
+        least = (CHANGE if claim.relation is Relation.ORDER else CHANGE / (1 + CHANGE)) - claim.allowed(case.point)
         found = [f.resolution for f in report.findings if math.isfinite(f.resolution)]
         if least > 0 and found:
             needed = max(needed, ROOM * (max(found) / least) ** 2)
@@ -269,7 +269,7 @@ def _judge_networks(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
                 continue
     # A wrong coefficient inside a mean asks for a mean of its own.
     others = [wrong for _, _, wrong, _, _ in born if any(e.lhs.has(RHS) for e in wrong.equations)]
-    numbers, groups = measured([*case.claims, *others], case.at, **settings)
+    numbers, groups = measured([*case.claims, *others], case.at, settings)
     judged: dict[int, tuple[float, dict[str, Finding]]] = {}
     for claim, group in zip(case.claims, groups):
         alpha = design.alpha / len(group)
@@ -307,7 +307,7 @@ def _mutant(
     owns: Sequence[Finding],
 ) -> Mutant:
     """The mutant with its fate: whether it should be caught, and if it survived, why. What refutes the claim too tells nothing of mutants."""
-    bound = claim.relation == "<="
+    bound = claim.relation is Relation.AT_MOST
     clean = [(f, o) for f, o in zip(found, owns) if o.verdict is not Verdict.REFUTED]
     finding, own = next((pair for pair in clean if pair[0].verdict is Verdict.REFUTED), next(zip(found, owns)))
     refuted, caught = not clean, bool(clean) and finding.verdict is Verdict.REFUTED
@@ -337,7 +337,7 @@ def _mutant(
 
 def _change(claim: Claim, wrong: Claim, case: Case) -> float:
     """By how much the mutant changes what the claim says at the check's point: relative to the scale, of an order in its exponent."""
-    if claim.relation == "asymp":
+    if claim.relation is Relation.ORDER:
         matrices = case.scale
         assert isinstance(matrices, MatrixScale)
         ends = [{**case.point, matrices.along: matrices.ladder[i]} for i in (0, -1)]

@@ -16,8 +16,8 @@ from advmf.errors import ArgumentError
 from advmf.simulate.gaussian import gaussian_norms
 from advmf.symbols import exponent
 from advmf.theory.norms import BEST, ROUTES, beta, routes
-from advmf.verify.matrices import SIGNS
 from advmf.verify.report import jsonable
+from advmf.verify.sources.matrices import SIGNS
 
 EXPONENTS = ("1", "3/2", "2", "3", "4", "oo")
 

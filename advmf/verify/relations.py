@@ -9,16 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from advmf.claim import Relation
 from advmf.verify.judge import Consequence, Decide, Decision, decide_bound, decide_equality
 from advmf.verify.report import Finding, Verdict
 from advmf.verify.statistics import Estimate
 
 
-def deciding(relation: str, tolerance: float) -> Decide:
+def deciding(relation: Relation, tolerance: float) -> Decide:
     """How an estimated departure is decided upon: of a bound one-sided, to the side that breaks it, else two-sided."""
-    if relation == "<=":
+    if not relation.below:
         return partial(_at_most, tolerance=tolerance) if tolerance else decide_bound
-    if relation == ">=":
+    if not relation.above:
         return partial(_at_least, tolerance=tolerance)
     return partial(decide_equality, tolerance=tolerance)
 

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from advmf.boundary import public
-from advmf.claim import Claim
-from advmf.verify.check import check_all
-from advmf.verify.growth import check_growth
-from advmf.verify.matrices import check_matrices
+from advmf.claim import Claim, Relation
 from advmf.verify.report import Report
+from advmf.verify.sources.ladder import check_growth
+from advmf.verify.sources.matrices import check_matrices
+from advmf.verify.sources.networks import check_all
 
 
 @public
 def check(claim: Claim, at: Mapping[str, Any], **options: Any) -> Report:
     """Check one claim by simulation: see :func:`check_all`, which takes the same arguments, for a claim about Gaussian matrices
-    :func:`advmf.verify.matrices.check_matrices`, and for one about the growth of the loss :func:`advmf.verify.growth.check_growth`.
+    :func:`advmf.verify.sources.matrices.check_matrices`, and for one about the growth of the loss :func:`advmf.verify.sources.ladder.check_growth`.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.residual(u=1, v=0), p=2, q=2)
@@ -26,6 +26,6 @@ def check(claim: Claim, at: Mapping[str, Any], **options: Any) -> Report:
     """
     if isinstance(claim, Claim) and claim.net is None:
         return check_matrices([claim], at, **options)[0]
-    if isinstance(claim, Claim) and claim.relation == "asymp":
+    if isinstance(claim, Claim) and claim.relation is Relation.ORDER:
         return check_growth([claim], at, **options)[0]
     return check_all([claim], at, **options)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
@@ -16,13 +16,13 @@ from advmf.symbols import exponent
 from advmf.theorems import THEOREMS
 from advmf.theorems.theorem import MatrixScale, Scale, Theorem
 from advmf.verify.catalogue import ACTIVATIONS, CHECKED, DEFAULT_ACTIVATIONS, PAIRS, checkable, choose
-from advmf.verify.check import check_all
-from advmf.verify.matrices import check_matrices
-from advmf.verify.pilot import PILOT, piloted
+from advmf.verify.check import Run, checked
+from advmf.verify.pilot import PILOT
 from advmf.verify.records import statement
 from advmf.verify.report import Report
-from advmf.verify.sequential import last, require
-from advmf.verify.simulation import requirements
+from advmf.verify.sequential import require
+from advmf.verify.sources.matrices import matrices
+from advmf.verify.sources.networks import arranged, networks, requirements
 
 
 @dataclass(frozen=True)
@@ -149,23 +149,27 @@ class Case:
 
     def check(self, mutants: Sequence[Claim], options: Mapping[str, Any]) -> list[Report]:
         """The reports of the claims and of their mutants, on the same samples. Pilots are about the claims alone."""
-        judge, size = (check_matrices, "samples") if self.net is None else (check_all, "nets")
-        settings, outcome = self.settings(options), {}
-        if isinstance(wanted := settings[size], str):
-            sizes = (lambda count: count) if self.net is None else self._ladder
-            own = {k: v for k, v in settings.items() if k not in ("sequential", "progress", "parts")}
-            own["design"] = last(settings["design"], settings.get("sequential", False))
-            again = partial(judge, self.claims, self.at)
-            found = piloted(
-                size,
-                wanted,
-                lambda count, seed: again(**{**own, size: sizes(count), "seed": seed}),
-                own["seed"],
+        settings = self.settings(options)
+        design, claims = settings.pop("design", None), [*self.claims, *mutants]
+        if self.net is None:
+            run = Run(
+                settings["samples"],
+                settings["seed"],
+                settings.get("sequential", False),
+                settings.get("progress"),
                 options.get("parts"),
             )
-            settings[size], outcome = sizes(found["chosen"]), {"pilot": found}
-        reports = judge([*self.claims, *mutants], self.at, **settings)
-        return [replace(report, settings={**report.settings, **outcome}) for report in reports] if outcome else reports
+            return checked(
+                claims,
+                matrices(self.at, settings["ladder"], settings["along"]),
+                run,
+                "samples",
+                design,
+                piloted_by=self.claims,
+            )
+        sampling, attack, run = arranged(settings)
+        sourced = networks(self.at, sampling, attack)
+        return checked(claims, sourced, run, "nets", design, piloted_by=self.claims, spread=self._ladder)
 
 
 def cases(

@@ -72,7 +72,7 @@ def test_every_command_follows_links_and_keeps_modes(name, small, tmp_path):
 @pytest.mark.parametrize("where", ["no/folder/", "results.json/", "."])
 def test_every_output_is_tested_before_the_work(name, where, small, monkeypatch):
     started = []
-    for module, function in ((norm_table, "norm_table"), (suite, "check_matrices"), (suite, "cases")):
+    for module, function in ((norm_table, "norm_table"), (suite, "checked"), (suite, "cases")):
         monkeypatch.setattr(module, function, lambda *_, **__: started.append(1))
     command, option = WRITING[name]
     result = small(*command, option, where if where == "." else f"{where}a.{ending(option, command)}")

@@ -13,10 +13,11 @@ import advmf as mf
 from advmf import cli
 from advmf.errors import ArgumentError, DomainError
 from advmf.theorems.t6_dimensions import growth
-from advmf.verify import matrices, runs, suite
+from advmf.verify import runs, suite
 from advmf.verify.controls import controls
-from advmf.verify.matrices import check_matrices
 from advmf.verify.report import Verdict
+from advmf.verify.sources import matrices
+from advmf.verify.sources.matrices import check_matrices
 from advmf.verify.statistics import Design
 
 AT = {"d": 20, "K": 4}

@@ -13,9 +13,9 @@ import advmf as mf
 from advmf import figures
 from advmf.cli import main
 from advmf.errors import ArgumentError, DomainError
-from advmf.verify.growth import check_growth
 from advmf.verify.norm_table import norm_table
 from advmf.verify.report import Verdict
+from advmf.verify.sources.ladder import check_growth
 
 
 def test_cells_are_means_over_the_routes():

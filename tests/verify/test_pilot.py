@@ -12,9 +12,10 @@ from advmf.errors import ArgumentError
 from advmf.report.document import of_outcomes, reproduction
 from advmf.report.html import html
 from advmf.simulate import data
-from advmf.verify import matrices, suite
+from advmf.verify import suite
 from advmf.verify.report import Verdict
 from advmf.verify.runs import run
+from advmf.verify.sources import matrices
 from advmf.verify.statistics import Design
 from advmf.verify.store import read
 

@@ -149,7 +149,7 @@ def names(result):
 def test_only_what_a_file_defines_is_collected(checks):
     text = """
 from advmf import check, check_all
-from advmf.verify.check import check_all as check_everything
+from advmf.verify.sources.networks import check_all as check_everything
 from common import *
 from common import check_shared as check_theirs, CheckBase
 def check_own(): return report("SUPPORTED")

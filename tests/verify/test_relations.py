@@ -6,7 +6,7 @@ import pytest
 import sympy as sp
 
 import advmf as mf
-from advmf.claim import RELATIONS, RHS, Claim, Equation, Regime
+from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.errors import ArgumentError
 from advmf.observables import (
     AdversarialLoss,
@@ -23,11 +23,11 @@ from advmf.simulate import data as images
 from advmf.simulate.estimate import searched
 from advmf.symbols import L, N, eps, sigma_w
 from advmf.theorems.t3_weight_variance import euler_identity
-from advmf.verify import simulation
 from advmf.verify.controls import controls
 from advmf.verify.relations import deciding
 from advmf.verify.report import Verdict
 from advmf.verify.searches import trusted
+from advmf.verify.sources import networks
 from advmf.verify.statistics import Design, Estimate
 
 NET = mf.residual(1, 0)
@@ -100,13 +100,13 @@ def test_bounds_are_decided_alike_from_either_side():
         for stderr in (0.01, 0.2):
             estimate = Estimate(value, stderr, 50.0, skew=0.3)
             for tolerance in (0.0, 0.1):
-                low = deciding(">=", tolerance)(estimate, 1e-3, 0.05, 0.15)
-                high = deciding("<=", tolerance)(estimate.mirrored, 1e-3, 0.05, 0.15)
+                low = deciding(Relation(">="), tolerance)(estimate, 1e-3, 0.05, 0.15)
+                high = deciding(Relation("<="), tolerance)(estimate.mirrored, 1e-3, 0.05, 0.15)
                 assert (low.p_value, low.resolution) == (high.p_value, high.resolution)
                 assert (low.verdict is OFF) == (high.verdict is OFF) and (low.verdict is OPEN) <= (high.verdict is OPEN)
-    wide = deciding(">=", 0.0)(Estimate(2.0, 0.2, 50.0), 1e-3, 0.05, 0.15)
+    wide = deciding(Relation(">="), 0.0)(Estimate(2.0, 0.2, 50.0), 1e-3, 0.05, 0.15)
     assert wide.verdict is STANDS and wide.resolution > 0.15, "three times a lower bound is no doubt about it"
-    assert deciding(">=", 0.0)(Estimate(0.1, 0.2, 50.0), 1e-3, 0.05, 0.15).verdict is OPEN
+    assert deciding(Relation(">="), 0.0)(Estimate(0.1, 0.2, 50.0), 1e-3, 0.05, 0.15).verdict is OPEN
 
 
 class Sought(Observable):
@@ -229,7 +229,7 @@ OWN = {
 }
 
 
-@pytest.mark.parametrize("relation", RELATIONS)
+@pytest.mark.parametrize("relation", Relation)
 def test_every_relation_has_controls_that_say_something_else(relation):
     claim = OWN[relation]
     found = controls(claim)
@@ -264,5 +264,5 @@ def test_attacks_of_every_kind_are_shared_out_where_memory_is_short(observable):
             raise mf.errors.MemoryBudgetError("too large")
         return "ensemble"
 
-    plan = simulation._plan(products, draw)
+    plan = networks._plan(products, draw)
     assert len(plan) == 4 and sorted((p for own, _ in plan for p in own), key=str) == sorted(products, key=str)

@@ -17,11 +17,12 @@ from advmf import cli
 from advmf.claim import Claim, Regime
 from advmf.observables import Expectation, Observable
 from advmf.simulate.gaussian import GaussianNorms
-from advmf.verify import matrices, suite
+from advmf.verify import suite
 from advmf.verify.controls import controls
 from advmf.verify.mutation import mutate, score
 from advmf.verify.report import Report, Verdict, jsonable
 from advmf.verify.runs import run
+from advmf.verify.sources import matrices
 from advmf.verify.statistics import Estimate, Rung, Running, combine
 from advmf.verify.store import read
 from advmf.verify.training_curve import TrainingCurve

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from inspect import isabstract
-from typing import Any
+from typing import Any, cast
 
 import sympy as sp
 from sympy.core.assumptions import _assume_defined
@@ -19,7 +19,7 @@ from sympy.external.gmpy import MPZ
 
 from advmf import observables
 from advmf.boundary import public
-from advmf.claim import Claim, Equation, Regime
+from advmf.claim import Claim, Equation, Regime, Relation
 from advmf.errors import AdvmfError, ArgumentError, DataError
 from advmf.functions import FUNCTIONS
 from advmf.nets import Block, Net
@@ -182,7 +182,7 @@ def _claim(r: _Reader) -> Claim:
     net = r.get("net", (dict, type(None)), "an object or null")
     rows = [_Reader(e, f"{r.place}.equations[{i}]") for i, e in enumerate(r.get("equations", list, "a list"))]
     return _built(r.place, lambda: Claim(
-        name=r.text("name"), lhs=r.expr("lhs"), relation=r.text("relation"), formula=r.expr("formula"), where=where, regime=regime,
+        name=r.text("name"), lhs=r.expr("lhs"), relation=cast(Relation, r.text("relation")), formula=r.expr("formula"), where=where, regime=regime,
         assumptions=tuple(assumptions), source=r.text("source"), net=None if net is None else _net(_Reader(net, f"{r.place}.net")),
         heuristic=r.text("heuristic"), p=r.optional("p"), q=r.optional("q"), equations=tuple(map(_equation, rows)),
         tolerance=_tolerance(r), depth=0 if r.record["version"] == 1 else r.get("depth", int, "an integer"),

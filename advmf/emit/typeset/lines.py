@@ -10,7 +10,7 @@ from typing import Any
 
 import sympy as sp
 
-from advmf.claim import RELATIONS, Claim
+from advmf.claim import Claim, Relation
 from advmf.emit.typeset.breaking import Breaker, width
 from advmf.emit.typeset.printer import Printer, letters, tidy
 from advmf.functions import Flow, Recursion
@@ -110,7 +110,7 @@ def claim_lines(claim: Claim, names: Mapping[str, str] | None = None, where: boo
     shown = _Shown(claim)
     formula, meanings, systems = shown.formula, shown.meanings, shown.systems
     marked = lambda expr: _mark(expr, systems, lines.printer)  # noqa: E731
-    out = [Line(lines.text(claim.lhs), RELATIONS[claim.relation], marked(formula), law=claim.relation == "~")]
+    out = [Line(lines.text(claim.lhs), claim.relation.tex, marked(formula), law=claim.relation is Relation.LAW)]
     if where:
         out += [Line(lines.text(symbol), "=", marked(meaning)) for symbol, meaning in meanings.items()]
         out += system_lines(systems, lines)

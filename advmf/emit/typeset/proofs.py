@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import sympy as sp
 
-from advmf.claim import RELATIONS as OF_CLAIMS
+from advmf.claim import Relation
 from advmf.emit.typeset.breaking import width
 from advmf.emit.typeset.lines import Line, Lines, system_lines, systems_of
 from advmf.emit.typeset.prose import prose
@@ -15,7 +15,7 @@ from advmf.theory.proof import Derivation, Part, Status, Step
 ABOVE, BETWEEN = "&\\text{{{}}} \\\\\n", "\\shortintertext{{\\footnotesize {}}}\n"
 """How a remark stands before its step: as a row of its own in a notebook, as a paragraph in a document."""
 
-RELATIONS = {**OF_CLAIMS, "->": r"\to"}
+RELATIONS = {**{str(each): each.tex for each in Relation}, "->": r"\to"}
 
 SHORT = 60
 """Characters of a reason and remark that stand beside a step; a longer remark stands above it."""

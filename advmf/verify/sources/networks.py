@@ -1,4 +1,8 @@
-"""The networks of a check: what is measured on them, as far as it is asked for."""
+"""Check claims against simulated networks.
+
+Networks of several widths are sampled, run on real images and attacked; each claim's consequences are estimated, extrapolated
+to 1/N = 0 where the claim is about large width, and decided at the declared error rates.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -14,8 +18,8 @@ import numpy as np
 import sympy as sp
 import torch
 
-from advmf.boundary import whole
-from advmf.claim import Claim, Regime
+from advmf.boundary import public, whole
+from advmf.claim import Claim, Regime, Relation
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError, NonFiniteError, one_of, refuse_unused
 from advmf.observables import ATTACK, Observable, Output
 from advmf.simulate.data import Images, load
@@ -24,10 +28,11 @@ from advmf.simulate.estimate import AttackSettings, measure, queries
 from advmf.simulate.race import DIRECTIONS, STEPS
 from advmf.simulate.state import draw_seed, source
 from advmf.symbols import SYMBOLS
+from advmf.verify.check import Run, checked, named
 from advmf.verify.judge import Consequence, consequences, crossover, judge
 from advmf.verify.provenance import provenance
 from advmf.verify.relations import deciding, sound
-from advmf.verify.report import Finding
+from advmf.verify.report import Finding, Report
 from advmf.verify.sequential import Look, looks, told
 from advmf.verify.soundness import overflown, sized, underflown
 from advmf.verify.statistics import Design, Rung, Running
@@ -42,6 +47,79 @@ ROOM = 2.0
 NETS = 128
 
 
+@public
+def check_all(
+    claims: Sequence[Claim],
+    at: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    widths: Sequence[int] | None = None,
+    nets: int | Sequence[int] | str = NETS,
+    data: str | Images = "digits",
+    design: Design | None = None,
+    steps: int = STEPS,
+    restarts: int = 1,
+    directions: int = DIRECTIONS,
+    dtype: str = "float32",
+    device: str = "cpu",
+    memory: int = MEMORY,
+    sampler: str = "auto",
+    sequential: bool = False,
+    progress: Progress | None = None,
+    parts: MutableMapping[str, Any] | None = None,
+) -> list[Report]:
+    """Check claims about one net on the same sampled networks; one report per claim, in order.
+
+    ``at`` gives ``L``, ``d``, ``K``, the net's symbols, ``eps`` for adversarial losses, and optionally ``x_sq`` (1 if not given:
+    every image is scaled to |x|²/d = x_sq) and ``N``. Claims about large width are simulated at ``widths``, by default
+    N/8, N/4, N/2 and N (1024 if not given), with ``nets`` networks each (or a number for each width; by ``"pilot"`` as many as
+    pilots with other networks ask for, to resolve what ``design`` declares), and extrapolated by a polynomial of degree 2 in 1/N; claims that
+    hold at every width are averaged over the widths. ``sampler`` and ``memory`` are those of
+    :func:`advmf.simulate.sample`: wide networks are simulated without their weights, and where the attacks of one network would
+    outgrow ``memory``, the pairs (p, q) are shared among several. Every network sees its own image, drawn from ``data`` (a name
+    or path for :func:`advmf.simulate.load`) and resampled to ``d`` pixels if need be.
+
+    ``steps``, ``restarts`` and ``directions`` are those of the attack (:func:`advmf.simulate.attack_trace`). ``design`` declares the
+    error rates. With ``sequential`` the simulation stops as soon as every consequence is decided, within the same rates: after
+    1/2, 1/4, 1/8, … of the networks (:mod:`advmf.verify.sequential`); ``settings`` say when. ``progress`` is called as
+    ``progress(share, what)``. ``parts`` holds what is finished of this very check, pilots, and each width up to each look, and gets the
+    rest: a check that was broken off goes on by it. The same seed gives the same numbers on the same type of processor,
+    with the same versions of the libraries and as many threads; elsewhere they agree within their standard errors.
+
+    Raises ArgumentError or DomainError for missing, unknown or inadmissible values, MemoryBudgetError and DataError, all
+    before anything is simulated.
+    """
+    sampling = Sampling(widths, data, dtype, device, memory, sampler)
+    run = Run(nets, seed, sequential, progress, parts)
+    return checked(
+        claims, networks(at, sampling, AttackSettings(None, steps, restarts, directions)), run, "nets", design
+    )
+
+
+def networks(
+    at: Mapping[str, Any], sampling: Sampling, attack: AttackSettings
+) -> Callable[[Sequence[Claim], Run], Simulation]:
+    """What makes the networks of a run at a point."""
+    return lambda claims, run: Simulation(claims, at, sampling, attack, run)
+
+
+def arranged(options: Mapping[str, Any]) -> tuple[Sampling, AttackSettings, Run]:
+    """How to sample, how to attack and how to run, of the arguments of :func:`check_all`; raises ArgumentError for one that is none of them."""
+    run = {"count": options.get("nets", NETS), **{k: v for k, v in options.items() if k != "nets"}}
+    kinds = {kind: {f.name for f in fields(kind)} - {"eps"} for kind in (Sampling, AttackSettings, Run)}
+    refuse_unused("A check of networks", run, set().union(*kinds.values()))
+    own = {kind: {name: run[name] for name in names if name in run} for kind, names in kinds.items()}
+    return Sampling(**own[Sampling]), AttackSettings(**own[AttackSettings]), Run(**own[Run])
+
+
+def measured(
+    claims: Sequence[Claim], at: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[Measured, list[list[Consequence]]]:
+    """What :func:`check_all` judges the claims by, and the consequences of each claim; the options are its arguments."""
+    found = Simulation(claims, at, *arranged(options))
+    return found.upto(found.schedule[-1]), found.groups
+
+
 @dataclass(frozen=True)
 class Measured:
     """What was measured: the mean of every product of observables at every width, at the point ``at``."""
@@ -54,7 +132,7 @@ class Measured:
     """What rounding may leave of a quantity that vanishes."""
     rounding: float
     """The same, relative to what it is made of."""
-    settings: Mapping[str, Any]
+    dtype: str
 
     def findings(self, claim: Claim, group: Sequence[Consequence], design: Design, alpha: float) -> tuple[Finding, ...]:
         """The findings on the consequences of a claim, at the rate ``alpha`` for each."""
@@ -67,73 +145,70 @@ class Measured:
 
     def doubt(self, test: Consequence) -> str:
         """Why the numbers say nothing of a consequence, if they do not."""
-        rungs, dtype = self.tables[test.product], self.settings["dtype"]
+        rungs, dtype = self.tables[test.product], self.dtype
         scales = [test.scale[r.N] for r in rungs]
         return overflown(rungs, dtype) or underflown(test.product, self.sizes, scales, dtype)
 
 
-class Simulation:
-    """The networks of a check, of which as many are simulated as are asked for; the arguments are those of :func:`advmf.check_all`.
+@dataclass(frozen=True)
+class Sampling:
+    """How networks are sampled, in the words of :func:`check_all`."""
 
-    ``groups`` are the consequences of each claim, ``ladder`` the declared numbers of networks by width, ``schedule`` the looks. All that can
-    be wrong with the arguments is told at once, before anything is simulated.
+    widths: Sequence[int] | None = None
+    data: str | Images = "digits"
+    dtype: str = "float32"
+    device: str = "cpu"
+    memory: int = MEMORY
+    sampler: str = "auto"
+
+
+class Simulation:
+    """The networks of a check, of which as many are simulated as are asked for.
+
+    ``attack`` says how they are attacked, at the radius of the point. ``groups`` are the consequences of each claim, ``ladder`` the declared
+    numbers of networks by width, ``schedule`` the looks. All that can be wrong with the arguments is told at once, before anything is simulated.
     """
 
     def __init__(
-        self,
-        claims: Sequence[Claim],
-        at: Mapping[str, Any],
-        *,
-        seed: int = 0,
-        widths: Sequence[int] | None = None,
-        nets: int | Sequence[int] = NETS,
-        data: str | Images = "digits",
-        steps: int = STEPS,
-        restarts: int = 1,
-        directions: int = DIRECTIONS,
-        dtype: str = "float32",
-        device: str = "cpu",
-        memory: int = MEMORY,
-        sampler: str = "auto",
-        sequential: bool = False,
-        progress: Progress | None = None,
-        parts: MutableMapping[str, Any] | None = None,
+        self, claims: Sequence[Claim], at: Mapping[str, Any], sampling: Sampling, attack: AttackSettings, run: Run
     ) -> None:
         net, at = _validated(claims, at)
-        self.at, self.ladder = at, _ladder(claims, at, widths, nets)
-        self.schedule, self._sequential = looks(self.ladder.values(), sequential), sequential
+        self.at, self.ladder = at, _ladder(claims, at, sampling.widths, run.count)
+        self.schedule, self._sequential = looks(self.ladder.values(), run.sequential), run.sequential
+        self._claims = claims
         self.groups = [consequences(claim, at, tuple(self.ladder)) for claim in claims]
         for claim, group in zip(claims, self.groups):
             _require_stated(claim, group)
         products = list(dict.fromkeys([t.product for group in self.groups for t in group] + [Output(0) ** 2]))
-        settings = AttackSettings(at.get("eps"), steps, restarts, directions)
-        precision = FLOATS[one_of("dtype", dtype, FLOATS)]
+        settings = replace(attack, eps=at.get("eps"))
+        precision, data = FLOATS[one_of("dtype", sampling.dtype, FLOATS)], sampling.data
         images = (load(data) if isinstance(data, str) else data).resampled(int(at["d"])).scaled(at["x_sq"])
         needed = {s.name for _, expr in net.parameters for s in expr.free_symbols} - {"N", "L", "d", "K"}
-        generators = {N: _generator(seed, net, at, N) for N in self.ladder}
+        generators = {N: _generator(run.seed, net, at, N) for N in self.ladder}
         given: dict[str, Any] = {name: at[name] for name in ("L", "d", "K", *needed)}
 
         def draw(N: int, own: list[sp.Expr]) -> Ensemble:
             vectors = queries(own, settings, int(at["K"]), int(at["d"]))
             return sample(
-                net, N=N, nets=self.ladder[N], generator=generators[N], dtype=precision, device=device,
-                memory=memory, sampler=sampler, queries=vectors, keep=False, **given,
+                net, N=N, nets=self.ladder[N], generator=generators[N], dtype=precision, device=sampling.device,
+                memory=sampling.memory, sampler=sampling.sampler, queries=vectors, keep=False, **given,
             )  # fmt: skip
 
         plan = {N: _plan(products, partial(draw, N)) for N in self.ladder}
-        finished = {} if parts is None else parts
+        finished = {} if run.parts is None else run.parts
         self._parts = [
             _Part(own, ensemble, images, generators[N], settings, f"N={N}/{share}", finished)
             for N, shares in plan.items()
             for share, (own, ensemble) in enumerate(shares)
         ]
         self._total = sum(part.ensemble.bytes_per_network * part.ensemble.nets for part in self._parts)
-        self._done, self._progress = 0, progress
+        self._done, self._progress = 0, run.progress
         self._rounding = 1e3 * torch.finfo(precision).eps
         self._origin: dict[str, Any] = {
             "widths": list(self.ladder), "samplers": [shares[0][1].sampler for shares in plan.values()],
             "data": images.name, "data_sha256": images.sha256,
-            "attack": {"steps": steps, "restarts": restarts, "directions": directions}, **provenance(dtype, device),
+            "attack": {"steps": attack.steps, "restarts": attack.restarts, "directions": attack.directions},
+            **provenance(sampling.dtype, sampling.device),
         }  # fmt: skip
 
     def upto(self, look: Look) -> Measured:
@@ -153,10 +228,20 @@ class Simulation:
             {o: tuple(by.values()) for o, by in sizes.items()},
             noise,
             self._rounding,
-            self.settings(look),
+            self._origin["dtype"],
         )
 
-    def settings(self, look: Look) -> dict[str, Any]:
+    def judged(self, look: Look, design: Design) -> list[tuple[Finding, ...]]:
+        """The findings on each claim."""
+        found = self.upto(look)
+        return [
+            found.findings(c, group, design, design.alpha / len(group)) for c, group in zip(self._claims, self.groups)
+        ]
+
+    def named(self, claim: Claim) -> tuple[str, str, str | None, str | None]:
+        return named(claim)
+
+    def settings(self, claim: Claim, look: Look) -> dict[str, Any]:
         """Where the numbers of a look come from."""
         nets = [look.count(count) for count in self.ladder.values()]
         stopped = told(look, list(self.ladder.values())) if self._sequential else {}
@@ -276,7 +361,7 @@ def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dic
     if net is None:
         raise ArgumentError("check_all takes claims about a net; those about Gaussian matrices go to check.")
     for claim in claims:
-        if claim.relation == "asymp":
+        if claim.relation is Relation.ORDER:
             raise ArgumentError(
                 f"{claim.name} is about an order of growth, which takes a ladder of dimensions: check(claim, at, ladder=(…), along=…)."
             )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,17 +13,17 @@ import sympy as sp
 import torch
 
 from advmf.boundary import public, whole
-from advmf.claim import Claim
+from advmf.claim import Claim, Relation
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, refuse_unused
 from advmf.observables import Expectation, MatrixNorm, Probability
 from advmf.simulate.gaussian import GaussianNorms, gaussian_norms
 from advmf.symbols import SYMBOLS
+from advmf.verify.check import Run, checked
 from advmf.verify.judge import undecided
-from advmf.verify.pilot import KINDS, PILOT, piloted
 from advmf.verify.provenance import provenance
 from advmf.verify.report import Finding, Report, Verdict
-from advmf.verify.sequential import Look, last, looks, require, told, watch
+from advmf.verify.sequential import Look, looks, told
 from advmf.verify.soundness import overflown
 from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, resolution
 from advmf.verify.workers import Progress
@@ -70,38 +68,52 @@ def check_matrices(
     >>> report.verdict, 0.99 < report.ratio < 1.01
     (<Verdict.SUPPORTED: 'SUPPORTED'>, True)
     """
-    started = time.perf_counter()
-    require(sequential)
-    design = design or Design()
-    point = _validated(claims, at, ladder, along, samples)
-    pilots = {}
-    if isinstance(samples, str):
-        again = partial(check_matrices, claims, at, ladder=ladder, along=along, design=last(design, sequential))
-        pilots["pilot"] = piloted("samples", samples, lambda count, own: again(samples=count, seed=own), seed)
-        samples = pilots["pilot"]["chosen"]
-    samples = int(samples)
-    schedule = looks([samples], sequential)
-    rungs = [{**point, along: int(v)} for v in sorted(ladder)] or [point]
-    pairs = list(dict.fromkeys(map(_pair, claims)))
-    sampled = [_Sampled(rung, pairs, samples, seed, portion(progress, len(rungs))) for rung in rungs]
+    return checked(claims, matrices(at, ladder, along), Run(samples, seed, sequential, progress), "samples", design)
 
-    def judged(look: Look, design: Design) -> list[tuple[Finding]]:
-        found = [each.upto(look.count(samples)) for each in sampled]
-        return [(_judge(claim, [each[_pair(claim)] for each in found], rungs, along, design),) for claim in claims]
 
-    stands = watch(schedule, design, judged)
-    for each in sampled:
-        each.finish()
-    seconds = (time.perf_counter() - started) / len(claims)
-    reports = []
-    for claim, (findings, look) in zip(claims, stands):
+def matrices(
+    at: Mapping[str, Any], ladder: Sequence[int] = (), along: str = "d"
+) -> Callable[[Sequence[Claim], Run], Matrices]:
+    """What makes the matrices of a run at a point, or over a ladder of dimensions."""
+    return lambda claims, run: Matrices(claims, at, ladder, along, run)
+
+
+class Matrices:
+    """The Gaussian matrices of a check, of which as many are sampled as are asked for."""
+
+    def __init__(
+        self, claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[int], along: str, run: Run
+    ) -> None:
+        samples = whole("samples", run.count, 2)
+        self.at, self._claims, self._along, self._ladder = _validated(claims, at, ladder, along), claims, along, ladder
+        self._samples, self._sequential = samples, run.sequential
+        self.schedule = looks([samples], run.sequential)
+        self._rungs = [{**self.at, along: int(v)} for v in sorted(ladder)] or [self.at]
+        pairs = list(dict.fromkeys(map(_pair, claims)))
+        step = portion(run.progress, len(self._rungs))
+        self._sampled = [_Sampled(rung, pairs, samples, run.seed, step) for rung in self._rungs]
+
+    def judged(self, look: Look, design: Design) -> list[tuple[Finding]]:
+        """The finding on each claim."""
+        found = [each.upto(look.count(self._samples)) for each in self._sampled]
+        norms = [[each[_pair(claim)] for each in found] for claim in self._claims]
+        return [(_judge(claim, own, self._rungs, self._along, design),) for claim, own in zip(self._claims, norms)]
+
+    def finish(self) -> None:
+        """No more matrices are wanted."""
+        for each in self._sampled:
+            each.finish()
+
+    def settings(self, claim: Claim, look: Look) -> dict[str, Any]:
+        """Where the numbers on a claim come from."""
+        exact = all(each.exact(_pair(claim)) for each in self._sampled)
+        stopped = told(look, self._samples) if self._sequential else {}
+        over = {"along": self._along, "ladder": list(self._ladder)} if self._ladder else {}
+        return {"samples": look.count(self._samples), **stopped, "exact": exact, **provenance("float64", "cpu"), **over}
+
+    def named(self, claim: Claim) -> tuple[str, str, str | None, str | None]:
         p, q = (str(e).replace("oo", "inf") for e in _pair(claim))
-        settings = {
-            "regime": str(claim.regime), "samples": look.count(samples), **pilots, **(told(look, samples) if sequential else {}),
-            "exact": all(each.exact(_pair(claim)) for each in sampled), "design": asdict(design), **provenance("float64", "cpu"),
-        } | ({"along": along, "ladder": list(ladder)} if ladder else {})  # fmt: skip
-        reports.append(Report(claim.name, "matrix", p, q, findings, point, seed, seconds, settings))
-    return reports
+        return claim.name, "matrix", p, q
 
 
 class _Sampled:
@@ -163,7 +175,7 @@ def _judge(
 ) -> Finding:
     """The finding on a claim, from the norms at every rung."""
     means = Rungs(*([_mean(rung[along], side) for rung, side in zip(rungs, sides)] for sides in zip(*norms)))
-    if claim.relation == "asymp":
+    if claim.relation is Relation.ORDER:
         return slope(
             claim, means, rungs, along, design, overflown([*means.found, *means.certified], "float64", "matrices")
         )
@@ -176,15 +188,9 @@ def _pair(claim: Claim) -> tuple[sp.Expr, sp.Expr]:
     return p, q
 
 
-def _validated(
-    claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[int], along: str, samples: int | str
-) -> dict[str, int]:
+def _validated(claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[int], along: str) -> dict[str, int]:
     if not claims:
         raise ArgumentError("There is no claim to check.")
-    if isinstance(samples, str) and samples != PILOT:
-        raise ArgumentError(f"samples must be {KINDS['samples']}, or {PILOT!r}; got {samples!r}.")
-    if not isinstance(samples, str):
-        whole("samples", samples, 2)
     for claim in claims:
         if isinstance(claim.lhs, Probability):
             raise ArgumentError(
@@ -199,7 +205,7 @@ def _validated(
             )
         if not all(exponent.is_number for exponent in _pair(claim)):
             raise ArgumentError(f"{claim.name}: give numbers for p and q; got {claim.lhs}.")
-        if (claim.relation == "asymp") != bool(ladder):
+        if (claim.relation is Relation.ORDER) != bool(ladder):
             raise ArgumentError(
                 "Claims of growth, and no others, take a ladder of dimensions; check them in a call of their own."
             )
@@ -286,7 +292,7 @@ def slope(
     label, error = f"slope in ln {along}", departures[0].stderr
     return _finding(
         label,
-        "approx",
+        Relation.APPROX,
         slopes[0],
         error,
         predicted,
@@ -300,7 +306,7 @@ def slope(
 
 def _finding(
     label: str,
-    relation: str,
+    relation: Relation,
     value: float,
     stderr: float,
     predicted: float,
@@ -312,9 +318,9 @@ def _finding(
 ) -> Finding:
     """A departure must be <= 0, >= 0 or 0 within the tolerance. Above, the norms that were found refute; below, the certified bounds."""
     found, certified = departures
-    sides = 1 if relation in ("<=", ">=") else 2
-    high = 1.0 if relation == ">=" else found.p_above(tolerance)
-    low, lower = (1.0 if relation == "<=" else each.p_below(-tolerance) for each in (certified, found))
+    sides = 1 if relation.bound else 2
+    high = found.p_above(tolerance) if relation.above else 1.0
+    low, lower = (each.p_below(-tolerance) if relation.below else 1.0 for each in (certified, found))
     alpha, p_value = design.alpha / sides, min(1.0, sides * min(high, low))
     verdict, reason = (Verdict.NOT_REFUTED if sides == 1 else Verdict.SUPPORTED), ""
     resolved = resolution(found, design.alpha, design.beta, sides)
