@@ -10,9 +10,9 @@ import torch
 import advmf as mf
 from advmf.simulate import operator_norm
 from advmf.verify.catalogue import PAIRS
-from advmf.verify.report import Verdict
 from advmf.verify.runs import run
 from advmf.verify.suite import DEFAULT_ACTIVATIONS, PAPER, cases
+from advmf.verify.verdict import Verdict
 
 pytestmark = pytest.mark.paper
 

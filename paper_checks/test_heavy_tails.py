@@ -12,8 +12,8 @@ import pytest
 
 import advmf as mf
 from advmf.verify import statistics
-from advmf.verify.report import Verdict
 from advmf.verify.statistics import Running, combine
+from advmf.verify.verdict import Verdict
 
 RATE = 1e-3
 

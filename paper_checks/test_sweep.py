@@ -16,9 +16,9 @@ import pytest
 import advmf as mf
 from advmf.errors import AdvmfError
 from advmf.theory.spike import carries_mean
-from advmf.verify.report import Verdict
 from advmf.verify.statistics import Design
 from advmf.verify.suite import DEFAULT_ACTIVATIONS, QUICK, Scale, cases
+from advmf.verify.verdict import Verdict
 
 PAIRS = (("1", "inf"), ("2", "2"), ("inf", "1"))
 SCALES = {

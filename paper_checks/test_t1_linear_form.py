@@ -3,9 +3,9 @@
 import pytest
 
 from advmf.nets import PRESETS
-from advmf.verify.report import Verdict
 from advmf.verify.runs import run
 from advmf.verify.suite import DEFAULT_ACTIVATIONS, PAPER, cases
+from advmf.verify.verdict import Verdict
 
 pytestmark = pytest.mark.paper
 

@@ -6,9 +6,9 @@ Run with ``pytest -m paper paper_checks``, or ``advmf check --full --theorem T2`
 import pytest
 
 from advmf.nets import PRESETS
-from advmf.verify.report import Verdict
 from advmf.verify.runs import run
 from advmf.verify.suite import DEFAULT_ACTIVATIONS, PAPER, cases
+from advmf.verify.verdict import Verdict
 
 pytestmark = pytest.mark.paper
 

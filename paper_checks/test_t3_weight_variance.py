@@ -21,10 +21,10 @@ import pytest
 import torch
 
 import advmf as mf
+from advmf.experiments.training_curve import training_curve
 from advmf.theorems.t3_weight_variance import LEFT_BY_ATTACKS
-from advmf.verify.report import Verdict
 from advmf.verify.statistics import Design, Rung, combine
-from advmf.verify.training_curve import training_curve
+from advmf.verify.verdict import Verdict
 
 pytestmark = pytest.mark.paper
 

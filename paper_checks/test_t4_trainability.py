@@ -30,7 +30,7 @@ import pytest
 import torch
 
 import advmf as mf
-from advmf import figures
+from advmf.experiments import figures
 
 pytestmark = pytest.mark.paper
 

@@ -10,11 +10,11 @@ import sys
 import pytest
 
 import advmf as mf
-from advmf.verify.sources.matrices import check_matrices
-from advmf.verify.report import Verdict
 from advmf.verify.runs import run
+from advmf.verify.sources.matrices import check_matrices
 from advmf.verify.statistics import Design
 from advmf.verify.suite import PAPER, cases
+from advmf.verify.verdict import Verdict
 
 pytestmark = pytest.mark.paper
 

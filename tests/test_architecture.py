@@ -31,9 +31,9 @@ MAY_IMPORT = {
     "theorems": SHARED | {"theory", "theorems"},
     "emit": SHARED | {"theory", "theorems", "emit"},
     "verify": SHARED | {"theory", "theorems", "simulate", "emit", "verify"},
-    "figures": SHARED | {"verify", "emit"},
-    "report": SHARED | {"theorems", "emit", "verify", "report"},
-    "cli": SHARED | {"theory", "theorems", "simulate", "emit", "verify", "figures", "report", "cli"},
+    "experiments": SHARED | {"theory", "theorems", "simulate", "emit", "verify", "experiments"},
+    "report": SHARED | {"theory", "theorems", "emit", "verify", "report"},
+    "cli": SHARED | {"theory", "theorems", "simulate", "emit", "verify", "experiments", "report", "cli"},
 }
 
 

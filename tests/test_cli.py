@@ -16,7 +16,7 @@ from advmf.errors import ArgumentError
 from advmf.nets import PRESETS
 from advmf.theorems import THEOREMS
 from advmf.verify import runs, suite
-from advmf.verify.report import Verdict
+from advmf.verify.verdict import Verdict
 
 FAST = suite.Profile(
     "fast",
@@ -310,8 +310,8 @@ BAD = [
     ],
 )
 def test_bad_input_of_phase_and_train_is_one_line_before_any_work(command, args, message, monkeypatch):
-    monkeypatch.setattr("advmf.verify.training_curve.train", lambda *_, **__: pytest.fail("work had started"))
-    monkeypatch.setattr("advmf.figures.phase", lambda *_: pytest.fail("a figure was drawn"))
+    monkeypatch.setattr("advmf.experiments.training_curve.train", lambda *_, **__: pytest.fail("work had started"))
+    monkeypatch.setattr("advmf.experiments.figures.phase", lambda *_: pytest.fail("a figure was drawn"))
     result = CliRunner().invoke(cli.main, [command, *args])
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit)

@@ -34,8 +34,8 @@ from advmf.theory.norms import BETA, ROUTES
 from advmf.theory.propagation import Propagation, moments
 from advmf.verify import suite
 from advmf.verify.controls import controls
-from advmf.verify.report import Verdict
 from advmf.verify.runs import run
+from advmf.verify.verdict import Verdict
 
 
 @dataclass(frozen=True)

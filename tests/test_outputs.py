@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from advmf import figures
 from advmf.errors import OutputError
+from advmf.experiments import figures
 from advmf.outputs import Output, apart
 
 NOBODY = 65534

@@ -15,7 +15,7 @@ from scipy.special import log_ndtr
 
 from advmf.emit.kernels import kernel
 from advmf.errors import DomainError
-from advmf.simulate.gaussian import gaussian_norms
+from advmf.simulate.matrices import gaussian_norms
 from advmf.special import estimated_norm, extreme_norm, gaussian_norm, spectral_norm, tilted_norm
 from advmf.theory.norms import beta
 

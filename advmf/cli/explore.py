@@ -14,8 +14,8 @@ from advmf.outputs import Output
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from advmf.verify.norm_table import NormTable
-    from advmf.verify.training_curve import TrainingCurve
+    from advmf.experiments.norm_table import NormTable
+    from advmf.experiments.training_curve import TrainingCurve
 
 
 @main.command()
@@ -46,8 +46,8 @@ def norms(
     A simulated norm is a lower bound where it cannot be exact; the bracket column is the mean certified upper bound over it.
     """
     with usage_errors(), progress(1) as advance:
-        from advmf import figures
-        from advmf.verify.norm_table import EXPONENTS, norm_table
+        from advmf.experiments import figures
+        from advmf.experiments.norm_table import EXPONENTS, norm_table
 
         if plot:
             figures.check_target(plot)
@@ -113,9 +113,9 @@ def phase(
     with usage_errors():
         import numpy as np
 
-        from advmf import figures
-        from advmf.emit.phase import phase_diagram
         from advmf.errors import ArgumentError, DomainError, refuse_unused
+        from advmf.experiments import figures
+        from advmf.experiments.phase import phase_diagram
         from advmf.symbols import x_sq
         from advmf.theory.propagation import omega
         from advmf.verify.catalogue import ACTIVATIONS
@@ -180,12 +180,12 @@ def train(
     """
     widths = N or (250, 1000)
     with usage_errors(), progress(len(widths), "widths") as advance:
-        from advmf import figures
+        from advmf.experiments import figures
+        from advmf.experiments.training_curve import training_curve
         from advmf.symbols import x_sq
         from advmf.theory.propagation import omega
         from advmf.verify.catalogue import ACTIVATIONS
         from advmf.verify.suite import SHORTCUT_GAIN
-        from advmf.verify.training_curve import training_curve
 
         if plot:
             figures.check_target(plot)

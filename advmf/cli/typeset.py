@@ -13,8 +13,8 @@ from advmf.outputs import Output
 
 if TYPE_CHECKING:
     from advmf.claim import Claim
-    from advmf.emit.document import Section
     from advmf.nets import Net
+    from advmf.report.paper import Section
 
 
 @main.command(name="latex")
@@ -61,8 +61,8 @@ def latex_(
     and with --results the verdicts of a check on these theorems and this network.
     """
     with usage_errors():
-        from advmf.emit.document import document
-        from advmf.emit.typeset.results import about, read_results
+        from advmf.report.paper import document
+        from advmf.report.results import about, read_results
         from advmf.theorems import THEOREMS
         from advmf.verify.catalogue import ACTIVATIONS, choose
 
@@ -89,7 +89,7 @@ def latex_(
 
 def _own(file: Path, derivations: bool) -> tuple[Net | None, Section]:
     """The net of a file, and the section of its bound."""
-    from advmf.emit.document import Section
+    from advmf.report.paper import Section
     from advmf.verify.own import load
 
     own = load(file)
@@ -100,8 +100,8 @@ def _sections(
     chosen: tuple[str, ...], net: Net, at: tuple[str, str, str], asked: bool, derivations: bool
 ) -> list[Section]:
     """One section per theorem, and one for what is said of Gaussian matrices; raises ArgumentError where one asked for says nothing."""
-    from advmf.emit.document import Section
     from advmf.errors import ArgumentError
+    from advmf.report.paper import Section
     from advmf.theorems import THEOREMS
     from advmf.theorems import derivations as scripts
     from advmf.verify.catalogue import silence

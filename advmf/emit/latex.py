@@ -10,7 +10,7 @@ from advmf.boundary import public
 from advmf.claim import Claim, Equation
 from advmf.emit.canonical import evaluating
 from advmf.emit.typeset.lines import Line, Lines, claim_lines
-from advmf.emit.typeset.networks import net_lines
+from advmf.emit.typeset.nets import net_lines
 from advmf.emit.typeset.proofs import Proof, step_line
 from advmf.errors import ArgumentError
 from advmf.expressions import expression

@@ -13,10 +13,10 @@ from advmf import __version__
 from advmf.errors import StoreError, printable
 from advmf.verify.foreign import LARGEST, loads, valid
 from advmf.verify.records import ADDED, FORMAT, STATED, Results, of_another_format
-from advmf.verify.report import Report, Verdict
 from advmf.verify.runs import Outcome, together
 from advmf.verify.store import read as read_store
 from advmf.verify.suite import FAMILY_ALPHA
+from advmf.verify.verdict import Report, Verdict
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from advmf.report.tree import node
-from advmf.verify.report import Finding, Report
+from advmf.verify.verdict import Finding, Report
 
 WIDTH, HEIGHT = 464, 300
 _LEFT, _RIGHT, _LIMIT = 98, 374, 424

@@ -18,7 +18,7 @@ from advmf.report.overview import SHORT, Table, number, tables
 from advmf.report.tree import node
 from advmf.symbols import SYMBOLS
 from advmf.theorems import THEOREMS
-from advmf.verify.report import Finding, Report
+from advmf.verify.verdict import Finding, Report
 
 _SIGNS = {"SUPPORTED": "✓", "NOT_REFUTED": "✓", "REFUTED": "✗", "UNDERPOWERED": "?"}
 _MEANINGS = {

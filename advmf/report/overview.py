@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from advmf.report.document import Checked
 from advmf.theorems import caption
-from advmf.verify.report import Report
+from advmf.verify.verdict import Report
 
 SHORT = {"SUPPORTED": "supported", "NOT_REFUTED": "stands", "REFUTED": "REFUTED", "UNDERPOWERED": "underpowered"}
 """What the verdicts are called in a table."""

@@ -8,7 +8,7 @@ from advmf.simulate.certify import Bracket, bracket, upper_bound
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, Probe
-from advmf.simulate.gaussian import GaussianNorms, gaussian_norms
+from advmf.simulate.matrices import GaussianNorms, gaussian_norms
 from advmf.simulate.networks import Networks, Trace
 from advmf.simulate.opnorm import OperatorNorm, operator_norm
 from advmf.simulate.training import Training, suggest_rate, train, training_queries

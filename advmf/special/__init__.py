@@ -14,8 +14,8 @@ from advmf.special.elementary import (
     numpy_ops,
 )
 from advmf.special.extremes import extreme_norm, extreme_norm_quantile, norm_law
-from advmf.special.gaussian import gaussian_norm, gaussian_norm_of_inverse
 from advmf.special.gaussian_means import normal_mean, pair_mean
+from advmf.special.gaussian_norm import gaussian_norm, gaussian_norm_of_inverse
 from advmf.special.spectral import spectral_norm
 
 __all__ = [

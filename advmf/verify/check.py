@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from advmf.claim import Claim
 from advmf.verify.pilot import piloted
-from advmf.verify.report import Finding, Report
 from advmf.verify.sequential import Look, last, require, watch
 from advmf.verify.statistics import Design
+from advmf.verify.verdict import Finding, Report
 from advmf.verify.workers import Progress
 
 

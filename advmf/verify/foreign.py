@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from advmf.verify.report import Report
+from advmf.verify.verdict import Report
 
 LARGEST = 2**28
 """Bytes of a value in a store, and of a JSON file: no results come near it, and what is larger is not read."""

@@ -14,10 +14,10 @@ from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.observables import Expectation, Observable, Probability
 from advmf.simulate.estimate import measurable
-from advmf.verify.report import Finding, Verdict
 from advmf.verify.searches import trusted
 from advmf.verify.soundness import overflown
 from advmf.verify.statistics import Design, Estimate, Rung, combine, quantile, resolution
+from advmf.verify.verdict import Finding, Verdict
 
 
 class Decision(NamedTuple):

@@ -28,11 +28,11 @@ from advmf.theorems import THEOREMS
 from advmf.theorems.theorem import MatrixScale
 from advmf.verify.judge import consequences
 from advmf.verify.pilot import ROOM
-from advmf.verify.report import Finding, Verdict, jsonable
 from advmf.verify.runs import settings_of
 from advmf.verify.sources.matrices import check_matrices
-from advmf.verify.sources.networks import measured
+from advmf.verify.sources.simulation import measured
 from advmf.verify.suite import Case
+from advmf.verify.verdict import Finding, Verdict, jsonable
 from advmf.verify.workers import Progress, compute, one_thread
 
 CHANGE = 0.05

@@ -24,9 +24,9 @@ from advmf.theorems import register_theorem
 from advmf.theorems.theorem import Theorem
 from advmf.theory.proof import Derivation
 from advmf.verify.catalogue import PAIRS
-from advmf.verify.report import Report
 from advmf.verify.runs import run
 from advmf.verify.suite import Case, own_case
+from advmf.verify.verdict import Report
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from advmf.errors import ArgumentError
-from advmf.verify.report import Report, jsonable
+from advmf.verify.verdict import Report, jsonable
 
 PILOT = "pilot"
 """What stands for a number of networks, or of samples, that pilots find."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from advmf.verify.report import Report
+    from advmf.verify.verdict import Report
 
 _PROPERTY = "advmf"
 
@@ -114,7 +114,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 def _reports(result: Any) -> list[Report] | None:
     """The reports that a check returned, alone or several in any order and container; None for anything else."""
-    from advmf.verify.report import Report
+    from advmf.verify.verdict import Report
 
     if isinstance(result, Report):
         return [result]
@@ -172,7 +172,7 @@ class CheckModule(pytest.Module):
     def _claims(self, others: bool) -> list[pytest.Item]:
         """The claims, pairs and reports of the file; raises CollectError for what belongs to none of these."""
         from advmf.claim import Claim
-        from advmf.verify.report import Report
+        from advmf.verify.verdict import Report
 
         found: list[pytest.Item] = []
         alone: dict[str, Any] = {}
@@ -278,7 +278,7 @@ class ReportItem(pytest.Item):
 
 def _judge(reports: Iterable[Report], item: pytest.Item) -> None:
     """Fail for what is REFUTED, skip for what is UNDERPOWERED, and keep the numbers for the reports of pytest."""
-    from advmf.verify.report import Verdict
+    from advmf.verify.verdict import Verdict
 
     reports = list(reports)
     numbers = "\n".join(map(str, reports))

@@ -16,7 +16,7 @@ from advmf import __version__
 from advmf.claim import Claim
 from advmf.emit.latex import latex
 from advmf.errors import StoreError
-from advmf.verify.report import Report
+from advmf.verify.verdict import Report
 
 FORMAT = 3
 """The form of results, in a store and in JSON. It rises with every change after which older results lack what is read; 1 had no count of claims,

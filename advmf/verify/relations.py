@@ -11,8 +11,8 @@ from functools import partial
 
 from advmf.claim import Relation
 from advmf.verify.judge import Consequence, Decide, Decision, decide_bound, decide_equality
-from advmf.verify.report import Finding, Verdict
 from advmf.verify.statistics import Estimate
+from advmf.verify.verdict import Finding, Verdict
 
 
 def deciding(relation: Relation, tolerance: float) -> Decide:

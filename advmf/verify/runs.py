@@ -22,10 +22,10 @@ from advmf.simulate.data import load
 from advmf.verify.controls import controls, differs, weak
 from advmf.verify.provenance import source_sha256
 from advmf.verify.records import Record, Results, canonical, key
-from advmf.verify.report import Report, Verdict
 from advmf.verify.statistics import Design, holm
 from advmf.verify.store import Store, opened
 from advmf.verify.suite import FAMILY_ALPHA, Case
+from advmf.verify.verdict import Report, Verdict
 from advmf.verify.workers import TAKEN_OVER, Progress, Unfinished, compute, one_thread
 
 ALLOCATION = re.compile(r"out of memory|allocate memory|alloc_cpu|bad_alloc", re.IGNORECASE)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from advmf.errors import ArgumentError
-from advmf.verify.report import Finding, Verdict
 from advmf.verify.statistics import Design
+from advmf.verify.verdict import Finding, Verdict
 
 FIRST = 32
 """Networks of each width, or matrices, that the first look has at least: fewer say little about their own skewness."""

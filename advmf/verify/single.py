@@ -7,10 +7,10 @@ from typing import Any
 
 from advmf.boundary import public
 from advmf.claim import Claim, Relation
-from advmf.verify.report import Report
 from advmf.verify.sources.ladder import check_growth
 from advmf.verify.sources.matrices import check_matrices
-from advmf.verify.sources.networks import check_all
+from advmf.verify.sources.simulation import check_all
+from advmf.verify.verdict import Report
 
 
 @public

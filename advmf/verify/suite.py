@@ -19,10 +19,10 @@ from advmf.verify.catalogue import ACTIVATIONS, CHECKED, DEFAULT_ACTIVATIONS, PA
 from advmf.verify.check import Run, checked
 from advmf.verify.pilot import PILOT
 from advmf.verify.records import statement
-from advmf.verify.report import Report
 from advmf.verify.sequential import require
 from advmf.verify.sources.matrices import matrices
-from advmf.verify.sources.networks import arranged, networks, requirements
+from advmf.verify.sources.simulation import arranged, networks, requirements
+from advmf.verify.verdict import Report
 
 
 @dataclass(frozen=True)

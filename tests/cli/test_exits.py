@@ -14,8 +14,9 @@ from click.testing import CliRunner
 
 from advmf import cli
 from advmf.cli.exits import Exit
+from advmf.experiments import norm_table
 from advmf.nets import PRESETS, STEPS
-from advmf.verify import norm_table, suite
+from advmf.verify import suite
 from advmf.verify.store import read
 
 SMALL = suite.replace(

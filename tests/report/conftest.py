@@ -7,8 +7,8 @@ import pytest
 
 from advmf.report.document import Document, of_outcomes
 from advmf.verify import suite
-from advmf.verify.report import Verdict
 from advmf.verify.runs import family, run
+from advmf.verify.verdict import Verdict
 
 SMALL = replace(
     suite.QUICK,

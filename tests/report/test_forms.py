@@ -15,8 +15,8 @@ from advmf.report.document import of_outcomes, read, reproduction
 from advmf.report.junit import junit
 from advmf.report.markdown import markdown
 from advmf.verify import runs, suite
-from advmf.verify.report import Verdict
 from advmf.verify.runs import run
+from advmf.verify.verdict import Verdict
 
 
 def advmf(*args):

@@ -14,7 +14,7 @@ from advmf.report.html import html
 from advmf.report.mathml import formula, words
 from advmf.report.tree import node
 from advmf.verify import suite
-from advmf.verify.report import Verdict
+from advmf.verify.verdict import Verdict
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 

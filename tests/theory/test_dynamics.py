@@ -15,7 +15,7 @@ from advmf.functions import Flow, QExponential, QLogarithm, power_law
 from advmf.symbols import L, N, d, eps, lam, pull, sigma_w, t, u, v
 from advmf.theory.dynamics import passage, reduced, system
 from advmf.theory.trained import trained
-from advmf.verify.report import Verdict
+from advmf.verify.verdict import Verdict
 
 TWO_LAYER = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Dense(sigma_b=0), scale="1/2"), name="two layers")
 UNEQUAL = mf.Net(

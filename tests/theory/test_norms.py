@@ -14,7 +14,7 @@ import advmf as mf
 from advmf.emit.latex import latex
 from advmf.errors import ArgumentError, DomainError
 from advmf.functions import TiltedNorm
-from advmf.simulate.gaussian import gaussian_norms
+from advmf.simulate.matrices import gaussian_norms
 from advmf.symbols import K, d
 
 TABLE = {

@@ -9,7 +9,7 @@ from advmf.observables import AdversarialLoss
 from advmf.theory.propagation import moments
 from advmf.theory.spike import LAMBDA, Aligned, carries_mean, spike
 from advmf.verify.controls import controls
-from advmf.verify.report import Verdict
+from advmf.verify.verdict import Verdict
 
 PLAIN = mf.plain_residual(1, 0)
 ONE_SIGN = {

@@ -8,7 +8,7 @@ import torch
 import advmf as mf
 from advmf.errors import ArgumentError
 from advmf.nets import PRESETS
-from advmf.verify.report import Verdict
+from advmf.verify.verdict import Verdict
 
 TWO_LAYERS = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, "1/5"), mf.Dense(sigma_b=0), scale="7/10"), name="two")
 NETS = {**{name: preset(1, "1/5") for name, preset in PRESETS.items()}, "two": TWO_LAYERS}

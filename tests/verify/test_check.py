@@ -13,15 +13,15 @@ from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.observables import Expectation, JacobianEntry, OperatorNorm, Output, adversarial_loss
 from advmf.report.document import of_outcomes
 from advmf.simulate import data
-from advmf.simulate.gaussian import gaussian_norms
+from advmf.simulate.matrices import gaussian_norms
 from advmf.symbols import L
 from advmf.theorems import THEOREMS
 from advmf.theory.norms import beta
 from advmf.verify.controls import controls
-from advmf.verify.report import Verdict
 from advmf.verify.runs import run, wrong_versions
 from advmf.verify.statistics import Design
 from advmf.verify.suite import GROWING, QUICK, Scale, cases
+from advmf.verify.verdict import Verdict
 
 AT = {"L": 2, "d": 16, "K": 4, "sigma_w": 1.0, "sigma_b": 0.3, "eps": 0.1}
 SMALL = {
@@ -259,7 +259,7 @@ def test_what_is_finished_of_a_check_is_taken_over_to_the_last_bit(options, name
         assert [r.findings for r in again] == [r.findings for r in reports]
         assert {**rest[name], "seconds": 0} == {**whole[name], "seconds": 0} and sum(shares) == pytest.approx(1)
         shares.clear()
-    monkeypatch.setattr("advmf.verify.sources.networks.measure", lambda *_: pytest.fail("it was simulated again"))
+    monkeypatch.setattr("advmf.verify.sources.simulation.measure", lambda *_: pytest.fail("it was simulated again"))
     long = {name: {**part, "seconds": 1000.0} for name, part in whole.items()}
     assert sum(report.seconds for report in mf.check_all(claims, AT, **options, parts=long)) > 3000
 

@@ -15,10 +15,10 @@ from advmf.errors import ArgumentError, DomainError
 from advmf.theorems.t6_dimensions import growth
 from advmf.verify import runs, suite
 from advmf.verify.controls import controls
-from advmf.verify.report import Verdict
 from advmf.verify.sources import matrices
 from advmf.verify.sources.matrices import check_matrices
 from advmf.verify.statistics import Design
+from advmf.verify.verdict import Verdict
 
 AT = {"d": 20, "K": 4}
 LADDER = (100, 400, 1600)

@@ -13,11 +13,11 @@ from advmf.report.document import of_outcomes, reproduction
 from advmf.report.html import html
 from advmf.simulate import data
 from advmf.verify import suite
-from advmf.verify.report import Verdict
 from advmf.verify.runs import run
 from advmf.verify.sources import matrices
 from advmf.verify.statistics import Design
 from advmf.verify.store import read
+from advmf.verify.verdict import Verdict
 
 TINY = replace(
     suite.QUICK,

@@ -13,7 +13,7 @@ mf.check(mf.norm_factor(2, 2), at={"d": 30, "K": 5}, samples=40)  # imports here
 HEAD = """
 import pytest
 import advmf as mf
-from advmf.verify.report import Finding, Report, Verdict
+from advmf.verify.verdict import Finding, Report, Verdict
 from advmf.verify.statistics import Rung
 
 def report(verdict, ratio=1.0):
@@ -149,7 +149,7 @@ def names(result):
 def test_only_what_a_file_defines_is_collected(checks):
     text = """
 from advmf import check, check_all
-from advmf.verify.sources.networks import check_all as check_everything
+from advmf.verify.sources.simulation import check_all as check_everything
 from common import *
 from common import check_shared as check_theirs, CheckBase
 def check_own(): return report("SUPPORTED")

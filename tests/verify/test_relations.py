@@ -25,10 +25,10 @@ from advmf.symbols import L, N, eps, sigma_w
 from advmf.theorems.t3_weight_variance import euler_identity
 from advmf.verify.controls import controls
 from advmf.verify.relations import deciding
-from advmf.verify.report import Verdict
 from advmf.verify.searches import trusted
-from advmf.verify.sources import networks
+from advmf.verify.sources import simulation
 from advmf.verify.statistics import Design, Estimate
+from advmf.verify.verdict import Verdict
 
 NET = mf.residual(1, 0)
 AT = {"L": 2, "d": 16, "K": 4, "sigma_w": 1.0, "sigma_b": 0.3, "eps": 0.1}
@@ -264,5 +264,5 @@ def test_attacks_of_every_kind_are_shared_out_where_memory_is_short(observable):
             raise mf.errors.MemoryBudgetError("too large")
         return "ensemble"
 
-    plan = networks._plan(products, draw)
+    plan = simulation._plan(products, draw)
     assert len(plan) == 4 and sorted((p for own, _ in plan for p in own), key=str) == sorted(products, key=str)

@@ -13,12 +13,12 @@ from advmf.errors import ArgumentError, StoreError
 from advmf.simulate import data
 from advmf.verify import suite
 from advmf.verify.judge import Consequence, decide_bound, decide_equality, judge
-from advmf.verify.report import Verdict
 from advmf.verify.runs import run
 from advmf.verify.sequential import FIRST, Look, looks, watch
 from advmf.verify.sources import matrices
 from advmf.verify.statistics import Design, Rung
 from advmf.verify.store import read
+from advmf.verify.verdict import Verdict
 
 WIDTHS = (64, 128, 256, 512)
 NETS = 256

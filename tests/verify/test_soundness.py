@@ -15,17 +15,17 @@ from click.testing import CliRunner
 import advmf as mf
 from advmf import cli
 from advmf.claim import Claim, Regime
+from advmf.experiments.training_curve import TrainingCurve
 from advmf.observables import Expectation, Observable
-from advmf.simulate.gaussian import GaussianNorms
+from advmf.simulate.matrices import GaussianNorms
 from advmf.verify import suite
 from advmf.verify.controls import controls
 from advmf.verify.mutation import mutate, score
-from advmf.verify.report import Report, Verdict, jsonable
 from advmf.verify.runs import run
 from advmf.verify.sources import matrices
 from advmf.verify.statistics import Estimate, Rung, Running, combine
 from advmf.verify.store import read
-from advmf.verify.training_curve import TrainingCurve
+from advmf.verify.verdict import Report, Verdict, jsonable
 
 AT = {"L": 2, "d": 8, "K": 2, "sigma_w": 1.0, "sigma_b": 0.3, "eps": 0.1}
 FEW = {"widths": (8, 16, 32), "nets": 64}

@@ -23,10 +23,10 @@ from advmf.errors import ArgumentError, StoreError
 from advmf.simulate.ensemble import MEMORY
 from advmf.verify import pilot, suite
 from advmf.verify.records import canonical, key
-from advmf.verify.report import Finding, Report, Verdict
 from advmf.verify.runs import run
 from advmf.verify.statistics import Design, Rung
 from advmf.verify.store import read
+from advmf.verify.verdict import Finding, Report, Verdict
 
 HERE = Path(__file__).parent
 HELD = runpy.run_path(str(HERE / "held.py"))

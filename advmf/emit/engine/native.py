@@ -1,4 +1,4 @@
-"""The native engine: a stage as one fused C loop (:mod:`advmf.emit.engine.printer`), built by the system's compiler and called through ctypes.
+"""The native engine: a stage as one fused C loop (:mod:`advmf.emit.engine.c_source`), built by the system's compiler and called through ctypes.
 
 The compiler is ``$CC``, or the first of cc, gcc and clang on the path. Compiled code is kept in ``$ADVMF_CACHE_DIR``, else in advmf/ under
 ``$XDG_CACHE_HOME`` or ~/.cache, by a hash of all that it depends on; the directory may be deleted at any time. Without a compiler, or where it
@@ -25,8 +25,8 @@ import numpy as np
 
 from advmf.emit.engine import cores
 from advmf.emit.engine.blocks import numpy_engine
+from advmf.emit.engine.c_source import operations, source, supported
 from advmf.emit.engine.grid import Bounds, Stage
-from advmf.emit.engine.printer import operations, source, supported
 
 FLAGS = (
     "-std=gnu11",

@@ -133,7 +133,7 @@ def _assignments(claim: Claim, printer: _Source) -> list[str]:
 
 
 def _docstring(claim: Claim, names: Sequence[str]) -> str:
-    from advmf.emit.document import regime
+    from advmf.emit.typeset.prose import regime
 
     where = "; ".join(f"{s} = {meaning}" for s, meaning in claim.where.items())
     rows = [f"{claim.lhs} {claim.relation} {claim.formula}", ""]

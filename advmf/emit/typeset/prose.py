@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from advmf.claim import Claim, Regime
 from advmf.emit.typeset.inert import inert, literal
 from advmf.emit.typeset.printer import letters
 
@@ -208,3 +209,16 @@ def outlined(text: str) -> str:
     """
     plain = "".join(_SPELT.get(c, c) for c in text.replace("^", " ").replace("_", " ").replace("$", ""))
     return literal("".join(c for c in plain if c in _LETTERS or ord(c) < 256))
+
+
+def regime(claim: Claim) -> str:
+    """Where a claim holds, in words."""
+    words = {
+        Regime.EXACT: "exact, at every width and dimension",
+        Regime.LARGE_WIDTH: "large width, N -> oo",
+        Regime.LARGE_DIMENSION: "large dimension, d or K -> oo",
+        Regime.SMALL_BALL: "small balls, eps -> 0",
+        Regime.HEURISTIC: "heuristic",
+    }
+    depth = [f"L >= {claim.depth}"] if claim.depth else []
+    return "; ".join([text for flag, text in words.items() if flag in claim.regime] + depth) or "as stated"

@@ -17,15 +17,15 @@ from advmf.claim import Claim, Relation
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, refuse_unused
 from advmf.observables import Expectation, MatrixNorm, Probability
-from advmf.simulate.gaussian import GaussianNorms, gaussian_norms
+from advmf.simulate.matrices import GaussianNorms, gaussian_norms
 from advmf.symbols import SYMBOLS
 from advmf.verify.check import Run, checked
 from advmf.verify.judge import undecided
 from advmf.verify.provenance import provenance
-from advmf.verify.report import Finding, Report, Verdict
 from advmf.verify.sequential import Look, looks, told
 from advmf.verify.soundness import overflown
 from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, resolution
+from advmf.verify.verdict import Finding, Report, Verdict
 from advmf.verify.workers import Progress
 
 SAMPLES = 200

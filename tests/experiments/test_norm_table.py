@@ -10,12 +10,12 @@ import sympy as sp
 from click.testing import CliRunner
 
 import advmf as mf
-from advmf import figures
 from advmf.cli import main
 from advmf.errors import ArgumentError, DomainError
-from advmf.verify.norm_table import norm_table
-from advmf.verify.report import Verdict
+from advmf.experiments import figures
+from advmf.experiments.norm_table import norm_table
 from advmf.verify.sources.ladder import check_growth
+from advmf.verify.verdict import Verdict
 
 
 def test_cells_are_means_over_the_routes():
@@ -62,7 +62,7 @@ def test_the_command_writes_table_json_and_figure(tmp_path):
     ],
 )
 def test_bad_input_is_one_line_before_any_work(arguments, reason, monkeypatch):
-    monkeypatch.setattr("advmf.verify.norm_table.gaussian_norms", lambda *_, **__: pytest.fail("work has begun"))
+    monkeypatch.setattr("advmf.experiments.norm_table.gaussian_norms", lambda *_, **__: pytest.fail("work has begun"))
     result = CliRunner().invoke(main, ["norms", *arguments])
     assert result.exit_code == 2
     assert re.search(reason, result.output), result.output

@@ -9,17 +9,17 @@ import torch
 
 import advmf as mf
 from advmf.errors import ArgumentError, DataError, DomainError
+from advmf.experiments import training_curve as module
+from advmf.experiments.training_curve import TrainingCurve, training_curve
 from advmf.observables import AdversarialLoss, Capacity, WeightNormSlope, WeightVarianceSlope
 from advmf.simulate import estimate
 from advmf.simulate.estimate import AttackSettings, measure, queries
 from advmf.simulate.geometry import norm
 from advmf.simulate.networks import layers
-from advmf.verify import training_curve as module
 from advmf.verify.controls import controls, differs
 from advmf.verify.judge import Consequence, decide_equality, judge, lasting
-from advmf.verify.report import Verdict
 from advmf.verify.statistics import Design, Estimate, Rung, quantile
-from advmf.verify.training_curve import TrainingCurve, training_curve
+from advmf.verify.verdict import Verdict
 
 ROUNDING = 100 * 1000**0.5 * torch.finfo(torch.float64).eps
 N, NETS, SETTINGS = 40, 3, AttackSettings(eps=0.5, steps=3, directions=2)

@@ -32,10 +32,10 @@ from advmf.verify.check import Run, checked, named
 from advmf.verify.judge import Consequence, consequences, crossover, judge
 from advmf.verify.provenance import provenance
 from advmf.verify.relations import deciding, sound
-from advmf.verify.report import Finding, Report
 from advmf.verify.sequential import Look, looks, told
 from advmf.verify.soundness import overflown, sized, underflown
 from advmf.verify.statistics import Design, Rung, Running
+from advmf.verify.verdict import Finding, Report
 from advmf.verify.workers import TAKEN_OVER, Progress
 
 FLOATS = {"float32": torch.float32, "float64": torch.float64}

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from advmf.emit.phase import PhaseDiagram
 from advmf.errors import ArgumentError
+from advmf.experiments.norm_table import NormTable
+from advmf.experiments.phase import PhaseDiagram
+from advmf.experiments.training_curve import TrainingCurve
 from advmf.outputs import Output
-from advmf.verify.norm_table import NormTable
-from advmf.verify.training_curve import TrainingCurve
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 """M. Okabe and K. Ito's colours."""

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import advmf as mf
-from advmf import figures
 from advmf.errors import ArgumentError, DomainError
+from advmf.experiments import figures
 
 VALUES = {"N": 1000.0, "d": 100, "K": 25, "eps": 0.1, "m": 0.5, "M": 2.0}
 AXES = ("sigma_w_sq", "L")

@@ -13,11 +13,11 @@ import sympy as sp
 from advmf import __version__
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
-from advmf.simulate.gaussian import gaussian_norms
+from advmf.simulate.matrices import gaussian_norms
 from advmf.symbols import exponent
 from advmf.theory.norms import BEST, ROUTES, beta, routes
-from advmf.verify.report import jsonable
 from advmf.verify.sources.matrices import SIGNS
+from advmf.verify.verdict import jsonable
 
 EXPONENTS = ("1", "3/2", "2", "3", "4", "oo")
 

@@ -15,14 +15,15 @@ from advmf.claim import Claim, Regime, Relation
 from advmf.emit.canonical import evaluating
 from advmf.emit.latex import LINE
 from advmf.emit.typeset.lines import Line, Lines, claim_lines, plain_form
-from advmf.emit.typeset.networks import net_lines
+from advmf.emit.typeset.nets import net_lines
 from advmf.emit.typeset.printer import letters
 from advmf.emit.typeset.proofs import Proof
-from advmf.emit.typeset.prose import outlined, prose
-from advmf.emit.typeset.results import checked
-from advmf.emit.typeset.tables import norm_factors, notation, verdicts
+from advmf.emit.typeset.prose import outlined, prose, regime
+from advmf.emit.typeset.tables import norm_factors, notation
 from advmf.errors import ArgumentError
 from advmf.nets import Net
+from advmf.report.results import checked
+from advmf.report.verdict_tables import verdicts
 from advmf.theory.proof import Derivation
 
 PACKAGES = r"""\usepackage[a4paper, margin=25mm]{geometry}
@@ -63,7 +64,7 @@ def document(
     """A LaTeX document: notation, every claim as a theorem with its assumptions, regime and source, derivations, norm factors, verdicts.
 
     A claim stands for a section of its own. ``net`` is set at the beginning. The norm factors are given in numbers at ``dimensions``
-    (d, K), and left out for None. ``results`` is the record of a check run (:func:`advmf.emit.typeset.results.read_results`). With ``macros``
+    (d, K), and left out for None. ``results`` is the record of a check run (:func:`advmf.report.results.read_results`). With ``macros``
     every letter is a command, defined at the top, so that it is renamed in one place. A ``fragment`` has no preamble and is put into
     another document by ``\\\\input``.
 
@@ -94,7 +95,7 @@ def document(
 def macro(name: str) -> str:
     """The LaTeX command of a letter of the registry.
 
-    >>> from advmf.emit.document import macro
+    >>> from advmf.report.paper import macro
     >>> macro("sigma_w")
     'mfsigmaw'
     """
@@ -214,19 +215,6 @@ class _Setter:
             left, right = (plain_form(side.xreplace(short), claim) for side in (equation.lhs, equation.rhs))
             rows.append(Line(lines.text(left), "=", right))
         return lines.aligned(rows, LINE)
-
-
-def regime(claim: Claim) -> str:
-    """Where a claim holds, in words."""
-    words = {
-        Regime.EXACT: "exact, at every width and dimension",
-        Regime.LARGE_WIDTH: "large width, N -> oo",
-        Regime.LARGE_DIMENSION: "large dimension, d or K -> oo",
-        Regime.SMALL_BALL: "small balls, eps -> 0",
-        Regime.HEURISTIC: "heuristic",
-    }
-    depth = [f"L >= {claim.depth}"] if claim.depth else []
-    return "; ".join([text for flag, text in words.items() if flag in claim.regime] + depth) or "as stated"
 
 
 def _allowed(tolerance: float | sp.Expr, lines: Lines) -> str:

@@ -17,7 +17,7 @@ def test_a_seed_gives_the_same_numbers_in_blocks_of_any_size(certify, monkeypatc
     options = {"samples": 7, "seed": 3, "cooling": 4, "certify": certify}
     whole = gaussian_norms(17, 14, PAIRS, **options)
     for count in (1, 3):
-        monkeypatch.setattr(importlib.import_module("advmf.simulate.gaussian"), "BYTES", count * 8 * 14 * 17)
+        monkeypatch.setattr(importlib.import_module("advmf.simulate.matrices"), "BYTES", count * 8 * 14 * 17)
         for pair, norms in gaussian_norms(17, 14, PAIRS, **options).items():
             torch.testing.assert_close(norms.lower, whole[pair].lower, rtol=1e-10, atol=0)
             if certify:

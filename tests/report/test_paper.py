@@ -11,13 +11,13 @@ from click.testing import CliRunner
 
 import advmf as mf
 from advmf import cli
-from advmf.emit.document import PACKAGES, macro
 from advmf.emit.typeset.breaking import Breaker, width
 from advmf.emit.typeset.lines import claim_lines
 from advmf.emit.typeset.printer import Printer, letters
 from advmf.emit.typeset.prose import prose
-from advmf.emit.typeset.results import read_results
 from advmf.errors import ArgumentError, DataError
+from advmf.report.paper import PACKAGES, macro
+from advmf.report.results import read_results
 from advmf.symbols import SYMBOLS
 from advmf.theorems import THEOREMS
 
