@@ -73,8 +73,9 @@ def _branches(expr: sp.Expr) -> set[sp.Expr]:
     elif isinstance(atom, (sp.Max, sp.Min)):
         values = list(atom.args)
     else:
-        values = {sp.Abs: [atom.args[0], -atom.args[0]], sp.sign: [-1, 1], sp.Heaviside: [0, 1]}[type(atom)]
-    return set().union(*(_branches(expr.xreplace({atom: sp.sympify(value)})) for value in values))
+        zero, one = sp.S.Zero, sp.S.One
+        values = {sp.Abs: [atom.args[0], -atom.args[0]], sp.sign: [-one, one], sp.Heaviside: [zero, one]}[type(atom)]
+    return set().union(*(_branches(expr.xreplace({atom: value})) for value in values))
 
 
 @lru_cache(maxsize=1024)

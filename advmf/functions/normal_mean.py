@@ -131,8 +131,8 @@ class NormalMean(OverGaussians):
     >>> import sympy as sp
     >>> from advmf.functions import NormalMean
     >>> z, Q = sp.Symbol("z", real=True), sp.Symbol("Q", positive=True)
-    >>> NormalMean(sp.Lambda(z, z**4), Q), NormalMean(sp.Lambda(z, sp.tanh(z)), Q).diff(Q)
-    (3*Q**2, NormalMean(Lambda(z, -2*(1 - tanh(z)**2)*tanh(z)), Q)/2)
+    >>> NormalMean(sp.Lambda(z, z**4), Q), NormalMean(sp.Lambda(z, sp.cos(z)), Q).diff(Q)
+    (3*Q**2, NormalMean(Lambda(z, -cos(z)), Q)/2)
     >>> NormalMean(sp.Lambda(z, sp.exp(-z**2)), sp.Integer(1)).evalf(10) - 1 / sp.sqrt(3).evalf(10)
     0
     """
@@ -178,9 +178,9 @@ class PairMean(OverGaussians):
     >>> import sympy as sp
     >>> from advmf.functions import PairMean
     >>> z, (Q, R, P) = sp.Symbol("z", real=True), sp.symbols("Q R P", positive=True)
-    >>> f = sp.Lambda(z, sp.tanh(z))
+    >>> f = sp.Lambda(z, sp.cos(z))
     >>> PairMean(f, sp.Lambda(z, 2), Q, R, P), PairMean(f, f, Q, Q, Q)
-    (2*NormalMean(Lambda(z, tanh(z)), Q), NormalMean(Lambda(z, tanh(z)**2), Q))
+    (2*NormalMean(Lambda(z, cos(z)), Q), NormalMean(Lambda(z, cos(z)**2), Q))
     """
 
     places = 2

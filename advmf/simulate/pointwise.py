@@ -61,7 +61,7 @@ class Smooth:
         """The function ``phi`` in :data:`advmf.symbols.z`, with numbers for its other symbols."""
         values = {symbol: sp.Float(number(symbol)) for symbol in phi.free_symbols - {Z}}
         f = sp.Lambda(Z, phi.xreplace(values))
-        return Smooth(_tensors(f), _tensors(slope(f)), tuple(sorted(float(place) for place in kinks(f))))
+        return Smooth(_tensors(f), _tensors(slope(f)), tuple(sorted(float(place) for place in kinks(f) if place.is_real)))
 
     def value(self, z: Tensor) -> Tensor:
         return self.function(z)
@@ -128,7 +128,7 @@ class _Printer(TorchPrinter):
 def _written(expr: sp.Expr, z: sp.Symbol, whole: bool = True) -> sp.Expr:
     """The expression as torch takes it: floats for irrational numbers, cases for maxima, and tensors for what is constant as a ``whole``."""
     if not expr.has(z):
-        value = sp.sympify(expr.evalf(17) if isinstance(expr, sp.Expr) and not expr.is_Rational else expr)
+        value = expr.evalf(17) if isinstance(expr, sp.Expr) and not expr.is_Rational else expr
         return Filled(value, z) if whole else value
     if isinstance(expr, (sp.Max, sp.Min, sp.Heaviside)):
         return _written(expr.rewrite(sp.Piecewise), z, whole)

@@ -258,8 +258,10 @@ def _curve(f: Callable[..., Any], parameters: list[np.ndarray]) -> Curve:
 
 
 def _broken(kinks: Callable[..., Any], parameters: list[np.ndarray], count: int) -> np.ndarray:
-    """The places of the kinks, (elements, any)."""
-    found = kinks(*parameters)
+    """The places of the kinks, (elements, any). One that is none for the parameters at hand is at zero, where it does no harm."""
+    with np.errstate(all="ignore"):
+        found = kinks(*parameters)
     if not len(found):
         return np.zeros((count, 0))
-    return np.stack([np.broadcast_to(np.asarray(x, float), (count,)) for x in found], 1)
+    places = np.stack([np.broadcast_to(np.asarray(x, float), (count,)) for x in found], 1)
+    return np.where(np.isfinite(places), places, 0.0)

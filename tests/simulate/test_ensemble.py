@@ -76,7 +76,7 @@ def test_expressions_are_evaluated_at_the_network():
     e = mf.simulate.sample(net, N=8, L=4, d=3, K=2, generator=generator(), sigma_w=1.0, sigma_b=0.0, u=1.0, v=0.5)
     block = next(e.chunks()).map.parts[1]
     assert block.scale == 0.25
-    assert (block.branch.parts[1].u, block.branch.parts[1].v) == (1.0, 0.5)
+    assert (block.branch.parts[1].function.u, block.branch.parts[1].function.v) == (1.0, 0.5)
 
 
 @pytest.mark.parametrize(

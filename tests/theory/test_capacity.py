@@ -13,8 +13,8 @@ from advmf.claim import Regime
 from advmf.errors import ArgumentError
 from advmf.functions import Recursion
 from advmf.symbols import K, L, sigma_b, sigma_w, u, v, x_sq
-from advmf.theory.capacity import R, S, curvature, jet_step, scaled_pair
-from advmf.theory.correlation import PAIR
+from advmf.theory.capacity import curvature, jet_step
+from advmf.theory.correlation import PAIR, Pair, Pairs
 from advmf.theory.propagation import ALPHA
 from advmf.theory.spike import carries_mean
 
@@ -26,6 +26,7 @@ NETS = {
     "preactivation": mf.Net(mf.Residual(mf.ReLULike(), UNBIASED)),
     "two layers": mf.Net(mf.Residual(UNBIASED, mf.ReLULike(), UNBIASED, scale="7/10")),
 }
+SMOOTH = [mf.vanilla(phi=mf.Erf()), mf.plain_residual(phi=mf.Erf()), mf.preactivation(phi=mf.Erf())]
 Y = (u**2 + v**2) / 2 * sigma_w**2
 
 
@@ -55,9 +56,22 @@ def test_closed_forms_from_the_product_kernel(depth):
         assert sp.cancel(mf.capacity(NETS[name]).rhs.subs(L, depth) / (K * x_sq * total)) == 1
 
 
+R, S = sp.symbols("r s", real=True)
+
+
+class ScaledPairs(Pairs):
+    """Two networks whose trained matrices, but not biases, are scaled by 1 + r and 1 + s: the definition of the capacity, beside its own rule."""
+
+    def gaussian(self, layer, state):
+        if layer.trained:
+            a, b = 1 + R, 1 + S
+            state = Pair(a**2 * state.Q, b**2 * state.R, a * b * state.P, a * state.mu, b * state.nu)
+        return super().gaussian(layer, state)
+
+
 def two_scaling_kernel(net, r, s, depth, point):
     """P_L(r, s) with the arc-cosine kernel itself, in 60 digits."""
-    pair = scaled_pair(net)
+    pair = net.block.apply(ScaledPairs(), PAIR)
     state = [PAIR.Q, PAIR.R, PAIR.P, PAIR.mu, PAIR.nu]
     updates = [expr.doit() for expr in (pair.Q, pair.R, pair.P, pair.mu, pair.nu)]
     step = sp.lambdify([*state, R, S], [e.subs(point).doit() for e in updates], "mpmath")
@@ -67,7 +81,7 @@ def two_scaling_kernel(net, r, s, depth, point):
     return now[2]
 
 
-@pytest.mark.parametrize("net", [*NETS.values(), mf.vanilla(), mf.plain_residual(), mf.residual()])
+@pytest.mark.parametrize("net", [*NETS.values(), mf.vanilla(), mf.plain_residual(), mf.residual(), *SMOOTH])
 @pytest.mark.parametrize("slopes", [(1, 0), (1, sp.Rational(-1, 2))])
 def test_jets_are_the_derivatives_of_the_kernel_with_its_singular_part(net, slopes):
     """The mixed difference over h, whose error is of order h because of |r - s|^3; so it halves with h."""

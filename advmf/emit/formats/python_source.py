@@ -9,6 +9,8 @@ from typing import Any
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
+from sympy.printing.codeprinter import PrintMethodNotImplementedError
+from sympy.printing.numpy import SciPyPrinter
 from sympy.printing.precedence import precedence
 from sympy.printing.pycode import PythonCodePrinter
 
@@ -27,11 +29,15 @@ from advmf.functions import (
     Flow,
     GaussianNorm,
     GeometricSum,
+    NormalMean,
+    OverGaussians,
+    PairMean,
     QExponential,
     QLogarithm,
     Recursion,
 )
-from advmf.special import arc_cosine_rest, arc_cosine_rest_slope, gaussian_norm
+from advmf.functions.curves import kinks
+from advmf.special import arc_cosine_rest, arc_cosine_rest_slope, gaussian_norm, normal_mean, pair_mean
 from advmf.symbols import SYMBOLS
 
 _HELPERS = {
@@ -154,11 +160,13 @@ class _Source(PythonCodePrinter):
         self._used: dict[Any, None] = {}
         self._functions: list[str] = []
         self._bundled: dict[Any, Callable[..., Any]] = {}
+        self._libraries: dict[str, None] = {}
 
     def helpers(self) -> tuple[list[str], list[str]]:
         """The imports and the source of what was called."""
         imports, source = bundled(self._bundled.values()) if self._bundled else (["import math"], "")
         imports += [line for line in ("import numpy as np",) if Flow in self._used and line not in imports]
+        imports += [line for line in self._libraries if line not in imports]
         parts = [_HELPERS[head] for head in self._used if head in _HELPERS]
         for head in (h for h in self._used if h in _CLIPPED):
             # Rounding may take a correlation beyond 1, or leave it short of 1, where the angle is the root of the shortfall.
@@ -223,6 +231,35 @@ class _Source(PythonCodePrinter):
         raise UnsupportedFunctionError(
             f"A Python function cannot be written: {head.__name__} is {what}, and occurs in {expr}."
         )
+
+    def _print_NormalMean(self, expr: OverGaussians) -> str:
+        """The functions and the places of their kinks are written for arrays, with what is in them besides as arguments."""
+        names = [self._print(s) for s in expr.parameters]
+        lines, places = [], []
+        for f in expr.functions:
+            lines.append(
+                f"lambda {', '.join(map(self._print, (*f.variables, *expr.parameters)))}: {self._arrays(f.expr)}"
+            )
+            places.append(f"lambda {', '.join(names)}: ({''.join(f'{self._arrays(kink)}, ' for kink in kinks(f))})")
+        numbers: Any = {NormalMean: normal_mean, PairMean: pair_mean}[type(expr)]
+        self._bundled[type(expr)] = numbers
+        kinked = places[0] if len(places) == 1 else f"({', '.join(places)})"
+        arguments = [*lines, kinked, *map(self._print, expr.moments), *names]
+        return f"float({numbers.__name__}({', '.join(arguments)}))"
+
+    _print_PairMean = _print_NormalMean
+
+    def _arrays(self, expr: sp.Expr) -> str:
+        """The expression for arrays of NumPy, whose names stay whole; the source imports these libraries."""
+        printer = SciPyPrinter({"fully_qualified_modules": True})
+        try:
+            text = str(printer.doprint(expr))
+        except PrintMethodNotImplementedError as error:
+            raise UnsupportedFunctionError(
+                f"A Python function of arrays cannot be written of {expr}: {str(error).splitlines()[0]}."
+            ) from None
+        self._libraries.update(dict.fromkeys(f"import {library}" for library in printer.module_imports))
+        return text
 
     def _print_Recursion(self, expr: Recursion) -> str:
         depth, variables, updates, start, variable = expr.args
