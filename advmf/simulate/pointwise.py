@@ -61,7 +61,9 @@ class Smooth:
         """The function ``phi`` in :data:`advmf.symbols.z`, with numbers for its other symbols."""
         values = {symbol: sp.Float(number(symbol)) for symbol in phi.free_symbols - {Z}}
         f = sp.Lambda(Z, phi.xreplace(values))
-        return Smooth(_tensors(f), _tensors(slope(f)), tuple(sorted(float(place) for place in kinks(f) if place.is_real)))
+        return Smooth(
+            _tensors(f), _tensors(slope(f)), tuple(sorted(float(place) for place in kinks(f) if place.is_real))
+        )
 
     def value(self, z: Tensor) -> Tensor:
         return self.function(z)

@@ -196,7 +196,7 @@ def cases(
         if "sigma_w" not in (at or {}):
             names.insert(names.index("vanilla") + 1, GROWING)
     exponents = [(str(exponent(p, "p")), str(exponent(q, "q"))) for p, q in pairs] or list(PAIRS)
-    found = []
+    found, why = [], dict[str, str]()
     for activation in choose("activation", activations, ACTIVATIONS, DEFAULT_ACTIVATIONS):
         phi = ACTIVATIONS[activation]
         slopes = {"u": float(phi.u), "v": float(phi.v)} if isinstance(phi, ReLULike) else {}
@@ -213,6 +213,8 @@ def cases(
                 }  # fmt: skip
                 if claims := THEOREMS[theorem].tested(net, exponents):
                     found.append(Case(theorem, net, activation, claims, point, profile))
+                else:
+                    why[theorem] = THEOREMS[theorem].silent(net) or "none of its claims is about such a net"
     for theorem in () if nets or activations else wanted:
         scale = profile.scales[theorem]
         if THEOREMS[theorem].net:
@@ -222,9 +224,11 @@ def cases(
             found.append(Case(theorem, None, "", THEOREMS[theorem].tested(None, exponents), size, profile))
     silent = [theorem for theorem in wanted if theorem not in {case.theorem for case in found}]
     if silent and (theorems or not found):
-        raise ArgumentError(
-            f"{', '.join(silent)} says nothing of {', '.join([*nets, *activations])}: moment rules that are not exact, a carried mean, or no net."
+        reasons = {name: why.get(name, "it is about Gaussian matrices, and no net") for name in silent}
+        told = "; ".join(
+            f"{', '.join(n for n in silent if reasons[n] == r)}: {r}" for r in dict.fromkeys(reasons.values())
         )
+        raise ArgumentError(f"{', '.join(silent)} {'says' if len(silent) == 1 else 'say'} nothing of {', '.join([*nets, *activations])} ({told}).")
     refuse_unused("at", at or {}, set().union(*(case.uses for case in found)))
     return found
 
