@@ -1,8 +1,8 @@
 """The boundary of the package: no wrong call of a public function ends in a traceback from inside.
 
-Names of arguments are checked before anything runs. What a value must fulfil is checked by the function itself, in its own words; where it
-failed on a value of another type than its signature says, the error is an :class:`~advmf.errors.ArgumentError` that names the argument, what
-was expected and what was given.
+Names of arguments are checked before anything runs. What a value must fulfil is checked by the function itself, in its
+own words; where it failed on a value of another type than its signature says, the error is an
+:class:`~advmf.errors.ArgumentError` that names the argument, what was expected and what was given.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ NUMBERS: dict[Any, type] = {int: numbers.Integral, float: numbers.Real}
 def public(thing: T) -> T:
     """Let no wrong call of a public function, or of the constructor of a class, end in a traceback from inside.
 
-    ``int`` and ``float`` stand for whole and real numbers of any library, and every item of a sequence or mapping is checked.
+    ``int`` and ``float`` stand for whole and real numbers of any library, and every item of a sequence or mapping is
+    checked.
 
     Raises ArgumentError for a missing or unknown argument, and for one of the wrong type on which the function failed.
 

@@ -1,4 +1,5 @@
-"""What a request will take, in bytes or seconds, is compared with what it may take before anything is allocated or begun."""
+"""What a request will take, in bytes or seconds, is compared with what it may take before anything is allocated or
+begun."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def allow(size: int, limit: int, what: str, advice: str) -> None:
 
 
 def allow_seconds(seconds: float, what: str, advice: str) -> None:
-    """Raises BudgetError where ``what`` takes more than :data:`SECONDS` by estimate; ``advice`` says what would take less.
+    """Raises BudgetError where ``what`` takes more than :data:`SECONDS` by estimate; ``advice`` says what would take
+    less.
 
     >>> allow_seconds(1e6, "A long loop", "Lower L")
     Traceback (most recent call last):

@@ -1,4 +1,5 @@
-"""A claim: a statement about random networks with its regime, assumptions and source, ready to be typeset, compiled or checked."""
+"""A claim: a statement about random networks with its regime, assumptions and source, ready to be typeset, compiled or
+checked."""
 
 from __future__ import annotations
 
@@ -21,9 +22,10 @@ from advmf.notebook import Shown
 class Regime(enum.Flag):
     """Where a claim holds.
 
-    ``EXACT``: at every width and dimension. ``LARGE_WIDTH``: as N -> oo. ``LARGE_DIMENSION``: as d or K -> oo. ``SMALL_BALL``: as eps -> 0,
-    where the ball of perturbations comes to lie in one linear region of the network. ``HEURISTIC``: rests
-    on a step that is not proved, named in the claim's ``heuristic``. They combine: ``Regime.LARGE_WIDTH | Regime.HEURISTIC``.
+    ``EXACT``: at every width and dimension. ``LARGE_WIDTH``: as N -> oo. ``LARGE_DIMENSION``: as d or K -> oo.
+    ``SMALL_BALL``: as eps -> 0, where the ball of perturbations comes to lie in one linear region of the network.
+    ``HEURISTIC``: rests on a step that is not proved, named in the claim's ``heuristic``. They combine:
+    ``Regime.LARGE_WIDTH | Regime.HEURISTIC``.
     """
 
     EXACT = enum.auto()
@@ -36,9 +38,9 @@ class Regime(enum.Flag):
 class Relation(enum.StrEnum):
     """What a claim says of its two sides.
 
-    ``approx``: they agree up to a relative ``tolerance``. ``asymp``: they are of the same order. ``~``: the left one has independent centred
-    Gaussian entries whose variance is the right one. Each member knows its LaTeX ``tex``, and whether it is contradicted by what is ``above``
-    the right-hand side and by what is ``below``.
+    ``approx``: they agree up to a relative ``tolerance``. ``asymp``: they are of the same order. ``~``: the left one
+    has independent centred Gaussian entries whose variance is the right one. Each member knows its LaTeX ``tex``, and
+    whether it is contradicted by what is ``above`` the right-hand side and by what is ``below``.
 
     >>> Relation("<=").above, Relation("<=").below, Relation(">=").bound, Relation.EQUAL.bound
     (True, False, True, False)
@@ -78,9 +80,9 @@ RHS = sp.Symbol("rhs", real=True)
 class Equation(Shown):
     """What a claim implies, tested as ``(lhs - rhs)/scale = 0``; ``exact`` at every width.
 
-    :data:`RHS` stands for the claim's right-hand side, so that an equation follows whatever the claim is changed to. Of a bound it is tested
-    in the bound's direction: ``(lhs - rhs)/scale <= 0`` for ``<=``.
-    The sides differ by o(N**-order): at ``order`` 1 the coefficient of 1/N is tested, and ``scale`` is that coefficient's.
+    :data:`RHS` stands for the claim's right-hand side, so that an equation follows whatever the claim is changed to. Of
+    a bound it is tested in the bound's direction: ``(lhs - rhs)/scale <= 0`` for ``<=``. The sides differ by
+    o(N**-order): at ``order`` 1 the coefficient of 1/N is tested, and ``scale`` is that coefficient's.
     """
 
     label: str
@@ -115,16 +117,17 @@ def _is_tolerance(value: object) -> bool:
 class Claim(Shown):
     """``lhs relation rhs``.
 
-    ``formula`` is the right-hand side in the paper's abbreviations (``omega``, ``beta``), ``where`` what these stand for;
-    ``rhs`` is the formula with the abbreviations put in. ``equations`` are the testable consequences of a law (relation
-    ``~``) or of an independence, in which :data:`RHS` stands for the right-hand side; ``implied`` has it put in. A check of a claim with
-    equations tests these alone, so that one of them at least has to speak of the right-hand side. A claim about Gaussian matrices has no ``net``.
+    ``formula`` is the right-hand side in the paper's abbreviations (``omega``, ``beta``), ``where`` what these stand
+    for; ``rhs`` is the formula with the abbreviations put in. ``equations`` are the testable consequences of a law
+    (relation ``~``) or of an independence, in which :data:`RHS` stands for the right-hand side; ``implied`` has it put
+    in. A check of a claim with equations tests these alone, so that one of them at least has to speak of the right-hand
+    side. A claim about Gaussian matrices has no ``net``.
 
-    ``tolerance`` is what is allowed besides, relative to the right-hand side: a number, or an expression in letters of the point.
-    ``allowed`` is its value at a point.
+    ``tolerance`` is what is allowed besides, relative to the right-hand side: a number, or an expression in letters of
+    the point. ``allowed`` is its value at a point.
 
-    A claim holds from the depth L = ``depth`` on: one about a trained matrix from 1 on, for there is none at L = 0. Its kernel, a check and a
-    function in Python refuse less, and a derivation may rest on L >= ``depth``.
+    A claim holds from the depth L = ``depth`` on: one about a trained matrix from 1 on, for there is none at L = 0. Its
+    kernel, a check and a function in Python refuse less, and a derivation may rest on L >= ``depth``.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.vanilla(u=1, v=0), p=2, q=2, route="leading")
@@ -211,7 +214,8 @@ class Claim(Shown):
 
     @public
     def scaled(self, factor: object) -> Claim:
-        """The same claim with its right-hand side multiplied by ``factor``, and what it implies with it: a mutant, for negative controls.
+        """The same claim with its right-hand side multiplied by ``factor``, and what it implies with it: a mutant, for
+        negative controls.
 
         An order of growth, and what is said to vanish, are the same at any factor.
         """

@@ -73,7 +73,8 @@ class WorkerError(AdvmfError, RuntimeError):
 
 
 def one_of(kind: str, name: str, known: Iterable[str]) -> str:
-    """The known name that is meant, in whatever case it is written; raises ArgumentError, with the names that are near, for another.
+    """The known name that is meant, in whatever case it is written; raises ArgumentError, with the names that are near,
+    for another.
 
     >>> one_of("net", "Vanilla", ("vanilla", "residual"))
     'vanilla'

@@ -1,4 +1,5 @@
-"""Strings as expressions, by a small grammar and without evaluating any code: the one place where text becomes a formula.
+"""Strings as expressions, by a small grammar and without evaluating any code: the one place where text becomes a
+formula.
 
 SymPy's own ``sympify`` passes strings to ``eval``.
 """
@@ -42,12 +43,12 @@ _TOKEN = re.compile(
 
 
 def expression(value: object, numbers_only: bool = True) -> Any:
-    """A number, a SymPy expression, or a string as a SymPy expression; with ``numbers_only=False`` also what stands for no number: an
-    equation, a set, a matrix.
+    """A number, a SymPy expression, or a string as a SymPy expression; with ``numbers_only=False`` also what stands for
+    no number: an equation, a set, a matrix.
 
-    A string is made of numbers, the symbols of :data:`advmf.symbols.SYMBOLS`, pi, E, oo, ``+ - * / **`` (or ``^``), brackets and SymPy's
-    elementary functions. Decimals are exact: ``"0.1"`` is 1/10. Raises ArgumentError, which names the place, for anything else, and for
-    numbers that would keep SymPy busy.
+    A string is made of numbers, the symbols of :data:`advmf.symbols.SYMBOLS`, pi, E, oo, ``+ - * / **`` (or ``^``),
+    brackets and SymPy's elementary functions. Decimals are exact: ``"0.1"`` is 1/10. Raises ArgumentError, which names
+    the place, for anything else, and for numbers that would keep SymPy busy.
 
     >>> from advmf.expressions import expression
     >>> expression("sigma_w**2/2 + 0.5"), expression("exp(-eps)"), expression(3)

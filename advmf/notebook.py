@@ -21,5 +21,6 @@ _setters: list[Callable[[object], str]] = [repr]
 
 
 def shown_by(setter: Callable[[object], str]) -> None:
-    """Let ``setter`` give the LaTeX of every :class:`Shown` value; the package registers its own when it is imported."""
+    """Let ``setter`` give the LaTeX of every :class:`Shown` value; the package registers its own when it is
+    imported."""
     _setters.append(setter)

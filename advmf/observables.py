@@ -1,11 +1,13 @@
-"""The random quantities of one sampled network that claims speak of, each with its name, its LaTeX and how it is measured.
+"""The random quantities of one sampled network that claims speak of, each with its name, its LaTeX and how it is
+measured.
 
-An observable is measured by a :class:`~advmf.simulate.estimate.Probe`, which has what can be seen of sampled networks. Nothing here imports torch.
+An observable is measured by a :class:`~advmf.simulate.estimate.Probe`, which has what can be seen of sampled networks.
+Nothing here imports torch.
 
 Each is an array over one network's output units and directions. ``unit`` and ``direction`` number *different* units and
-directions, so that ``JacobianEntry(0, 0)*JacobianEntry(1, 0)`` is a product of two entries of one column.
-A claim's left-hand side is an :class:`Expectation` of a polynomial in observables: the mean over units and directions of
-one network, then over networks.
+directions, so that ``JacobianEntry(0, 0)*JacobianEntry(1, 0)`` is a product of two entries of one column. A claim's
+left-hand side is an :class:`Expectation` of a polynomial in observables: the mean over units and directions of one
+network, then over networks.
 """
 
 from __future__ import annotations
@@ -22,18 +24,19 @@ from advmf.notebook import Shown
 from advmf.symbols import SYMBOLS, K, d, exponent
 
 JACOBIAN, ATTACK, GRADIENTS, SEARCH = "jacobian", "attack", "gradients", "search"
-"""What an observable may need of a probe: the Jacobian at its input; the best attack at the (p, q) of its first two arguments; the
-gradients of the loss there; a search of its own."""
+"""What an observable may need of a probe: the Jacobian at its input; the best attack at the (p, q) of its first two
+arguments; the gradients of the loss there; a search of its own."""
 
 
 class Observable(Shown, Function):
     """Base of every observable, the package's and your own; an :class:`Expectation` may hold any of them.
 
-    ``tex`` is its LaTeX, with one ``{}`` for each index, or numbers, ``{0}``; without it the name of the class is set, with its arguments.
-    Raises ArgumentError for other numbers of indices than ``tex`` has places.
+    ``tex`` is its LaTeX, with one ``{}`` for each index, or numbers, ``{0}``; without it the name of the class is set,
+    with its arguments. Raises ArgumentError for other numbers of indices than ``tex`` has places.
 
-    An observable is a real number, of either sign unless its class says ``is_nonnegative = True``; and it depends on the network's letters
-    (``letters``: all of them unless its class says less), so that its derivative by one of these is not zero.
+    An observable is a real number, of either sign unless its class says ``is_nonnegative = True``; and it depends on
+    the network's letters (``letters``: all of them unless its class says less), so that its derivative by one of these
+    is not zero.
 
     >>> from advmf.observables import Observable
     >>> class LargestOutput(Observable):
@@ -49,9 +52,11 @@ class Observable(Shown, Function):
     tex = ""
     letters = frozenset(quantity.symbol for quantity in SYMBOLS.values())
     needs = frozenset({JACOBIAN, SEARCH})
-    """What :meth:`measure` uses of a probe: :data:`JACOBIAN`, :data:`ATTACK`, :data:`GRADIENTS`, and :data:`SEARCH` for a search of its own."""
+    """What :meth:`measure` uses of a probe: :data:`JACOBIAN`, :data:`ATTACK`, :data:`GRADIENTS`, and :data:`SEARCH` for
+    a search of its own."""
     maximum = False
-    """Whether :meth:`measure` searches for a maximum, as an attack does, and so may find too little, but never too much."""
+    """Whether :meth:`measure` searches for a maximum, as an attack does, and so may find too little, but never too
+    much."""
     polynomial = False
     """Whether its moments are polynomials in 1/N, by recursion over the layers."""
     may_vanish = True
@@ -71,8 +76,8 @@ class Observable(Shown, Function):
         )
 
     def queries(self, settings: Any, K: int, d: int) -> int:
-        """How many vectors :meth:`measure` sends through each matrix beside the trace, its Jacobian and the attacks that it shares with others;
-        for a search of its own as many as an attack."""
+        """How many vectors :meth:`measure` sends through each matrix beside the trace, its Jacobian and the attacks
+        that it shares with others; for a search of its own as many as an attack."""
         return int(settings.queries(K, d)) if SEARCH in self.needs else 0
 
     def _eval_is_real(self) -> bool | None:
@@ -122,7 +127,8 @@ def _derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
 
 
 class UnitObservable(Observable):
-    """An observable of an output unit, and of a direction where it has one; measured for all of them, (nets, units, directions)."""
+    """An observable of an output unit, and of a direction where it has one; measured for all of them, (nets, units,
+    directions)."""
 
     needs = frozenset({JACOBIAN})
     polynomial, may_vanish = True, False
@@ -219,7 +225,8 @@ class LargestOperatorNorm(Observable):
 
 
 class MatrixNorm(Observable):
-    """``‖G‖_{p -> q}`` of a K x d matrix G with independent N(0, 1/d) entries: ``MatrixNorm(p, q)``; its mean is the norm factor."""
+    """``‖G‖_{p -> q}`` of a K x d matrix G with independent N(0, 1/d) entries: ``MatrixNorm(p, q)``; its mean is the
+    norm factor."""
 
     is_nonnegative = True
     letters = frozenset((d, K))
@@ -227,14 +234,16 @@ class MatrixNorm(Observable):
 
 
 class TrainedMatrix(Observable):
-    """An observable of a trained matrix of a block, which may be numbered: of the first, the only one, without arguments."""
+    """An observable of a trained matrix of a block, which may be numbered: of the first, the only one, without
+    arguments."""
 
     def indices(self, printer: Any) -> list[str]:
         return [f",{printer._print(self.args[-1])}" if self.args else ""]
 
 
 class WeightVariance(Observable):
-    """``|W(t)|_F**2/N`` of a trained matrix at training time t: ``WeightVariance(t)``, or ``WeightVariance(t, number)``."""
+    """``|W(t)|_F**2/N`` of a trained matrix at training time t: ``WeightVariance(t)``, or ``WeightVariance(t,
+    number)``."""
 
     is_nonnegative = True
     tex = r"\sigma_{{w{1}}}^2({0})"
@@ -245,7 +254,8 @@ class WeightVariance(Observable):
 
 
 class WeightVarianceSlope(TrainedMatrix):
-    """d/dt of :class:`WeightVariance` at t = 0 under gradient flow of the adversarial loss: ``WeightVarianceSlope(p, q)``, or ``(p, q, number)``.
+    """d/dt of :class:`WeightVariance` at t = 0 under gradient flow of the adversarial loss: ``WeightVarianceSlope(p,
+    q)``, or ``(p, q, number)``.
 
     The mean over the blocks of a network. Without p and q that of another loss, which is not measured.
     """
@@ -262,7 +272,8 @@ class WeightVarianceSlope(TrainedMatrix):
 
 
 class WeightNormSlope(WeightVarianceSlope):
-    """d/dt of ``|W|_F**2`` under gradient flow of the adversarial loss: ``WeightNormSlope(p, q)``, or ``(p, q, number)``."""
+    """d/dt of ``|W|_F**2`` under gradient flow of the adversarial loss: ``WeightNormSlope(p, q)``, or ``(p, q,
+    number)``."""
 
     tex = r"\tfrac{{d}}{{dt}}\lVert W{0}\rVert_F^2"
 
@@ -274,7 +285,8 @@ class WeightNormSlope(WeightVarianceSlope):
 
 
 class LossDecay(Observable):
-    """``-d L_adv/dt = sum_W |dL_adv/dW|_F**2`` under gradient flow on the network's own input, at t = 0: ``LossDecay(p, q)``."""
+    """``-d L_adv/dt = sum_W |dL_adv/dW|_F**2`` under gradient flow on the network's own input, at t = 0: ``LossDecay(p,
+    q)``."""
 
     is_nonnegative = True
     tex = r"-\dot{{\mathcal{{L}}}}_{{\mathrm{{adv}}}}^{{{},{}}}"

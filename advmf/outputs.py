@@ -1,6 +1,7 @@
 """Files to write: tested before the work that fills them, then replaced at once.
 
-Every command and every function that writes a file does it here, so that links, modes, pipes, devices and ``-`` are treated alike.
+Every command and every function that writes a file does it here, so that links, modes, pipes, devices and ``-`` are
+treated alike.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ STANDARD = "-"
 class Output:
     """A place to write to; that it can be written is tested when it is made.
 
-    A regular file is replaced at once, so that a reader never sees half of it. A link is followed, and the file keeps its mode and its
-    owner. A file that cannot be replaced so (one with several names, or in a folder that cannot be written) is written in place, as is what is no
-    regular file: a pipe, or a device. ``-`` is standard output, and so is any other name of it. Text is UTF-8.
+    A regular file is replaced at once, so that a reader never sees half of it. A link is followed, and the file keeps
+    its mode and its owner. A file that cannot be replaced so (one with several names, or in a folder that cannot be
+    written) is written in place, as is what is no regular file: a pipe, or a device. ``-`` is standard output, and so
+    is any other name of it. Text is UTF-8.
 
     Raises OutputError.
 
@@ -76,7 +78,8 @@ class Output:
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """A binary file; what was written there takes its place when the block ends well, and is gone otherwise. Raises OutputError."""
+        """A binary file; what was written there takes its place when the block ends well, and is gone otherwise. Raises
+        OutputError."""
         try:
             if self.standard:
                 with _standard() as file:

@@ -1,7 +1,9 @@
-"""The attack against projected gradient ascent of 100 steps from 8 starts: what it finds and what it costs, in the same run.
+"""The attack against projected gradient ascent of 100 steps from 8 starts: what it finds and what it costs, in the same
+run.
 
-``value ratio`` is the mean over networks of the attack's values over that of the ascent's, and with so few networks scatters by some
-0.03; ``time ratio`` is time over time. One thread, so that ratios do not depend on what else the machine does.
+``value ratio`` is the mean over networks of the attack's values over that of the ascent's, and with so few networks
+scatters by some 0.03; ``time ratio`` is time over time. One thread, so that ratios do not depend on what else the
+machine does.
 """
 
 import math
@@ -103,8 +105,9 @@ BALLS = {"|x|/10": 0.1, "|x|/2": 0.5}
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("p", EXPONENTS)
 def test_share_of_the_best_found(benchmark, name, p, ball):
-    """Mean and worst network of the table in docs/simulation.md, for q = 1, 2, oo: the default, ``steps=50, restarts=3``, and projected
-    ascent of 100 steps from 8 points, each over the best that any of them and a race of 6 times 100 steps found."""
+    """Mean and worst network of the table in docs/simulation.md, for q = 1, 2, oo: the default, ``steps=50,
+    restarts=3``, and projected ascent of 100 steps from 8 points, each over the best that any of them and a race of 6
+    times 100 steps found."""
     net, sigma_w = NETWORKS[name]
     networks = mf.simulate.sample(
         net, N=150, L=5, d=64, K=K, nets=16, generator=torch.Generator().manual_seed(0), sigma_w=sigma_w, sigma_b=0.0

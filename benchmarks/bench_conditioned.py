@@ -1,7 +1,9 @@
-"""Networks without weights against networks with them: the same attack in the same run, the sampling included on both sides.
+"""Networks without weights against networks with them: the same attack in the same run, the sampling included on both
+sides.
 
-An attack of 12 steps from the optimum of the linearised network; L = 10, d = 784, K = 10, one input, all cores. ``ratio`` is networks
-per second over networks per second. Allocation of fresh memory counts as well: it is part of the price of a new network.
+An attack of 12 steps from the optimum of the linearised network; L = 10, d = 784, K = 10, one input, all cores.
+``ratio`` is networks per second over networks per second. Allocation of fresh memory counts as well: it is part of the
+price of a new network.
 """
 
 import math
@@ -110,7 +112,8 @@ def test_where_conditioning_pays(benchmark, pairs, directions, steps, times):
 def test_bandwidth_of_the_long_passes(benchmark, N, count):
     """Bytes of factors that a question to a matrix of 80 answers must read, per second, over those that a copy moves.
 
-    The question was asked before, so that nothing is drawn: ``[Q; H]`` for the coordinates, ``Q`` for what is new, and ``[G; P]``.
+    The question was asked before, so that nothing is drawn: ``[Q; H]`` for the coordinates, ``Q`` for what is new, and
+    ``[G; P]``.
     """
     W = ConditionedMatrix(1, N, N, 1 / math.sqrt(N), generator=torch.Generator().manual_seed(0), queries=40)
     for ask in (W.rmatmul, W.matmul):

@@ -1,7 +1,9 @@
-"""Kernels against what else evaluates a formula: lambdify, numexpr, numba, torch.compile, jax.jit, and C written by hand as the limit.
+"""Kernels against what else evaluates a formula: lambdify, numexpr, numba, torch.compile, jax.jit, and C written by
+hand as the limit.
 
-Three formulas, each at 10⁴ and 10⁶ scattered points and on an open grid of 10⁶; the peers of a group do the same work in the same run. Numbers
-agree to 1e-12, or the benchmark fails. Numba and numexpr come with ``pip install -e '.[bench]'``; OMP_NUM_THREADS=1 times one core.
+Three formulas, each at 10⁴ and 10⁶ scattered points and on an open grid of 10⁶; the peers of a group do the same work
+in the same run. Numbers agree to 1e-12, or the benchmark fails. Numba and numexpr come with ``pip install -e
+'.[bench]'``; OMP_NUM_THREADS=1 times one core.
 """
 
 import ctypes

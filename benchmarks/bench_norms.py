@@ -1,7 +1,9 @@
-"""Norms of Gaussian matrices: the cooled power iteration against the plain one from as many starts as the same time allows, signs by
-enumeration against trying them all with one product, and the sharp routes to the norm factor against simulating it.
+"""Norms of Gaussian matrices: the cooled power iteration against the plain one from as many starts as the same time
+allows, signs by enumeration against trying them all with one product, and the sharp routes to the norm factor against
+simulating it.
 
-``found`` is the mean share of the best value that either found; ``time ratio`` is the peer's time over ours, in the same run.
+``found`` is the mean share of the best value that either found; ``time ratio`` is the peer's time over ours, in the
+same run.
 """
 
 import math

@@ -1,7 +1,8 @@
-"""Passes of many columns against the machine's own ``torch.bmm`` on the same shapes, in the same run, with cold weights.
+"""Passes of many columns against the machine's own ``torch.bmm`` on the same shapes, in the same run, with cold
+weights.
 
-Both go through networks whose weights together exceed the last cache, on one thread, so that the ratio does not depend on what
-else the machine does. ``torch.bmm`` runs in the better of its two layouts, on weights and columns alone.
+Both go through networks whose weights together exceed the last cache, on one thread, so that the ratio does not depend
+on what else the machine does. ``torch.bmm`` runs in the better of its two layouts, on weights and columns alone.
 """
 
 import time

@@ -1,7 +1,7 @@
 """The tilted bound on the norm factor, step by step: Slepian's comparison in exponential moments, for p = oo and q = 1.
 
-Run it to read it: ``python derivations/beta_tilted.py``. Every step is verified as it is taken. It ends in exactly the expression that the
-package's route ``tilted`` minimises over m.
+Run it to read it: ``python derivations/beta_tilted.py``. Every step is verified as it is taken. It ends in exactly the
+expression that the package's route ``tilted`` minimises over m.
 """
 
 import itertools

@@ -1,7 +1,8 @@
-"""F1 and F2 step by step: the fluctuations of the last stream, exactly at width N, and the first order in 1/N of the Jacobian's norm.
+"""F1 and F2 step by step: the fluctuations of the last stream, exactly at width N, and the first order in 1/N of the
+Jacobian's norm.
 
-Run it to read it: ``python derivations/f_finite_width.py``. Every step is verified when it is printed, and the last lines are compared
-with what the package derives from the declared blocks.
+Run it to read it: ``python derivations/f_finite_width.py``. Every step is verified when it is printed, and the last
+lines are compared with what the package derives from the declared blocks.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 """T1 step by step: f(x) = J(x)x + a(x), and the laws of J(x) and a(x) for the vanilla and the residual network.
 
-Run it to read it: ``python derivations/t1_linear_form.py``. Every step is verified as it is taken, and each chain about J and a ends in
-exactly the expression that the package derives from the declared blocks.
+Run it to read it: ``python derivations/t1_linear_form.py``. Every step is verified as it is taken, and each chain about
+J and a ends in exactly the expression that the package derives from the declared blocks.
 """
 
 import sympy as sp

@@ -1,7 +1,9 @@
-"""T2 step by step: the mean adversarial loss is at most eps beta omega^(L/2), for every (p, q), or eps beta Lambda^(1/2) where a mean is carried.
+"""T2 step by step: the mean adversarial loss is at most eps beta omega^(L/2), for every (p, q), or eps beta
+Lambda^(1/2) where a mean is carried.
 
-Run it to read it: ``python derivations/t2_adversarial_loss.py``. Every step is verified as it is taken; the one that is an assumption says
-so. It ends in exactly the expression that the package derives from the declared blocks, with p and q as symbols.
+Run it to read it: ``python derivations/t2_adversarial_loss.py``. Every step is verified as it is taken; the one that is
+an assumption says so. It ends in exactly the expression that the package derives from the declared blocks, with p and q
+as symbols.
 """
 
 import sympy as sp
@@ -39,7 +41,8 @@ def derive(net: mf.Net) -> Derivation:
         largest, "<=", norm,
     )  # fmt: skip
     if spiked:
-        # J(x) + R has the law of Lambda^(1/2) G for an independent Gaussian R of rows N(0, (Lambda/d) 1 - Sigma(x)), and |J| <= E|J + R| given J.
+        # J(x) + R has the law of Lambda^(1/2) G for an independent Gaussian R of rows N(0, (Lambda/d) 1 - Sigma(x)),
+        # and |J| <= E|J + R| given J.
         law = proof.assume(
             "as N -> oo: the rows of J(x) are N(0, Sigma(x)) with Sigma(x) <= (Lambda/d) 1, so that Lambda^(1/2) G, with G of K x d independent "
             "N(0, 1/d) entries, is J(x) and what is independent of it, of mean zero",

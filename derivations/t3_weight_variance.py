@@ -1,7 +1,8 @@
 """T3 step by step: the variance of the weights under adversarial training, by gradient flow on the bound of T2.
 
-Run it to read it: ``python derivations/t3_weight_variance.py``. Every step is verified as it is taken, and the chains about the slope and
-about the variance over time end in exactly the expressions that the package derives from the declared blocks.
+Run it to read it: ``python derivations/t3_weight_variance.py``. Every step is verified as it is taken, and the chains
+about the slope and about the variance over time end in exactly the expressions that the package derives from the
+declared blocks.
 """
 
 import sympy as sp

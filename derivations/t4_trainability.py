@@ -1,7 +1,7 @@
 """T4 step by step: the time for which a network stays (M, m)-trainable under adversarial training.
 
-Run it to read it: ``python derivations/t4_trainability.py``. Every step is verified as it is taken, and the chain about the escape time ends
-in exactly the expression that the package derives from the declared blocks.
+Run it to read it: ``python derivations/t4_trainability.py``. Every step is verified as it is taken, and the chain about
+the escape time ends in exactly the expression that the package derives from the declared blocks.
 """
 
 import sympy as sp

@@ -1,7 +1,7 @@
 """T5 step by step: the capacity E sum_k (sum_l <W^l, df_k/dW^l>)^2 and how adversarial training reduces it.
 
-Run it to read it: ``python derivations/t5_capacity.py``. Every step is verified as it is taken, and the chains about the capacity end in
-exactly the expressions that the package derives from the declared blocks.
+Run it to read it: ``python derivations/t5_capacity.py``. Every step is verified as it is taken, and the chains about
+the capacity end in exactly the expressions that the package derives from the declared blocks.
 """
 
 import sympy as sp

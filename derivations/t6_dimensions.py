@@ -1,7 +1,8 @@
-"""T6 step by step: the orders in which the adversarial loss and the slope of the weight variance grow with d and with K.
+"""T6 step by step: the orders in which the adversarial loss and the slope of the weight variance grow with d and with
+K.
 
-Run it to read it: ``python derivations/t6_dimensions.py``. Every step is verified as it is taken, and each exponent ends in exactly the order
-that the package derives. ``beta_tilted.py`` derives the sharper bound on the norm factor.
+Run it to read it: ``python derivations/t6_dimensions.py``. Every step is verified as it is taken, and each exponent
+ends in exactly the order that the package derives. ``beta_tilted.py`` derives the sharper bound on the norm factor.
 """
 
 import sympy as sp
@@ -39,7 +40,8 @@ def _order(
     power: sp.Expr,
     log: bool,
 ) -> None:
-    """Chevet's bound over ``power``, and sqrt(log) where a maximum of Gaussians stands, tends to a constant; so says the package."""
+    """Chevet's bound over ``power``, and sqrt(log) where a maximum of Gaussians stands, tends to a constant; so says
+    the package."""
     order = power * sp.sqrt(sp.log(size)) if log else power
     terms, norm = mf.beta(*pair), GaussianNorm(size, r)
     proof.begin(terms / order, f"p = {pair[0]}, q = {pair[1]}: Chevet's two terms over the order in {size}")

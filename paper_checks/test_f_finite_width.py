@@ -1,7 +1,7 @@
 """F1 and F2 at the paper's scale, and the excess of every norm of the Jacobian over its limit.
 
-Run with ``pytest -m paper paper_checks``, or ``advmf check --full --theorem F1 --theorem F2``; ``python paper_checks/test_f_finite_width.py``
-prints the tables of docs/theory.md.
+Run with ``pytest -m paper paper_checks``, or ``advmf check --full --theorem F1 --theorem F2``; ``python
+paper_checks/test_f_finite_width.py`` prints the tables of docs/theory.md.
 """
 
 import pytest
@@ -28,7 +28,8 @@ def norms(J):
 
 
 def excess(L, K, N, nets=NETS):
-    """E|J|/(omega^(L/2) E|G|/sqrt(d)) - 1 of critical vanilla ReLU networks, G Gaussian, for all pairs; and standard errors."""
+    """E|J|/(omega^(L/2) E|G|/sqrt(d)) - 1 of critical vanilla ReLU networks, G Gaussian, for all pairs; and standard
+    errors."""
     generator = torch.Generator().manual_seed(0)
     networks = mf.simulate.sample(
         mf.vanilla(1, 0),

@@ -1,8 +1,9 @@
-"""How often a true mean of heavy-tailed numbers is refuted from below: by Student's t, corrected for skewness, and for what was not seen.
+"""How often a true mean of heavy-tailed numbers is refuted from below: by Student's t, corrected for skewness, and for
+what was not seen.
 
-``python paper_checks/test_heavy_tails.py`` prints the tables of docs/checks.md, in a few minutes. The numbers are drawn from laws that are known:
-log-normal ones, and Q_L of vanilla ReLU networks without biases, whose factors Q_l/Q_(l-1) are 2/N times chi-squared with a binomial number of
-degrees of freedom. All that judges them is the package's own.
+``python paper_checks/test_heavy_tails.py`` prints the tables of docs/checks.md, in a few minutes. The numbers are drawn
+from laws that are known: log-normal ones, and Q_L of vanilla ReLU networks without biases, whose factors Q_l/Q_(l-1)
+are 2/N times chi-squared with a binomial number of degrees of freedom. All that judges them is the package's own.
 """
 
 from dataclasses import replace
@@ -46,7 +47,8 @@ LAWS = {
 
 
 def rates(law, seed=0, numbers=2 * 10**7, most=20_000):
-    """The shares of samples whose mean of 1 is refuted from below, over the declared rate: by t, corrected, and with what was not seen."""
+    """The shares of samples whose mean of 1 is refuted from below, over the declared rate: by t, corrected, and with
+    what was not seen."""
     draw, options, count = LAWS[law]
     rng, runs, found = np.random.default_rng(seed), min(most, numbers // count), np.zeros(3)
     for _ in range(runs // 100):
@@ -60,7 +62,8 @@ def rates(law, seed=0, numbers=2 * 10**7, most=20_000):
 
 
 def refuted(L, runs=40):
-    """Of so many checks of F1, which is true: those that refute it with what was not seen, those that are UNDERPOWERED, and refutes without."""
+    """Of so many checks of F1, which is true: those that refute it with what was not seen, those that are UNDERPOWERED,
+    and refutes without."""
     claim = mf.stream_fluctuation(mf.vanilla(1, 0))
     at = {"L": L, "d": 16, "K": 2, "sigma_w": 2**0.5, "sigma_b": 0.3}
     with pytest.MonkeyPatch.context() as patch:

@@ -1,8 +1,10 @@
-"""Every shipped claim away from the suite's point: L, sigma_w, d and K over two decades each, one at a time about a base point.
+"""Every shipped claim away from the suite's point: L, sigma_w, d and K over two decades each, one at a time about a
+base point.
 
-Run with ``pytest -m sweep paper_checks/test_sweep.py``. ``python paper_checks/test_sweep.py [FILE] [MINUTES]`` goes on with what FILE
-(sweep.json) has, stops after MINUTES, and prints the table of docs/sweep.md. The networks are few and narrow: a departure of 30 % (of fourth moments
-and coefficients of 1/N: 100 %) has to be seen for a verdict that is not UNDERPOWERED.
+Run with ``pytest -m sweep paper_checks/test_sweep.py``. ``python paper_checks/test_sweep.py [FILE] [MINUTES]`` goes on
+with what FILE (sweep.json) has, stops after MINUTES, and prints the table of docs/sweep.md. The networks are few and
+narrow: a departure of 30 % (of fourth moments and coefficients of 1/N: 100 %) has to be seen for a verdict that is not
+UNDERPOWERED.
 """
 
 import json
@@ -38,7 +40,8 @@ SUBJECTS = [(theorem, net, act) for act in DEFAULT_ACTIVATIONS for theorem in SC
 SIGNS = {Verdict.SUPPORTED: "s", Verdict.NOT_REFUTED: "s", Verdict.UNDERPOWERED: "u", Verdict.REFUTED: "R"}
 
 REFUTED: dict[str, str] = {}
-"""Cells that are refuted, by what begins their labels (claim|net|activation|axis|value), and why; docs/sweep.md has none now."""
+"""Cells that are refuted, by what begins their labels (claim|net|activation|axis|value), and why; docs/sweep.md has
+none now."""
 
 
 def case_of(theorem, net, activation, axis, value):
@@ -76,7 +79,8 @@ def swept(theorem, net, activation, axis, value):
 
 
 def table(cells):
-    """One row per claim, one column per point: s for supported or standing, u for underpowered, R with the departure in per cent."""
+    """One row per claim, one column per point: s for supported or standing, u for underpowered, R with the departure in
+    per cent."""
     rows = {}
     for key, claims in cells.items():
         _, net, activation, axis, value = key.split("|")

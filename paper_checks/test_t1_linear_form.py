@@ -1,4 +1,5 @@
-"""T1 at the paper's scale: MNIST, d = 784, L = 10. Run with ``pytest -m paper paper_checks``, or ``advmf check --full --theorem T1``."""
+"""T1 at the paper's scale: MNIST, d = 784, L = 10. Run with ``pytest -m paper paper_checks``, or ``advmf check --full
+--theorem T1``."""
 
 import pytest
 

@@ -1,16 +1,19 @@
 """T3 over time: how fast the weight variance falls at the start, and how long it goes on so.
 
-ReLU, L = 4, d = 64, K = 10, eps = 0.1, (p, q) = (2, 2), on digits. The slope at the start over T3's, at N = 250, 500, 1000, 2000, 4000, in 96 to
-12 networks: vanilla 1.219 ± 0.009, 1.133 ± 0.008, 1.082 ± 0.006, 1.045 ± 0.007, 1.024 ± 0.007, exponent of N -1.061 ± 0.003, ratio as N -> oo
-1.012 ± 0.009; residual 1.259 ± 0.018, 1.139 ± 0.020, 1.059 ± 0.022, 1.070 ± 0.033, 1.050 ± 0.046, exponent -1.084 ± 0.011, as N -> oo 1.031 ±
-0.036. An exponent of -1/2 is off by 190 and 53 standard errors; what is left of -1 is the excess of finite width.
+ReLU, L = 4, d = 64, K = 10, eps = 0.1, (p, q) = (2, 2), on digits. The slope at the start over T3's, at N = 250, 500,
+1000, 2000, 4000, in 96 to 12 networks: vanilla 1.219 ± 0.009, 1.133 ± 0.008, 1.082 ± 0.006, 1.045 ± 0.007, 1.024 ±
+0.007, exponent of N -1.061 ± 0.003, ratio as N -> oo 1.012 ± 0.009; residual 1.259 ± 0.018, 1.139 ± 0.020, 1.059 ±
+0.022, 1.070 ± 0.033, 1.050 ± 0.046, exponent -1.084 ± 0.011, as N -> oo 1.031 ± 0.036. An exponent of -1/2 is off by
+190 and 53 standard errors; what is left of -1 is the excess of finite width.
 
-From t = 0.02 to 0.4 the ratio falls by the factor 0.936 (N = 250) and 0.931 (N = 1000) for vanilla, 0.905 and 0.914 for residual networks: at
-the same times at both widths. Were the window in proportion to N, it would fall by 0.983 and 0.973 at N = 1000.
+From t = 0.02 to 0.4 the ratio falls by the factor 0.936 (N = 250) and 0.931 (N = 1000) for vanilla, 0.905 and 0.914 for
+residual networks: at the same times at both widths. Were the window in proportion to N, it would fall by 0.983 and
+0.973 at N = 1000.
 
 Errors: with 3 standard errors each limit fails by chance in 0.3 % of seeds; the seeds are fixed.
 
-Run with ``pytest -m paper paper_checks/test_t3_weight_variance.py``; ``python paper_checks/test_t3_weight_variance.py`` prints the tables.
+Run with ``pytest -m paper paper_checks/test_t3_weight_variance.py``; ``python paper_checks/test_t3_weight_variance.py``
+prints the tables.
 """
 
 import functools
@@ -78,7 +81,8 @@ def curve(name, N):
 
 
 def at(curve, time):
-    """Ratio to T3, its standard error, and the loss over its start, at a time; the loss is the mean of eleven batches around it."""
+    """Ratio to T3, its standard error, and the loss over its start, at a time; the loss is the mean of eleven batches
+    around it."""
     i = round(time / curve.rate) - 1
     near = curve.loss[max(i - 5, 0) : i + 6].mean()
     return curve.ratio[i], abs(curve.stderr[i] / curve.predicted[i]), near
@@ -117,7 +121,8 @@ def test_the_window_does_not_grow_with_width(name):
 
 @functools.cache
 def decays(u, v):
-    """The decay of the loss over its prediction as N -> oo, for the nine pairs: reports of loss_decay, and of a third of it."""
+    """The decay of the loss over its prediction as N -> oo, for the nine pairs: reports of loss_decay, and of a third
+    of it."""
     net, sigma_w = mf.vanilla(u, v), (2 / (u**2 + v**2)) ** 0.5
     claims = [mf.loss_decay(net, p, q) for p in (1, 2, "inf") for q in (1, 2, "inf")]
     mutants = [claim.scaled("1/3") for claim in claims]

@@ -1,20 +1,23 @@
 """T4 against training: when the variance leaves its band, and whether deep networks learn under adversarial training.
 
-On the adversarial loss alone, vanilla ReLU, N = 32, eps = 1, m = 0.5, L = 2, 4, 6: T4's t* is 8.4, 4.6, 3.1; the median of 24 networks has not left
-the band by 4 t*. At t* the median of prod_l alpha sigma_l² is 0.69, 0.79, 0.86 in place of 0.5, and the loss is at 0.12, 0.05, 0.03 of its start:
-what drives the variance is gone by then.
+On the adversarial loss alone, vanilla ReLU, N = 32, eps = 1, m = 0.5, L = 2, 4, 6: T4's t* is 8.4, 4.6, 3.1; the median
+of 24 networks has not left the band by 4 t*. At t* the median of prod_l alpha sigma_l² is 0.69, 0.79, 0.86 in place of
+0.5, and the loss is at 0.12, 0.05, 0.03 of its start: what drives the variance is gone by then.
 
-With cross-entropy, 150 steps of 0.02, N = 128, 3 networks, eps = 1 (images have the norm 8), held-out accuracy (robust):
+With cross-entropy, 150 steps of 0.02, N = 128, 3 networks, eps = 1 (images have the norm 8), held-out accuracy
+(robust):
 
     L   vanilla, standard   vanilla, adversarial   residual, standard   residual, adversarial
     4   0.93 (0.68)         0.83 (0.58)            0.94 (0.74)          0.90 (0.71)
     12  0.73 (0.25)         0.26 (0.12)            0.96 (0.72)          0.91 (0.69)
     24  0.39 (0.18)         0.10 (0.05)            0.97 (0.74)          0.94 (0.72)
 
-Deep vanilla networks do worse under standard training too, and adversarial training stops them: their outputs collapse, cross-entropy at ln 10,
-while sigma_w² stays within 1 % of its start. So the verdict is T4's, but not by the fall of the variance.
+Deep vanilla networks do worse under standard training too, and adversarial training stops them: their outputs collapse,
+cross-entropy at ln 10, while sigma_w² stays within 1 % of its start. So the verdict is T4's, but not by the fall of the
+variance.
 
-Errors: a gap between means of three networks scatters by about 0.07 (seeds and 200 images), so one of 0.47 or more is below 0.3 in some 1 % of seeds.
+Errors: a gap between means of three networks scatters by about 0.07 (seeds and 200 images), so one of 0.47 or more is
+below 0.3 in some 1 % of seeds.
 
 Run with ``pytest -m paper paper_checks/test_t4_trainability.py``; ``python paper_checks/test_t4_trainability.py
 [accuracy.png]`` prints the tables, and draws the second.
@@ -43,8 +46,8 @@ RATE = 0.02
 
 @functools.cache
 def escape(L):
-    """T4's time; the median over networks of the time outside the band over T4's, up to 4; and at T4's time the median of the product
-    of alpha sigma_l² and the loss over its start."""
+    """T4's time; the median over networks of the time outside the band over T4's, up to 4; and at T4's time the median
+    of the product of alpha sigma_l² and the loss over its start."""
     net = mf.vanilla(1, 0)
     law = mf.kernel(mf.escape_time(net, 2, 2, "estimate"))
     point = {"N": N, "L": L, "d": 64, "K": 10, "sigma_w": 2**0.5, "eps": EPS, "m": EDGE, "M": 2.0}
@@ -69,7 +72,8 @@ def escape(L):
 
 @functools.cache
 def accuracy(name, L, loss):
-    """Plain and robust accuracy on 200 held-out digits of three networks of width 128, after 150 steps of 16 images, and their cross-entropy."""
+    """Plain and robust accuracy on 200 held-out digits of three networks of width 128, after 150 steps of 16 images,
+    and their cross-entropy."""
     images, held = mf.simulate.load("digits").scaled(1.0).split(200, torch.Generator().manual_seed(0))
     net, sigma_w = (mf.vanilla(1, 0), 2**0.5) if name == "vanilla" else (mf.residual(1, 0), (2 / L) ** 0.5)
     networks = mf.simulate.sample(

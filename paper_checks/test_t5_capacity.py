@@ -1,16 +1,18 @@
-"""T5 over time: does width protect the capacity? It does protect the variance that T5 is about, but not the outputs on the data.
+"""T5 over time: does width protect the capacity? It does protect the variance that T5 is about, but not the outputs on
+the data.
 
-Vanilla ReLU, L = 3, d = 64, K = 10, eps = 1, 60 networks of each width, fall until t = 0.6 on the adversarial loss of digits:
+Vanilla ReLU, L = 3, d = 64, K = 10, eps = 1, 60 networks of each width, fall until t = 0.6 on the adversarial loss of
+digits:
 
     N     T5      product of sigma_l²   C on the images   C on Gaussian inputs
     64    0.0364  0.0336 ± 0.0004       0.680 ± 0.017     0.445 ± 0.012
     128   0.0184  0.0156 ± 0.0001       0.641 ± 0.017     0.390 ± 0.011
     256   0.0093  0.0071 ± 0.0000       0.639 ± 0.014     0.364 ± 0.008
 
-The product of variances falls as 1/N, as T5 says. The capacity itself falls ten and more times as fast, and hardly depends on the width: the
-outputs shrink at a rate of order 1, for trained weights are not Gaussian of the variance of T3. Every assertion that something is refuted keeps
-4 or 5 standard errors of the capacity, below 1e-4 by chance; that C on Gaussian inputs falls
-less at the larger width, by 5.5 of them, is asked for at 2.
+The product of variances falls as 1/N, as T5 says. The capacity itself falls ten and more times as fast, and hardly
+depends on the width: the outputs shrink at a rate of order 1, for trained weights are not Gaussian of the variance of
+T3. Every assertion that something is refuted keeps 4 or 5 standard errors of the capacity, below 1e-4 by chance; that C
+on Gaussian inputs falls less at the larger width, by 5.5 of them, is asked for at 2.
 
 Run with ``pytest -m paper paper_checks/test_t5_capacity.py``; ``python paper_checks/test_t5_capacity.py
 [capacity.png]`` prints the table, and draws it.
@@ -35,8 +37,9 @@ RATE, STEPS = 0.02, 30
 
 @functools.cache
 def capacity(N):
-    """By how much T5, the product of the trained variances, C on the images and C on Gaussian inputs fall until t = 0.6, and the errors
-    of the last three. Without biases f is homogeneous of degree L in its weights, so that C = L² |f|² for each network."""
+    """By how much T5, the product of the trained variances, C on the images and C on Gaussian inputs fall until t =
+    0.6, and the errors of the last three. Without biases f is homogeneous of degree L in its weights, so that C = L²
+    |f|² for each network."""
     net = mf.vanilla(1, 0)
     generator = torch.Generator().manual_seed(0)
     networks = mf.simulate.sample(

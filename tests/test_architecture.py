@@ -1,4 +1,5 @@
-"""The house rules: imports point down, simulation shares no theory with what it judges, symbolic work never loads torch."""
+"""The house rules: imports point down, simulation shares no theory with what it judges, symbolic work never loads
+torch."""
 
 import ast
 import subprocess

@@ -1,4 +1,5 @@
-"""Every derivation verifies itself and ends in the package's formula; each of its steps, with a wrong factor, is refused."""
+"""Every derivation verifies itself and ends in the package's formula; each of its steps, with a wrong factor, is
+refused."""
 
 import importlib.util
 import subprocess

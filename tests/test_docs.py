@@ -1,7 +1,8 @@
 """Every code block of every page runs, in order and in one scope for each page, and prints what the page shows.
 
-Printed numbers are compared to the digits that the page shows; where an estimate stands with its standard error, the two are of independent
-networks on other processors, and may differ by five of them (a false alarm in two million comparisons). Times are not compared.
+Printed numbers are compared to the digits that the page shows; where an estimate stands with its standard error, the
+two are of independent networks on other processors, and may differ by five of them (a false alarm in two million
+comparisons). Times are not compared.
 """
 
 import contextlib
@@ -34,7 +35,8 @@ SIGMAS = 5
 
 
 def blocks(page):
-    """The language and the text of each block, and for an output whether code stands right before it, with nothing but space between."""
+    """The language and the text of each block, and for an output whether code stands right before it, with nothing but
+    space between."""
     found, end, before = [], -1, ""
     text = page.read_text(encoding="utf-8")
     for match in BLOCK.finditer(text):
@@ -184,7 +186,8 @@ def verdicts_and_numbers(name, pairs):
 
 
 def compared(name, pairs=()):
-    """How many verdicts the README shows as a fresh run has them; raises for one that differs beyond its standard error."""
+    """How many verdicts the README shows as a fresh run has them; raises for one that differs beyond its standard
+    error."""
     short, count = {"supported": "SUPPORTED", "stands": "NOT_REFUTED"}, 0
     for where, report in verdicts_and_numbers(name, pairs):
         numbers, verdict = SHOWN[where]

@@ -233,7 +233,8 @@ def routes():
 
 
 def sharper(p, q):
-    """Half way from the lower bound to Chevet's at p = q = 2, d >> K: above the truth, which is next to the lower bound there."""
+    """Half way from the lower bound to Chevet's at p = q = 2, d >> K: above the truth, which is next to the lower bound
+    there."""
     return (mf.beta(p, q, "lower") + 3 * mf.beta(p, q, "chevet")) / 4
 
 

@@ -1,4 +1,5 @@
-"""Every special function has all columns: numbers in NumPy, torch and native code, a derivative, Python, JSON and LaTeX, or says why not."""
+"""Every special function has all columns: numbers in NumPy, torch and native code, a derivative, Python, JSON and
+LaTeX, or says why not."""
 
 import math
 

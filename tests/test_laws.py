@@ -1,7 +1,7 @@
 """Laws that every block and every activation must obey: one line for each here, and all of them run on it.
 
-Theory and simulation are two readings of the same declaration; the laws compare each with itself (linearity, adjoints, exact
-differences) and with the other (moments of sampled networks against propagated ones).
+Theory and simulation are two readings of the same declaration; the laws compare each with itself (linearity, adjoints,
+exact differences) and with the other (moments of sampled networks against propagated ones).
 """
 
 import math
@@ -97,7 +97,8 @@ def test_claims_about_a_net_go_through_files(block):
 
 @every_block
 def test_latex_has_no_stray_symbol(block):
-    """Every letter stands alone, in a command, or in upright text; all letters of a claim are the registry's or explained."""
+    """Every letter stands alone, in a command, or in upright text; all letters of a claim are the registry's or
+    explained."""
     for claim in claims(block):
         letters = {s.name for s in claim.rhs.free_symbols}
         assert letters <= {*SYMBOLS, *(symbol.name for symbol in claim.where)}, letters
@@ -113,7 +114,8 @@ def stray(text):
 
 @every_block
 def test_kernels_give_the_recursion_of_forty_digits(block):
-    """Moments of five blocks, one after the other in numbers of 40 digits, against the kernel of the expression in L."""
+    """Moments of five blocks, one after the other in numbers of 40 digits, against the kernel of the
+    expression in L."""
     point = {mf.symbols.sigma_w: sp.Rational(11, 10), mf.symbols.sigma_b: sp.Rational(2, 5), mf.symbols.x_sq: 1}
 
     def numbers(state):
@@ -130,7 +132,8 @@ def test_kernels_give_the_recursion_of_forty_digits(block):
 
 @every_block
 def test_conditioned_networks_are_as_dense_ones(block):
-    """Means of |f|²/K, (|f|²/K)², |Jt|²/K and ⟨f, Jt⟩/K of both samplers, at N = 16, in 4.9 standard errors (1e-6 of seeds each)."""
+    """Means of |f|²/K, (|f|²/K)², |Jt|²/K and ⟨f, Jt⟩/K of both samplers, at N = 16, in 4.9 standard errors (1e-6 of
+    seeds each)."""
     x, t = columns(6, seed=2), columns(6, seed=3)
 
     def means(sampler, seed, sigma_w=1.1):
@@ -219,7 +222,8 @@ def test_chunks_do_not_change_the_numbers(block):
 
 @every_block
 def test_moments_of_sampled_networks(block):
-    """E|x^L|²/N, E J_ij² and E (Jx)_i² against propagation, in 4.5 standard errors plus O(1/N) for nets that are not exact."""
+    """E|x^L|²/N, E J_ij² and E (Jx)_i² against propagation, in 4.5 standard errors plus O(1/N) for nets that are not
+    exact."""
     net, N, nets, d, K = mf.Net(block), 128, 500, 40, 24
     ensemble = mf.simulate.sample(
         net, N=N, L=2, d=d, K=K, nets=nets, generator=torch.Generator().manual_seed(1), dtype=torch.float64, **SIGMA
@@ -358,7 +362,8 @@ def test_the_laws_can_fail():
 
 @every_block
 def test_fluctuations_of_sampled_networks(block):
-    """E Q_L² at N = 8, through E (|f|²/K)² = E Q_L² (1 + 2/K), against F1: exact, in 4.5 standard errors (7e-6 of seeds)."""
+    """E Q_L² at N = 8, through E (|f|²/K)² = E Q_L² (1 + 2/K), against F1: exact, in 4.5 standard errors (7e-6 of
+    seeds)."""
     net, N, nets, K = mf.Net(block), 8, 20_000, 6
     if not net.exact:
         with pytest.raises(mf.errors.DeclarationError, match=r"net\.exact is False"):
@@ -377,7 +382,8 @@ def test_fluctuations_of_sampled_networks(block):
 
 @every_block
 def test_perturbations_of_sampled_jacobians(block):
-    """Var (J J^T)_ij of sampled Jacobians against F2's factors: off-diagonal and diagonal, up to 4.5 standard errors and O(1/N²)."""
+    """Var (J J^T)_ij of sampled Jacobians against F2's factors: off-diagonal and diagonal, up to 4.5 standard errors
+    and O(1/N²)."""
     net, N, nets, d, K, L = mf.Net(block), 192, 250, 512, 12, 2
     if not net.exact:
         with pytest.raises(mf.errors.DeclarationError, match=r"net\.exact is False"):
@@ -404,7 +410,8 @@ def test_perturbations_of_sampled_jacobians(block):
 
 @every_block
 def test_shares_and_capacity_of_every_block(block):
-    """The Euler shares are those of the sampled Jacobian's variance: at most one, and all matrices together scale ω by their sum."""
+    """The Euler shares are those of the sampled Jacobian's variance: at most one, and all matrices together scale ω by
+    their sum."""
     net, h = mf.Net(block), 1e-5
     if grows_alike(net):
         shares = [float(part.subs(mf.symbols.sigma_w, SIGMA["sigma_w"])) for part in mf.share(net)]

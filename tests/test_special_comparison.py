@@ -1,4 +1,5 @@
-"""The comparison's bound and estimate against other evaluations, exact values, mirrored matrices and simulated norms."""
+"""The comparison's bound and estimate against other evaluations, exact values, mirrored matrices and
+simulated norms."""
 
 from __future__ import annotations
 
@@ -113,9 +114,10 @@ class TestTilted:
             assert values[i, j] <= chevet(K, d, p, q) * (1 + 1e-12)
 
     def test_the_ground_state_of_a_glass(self):
-        """At (oo, 1) and K = d, over N**(3/2), the bound is twice the energy of the Sherrington-Kirkpatrick model at one step of replica
-        symmetry breaking from an overlap of 0: the least s/4 + ln(2 Phi(s))/s. From the best overlap, 0.48, one step gives 0.7653;
-        the full energy is 0.7632 (G. Parisi, 1980), and that of the symmetric solution, which is Chevet's, 0.7979."""
+        """At (oo, 1) and K = d, over N**(3/2), the bound is twice the energy of the Sherrington-Kirkpatrick model at
+        one step of replica symmetry breaking from an overlap of 0: the least s/4 + ln(2 Phi(s))/s. From the best
+        overlap, 0.48, one step gives 0.7653; the full energy is 0.7632 (G. Parisi, 1980), and that of the symmetric
+        solution, which is Chevet's, 0.7979."""
         s = np.linspace(0.5, 3, 10_001)
         step = (s / 4 + (math.log(2) + log_ndtr(s)) / s).min()
         sizes = np.array([1, 1e3, 1e4, 1e5, 1e6])

@@ -1,4 +1,5 @@
-"""The law of ‖g_m‖_r and its largest copies against closed forms, other formulas, an inverted characteristic function and sampling."""
+"""The law of ‖g_m‖_r and its largest copies against closed forms, other formulas, an inverted characteristic function
+and sampling."""
 
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ class TestLaw:
 
     @pytest.mark.parametrize("m", [1, 2, 3, 5, 10])
     def test_the_inverted_characteristic_function(self, m):
-        """E exp(it|g|) = w(t/sqrt 2) with Faddeeva's w; at odd multiples of h/2, Gil-Pelaez errs only by the mass beyond 2 pi/h - z."""
+        """E exp(it|g|) = w(t/sqrt 2) with Faddeeva's w; at odd multiples of h/2, Gil-Pelaez errs only by the mass
+        beyond 2 pi/h - z."""
         law, h = norm_law(m, 1), 2 * math.pi / 150
         k = np.arange(2_000_000) + 0.5
         phi = special.wofz(k * h / math.sqrt(2)) ** m
@@ -96,7 +98,8 @@ class TestLaw:
         assert 0 < np.abs(value - again).max() < 1e-6
 
     def test_a_sum_of_many(self):
-        """At m = 1e7 the norm is normal up to a skewness of 1e-4; the moments of Z to order 1/m are those of the delta method."""
+        """At m = 1e7 the norm is normal up to a skewness of 1e-4; the moments of Z to order 1/m are those of the delta
+        method."""
         m = 10**7
         law = norm_law(m, 1)
         mean, sd = m * math.sqrt(2 / math.pi), math.sqrt(m * (1 - 2 / math.pi))

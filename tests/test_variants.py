@@ -324,7 +324,8 @@ def test_show_latex_and_mutate_take_a_file(folder):
 
 
 def test_verdicts_in_a_document_are_about_its_network(folder):
-    """Those of another network, or of a bound of somebody's own, are not set, and where there are no others this is an error."""
+    """Those of another network, or of a bound of somebody's own, are not set, and where there are no others this is an
+    error."""
     path = written(folder)
     assert invoke("check", path, "--json", "own.json").exit_code in (0, 3)
     refused = invoke("latex", "T2", "--results", "own.json")

@@ -1,4 +1,5 @@
-"""The command line: ``advmf check``, ``new``, ``mutate``, ``report``, ``norms``, ``phase``, ``train``, ``show``, ``latex`` and ``list``.
+"""The command line: ``advmf check``, ``new``, ``mutate``, ``report``, ``norms``, ``phase``, ``train``, ``show``,
+``latex`` and ``list``.
 
 SymPy and torch are imported inside the commands, so that ``advmf --help`` is instant.
 """

@@ -110,12 +110,14 @@ def check(
     memory: float | None, full: bool,
     store: Path | None, resume: bool, workers: int | None, backend: str, scheduler: str | None, json_path: Output | None,
 ) -> None:  # fmt: skip
-    """Check theorems against simulated networks, or the bound of your own in FILE, as 'advmf new' writes it, with its derivation.
+    """Check theorems against simulated networks, or the bound of your own in FILE, as 'advmf new' writes it, with its
+    derivation.
 
     Every claim comes with negative controls: wrong versions of it that the same check must refute.
 
-    Exit code: 0 nothing refuted, 1 something refuted, 2 usage, or a file that cannot be read or written, 3 nothing refuted but something
-    underpowered (a negative control that was not refuted counts as that), 4 a crash, 130 Ctrl-C, 141 the reader of the output is gone, 143 SIGTERM.
+    Exit code: 0 nothing refuted, 1 something refuted, 2 usage, or a file that cannot be read or written, 3 nothing
+    refuted but something underpowered (a negative control that was not refuted counts as that), 4 a crash, 130 Ctrl-C,
+    141 the reader of the output is gone, 143 SIGTERM.
     """
     out = console(json_path)
     with usage_errors():

@@ -119,7 +119,8 @@ def _interrupts() -> Iterator[list[int]]:
 
 
 def _standard_streams() -> None:
-    """Standard streams for a process that was started without: nobody sees what is printed, and no file that is opened gets their numbers."""
+    """Standard streams for a process that was started without: nobody sees what is printed, and no file that is opened
+    gets their numbers."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)

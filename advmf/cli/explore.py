@@ -43,7 +43,8 @@ def norms(
 ) -> None:  # fmt: skip
     """Simulate the norm factor beta over a square of (p, q), and divide by what the routes say.
 
-    A simulated norm is a lower bound where it cannot be exact; the bracket column is the mean certified upper bound over it.
+    A simulated norm is a lower bound where it cannot be exact; the bracket column is the mean certified upper bound
+    over it.
     """
     with usage_errors(), progress(1) as advance:
         from advmf.experiments import figures

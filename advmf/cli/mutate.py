@@ -52,10 +52,12 @@ def mutate(
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None, at: tuple[str, ...],
     times: float | None, networks: int | None, quick: bool, seed: int, workers: int | None, survivors: int, json_path: Output | None,
 ) -> None:  # fmt: skip
-    """Judge the checks: perturb every claim, or that of the bound of your own in FILE, systematically, and count which mutants are refuted.
+    """Judge the checks: perturb every claim, or that of the bound of your own in FILE, systematically, and count which
+    mutants are refuted.
 
-    The score is the share caught of the mutants that change the value by 5 % or more, with as many networks as resolve that; a bound that is
-    raised, or lowered to what attacks do not exceed by 5 %, cannot be caught and is listed with this reason. The JSON is written after every case.
+    The score is the share caught of the mutants that change the value by 5 % or more, with as many networks as resolve
+    that; a bound that is raised, or lowered to what attacks do not exceed by 5 %, cannot be caught and is listed with
+    this reason. The JSON is written after every case.
     """
     if quick and (times or networks):
         raise click.UsageError("--quick takes the networks of 'advmf check'; leave out --times and --networks.")

@@ -21,7 +21,8 @@ TEMPLATE_NAME = "my_bound"
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Replace a file of that name.")
 def new(name: str, force: bool) -> None:
-    """Write NAME.py into the current folder: a net, a claim, its derivation, and the theorem that is checked. It runs as it stands."""
+    """Write NAME.py into the current folder: a net, a claim, its derivation, and the theorem that is checked. It runs
+    as it stands."""
     path = Path(f"{name}.py")
     if not name.isidentifier() or keyword.iskeyword(name):
         hint = f"; write 'advmf new {name[:-3]}'" if name.endswith(".py") and name[:-3].isidentifier() else ""

@@ -11,13 +11,14 @@ from datetime import timedelta
 from typing import Any
 
 LEAST, MOST = 10.0, 60.0
-"""Seconds between two lines: at least, though a tenth of the work was done meanwhile; and at most, though nothing was."""
+"""Seconds between two lines: at least, though a tenth of the work was done meanwhile; and at most, though nothing was.
+"""
 
 
 @contextmanager
 def progress(count: int, unit: str = "cases") -> Iterator[Callable[[float, str], None]]:
-    """The function to call with the share of one of ``count`` pieces of work that was done since the last call, and what is being done:
-    a share of 0 names a piece that begins, and the words of later calls are about it."""
+    """The function to call with the share of one of ``count`` pieces of work that was done since the last call, and
+    what is being done: a share of 0 names a piece that begins, and the words of later calls are about it."""
     from rich.console import Console
 
     # FORCE_COLOR, which many CI systems set, makes a pipe a terminal for rich.
@@ -74,7 +75,8 @@ def _print(line: str) -> None:
 
 
 class Lines:
-    """Progress as lines: one for every tenth of the work, and one a minute while nothing finishes; none for what takes seconds.
+    """Progress as lines: one for every tenth of the work, and one a minute while nothing finishes; none for what takes
+    seconds.
 
     ``write`` gets each line, and ``clock`` tells the time in seconds.
 

@@ -25,11 +25,11 @@ ENDINGS = (".html", ".md", ".xml", ".json")
 )  # fmt: skip
 @click.option("--markdown", "shown", is_flag=True, help="Print Markdown, for a pull request.")
 def report(results: Path | None, outputs: tuple[Output, ...], shown: bool) -> None:
-    """Report RESULTS, a file that 'advmf check' wrote with --store (also while it runs) or with --json; if it is not given, the store in
-    the current folder: 'advmf report out.html' is enough where there is one.
+    """Report RESULTS, a file that 'advmf check' wrote with --store (also while it runs) or with --json; if it is not
+    given, the store in the current folder: 'advmf report out.html' is enough where there is one.
 
-    The page stands alone: it holds verdicts, formulas, numbers, figures, the origin of the numbers and the commands that repeat them, and it
-    loads nothing.
+    The page stands alone: it holds verdicts, formulas, numbers, figures, the origin of the numbers and the commands
+    that repeat them, and it loads nothing.
     """
     if results is not None and results.suffix in ENDINGS[:3] and not outputs:
         outputs, results = (OutputFile().convert(results, None, None),), None

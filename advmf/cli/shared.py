@@ -57,8 +57,8 @@ def main() -> None:
 
 
 def console(*outputs: Output | None) -> Console:
-    """A console that is plain in pipes and under NO_COLOR; piped tables are not squeezed to 80 columns. Where one of the outputs is standard
-    output, tables go to standard error."""
+    """A console that is plain in pipes and under NO_COLOR; piped tables are not squeezed to 80 columns. Where one of
+    the outputs is standard output, tables go to standard error."""
     from rich.console import Console
 
     class Ours(Console):
@@ -87,7 +87,8 @@ def point(at: Sequence[str]) -> dict[str, float]:
 
 
 def alone(context: click.Context, file: Path, *allowed: str) -> None:
-    """Raise for an option that was given beside a file with a bound of one's own, which says the rest itself; ``allowed`` are their names."""
+    """Raise for an option that was given beside a file with a bound of one's own, which says the rest itself;
+    ``allowed`` are their names."""
     for option in context.command.params:
         given = context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
         if given and isinstance(option, click.Option) and option.name not in allowed:

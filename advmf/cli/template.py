@@ -3,7 +3,8 @@
     python my_bound.py         # the derivation, the formula, its LaTeX, some values, the verdicts
     advmf check my_bound.py    # the verdicts alone
 
-Change the four parts below to what you want to know: the network, the claim, its derivation, and how the theorem is checked.
+Change the four parts below to what you want to know: the network, the claim, its derivation, and how the theorem is
+checked.
 """
 
 import numpy as np
@@ -20,7 +21,8 @@ from advmf.theory.proof import Derivation, algebra, by, gaussian, lemma
 from advmf.theory.propagation import ALPHA as alpha
 from advmf.theory.propagation import OMEGA as omega
 
-# 1. The network: one block, which stands L times. Blocks are Dense (trained), Mix (not trained), ReLULike, Serial and Residual.
+# 1. The network: one block, which stands L times. Blocks are Dense (trained), Mix (not trained), ReLULike, Serial and
+# Residual.
 SLOPES = sp.Integer(1), sp.Rational(1, 10)
 SCALE = sp.Rational(1, 2)
 NET = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(*SLOPES), mf.Mix(), scale=SCALE), name="my_bound")
@@ -30,12 +32,14 @@ p, q = sp.oo, sp.Integer(2)
 
 
 def claim(net: mf.Net) -> mf.Claim:
-    """What is claimed. This is T2 of the net above; for another left-hand or right-hand side use mf.Claim, or dataclasses.replace."""
+    """What is claimed. This is T2 of the net above; for another left-hand or right-hand side use mf.Claim, or
+    dataclasses.replace."""
     return mf.loss_bound(net, p, q)
 
 
-# 3. The derivation. Each step is verified when it is taken, and a wrong one is refused. Reasons are algebra, gaussian (a mean over
-#    Gaussians), Limit(symbol, to), by(facts that were defined, assumed or derived before), and lemma(name, letters).
+# 3. The derivation. Each step is verified when it is taken, and a wrong one is refused. Reasons are algebra, gaussian
+# (a mean over    Gaussians), Limit(symbol, to), by(facts that were defined, assumed or derived before), and lemma(name,
+# letters).
 z, w, x = sp.symbols("z w x", real=True)
 h, Q = sp.symbols("h Q", positive=True)
 
@@ -73,8 +77,9 @@ def derive(net: mf.Net) -> Derivation:
     return proof
 
 
-# 4. The theorem, as the package's own are: sampled networks of several widths are attacked, and extrapolated to N -> oo. The wrong versions must
-#    be refuted by the same check; by_form has those that bounds have in common, and you may list your own.
+# 4. The theorem, as the package's own are: sampled networks of several widths are attacked, and extrapolated to N ->
+# oo. The wrong versions must    be refuted by the same check; by_form has those that bounds have in common, and you may
+# list your own.
 SIZES = {"L": 4, "d": 64, "K": 4}
 POINT = {"sigma_w": 1.5, "sigma_b": 0.1, "eps": 0.1}
 THEOREM = mf.Theorem(

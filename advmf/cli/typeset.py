@@ -55,10 +55,11 @@ def latex_(
     theorems: tuple[str, ...], output: Output, net: str, activation: str | None, p: str, q: str, route: str, d: int, K: int,
     results: Path | None, fragment: bool, macros: bool, derivations: bool,
 ) -> None:  # fmt: skip
-    """Set THEOREMS (all of them if none is given), or the bound of your own in a file, as a LaTeX document that compiles as it is.
+    """Set THEOREMS (all of them if none is given), or the bound of your own in a file, as a LaTeX document that
+    compiles as it is.
 
-    The notation, the network, every claim with its assumptions, regime and source, the derivations step by step, the table of norm factors,
-    and with --results the verdicts of a check on these theorems and this network.
+    The notation, the network, every claim with its assumptions, regime and source, the derivations step by step, the
+    table of norm factors, and with --results the verdicts of a check on these theorems and this network.
     """
     with usage_errors():
         from advmf.report.paper import document
@@ -99,7 +100,8 @@ def _own(file: Path, derivations: bool) -> tuple[Net | None, Section]:
 def _sections(
     chosen: tuple[str, ...], net: Net, at: tuple[str, str, str], asked: bool, derivations: bool
 ) -> list[Section]:
-    """One section per theorem, and one for what is said of Gaussian matrices; raises ArgumentError where one asked for says nothing."""
+    """One section per theorem, and one for what is said of Gaussian matrices; raises ArgumentError where one asked for
+    says nothing."""
     from advmf.errors import ArgumentError
     from advmf.report.paper import Section
     from advmf.theorems import THEOREMS

@@ -1,4 +1,5 @@
-"""Expressions as SymPy builds them: what ``evaluate=False`` left undone is done, at one door, before printing and compiling."""
+"""Expressions as SymPy builds them: what ``evaluate=False`` left undone is done, at one door, before printing and
+compiling."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def evaluating(function: _F) -> _F:
 def canonical(expr: Any) -> Any:
     """An equal expression in which sums and products are flat, with one number each, as printers and kernels expect.
 
-    A number in front of a sum stays there, for people have put it there: SymPy would multiply it into the sum. Functions are not evaluated.
+    A number in front of a sum stays there, for people have put it there: SymPy would multiply it into the sum.
+    Functions are not evaluated.
 
     >>> x = sp.Symbol("x")
     >>> canonical(sp.Add(x, 1, 1, evaluate=False)), canonical(sp.Mul(x, 2, x + 1, -1, evaluate=False))

@@ -21,12 +21,14 @@ FORMATS = ("text", "latex", "sympy", "srepr", "python", "json")
 def export(claim: Claim, form: str) -> str:
     """A claim as text of another form.
 
-    ``text``: statement, abbreviations, regime, assumptions and source, for people. ``latex``: as :func:`advmf.latex`. ``sympy`` and
-    ``srepr``: the right-hand side, as SymPy prints it and as SymPy's ``srepr``, which keeps the assumptions of symbols. ``python``: a
-    function that needs no advmf (:func:`advmf.emit.formats.python_source.python_source`). ``json``: the whole claim, to be read again by
+    ``text``: statement, abbreviations, regime, assumptions and source, for people. ``latex``: as :func:`advmf.latex`.
+    ``sympy`` and ``srepr``: the right-hand side, as SymPy prints it and as SymPy's ``srepr``, which keeps the
+    assumptions of symbols. ``python``: a function that needs no advmf
+    (:func:`advmf.emit.formats.python_source.python_source`). ``json``: the whole claim, to be read again by
     :func:`advmf.from_json`.
 
-    Raises ArgumentError for what is no claim and for another form, UnsupportedFunctionError where a claim has no such form.
+    Raises ArgumentError for what is no claim and for another form, UnsupportedFunctionError where a claim has no such
+    form.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.vanilla(u=1, v=0), 2, 2, route="leading")

@@ -24,11 +24,13 @@ LINE = 41.0
 @public
 @evaluating
 def latex(obj: Claim | Equation | Net | sp.Basic | Any, where: bool = True) -> str:
-    """LaTeX of a claim, one of its equations, a network, a derivation or one of its steps, a kernel, or a SymPy expression.
+    """LaTeX of a claim, one of its equations, a network, a derivation or one of its steps, a kernel, or a SymPy
+    expression.
 
-    A claim is set as ``lhs relation formula`` in the paper's abbreviations, followed by what they stand for unless ``where`` is
-    False, and by the recursion or flow of a quantity that has no closed form. A network is set as its layers with their laws, a
-    derivation as an ``align*`` environment. :func:`advmf.document` sets a whole paper. Raises ArgumentError for anything else.
+    A claim is set as ``lhs relation formula`` in the paper's abbreviations, followed by what they stand for unless
+    ``where`` is False, and by the recursion or flow of a quantity that has no closed form. A network is set as its
+    layers with their laws, a derivation as an ``align*`` environment. :func:`advmf.document` sets a whole paper. Raises
+    ArgumentError for anything else.
 
     >>> import advmf as mf
     >>> print(mf.latex(mf.loss_bound(mf.residual(u=1, v=0), 2, 2, route="leading"), where=False))

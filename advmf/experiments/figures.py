@@ -1,4 +1,5 @@
-"""Figures, by matplotlib: ``pip install 'advmf[plot]'``. Colours are told apart by the colour-blind, and axes carry the symbols."""
+"""Figures, by matplotlib: ``pip install 'advmf[plot]'``. Colours are told apart by the colour-blind, and axes carry the
+symbols."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def _pyplot() -> Any:
 
 
 def check_target(target: Path | Output) -> None:
-    """Raise ArgumentError or OutputError, before any long work, if matplotlib is missing or cannot write such a file."""
+    """Raise ArgumentError or OutputError, before any long work, if matplotlib is missing or cannot write
+    such a file."""
     known = _pyplot().figure().canvas.get_supported_filetypes()
     _pyplot().close("all")
     path = _output(target).path
@@ -49,7 +51,8 @@ def _save(pyplot: Any, figure: Any, target: Path | Output) -> None:
 
 
 def norm_ratios(table: NormTable, path: Path | Output) -> None:
-    """Simulated over predicted norm factors, a square of exponents for each route; 1 is white, bounds that are loose are purple."""
+    """Simulated over predicted norm factors, a square of exponents for each route; 1 is white, bounds that are loose
+    are purple."""
     pyplot = _pyplot()
     labels = ["$\\infty$" if r.is_infinite else f"{float(r):g}" for r in table.exponents]
     count = len(table.routes)
@@ -84,7 +87,8 @@ _AXES = {
 
 
 def phase(diagram: PhaseDiagram, path: Path | Output, title: str = "") -> None:
-    """When training takes a network out of the band: escape times by colour, grey where it starts outside, pale where it never leaves."""
+    """When training takes a network out of the band: escape times by colour, grey where it starts outside, pale where
+    it never leaves."""
     import numpy as np
     from matplotlib.colors import ListedColormap, LogNorm
     from matplotlib.patches import Patch
@@ -141,7 +145,8 @@ Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
 def lines(x: Sequence[float], series: Series, path: Path | Output, xlabel: str, ylabel: str, title: str = "") -> None:
-    """Curves over a common axis, each with error bars, a colour and a mark of its own; a logarithmic axis where x spans a decade."""
+    """Curves over a common axis, each with error bars, a colour and a mark of its own; a logarithmic axis where x spans
+    a decade."""
     pyplot = _pyplot()
     figure, axis = pyplot.subplots(figsize=(5.2, 3.9), layout="constrained")
     for (label, (values, errors)), colour, mark in zip(series.items(), _COLOURS, "os^Dv"):

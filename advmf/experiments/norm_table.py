@@ -24,7 +24,8 @@ EXPONENTS = ("1", "3/2", "2", "3", "4", "oo")
 
 @dataclass(frozen=True)
 class Cell:
-    """One pair: the simulated mean of ‖G‖_{p->q} with its standard error, its certified upper bound, and β by each route."""
+    """One pair: the simulated mean of ‖G‖_{p->q} with its standard error, its certified upper bound, and β by each
+    route."""
 
     p: sp.Expr
     q: sp.Expr
@@ -53,7 +54,8 @@ class NormTable:
     cells: tuple[tuple[Cell, ...], ...]
 
     def to_json(self) -> str:
-        """The table as JSON: numbers, and what makes them again; the error of a single matrix, which has none, is null."""
+        """The table as JSON: numbers, and what makes them again; the error of a single matrix, which has
+        none, is null."""
         head = {"version": __version__, "d": self.d, "K": self.K, "samples": self.samples, "seed": self.seed}
         pairs = [
             {"p": _name(c.p), "q": _name(c.q), "mean": c.mean, "stderr": c.stderr, "upper": c.upper, "exact": c.exact, "beta": c.beta}
@@ -76,8 +78,8 @@ def norm_table(
 ) -> NormTable:
     """Simulate the norm factor for all pairs of ``exponents``, beside its value by each of the routes.
 
-    Raises ArgumentError for an unknown route and for sizes and counts that :func:`advmf.simulate.gaussian_norms` refuses, DomainError
-    for exponents outside [1, oo].
+    Raises ArgumentError for an unknown route and for sizes and counts that :func:`advmf.simulate.gaussian_norms`
+    refuses, DomainError for exponents outside [1, oo].
 
     >>> table = norm_table(20, 4, exponents=(1, 2), samples=200)
     >>> [[round(cell.ratio("best"), 1) for cell in row] for row in table.cells]

@@ -25,10 +25,12 @@ RESOLUTION = 0.01
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """By how much the weight variance has changed at each ``time``, simulated and predicted, and the adversarial loss over its start.
+    """By how much the weight variance has changed at each ``time``, simulated and predicted, and the adversarial loss
+    over its start.
 
-    The variance is its mean over the trained matrices. All arrays are (logs,), from the first step on: ``change`` (negative) with its
-    standard error over networks, ``predicted`` by T3, ``loss`` relative to the first batch's. ``rate`` is the step size.
+    The variance is its mean over the trained matrices. All arrays are (logs,), from the first step on: ``change``
+    (negative) with its standard error over networks, ``predicted`` by T3, ``loss`` relative to the first batch's.
+    ``rate`` is the step size.
     """
 
     N: int
@@ -45,7 +47,8 @@ class TrainingCurve:
         return self.change / self.predicted
 
     def holds_until(self, tolerance: float = 0.1) -> float:
-        """The last time up to which the ratio stays within ``tolerance`` of 1; 0 if it never does. A noisy curve leaves earlier."""
+        """The last time up to which the ratio stays within ``tolerance`` of 1; 0 if it never does. A noisy curve leaves
+        earlier."""
         off = ~(np.abs(self.ratio - 1) <= tolerance)  # also where there is no ratio
         return float(self.time[-1] if not off.any() else self.time[off.argmax() - 1] if off.argmax() else 0.0)
 
@@ -68,11 +71,13 @@ def training_curve(
     memory: int = MEMORY,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainingCurve:
-    """Train networks on the adversarial loss alone, on real images, and compare σ_w²(t) with T3 by β's route ``estimate``.
+    """Train networks on the adversarial loss alone, on real images, and compare σ_w²(t) with T3 by β's route
+    ``estimate``.
 
-    ``at`` gives L, d, K, eps and the net's symbols; images are scaled to |x|²/d = 1. The step size is the largest at which a step is a
-    gradient flow up to ``resolution`` in σ_w² (:func:`advmf.simulate.suggest_rate`), unless ``rate`` is given.
-    Raises ArgumentError and DomainError for missing or inadmissible values, and what :func:`advmf.simulate.train` raises.
+    ``at`` gives L, d, K, eps and the net's symbols; images are scaled to |x|²/d = 1. The step size is the largest at
+    which a step is a gradient flow up to ``resolution`` in σ_w² (:func:`advmf.simulate.suggest_rate`), unless ``rate``
+    is given. Raises ArgumentError and DomainError for missing or inadmissible values, and what
+    :func:`advmf.simulate.train` raises.
 
     >>> import advmf as mf
     >>> at = dict(L=2, d=64, K=10, sigma_w=2**0.5, sigma_b=0.0, eps=0.05)

@@ -51,7 +51,8 @@ class ArcCosine(Function):
 
 
 class ArcCosineSlope(Function):
-    """The arc-cosine kernel of degree zero, κ₀(c) = κ₁'(c) = 1 - arccos(c)/π: the probability that units at correlation c are both on or off.
+    """The arc-cosine kernel of degree zero, κ₀(c) = κ₁'(c) = 1 - arccos(c)/π: the probability that units at correlation
+    c are both on or off.
 
     >>> from advmf.functions import ArcCosineSlope
     >>> ArcCosineSlope(1), ArcCosineSlope(0), ArcCosineSlope(-1)
@@ -88,10 +89,11 @@ class ArcCosineSlope(Function):
 
 
 class ArcCosineRest(Function):
-    """What :class:`ArcCosine` has above its tangent at c = 1, ``ArcCosineRest(a, b)`` = κ₁(c) - c with 1 - c = a - b and a ≥ b ≥ 0.
+    """What :class:`ArcCosine` has above its tangent at c = 1, ``ArcCosineRest(a, b)`` = κ₁(c) - c with 1 - c = a - b
+    and a ≥ b ≥ 0.
 
-    It is κ₁(a - b - 1) as well. Next to c = 1 it falls as (1 - c)^{3/2}, and 1 - c has digits that c has not. A difference a - b within
-    rounding of b counts as 0.
+    It is κ₁(a - b - 1) as well. Next to c = 1 it falls as (1 - c)^{3/2}, and 1 - c has digits that c has not. A
+    difference a - b within rounding of b counts as 0.
 
     >>> from advmf.functions import ArcCosineRest
     >>> ArcCosineRest(0, 0), ArcCosineRest(1, 0), ArcCosineRest(2, 0)

@@ -64,7 +64,8 @@ def _edges(atom: sp.Expr) -> set[sp.Expr]:
 
 
 def _branches(expr: sp.Expr) -> set[sp.Expr]:
-    """The smooth expressions of which a kinked one is made: their zeros are among those of the expression, or do no harm."""
+    """The smooth expressions of which a kinked one is made: their zeros are among those of the expression, or do no
+    harm."""
     atom = next(iter(expr.atoms(*KINKED)), None)
     if atom is None:
         return {expr}

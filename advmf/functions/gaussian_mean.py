@@ -1,4 +1,5 @@
-"""The mean of a function of standard Gaussians, as a SymPy function that stays as it is until its value is asked for."""
+"""The mean of a function of standard Gaussians, as a SymPy function that stays as it is until its value is
+asked for."""
 
 from __future__ import annotations
 
@@ -24,9 +25,10 @@ KINKED = (sp.Max, sp.Min, sp.Abs, sp.sign, sp.Heaviside, sp.Piecewise)
 class GaussianMean(Function):
     """E f(z, z', ...) over independent standard Gaussians: ``GaussianMean(f, z, ...)``.
 
-    ``doit`` integrates one variable after the other: a function that is a polynomial on either side of zero by the half moments
-    ``E z**k 1(z > 0) = 2**(k/2 - 1) Gamma((k+1)/2)/sqrt(pi)``, another one by SymPy's integral. ``evalf`` is by quadrature, for one
-    variable or, to double precision, two, between the kinks of f, which lie at zero or on lines through zero.
+    ``doit`` integrates one variable after the other: a function that is a polynomial on either side of zero by the half
+    moments ``E z**k 1(z > 0) = 2**(k/2 - 1) Gamma((k+1)/2)/sqrt(pi)``, another one by SymPy's integral. ``evalf`` is by
+    quadrature, for one variable or, to double precision, two, between the kinks of f, which lie at zero or on lines
+    through zero.
 
     >>> import sympy as sp
     >>> from advmf.functions import GaussianMean

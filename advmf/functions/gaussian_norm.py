@@ -26,8 +26,9 @@ class GaussianNorm(Function):
 
         E‖g‖_r = 1/Gamma(1 - 1/r) * Integral_0^oo 1 - F_r(z)**n dz,   F_r(z) = E erf(z*X**(1/r)/sqrt(2)),  X ~ Exp(1),
 
-    which at r = oo is the mean of the largest of n half-normals. (Write S**a = a/Gamma(1-a) * Integral (1 - exp(-s*S)) s**(-a-1) ds
-    with a = 1/r, S = sum |g_i|**r; then s = z**-r, and exp(-s*|g|**r) = P(X > s*|g|**r).) ``evalf`` is good to double precision.
+    which at r = oo is the mean of the largest of n half-normals. (Write S**a = a/Gamma(1-a) * Integral (1 - exp(-s*S))
+    s**(-a-1) ds with a = 1/r, S = sum |g_i|**r; then s = z**-r, and exp(-s*|g|**r) = P(X > s*|g|**r).) ``evalf`` is
+    good to double precision.
 
     >>> from advmf.functions import GaussianNorm
     >>> GaussianNorm(5, 1), GaussianNorm(3, 2).doit()
@@ -49,7 +50,8 @@ class GaussianNorm(Function):
     def bound(self) -> sp.Expr:
         """The leading term, which is an upper bound: Jensen for r < oo, sqrt(2 ln 2n) for r = oo.
 
-        A norm falls with r, and Jensen's bound rises again beyond some 2 ln n: the bound of r' = max(2, 2 ln n) is taken where r is larger.
+        A norm falls with r, and Jensen's bound rises again beyond some 2 ln n: the bound of r' = max(2, 2 ln n) is
+        taken where r is larger.
         """
         n, r = self.args
         at_infinity = sp.sqrt(2 * sp.log(2 * n))

@@ -19,7 +19,8 @@ from advmf.functions.curves import compiled, slope, smooth
 
 @dataclass(frozen=True)
 class Integrand:
-    """The functions of a mean and their parameters: a function of numbers, as engines call it, and of SymPy expressions."""
+    """The functions of a mean and their parameters: a function of numbers, as engines call it, and of SymPy
+    expressions."""
 
     kind: type[OverGaussians]
     functions: tuple[sp.Lambda, ...]
@@ -125,8 +126,9 @@ class OverGaussians(Function):
 class NormalMean(OverGaussians):
     """E f(a) of a ~ N(0, Q): ``NormalMean(f, Q)`` with f a SymPy Lambda.
 
-    Polynomials are integrated, and odd functions have the mean zero; the numbers of others are those of :func:`advmf.special.normal_mean`, to
-    twelve digits. Its derivative in Q is E f''(a)/2, or E a f'(a)/(2Q) where f has kinks.
+    Polynomials are integrated, and odd functions have the mean zero; the numbers of others are those of
+    :func:`advmf.special.normal_mean`, to twelve digits. Its derivative in Q is E f''(a)/2, or E a f'(a)/(2Q) where f
+    has kinks.
 
     >>> import sympy as sp
     >>> from advmf.functions import NormalMean
@@ -170,10 +172,12 @@ class NormalMean(OverGaussians):
 
 
 class PairMean(OverGaussians):
-    """E f(a) g(b) of centred Gaussians of variances Q and R and covariance P: ``PairMean(f, g, Q, R, P)`` with f and g SymPy Lambdas.
+    """E f(a) g(b) of centred Gaussians of variances Q and R and covariance P: ``PairMean(f, g, Q, R, P)`` with f and g
+    SymPy Lambdas.
 
-    Its derivatives are of the same kind, by Price's theorem: E f'(a)g'(b) in P, E f''(a)g(b)/2 in Q. Where f has kinks the latter is
-    (E a f'(a) g(b) - P E f'(a)g'(b))/(2Q). Its numbers are those of :func:`advmf.special.pair_mean`, to twelve digits.
+    Its derivatives are of the same kind, by Price's theorem: E f'(a)g'(b) in P, E f''(a)g(b)/2 in Q. Where f has kinks
+    the latter is (E a f'(a) g(b) - P E f'(a)g'(b))/(2Q). Its numbers are those of :func:`advmf.special.pair_mean`, to
+    twelve digits.
 
     >>> import sympy as sp
     >>> from advmf.functions import PairMean

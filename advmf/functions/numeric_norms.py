@@ -1,4 +1,5 @@
-"""Norms of Gaussian matrices, and the largest of several norms, which are known by their numbers; :mod:`advmf.special` has these."""
+"""Norms of Gaussian matrices, and the largest of several norms, which are known by their numbers; :mod:`advmf.special`
+has these."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from advmf.functions.gaussian_norm import GaussianNorm
 
 
 class NumericNorm(Function):
-    """Base of the functions that are known by their numbers alone: ``numbers`` gives them, ``tex`` is LaTeX with ``{}`` for each argument."""
+    """Base of the functions that are known by their numbers alone: ``numbers`` gives them, ``tex`` is LaTeX with ``{}``
+    for each argument."""
 
     numbers: ClassVar[Callable[..., Any]]
     tex: ClassVar[str]
@@ -33,7 +35,8 @@ class NumericNorm(Function):
 
 
 class SpectralNorm(NumericNorm):
-    """E s_1**r for the largest singular value of a ``K x d`` standard Gaussian matrix: ``SpectralNorm(K, d, r)``, r > 0.
+    """E s_1**r for the largest singular value of a ``K x d`` standard Gaussian matrix: ``SpectralNorm(K, d, r)``, r >
+    0.
 
     Symmetric in K and d; a matrix of one row has chi moments. Its numbers, for whole K and d, are those of
     :func:`advmf.special.spectral_norm`.
@@ -61,7 +64,8 @@ class SpectralNorm(NumericNorm):
 
 
 class ExtremeNorm(NumericNorm):
-    """E max_{j<=n} ‖g_m^{(j)}‖_r over ``n`` independent standard Gaussian vectors of length ``m``: ``ExtremeNorm(n, m, r)``, r in [1, oo].
+    """E max_{j<=n} ‖g_m^{(j)}‖_r over ``n`` independent standard Gaussian vectors of length ``m``: ``ExtremeNorm(n, m,
+    r)``, r in [1, oo].
 
     Its numbers, for whole m, are those of :func:`advmf.special.extreme_norm`.
 
@@ -82,7 +86,8 @@ class ExtremeNorm(NumericNorm):
 
 
 class ExtremeNormQuantile(NumericNorm):
-    """The number that max_{j<=n} ‖g_m^{(j)}‖_r exceeds with probability ``delta``: ``ExtremeNormQuantile(n, m, r, delta)``.
+    """The number that max_{j<=n} ‖g_m^{(j)}‖_r exceeds with probability ``delta``: ``ExtremeNormQuantile(n, m, r,
+    delta)``.
 
     Its numbers are those of :func:`advmf.special.extreme_norm_quantile`.
 
@@ -96,7 +101,8 @@ class ExtremeNormQuantile(NumericNorm):
 
 
 class TiltedNorm(NumericNorm):
-    """The bound on E‖G‖_{p -> q} of a ``K x d`` standard Gaussian matrix by exponential moments: ``TiltedNorm(K, d, p, q)``.
+    """The bound on E‖G‖_{p -> q} of a ``K x d`` standard Gaussian matrix by exponential moments: ``TiltedNorm(K, d, p,
+    q)``.
 
     For p in {2, oo} and q in {1, 2} it is the least value over m > 0 of :meth:`at`. Its numbers are those of
     :func:`advmf.special.tilted_norm`, which says why.
@@ -142,7 +148,8 @@ def _log_moment_of_sum(n: sp.Expr, s: sp.Expr) -> sp.Expr:
 
 
 def _log_moment_of_chi(n: sp.Expr, s: sp.Expr) -> sp.Expr:
-    """ln E exp(s R) for R of the chi law with n degrees of freedom: even and odd powers of s are confluent hypergeometric series."""
+    """ln E exp(s R) for R of the chi law with n degrees of freedom: even and odd powers of s are confluent
+    hypergeometric series."""
     half = sp.Rational(1, 2)
     even = sp.hyper([n * half], [half], s**2 / 2)
     odd = sp.hyper([(n + 1) * half], [3 * half], s**2 / 2)
@@ -150,7 +157,8 @@ def _log_moment_of_chi(n: sp.Expr, s: sp.Expr) -> sp.Expr:
 
 
 class EstimatedNorm(NumericNorm):
-    """An estimate of E‖G‖_{p -> q} of a ``K x d`` standard Gaussian matrix: ``EstimatedNorm(K, d, p, q)``, p, q in [1, oo].
+    """An estimate of E‖G‖_{p -> q} of a ``K x d`` standard Gaussian matrix: ``EstimatedNorm(K, d, p, q)``, p, q in [1,
+    oo].
 
     Its numbers, for whole K and d, are those of :func:`advmf.special.estimated_norm`, which says how.
 

@@ -11,7 +11,8 @@ from sympy.core.function import Function
 class QExponential(Function):
     """The solution of y' = y**r, y(0) = 1: ``QExponential(x, r) = (1 + (1 - r)*x)**(1/(1 - r))``, and exp(x) at r = 1.
 
-    For r < 1 it is zero where the base is negative, having reached zero at a finite x; for r > 1 it decays like a power of -x.
+    For r < 1 it is zero where the base is negative, having reached zero at a finite x; for r > 1 it decays like a power
+    of -x.
 
     >>> import sympy as sp
     >>> from advmf.functions import QExponential

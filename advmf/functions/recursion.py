@@ -10,7 +10,8 @@ from sympy.core.function import Function
 from advmf.budget import allow_seconds
 
 DEEPEST, LONGEST = 10_000, 100_000
-"""The most steps of a recursion that become a rational number, and the bits of one beyond which it is left as it stands."""
+"""The most steps of a recursion that become a rational number, and the bits of one beyond which it is left as it
+stands."""
 
 STEP = 1e-4
 """Seconds that SymPy takes for one variable of a step of a recursion, at least."""
@@ -19,9 +20,10 @@ STEP = 1e-4
 class Recursion(Function):
     """One component of a state after ``L`` steps: ``Recursion(L, variables, updates, start, variable)``.
 
-    ``variables`` are the symbols of the state, ``updates`` their next values in terms of them, ``start`` their values at
-    depth 0. It is exact: it stands where the recursion has no elementary solution in symbolic ``L``. Rational numbers become a number for
-    up to 10,000 steps, as long as it has no more than 100,000 bits; ``evalf`` raises BudgetError for steps that would take more than an hour.
+    ``variables`` are the symbols of the state, ``updates`` their next values in terms of them, ``start`` their values
+    at depth 0. It is exact: it stands where the recursion has no elementary solution in symbolic ``L``. Rational
+    numbers become a number for up to 10,000 steps, as long as it has no more than 100,000 bits; ``evalf`` raises
+    BudgetError for steps that would take more than an hour.
 
     >>> import sympy as sp
     >>> from advmf.functions import Recursion

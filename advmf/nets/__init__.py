@@ -1,7 +1,7 @@
 """Declaring a random network: frozen blocks that compose, checked when they are declared.
 
-A network is ``x^0 = P_in x``, then ``L`` copies of one block of width ``N``, then ``f(x) = P_out x^L``; ``P_in`` has entries
-N(0, 1/d), ``P_out`` entries N(0, 1/N), and neither is trained. The block is built from :class:`Dense`,
+A network is ``x^0 = P_in x``, then ``L`` copies of one block of width ``N``, then ``f(x) = P_out x^L``; ``P_in`` has
+entries N(0, 1/d), ``P_out`` entries N(0, 1/N), and neither is trained. The block is built from :class:`Dense`,
 :class:`ReLULike`, :class:`Mix`, :class:`Serial` and :class:`Residual`.
 
 The same value gives the theory, the formulas, the kernels and the simulated network. What the theory cannot carry is

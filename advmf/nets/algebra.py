@@ -1,7 +1,8 @@
 """Readings of a network: what a random layer, an activation and a sum of two paths do to a state.
 
 A reading is an *algebra*: a value with a rule for each primitive. A block says once how it is made of these
-(:meth:`advmf.nets.Block.apply`), and all readings follow: moments, kernels, fluctuations, LaTeX and the maps of a simulation.
+(:meth:`advmf.nets.Block.apply`), and all readings follow: moments, kernels, fluctuations, LaTeX and the maps of a
+simulation.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ class Block:
         Block.kinds[cls.__name__] = cls
 
     def apply(self, algebra: Algebra[S], state: S) -> S:
-        """What the block does to a state; raises DeclarationError, with the block's name, where the algebra has no rule for it."""
+        """What the block does to a state; raises DeclarationError, with the block's name, where the algebra has no rule
+        for it."""
         return algebra.other(self, state)
 
     @property

@@ -53,7 +53,8 @@ class Net(Shown):
 
     @property
     def leaves(self) -> tuple[Block, ...]:
-        """The primitives of the block in the order in which they act, and each sum before the primitives of its paths."""
+        """The primitives of the block in the order in which they act, and each sum before the primitives of
+        its paths."""
         return self.block.apply(Leaves(), ())
 
     @property
@@ -68,7 +69,8 @@ class Net(Shown):
 
     @property
     def parameters(self) -> Iterator[tuple[str, sp.Expr]]:
-        """Every number or expression that the block declares, with its name; of a function of z the other symbols in it.
+        """Every number or expression that the block declares, with its name; of a function of z the other symbols in
+        it.
 
         >>> import advmf as mf
         >>> list(mf.residual(1, 0).parameters)

@@ -14,7 +14,8 @@ from advmf.nets.net import Net
 
 @public
 def vanilla(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
-    """``x <- phi(W x + b)``: no shortcut. The activation of all presets is ``ReLULike(u, v)``, or ``phi`` where it is given.
+    """``x <- phi(W x + b)``: no shortcut. The activation of all presets is ``ReLULike(u, v)``, or ``phi`` where it is
+    given.
 
     >>> import advmf as mf
     >>> mf.omega(mf.vanilla(u=1, v=0))

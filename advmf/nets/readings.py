@@ -80,7 +80,8 @@ class InTurn(Algebra[tuple[Block, ...]]):
 
 
 class Leaves(InTurn):
-    """The primitives of a block in the order in which they act, of any kind, and each sum before the primitives of its paths."""
+    """The primitives of a block in the order in which they act, of any kind, and each sum before the primitives of its
+    paths."""
 
     def add(
         self, block: Residual, shortcut: tuple[Block, ...], branch: tuple[Block, ...], before: tuple[Block, ...]

@@ -21,7 +21,8 @@ from advmf.verify.verdict import Report, Verdict
 
 @dataclass(frozen=True)
 class Checked:
-    """A checked claim: the ``case`` it belongs to (a theorem of the catalogue), the activation, what it states, and the report.
+    """A checked claim: the ``case`` it belongs to (a theorem of the catalogue), the activation, what it states, and the
+    report.
 
     ``statement`` has the keys of :func:`advmf.verify.records.statement`.
     """
@@ -38,7 +39,8 @@ class Checked:
 
 
 def title(case: str, activation: str, report: Report) -> str:
-    """Theorem, network, activation and exponents: what tells a claim, or a negative control, from all others of a run."""
+    """Theorem, network, activation and exponents: what tells a claim, or a negative control, from all
+    others of a run."""
     name, bracket, mistake = report.theorem.partition(" [")
     name = case if case.startswith(f"{name}.") else name  # T6.d and T6.K are both about T6
     pair = f"p={report.p} q={report.q}" if report.p else ""
@@ -47,8 +49,8 @@ def title(case: str, activation: str, report: Report) -> str:
 
 @dataclass(frozen=True)
 class Document:
-    """What a run found out. ``names`` are those of the negative controls, ``controls`` in all, and ``missed`` those that were not refuted;
-    JSON of versions that named these alone has no others."""
+    """What a run found out. ``names`` are those of the negative controls, ``controls`` in all, and ``missed`` those
+    that were not refuted; JSON of versions that named these alone has no others."""
 
     version: str
     seed: int
@@ -134,7 +136,8 @@ def _document(
 
 
 def read(path: Path | str) -> Document:
-    """The results in a file: the store of ``advmf check --store``, also while a run is writing it, or the JSON of ``--json``.
+    """The results in a file: the store of ``advmf check --store``, also while a run is writing it, or the JSON of
+    ``--json``.
 
     Raises StoreError for a file that is missing, is of another format, or holds anything else.
     """
@@ -200,8 +203,9 @@ _ELSEWHERE = ("--store", "--workers", "--backend", "--scheduler", "--json")
 def reproduction(command: str, claim: Checked | None = None) -> str:
     """The command that computes a run's numbers again, or those of a claim and of what is checked on the same samples.
 
-    What says where results go and who computes them is left out. The numbers of a claim are those of the whole run; its error rate is shared
-    with fewer. Where the rate decides how many networks there are, by pilots or an early stop, it takes the whole run.
+    What says where results go and who computes them is left out. The numbers of a claim are those of the whole run; its
+    error rate is shared with fewer. Where the rate decides how many networks there are, by pilots or an early stop, it
+    takes the whole run.
 
     >>> reproduction("advmf check --net residual --seed 1 --store=a.db --resume")
     'advmf check --net residual --seed 1'

@@ -1,4 +1,5 @@
-"""The figure of a finding, as SVG: what was measured against what was predicted over the width, and the departures in standard errors."""
+"""The figure of a finding, as SVG: what was measured against what was predicted over the width, and the departures in
+standard errors."""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ class Point:
 
 
 def points(report: Report, finding: Finding) -> list[Point]:
-    """What was measured at each size. Where a slope was predicted, the line of that slope through the middle of the measured logarithms stands
-    for a prediction at each size."""
+    """What was measured at each size. Where a slope was predicted, the line of that slope through the middle of the
+    measured logarithms stands for a prediction at each size."""
     rungs = finding.rungs
     if not is_slope(report):
         return [Point(r.N, r.mean, r.stderr, finding.predicted) for r in rungs]

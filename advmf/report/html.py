@@ -1,4 +1,5 @@
-"""Results as one HTML page that stands alone: no script, nothing loaded, readable offline, on a phone, in the dark and aloud."""
+"""Results as one HTML page that stands alone: no script, nothing loaded, readable offline, on a phone, in the dark and
+aloud."""
 
 from __future__ import annotations
 
@@ -108,7 +109,8 @@ def _section(anchor: str, title: str, *children: Element | None) -> Element:
 
 
 def _titled(title: str) -> list[Element | str]:
-    """The title of a claim or of a negative control (:func:`advmf.report.document.title`), with its exponents and the mistake set."""
+    """The title of a claim or of a negative control (:func:`advmf.report.document.title`), with its exponents and the
+    mistake set."""
     parts = re.fullmatch(r"(.*?)(?: \[(.*)\])?( [^\[\]]*?)?(?: p=(\S+) q=(\S+))?", title, re.DOTALL)
     if parts is None:
         return [title]
@@ -256,7 +258,8 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
 
 
 def _what(claim: Checked, finding: Finding) -> list[Element | str]:
-    """What a finding is about; a claim without consequences of its own is labelled by its left-hand side in SymPy's words."""
+    """What a finding is about; a claim without consequences of its own is labelled by its left-hand side in SymPy's
+    words."""
     own = finding.label.startswith("Expectation(")
     return [inline(claim.statement["subject"])] if own else words(finding.label)
 

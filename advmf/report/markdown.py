@@ -11,7 +11,8 @@ from advmf.report.overview import Table, cell, tables
 
 
 def markdown(document: Document) -> str:
-    """The verdicts and, of each claim that did not come out well, the numbers; all others in tables that open on a click.
+    """The verdicts and, of each claim that did not come out well, the numbers; all others in tables that open on a
+    click.
 
     It holds GitHub's Markdown, and text from the results is escaped.
     """

@@ -18,7 +18,8 @@ _TAGS = set(
 
 
 def formula(latex: str) -> Element:
-    """A formula as MathML, one line for each of the parts that LaTeX sets apart by ``\\quad``; what is no LaTeX is shown as it is.
+    """A formula as MathML, one line for each of the parts that LaTeX sets apart by ``\\quad``; what is no LaTeX is
+    shown as it is.
 
     Results may come from anywhere: of MathML only what lays out a formula is taken over, no link and no style.
     """
@@ -34,12 +35,14 @@ def inline(latex: str) -> Element:
 
 
 def words(text: str) -> list[Element | str]:
-    """A sentence with its formulas in MathML, to be given to :func:`advmf.report.tree.node`; long text is shown as it is.
+    """A sentence with its formulas in MathML, to be given to :func:`advmf.report.tree.node`; long text is shown as it
+    is.
 
     >>> from xml.etree.ElementTree import tostring
     >>> from advmf.report.tree import node
     >>> tostring(node("p", *words("a departure at N -> oo, and more")), encoding="unicode")
-    '<p>a departure at <span class="whole"><math><mrow><mi>N</mi><mo>→</mo><mi>∞</mi></mrow></math>,</span> and more</p>'
+    '<p>a departure at <span class="whole"><math><mrow><mi>N</mi><mo>→</mo><mi>∞</mi></mrow></math>,</span> and
+    more</p>'
     """
     if len(text) > LONG:
         return [text]

@@ -53,7 +53,8 @@ def tables(claims: Sequence[Checked]) -> list[Table]:
 
 
 def number(report: Report) -> str:
-    """The number that stands beside a verdict: the ratio, or the slopes of what grows; empty where zero is predicted of a ratio."""
+    """The number that stands beside a verdict: the ratio, or the slopes of what grows; empty where zero is predicted of
+    a ratio."""
     if "along" in report.settings:
         return f"{report.estimate:.3f}/{report.predicted:.3f}"
     return f"{report.ratio:.3f}" if report.predicted else ""

@@ -61,15 +61,16 @@ def document(
     macros: bool = False,
     fragment: bool = False,
 ) -> str:
-    """A LaTeX document: notation, every claim as a theorem with its assumptions, regime and source, derivations, norm factors, verdicts.
+    """A LaTeX document: notation, every claim as a theorem with its assumptions, regime and source, derivations, norm
+    factors, verdicts.
 
-    A claim stands for a section of its own. ``net`` is set at the beginning. The norm factors are given in numbers at ``dimensions``
-    (d, K), and left out for None. ``results`` is the record of a check run (:func:`advmf.report.results.read_results`). With ``macros``
-    every letter is a command, defined at the top, so that it is renamed in one place. A ``fragment`` has no preamble and is put into
-    another document by ``\\\\input``.
+    A claim stands for a section of its own. ``net`` is set at the beginning. The norm factors are given in numbers at
+    ``dimensions`` (d, K), and left out for None. ``results`` is the record of a check run
+    (:func:`advmf.report.results.read_results`). With ``macros`` every letter is a command, defined at the top, so that
+    it is renamed in one place. A ``fragment`` has no preamble and is put into another document by ``\\\\input``.
 
-    The document compiles without warnings by pdflatex, with the packages of Debian's texlive-latex-recommended. Raises ArgumentError
-    for what is neither section nor claim, DataError for results of another format.
+    The document compiles without warnings by pdflatex, with the packages of Debian's texlive-latex-recommended. Raises
+    ArgumentError for what is neither section nor claim, DataError for results of another format.
 
     >>> import advmf as mf
     >>> text = mf.document([mf.loss_bound(mf.vanilla(), 2, 2)], net=mf.vanilla())

@@ -19,7 +19,8 @@ VERDICTS = ("SUPPORTED", "NOT_REFUTED", "REFUTED", "UNDERPOWERED")
 def read_results(path: str | Path) -> dict[str, Any]:
     """The record of a finished check run.
 
-    Raises DataError for a file that cannot be read, is no JSON, has another format, or comes from a run that was interrupted.
+    Raises DataError for a file that cannot be read, is no JSON, has another format, or comes from a run that was
+    interrupted.
     """
     path = Path(path)
     try:
@@ -64,7 +65,8 @@ def checked(record: Any, name: str = "results") -> dict[str, Any]:
 def about(
     record: Mapping[str, Any], theorems: Collection[str], net: str, activations: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """The record with what it says of theorems and a net alone, and of Gaussian matrices; raises DataError where that is nothing.
+    """The record with what it says of theorems and a net alone, and of Gaussian matrices; raises DataError where that
+    is nothing.
 
     The totals are those of what is left. Negative controls are counted where nothing was left out.
     """

@@ -10,7 +10,8 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def node(tag: str, *children: Element | str | None, **attributes: object) -> Element:
-    """An element; ``None`` stands for no child, or no attribute, and ``class_`` and ``aria_label`` for class and aria-label.
+    """An element; ``None`` stands for no child, or no attribute, and ``class_`` and ``aria_label`` for class and
+    aria-label.
 
     >>> from xml.etree.ElementTree import tostring
     >>> tostring(node("p", "a < b, ", node("em", "c"), class_="x", hidden=None), encoding="unicode")

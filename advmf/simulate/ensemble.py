@@ -25,8 +25,8 @@ from advmf.simulate.state import lasting, source, tensor, without_gradients
 from advmf.symbols import SYMBOLS
 
 CHUNK = {"dense": 64 * 2**20, "conditioned": 512 * 2**20}
-"""Bytes of networks that are run together on a CPU: enough weights to fill it while columns stay in its cache, and enough networks
-for the many small operations of conditioning."""
+"""Bytes of networks that are run together on a CPU: enough weights to fill it while columns stay in its cache, and
+enough networks for the many small operations of conditioning."""
 QUERIES = 256
 """Vectors that are expected to meet each matrix: as many as an attack of the default strength sends."""
 PAYS = 4
@@ -46,10 +46,10 @@ Gaussian = Callable[..., Tensor]
 class Ensemble:
     """``nets`` independent networks, each from its own seed.
 
-    ``sampler`` is "dense" or "conditioned". Dense networks are kept in memory if all of them fit the budget, and sampled anew at each
-    use if not; how many share a chunk does not change the numbers. Conditioned networks hold what they have answered, and have to
-    be kept, unless ``keep`` is False: then every use meets networks of its own. Their numbers depend on the order of the questions
-    and on ``queries``, the vectors expected at each matrix.
+    ``sampler`` is "dense" or "conditioned". Dense networks are kept in memory if all of them fit the budget, and
+    sampled anew at each use if not; how many share a chunk does not change the numbers. Conditioned networks hold what
+    they have answered, and have to be kept, unless ``keep`` is False: then every use meets networks of its own. Their
+    numbers depend on the order of the questions and on ``queries``, the vectors expected at each matrix.
     """
 
     net: Net
@@ -82,7 +82,8 @@ class Ensemble:
         return self.dtype.itemsize * count
 
     def expect(self, queries: int) -> None:
-        """Prepare for ``queries`` vectors to meet each matrix. Raises MemoryBudgetError where the networks would outgrow the budget."""
+        """Prepare for ``queries`` vectors to meet each matrix. Raises MemoryBudgetError where the networks would
+        outgrow the budget."""
         self.queries = max(self.queries, queries)
         self.check_memory()
 
@@ -97,7 +98,8 @@ class Ensemble:
         return max(self.memory, MEMORY)
 
     def check_memory(self) -> None:
-        """Raises MemoryBudgetError where the networks would outgrow the budget, or there are too many of them or of their layers to list."""
+        """Raises MemoryBudgetError where the networks would outgrow the budget, or there are too many of them or of
+        their layers to list."""
         allow(
             SEED * self.nets, self.workspace, f"The seeds of nets={self.nets} networks", "Lower nets or raise memory="
         )
@@ -149,7 +151,8 @@ class Ensemble:
             yield networks
 
     def _networks(self, count: int, matrix: Callable[[int, int, float], Matrix], gaussian: Gaussian) -> Networks:
-        """``count`` networks of matrices with ``matrix(rows, columns, std)`` and biases by ``gaussian(std, count, n)``."""
+        """``count`` networks of matrices with ``matrix(rows, columns, std)`` and biases by ``gaussian(std,
+        count, n)``."""
 
         def draw(layer: GaussianLayer) -> Linear:
             weight, bias = number(layer.deviation) / math.sqrt(self.N), number(layer.bias_deviation)
@@ -164,8 +167,8 @@ class Ensemble:
 
     @without_gradients
     def _dense(self, seeds: Tensor) -> Networks:
-        # Each network has LANES generators, and each lane fills its share of the network's matrices in order: the lanes run
-        # side by side, and the numbers depend neither on how many do nor on which networks share a chunk.
+        # Each network has LANES generators, and each lane fills its share of the network's matrices in order: the lanes
+        # run side by side, and the numbers depend neither on how many do nor on which networks share a chunk.
         count = len(seeds)
         lanes: list[list[tuple[Tensor, float]]] = [[] for _ in range(LANES)]
         loads = [0] * LANES
@@ -312,18 +315,19 @@ def sample(
 ) -> Ensemble:
     """Sample ``nets`` independent networks.
 
-    ``N, L, d, K`` are width, depth, input and output dimension; ``values`` gives the net's symbols (``sigma_w``, ``sigma_b``,
-    ``u``, ``v`` and any of your own). All randomness comes from ``generator`` (seeded from the system if None). ``memory``
-    bounds the bytes of weights held at once.
+    ``N, L, d, K`` are width, depth, input and output dimension; ``values`` gives the net's symbols (``sigma_w``,
+    ``sigma_b``, ``u``, ``v`` and any of your own). All randomness comes from ``generator`` (seeded from the system if
+    None). ``memory`` bounds the bytes of weights held at once.
 
-    ``sampler`` "dense" draws every weight; "conditioned" draws only what products with the weights reveal, which has the same law at
-    every N and takes O(N) memory for each vector that meets a matrix (:mod:`advmf.simulate.conditioned`); "auto" takes the faster
-    one for ``queries``, the number of vectors expected to meet each matrix (an attack tells by itself), if it fits the budget, and
-    ``.sampler`` of the result says which. Conditioned networks have to be kept between calls; ``keep=False`` forgets them, for networks
-    that are used once.
+    ``sampler`` "dense" draws every weight; "conditioned" draws only what products with the weights reveal, which has
+    the same law at every N and takes O(N) memory for each vector that meets a matrix
+    (:mod:`advmf.simulate.conditioned`); "auto" takes the faster one for ``queries``, the number of vectors expected to
+    meet each matrix (an attack tells by itself), if it fits the budget, and ``.sampler`` of the result says which.
+    Conditioned networks have to be kept between calls; ``keep=False`` forgets them, for networks that are used once.
 
-    Raises ArgumentError for missing or unknown values, DomainError for values outside their domain, and MemoryBudgetError
-    where one network, the seeds of all or the objects of so many layers do not fit, all before anything is sampled.
+    Raises ArgumentError for missing or unknown values, DomainError for values outside their domain, and
+    MemoryBudgetError where one network, the seeds of all or the objects of so many layers do not fit, all before
+    anything is sampled.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,

@@ -31,7 +31,8 @@ _GRADIENT = 4
 
 @dataclass(frozen=True)
 class AttackSettings:
-    """How :class:`~advmf.observables.AdversarialLoss` is attacked: radius, ascent steps, restarts, directions of each."""
+    """How :class:`~advmf.observables.AdversarialLoss` is attacked: radius, ascent steps, restarts,
+    directions of each."""
 
     eps: float | None = None
     steps: int = STEPS
@@ -57,7 +58,8 @@ def measurable(product: sp.Expr, d: int, K: int) -> bool:
 
 
 def searched(observable: sp.Basic, d: int, K: int) -> bool:
-    """Whether what is measured is the best that a search found of a maximum, for ``d`` inputs and ``K`` outputs: its value or less.
+    """Whether what is measured is the best that a search found of a maximum, for ``d`` inputs and ``K`` outputs: its
+    value or less.
 
     >>> from advmf.observables import AdversarialLoss
     >>> searched(AdversarialLoss(2, 2), 9, 3), searched(OperatorNorm(2, 2), 9, 3), searched(OperatorNorm(3, 4), 9, 3)
@@ -102,9 +104,9 @@ def _observables(products: Sequence[sp.Expr]) -> list[Observable]:
 class Probe:
     """What can be seen of sampled networks, each at an input of its own: what an observable is measured by.
 
-    ``trace`` is the forward trace, ``x`` the inputs (nets or 1, d, 1, 1), ``settings`` how attacks are made, ``generator`` what random numbers
-    are drawn from. Numbers are in float64, and computed when they are first asked for. A network whose Jacobian overflows has zeros for it, and
-    no value of an observable that needs it.
+    ``trace`` is the forward trace, ``x`` the inputs (nets or 1, d, 1, 1), ``settings`` how attacks are made,
+    ``generator`` what random numbers are drawn from. Numbers are in float64, and computed when they are first asked
+    for. A network whose Jacobian overflows has zeros for it, and no value of an observable that needs it.
     """
 
     def __init__(
@@ -179,7 +181,8 @@ class Probe:
     def attack(self, p: object, q: object) -> Found:
         """The best change ‖f(x + η) - f(x)‖_q that an attack found over ‖η‖_p <= eps, and its η.
 
-        All pairs that the measured observables need are attacked together. Raises ArgumentError without ``settings.eps``, and for another pair.
+        All pairs that the measured observables need are attacked together. Raises ArgumentError without
+        ``settings.eps``, and for another pair.
         """
         place = self._place(p, q)
         return Found(self._attacks.value[:, 0, place].double(), self._attacks.eta[:, 0, place])
@@ -261,7 +264,8 @@ def measure(
 
 def _arrays(probe: Probe, observables: Sequence[Observable]) -> dict[sp.Basic, Tensor]:
     """Each observable as (nets, units, directions)."""
-    # Networks without weights answer by what they were asked before. So the Jacobian comes first, whoever needs it, and attacks come last.
+    # Networks without weights answer by what they were asked before. So the Jacobian comes first, whoever needs it, and
+    # attacks come last.
     sound = not any(JACOBIAN in o.needs for o in observables) or bool(probe.sound.all())
     arrays = {o: _measured(o, probe) for o in sorted(observables, key=lambda o: ATTACK in o.needs)}
     if not sound:
@@ -272,7 +276,8 @@ def _arrays(probe: Probe, observables: Sequence[Observable]) -> dict[sp.Basic, T
 
 
 def _measured(o: Observable, probe: Probe) -> Tensor:
-    """What an observable measures; raises ArgumentError unless that is a number for each network, and each unit and direction if it has these."""
+    """What an observable measures; raises ArgumentError unless that is a number for each network, and each unit and
+    direction if it has these."""
     found = o.measure(probe)
     real = isinstance(found, Tensor) and not found.is_complex()
     if real and isinstance(o, UnitObservable) and found.ndim == 3 and len(found) == probe.nets:

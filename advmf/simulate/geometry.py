@@ -1,7 +1,8 @@
 """Geometry of the lp balls: norms, their duals, steepest directions, projections and random points.
 
-Every function works along one axis ``dim`` of a tensor, so that all the columns of a batch go through together, and takes the
-exponent as a float in [1, inf]. Vectors are scaled by their largest entry first: no power overflows, whatever the exponent.
+Every function works along one axis ``dim`` of a tensor, so that all the columns of a batch go through together, and
+takes the exponent as a float in [1, inf]. Vectors are scaled by their largest entry first: no power overflows, whatever
+the exponent.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def maximiser(z: Tensor, r: float, dim: int = -1) -> Tensor:
     It is the signed unit vector at the largest entry for r = 1, ``z/||z||`` for r = 2, the signs for r = inf, and
     ``sign(z) |z|^{r*-1}``, normalised, in between. Of a zero vector it is what it is of a vector of ones.
 
-    >>> maximiser(torch.tensor([3.0, -4.0]), 1), maximiser(torch.tensor([3.0, -4.0]), 2), maximiser(torch.zeros(2), math.inf)
+    >>> x = torch.tensor([3.0, -4.0])
+    >>> maximiser(x, 1), maximiser(x, 2), maximiser(torch.zeros(2), math.inf)
     (tensor([ 0., -1.]), tensor([ 0.6000, -0.8000]), tensor([1., 1.]))
     """
     size = z.abs()
@@ -83,10 +85,11 @@ def maximiser(z: Tensor, r: float, dim: int = -1) -> Tensor:
 
 
 def project(z: Tensor, r: float, radius: float, dim: int = -1) -> Tensor:
-    """The Euclidean projection of ``z`` onto the ball ``||.||_r <= radius``, to the precision of its dtype, for any r in [1, inf].
+    """The Euclidean projection of ``z`` onto the ball ``||.||_r <= radius``, to the precision of its dtype, for any r
+    in [1, inf].
 
-    Points of the ball stay as they are. For r = 1 by sorting; for other r by Newton's method on the optimality condition
-    ``a x^{r-1} + x = |z|`` in the logarithms, safeguarded by bisection, in float64.
+    Points of the ball stay as they are. For r = 1 by sorting; for other r by Newton's method on the optimality
+    condition ``a x^{r-1} + x = |z|`` in the logarithms, safeguarded by bisection, in float64.
 
     Raises DomainError if ``radius`` is not a positive finite number.
 
@@ -145,10 +148,12 @@ def _simplex(a: Tensor) -> Tensor:
 
 
 def _sphere(a: Tensor, r: float) -> Tensor:
-    """The x >= 0 with ``||x||_r = 1`` and ``x + mu x^{r-1} = a``, for ``a`` >= 0 of lr norm above 1, along the last axis."""
+    """The x >= 0 with ``||x||_r = 1`` and ``x + mu x^{r-1} = a``, for ``a`` >= 0 of lr norm above 1, along the last
+    axis."""
     log_a, dual = a.clamp(min=_TINY).log(), conjugate(r)
     excess = (norm(a, r, keepdim=True) - 1).clamp(min=_TINY)
-    # ||a - x||_{r*} = mu on the sphere, between these two by the triangle inequality and by x >= 0; both can be attained.
+    # ||a - x||_{r*} = mu on the sphere, between these two by the triangle inequality and by x >= 0; both can be
+    # attained.
     low = (excess * min(1.0, a.shape[-1] ** (1 / dual - 1 / r))).log() - 1e-3
     high = norm(a, dual, keepdim=True).log() + 1e-3
     log_mu, w, close = high, None, False
@@ -170,8 +175,8 @@ def _sphere(a: Tensor, r: float) -> Tensor:
 def _odds(log_m: Tensor, r: float, w: Tensor | None) -> Tensor:
     """The w with ``s + m s^{r-1} = 1`` for s = sigmoid(w): Newton's method on a monotone function without inflection.
 
-    It converges from everywhere, and never turns back from the default start: a root of the asymptotes of the function, which is
-    convex for r > 2 and concave for r < 2.
+    It converges from everywhere, and never turns back from the default start: a root of the asymptotes of the function,
+    which is convex for r > 2 and concave for r < 2.
     """
     w = -log_m / torch.where(log_m > 0, log_m.new_tensor(r - 1), 1.0) if w is None else w
     for _ in range(_ROUNDS):

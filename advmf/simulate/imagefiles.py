@@ -21,7 +21,8 @@ MOST = 2**29
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An IDX file of unsigned bytes, ``.gz`` or not: two zero bytes, a type code, the number of axes, their lengths, the data. Raises DataError."""
+    """An IDX file of unsigned bytes, ``.gz`` or not: two zero bytes, a type code, the number of axes, their lengths,
+    the data. Raises DataError."""
     with _damage(path, "IDX file"), _unzipped(path) as file:
         head = file.read(4)
         zero, code, axes = struct.unpack(">HBB", head)
@@ -32,7 +33,8 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_npz(path: Path, wanted: tuple[tuple[str, ...], ...]) -> tuple[list[np.ndarray | None], list[str]]:
-    """For each group of names the first array of an npz file that there is, or None; and the names of all arrays. Raises DataError."""
+    """For each group of names the first array of an npz file that there is, or None; and the names of all arrays.
+    Raises DataError."""
     with _damage(path, "readable npz file"), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if len(set(names)) < len(names):
@@ -81,7 +83,8 @@ def _unzipped(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _damage(path: Path, kind: str) -> Iterator[None]:
-    """Whatever a damaged file makes zipfile, zlib, gzip and NumPy's reader of headers raise, which evaluates Python literals."""
+    """Whatever a damaged file makes zipfile, zlib, gzip and NumPy's reader of headers raise, which evaluates Python
+    literals."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,4 +1,5 @@
-"""Operator norms of Gaussian matrices, sampled: what a random layer with d inputs and K outputs does to an adversary."""
+"""Operator norms of Gaussian matrices, sampled: what a random layer with d inputs and K outputs does to an
+adversary."""
 
 from __future__ import annotations
 
@@ -19,13 +20,14 @@ from advmf.simulate.signs import SIGNS, check
 from advmf.simulate.state import source, without_gradients
 
 BYTES = 2**26
-"""The matrices that are held at a time take at most so many bytes, or are one. What their norms need besides is some tens of
-tensors of at most 32 MiB."""
+"""The matrices that are held at a time take at most so many bytes, or are one. What their norms need besides is some
+tens of tensors of at most 32 MiB."""
 
 
 @dataclass(frozen=True)
 class GaussianNorms:
-    """``lower`` (samples,) of the norms of the samples, the norms themselves where ``exact``; ``upper`` (samples,) if asked for."""
+    """``lower`` (samples,) of the norms of the samples, the norms themselves where ``exact``; ``upper`` (samples,) if
+    asked for."""
 
     lower: Tensor
     upper: Tensor | None
@@ -49,18 +51,19 @@ def gaussian_norms(
     memory: int = MEMORY,
     progress: Callable[[int, int], object] | None = None,
 ) -> dict[tuple[Any, Any], GaussianNorms]:
-    """The norms ``||J||_{p->q}`` of ``samples`` matrices J (K, d), Gaussian with entries of variance 1/d, for all ``pairs`` (p, q).
+    """The norms ``||J||_{p->q}`` of ``samples`` matrices J (K, d), Gaussian with entries of variance 1/d, for all
+    ``pairs`` (p, q).
 
-    All pairs see the same matrices, in float64: their differences are more certain than they are themselves. The keys are the pairs
-    as they were given, and the numbers a function of the arguments alone. With a ``generator`` in place of the ``seed`` later calls go on where
-    earlier ones stopped: samples in parts are those of one call. The norms are those of
-    :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling`` and ``signs``; with ``certify`` both ends are those of
-    :func:`advmf.simulate.bracket`. ``memory`` bounds the bytes of one matrix with its search, and of the norms. ``progress`` is
-    called with the norms that are done and all there are.
+    All pairs see the same matrices, in float64: their differences are more certain than they are themselves. The keys
+    are the pairs as they were given, and the numbers a function of the arguments alone. With a ``generator`` in place
+    of the ``seed`` later calls go on where earlier ones stopped: samples in parts are those of one call. The norms are
+    those of :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling`` and ``signs``; with ``certify`` both ends
+    are those of :func:`advmf.simulate.bracket`. ``memory`` bounds the bytes of one matrix with its search, and of the
+    norms. ``progress`` is called with the norms that are done and all there are.
 
-    Raises ArgumentError for counts that are no integers, and if ``pairs`` are no pairs or none; DomainError for ``d``, ``K`` or ``samples``
-    below 1, ``seed``, ``starts`` or ``cooling`` below 0, ``signs`` outside [0, 24], and exponents that are no numbers in [1, oo];
-    MemoryBudgetError where ``memory`` is too small; all before any work.
+    Raises ArgumentError for counts that are no integers, and if ``pairs`` are no pairs or none; DomainError for ``d``,
+    ``K`` or ``samples`` below 1, ``seed``, ``starts`` or ``cooling`` below 0, ``signs`` outside [0, 24], and exponents
+    that are no numbers in [1, oo]; MemoryBudgetError where ``memory`` is too small; all before any work.
 
     >>> norms = gaussian_norms(20, 3, [(2, 2), ("inf", 1)], samples=100)
     >>> norms[2, 2].exact, norms[2, 2].lower.shape, bool(norms["inf", 1].lower.mean() > norms[2, 2].lower.mean())
@@ -78,7 +81,8 @@ def gaussian_norms(
     allow(kept_bytes, memory, f"The norms of samples={samples} matrices", "Lower samples or raise memory=")
     block, done = max(1, BYTES // (8 * K * d)), 0
     for first in range(0, samples, block):
-        # One draw for each matrix, and search directions that are the same for all: blocks of any size give the same numbers.
+        # One draw for each matrix, and search directions that are the same for all: blocks of any size give the same
+        # numbers.
         count = min(block, samples - first)
         J = torch.empty(count, K, d, dtype=torch.float64, device=generator.device)
         for matrix in J:

@@ -1,7 +1,7 @@
 """Sampled networks as linear maps and activations: forward, differences, JVP, VJP and Jacobian, many columns at once.
 
-Inside this package a batch of vectors is a *column block* of shape (nets, n, inputs, columns): ``columns`` vectors for each
-of ``inputs`` base points in each network. All columns of a network go through one batched matrix product.
+Inside this package a batch of vectors is a *column block* of shape (nets, n, inputs, columns): ``columns`` vectors for
+each of ``inputs`` base points in each network. All columns of a network go through one batched matrix product.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class Sum:
         return torch.add(self.shortcut.push(x, tape), self.branch.push(x, tape), alpha=self.scale)
 
     def pull(self, c: Columns, tape: Tape) -> Columns:
-        # The reverse of push, so that slopes come off the tape in order; matrices in the branch meet the cotangent with the scale.
+        # The reverse of push, so that slopes come off the tape in order; matrices in the branch meet the cotangent with
+        # the scale.
         branch = self.branch.pull(c if self.scale == 1 else self.scale * c, tape)
         return self.shortcut.pull(c, tape) + branch
 
@@ -247,15 +248,16 @@ class Trace:
     def descend(self, cotangents: Columns, rate: float) -> None:
         """A gradient step of the trained weights: ``W -= rate * (sum over inputs and columns of delta x^T)``.
 
-        ``cotangents`` (nets, K, inputs, columns) are a loss's derivatives by a forward trace's outputs, ``delta`` those by a layer's
-        outputs and ``x`` its inputs. The trace holds for the weights before the step. Exact for networks without weights, too.
+        ``cotangents`` (nets, K, inputs, columns) are a loss's derivatives by a forward trace's outputs, ``delta`` those
+        by a layer's outputs and ``x`` its inputs. The trace holds for the weights before the step. Exact for networks
+        without weights, too.
 
-        Raises ArgumentError for a shifted trace or cotangents of another shape, DomainError for values that are not finite; nothing
-        has changed then.
+        Raises ArgumentError for a shifted trace or cotangents of another shape, DomainError for values that are not
+        finite; nothing has changed then.
 
         >>> import advmf as mf
-        >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=5000, L=2, d=8, K=2, sigma_w=1.4, sigma_b=0.0, queries=10,
-        ...                               generator=torch.Generator().manual_seed(0))
+        >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=5000, L=2, d=8, K=2, sigma_w=1.4, sigma_b=0.0,
+        ...                               queries=10, generator=torch.Generator().manual_seed(0))
         >>> x = networks.inputs(torch.ones(8))
         >>> (chunk,) = networks.chunks()
         >>> trace = chunk.trace(x)
@@ -270,10 +272,11 @@ class Trace:
 
     @lasting
     def gradients(self, cotangents: Columns) -> list[tuple[Matrix, Tensor, Tensor]]:
-        """A loss's derivative by every trained matrix W, in the order of the layers: (W, delta, x) for ``delta @ x.mT``.
+        """A loss's derivative by every trained matrix W, in the order of the layers: (W, delta, x) for ``delta @
+        x.mT``.
 
-        ``cotangents`` as for :meth:`descend`, with the same errors; delta is (nets, rows, m) and x (nets, columns, m), a column
-        for each input and cotangent. The pairing <W, derivative> is <delta, W x>.
+        ``cotangents`` as for :meth:`descend`, with the same errors; delta is (nets, rows, m) and x (nets, columns, m),
+        a column for each input and cotangent. The pairing <W, derivative> is <delta, W x>.
         """
         forward, shape = self._forward("a gradient"), tuple(self.output.shape[:3])
         if cotangents.ndim != 4 or tuple(cotangents.shape[:3]) != shape or cotangents.dtype != self.output.dtype:

@@ -1,8 +1,8 @@
 """Operator norms of given matrices, ``||J||_{p->q} = max ||J e||_q over ||e||_p <= 1``, batched, with a maximiser.
 
-A convex function is largest at a vertex of a polytope. So the norm is exact by enumeration where the lp ball (p = 1, or p = inf
-and few columns) or the dual ball of the output (q = inf, or q = 1 and few rows) has few vertices, and for p = q = 2 by the first
-singular vector. The rest is NP-hard in general, and a nonlinear power iteration bounds it from below.
+A convex function is largest at a vertex of a polytope. So the norm is exact by enumeration where the lp ball (p = 1, or
+p = inf and few columns) or the dual ball of the output (q = inf, or q = 1 and few rows) has few vertices, and for p = q
+= 2 by the first singular vector. The rest is NP-hard in general, and a nonlinear power iteration bounds it from below.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _HEAT = 0.1
 
 @dataclass(frozen=True)
 class OperatorNorm:
-    """``value`` (...,) of ``||J||_{p->q}``, attained at ``vector`` (..., d) of lp norm 1; a lower bound unless ``exact``."""
+    """``value`` (...,) of ``||J||_{p->q}``, attained at ``vector`` (..., d) of lp norm 1; a lower bound unless
+    ``exact``."""
 
     value: Tensor
     vector: Tensor
@@ -54,22 +55,24 @@ def operator_norm(
 ) -> OperatorNorm:
     """The operator norm ``||J||_{p->q}`` of every matrix of a batch, with an ``e`` that attains it.
 
-    Where no exact rule applies (see the module), the power iteration ``e <- D_p(J^T D_{q*}(J e))`` (Boyd, 1974) from rows,
-    singular vectors and ``starts`` random directions gives a lower bound. At each of its fixed points the image J e leans towards the
-    t = D_{q*}(J e) that made it, so that there are many in a large matrix, and poor ones. ``cooling`` rounds take this reaction out at
-    first and let it in little by little: from ``starts`` random directions, t <- D_{q*}(f - c (<t, f>/<t, t>) t + noise) for the
-    f = J D_p(J^T t), with c falling from 1 to 0, as approximate message passing does (A. Montanari, FOCS 2019), and then on as before.
-    A hundred rounds find 99.8 % of the best known value or more, at 100 x 784 too.
+    Where no exact rule applies (see the module), the power iteration ``e <- D_p(J^T D_{q*}(J e))`` (Boyd, 1974) from
+    rows, singular vectors and ``starts`` random directions gives a lower bound. At each of its fixed points the image J
+    e leans towards the t = D_{q*}(J e) that made it, so that there are many in a large matrix, and poor ones.
+    ``cooling`` rounds take this reaction out at first and let it in little by little: from ``starts`` random
+    directions, t <- D_{q*}(f - c (<t, f>/<t, t>) t + noise) for the f = J D_p(J^T t), with c falling from 1 to 0, as
+    approximate message passing does (A. Montanari, FOCS 2019), and then on as before. A hundred rounds find 99.8 % of
+    the best known value or more, at 100 x 784 too.
 
-    ``signs``: enumerate the signs of so many columns (p = inf) or rows (q = 1), at 2^{signs-1} norms a matrix. ``generator`` is
-    one of seed 0 if None.
+    ``signs``: enumerate the signs of so many columns (p = inf) or rows (q = 1), at 2^{signs-1} norms a matrix.
+    ``generator`` is one of seed 0 if None.
 
-    Matrices of less than 32 bits are searched, and answered, in float32. The search is without gradients; if ``J`` requires them
-    ``value`` has the norm's, D_{q*}(J e) e^T.
+    Matrices of less than 32 bits are searched, and answered, in float32. The search is without gradients; if ``J``
+    requires them ``value`` has the norm's, D_{q*}(J e) e^T.
 
-    Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes, ``starts``, ``cooling`` or ``signs`` no integer, or
-    ``generator`` none; DomainError for ``starts`` or ``cooling`` below 0, ``signs`` outside [0, 24], entries that are not finite or exponents
-    that are no numbers in [1, oo]; MemoryBudgetError where so many starts take more than 4 GiB; all before any work.
+    Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes, ``starts``, ``cooling`` or ``signs``
+    no integer, or ``generator`` none; DomainError for ``starts`` or ``cooling`` below 0, ``signs`` outside [0, 24],
+    entries that are not finite or exponents that are no numbers in [1, oo]; MemoryBudgetError where so many starts take
+    more than 4 GiB; all before any work.
 
     >>> found = operator_norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), "inf", 1)
     >>> found.value, found.vector, found.exact
@@ -121,8 +124,8 @@ def _search(
 
 
 def matrices(J: object) -> Tensor:
-    """``J``, in float32 if it has less digits. Raises ArgumentError unless it is a floating-point tensor (..., K, d) that is not empty,
-    DomainError unless it is finite."""
+    """``J``, in float32 if it has less digits. Raises ArgumentError unless it is a floating-point tensor (..., K, d)
+    that is not empty, DomainError unless it is finite."""
     if not isinstance(J, Tensor) or not J.is_floating_point() or J.ndim < 2 or 0 in J.shape:
         given = f"one of shape {tuple(J.shape)} and {J.dtype}" if isinstance(J, Tensor) else repr(J)
         raise ArgumentError(f"J must be a floating-point tensor of shape (..., K, d), none of them 0; got {given}.")
@@ -138,12 +141,14 @@ def enumerable(K: int, d: int, p: float, q: float, signs: int = SIGNS) -> bool:
 
 
 def _vertices(n: int, r: float, signs: int) -> float:
-    """How many vertices the unit ball of ||.||_r in n dimensions has, of each pair of opposites one; inf if too many."""
+    """How many vertices the unit ball of ||.||_r in n dimensions has, of each pair of opposites one; inf if
+    too many."""
     return n if r == 1 or n == 1 else 2 ** (n - 1) if math.isinf(r) and n <= signs else math.inf
 
 
 def _vertex(A: Tensor, p: float, q: float) -> Tensor:
-    """The vertex (b, n) of the unit ball of ||.||_p, a polytope, at which ||A e||_q is largest, for matrices (b, rows, n)."""
+    """The vertex (b, n) of the unit ball of ||.||_p, a polytope, at which ||A e||_q is largest, for matrices (b, rows,
+    n)."""
     if math.isinf(p):
         return best_signs(A, q)
     at = norm(A, q, -2).argmax(-1, keepdim=True)
@@ -158,7 +163,8 @@ def _singular(J: Tensor) -> Tensor:
 
 
 def _power(J: Tensor, p: float, q: float, random: Tensor, noise: Tensor) -> Tensor:
-    """The best end of the power iterations from the largest rows, the singular vectors, the best signs and random cotangents."""
+    """The best end of the power iterations from the largest rows, the singular vectors, the best signs and random
+    cotangents."""
     rows = norm(J, conjugate(p), -1).topk(min(J.shape[-2:]), -1).indices
     starts = [J.gather(-2, rows[..., None].expand(-1, -1, J.shape[-1])).mT, _singular(J), J.mT @ random]
     if J.shape[-2] <= SIGNS:
@@ -174,7 +180,8 @@ def _power(J: Tensor, p: float, q: float, random: Tensor, noise: Tensor) -> Tens
 
 
 def _cooled(J: Tensor, p: float, q: float, noise: Tensor) -> Tensor:
-    """The best vectors (b, d, columns) on the way of the cooled iteration, on the shorter side of J; ``noise`` (rounds, K, columns)."""
+    """The best vectors (b, d, columns) on the way of the cooled iteration, on the shorter side of J; ``noise`` (rounds,
+    K, columns)."""
     if J.shape[-2] > J.shape[-1]:
         return maximiser(J.mT @ _cooled(J.mT, conjugate(q), conjugate(p), noise), p, -2)
     t = maximiser(noise[0].expand(len(J), -1, -1), conjugate(q), -2)
@@ -189,7 +196,8 @@ def _cooled(J: Tensor, p: float, q: float, noise: Tensor) -> Tensor:
 
 
 def _climb(J: Tensor, p: float, q: float, e: Tensor, rounds: int) -> Tensor:
-    """The columns of ``e`` (b, d, columns) after so many power iterations, each of them at rest once it gains no more."""
+    """The columns of ``e`` (b, d, columns) after so many power iterations, each of them at rest once it
+    gains no more."""
     value = torch.zeros_like(e[:, 0])
     for _ in range(rounds):
         image = J @ e

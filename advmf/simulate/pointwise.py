@@ -21,7 +21,8 @@ from advmf.symbols import z as Z
 
 @runtime_checkable
 class Function(Protocol):
-    """What a pass through a network asks of an activation. An activation of one's own gives one by :meth:`advmf.nets.Pointwise.tensors`."""
+    """What a pass through a network asks of an activation. An activation of one's own gives one by
+    :meth:`advmf.nets.Pointwise.tensors`."""
 
     def value(self, z: Tensor) -> Tensor:
         """phi(z)."""
@@ -42,12 +43,14 @@ class Function(Protocol):
 NEAR = 1 / 16
 """Differences over more than this are taken as such; over less, as integrals of the slope."""
 _NODES = ((0.8611363115940526, 0.3478548451374538), (0.3399810435848563, 0.6521451548625461))
-"""Half of a Gauss-Legendre rule of four points, whose error is 6e-10 (delta/2)**8 times the eighth derivative of the slope."""
+"""Half of a Gauss-Legendre rule of four points, whose error is 6e-10 (delta/2)**8 times the eighth derivative of the
+slope."""
 
 
 @dataclass(frozen=True)
 class Smooth:
-    """A function known by its formula. Short differences are integrals of its slope, from kink to kink: nothing cancels.
+    """A function known by its formula. Short differences are integrals of its slope, from kink to kink: nothing
+    cancels.
 
     A kink that is not at zero is where rounding puts it.
     """
@@ -128,7 +131,8 @@ class _Printer(TorchPrinter):
 
 
 def _written(expr: sp.Expr, z: sp.Symbol, whole: bool = True) -> sp.Expr:
-    """The expression as torch takes it: floats for irrational numbers, cases for maxima, and tensors for what is constant as a ``whole``."""
+    """The expression as torch takes it: floats for irrational numbers, cases for maxima, and tensors for what is
+    constant as a ``whole``."""
     if not expr.has(z):
         value = expr.evalf(17) if isinstance(expr, sp.Expr) and not expr.is_Rational else expr
         return Filled(value, z) if whole else value

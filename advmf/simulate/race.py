@@ -33,7 +33,8 @@ Objective = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 
 @dataclass(frozen=True)
 class Attack:
-    """The best perturbations found, ``eta`` (nets, [inputs,] [pairs,] d), and the ``value`` (nets, [inputs,] [pairs]) of each.
+    """The best perturbations found, ``eta`` (nets, [inputs,] [pairs,] d), and the ``value`` (nets, [inputs,] [pairs])
+    of each.
 
     The inputs axis is absent for an input of shape (d,), the pairs axis for a single (p, q).
     """
@@ -51,7 +52,8 @@ def columns(directions: int, step: int) -> int:
 
 
 def attack_queries(K: int, d: int, pairs: int, steps: int, restarts: int = 1, directions: int = DIRECTIONS) -> int:
-    """How many vectors :func:`attack_trace` sends through each matrix, forwards and back, the trace and its Jacobian included."""
+    """How many vectors :func:`attack_trace` sends through each matrix, forwards and back, the trace and its Jacobian
+    included."""
     last = ROUNDS[-1][0]  # from this step on there are as many as in the end
     total = sum(columns(directions, step) for step in range(min(last, steps)))
     total += max(0, steps - last) * columns(directions, last)
@@ -83,13 +85,15 @@ def race(
 
 
 def _size(p: float) -> float:
-    """The first step over the radius: longer ones cross more linear regions, but for p = 1 forget all but one coordinate."""
+    """The first step over the radius: longer ones cross more linear regions, but for p = 1 forget all but one
+    coordinate."""
     return 1.0 if p == 1 else 2.0
 
 
 def _shortened(z: Tensor, p: float, radius: float) -> Tensor:
-    """``z`` with what has left the ball brought back: to its nearest point for p = 1 and p = inf, else shortened. In between the nearest point
-    has the small coordinates cut (p < 2) or the large ones (p > 2), and lies some percent lower."""
+    """``z`` with what has left the ball brought back: to its nearest point for p = 1 and p = inf, else shortened. In
+    between the nearest point has the small coordinates cut (p < 2) or the large ones (p > 2), and lies some percent
+    lower."""
     if math.isinf(p):
         return z.clamp(-radius, radius)
     if p == 1:
@@ -109,8 +113,8 @@ def ascend(
     going: Callable[[int], int],
     back: Callable[..., Tensor],
 ) -> Attack:
-    """Ascent from points of the unit balls by steps of ``size(p) * eps``, which fall to 0, of the best ``going(step)`` alone, each step ``back`` to
-    the balls of a radius."""
+    """Ascent from points of the unit balls by steps of ``size(p) * eps``, which fall to 0, of the best ``going(step)``
+    alone, each step ``back`` to the balls of a radius."""
     duals = [conjugate(p) for p in ps]
     radius = eps * (1 - 8 * torch.finfo(starts.dtype).eps)  # so that rounding leaves every point in the ball
     eta, m = _each(partial(back, radius=radius), radius * starts, ps), torch.zeros_like(starts)
@@ -135,7 +139,8 @@ def ascend(
 def passes(
     trace: Trace, eta: Float[Tensor, "nets inputs pairs starts d"], objective: Objective, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The objective of ``f(x + eta) - f(x)`` (nets, inputs, pairs, starts) and, if asked for, its gradient in ``eta``."""
+    """The objective of ``f(x + eta) - f(x)`` (nets, inputs, pairs, starts) and, if asked for, its gradient
+    in ``eta``."""
     tape = sum(kept.nbytes for kept in trace.tape.kept) * eta.shape[2]
     values, gradients = [], []
     for part in eta.split(max(1, TAPE // max(1, tape)), 3):

@@ -1,7 +1,9 @@
-"""Exact maxima of ``||A s||_r`` over all signs ``s``, batched: the vertices of a cube, where a convex function is largest.
+"""Exact maxima of ``||A s||_r`` over all signs ``s``, batched: the vertices of a cube, where a convex function is
+largest.
 
-Half of the 2^n signs do, as ``s`` and ``-s`` have one norm. They are the sums of two tables of images, one of the low and one of the
-high coordinates: 2^{n-1} additions of a column in place of as many products, and no rounding errors pile up on the way.
+Half of the 2^n signs do, as ``s`` and ``-s`` have one norm. They are the sums of two tables of images, one of the low
+and one of the high coordinates: 2^{n-1} additions of a column in place of as many products, and no rounding errors pile
+up on the way.
 """
 
 from __future__ import annotations
@@ -40,10 +42,11 @@ def check(signs: object) -> int:
 
 
 def best_signs(A: Tensor, r: float) -> Tensor:
-    """The signs ``s`` (..., n) that maximise ``||A s||_r`` for every matrix of a batch (..., rows, n), the last of them +1.
+    """The signs ``s`` (..., n) that maximise ``||A s||_r`` for every matrix of a batch (..., rows, n), the last of them
+    +1.
 
-    It takes 2^{n-1} norms of vectors of length ``rows`` (at most n for r = 2); no intermediate tensor has more than 2^22 entries,
-    or those of one matrix' table. Of equal maxima it finds one.
+    It takes 2^{n-1} norms of vectors of length ``rows`` (at most n for r = 2); no intermediate tensor has more than
+    2^22 entries, or those of one matrix' table. Of equal maxima it finds one.
 
     >>> best_signs(torch.tensor([[1.0, -2.0, 3.0], [1.0, -1.0, 0.0]]), 1.0)
     tensor([ 1., -1.,  1.])
@@ -52,7 +55,8 @@ def best_signs(A: Tensor, r: float) -> Tensor:
     flat = A.reshape(-1, rows, n)
     if r == 2 and rows > n:
         flat = torch.linalg.qr(flat, mode="r").R
-    # In units of the largest row sum all images are <= 1 and the best has norm >= 1: its power neither over- nor underflows.
+    # In units of the largest row sum all images are <= 1 and the best has norm >= 1: its power neither over- nor
+    # underflows.
     flat = flat / flat.abs().sum(-1).amax(-1)[:, None, None].clamp(min=torch.finfo(A.dtype).tiny)
     low = min(n - 1, _LOW)
     below, above = cube(low, A), cube(n - low, A)[:, : 2 ** (n - low - 1)]
@@ -82,7 +86,8 @@ def cube(n: int, like: Tensor) -> Tensor:
 
 
 def power_sum(z: Tensor, r: float) -> Tensor:
-    """The r-th power of the lr norm of the columns of ``z`` (..., rows, columns), which it overwrites; for r = inf the norm.
+    """The r-th power of the lr norm of the columns of ``z`` (..., rows, columns), which it overwrites; for r = inf the
+    norm.
 
     >>> power_sum(torch.tensor([[3.0, 1.0], [-4.0, 0.0]]), 2.0)
     tensor([25.,  1.])

@@ -14,7 +14,8 @@ _CACHE, _PART = 2**17, 2**12
 
 
 def sizes(y: Tensor) -> tuple[Tensor | None, Tensor]:
-    """A scale to divide ``y`` by where its squares leave the dtype's range, else None, and the lengths of what is left, (…, 1).
+    """A scale to divide ``y`` by where its squares leave the dtype's range, else None, and the lengths of what is left,
+    (…, 1).
 
     Raises NonFiniteError for entries that are not finite.
     """
@@ -32,13 +33,14 @@ def sizes(y: Tensor) -> tuple[Tensor | None, Tensor]:
 def directions(
     rows: Tensor, size: Tensor, tolerance: float
 ) -> tuple[Tensor, Tensor, Tensor | None, float, bool] | None:
-    """Orthonormal directions that span ``rows`` (nets, count, length) up to ``tolerance`` times their ``size`` (nets, count, 1).
+    """Orthonormal directions that span ``rows`` (nets, count, length) up to ``tolerance`` times their ``size`` (nets,
+    count, 1).
 
-    By eigenvectors of the Gram matrix of the rows over their sizes. Returns the matrix that makes the directions of the rows, with zeros
-    where a network has fewer than another; the coordinates of the rows on them; which are not zero, None if none is; and the smallest
-    share that any has of its vectors; and whether that was all: the Gram matrix knows directions of a share below eps/tolerance, where
-    that exceeds the tolerance, too badly to tell them from rounding, so they are left for a next call, once these are taken out of
-    the rows. None where all rows are below the tolerance.
+    By eigenvectors of the Gram matrix of the rows over their sizes. Returns the matrix that makes the directions of the
+    rows, with zeros where a network has fewer than another; the coordinates of the rows on them; which are not zero,
+    None if none is; and the smallest share that any has of its vectors; and whether that was all: the Gram matrix knows
+    directions of a share below eps/tolerance, where that exceeds the tolerance, too badly to tell them from rounding,
+    so they are left for a next call, once these are taken out of the rows. None where all rows are below the tolerance.
     """
     if rows.shape[1] == 1:
         length = torch.linalg.vector_norm(rows, dim=2, keepdim=True)

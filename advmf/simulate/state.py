@@ -1,7 +1,8 @@
 """Torch's state of the caller's: what of it may change numbers, and what may not.
 
-A simulation is a function of its arguments. Every tensor is made with a dtype and a device of its own (a test reads the source), so
-that ``torch.set_default_dtype`` and ``torch.set_default_device`` change nothing, and the functions below take care of the modes of autograd.
+A simulation is a function of its arguments. Every tensor is made with a dtype and a device of its own (a test reads the
+source), so that ``torch.set_default_dtype`` and ``torch.set_default_device`` change nothing, and the functions below
+take care of the modes of autograd.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ R = TypeVar("R")
 
 
 def lasting(function: Callable[P, R]) -> Callable[P, R]:
-    """``function`` outside of ``torch.inference_mode``: what it makes may be changed and differentiated later. Gradients flow where they did."""
+    """``function`` outside of ``torch.inference_mode``: what it makes may be changed and differentiated later.
+    Gradients flow where they did."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,8 +1,8 @@
 """Adversarial training of many random networks at once, by stochastic gradient descent on the trained matrices.
 
-Each network sees its own random inputs. ``P_in``, ``P_out``, ``Mix`` and biases stay as they were drawn, as in the theory of the
-weight variance. A step changes matrices by products of vectors that they have met, so networks without weights are trained as exactly
-as others.
+Each network sees its own random inputs. ``P_in``, ``P_out``, ``Mix`` and biases stay as they were drawn, as in the
+theory of the weight variance. A step changes matrices by products of vectors that they have met, so networks without
+weights are trained as exactly as others.
 """
 
 from __future__ import annotations
@@ -39,14 +39,16 @@ STEPS, DIRECTIONS = 3, 1
 
 @dataclass(frozen=True)
 class Training:
-    """The log of a run: for each of ``step`` (logs,), the networks as they were after so many steps, on the batch of that step.
+    """The log of a run: for each of ``step`` (logs,), the networks as they were after so many steps, on the batch of
+    that step.
 
-    ``variance`` is ``sigma_l² = ||W^l||_F² / N`` and ``change`` by how much it differs from the start, not a difference of large numbers;
-    ``pairing`` is <W^l, dLoss/dW^l> and ``gradient`` ||dLoss/dW^l||_F², each (logs, nets, trained matrices). ``adversarial`` and
-    ``standard`` are the losses, ``accuracy`` and ``robust`` the shares of held-out images that are classified rightly, plain and under
-    the perturbation found, ``capacity`` is sum_k (sum_l <W^l, d f_k/d W^l>)², each (logs, nets), None where it was not asked for.
-    ``diverged`` (nets,) is the step that was taken back or not taken as a network ran away, -1 where none did: such a network
-    stays at its last good state. All numbers are float64. With ``rate`` eta, ``time`` is eta * step, and at consecutive steps
+    ``variance`` is ``sigma_l² = ||W^l||_F² / N`` and ``change`` by how much it differs from the start, not a difference
+    of large numbers; ``pairing`` is <W^l, dLoss/dW^l> and ``gradient`` ||dLoss/dW^l||_F², each (logs, nets, trained
+    matrices). ``adversarial`` and ``standard`` are the losses, ``accuracy`` and ``robust`` the shares of held-out
+    images that are classified rightly, plain and under the perturbation found, ``capacity`` is sum_k (sum_l <W^l, d
+    f_k/d W^l>)², each (logs, nets), None where it was not asked for. ``diverged`` (nets,) is the step that was taken
+    back or not taken as a network ran away, -1 where none did: such a network stays at its last good state. All numbers
+    are float64. With ``rate`` eta, ``time`` is eta * step, and at consecutive steps
 
         N change' - N change = -2 eta pairing + eta² gradient.
     """
@@ -95,25 +97,26 @@ def train(
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Training:
-    """Train every network of ``ensemble`` by ``steps`` steps of size ``rate``, each on ``batch`` images of its own (with replacement).
+    """Train every network of ``ensemble`` by ``steps`` steps of size ``rate``, each on ``batch`` images of its own
+    (with replacement).
 
-    ``loss`` is "adversarial", max ||f(x + eta) - f(x)||_q over ||eta||_p <= eps alone; "cross-entropy" of the labels alone; or "both",
-    cross-entropy + ``weight`` * adversarial loss. The inner maximum is :func:`~advmf.simulate.attack.attack`'s with ``attack_steps``
-    and ``directions``: a lower bound, tight on small balls. Logged are step 0, every ``log_every``-th and the last; accuracy if
-    ``held_out`` images with labels are given, and only then.
+    ``loss`` is "adversarial", max ||f(x + eta) - f(x)||_q over ||eta||_p <= eps alone; "cross-entropy" of the labels
+    alone; or "both", cross-entropy + ``weight`` * adversarial loss. The inner maximum is
+    :func:`~advmf.simulate.attack.attack`'s with ``attack_steps`` and ``directions``: a lower bound, tight on small
+    balls. Logged are step 0, every ``log_every``-th and the last; accuracy if ``held_out`` images with labels are
+    given, and only then.
 
-    Where the ensemble keeps its networks it holds the trained ones afterwards; else they are trained and forgotten, chunk by chunk. All
-    randomness comes from ``generator`` (seed 0 if None), and numbers depend neither on chunks nor, in law, on the sampler. Conditioned
-    networks store what they are asked: :func:`training_queries` tells how much.
+    Where the ensemble keeps its networks it holds the trained ones afterwards; else they are trained and forgotten,
+    chunk by chunk. All randomness comes from ``generator`` (seed 0 if None), and numbers depend neither on chunks nor,
+    in law, on the sampler. Conditioned networks store what they are asked: :func:`training_queries` tells how much.
 
-    ``checkpoint`` is a folder in which the state is kept every ``save_every`` steps, each file replaced at once and sealed by its SHA-256.
-    The same call with
-    ``resume=True``, on an ensemble of the same seed, goes on from there and gives the numbers of an unbroken run;
-    another ``memory``, which makes other chunks, is refused.
-    ``progress(done, total)`` is called after every step, in steps of single networks.
+    ``checkpoint`` is a folder in which the state is kept every ``save_every`` steps, each file replaced at once and
+    sealed by its SHA-256. The same call with ``resume=True``, on an ensemble of the same seed, goes on from there and
+    gives the numbers of an unbroken run; another ``memory``, which makes other chunks, is refused. ``progress(done,
+    total)`` is called after every step, in steps of single networks.
 
-    Raises ArgumentError, DomainError or DataError for arguments that make no run, and MemoryBudgetError where the networks would
-    outgrow their budget, all before any work; DomainError where outputs are not finite at the start.
+    Raises ArgumentError, DomainError or DataError for arguments that make no run, and MemoryBudgetError where the
+    networks would outgrow their budget, all before any work; DomainError where outputs are not finite at the start.
 
     >>> import advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=2, d=64, K=10, nets=3, sigma_w=2**0.5, sigma_b=0.0,
@@ -168,10 +171,11 @@ def suggest_rate(
     directions: int = DIRECTIONS,
     generator: torch.Generator | None = None,
 ) -> float:
-    """The largest rate at which a step is a gradient flow up to ``resolution`` in ``||W||_F²``, by the gradients of the first batch.
+    """The largest rate at which a step is a gradient flow up to ``resolution`` in ``||W||_F²``, by the gradients of the
+    first batch.
 
-    For every trained matrix, rate² ||g||² is at most ``resolution`` times 2 rate |<W, g>|, in the mean over networks. Nothing is
-    changed, though conditioned networks are asked. Arguments and errors are those of :func:`train`.
+    For every trained matrix, rate² ||g||² is at most ``resolution`` times 2 rate |<W, g>|, in the mean over networks.
+    Nothing is changed, though conditioned networks are asked. Arguments and errors are those of :func:`train`.
 
     >>> import advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=2, d=64, K=10, nets=3, sigma_w=2**0.5, sigma_b=0.0,
@@ -212,9 +216,11 @@ def training_queries(
     capacity: bool = False,
     log_every: int = 1,
 ) -> int:
-    """How many vectors a run of :func:`train` sends through each matrix at most, ``queries`` of :func:`~advmf.simulate.sample`.
+    """How many vectors a run of :func:`train` sends through each matrix at most, ``queries`` of
+    :func:`~advmf.simulate.sample`.
 
-    ``held_out`` is the number of held-out images. The networks then store so many answers to each matrix, or the matrix.
+    ``held_out`` is the number of held-out images. The networks then store so many answers to each matrix, or the
+    matrix.
 
     >>> training_queries(10, 64, loss="adversarial", steps=100, batch=1)
     2626
@@ -244,7 +250,7 @@ def _joined(run: Run, N: int, courses: list[Course]) -> Training:
     )
 
 
-# -- bad input ---------------------------------------------------------------------------------------------------------------
+# -- bad input ---------------------------------------------------------------------------------------------------------
 
 
 def _number(name: str, value: object, least: float = 0.0) -> float:
@@ -318,7 +324,8 @@ def _run(
 
 
 def _check_sizes(ensemble: Ensemble, objective: Objective, steps: int, batch: int, logs: int) -> None:
-    """Raises MemoryBudgetError where the seeds and logs of a run, or a batch with its activations and its attack, take too much."""
+    """Raises MemoryBudgetError where the seeds and logs of a run, or a batch with its activations and its attack, take
+    too much."""
     matrices = ensemble.L * len(ensemble.net.trained)
     size = SEED * (steps + 1) + 8 * logs * ensemble.nets * (len(LOGGED) + 3 * matrices)
     allow(size, ensemble.workspace, f"The seeds and the log of steps={steps}", "Lower steps, or log less by log_every=")

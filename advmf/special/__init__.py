@@ -1,7 +1,8 @@
 """Array versions of the special functions that no library has.
 
 A function that is differentiable takes its array library as ``ops``, an object with the operations named in
-:class:`advmf.special.elementary.Ops`; that is all NumPy and torch differ by, and torch then differentiates through the same code.
+:class:`advmf.special.elementary.Ops`; that is all NumPy and torch differ by, and torch then differentiates through the
+same code.
 """
 
 from advmf.special.comparison import estimated_norm, tilted_norm

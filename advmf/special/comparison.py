@@ -1,9 +1,10 @@
 """The lp -> lq norm of a Gaussian matrix in the middle of the (p, q) square, by comparison with two Gaussian vectors.
 
-For x in the unit ball of lp and y in that of the dual of lq, Slepian's inequality compares ``<y, G x> + |x| |y| z`` with
-``|y| <g, x> + |x| <h, y>``, for Gaussian vectors g, h and a Gaussian number z (Y. Gordon, Israel J. Math. 50, 1985; J.-P. Kahane,
-Israel J. Math. 55, 1986). :func:`tilted_norm` is the bound that exponential moments of it give. :func:`estimated_norm` solves the comparison
-at typical g and h, and corrects it by what is known exactly at the borders of the square.
+For x in the unit ball of lp and y in that of the dual of lq, Slepian's inequality compares ``<y, G x> + |x| |y| z``
+with ``|y| <g, x> + |x| <h, y>``, for Gaussian vectors g, h and a Gaussian number z (Y. Gordon, Israel J. Math. 50,
+1985; J.-P. Kahane, Israel J. Math. 55, 1986). :func:`tilted_norm` is the bound that exponential moments of it give.
+:func:`estimated_norm` solves the comparison at typical g and h, and corrects it by what is known exactly at the borders
+of the square.
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ _ROUNDS = 2000
 """Alternations at most: maxima are reached geometrically."""
 
 _REACH, _NODES = 13.0, 261
-"""How many standard deviations the integrals go to either side of their peaks, and with how many nodes; errors fall as exp(-nodes)."""
+"""How many standard deviations the integrals go to either side of their peaks, and with how many nodes; errors fall as
+exp(-nodes)."""
 
 
 def tilted_norm(K: Any, d: Any, p: Any, q: Any) -> Any:
-    """An upper bound on E‖G‖_{p -> q} of a ``K x d`` standard Gaussian matrix, elementwise, for p in {2, oo} and q in {1, 2}.
+    """An upper bound on E‖G‖_{p -> q} of a ``K x d`` standard Gaussian matrix, elementwise, for p in {2, oo} and q in
+    {1, 2}.
 
     There the maximum is attained where x and y have fixed Euclidean lengths a and b, and for every m > 0
 
         E‖G‖ <= (ln E exp(m b ‖g_d‖_{p*}) + ln E exp(m a ‖g_K‖_q))/m - m a² b²/2,
 
-    which is Chevet's inequality at m -> 0. This is the least value over m. NaN for dimensions below 1 and for other exponents.
+    which is Chevet's inequality at m -> 0. This is the least value over m. NaN for dimensions below 1 and for other
+    exponents.
 
     >>> from advmf.special import tilted_norm
     >>> tilted_norm(50, 50, [2, float("inf")], [2, 1]).round(3).tolist()
@@ -105,10 +109,11 @@ def estimated_norm(K: Any, d: Any, p: Any, q: Any) -> Any:
         F = max ‖y‖_2 <g, x> + ‖x‖_2 <h, y>   over ‖x‖_p <= 1, ‖y‖_{q*} <= 1,
 
     at typical vectors g and h: the mean order statistics of d and K half-normals, scaled to ‖g‖_{p*} = E‖g_d‖_{p*} and
-    ‖h‖_q = E‖g_K‖_q. Its logarithm is corrected by a weighted mean of the corrections that are known: at p = 1 and at q = oo, where the
-    norm is the largest of independent ones (:func:`extreme_norm`), and in the corner p >= 2 >= q by :func:`tilted_norm` and the exact
-    mean at p = q = 2 (:func:`spectral_norm`). The weights are the odds of x, and of y, to be one coordinate, by the participation
-    ratio of |x_i|^p: zero where p >= 2, infinite at p = 1. Of several local maxima the one whose corrected value is largest counts.
+    ‖h‖_q = E‖g_K‖_q. Its logarithm is corrected by a weighted mean of the corrections that are known: at p = 1 and at q
+    = oo, where the norm is the largest of independent ones (:func:`extreme_norm`), and in the corner p >= 2 >= q by
+    :func:`tilted_norm` and the exact mean at p = q = 2 (:func:`spectral_norm`). The weights are the odds of x, and of
+    y, to be one coordinate, by the participation ratio of |x_i|^p: zero where p >= 2, infinite at p = 1. Of several
+    local maxima the one whose corrected value is largest counts.
 
     No bound. NaN for exponents below 1; DomainError where a dimension is no whole number >= 1.
     """
@@ -170,7 +175,8 @@ def _comparison(K: float, d: float, p: float, q: float) -> list[tuple[float, flo
 
 
 class _Side:
-    """The unit ball of lp in n dimensions, at a typical Gaussian vector: one value for all coordinates of about the same rank."""
+    """The unit ball of lp in n dimensions, at a typical Gaussian vector: one value for all coordinates of about the
+    same rank."""
 
     def __init__(self, n: float, p: float) -> None:
         self.p, dual = p, _conjugate(p)
@@ -206,7 +212,8 @@ class _Side:
         return self.dual(length[:, None] * self.g + (along / self.length(x))[:, None] * x)
 
     def odds(self, x: np.ndarray) -> np.ndarray:
-        """The odds that x is one coordinate, from the participation ratio; 0 at the p = 2 of no coordinate preferred."""
+        """The odds that x is one coordinate, from the participation ratio; 0 at the p = 2 of no coordinate
+        preferred."""
         if self.p >= 2:
             return np.zeros(len(x))
         if self.p == 1:
@@ -220,7 +227,8 @@ class _Side:
 
 
 def _order_statistics(n: float) -> tuple[np.ndarray, np.ndarray]:
-    """How many, and their mean: the order statistics of n half-normals from the largest down, more in a group the deeper they lie."""
+    """How many, and their mean: the order statistics of n half-normals from the largest down, more in a group the
+    deeper they lie."""
     from scipy.special import ndtri
 
     edges = [0.0]

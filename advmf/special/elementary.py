@@ -94,10 +94,11 @@ def arc_cosine(c: Any, ops: Any = None) -> Any:
 
 
 def arc_cosine_rest(a: Any, b: Any, ops: Any = None) -> Any:
-    """The arc-cosine kernel of degree one at the correlation 1 - a + b, less that correlation; next to 1 it is small and keeps its digits.
+    """The arc-cosine kernel of degree one at the correlation 1 - a + b, less that correlation; next to 1 it is small
+    and keeps its digits.
 
-    For 0 <= a - b <= 2; what rounding has put beyond it by no more than 1e-9 counts as its ends, and NaN for others. A difference
-    within rounding of b counts as 0.
+    For 0 <= a - b <= 2; what rounding has put beyond it by no more than 1e-9 counts as its ends, and NaN for others. A
+    difference within rounding of b counts as 0.
 
     >>> from advmf.special import arc_cosine_rest
     >>> round(float(arc_cosine_rest(1e-20, 0.0) / 1e-30), 12)  # next to 0 it is 2 sqrt(2)/(3 pi) (a - b)^(3/2)

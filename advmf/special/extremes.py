@@ -19,13 +19,14 @@ _PANELS, _DEGREE, _ORDER = 14, 20, 96
 """Panels of a tabulated law, degree of the polynomial on each, and Gauss nodes of a convolution."""
 
 _CHI, _INFINITE = 1e5, 1e6
-"""The largest m for which the incomplete gamma functions keep their digits in the tails, and the exponent beyond which r counts
-as infinite: E‖g‖_r - E‖g‖_oo falls as 1/r**2."""
+"""The largest m for which the incomplete gamma functions keep their digits in the tails, and the exponent beyond which
+r counts as infinite: E‖g‖_r - E‖g‖_oo falls as 1/r**2."""
 
 
 @dataclass(frozen=True)
 class NormLaw:
-    """The law of Z = ‖g_m‖_r: its normal ``score`` t(y), P(ln Z <= y) = Phi(t), is smooth; tabulated for y in [low, high]."""
+    """The law of Z = ‖g_m‖_r: its normal ``score`` t(y), P(ln Z <= y) = Phi(t), is smooth; tabulated for y in [low,
+    high]."""
 
     low: float
     high: float
@@ -50,10 +51,11 @@ def _scipy() -> Any:
 def norm_law(m: int, r: float) -> NormLaw:
     """The law of ‖g_m‖_r for m standard Gaussians, r in [1, oo].
 
-    Half-normals raised to a power at r = oo and at m = 1, chi at r = 2, and otherwise built up by halves: for independent A = ‖g_a‖_r and
-    B = ‖g_b‖_r, ‖g_{a+b}‖_r = (A**r + B**r)**(1/r), a convolution whose terms are all positive, so that small tails keep their digits.
-    Relative error of P(Z > z) and P(Z <= z) below 1e-6 for probabilities down to 1e-12 and m <= 1e7, and mostly below 1e-9. A new pair
-    (m, r) takes about 1 s at m = 784 and 4 s at 1e7, and shares its parts with others. Raises DomainError as :func:`extreme_norm`.
+    Half-normals raised to a power at r = oo and at m = 1, chi at r = 2, and otherwise built up by halves: for
+    independent A = ‖g_a‖_r and B = ‖g_b‖_r, ‖g_{a+b}‖_r = (A**r + B**r)**(1/r), a convolution whose terms are all
+    positive, so that small tails keep their digits. Relative error of P(Z > z) and P(Z <= z) below 1e-6 for
+    probabilities down to 1e-12 and m <= 1e7, and mostly below 1e-9. A new pair (m, r) takes about 1 s at m = 784 and 4
+    s at 1e7, and shares its parts with others. Raises DomainError as :func:`extreme_norm`.
 
     >>> from advmf.special import norm_law
     >>> math.exp(norm_law(2, 2).log_survival(8.0)) / math.exp(-32.0)
@@ -125,7 +127,8 @@ class _Panels:
 
 
 class _Table:
-    """A score and its inverse, the quantile; beyond its panels the score goes on as a line, in y below and in exp(y) above."""
+    """A score and its inverse, the quantile; beyond its panels the score goes on as a line, in y below and in exp(y)
+    above."""
 
     def __init__(self, score: Callable[[Any], Any], m: int, low: float, high: float) -> None:
         y = np.linspace(low, high, 60)
@@ -167,9 +170,9 @@ def _table(m: int, r: float) -> _Table:
 def _convolution(a: _Table, b: _Table, r: float, y: np.ndarray) -> np.ndarray:
     """The score of ln(A**r + B**r)/r.
 
-    With c = 2**(-1/r) exp(y): both A and B are below c, or one of them is and the other is above, but not by too much; and
-    likewise for the complement. The one below is integrated over its normal score t, whose distance from that of c is resolved on the
-    scale 1/r in ln A near c and logarithmically far away.
+    With c = 2**(-1/r) exp(y): both A and B are below c, or one of them is and the other is above, but not by too much;
+    and likewise for the complement. The one below is integrated over its normal score t, whose distance from that of c
+    is resolved on the scale 1/r in ln A near c and logarithmically far away.
     """
     ndtr = _scipy().ndtr
     u, w = np.polynomial.legendre.leggauss(_ORDER)
@@ -219,10 +222,12 @@ def _read(n: Any, m: Any, r: Any, *more: Any) -> tuple[Any, ...]:
 
 
 def extreme_norm(n: Any, m: Any, r: Any) -> Any:
-    """E max_{j<=n} ‖g_m^{(j)}‖_r over ``n`` independent standard Gaussian vectors of length ``m``, elementwise, 1 <= r <= oo.
+    """E max_{j<=n} ‖g_m^{(j)}‖_r over ``n`` independent standard Gaussian vectors of length ``m``, elementwise, 1 <= r
+    <= oo.
 
-    The mean of 1 - P(Z <= z)**n over the law of :func:`norm_law`, which is kept. Relative error below 1e-8 for n <= 1e12 and m <= 1e7.
-    Raises DomainError for n < 1 or infinite, for m that is no whole number >= 1 and for r outside [1, oo].
+    The mean of 1 - P(Z <= z)**n over the law of :func:`norm_law`, which is kept. Relative error below 1e-8 for n <=
+    1e12 and m <= 1e7. Raises DomainError for n < 1 or infinite, for m that is no whole number >= 1 and for r outside
+    [1, oo].
 
     >>> from advmf.special import extreme_norm
     >>> extreme_norm([1, 784, 784], 10, [1, 1, 3]).round(6).tolist()

@@ -1,12 +1,14 @@
-"""Means of functions of one and of two Gaussian variables, to twelve digits or with an error that says how many there are.
+"""Means of functions of one and of two Gaussian variables, to twelve digits or with an error that says how many there
+are.
 
-A function is smooth between its kinks, and grows like a power at most. The line is cut at the kinks, and at distances from them that grow by
-the factor four: functions change where their argument is of order one, whatever the variance. Each panel has a Gauss-Legendre rule, doubled
-until it settles.
+A function is smooth between its kinks, and grows like a power at most. The line is cut at the kinks, and at distances
+from them that grow by the factor four: functions change where their argument is of order one, whatever the variance.
+Each panel has a Gauss-Legendre rule, doubled until it settles.
 
-The mean of a product f(a)g(b) is a series in the correlation, whose coefficients are those of the functions in normalised Hermite
-polynomials (F. G. Mehler, 1866). Its rest after n terms is at most |c|**n times the root of what both functions have left of their mean
-squares: a bound that is computed. Where it is not small, as between kinks at a correlation next to one, the plane is integrated, panel by panel.
+The mean of a product f(a)g(b) is a series in the correlation, whose coefficients are those of the functions in
+normalised Hermite polynomials (F. G. Mehler, 1866). Its rest after n terms is at most |c|**n times the root of what
+both functions have left of their mean squares: a bound that is computed. Where it is not small, as between kinks at a
+correlation next to one, the plane is integrated, panel by panel.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ def _rule(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _grid(edges: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points and weights (elements, points) of a rule on each of the panels between sorted edges (elements, panels + 1)."""
+    """Points and weights (elements, points) of a rule on each of the panels between sorted edges (elements, panels +
+    1)."""
     nodes, weights = _rule(count)
     low, half = edges[:, :-1, None], np.diff(edges)[..., None] / 2
     points, across = low + half * (nodes + 1), half * weights
@@ -49,7 +52,8 @@ def _grid(edges: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _edges(centres: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """Sorted edges (elements, any) of panels: the centres, and points that recede from these by powers of four of the scales."""
+    """Sorted edges (elements, any) of panels: the centres, and points that recede from these by powers of four of the
+    scales."""
     with np.errstate(over="ignore"):
         levels = 1 + max(1, math.ceil(math.log(2 * FAR / max(float(scales.min(initial=FAR)), 1e-12), 4)))
         steps = 4.0 ** np.arange(levels)
@@ -72,7 +76,8 @@ def _centres(kinks: np.ndarray, middle: np.ndarray, deviation: np.ndarray) -> np
 def _line(
     f: Curve, middle: np.ndarray, deviation: np.ndarray, kinks: np.ndarray, scale: float = 1e-300
 ) -> tuple[np.ndarray, np.ndarray]:
-    """E f(middle + deviation z) and E |f|, (elements,); digits count from the latter, or from ``scale`` where that is larger."""
+    """E f(middle + deviation z) and E |f|, (elements,); digits count from the latter, or from ``scale`` where that is
+    larger."""
     centres = _centres(kinks, middle, deviation)
     edges = _edges(np.clip(centres, -1e9, 1e9), np.broadcast_to(1 / deviation[:, None], centres.shape))
     ends = (
@@ -104,7 +109,8 @@ def _line(
 
 
 def normal_mean(f: Callable[..., Any], kinks: Callable[..., Any], Q: Any, *parameters: Any) -> np.ndarray:
-    """E f(a) of a ~ N(0, Q): ``f(a, *parameters)`` is vectorised, ``kinks(*parameters)`` a tuple of the places of its kinks.
+    """E f(a) of a ~ N(0, Q): ``f(a, *parameters)`` is vectorised, ``kinks(*parameters)`` a tuple of the places of its
+    kinks.
 
     Raises :class:`~advmf.errors.AccuracyError` where twelve digits are out of reach.
 
@@ -145,7 +151,8 @@ def pair_mean(
         rest = [x[part] for x in given]
         s, t = (np.sqrt(np.maximum(x[part], 0.0)) for x in (first, second))
         usable = np.isfinite(s) & np.isfinite(t) & np.isfinite(product[part])
-        # A variance of zero is one number; a deviation that is nothing next to the scale of the functions serves for it.
+        # A variance of zero is one number; a deviation that is nothing next to the scale of the functions serves for
+        # it.
         s, t = (np.where(usable & (x > 0), x, 1e-150) for x in (s, t))
         c = np.clip(np.where(usable, product[part] / (s * t), 0.0), -1.0, 1.0)
         curves = [_curve(f, rest), _curve(g, rest)]
@@ -170,7 +177,8 @@ def _series(
 
 
 def _hermite(f: Curve, deviation: np.ndarray, kinks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The coefficients (elements, terms) of f(deviation z) in normalised Hermite polynomials, and what they leave of E f²."""
+    """The coefficients (elements, terms) of f(deviation z) in normalised Hermite polynomials, and what they leave of E
+    f²."""
     centres = _centres(kinks, np.zeros_like(deviation), deviation)
     edges = _edges(np.clip(centres, -1e9, 1e9), np.broadcast_to(1 / deviation[:, None], centres.shape))
     z, weights = _grid(edges, 48)
@@ -258,7 +266,8 @@ def _curve(f: Callable[..., Any], parameters: list[np.ndarray]) -> Curve:
 
 
 def _broken(kinks: Callable[..., Any], parameters: list[np.ndarray], count: int) -> np.ndarray:
-    """The places of the kinks, (elements, any). One that is none for the parameters at hand is at zero, where it does no harm."""
+    """The places of the kinks, (elements, any). One that is none for the parameters at hand is at zero, where it does
+    no harm."""
     with np.errstate(all="ignore"):
         found = kinks(*parameters)
     if not len(found):

@@ -16,17 +16,18 @@ _EXACT_RANK = 128
 """The largest min(K, d) for which :func:`spectral_norm` integrates the exact law."""
 
 _ORDER, _REACH = 16, 10.0
-"""Gauss nodes of each panel, and how far the integration goes beyond the edges of the spectrum; s_1 deviates as a N(0, 1) at most."""
+"""Gauss nodes of each panel, and how far the integration goes beyond the edges of the spectrum; s_1 deviates as a N(0,
+1) at most."""
 
 
 def spectral_norm(K: Any, d: Any, r: Any) -> Any:
     """E s_1**r for the largest singular value s_1 of a ``K x d`` standard Gaussian matrix, elementwise, ``r > 0``.
 
-    The CDF of s_1 is a Pfaffian (N. G. de Bruijn, J. Indian Math. Soc. 19, 1955; M. Chiani, J. Multivariate Anal. 129, 2014, for
-    Wishart matrices), integrated here. Relative error below 1e-11 for ``min(K, d) <= 128``; a new pair (K, d) takes about 0.1 s at 50
-    and 1 s at 128. Beyond, the Tracy-Widom law of order 1 centred as by Z. Ma, Bernoulli 18, 2012: relative error at 128 2e-4 for
-    r = 1 and 6e-4 for r = 3 if K = d, less otherwise, falling as min(K, d)**(-4/3).
-    Raises DomainError for sizes that are no whole numbers >= 1 and for r <= 0.
+    The CDF of s_1 is a Pfaffian (N. G. de Bruijn, J. Indian Math. Soc. 19, 1955; M. Chiani, J. Multivariate Anal. 129,
+    2014, for Wishart matrices), integrated here. Relative error below 1e-11 for ``min(K, d) <= 128``; a new pair (K, d)
+    takes about 0.1 s at 50 and 1 s at 128. Beyond, the Tracy-Widom law of order 1 centred as by Z. Ma, Bernoulli 18,
+    2012: relative error at 128 2e-4 for r = 1 and 6e-4 for r = 3 if K = d, less otherwise, falling as min(K,
+    d)**(-4/3). Raises DomainError for sizes that are no whole numbers >= 1 and for r <= 0.
 
     >>> from advmf.special import spectral_norm
     >>> spectral_norm([1, 2, 10], [784, 2, 784], 1).round(6).tolist()
@@ -68,11 +69,13 @@ def _tracy_widom_moment(m: int, n: int, r: float) -> float:
 
 @cache
 def _largest_singular_value(m: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Nodes, weights and the CDF of s_1 at the nodes of an ``m x n`` matrix, m <= n, and the point below which the CDF is 0.
+    """Nodes, weights and the CDF of s_1 at the nodes of an ``m x n`` matrix, m <= n, and the point below which the CDF
+    is 0.
 
-    With f_k(s) = p_k(s**2) s**(n-m) exp(-s**2/2), k < m, for any polynomials p_k of degree k, the CDF is proportional to the Pfaffian
-    of A_ij(x) = Integral_0^x f_i F_j - F_i f_j, F_i(s) = Integral_0^s f_i, bordered by F_i(x) if m is odd. The Laguerre polynomials of
-    parameter n - m - 1/2 make the f_k orthonormal on the half-line, which keeps A well-conditioned.
+    With f_k(s) = p_k(s**2) s**(n-m) exp(-s**2/2), k < m, for any polynomials p_k of degree k, the CDF is proportional
+    to the Pfaffian of A_ij(x) = Integral_0^x f_i F_j - F_i f_j, F_i(s) = Integral_0^s f_i, bordered by F_i(x) if m is
+    odd. The Laguerre polynomials of parameter n - m - 1/2 make the f_k orthonormal on the half-line, which keeps A
+    well-conditioned.
     """
     edge, reach = math.sqrt(n) + math.sqrt(m), _REACH
     start, stop, window = max(0.0, math.sqrt(n) - math.sqrt(m) - reach), edge + reach, max(0.0, edge - reach)

@@ -33,10 +33,11 @@ THEOREMS: dict[str, Theorem] = {
 
 @public
 def register_theorem(new: Theorem) -> Theorem:
-    """Let a theorem of one's own be known by its name: to suites, ``advmf.verify.suite.cases(["my_bound"])``, mutation and reports.
+    """Let a theorem of one's own be known by its name: to suites, ``advmf.verify.suite.cases(["my_bound"])``, mutation
+    and reports.
 
-    One without a net of its own is checked on the networks of the suite. Raises ArgumentError for a name of the package's, or one that is no
-    identifier, and for a theorem without ``tests``.
+    One without a net of its own is checked on the networks of the suite. Raises ArgumentError for a name of the
+    package's, or one that is no identifier, and for a theorem without ``tests``.
     """
     if not new.name.isidentifier() or any(new.name == theorem.name for theorem in SHIPPED):
         raise ArgumentError(f"A theorem of your own needs a name of its own, such as my_bound; got {new.name!r}.")
@@ -66,6 +67,7 @@ def caption(table: str) -> Caption:
 
 
 def wrong_versions(name: str) -> Callable[[Claim], Sequence[Claim]]:
-    """What gives the wrong versions of a claim of this name: its theorem, or for a claim of somebody's own the rules for its form."""
+    """What gives the wrong versions of a claim of this name: its theorem, or for a claim of somebody's own the rules
+    for its form."""
     theorem = theorem_of(name)
     return theorem.wrong if theorem else by_form

@@ -18,10 +18,11 @@ from advmf.theory.propagation import slopes
 
 @public
 def derivations(theorem: str, net: Net | None = None) -> list[Derivation]:
-    """The derivations of a theorem for the vanilla or the residual network, of any slopes, run and so verified; ``beta`` takes no net.
+    """The derivations of a theorem for the vanilla or the residual network, of any slopes, run and so verified;
+    ``beta`` takes no net.
 
-    Raises ArgumentError for an unknown theorem, for one or a net without a derivation, and where the scripts are missing from the
-    installation, StepError for a step that is wrong.
+    Raises ArgumentError for an unknown theorem, for one or a net without a derivation, and where the scripts are
+    missing from the installation, StepError for a step that is wrong.
 
     >>> import advmf as mf
     >>> [found] = mf.derivations("T1", mf.vanilla())

@@ -27,8 +27,8 @@ SOURCE = "derived here from the declared blocks; compare B. Hanin and M. Nica, C
 def stream_fluctuation(net: Net) -> Claim:
     """F1: E Q_L² of the last stream, Q_L = |x^L|²/N, exactly at every width N and depth L.
 
-    Without biases it is a power of L, with biases the recursion in L that the blocks imply. Raises DeclarationError for a net
-    whose coordinates are not independent Gaussians where an activation acts or paths are added.
+    Without biases it is a power of L, with biases the recursion in L that the blocks imply. Raises DeclarationError for
+    a net whose coordinates are not independent Gaussians where an activation acts or paths are added.
 
     Source: derived here; see the module.
 
@@ -39,8 +39,8 @@ def stream_fluctuation(net: Net) -> Claim:
     require_exact(net)
     first, second = sp.Symbol("Q", positive=True), sp.Symbol("S", positive=True)
     factor = sp.S.One
-    # x^0 = P_in x is N(0, |x|²/d) in each coordinate. The recursion is that of E h, E h² where the block ends in a Gaussian stage
-    # and so finds one, else that of E Q, E Q².
+    # x^0 = P_in x is N(0, |x|²/d) in each coordinate. The recursion is that of E h, E h² where the block ends in a
+    # Gaussian stage and so finds one, else that of E Q, E Q².
     after = fluctuate(net.block, Stage.gaussian(first, second))
     if after.variance is not None:
         state, start, factor = after.variance, x_sq**2, 1 + 2 / N

@@ -1,6 +1,7 @@
 """T1: a network is a linear map whose matrix and offset are random, f(x) = J(x)x + a(x).
 
-Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021.
+Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023,
+arXiv:2505.14021.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from advmf.theory.propagation import START, abbreviations, grows_alike, moments
 def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     """T1: f(x) = J(x)x + a(x); the law of J(x), the law of a(x), and their joint moments, as three claims.
 
-    For every direction e orthogonal to x, ``J(x)e/|e|`` has independent N(0, ω^L/d) coordinates. If the stream carries no mean
-    the direction x is like any other and a is independent of J, which is the paper's statement; a plain shortcut with u != v
-    carries one, and then ``J(x)x`` has another variance and is correlated with a if there are biases. Both are derived here by
-    propagating the offset a beside the stream.
+    For every direction e orthogonal to x, ``J(x)e/|e|`` has independent N(0, ω^L/d) coordinates. If the stream carries
+    no mean the direction x is like any other and a is independent of J, which is the paper's statement; a plain
+    shortcut with u != v carries one, and then ``J(x)x`` has another variance and is correlated with a if there are
+    biases. Both are derived here by propagating the offset a beside the stream.
 
     The claims carry their testable consequences in ``equations``: second and fourth moments of the entries, products of
     distinct entries in a row, in a column and neither, the Jacobian along x, and cross moments of J and a.
@@ -52,7 +53,8 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
         "source": f"{PAPER}, linear-like form",
     }
     exact = net.exact
-    # What each claim is about stands for itself in its equations; J(x)x inherits the law of J(x)e unless the stream carries a mean.
+    # What each claim is about stands for itself in its equations; J(x)x inherits the law of J(x)e unless the stream
+    # carries a mean.
     of_J = replace(law, across=RHS, along=RHS * d * START.Q if uniform else law.along)
     of_a, of_both = replace(law, offset=RHS), replace(law, cross=RHS)
     law_of_J = Claim(
@@ -111,8 +113,8 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
 
 @dataclass(frozen=True)
 class _Law:
-    """The joint Gaussian law of J(x)e, J(x)x and a(x) as N -> oo, by their variances and the covariance of the last two, and its moments by
-    Isserlis' theorem."""
+    """The joint Gaussian law of J(x)e, J(x)x and a(x) as N -> oo, by their variances and the covariance of the last
+    two, and its moments by Isserlis' theorem."""
 
     across: sp.Expr
     along: sp.Expr
@@ -144,7 +146,8 @@ class _Law:
     def equation(
         self, label: str, product: sp.Expr, where: Mapping[sp.Symbol, sp.Expr], exact: bool = False
     ) -> Equation:
-        """E of ``product`` equals its Gaussian value, on the scale that it has for independent factors of the same variances."""
+        """E of ``product`` equals its Gaussian value, on the scale that it has for independent factors of the same
+        variances."""
         scale = sp.Mul(
             *(
                 self.moment(base**power) if power % 2 == 0 else self.covariance(base, base) ** (power / 2)

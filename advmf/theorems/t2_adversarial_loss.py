@@ -1,6 +1,7 @@
 """T2: the bound on the adversarial loss.
 
-Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021.
+Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023,
+arXiv:2505.14021.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from advmf.theory.spike import LAMBDA, carries_mean, spike
 def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: bool = False) -> Claim:
     """T2: the mean adversarial loss is at most ε β_{p,q} ω^{L/2}; of a net whose stream carries a mean, ε β_{p,q} √Λ.
 
-    Λ is d times the largest variance of J(x) e over unit vectors e and inputs x (:mod:`advmf.theory.spike`): ω^L but for a carried mean, as in
-    ``plain_residual`` with u != v, where J(x) is larger along x than across it. With ``paper`` the claim is the paper's also there, and false
-    for deep networks.
+    Λ is d times the largest variance of J(x) e over unit vectors e and inputs x (:mod:`advmf.theory.spike`): ω^L but
+    for a carried mean, as in ``plain_residual`` with u != v, where J(x) is larger along x than across it. With
+    ``paper`` the claim is the paper's also there, and false for deep networks.
 
-    ``p``, ``q`` and ``route`` are those of :func:`advmf.beta`. Raises DomainError for exponents outside [1, oo], ArgumentError for a
-    route that does not apply or is no upper bound, DeclarationError for a net whose Jacobian has no growth ω.
+    ``p``, ``q`` and ``route`` are those of :func:`advmf.beta`. Raises DomainError for exponents outside [1, oo],
+    ArgumentError for a route that does not apply or is no upper bound, DeclarationError for a net whose Jacobian has no
+    growth ω.
 
-    Source: the adversarial-loss bound of Kumano et al. (NeurIPS 2023); ω by :func:`advmf.omega`, β by :func:`advmf.beta`.
+    Source: the adversarial-loss bound of Kumano et al. (NeurIPS 2023); ω by :func:`advmf.omega`, β by
+    :func:`advmf.beta`.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.residual(u=1, v=0), p="inf", q=2)

@@ -1,10 +1,11 @@
-"""T3: the variance of the weights under adversarial training, by gradient flow on the bound of T2; and how fast the loss itself falls.
+"""T3: the variance of the weights under adversarial training, by gradient flow on the bound of T2; and how fast the
+loss itself falls.
 
-The flow is that of :mod:`advmf.theory.dynamics`. It is a statement about early times: the flow of the loss itself also moves a few singular
-directions of J in a time of order 1, while σ_w² takes a time of order N.
+The flow is that of :mod:`advmf.theory.dynamics`. It is a statement about early times: the flow of the loss itself also
+moves a few singular directions of J in a time of order 1, while σ_w² takes a time of order N.
 
-Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, time evolution of the weight variance; blocks other than the
-paper's are derived here.
+Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, time evolution of the weight variance; blocks
+other than the paper's are derived here.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ from advmf.theory.tangent import difference
 
 
 def training_claim(net: Net, p: object, q: object, route: str, *assumptions: str, **named: Any) -> Claim:
-    """A claim about trained matrices that rests on the bound T2 of the same net, with any route to β: nothing here is a bound."""
+    """A claim about trained matrices that rests on the bound T2 of the same net, with any route to β: nothing here is a
+    bound."""
     bound = loss_bound(net, p, q)
     named.setdefault("where", {**bound.where, BETA: beta(p, q, route)})
     named = {
@@ -67,11 +69,12 @@ def variance_slope(
 ) -> Claim:
     """T3 at t = 0: dσ_w²/dt = -(2/N) share (λ ε β ω^{L/2} + ⟨∂ℓ/∂f, f⟩).
 
-    Training on λ L_adv + ℓ(f): ``weight`` is λ, ``pull`` the mean of ⟨∂ℓ/∂f, f⟩ over networks, 0 for the adversarial loss alone. By Euler's
-    theorem ⟨W_m, ∂ℓ/∂W_m⟩ is the part of ⟨∂ℓ/∂f, f⟩ that runs through W_m; without biases and carried means its share is that of J.
-    ``layer`` counts the trained matrices of a block; ``p``, ``q`` and ``route`` are those of :func:`advmf.beta`, and so are the errors. By
-    the route ``estimate`` the slope is claimed up to what β is off by. ArgumentError for another layer and for a block without a
-    trained matrix, DomainError for a weight that is not positive.
+    Training on λ L_adv + ℓ(f): ``weight`` is λ, ``pull`` the mean of ⟨∂ℓ/∂f, f⟩ over networks, 0 for the adversarial
+    loss alone. By Euler's theorem ⟨W_m, ∂ℓ/∂W_m⟩ is the part of ⟨∂ℓ/∂f, f⟩ that runs through W_m; without biases and
+    carried means its share is that of J. ``layer`` counts the trained matrices of a block; ``p``, ``q`` and ``route``
+    are those of :func:`advmf.beta`, and so are the errors. By the route ``estimate`` the slope is claimed up to what β
+    is off by. ArgumentError for another layer and for a block without a trained matrix, DomainError for a weight that
+    is not positive.
 
     >>> import advmf as mf
     >>> mf.variance_slope(mf.residual(), 2, 2).formula
@@ -103,15 +106,18 @@ def variance_slope(
 def weight_variance(
     net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1, layer: int = 0
 ) -> Claim:
-    """T3: the variance σ_w²(t) of a trained matrix after training for a time t, by dσ_w²/dt = -(2/N) share λ ε β ω(t)^{L/2}.
+    """T3: the variance σ_w²(t) of a trained matrix after training for a time t, by dσ_w²/dt = -(2/N) share λ ε β
+    ω(t)^{L/2}.
 
-    A power law where no path leads around the trained matrices: ω' is then proportional to ω^{L/2}, and for the vanilla net
+    A power law where no path leads around the trained matrices: ω' is then proportional to ω^{L/2}, and for the vanilla
+    net
 
         σ_w²(t) = σ_w² [1 + (L/2 - 1) k t]^{-1/(L/2 - 1)},  k = (2 α λ ε β/N) ω^{L/2 - 1},
 
     which is σ_w² exp(-kt) at L = 2 and reaches zero at a finite time at L = 1 (:class:`~advmf.functions.QExponential`).
-    Any other net has a :class:`~advmf.functions.Flow`, which kernels integrate. The pull of a standard loss changes in a time of
-    order 1, which is why only :func:`variance_slope` takes it. Arguments and errors are those of :func:`variance_slope`.
+    Any other net has a :class:`~advmf.functions.Flow`, which kernels integrate. The pull of a standard loss changes in
+    a time of order 1, which is why only :func:`variance_slope` takes it. Arguments and errors are those of
+    :func:`variance_slope`.
 
     >>> import advmf as mf
     >>> mf.weight_variance(mf.vanilla(u=1, v=0), 2, 2).formula.subs(mf.symbols.L, 2)
@@ -139,7 +145,8 @@ def weight_variance(
 def first_order(claim: Claim) -> Claim:
     """The claim to first order in the training time: its value at t = 0, and the slope there.
 
-    For the weight variance it is σ_w² (1 - (2 α ε β/N) ω^{L/2 - 1} t). Raises ArgumentError for a claim that does not depend on t.
+    For the weight variance it is σ_w² (1 - (2 α ε β/N) ω^{L/2 - 1} t). Raises ArgumentError for a claim that does not
+    depend on t.
 
     >>> import advmf as mf
     >>> mf.first_order(mf.weight_variance(mf.vanilla(u=1, v=0), 2, 2)).formula.subs(mf.symbols.L, 2)
@@ -158,7 +165,8 @@ def first_order(claim: Claim) -> Claim:
 
 @public
 def half_life(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1, layer: int = 0) -> Claim:
-    """The time at which the variance of a trained matrix has halved: (2^{L/2 - 1} - 1)/((L/2 - 1) k) for the vanilla net, with k as in T3.
+    """The time at which the variance of a trained matrix has halved: (2^{L/2 - 1} - 1)/((L/2 - 1) k) for the vanilla
+    net, with k as in T3.
 
     Arguments and errors are those of :func:`weight_variance`.
 
@@ -186,12 +194,13 @@ def half_life(net: Net, p: object, q: object, route: str = "chevet", *, weight: 
 def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
     """The identity behind T3: E d‖W‖_F²/dt = -2 share E L_adv under gradient flow of the adversarial loss itself.
 
-    ‖J η‖ is homogeneous of degree one in each matrix that every path runs through, so ⟨W, ∂L_adv/∂W⟩ = L_adv (Euler): share 1, exact in every network
-    and at every width. So is f(x + η) - f(x) without biases, whatever the ball. With biases f(x) = J(x)x + a(x), and what the ball's units that
-    switch change in a is no multiple of the matrices before these biases: the ball has to lie in one linear region, which it comes to as ε → 0.
-    Where paths lead around the matrix, J is a sum of uncorrelated parts and, as N → ∞, the mean of the part through W given J is share·J; of
-    f(x + η) - f(x) it is less, for switching lowers E(φ(z) - φ(z'))² below α E(z - z')², and again ε → 0 is needed. Linear activations need none
-    of this. The regime says which of these it is.
+    ‖J η‖ is homogeneous of degree one in each matrix that every path runs through, so ⟨W, ∂L_adv/∂W⟩ = L_adv (Euler):
+    share 1, exact in every network and at every width. So is f(x + η) - f(x) without biases, whatever the ball. With
+    biases f(x) = J(x)x + a(x), and what the ball's units that switch change in a is no multiple of the matrices before
+    these biases: the ball has to lie in one linear region, which it comes to as ε → 0. Where paths lead around the
+    matrix, J is a sum of uncorrelated parts and, as N → ∞, the mean of the part through W given J is share·J; of f(x +
+    η) - f(x) it is less, for switching lowers E(φ(z) - φ(z'))² below α E(z - z')², and again ε → 0 is needed. Linear
+    activations need none of this. The regime says which of these it is.
 
     Errors are those of :func:`advmf.loss_bound` and :func:`variance_slope`.
 
@@ -229,20 +238,23 @@ def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
 
 @public
 def loss_decay(net: Net, p: object, q: object) -> Claim:
-    """The rate -d L_adv/dt = Σ_W ‖∂L_adv/∂W‖² at which gradient flow on one input lowers its adversarial loss, at t = 0.
+    """The rate -d L_adv/dt = Σ_W ‖∂L_adv/∂W‖² at which gradient flow on one input lowers its adversarial loss, at t =
+    0.
 
     With t and η the maximisers, ∂L_adv/∂W is that of ⟨t, f(x + η) - f(x)⟩, so that the rate is
 
         ‖t‖² (Θ(x, x) - 2Θ(x, x + η) + Θ(x + η, x + η)).
 
-    It is in proportion to N, while the variance moves at a rate 1/N: T3 is about times well below L_adv over this rate. For ReLU-like
-    activations most of it is due to units that switch between x and x + η: it falls as ‖η‖, not as its square.
+    It is in proportion to N, while the variance moves at a rate 1/N: T3 is about times well below L_adv over this rate.
+    For ReLU-like activations most of it is due to units that switch between x and x + η: it falls as ‖η‖, not as its
+    square.
 
-    η is taken as orthogonal to x. Its cosine with x has in truth the mean square 1/d, and units switch in proportion to its sine, of mean
-    about 1 - 1/(2d): the claim is allowed (d + 1)/(2d²), which is above one minus that mean for every d if η's direction is drawn uniformly.
+    η is taken as orthogonal to x. Its cosine with x has in truth the mean square 1/d, and units switch in proportion to
+    its sine, of mean about 1 - 1/(2d): the claim is allowed (d + 1)/(2d²), which is above one minus that mean for every
+    d if η's direction is drawn uniformly.
 
-    For p and q in {1, 2, oo}, where the lengths of η and t are those of the vertices or spheres that they lie on; ArgumentError for others,
-    DomainError outside [1, oo].
+    For p and q in {1, 2, oo}, where the lengths of η and t are those of the vertices or spheres that they lie on;
+    ArgumentError for others, DomainError outside [1, oo].
 
     >>> import advmf as mf
     >>> f = mf.kernel(mf.loss_decay(mf.vanilla(u=1, v=1), 2, 2))
@@ -271,7 +283,8 @@ def loss_decay(net: Net, p: object, q: object) -> Claim:
 
 
 LEFT_BY_ATTACKS = 0.03
-"""What a slope is allowed where the norm factor is exact: what the attacks of a check leave is not, and up to 2 % was measured at (oo, oo)."""
+"""What a slope is allowed where the norm factor is exact: what the attacks of a check leave is not, and up to 2 % was
+measured at (oo, oo)."""
 
 
 def _states(net: Net, p: str, q: str, route: str) -> list[Claim]:
@@ -288,8 +301,8 @@ def _states(net: Net, p: str, q: str, route: str) -> list[Claim]:
 def _tests(net: Net, pairs: Sequence[tuple[str, str]]) -> list[Claim]:
     """Euler's identity and the slope of the weight variance, by the norm factor that is exact or else by its estimate.
 
-    Where paths lead around the trained matrix its share of J differs from network to network, least for p = oo, and only these pairs are
-    resolved.
+    Where paths lead around the trained matrix its share of J differs from network to network, least for p = oo, and
+    only these pairs are resolved.
     """
     chosen = [(p, q) for p, q in pairs if share(net)[0] == 1 or p in ("inf", "oo")]
     slopes = [variance_slope(net, p, q, _closest(p, q)) for p, q in chosen]

@@ -1,11 +1,11 @@
 """T4: how long a network stays trainable under adversarial training.
 
-Gradients scale as E‖∂ℓ/∂x^0‖² = ω^L E‖∂ℓ/∂x^L‖². A network is (M, m)-trainable on [0, T] if m <= ω(t)^L <= M there, with ω(t) from T3. ω(t) falls,
-so a network that starts in the band can only leave it at its lower edge; it never does if ω stays above m^{1/L}, as with an identity
-shortcut for m <= 1.
+Gradients scale as E‖∂ℓ/∂x^0‖² = ω^L E‖∂ℓ/∂x^L‖². A network is (M, m)-trainable on [0, T] if m <= ω(t)^L <= M there,
+with ω(t) from T3. ω(t) falls, so a network that starts in the band can only leave it at its lower edge; it never does
+if ω stays above m^{1/L}, as with an identity shortcut for m <= 1.
 
-Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021: networks without shortcuts are not adversarially trainable
-in general, and width alleviates this.
+Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021: networks without shortcuts are not
+adversarially trainable in general, and width alleviates this.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ FALL = sp.Symbol("s", nonnegative=True)
 def floor(net: Net) -> sp.Expr:
     """What ω(t) tends to as t → ∞: the part of ω without trained matrices.
 
-    The flow ends where every reach σ_m² ∂ω/∂σ_m² vanishes. ω is a sum of products of variances with coefficients >= 0, so every product
-    vanishes there.
+    The flow ends where every reach σ_m² ∂ω/∂σ_m² vanishes. ω is a sum of products of variances with coefficients >= 0,
+    so every product vanishes there.
 
     >>> import advmf as mf
     >>> from advmf.theorems.t4_trainability import floor
@@ -48,7 +48,8 @@ def floor(net: Net) -> sp.Expr:
 
 @public
 def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1) -> Claim:
-    """T4: the first time at which ω(t)^L is outside [m, M]: zero for a network that starts outside, infinite for one that never leaves.
+    """T4: the first time at which ω(t)^L is outside [m, M]: zero for a network that starts outside, infinite for one
+    that never leaves.
 
     A network without blocks never leaves.
 
@@ -56,10 +57,10 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
 
         t* = N ((ω/m^{1/L})^{L/2 - 1} - 1)/((L/2 - 1) 2 α λ ε β ω^{L/2 - 1}),
 
-    which for ω = 1 is N (m^{-(L/2 - 1)/L} - 1)/((L/2 - 1) 2 α λ ε β): in proportion to the width and, for deep networks, to 1/L. A residual
-    network has ω > 1 always: it is trainable for all time if m <= 1 and ω^L <= M at t = 0, that is α σ_w² <= M^{1/L} - 1. In general the
-    time is integrated by kernels. Arguments and errors are those of :func:`advmf.weight_variance`; the edges are the symbols ``m`` and
-    ``M``.
+    which for ω = 1 is N (m^{-(L/2 - 1)/L} - 1)/((L/2 - 1) 2 α λ ε β): in proportion to the width and, for deep
+    networks, to 1/L. A residual network has ω > 1 always: it is trainable for all time if m <= 1 and ω^L <= M at t = 0,
+    that is α σ_w² <= M^{1/L} - 1. In general the time is integrated by kernels. Arguments and errors are those of
+    :func:`advmf.weight_variance`; the edges are the symbols ``m`` and ``M``.
 
     >>> import advmf as mf
     >>> f = mf.kernel(mf.escape_time(mf.vanilla(u=1, v=0), 2, 2, "leading"))

@@ -2,7 +2,8 @@
 
 The moments are those of :mod:`advmf.theory.capacity`.
 
-Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, reduction of the capacity; the moments are derived here.
+Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, reduction of the capacity; the moments are
+derived here.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from advmf.theory.trained import require_trained, separated, trained
 def capacity(net: Net) -> Claim:
     """T5: E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² over the trained matrices, as N → ∞.
 
-    Without biases C = K x_sq L² ω^L for the vanilla net and, with y = α σ_w², C = K x_sq L y ω^{L-2} (1 + L y) for the residual one; with
-    biases or a carried mean it is a :class:`~advmf.functions.Recursion`. Raises ArgumentError for a net without a trained matrix.
+    Without biases C = K x_sq L² ω^L for the vanilla net and, with y = α σ_w², C = K x_sq L y ω^{L-2} (1 + L y) for the
+    residual one; with biases or a carried mean it is a :class:`~advmf.functions.Recursion`. Raises ArgumentError for a
+    net without a trained matrix.
 
     >>> import advmf as mf
     >>> mf.capacity(mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike()))).formula
@@ -55,7 +57,8 @@ def capacity(net: Net) -> Claim:
 def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1) -> Claim:
     """T5 after training for a time t, over T5 at t = 0: the variances of T3 put into :func:`capacity`.
 
-    To first order (:func:`advmf.first_order`) it falls in proportion to L ε β/N. Arguments and errors are those of :func:`advmf.weight_variance`.
+    To first order (:func:`advmf.first_order`) it falls in proportion to L ε β/N. Arguments and errors are those of
+    :func:`advmf.weight_variance`.
 
     >>> import advmf as mf
     >>> vanilla = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 0)))

@@ -1,7 +1,7 @@
 """T6: how the norm factor, and what inherits it, grows with the input dimension d and the output dimension K.
 
-Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021, on the
-impact of the dimensions.
+Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023,
+arXiv:2505.14021, on the impact of the dimensions.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ EXPONENT_TOLERANCE = 0.03
 def growth(claim: Claim, symbol: sp.Symbol | str) -> Claim:
     """T6: the order in which what ``claim`` bounds grows with ``symbol``, d or K, all else fixed.
 
-    Of the norm factor (:func:`advmf.norm_factor`) it is the order, whatever the route, for Chevet's two terms bound it from above by
-    their sum and from below by the larger. The adversarial loss (:func:`advmf.loss_bound`) and the slope of the weight variance
-    (:func:`advmf.variance_slope`) inherit it, for nothing else in them depends on d or K.
+    Of the norm factor (:func:`advmf.norm_factor`) it is the order, whatever the route, for Chevet's two terms bound it
+    from above by their sum and from below by the larger. The adversarial loss (:func:`advmf.loss_bound`) and the slope
+    of the weight variance (:func:`advmf.variance_slope`) inherit it, for nothing else in them depends on d or K.
 
     Raises ArgumentError for another symbol, for a claim without the norm factor, and as :func:`growth_order`.
 

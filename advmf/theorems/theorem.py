@@ -1,6 +1,7 @@
 """A theorem: its claims, its wrong versions, how it is simulated, derived and presented.
 
-Each theorem is one value in a file of its own. Listing, typesetting, checking, mutating and reporting read it and know no theorem by name.
+Each theorem is one value in a file of its own. Listing, typesetting, checking, mutating and reporting read it and know
+no theorem by name.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ RANDOM_NETWORK = (
 @public
 @dataclass(frozen=True)
 class Scale:
-    """How a theorem is simulated: depth, dimensions, ladder of widths, networks of each width, directions and steps of an attack.
+    """How a theorem is simulated: depth, dimensions, ladder of widths, networks of each width, directions and steps of
+    an attack.
 
     Directions and steps that are not given are those of :func:`advmf.check_all`.
     """
@@ -60,7 +62,8 @@ class Scale:
 @public
 @dataclass(frozen=True)
 class MatrixScale:
-    """How a statement about Gaussian matrices is simulated: dimensions, samples, and a ladder along one of the dimensions."""
+    """How a statement about Gaussian matrices is simulated: dimensions, samples, and a ladder along one of the
+    dimensions."""
 
     d: int
     K: int
@@ -98,7 +101,8 @@ UNIFORM = Need(
 
 @dataclass(frozen=True)
 class Caption:
-    """What number stands beside the verdicts of a table: as plain text, and as LaTeX; and what the table is called, if not by its name."""
+    """What number stands beside the verdicts of a table: as plain text, and as LaTeX; and what the table is called, if
+    not by its name."""
 
     text: str
     tex: str
@@ -114,16 +118,16 @@ SIMULATED = Caption("simulated/predicted", "Simulated/predicted")
 class Theorem:
     """What is known of a theorem, the package's or one's own.
 
-    ``states(net, p, q, route)`` gives all its claims about a net, and ``tests(net, pairs)`` those that a check measures at t = 0: none where
-    it says nothing of the net. Without ``states`` these are all. One's own is about ``net``, a declared network, and has ``derive(net)``, a
-    derivation or a list of them that end in its claims.
+    ``states(net, p, q, route)`` gives all its claims about a net, and ``tests(net, pairs)`` those that a check measures
+    at t = 0: none where it says nothing of the net. Without ``states`` these are all. One's own is about ``net``, a
+    declared network, and has ``derive(net)``, a derivation or a list of them that end in its claims.
 
-    ``tests`` is left out where a check measures nothing, with the reason in ``unchecked``, and where the theorem is checked by its ``parts``.
-    ``wrong(claim)`` gives the wrong versions of a claim, which a check must refute. ``scales`` has an entry for each profile of a suite; a
-    profile without one takes that of "quick".
+    ``tests`` is left out where a check measures nothing, with the reason in ``unchecked``, and where the theorem is
+    checked by its ``parts``. ``wrong(claim)`` gives the wrong versions of a claim, which a check must refute.
+    ``scales`` has an entry for each profile of a suite; a profile without one takes that of "quick".
 
-    Raises ArgumentError for a theorem that is to be checked and has no wrong versions or no "quick" scale, and for one that is neither checked
-    nor says why.
+    Raises ArgumentError for a theorem that is to be checked and has no wrong versions or no "quick" scale, and for one
+    that is neither checked nor says why.
 
     >>> from advmf.theorems import THEOREMS
     >>> THEOREMS["T5"].head, THEOREMS["T5"].text
@@ -149,8 +153,8 @@ class Theorem:
     script: str = ""
     """The file in ``derivations/`` that derives it, without its ending."""
     steps: str = "nets"
-    """What its ``derive`` takes: "nets" for the vanilla or the residual network, "nothing" for no net; "printed" where it returns no
-    Derivation, but verifies and prints its steps."""
+    """What its ``derive`` takes: "nets" for the vanilla or the residual network, "nothing" for no net; "printed" where
+    it returns no Derivation, but verifies and prints its steps."""
     parts: tuple[Theorem, ...] = ()
     needs: tuple[Need, ...] = ()
     """What it asks of a net: of one that lacks any, it states and tests nothing."""
@@ -171,7 +175,8 @@ class Theorem:
             )
 
     def tested(self, net: Net | None, pairs: Sequence[tuple[str, str]]) -> tuple[Claim, ...]:
-        """What a check measures. A claim that comes from another theorem, as a bound of a net does from T2, gets this one's name and source."""
+        """What a check measures. A claim that comes from another theorem, as a bound of a net does from T2, gets this
+        one's name and source."""
         return tuple(map(self._named, self.tests(net, pairs))) if self.tests and not self.silent(net) else ()
 
     def silent(self, net: Net | None) -> str:

@@ -66,7 +66,8 @@ def widths(claim: Claim) -> list[Claim]:
 def equality(claim: Claim) -> list[Claim]:
     """Of an equality: half of its scale more, where it has one of its own, else twice the right-hand side.
 
-    Half of that of an adversarial loss, which an attack bounds from below; and of a statement about matrices d and K exchanged as well.
+    Half of that of an adversarial loss, which an attack bounds from below; and of a statement about matrices d and K
+    exchanged as well.
     """
     own = next((e for e in claim.equations if e.states), None)
     if own and not own.scale.has(RHS):
@@ -77,7 +78,8 @@ def equality(claim: Claim) -> list[Claim]:
 
 
 def bound(claim: Claim) -> list[Claim]:
-    """Of a bound: half of it, or three times, where it bounds from below; and ω without the 1 of the shortcut, or ω = 1 where there is none.
+    """Of a bound: half of it, or three times, where it bounds from below; and ω without the 1 of the shortcut, or ω = 1
+    where there is none.
 
     Where a mean is carried, half of what the bound would be by the growth across x, as it has room for more than half.
     """

@@ -1,13 +1,14 @@
 """The capacity of a network, at second order in its weights.
 
-C = E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² is the second moment of the derivative of f along its own weights. Scaling all trained matrices by 1 + r
-and by 1 + s gives two networks with the kernel 𝒦(r, s) = E f_r·f_s, and C = ∂_r ∂_s 𝒦 at 0. It is the Fisher-Rao norm ⟨θ, I(θ)θ⟩ = E⟨θ, ∂_θ
-ℓ⟩² of T. Liang, T. Poggio, A. Rakhlin and J. Stokes (Fisher-Rao Metric, Geometry, and Complexity of Neural Networks, AISTATS 2019) for the
-trained matrices as θ and outputs with unit Gaussian noise, whose information is the identity; with a cross-entropy loss the outputs have
-the metric of its distribution instead.
+C = E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² is the second moment of the derivative of f along its own weights. Scaling all trained
+matrices by 1 + r and by 1 + s gives two networks with the kernel 𝒦(r, s) = E f_r·f_s, and C = ∂_r ∂_s 𝒦 at 0. It is the
+Fisher-Rao norm ⟨θ, I(θ)θ⟩ = E⟨θ, ∂_θ ℓ⟩² of T. Liang, T. Poggio, A. Rakhlin and J. Stokes (Fisher-Rao Metric, Geometry,
+and Complexity of Neural Networks, AISTATS 2019) for the trained matrices as θ and outputs with unit Gaussian noise,
+whose information is the identity; with a cross-entropy loss the outputs have the metric of its distribution instead.
 
-The derivative ẋ of a stream x is a tangent. With C = E⟨x, ẋ⟩/N and V = E|ẋ|²/N the two are jointly Gaussian where an activation acts: ẋ is C/Q x
-and a rest that is independent of x. So one rule for each block carries Q, 2C and V, and the means.
+The derivative ẋ of a stream x is a tangent. With C = E⟨x, ẋ⟩/N and V = E|ẋ|²/N the two are jointly Gaussian where an
+activation acts: ẋ is C/Q x and a rest that is independent of x. So one rule for each block carries Q, 2C and V, and the
+means.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from advmf.theory.propagation import ALPHA, OMEGA, closure, grows_alike, omega, 
 
 @dataclass(frozen=True)
 class Jet:
-    """A stream under scaled weights: second moment Q, its derivative in the scale, the mixed derivative of P, the mean and its derivative."""
+    """A stream under scaled weights: second moment Q, its derivative in the scale, the mixed derivative of P, the mean
+    and its derivative."""
 
     Q: sp.Expr
     dQ: sp.Expr
@@ -108,10 +110,11 @@ def jet_step(net: Net) -> Jet:
 
 @cache
 def curvature(net: Net, abbreviate: bool = False) -> sp.Expr:
-    """∂_r ∂_s of the cross moment after L blocks: in closed form, verified by substitution, where the recursion is homogeneous; else a Recursion.
+    """∂_r ∂_s of the cross moment after L blocks: in closed form, verified by substitution, where the recursion is
+    homogeneous; else a Recursion.
 
-    Without biases and carried means the state (Q, dQ, ddP) is multiplied by a triangular matrix ω(1 + n) with n nilpotent, whose power is
-    ω^L Σ_k binomial(L, k) n^k; it is written in α, and with ``abbreviate`` in ω.
+    Without biases and carried means the state (Q, dQ, ddP) is multiplied by a triangular matrix ω(1 + n) with n
+    nilpotent, whose power is ω^L Σ_k binomial(L, k) n^k; it is written in α, and with ``abbreviate`` in ω.
     """
     after, before, start = jet_step(net).items(), JET.items(), START.items()
     names = [n for n in before if n in closure("ddP", after, before)]

@@ -52,7 +52,8 @@ class ClosePair(Pair):
 
 
 def distributed(expr: sp.Expr) -> sp.Expr:
-    """The expression multiplied out, but for what stands within functions and roots, and for powers of what does not change with depth."""
+    """The expression multiplied out, but for what stands within functions and roots, and for powers of what does not
+    change with depth."""
     moving = {*(getattr(PAIR, f.name) for f in fields(PAIR)), DISTANCE}
     inner = {
         e: sp.Dummy()
@@ -71,7 +72,8 @@ PAIR = Pair(
 )
 
 DISTANCE = sp.Symbol("D", nonnegative=True)
-"""The squared distance Q + R - 2P of two streams, over N: P itself has lost it to rounding where the streams are close."""
+"""The squared distance Q + R - 2P of two streams, over N: P itself has lost it to rounding where the streams are close.
+"""
 
 
 class Pairs(Algebra[Pair]):
@@ -112,7 +114,8 @@ def propagate_pair(block: Block, pair: Pair) -> Pair:
 def nngp(net: Net) -> sp.Expr:
     """The NNGP kernel E f_k(x) f_k(x'), as N -> oo, of two inputs with |x|²/d = x_sq, |x'|²/d = y_sq and correlation c.
 
-    An exact recursion over depth, for :func:`advmf.kernel` to evaluate. Arguments: ``L``, ``c``, ``x_sq``, ``y_sq`` and the net's.
+    An exact recursion over depth, for :func:`advmf.kernel` to evaluate. Arguments: ``L``, ``c``, ``x_sq``, ``y_sq`` and
+    the net's.
 
     >>> import advmf as mf
     >>> K = mf.kernel(mf.nngp(mf.vanilla(u=1, v=0)))
@@ -131,10 +134,11 @@ def nngp(net: Net) -> sp.Expr:
 @public
 @cache
 def correlation_map(net: Net) -> sp.Expr:
-    """The correlation after one block, of two inputs with correlation ``c`` and the same second moment ``x_sq`` before it.
+    """The correlation after one block, of two inputs with correlation ``c`` and the same second moment ``x_sq`` before
+    it.
 
-    c = 1 is always a fixed point, since equal inputs stay equal. Raises DeclarationError for a net whose stream carries a
-    mean: its map depends on the mean too, so use :func:`nngp`.
+    c = 1 is always a fixed point, since equal inputs stay equal. Raises DeclarationError for a net whose stream carries
+    a mean: its map depends on the mean too, so use :func:`nngp`.
 
     >>> import advmf as mf
     >>> mf.correlation_map(mf.vanilla(u=1, v=1)).subs(mf.symbols.sigma_b, 0)
@@ -163,5 +167,6 @@ def correlation_slope(net: Net) -> sp.Expr:
 
 @public
 def depth_scale(net: Net) -> sp.Expr:
-    """ξ = -1/ln χ: the number of blocks over which 1 - c falls by e, at second moment ``x_sq``; infinite without biases."""
+    """ξ = -1/ln χ: the number of blocks over which 1 - c falls by e, at second moment ``x_sq``; infinite without
+    biases."""
     return -1 / sp.log(correlation_slope(net))

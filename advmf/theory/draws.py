@@ -1,7 +1,8 @@
-"""Points at which expressions are compared: from the whole domain of every symbol, logarithmically, with its edges and its rare places.
+"""Points at which expressions are compared: from the whole domain of every symbol, logarithmically, with its edges and
+its rare places.
 
-A rare place is where a formula can change: an end of a domain, a number that stands in the formula, where an argument of Abs, Max, Min, floor or
-a condition changes sign, where two symbols are equal.
+A rare place is where a formula can change: an end of a domain, a number that stands in the formula, where an argument
+of Abs, Max, Min, floor or a condition changes sign, where two symbols are equal.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ class Draws:
         return -size if symbol.is_extended_nonpositive or self._random.random() < 0.5 else size
 
     def _edges(self, symbol: sp.Symbol) -> list[sp.Expr]:
-        """The ends of the domain, what is next to them, and the numbers that stand in the formula, with their neighbours."""
+        """The ends of the domain, what is next to them, and the numbers that stand in the formula, with their
+        neighbours."""
         low, high = _ends(symbol)
         found = [expression(int(x)) for x in (low, high) if x is not None and abs(x) < math.inf]
         found += [sp.oo] if symbol.is_finite is None and low == 1 else []
@@ -170,7 +172,8 @@ def _switches(expr: sp.Basic) -> Iterator[sp.Expr]:
 
 
 def _root(switch: sp.Expr, symbol: sp.Symbol) -> sp.Expr | None:
-    """Where a function of one symbol is 0: exactly for a linear one, else by bisection between powers of two of either sign."""
+    """Where a function of one symbol is 0: exactly for a linear one, else by bisection between powers of two of either
+    sign."""
     slope = sp.diff(switch, symbol)
     if not slope.free_symbols:
         return -switch.xreplace({symbol: sp.S.Zero}) / slope if slope.is_nonzero else None

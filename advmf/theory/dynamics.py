@@ -1,15 +1,17 @@
-"""The flow of the variances of the weights under adversarial training, by gradient flow on the bound of the adversarial loss.
+"""The flow of the variances of the weights under adversarial training, by gradient flow on the bound of the adversarial
+loss.
 
-With B = ε β ∏_l ω_l^{1/2} and σ_m² = ‖W_m‖_F²/N for each trained matrix W_m, ∂B/∂W_m = (2/N) W_m ∂B/∂σ_m², so that the flow
-dW/dt = -∂B/∂W gives
+With B = ε β ∏_l ω_l^{1/2} and σ_m² = ‖W_m‖_F²/N for each trained matrix W_m, ∂B/∂W_m = (2/N) W_m ∂B/∂σ_m², so that the
+flow dW/dt = -∂B/∂W gives
 
     dσ_m²/dt = -(4/N) σ_m² ∂B/∂σ_m² = -(2/N) share_m B,   share_m = σ_m² ∂ln ω/∂σ_m².
 
-All blocks start alike and stay alike, hence a system with one variance per trained matrix of a block. It is a statement about early times:
-the flow of the loss itself also moves a few singular directions of J in a time of order 1, while σ_w² takes a time of order N.
+All blocks start alike and stay alike, hence a system with one variance per trained matrix of a block. It is a statement
+about early times: the flow of the loss itself also moves a few singular directions of J in a time of order 1, while
+σ_w² takes a time of order N.
 
-Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, time evolution of the weight variance; blocks other than the
-paper's are derived here.
+Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, time evolution of the weight variance; blocks
+other than the paper's are derived here.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ CLOCK = sp.Symbol("s", nonnegative=True)
 
 @public
 def share(net: Net) -> tuple[sp.Expr, ...]:
-    """The Euler share of each trained matrix of the block, σ_m² ∂ln ω/∂σ_m²: the part of the Jacobian's variance that runs through it.
+    """The Euler share of each trained matrix of the block, σ_m² ∂ln ω/∂σ_m²: the part of the Jacobian's variance that
+    runs through it.
 
     Raises ArgumentError for a block without a trained matrix.
 
@@ -50,7 +53,8 @@ def share(net: Net) -> tuple[sp.Expr, ...]:
 
 
 def layer_of(net: Net, layer: int) -> tuple[Trained, tuple[Any, ...]]:
-    """The trained matrices, and the number of the chosen one as an argument of observables: none if it is the only one."""
+    """The trained matrices, and the number of the chosen one as an argument of observables: none if it is
+    the only one."""
     found = trained(net)
     if layer not in range(len(found.variables)):
         raise ArgumentError(
@@ -69,7 +73,8 @@ def weight_of(weight: object) -> sp.Expr:
 
 @cache
 def reduced(net: Net) -> dict[sp.Symbol, sp.Symbol]:
-    """Each variance and the one that it stays equal to: matrices that start equal and, as long as they are, have equal slopes.
+    """Each variance and the one that it stays equal to: matrices that start equal and, as long as they are, have equal
+    slopes.
 
     >>> import advmf as mf
     >>> from advmf.theory.dynamics import reduced
@@ -89,7 +94,8 @@ def reduced(net: Net) -> dict[sp.Symbol, sp.Symbol]:
 
 @dataclass(frozen=True)
 class System:
-    """The flow in :data:`CLOCK` time, equal matrices taken together: dz_m/ds = -reach_m ω^{L/2 - 1}, with ω in terms of the variances z_m and α."""
+    """The flow in :data:`CLOCK` time, equal matrices taken together: dz_m/ds = -reach_m ω^{L/2 - 1}, with ω in terms of
+    the variances z_m and α."""
 
     net: Net
     variables: tuple[sp.Symbol, ...]
@@ -151,8 +157,9 @@ def clock(weight: object = 1) -> sp.Expr:
 def passage(net: Net, level: sp.Expr, fall: sp.Expr) -> sp.Expr:
     """The time, in :data:`CLOCK` units, at which ``level``, positive and falling, has fallen by the factor exp(-fall).
 
-    In s = -ln(level/level_0) as the independent variable the time is one more variable of the system, so that it is a Flow itself. With
-    one variance and a level in proportion to a power of it the time has a closed form if the flow has.
+    In s = -ln(level/level_0) as the independent variable the time is one more variable of the system, so that it is a
+    Flow itself. With one variance and a level in proportion to a power of it the time has a closed form if the flow
+    has.
 
     >>> import sympy as sp
     >>> import advmf as mf

@@ -13,8 +13,8 @@ from advmf.errors import StepError
 class Status(enum.StrEnum):
     """How a statement of a derivation is known.
 
-    ``PROVED``: by SymPy, or by a published lemma whose hypotheses hold. ``CONFIRMED``: at random points, in high precision. ``DEFINED``: it
-    introduces a letter. ``ASSUMED``: only stated.
+    ``PROVED``: by SymPy, or by a published lemma whose hypotheses hold. ``CONFIRMED``: at random points, in high
+    precision. ``DEFINED``: it introduces a letter. ``ASSUMED``: only stated.
     """
 
     PROVED = "proved"
@@ -25,7 +25,8 @@ class Status(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Fact:
-    """``left relation right``, known to a derivation under the conditions ``where``; an assumption in words has no sides."""
+    """``left relation right``, known to a derivation under the conditions ``where``; an assumption in words has no
+    sides."""
 
     label: str
     text: str
@@ -44,8 +45,8 @@ class Fact:
 def chained(first: str, second: str) -> str:
     """The relation of a chain of two: ``->`` is a limit, and after one an inequality is about that, ``lim <=``.
 
-    Raises StepError where none is left between the ends: a bound from above and one from below, a bound and an approximation, and two
-    approximations, whose errors add up.
+    Raises StepError where none is left between the ends: a bound from above and one from below, a bound and an
+    approximation, and two approximations, whose errors add up.
 
     >>> from advmf.theory.fact import chained
     >>> chained("==", "<="), chained("==", "approx"), chained("<=", "->")

@@ -1,15 +1,17 @@
 """What is left of a network's randomness at width N, in its last stream and in the norm of its Jacobian.
 
 Two readings of the blocks. :class:`Fluctuations` carries the first two moments of Q = |x|²/N, exactly at every width;
-:class:`Perturbations` the variances of the random factor by which a block multiplies the output's Gram matrix, to first order in 1/N.
+:class:`Perturbations` the variances of the random factor by which a block multiplies the output's Gram matrix, to first
+order in 1/N.
 
-Both rest on one symmetry, in networks whose moment rules hold at every width (``net.exact``). The signs of the pre-activations
-are independent of the absolute values, and whatever matrix reads the activations, or is added to them, has a law that a flip of
-signs does not change. So J(x) has exactly the law of the product in which each activation is a diagonal matrix of independent
-slopes, u or v with probability 1/2, independent of all weights; biases do not matter, and x is a direction like any other.
+Both rest on one symmetry, in networks whose moment rules hold at every width (``net.exact``). The signs of the
+pre-activations are independent of the absolute values, and whatever matrix reads the activations, or is added to them,
+has a law that a flip of signs does not change. So J(x) has exactly the law of the product in which each activation is a
+diagonal matrix of independent slopes, u or v with probability 1/2, independent of all weights; biases do not matter,
+and x is a direction like any other.
 
-Sources: products of random matrices of finite width, B. Hanin and M. Nica, Commun. Math. Phys. 376, 2020 (log-normal norms of
-ReLU Jacobians); the laws are derived here.
+Sources: products of random matrices of finite width, B. Hanin and M. Nica, Commun. Math. Phys. 376, 2020 (log-normal
+norms of ReLU Jacobians); the laws are derived here.
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ def kurtosis(block: ReLULike) -> sp.Expr:
 
 
 def _relu_like(activation: Pointwise) -> ReLULike:
-    """The activation, whose slopes are independent of the absolute values of what it acts on; raises DeclarationError for any other."""
+    """The activation, whose slopes are independent of the absolute values of what it acts on; raises DeclarationError
+    for any other."""
     if not isinstance(activation, ReLULike):
         raise DeclarationError(
             f"F1 and F2 hold of activations of two slopes, ReLULike(u, v), whose slopes are random signs; {activation!r} is of another kind."
@@ -93,7 +96,8 @@ class Fluctuations(Algebra[Stage]):
                 "no exact law. Put a Dense() or a Mix() before it, within the residual branch."
             )
         h, square = state.variance
-        # Independent coordinates of second moment αh and fourth moment 3κα²h²: E Q² is their mean square plus variance over N.
+        # Independent coordinates of second moment αh and fourth moment 3κα²h²: E Q² is their mean square plus variance
+        # over N.
         return Stage(gain * h, gain**2 * square * (1 + (3 * kurtosis(relu) - 1) / N))
 
     def fork(self, state: Stage) -> Stage:
@@ -107,7 +111,8 @@ class Fluctuations(Algebra[Stage]):
                 f"In {block!r} neither path is centred Gaussian given the stream, so the fluctuations of the sum have no exact law. "
                 "End the branch or the shortcut in a Dense() or a Mix()."
             )
-        # Given x the paths are independent and one is N(0, h), so that their product ⟨x, y⟩/N has the mean 0 and the square hQ/N.
+        # Given x the paths are independent and one is N(0, h), so that their product ⟨x, y⟩/N has the mean 0 and the
+        # square hQ/N.
         cross = 4 * s**2 * centred.variance[0] * other.Q / N
         square = a.square + 2 * s**2 * a.Q * b.Q + s**4 * b.square + cross
         Q, Q2 = before.mean(sp.expand(a.Q + s**2 * b.Q)), before.mean(sp.expand(square))
@@ -127,7 +132,8 @@ def fluctuate(block: Block, stage: Stage) -> Stage:
 class Perturbation:
     """A block's random factor: A A^T of its output Jacobian A becomes gain * S^{1/2} (1 + E) S^{1/2}, S = A A^T.
 
-    E is symmetric, of mean zero and invariant under rotations; to first order Var E_ij = off/N for i != j, Var E_ii = diag/N.
+    E is symmetric, of mean zero and invariant under rotations; to first order Var E_ij = off/N for i != j, Var E_ii =
+    diag/N.
     """
 
     gain: sp.Expr
@@ -145,7 +151,8 @@ class Perturbations(Algebra[tuple[Perturbation, ...]]):
     """The random factors of the primitives so far."""
 
     def gaussian(self, layer: GaussianLayer, state: tuple[Perturbation, ...]) -> tuple[Perturbation, ...]:
-        # A V with A A^T = S is S^{1/2} times a Gaussian matrix: 1 + E is a Wishart matrix over its N degrees of freedom.
+        # A V with A A^T = S is S^{1/2} times a Gaussian matrix: 1 + E is a Wishart matrix over its N degrees of
+        # freedom.
         return (*state, Perturbation(layer.variance, sp.S.One, sp.Integer(2)))
 
     def pointwise(self, activation: Pointwise, state: tuple[Perturbation, ...]) -> tuple[Perturbation, ...]:

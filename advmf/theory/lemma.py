@@ -36,7 +36,8 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Lemma:
-    """A statement ``left relation right`` about ``letters`` (name -> meaning), with its hypotheses as (words, condition).
+    """A statement ``left relation right`` about ``letters`` (name -> meaning), with its hypotheses as (words,
+    condition).
 
     Lemmas are the same if they say the same, so that a file that registers one may run twice.
     """
@@ -75,7 +76,8 @@ class Lemma:
         return Instance(*self.state(**given), proved)
 
     def check(self, cases: int = 12, factor: float = 1.0, seed: int = 0) -> None:
-        """Compare the sides in random cases, the right one times ``factor``: 1, or a wrong one, which the check has to refuse.
+        """Compare the sides in random cases, the right one times ``factor``: 1, or a wrong one, which the check has to
+        refuse.
 
         Raises StepError where the sides are not as stated, up to rounding and five standard errors.
         """

@@ -43,7 +43,8 @@ def norm_case(
 
 
 def _norms_of_matrices(rng: np.random.Generator) -> tuple[dict[sp.Symbol, sp.Expr], Any, Any, np.ndarray]:
-    """Exact norms ‖G‖_{p -> q} of random K x d matrices: columns for p = 1, rows for q = oo, singular values, or all signs."""
+    """Exact norms ‖G‖_{p -> q} of random K x d matrices: columns for p = 1, rows for q = oo, singular values, or all
+    signs."""
     columns, rows = int(rng.integers(1, 7)), int(rng.integers(1, 6))
     pair = [(1, 1), (1, 2), (1, sp.oo), (2, sp.oo), (3, sp.oo), (2, 2), (sp.oo, 1), (sp.oo, 2)][int(rng.integers(8))]
     p, q = map(sp.sympify, pair)
@@ -79,7 +80,8 @@ def borell_tis_case(rng: np.random.Generator) -> Case:
 
 
 def euler_case(rng: np.random.Generator) -> Case:
-    """A random two-layer ReLU network without biases, as a function of all its weights: <W, df/dW> by central differences along W."""
+    """A random two-layer ReLU network without biases, as a function of all its weights: <W, df/dW> by central
+    differences along W."""
     V, W, x = rng.standard_normal((4, 5)), rng.standard_normal((5, 3)), rng.standard_normal(3)
 
     def value(r: float) -> float:
@@ -98,7 +100,8 @@ def arc_cosine_case(rng: np.random.Generator) -> Case:
 
 
 def mean_value_case(rng: np.random.Generator) -> Case:
-    """A random ReLU network along a segment: its change against the largest Jacobian on the pieces that the segment crosses."""
+    """A random ReLU network along a segment: its change against the largest Jacobian on the pieces that the segment
+    crosses."""
     V, W, b = rng.standard_normal((2, 6)), rng.standard_normal((6, 3)), rng.standard_normal(6)
     x, eta = rng.standard_normal(3), rng.standard_normal(3)
     start, slope = W @ x + b, W @ eta

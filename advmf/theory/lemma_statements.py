@@ -19,7 +19,8 @@ def activation(x: sp.Expr, u: sp.Expr, v: sp.Expr) -> sp.Expr:
 
 
 def radius(p: sp.Expr, q: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """The Euclidean radii of the unit balls of lp in d dimensions and of the dual of lq in K: Lipschitz constants of ‖G‖_{p -> q}."""
+    """The Euclidean radii of the unit balls of lp in d dimensions and of the dual of lq in K: Lipschitz constants of
+    ‖G‖_{p -> q}."""
     half = sp.Rational(1, 2)
     return d ** sp.Max(0, half - 1 / p), K ** sp.Max(0, 1 / q - half)
 
@@ -110,7 +111,8 @@ def whole(n: Any) -> bool:
 
 
 def lipschitz(z: Any, rate: Any, start: Any, path: Any) -> bool:
-    """Whether the rate cannot lead two paths out of one point: it is smooth at all numbers of the path's sign, or continuous and falling."""
+    """Whether the rate cannot lead two paths out of one point: it is smooth at all numbers of the path's sign, or
+    continuous and falling."""
     positive = start.is_positive and path.is_positive
     sign = (
         "positive" if positive else "nonnegative" if start.is_nonnegative and path.is_extended_nonnegative else "real"

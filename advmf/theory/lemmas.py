@@ -1,7 +1,7 @@
 """The lemmas that derivations rest on, and a check of each by numbers.
 
-``find_lemma(name).at(...)`` states one for given values of its letters, after verifying the hypotheses; ``check`` draws random
-cases and compares the two sides. :func:`register_lemma` adds one.
+``find_lemma(name).at(...)`` states one for given values of its letters, after verifying the hypotheses; ``check`` draws
+random cases and compares the two sides. :func:`register_lemma` adds one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def find_lemma(name: str) -> Lemma:
 
 
 def register_lemma(new: Lemma) -> Lemma:
-    """Add a lemma, after it has passed its own check; raises StepError if it does not, or if its name is taken by another."""
+    """Add a lemma, after it has passed its own check; raises StepError if it does not, or if its name is taken by
+    another."""
     if LEMMAS.get(new.name, new) != new:
         raise StepError(f"There is already a lemma {new.name!r}, from {LEMMAS[new.name].source}.")
     new.check()

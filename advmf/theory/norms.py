@@ -40,9 +40,10 @@ EXPONENTS = (sp.S.One, sp.Rational(3, 2), sp.Integer(2), sp.oo)
 class Route:
     """A way to β_{p,q}.
 
-    ``rigour`` is "exact", "upper bound", "lower bound" or "estimate"; ``pairs`` says in words for which (p, q), ``applies(p, q)`` decides.
-    ``formula(p, q)`` is β in ``d`` and ``K``, and ``quantile(p, q, delta)``, if given, what ‖G‖/sqrt(d) exceeds with a probability of ``delta``.
-    :func:`register_route` adds one. Raises ArgumentError for another rigour.
+    ``rigour`` is "exact", "upper bound", "lower bound" or "estimate"; ``pairs`` says in words for which (p, q),
+    ``applies(p, q)`` decides. ``formula(p, q)`` is β in ``d`` and ``K``, and ``quantile(p, q, delta)``, if given, what
+    ‖G‖/sqrt(d) exceeds with a probability of ``delta``. :func:`register_route` adds one. Raises ArgumentError for
+    another rigour.
     """
 
     name: str
@@ -58,7 +59,8 @@ class Route:
             raise ArgumentError(f"A route's rigour is one of {', '.join(RIGOURS)}; got {self.rigour!r}.")
 
     def check(self) -> None:
-        """Compare its numbers with what is known of β at small dimensions; raises ArgumentError where they contradict its rigour."""
+        """Compare its numbers with what is known of β at small dimensions; raises ArgumentError where they contradict
+        its rigour."""
         for p, q in itertools.product(EXPONENTS, EXPONENTS):
             for size in SIZES if self.applies(p, q) else ():
                 value, (low, high) = _value(self, p, q, size), _known(self.name, p, q, size)
@@ -138,8 +140,8 @@ def _lower(p: sp.Expr, q: sp.Expr) -> sp.Expr:
 def _step(p: sp.Expr, q: sp.Expr) -> sp.Expr:
     """A lower bound on the mean of ‖G^T y‖_{p*} for the y that is best against G x, x = (1, ..., 1)/sqrt(d).
 
-    For q in {1, 2} y has a fixed Euclidean length b, so G^T y is ‖G x‖_q x plus b times a standard Gaussian vector orthogonal to x; the
-    norm is convex in ‖G x‖_q, and in b ‖g_{d-1}‖_2, whose mean is b (d - 1)/E‖g_d‖_2.
+    For q in {1, 2} y has a fixed Euclidean length b, so G^T y is ‖G x‖_q x plus b times a standard Gaussian vector
+    orthogonal to x; the norm is convex in ‖G x‖_q, and in b ‖g_{d-1}‖_2, whose mean is b (d - 1)/E‖g_d‖_2.
     """
     b, along = sp.sqrt(K) if q == 1 else sp.S.One, GaussianNorm(K, q)
     if p == 2:
@@ -210,7 +212,8 @@ ROUTES = {
 ESTIMATE_TOLERANCE = sp.Piecewise(
     (sp.Rational(3, 100), sp.And(sp.Min(K, d) >= 10, sp.Max(K, d) >= 50)), (sp.Rational(7, 100), True)
 )
-"""The relative error of the route ``estimate``: at (oo, 1) it is 5 to 6 % above the mean norm of matrices with two to five rows or columns."""
+"""The relative error of the route ``estimate``: at (oo, 1) it is 5 to 6 % above the mean norm of matrices with two to
+five rows or columns."""
 
 BEST = "best"
 """The name under which :func:`beta` takes the sharpest upper route that applies."""
@@ -218,10 +221,11 @@ BEST = "best"
 
 @public
 def register_route(new: Route, before: str | None = None) -> Route:
-    """Add a route to β, after it has passed its own check (:meth:`Route.check`); ``before`` which other, for the choice of the best.
+    """Add a route to β, after it has passed its own check (:meth:`Route.check`); ``before`` which other, for the choice
+    of the best.
 
-    ``advmf.beta``, the claims that take a route, ``advmf list`` and ``advmf norms`` know it from then on. Raises ArgumentError if the check
-    fails, if its name is taken by another, and where there is no route ``before``.
+    ``advmf.beta``, the claims that take a route, ``advmf list`` and ``advmf norms`` know it from then on. Raises
+    ArgumentError if the check fails, if its name is taken by another, and where there is no route ``before``.
 
     >>> import advmf as mf
     >>> from advmf.symbols import K, d
@@ -274,18 +278,19 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
 
         E‖G‖_{p -> q} <= K**max(0, 1/q - 1/2) E‖g_d‖_{p*} + d**max(0, 1/2 - 1/p) E‖g_K‖_q,
 
-    and β_{p,q} divides by sqrt(d). ``leading`` bounds E‖g_n‖_r by its leading term at large n (Jensen's inequality for r < oo,
-    of r' = max(2, 2 ln n) where r is larger; sqrt(2 ln 2n) for r = oo) and gives the short table of closed forms. ``tilted`` sharpens
-    Chevet's for p in {2, oo} and q in {1, 2} (:func:`advmf.special.tilted_norm`). ``extremal`` is exact
-    where p = 1 or q = oo, the mean of the largest of d columns or K rows
-    (:func:`advmf.special.extreme_norm`). ``spectral`` is exact at (2, 2); its numbers are approximate, to 6e-4, beyond min(K, d) = 128
-    (:func:`advmf.special.spectral_norm`). ``best`` is the sharpest of these that applies. ``lower`` is at least the larger of Chevet's two
-    terms, so that chevet is within a factor of two of it. ``estimate`` is no bound but the closest to β
-    (:func:`advmf.special.estimated_norm`). :data:`ROUTES` has their sources; the numbers of ``tilted``, ``extremal``, ``spectral``,
-    ``lower`` and ``estimate`` come without derivatives, and but for ``tilted`` for whole d and K.
+    and β_{p,q} divides by sqrt(d). ``leading`` bounds E‖g_n‖_r by its leading term at large n (Jensen's inequality for
+    r < oo, of r' = max(2, 2 ln n) where r is larger; sqrt(2 ln 2n) for r = oo) and gives the short table of closed
+    forms. ``tilted`` sharpens Chevet's for p in {2, oo} and q in {1, 2} (:func:`advmf.special.tilted_norm`).
+    ``extremal`` is exact where p = 1 or q = oo, the mean of the largest of d columns or K rows
+    (:func:`advmf.special.extreme_norm`). ``spectral`` is exact at (2, 2); its numbers are approximate, to 6e-4, beyond
+    min(K, d) = 128 (:func:`advmf.special.spectral_norm`). ``best`` is the sharpest of these that applies. ``lower`` is
+    at least the larger of Chevet's two terms, so that chevet is within a factor of two of it. ``estimate`` is no bound
+    but the closest to β (:func:`advmf.special.estimated_norm`). :data:`ROUTES` has their sources; the numbers of
+    ``tilted``, ``extremal``, ``spectral``, ``lower`` and ``estimate`` come without derivatives, and but for ``tilted``
+    for whole d and K.
 
-    ``p`` and ``q`` are numbers in [1, oo], ``"inf"`` or ``"oo"``, or SymPy expressions. Raises DomainError for another value
-    and ArgumentError for an unknown route, or one that does not apply to the pair.
+    ``p`` and ``q`` are numbers in [1, oo], ``"inf"`` or ``"oo"``, or SymPy expressions. Raises DomainError for another
+    value and ArgumentError for an unknown route, or one that does not apply to the pair.
 
     >>> import advmf as mf
     >>> mf.beta("inf", 2, route="leading")
@@ -317,19 +322,21 @@ def choose(p: sp.Expr, q: sp.Expr, route: str) -> Route:
 
 @public
 def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") -> sp.Expr:
-    """An upper bound that ‖G‖_{p -> q}/sqrt(d) exceeds with a probability of at most ``delta``, by an upper route to its mean.
+    """An upper bound that ‖G‖_{p -> q}/sqrt(d) exceeds with a probability of at most ``delta``, by an upper route to
+    its mean.
 
-    G -> ‖G‖ is Lipschitz with constant s = d**max(0, 1/2 - 1/p) K**max(0, 1/q - 1/2), so the inequality of Borell, Tsirelson,
-    Ibragimov and Sudakov gives P(‖G‖ > E‖G‖ + t s) <= exp(-t²/2). By the route ``extremal`` it is the quantile itself, exceeded with a
-    probability of exactly ``delta``.
+    G -> ‖G‖ is Lipschitz with constant s = d**max(0, 1/2 - 1/p) K**max(0, 1/q - 1/2), so the inequality of Borell,
+    Tsirelson, Ibragimov and Sudakov gives P(‖G‖ > E‖G‖ + t s) <= exp(-t²/2). By the route ``extremal`` it is the
+    quantile itself, exceeded with a probability of exactly ``delta``.
 
-    ``delta`` is a number in (0, 1) or a SymPy expression. Raises DomainError for another value, and ArgumentError as :func:`beta` and
-    for a route that is no upper bound.
+    ``delta`` is a number in (0, 1) or a SymPy expression. Raises DomainError for another value, and ArgumentError as
+    :func:`beta` and for a route that is no upper bound.
 
     >>> import advmf as mf
     >>> mf.beta_quantile(2, 2, 0.01, "leading").subs({mf.symbols.d: 784, mf.symbols.K: 10}).evalf(5)
     1.2213
-    >>> [mf.beta_quantile(1, 2, 0.01, route).subs({mf.symbols.d: 784, mf.symbols.K: 10}).evalf(5) for route in ("chevet", "extremal")]
+    >>> at = {mf.symbols.d: 784, mf.symbols.K: 10}
+    >>> [mf.beta_quantile(1, 2, 0.01, route).subs(at).evalf(5) for route in ("chevet", "extremal")]
     [0.33885, 0.22781]
     """
     mean = beta(p, q, route)

@@ -5,8 +5,8 @@
     proof.step((u**2 + v**2) / 2, gaussian)
     print(proof)
 
-A step that is wrong is refused when it is taken, with both sides at a point where they differ; so is one that nothing here can verify. What
-a derivation rests on is listed: what is proved, what numbers confirm, what is assumed.
+A step that is wrong is refused when it is taken, with both sides at a point where they differ; so is one that nothing
+here can verify. What a derivation rests on is listed: what is proved, what numbers confirm, what is assumed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Step(Shown):
     where: tuple[sp.Basic, ...] = ()
 
     def verify(self, right: sp.Expr) -> None:
-        """Verify the step with another right side, as a negative control; raises StepError, as it must for a wrong one."""
+        """Verify the step with another right side, as a negative control; raises StepError, as it must for
+        a wrong one."""
         self.reason.verify(self.left, right, self.where)
 
     def __str__(self) -> str:
@@ -68,7 +69,8 @@ class Step(Shown):
 
 @dataclass(frozen=True)
 class Part:
-    """A definition or an assumption, which has no steps, or a chain of steps under a heading; ``fact`` is what it establishes."""
+    """A definition or an assumption, which has no steps, or a chain of steps under a heading; ``fact`` is what it
+    establishes."""
 
     title: str
     fact: Fact
@@ -79,8 +81,8 @@ class Part:
 class Derivation(Shown):
     """A derivation of ``name``: parts in order, the last of which ends in the result.
 
-    ``where`` are conditions on the symbols under which everything holds, and at which random points are drawn: what is found under them
-    is put in only where they are known, and concludes a claim only if they hold in all of its domain.
+    ``where`` are conditions on the symbols under which everything holds, and at which random points are drawn: what is
+    found under them is put in only where they are known, and concludes a claim only if they hold in all of its domain.
 
     >>> import sympy as sp
     >>> from advmf.symbols import u, v
@@ -96,7 +98,8 @@ class Derivation(Shown):
     >>> proof.step(u**2 + v**2, algebra, "a wrong factor")
     Traceback (most recent call last):
         ...
-    advmf.errors.StepError: alpha, step 2 (algebra: a wrong factor): the sides differ: at u = ..., v = ... the left is ... the right ...
+    advmf.errors.StepError: alpha, step 2 (algebra: a wrong factor): the sides differ: at u = ..., v = ... the left is
+    ... the right ...
     """
 
     name: str
@@ -112,8 +115,8 @@ class Derivation(Shown):
     def define(self, letter: sp.Expr, meaning: object, text: str = "") -> Fact:
         """Introduce a letter, or a function of letters, for an expression.
 
-        Raises StepError for what is no letter of its own, has a meaning already or stands in its own, and for a meaning outside the domain of
-        the letter.
+        Raises StepError for what is no letter of its own, has a meaning already or stands in its own, and for a meaning
+        outside the domain of the letter.
         """
         expr = _expression(meaning)
         if not isinstance(letter, (sp.Symbol, AppliedUndef)):
@@ -138,7 +141,8 @@ class Derivation(Shown):
         return self._state(f"definition of {letter}", text, Status.DEFINED, letter, "==", expr)
 
     def _require_domain(self, letter: sp.Symbol, meaning: sp.Expr) -> None:
-        """That a meaning has the sign, and is as whole, as its letter is declared; where it is zero, what holds does so by continuity."""
+        """That a meaning has the sign, and is as whole, as its letter is declared; where it is zero, what holds does so
+        by continuity."""
         wrong = [name for name in ("positive", "negative", "nonnegative", "nonpositive", "integer", "real")
                  if getattr(letter, f"is_{name}") and getattr(meaning, f"is_{name}") is False]  # fmt: skip
         relation = ">=" if letter.is_nonnegative else "<=" if letter.is_nonpositive else ""
@@ -149,7 +153,8 @@ class Derivation(Shown):
             raise StepError(f"{self.name}: {letter} is declared {wrong[0]}, and {meaning} is not.")
 
     def assume(self, text: str, left: object = None, relation: str = "==", right: object = None) -> Fact:
-        """State an assumption, in words and, if it is to be put in somewhere, as ``left relation right``; nothing verifies it."""
+        """State an assumption, in words and, if it is to be put in somewhere, as ``left relation right``; nothing
+        verifies it."""
         if not text:
             raise StepError(f"{self.name}: an assumption says in words what is assumed.")
         if relation not in list(Relation):
@@ -161,7 +166,8 @@ class Derivation(Shown):
         return self._state(f"assumption {number}", text, Status.ASSUMED, sides[0], relation, sides[1])
 
     def cite(self, other: Derivation) -> Fact:
-        """The result of another derivation, as well known as that is and under the same conditions; StepError if it is a limit."""
+        """The result of another derivation, as well known as that is and under the same conditions; StepError if it is
+        a limit."""
         found = other.result
         if found.relation not in list(Relation):
             raise StepError(f"{other.name} ends in a limit, and so in nothing that could be put in.")
@@ -173,7 +179,8 @@ class Derivation(Shown):
         self._start, self._heading, self._conditions = _expression(start), text, (*self.where, *where)
 
     def step(self, right: object, reason: Reason, text: str = "") -> None:
-        """Go on to ``right`` by a reason; raises StepError, which names the step, if it is wrong or cannot be verified."""
+        """Go on to ``right`` by a reason; raises StepError, which names the step, if it is wrong or cannot
+        be verified."""
         number = len(self.steps) + 1
         label = f"{self.name}, step {number} ({reason}{f': {text}' if text else ''})"
         left = self._last
@@ -197,11 +204,12 @@ class Derivation(Shown):
     def concludes(self, claim: Claim | sp.Expr) -> Fact:
         """End the chain in a claim of the package, or an expression: exactly its formula, from its left-hand side.
 
-        A last step to the form that the package gives it is algebra. A chain that holds letters of the formula (omega, beta) ends in the
-        formula, and the letters have to mean the same here; one that holds none ends in the right-hand side, with them put in. Raises
-        StepError if the chain is about something else, if its relation is weaker than the claim's, if a letter is not defined here or
-        means something else, if the expressions differ, if the chain holds under conditions that the claim's letters do not meet
-        everywhere, or if it is a limit in what the claim's regime takes to no limit.
+        A last step to the form that the package gives it is algebra. A chain that holds letters of the formula (omega,
+        beta) ends in the formula, and the letters have to mean the same here; one that holds none ends in the
+        right-hand side, with them put in. Raises StepError if the chain is about something else, if its relation is
+        weaker than the claim's, if a letter is not defined here or means something else, if the expressions differ, if
+        the chain holds under conditions that the claim's letters do not meet everywhere, or if it is a limit in what
+        the claim's regime takes to no limit.
         """
         if isinstance(claim, Claim):
             known = (L >= claim.depth,) if claim.depth else ()

@@ -1,6 +1,7 @@
 """Propagation of second moments through a declared network (mean-field recursions and their solutions).
 
-One block maps the state of a stream ``x`` and of its offset ``a = x - (dx/dx^0) x^0``, the part that is not linear in the input:
+One block maps the state of a stream ``x`` and of its offset ``a = x - (dx/dx^0) x^0``, the part that is not linear in
+the input:
 
 ====== =======================================================================================================
 Q      second moment of the stream, E|x|²/N
@@ -11,8 +12,8 @@ B      cross moment E⟨x, a⟩/N
 nu     mean of a coordinate of the offset
 ====== =======================================================================================================
 
-The tangent along the input is x - a; it differs from other tangents only where the stream carries a mean (a plain shortcut with
-``u != v``).
+The tangent along the input is x - a; it differs from other tangents only where the stream carries a mean (a plain
+shortcut with ``u != v``).
 
 Sources: ω and the solvable cases are the mean-field quantities of Kumano, Kera and Yamasaki (NeurIPS 2023,
 arXiv:2505.14021); the carried mean and the offset's moments are derived here.
@@ -85,8 +86,8 @@ class Propagation(Algebra[Moments]):
             return Moments(s**2 * Q, s * state.mu, s**2 * j, s**2 * A, s**2 * B, s * state.nu)
         second, mean, gain = activation.second(Q), activation.mean(Q), activation.gain(Q)
         if activation.homogeneous:
-            # z ~ N(0, Q) and a are jointly Gaussian, and φ(z) = φ'(z)z: E φ'(z)a = (B/Q) E φ(z), and E φ'(z)²w² = α E w² for every w that
-            # is jointly Gaussian with z.
+            # z ~ N(0, Q) and a are jointly Gaussian, and φ(z) = φ'(z)z: E φ'(z)a = (B/Q) E φ(z), and E φ'(z)²w² = α E
+            # w² for every w that is jointly Gaussian with z.
             return Moments(second, mean, gain * j, gain * A, gain * B, B / Q * mean)
         # The tangent along the input, z - a, is C/Q z and a rest that is independent of z.
         C, V = Q - B, Q - 2 * B + A
@@ -163,7 +164,8 @@ def omega(net: Net) -> sp.Expr:
 
 @cache
 def grows_alike(net: Net) -> bool:
-    """Whether the Jacobian grows by one factor ω in every block, whatever the stream: as it does where activations are homogeneous.
+    """Whether the Jacobian grows by one factor ω in every block, whatever the stream: as it does where activations are
+    homogeneous.
 
     >>> import advmf as mf
     >>> from advmf.theory.propagation import grows_alike
@@ -184,11 +186,12 @@ ALPHA = sp.Symbol("alpha", positive=True)
 @public
 @cache
 def moments(net: Net, abbreviate: bool = False) -> Moments:
-    """The state after ``L`` blocks, from ``|x|²/d = x_sq``: in closed form where there is one, else as an exact recursion.
+    """The state after ``L`` blocks, from ``|x|²/d = x_sq``: in closed form where there is one, else as an exact
+    recursion.
 
-    A component whose recursion is affine in itself alone is solved by a geometric sum, and the solution is put back into the
-    recursion before it is returned; any other component is a :class:`~advmf.functions.Recursion`. ``abbreviate`` writes
-    ω and α in the closed forms, which :func:`abbreviations` explains.
+    A component whose recursion is affine in itself alone is solved by a geometric sum, and the solution is put back
+    into the recursion before it is returned; any other component is a :class:`~advmf.functions.Recursion`.
+    ``abbreviate`` writes ω and α in the closed forms, which :func:`abbreviations` explains.
 
     >>> import advmf as mf
     >>> mf.moments(mf.vanilla(u=1, v=0)).Q
@@ -213,7 +216,8 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
 
 
 def abbreviations(net: Net) -> dict[sp.Symbol, sp.Expr]:
-    """What ω and α stand for in ``net``: α only where the slopes are symbols, ω only where the Jacobian grows as ω^L."""
+    """What ω and α stand for in ``net``: α only where the slopes are symbols, ω only where the Jacobian
+    grows as ω^L."""
     where = {OMEGA: omega(net)} if grows_alike(net) else {}
     for squares in slope_squares(net):
         where[ALPHA] = squares / 2
@@ -280,8 +284,9 @@ def _geometric(rate: sp.Expr, shift: sp.Expr, start: sp.Expr) -> sp.Expr:
 def growth_rate(net: Net) -> sp.Expr:
     """The factor λ by which the second moment grows per block at large depth: Q_L ~ λ^L up to a constant, as L -> oo.
 
-    For a stream without mean λ = ω. A plain shortcut with ``u != v`` carries a mean ``mu ~ √Q`` that adds to the growth: in terms
-    of r = √λ - 1, the recursion for states so large that biases do not matter is a cubic with one positive root.
+    For a stream without mean λ = ω. A plain shortcut with ``u != v`` carries a mean ``mu ~ √Q`` that adds to the
+    growth: in terms of r = √λ - 1, the recursion for states so large that biases do not matter is a cubic with one
+    positive root.
 
     Raises DeclarationError if the block leads to an equation that is not of this form.
 

@@ -1,5 +1,5 @@
-"""Putting facts into expressions: equalities where they are known to hold, bounds where the expression is monotone, approximations where errors
-do not grow. Each refuses, by StepError, what would not follow."""
+"""Putting facts into expressions: equalities where they are known to hold, bounds where the expression is monotone,
+approximations where errors do not grow. Each refuses, by StepError, what would not follow."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from advmf.theory.smoothness import continuous
 def put_in_equality(expr: sp.Expr, fact: Fact, where: Sequence[sp.Basic]) -> sp.Expr:
     """``expr`` with the fact's right side for its left one.
 
-    In a case of a Piecewise the conditions of the case are known. Raises StepError where the conditions of the fact are not known, and where
-    a side depends on what is differentiated, summed or integrated there and the other does not.
+    In a case of a Piecewise the conditions of the case are known. Raises StepError where the conditions of the fact are
+    not known, and where a side depends on what is differentiated, summed or integrated there and the other does not.
     """
     if not expr.has(fact.left):
         return expr
@@ -111,7 +111,8 @@ def put_in(
 def _monotone(
     expr: sp.Expr, ends: tuple[sp.Expr, sp.Expr], old: sp.Expr, label: str, where: Sequence[sp.Basic]
 ) -> tuple[bool, bool]:
-    """Whether ``expr`` falls in ``old`` between two ends, and whether that, or that it rises, is known by numbers only."""
+    """Whether ``expr`` falls in ``old`` between two ends, and whether that, or that it rises, is known by
+    numbers only."""
     x, gap = sp.Dummy("x", **_sign(*ends)), sp.Dummy("gap", positive=True)
     moved = expr.xreplace({old: x})
     slope = sp.diff(moved, x)

@@ -1,4 +1,5 @@
-"""The reasons of a derivation's steps, each of which a machine verifies: algebra, Gaussian integrals, limits, substitutions, lemmas.
+"""The reasons of a derivation's steps, each of which a machine verifies: algebra, Gaussian integrals, limits,
+substitutions, lemmas.
 
 ``reason.verify(left, right, where)`` returns what relation holds and how that is known, or raises StepError.
 """
@@ -56,6 +57,11 @@ class Reason(ABC):
         """The relation between the sides; raises StepError if they do not have it or if nothing here can tell."""
 
 
+QUICK, PATIENT, LONG = 1, 4, 10
+"""Seconds of processor time for SymPy to expand a difference, to integrate and to take a limit: it may never end.
+Where it has not by then, other means go on, and the step says what it rests on."""
+
+
 @dataclass(frozen=True)
 class Algebra(Reason):
     """The sides are the same number: SymPy proves that, or they agree at random points in high precision.
@@ -70,7 +76,7 @@ class Algebra(Reason):
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
         if left == right:
             return Verified("==", Status.PROVED, "the same expression")
-        if within(1, lambda: sp.expand(left - right) == 0):
+        if within(QUICK, lambda: sp.expand(left - right) == 0):
             return Verified("==", Status.PROVED, "SymPy: the difference is 0")
         # Where the sides agree whatever the numbers of their functions are, these need not be computed.
         same = abstracted(left, right)
@@ -98,15 +104,17 @@ class Algebra(Reason):
 
 @dataclass(frozen=True)
 class GaussianIntegral(Reason):
-    """Means over standard Gaussians, by the rules of :class:`GaussianMean` and SymPy's integral; cross-checked by quadrature."""
+    """Means over standard Gaussians, by the rules of :class:`GaussianMean` and SymPy's integral; cross-checked by
+    quadrature."""
 
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
         means = left.atoms(GaussianMean)
         if not means:
             raise StepError(f"the left side, {left}, holds no GaussianMean to evaluate.")
-        done = within(4, lambda: left.replace(lambda e: isinstance(e, GaussianMean), lambda e: e.doit()))
+        done = within(PATIENT, lambda: left.replace(lambda e: isinstance(e, GaussianMean), lambda e: e.doit()))
         closed = done is not None and not done.has(sp.Integral)
-        # What SymPy integrates is cross-checked at a few points, for each takes a quadrature; then the sides are compared at many.
+        # What SymPy integrates is cross-checked at a few points, for each takes a quadrature; then the sides are
+        # compared at many.
         points = (3 if all(len(mean.args) == 2 for mean in means) else 2) * (1 if closed else 2)
         found = compare(left, right, "==", where, points=points, digits=12, tolerance=QUADRATURE)
         if found.difference:
@@ -126,7 +134,8 @@ class GaussianIntegral(Reason):
 
 @dataclass(frozen=True)
 class Limit(Reason):
-    """The right side is the limit of the left one as ``symbol`` goes to ``to``, from the side ``direction`` if that is finite."""
+    """The right side is the limit of the left one as ``symbol`` goes to ``to``, from the side ``direction`` if that is
+    finite."""
 
     symbol: sp.Symbol
     to: sp.Expr
@@ -154,7 +163,7 @@ class Limit(Reason):
             raise StepError(
                 f"the conditions of this chain, {', '.join(map(str, where))}, exclude {self.symbol} near {to}."
             )
-        found = within(10, lambda: sp.limit(plain, self.symbol, to, self.direction))
+        found = within(LONG, lambda: sp.limit(plain, self.symbol, to, self.direction))
         if found is not None and not found.has(sp.Limit, sp.AccumBounds, sp.nan):
             held = _agree(found, target, where)
             if proves_zero(found - target):
@@ -177,7 +186,8 @@ class Limit(Reason):
 
 @dataclass(frozen=True)
 class Substitution(Reason):
-    """Known facts are put in: equalities on both sides, an inequality on the left one, where the expression is monotone in what it bounds."""
+    """Known facts are put in: equalities on both sides, an inequality on the left one, where the expression is monotone
+    in what it bounds."""
 
     facts: tuple[Fact, ...]
 
@@ -234,7 +244,8 @@ class LemmaUse(Reason):
 
 
 def lemma(name: str, **values: Any) -> LemmaUse:
-    """A step by a named lemma (:data:`advmf.theory.lemmas.LEMMAS`) for these values of its letters; StepError for an unknown one.
+    """A step by a named lemma (:data:`advmf.theory.lemmas.LEMMAS`) for these values of its letters; StepError for an
+    unknown one.
 
     >>> from advmf.theory.reasons import lemma
     >>> lemma("chevet")

@@ -1,4 +1,5 @@
-"""Whether an expression is built so that it is continuous, or smooth, in a symbol at all numbers of the symbol's sign."""
+"""Whether an expression is built so that it is continuous, or smooth, in a symbol at all numbers of the
+symbol's sign."""
 
 from __future__ import annotations
 

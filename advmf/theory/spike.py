@@ -1,16 +1,19 @@
 """How a stream that carries a mean stretches the input: more along x than across it.
 
-As N -> oo the rows of J(x) are N(0, Σ(x)), Σ(x) = [j (I - x̂x̂ᵀ) + (V/x_sq) x̂x̂ᵀ]/d, where j = ω^L is the Jacobian factor and V the second moment
-of the tangent along the input. If no sum of paths adds up means, V = j x_sq. Else its coordinates have a mean τ, and
+As N -> oo the rows of J(x) are N(0, Σ(x)), Σ(x) = [j (I - x̂x̂ᵀ) + (V/x_sq) x̂x̂ᵀ]/d, where j = ω^L is the Jacobian
+factor and V the second moment of the tangent along the input. If no sum of paths adds up means, V = j x_sq. Else its
+coordinates have a mean τ, and
 
-    Dense: V -> σ_w² V, τ -> 0;  activation: V -> α V, τ -> (C/h)(u - v)√(h/2π);  sum: V -> V_a + s² V_b + 2 s τ_a τ_b, τ -> τ_a + s τ_b,
+    Dense: V -> σ_w² V, τ -> 0;  activation: V -> α V, τ -> (C/h)(u - v)√(h/2π);  sum: V -> V_a + s² V_b + 2 s τ_a τ_b,
+    τ -> τ_a + s τ_b,
 
 with h the variance of the coordinates z that the activation acts on, and C the cross moment of z and its tangent.
 
-Λ is the least upper bound of V/x_sq that holds at every radius and for all biases. By the Cauchy-Schwarz inequality C² <= h V, so that an
-activation leaves |τ| <= |u - v| √(V/2π), equal where z is in proportion to its tangent: without biases. With |τ| in place of τ at the sums the
-recursion of V is that of the second moment of the network without biases, of slopes that keep α and |u - v| and of scales |s|, from x_sq = 1.
-It is attained without biases, or as |x| -> oo, if all means have one sign, as they have in x <- x + φ(Wx + b).
+Λ is the least upper bound of V/x_sq that holds at every radius and for all biases. By the Cauchy-Schwarz inequality C²
+<= h V, so that an activation leaves |τ| <= |u - v| √(V/2π), equal where z is in proportion to its tangent: without
+biases. With |τ| in place of τ at the sums the recursion of V is that of the second moment of the network without
+biases, of slopes that keep α and |u - v| and of scales |s|, from x_sq = 1. It is attained without biases, or as |x| ->
+oo, if all means have one sign, as they have in x <- x + φ(Wx + b).
 """
 
 from __future__ import annotations
@@ -37,8 +40,9 @@ def carries_mean(net: Net) -> bool:
 
     >>> import advmf as mf
     >>> from advmf.theory.spike import carries_mean
-    >>> [carries_mean(preset(1, 0)) for preset in (mf.residual, mf.plain_residual)], carries_mean(mf.plain_residual(1, 1))
-    ([False, True], False)
+    >>> nets = (mf.residual(1, 0), mf.plain_residual(1, 0), mf.plain_residual(1, 1))
+    >>> [carries_mean(net) for net in nets]
+    [False, True, False]
     """
     if not grows_alike(net):
         return STATE.mu in step(net).Q.free_symbols
@@ -89,7 +93,8 @@ class Aligned(Rebuilt):
 
 
 def require_uniform(net: Net, what: str) -> None:
-    """Raises ArgumentError for a net that carries a mean, of which ``what`` does not hold, and DeclarationError for one without ω."""
+    """Raises ArgumentError for a net that carries a mean, of which ``what`` does not hold, and DeclarationError for one
+    without ω."""
     omega(net)
     if carries_mean(net):
         raise ArgumentError(

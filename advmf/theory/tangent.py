@@ -1,8 +1,10 @@
-"""The neural tangent kernel of the trained matrices of any declared network, and how fast gradient flow lowers the adversarial loss itself.
+"""The neural tangent kernel of the trained matrices of any declared network, and how fast gradient flow lowers the
+adversarial loss itself.
 
-Let the second of two copies have W' = ρ W + (1 - ρ²)^{1/2} W~ for one trained matrix W with entries of variance σ²/N, W~ independent. Integration by
-parts gives, at ρ = 1, ∂_ρ E f(x) f'(x') = (σ²/N) E⟨∂f(x)/∂W, ∂f(x')/∂W⟩: the kernel follows from the rules for a pair of inputs, with the
-cross moment times ρ before each Dense (A. Jacot, F. Gabriel, C. Hongler, NeurIPS 2018, for the kernel; the derivation is ours).
+Let the second of two copies have W' = ρ W + (1 - ρ²)^{1/2} W~ for one trained matrix W with entries of variance σ²/N,
+W~ independent. Integration by parts gives, at ρ = 1, ∂_ρ E f(x) f'(x') = (σ²/N) E⟨∂f(x)/∂W, ∂f(x')/∂W⟩: the kernel
+follows from the rules for a pair of inputs, with the cross moment times ρ before each Dense (A. Jacot, F. Gabriel, C.
+Hongler, NeurIPS 2018, for the kernel; the derivation is ours).
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class DecorrelatedPairs(Pairs):
 @public
 @cache
 def ntk(net: Net) -> sp.Expr:
-    """Θ(x, x') = Σ_W E⟨∂f_k(x)/∂W, ∂f_k(x')/∂W⟩ over the trained matrices, as N → ∞: |x|²/d = x_sq, |x'|²/d = y_sq, correlation c.
+    """Θ(x, x') = Σ_W E⟨∂f_k(x)/∂W, ∂f_k(x')/∂W⟩ over the trained matrices, as N → ∞: |x|²/d = x_sq, |x'|²/d = y_sq,
+    correlation c.
 
     A recursion over depth, in proportion to N. Raises ArgumentError for a net without a trained matrix.
 
@@ -59,7 +62,8 @@ def ntk(net: Net) -> sp.Expr:
 
 @dataclass(frozen=True)
 class _Step:
-    """One block on a pair of streams and its kernels: the moments after it, what its own matrices add, the factor of the kernel before it."""
+    """One block on a pair of streams and its kernels: the moments after it, what its own matrices add, the factor of
+    the kernel before it."""
 
     moments: dict[sp.Symbol, sp.Expr]
     own: sp.Expr
@@ -89,7 +93,8 @@ def _tangent_step(net: Net) -> _Step:
 
 
 def _recursion(updates: dict[sp.Symbol, sp.Expr], start: dict[str, sp.Expr], wanted: sp.Symbol) -> sp.Expr:
-    """One component of a state that starts as ``start`` says, the rest of it at zero; means only where something depends on them."""
+    """One component of a state that starts as ``start`` says, the rest of it at zero; means only where something
+    depends on them."""
     means = {PAIR.mu, PAIR.nu}
     if not any(means & update.free_symbols for state, update in updates.items() if state not in means):
         updates = {state: update for state, update in updates.items() if state not in means}
@@ -101,8 +106,9 @@ def _recursion(updates: dict[sp.Symbol, sp.Expr], start: dict[str, sp.Expr], wan
 def difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
     """Θ(x, x) - 2Θ(x, x') + Θ(x', x') over N, with |x'|²/d = moved and |x' - x|²/d = square.
 
-    A recursion of its own, for the three kernels of close inputs are nearly equal. With a kernel's step T ↦ own + factor T, E ↦ own(x, x) -
-    2 own(x, x') + own(x', x') + factor(x, x') E + the differences of factor(x, x) and factor(x', x') from it, times their kernels.
+    A recursion of its own, for the three kernels of close inputs are nearly equal. With a kernel's step T ↦ own +
+    factor T, E ↦ own(x, x) - 2 own(x, x') + own(x', x') + factor(x, x') E + the differences of factor(x, x) and
+    factor(x', x') from it, times their kernels.
     """
     step = _tangent_step(net)
     first, second, between = sp.symbols("T_1 T_2 E", real=True)

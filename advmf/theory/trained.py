@@ -1,8 +1,8 @@
 """The trained matrices of a block, each with a variance of its own, and what each contributes to ω.
 
-ω is affine in the variance z_m of each Dense, ``ω = ω_without + z_m dω/dz_m``, since the propagated Jacobian factor goes through the
-matrix or around it. ``z_m dω/dz_m`` is called the *reach* of the matrix, and reach/ω its Euler share: the part of the Jacobian's variance
-that runs through it.
+ω is affine in the variance z_m of each Dense, ``ω = ω_without + z_m dω/dz_m``, since the propagated Jacobian factor
+goes through the matrix or around it. ``z_m dω/dz_m`` is called the *reach* of the matrix, and reach/ω its Euler share:
+the part of the Jacobian's variance that runs through it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Separated(Rebuilt):
 
 @dataclass(frozen=True)
 class Trained:
-    """The trained matrices of a net's block: symbols for their variances, the variances as declared, and ω in terms of the symbols."""
+    """The trained matrices of a net's block: symbols for their variances, the variances as declared, and ω in terms of
+    the symbols."""
 
     net: Net
     variables: tuple[sp.Symbol, ...]
@@ -52,7 +53,8 @@ class Trained:
         return expr.xreplace(dict(zip(self.variables, self.start)))
 
     def abbreviated(self, expr: sp.Expr) -> sp.Expr:
-        """An expression in the variables at the declared variances, in ω and α: equal to ω, or with α for the slopes."""
+        """An expression in the variables at the declared variances, in ω and α: equal to ω, or with α for
+        the slopes."""
         value = sp.factor(self.declared(expr))
         return OMEGA if sp.expand(value - omega(self.net)) == 0 else with_alpha(value, self.net)
 

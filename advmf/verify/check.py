@@ -17,7 +17,8 @@ from advmf.verify.workers import Progress
 
 @dataclass(frozen=True)
 class Run:
-    """How a check is run: with how many networks or matrices (or ``"pilot"``), of which seed, and whether it may stop early.
+    """How a check is run: with how many networks or matrices (or ``"pilot"``), of which seed, and whether it may stop
+    early.
 
     ``progress`` is told of the work done. ``parts`` holds what is finished, and gets the rest.
     """
@@ -69,8 +70,8 @@ def checked(
 ) -> list[Report]:
     """One report for each claim, in order, by numbers from a source.
 
-    ``size`` is what users call the ``count`` of the run. Pilots are about all claims, or those that they are ``piloted_by``, and ``spread`` says
-    what a source takes for the number that pilots find.
+    ``size`` is what users call the ``count`` of the run. Pilots are about all claims, or those that they are
+    ``piloted_by``, and ``spread`` says what a source takes for the number that pilots find.
     """
     started, earlier = time.perf_counter(), sum(part["seconds"] for part in (run.parts or {}).values())
     require(run.sequential)

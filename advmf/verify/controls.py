@@ -13,13 +13,14 @@ from advmf.theorems import wrong_versions
 
 
 def controls(claim: Claim, of: str = "") -> list[Claim]:
-    """Wrong versions of ``claim``, named after the mistake. What a check tests of them is wrong as well, for it follows the right-hand side.
+    """Wrong versions of ``claim``, named after the mistake. What a check tests of them is wrong as well, for it follows
+    the right-hand side.
 
-    They are those of the theorem that the claim is of, or of a claim of one's own those of its form (:mod:`advmf.theorems.wrong`); ``of`` is
-    the name that says which, if the claim has got another since.
+    They are those of the theorem that the claim is of, or of a claim of one's own those of its form
+    (:mod:`advmf.theorems.wrong`); ``of`` is the name that says which, if the claim has got another since.
 
-    What is no mistake of this claim, as a share of 1 that is dropped, is left out. A mutant may still equal its claim at the point of a
-    check, as L + 1 does where ω = 1; :func:`differs` tells.
+    What is no mistake of this claim, as a share of 1 that is dropped, is left out. A mutant may still equal its claim
+    at the point of a check, as L + 1 does where ω = 1; :func:`differs` tells.
 
     >>> import advmf as mf
     >>> [c.name for c in controls(mf.loss_bound(mf.residual(u=1, v=0), 2, 2))]
@@ -29,17 +30,23 @@ def controls(claim: Claim, of: str = "") -> list[Claim]:
     return [mutant for mutant in mutants if (mutant.rhs, mutant.implied) != (claim.rhs, claim.implied)]
 
 
+CHANGE = 0.25
+"""A wrong version has to change a number by so much of its scale: checks resolve 15 % of a mean and 50 % of a fourth
+moment, so that less would be left undecided by chance."""
+
+
 def differs(claim: Claim, mutant: Claim, at: Mapping[str, float]) -> bool:
-    """Whether a mutant says something else than its claim at the point of the check, by a quarter or more."""
+    """Whether a mutant says something else than its claim at the point of the check, by :data:`CHANGE` or more."""
     sides = [(a.rhs, b.rhs, a.scale / N**a.order) for a, b in zip(claim.implied, mutant.implied)]
     return any(
-        abs(_at(b, at) - _at(a, at)) >= 0.25 * abs(_at(scale, at)) > 0
+        abs(_at(b, at) - _at(a, at)) >= CHANGE * abs(_at(scale, at)) > 0
         for a, b, scale in [(claim.rhs, mutant.rhs, claim.rhs), *sides]
     )
 
 
 def weak(mutant: Claim) -> Claim:
-    """The mutant, named as one that does not differ from its claim at the point of a check, and is hardly refuted there."""
+    """The mutant, named as one that does not differ from its claim at the point of a check, and is hardly refuted
+    there."""
     return replace(mutant, name=f"{mutant.name.removesuffix(']')}: next to no change at this point]")
 
 

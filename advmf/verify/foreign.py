@@ -1,4 +1,5 @@
-"""Results that come from a file, which may be damaged or somebody's: sizes, numbers and types are looked at before anything is made of them."""
+"""Results that come from a file, which may be damaged or somebody's: sizes, numbers and types are looked at before
+anything is made of them."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def loads(text: str | bytes) -> Any:
 
 
 def valid(row: Mapping[str, Any]) -> Report:
-    """The report of a row, of the types that it should have; raises TypeError, ValueError, KeyError or AttributeError."""
+    """The report of a row, of the types that it should have; raises TypeError, ValueError, KeyError or
+    AttributeError."""
     report = Report.from_dict(row)
     if not report.findings:
         raise ValueError(f"{report.theorem} has no findings")

@@ -37,10 +37,10 @@ Decide = Callable[[Estimate, float, float, float], Decision]
 class Consequence:
     """One quantity to estimate, and what it should be at every width: the sides differ by o(N^-order) on the scale.
 
-    ``states``: it speaks of the claim's right-hand side. ``high`` and ``low`` say whether what is measured to be too high, or too low, is so:
-    of a maximum, a search finds too little.
-    ``crossover`` is the width from which on the difference falls as 1/N; below, it may fall as slowly as 1/sqrt(N). None stands for a
-    polynomial in 1/N, and 0 for what the numbers alone can tell.
+    ``states``: it speaks of the claim's right-hand side. ``high`` and ``low`` say whether what is measured to be too
+    high, or too low, is so: of a maximum, a search finds too little. ``crossover`` is the width from which on the
+    difference falls as 1/N; below, it may fall as slowly as 1/sqrt(N). None stands for a polynomial in 1/N, and 0 for
+    what the numbers alone can tell.
     """
 
     label: str
@@ -109,10 +109,12 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
 
 
 def crossover(product: sp.Expr, at: Mapping[str, float]) -> float | None:
-    """:attr:`Consequence.crossover` of a product: None for moments of entries of outputs, Jacobians and streams, and of the capacity.
+    """:attr:`Consequence.crossover` of a product: None for moments of entries of outputs, Jacobians and streams, and of
+    the capacity.
 
-    A norm of J, and what an attack finds, is that of a product of L random matrices K x d that N directions are all there is to. Beside
-    its first singular value those of size sqrt(K d) / N add up over the layers, so that its law in 1/N begins at N = L sqrt(K d).
+    A norm of J, and what an attack finds, is that of a product of L random matrices K x d that N directions are all
+    there is to. Beside its first singular value those of size sqrt(K d) / N add up over the layers, so that its law in
+    1/N begins at N = L sqrt(K d).
 
     >>> from advmf.observables import JacobianEntry, OperatorNorm
     >>> at = dict(L=10, d=784, K=10)
@@ -147,10 +149,12 @@ def judge(
     rounding: float = 0.0,
     doubt: str = "",
 ) -> Finding:
-    """The finding on one consequence, from the means at every width: a departure in units of the scale, extrapolated, and decided.
+    """The finding on one consequence, from the means at every width: a departure in units of the scale, extrapolated,
+    and decided.
 
-    A departure from what holds at every width is none if it is less than ``rounding``, relative to the scale: an identity would be refuted by its
-    last digits, which scatter as little as they are off. Where there is a ``doubt`` about the means, it is the reason why there is no verdict.
+    A departure from what holds at every width is none if it is less than ``rounding``, relative to the scale: an
+    identity would be refuted by its last digits, which scatter as little as they are off. Where there is a ``doubt``
+    about the means, it is the reason why there is no verdict.
     """
     top = rungs[-1].N
     predicted, scale = test.predicted[top], abs(test.scale[top])
@@ -180,7 +184,8 @@ def judge(
         decision = _without_law(departures, estimate, decision, test.order, alpha, design, effect, decide)
     value, stderr = predicted + scale * estimate.value, scale * estimate.error
     if len(set(test.predicted.values())) > 1:  # no common unit: simulated over predicted
-        # A departure is in units of the scale without its sign; over a negative value, or coefficient of 1/N, it counts the other way.
+        # A departure is in units of the scale without its sign; over a negative value, or coefficient of 1/N, it counts
+        # the other way.
         sign = math.copysign(1.0, test.predicted[rungs[0].N] - predicted if test.order else predicted)
         value, stderr, predicted = 1 + sign * estimate.value, estimate.error, 1.0
         rungs = tuple(r.scaled(sign, 1.0) for r in departures)
@@ -191,11 +196,12 @@ def judge(
 
 
 def extrapolated(test: Consequence, departures: Sequence[Rung], degree: int, alpha: float) -> Estimate:
-    """The departure at 1/N = 0 by a polynomial in 1/N, beside that by the slowest law a + b/N^s, 1/2 <= s <= 1, that may be true.
+    """The departure at 1/N = 0 by a polynomial in 1/N, beside that by the slowest law a + b/N^s, 1/2 <= s <= 1, that
+    may be true.
 
-    A ladder N, 2 N, 4 N, 8 N hardly tells them: 61 % of what is left at the widest by s = 1/2 would be taken for the limit. A slow law is
-    out where a test of its fit, at half the rate, says so on a ladder above the crossover; and where a coefficient of 1/N is claimed,
-    which says itself what the law is.
+    A ladder N, 2 N, 4 N, 8 N hardly tells them: 61 % of what is left at the widest by s = 1/2 would be taken for the
+    limit. A slow law is out where a test of its fit, at half the rate, says so on a ladder above the crossover; and
+    where a coefficient of 1/N is claimed, which says itself what the law is.
     """
     estimate = combine(departures, degree, test.order)
     if test.exact or test.order or test.crossover is None:
@@ -229,7 +235,8 @@ def _without_law(
     effect: float,
     decide: Decide,
 ) -> Decision:
-    """The decision where the rungs follow no law in 1/N: there is no estimate of the limit, but it may be seen to be wrong."""
+    """The decision where the rungs follow no law in 1/N: there is no estimate of the limit, but it may be seen to be
+    wrong."""
     reason = f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
     found = decision._replace(verdict=Verdict.UNDERPOWERED, reason=reason, p_value=1.0)
     if _two_sided(decide) and (lasts := lasting(departures, alpha, effect)):
@@ -248,8 +255,8 @@ def _two_sided(decide: Decide) -> bool:
 
 
 def lasting(departures: Sequence[Rung], alpha: float, effect: float) -> str:
-    """Whether more than the effect would be left of a departure as N -> oo even if it fell no faster than 1/sqrt(N) from the narrowest
-    networks to the widest: what grows, or hardly changes, does not vanish by any law."""
+    """Whether more than the effect would be left of a departure as N -> oo even if it fell no faster than 1/sqrt(N)
+    from the narrowest networks to the widest: what grows, or hardly changes, does not vanish by any law."""
     first, last = departures[0], departures[-1]
     beyond = 1 / (math.sqrt(last.N / first.N) - 1)
     left = last.mean + beyond * (last.mean - first.mean)
@@ -274,8 +281,8 @@ def decide_bound(estimate: Estimate, alpha: float, beta: float, effect: float) -
 def decide_equality(estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float = 0.0) -> Decision:
     """Two-sided: refuted if the departure is not 0, up to the tolerance.
 
-    It is supported by an equivalence test of size ``beta``: where neither tail is refuted and one of ``effect`` would be, the departure's
-    confidence bounds of level 1 - beta lie within the effect and the tolerance on either side.
+    It is supported by an equivalence test of size ``beta``: where neither tail is refuted and one of ``effect`` would
+    be, the departure's confidence bounds of level 1 - beta lie within the effect and the tolerance on either side.
     """
     p_value = min(1.0, 2 * min(estimate.p_above(tolerance), estimate.p_below(-tolerance)))
     resolved = resolution(estimate, alpha, beta, sides=2)
@@ -300,4 +307,5 @@ def _resolved(verdict: Verdict, p_value: float, resolved: float, effect: float, 
 
 
 RARE = 2.0
-"""The factor on a standard error from which on a reason names the networks that were not seen: three quarters of the variance are theirs."""
+"""The factor on a standard error from which on a reason names the networks that were not seen: three quarters of the
+variance are theirs."""

@@ -1,8 +1,9 @@
 """The mutation score: how many wrong versions of the theorems the checks refute. It judges the checks themselves.
 
-A claim's right-hand side is a SymPy tree, and the mistakes that a derivation may make are changes of the tree: a constant off by 5 %, an
-exponent by one half, a term or factor dropped, two symbols exchanged, one taken for another, the exponents of the dual norms. Every
-mutant is judged by the numbers that judge the claim, at its error rate; of networks there are as many as resolve such a change.
+A claim's right-hand side is a SymPy tree, and the mistakes that a derivation may make are changes of the tree: a
+constant off by 5 %, an exponent by one half, a term or factor dropped, two symbols exchanged, one taken for another,
+the exponents of the dual norms. Every mutant is judged by the numbers that judge the claim, at its error rate; of
+networks there are as many as resolve such a change.
 """
 
 from __future__ import annotations
@@ -43,16 +44,17 @@ LOCAL = 60
 TIMES = 16.0
 """So many times the networks of its profile a case takes at most, to resolve CHANGE."""
 UNBORN = (AdvmfError, ValueError, TypeError, AttributeError, ArithmeticError, NotImplementedError)
-"""What advmf or SymPy raises for a mutant that has no value: a norm of a negative dimension, a root of a negative number."""
+"""What advmf or SymPy raises for a mutant that has no value: a norm of a negative dimension, a root of a negative
+number."""
 
 
 @dataclass(frozen=True)
 class Mutant:
     """A wrong version of a claim, and what became of it.
 
-    ``label`` is the quantity whose value is wrong, ``kind`` and ``mutation`` the mistake, and ``change`` what it does to the value at the
-    check's point, in units of its scale. ``expected`` says whether the check should refute it, ``caught`` whether it did, and
-    ``reason`` why not.
+    ``label`` is the quantity whose value is wrong, ``kind`` and ``mutation`` the mistake, and ``change`` what it does
+    to the value at the check's point, in units of its scale. ``expected`` says whether the check should refute it,
+    ``caught`` whether it did, and ``reason`` why not.
     """
 
     theorem: str
@@ -170,10 +172,12 @@ def _duals(case: Case, claim: Claim) -> Iterator[tuple[str, str, sp.Expr]]:
 
 
 def mutants(case: Case, claim: Claim) -> Iterator[tuple[str, str, str, Claim]]:
-    """Wrong versions of a claim: the label of what they change, the kind of mistake, which it is, and the claim with what it changes alone.
+    """Wrong versions of a claim: the label of what they change, the kind of mistake, which it is, and the claim with
+    what it changes alone.
 
-    The right-hand side is changed, and with it all equations that speak of it; where it is 0, by a twentieth of the scale. Then each equation is
-    changed in what it says beside. One that says that something vanishes is changed by a twentieth of its scale.
+    The right-hand side is changed, and with it all equations that speak of it; where it is 0, by a twentieth of the
+    scale. Then each equation is changed in what it says beside. One that says that something vanishes is changed by a
+    twentieth of its scale.
     """
     stating = tuple(e for e in claim.equations if e.states)
     label, changes = str(claim.lhs), itertools.chain(mutations(claim.rhs), _duals(case, claim))
@@ -220,8 +224,9 @@ def mutate(
 ) -> Generator[list[Mutant]]:
     """The mutants of every case of a suite, judged. Cases come as they finish.
 
-    The numbers of networks, and of matrices, are those of the profile, or up to so many ``times`` as many, if it takes these to resolve a change of
-    5 %: pilots of other networks tell. Given ``nets``, these are taken. The other options are those of :func:`advmf.verify.runs.run`.
+    The numbers of networks, and of matrices, are those of the profile, or up to so many ``times`` as many, if it takes
+    these to resolve a change of 5 %: pilots of other networks tell. Given ``nets``, these are taken. The other options
+    are those of :func:`advmf.verify.runs.run`.
 
     Raises ArgumentError for ``times`` below 1, and as :func:`advmf.verify.runs.run` does.
     """
@@ -238,7 +243,8 @@ def mutate(
 
 
 def resolving(case: Case, options: Mapping[str, Any], times: float) -> dict[str, Any]:
-    """The options with as many networks, or matrices, as resolve a change of CHANGE for every claim of the case, by a pilot.
+    """The options with as many networks, or matrices, as resolve a change of CHANGE for every claim of the case, by a
+    pilot.
 
     What a claim's tolerance allows has to be resolved besides; where it allows as much as that, nothing can be.
     """
@@ -306,7 +312,8 @@ def _mutant(
     found: Sequence[Finding],
     owns: Sequence[Finding],
 ) -> Mutant:
-    """The mutant with its fate: whether it should be caught, and if it survived, why. What refutes the claim too tells nothing of mutants."""
+    """The mutant with its fate: whether it should be caught, and if it survived, why. What refutes the claim too tells
+    nothing of mutants."""
     bound = claim.relation is Relation.AT_MOST
     clean = [(f, o) for f, o in zip(found, owns) if o.verdict is not Verdict.REFUTED]
     finding, own = next((pair for pair in clean if pair[0].verdict is Verdict.REFUTED), next(zip(found, owns)))
@@ -336,7 +343,8 @@ def _mutant(
 
 
 def _change(claim: Claim, wrong: Claim, case: Case) -> float:
-    """By how much the mutant changes what the claim says at the check's point: relative to the scale, of an order in its exponent."""
+    """By how much the mutant changes what the claim says at the check's point: relative to the scale, of an order in
+    its exponent."""
     if claim.relation is Relation.ORDER:
         matrices = case.scale
         assert isinstance(matrices, MatrixScale)
@@ -365,7 +373,8 @@ def _value(expr: sp.Expr, at: Mapping[str, float]) -> float:
 
 
 def score(found: Sequence[Mutant]) -> dict[str, Any]:
-    """What ``advmf mutate --json`` writes: the share caught of the mutants that should be, of each theorem and kind too, and every mutant."""
+    """What ``advmf mutate --json`` writes: the share caught of the mutants that should be, of each theorem and kind
+    too, and every mutant."""
 
     def share(chosen: Sequence[Mutant]) -> dict[str, Any]:
         expected = [mutant for mutant in chosen if mutant.expected]

@@ -1,7 +1,8 @@
-"""A theorem of one's own, in a file: its derivation is verified, its claims checked, and wrong versions of them refuted.
+"""A theorem of one's own, in a file: its derivation is verified, its claims checked, and wrong versions of them
+refuted.
 
-The file defines ``THEOREM``, an :class:`advmf.Theorem` about a declared network, as the package's own files do; ``advmf new`` writes such a file.
-From then on it goes the way of every theorem: suites, stores, workers, mutation, reports.
+The file defines ``THEOREM``, an :class:`advmf.Theorem` about a declared network, as the package's own files do; ``advmf
+new`` writes such a file. From then on it goes the way of every theorem: suites, stores, workers, mutation, reports.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class OwnTheorem:
 
 
 def load(path: str | Path) -> OwnTheorem:
-    """Run the file and take its theorem; raises ArgumentError if it is no such file, does not run, or lacks something, before any work.
+    """Run the file and take its theorem; raises ArgumentError if it is no such file, does not run, or lacks something,
+    before any work.
 
     >>> load("no_such_bound.py")
     Traceback (most recent call last):
@@ -126,13 +128,16 @@ def check_theorem(
     sequential: bool = False,
     workers: int = 1,
 ) -> list[Report]:
-    """Check a theorem of one's own on sampled networks: the reports of its claims, then those of their wrong versions, which must be REFUTED.
+    """Check a theorem of one's own on sampled networks: the reports of its claims, then those of their wrong versions,
+    which must be REFUTED.
 
-    ``at`` overrides its point; ``nets`` are the networks of the smallest width, or "pilot", and ``sequential`` stops as soon as all is decided, as in
-    :func:`advmf.check_all`. ``workers`` are processes. Its derivation is another matter, and verified by ``theorem.derive`` itself. Results are kept
-    in a store by 'advmf check FILE', which tells by the file's hash whether they are still those of its code.
+    ``at`` overrides its point; ``nets`` are the networks of the smallest width, or "pilot", and ``sequential`` stops as
+    soon as all is decided, as in :func:`advmf.check_all`. ``workers`` are processes. Its derivation is another matter,
+    and verified by ``theorem.derive`` itself. Results are kept in a store by 'advmf check FILE', which tells by the
+    file's hash whether they are still those of its code.
 
-    Raises ArgumentError for a theorem without a net or under the name of one of the package's, and as :func:`advmf.check_all` does.
+    Raises ArgumentError for a theorem without a net or under the name of one of the package's, and as
+    :func:`advmf.check_all` does.
 
     >>> import advmf as mf
     >>> from advmf.cli.template import THEOREM
@@ -156,7 +161,8 @@ def _require_net(theorem: Theorem) -> None:
 
 
 def _watched(path: Path, name: str, function: Any, kind: type) -> Callable[..., Any]:
-    """The function of a file, whose errors name the file and the line; what it returns is a list of a kind, or one of that kind."""
+    """The function of a file, whose errors name the file and the line; what it returns is a list of a kind, or one of
+    that kind."""
 
     def called(*args: Any) -> list[Any]:
         with _blamed(path, f"{name} fails"):
@@ -175,7 +181,8 @@ def _watched(path: Path, name: str, function: Any, kind: type) -> Callable[..., 
 
 @contextmanager
 def _blamed(path: Path, what: str) -> Iterator[None]:
-    """An error of the file's code as an ArgumentError that names the file and the line; the package's own errors pass."""
+    """An error of the file's code as an ArgumentError that names the file and the line; the package's own
+    errors pass."""
     try:
         yield
     except AdvmfError:

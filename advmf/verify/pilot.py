@@ -31,12 +31,13 @@ def piloted(
     seed: int,
     parts: MutableMapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """How many networks, or matrices, resolve every consequence: pilots grow until one does, for the scatter of heavy tails shows late.
+    """How many networks, or matrices, resolve every consequence: pilots grow until one does, for the scatter of heavy
+    tails shows late.
 
-    ``check(count, seed)`` checks with so many, of a seed of its own: they are not used again. The outcome has the sizes of the ``pilots``,
-    what the least resolved consequence of each ``resolved``, in units of the effect that it must (None where that is no number), and the
-    number that was ``chosen``; it is kept in ``parts``, and taken over from there. Raises ArgumentError where what is ``wanted`` for the
-    argument ``name`` is no pilot.
+    ``check(count, seed)`` checks with so many, of a seed of its own: they are not used again. The outcome has the sizes
+    of the ``pilots``, what the least resolved consequence of each ``resolved``, in units of the effect that it must
+    (None where that is no number), and the number that was ``chosen``; it is kept in ``parts``, and taken over from
+    there. Raises ArgumentError where what is ``wanted`` for the argument ``name`` is no pilot.
     """
     if wanted != PILOT:
         raise ArgumentError(f"{name} must be {KINDS[name]}, or {PILOT!r}; got {wanted!r}.")

@@ -24,7 +24,8 @@ VARIABLES = (
 
 
 def provenance(dtype: str, device: str) -> dict[str, Any]:
-    """What a report says of its origin, as JSON-ready values: ``dtype``, ``device``, ``threads``, ``versions`` and ``environment``.
+    """What a report says of its origin, as JSON-ready values: ``dtype``, ``device``, ``threads``, ``versions`` and
+    ``environment``.
 
     >>> sorted(provenance("float32", "cpu"))
     ['device', 'dtype', 'environment', 'threads', 'versions']
@@ -66,7 +67,8 @@ def source_sha256() -> str:
 
 @cache
 def git_state() -> dict[str, Any] | None:
-    """The commit of the checkout that holds the package, and whether tracked files were changed since; None outside a checkout."""
+    """The commit of the checkout that holds the package, and whether tracked files were changed since; None outside a
+    checkout."""
     here = Path(__file__).parent
     if (
         _git(here, "ls-files", "--error-unmatch", Path(__file__).name) is None

@@ -1,5 +1,5 @@
-"""Claims as tests: pytest collects what ``check_*.py`` files check. Loaded with every pytest of an environment, so that nothing heavy is imported
-before there is something to collect.
+"""Claims as tests: pytest collects what ``check_*.py`` files check. Loaded with every pytest of an environment, so that
+nothing heavy is imported before there is something to collect.
 
 In a ``check_*.py`` file, these are tests:
 
@@ -7,11 +7,12 @@ In a ``check_*.py`` file, these are tests:
 * a claim alone, ``name = claim``, where the file has a point for all of them, ``at = {"L": 8, ...}``;
 * lists, tuples and dictionaries of these, ``name[0]``, ``name[1]``, …;
 * a Report, ``name = mf.check(...)``;
-* a function ``check_*`` that the file defines, with fixtures and parameters as any test, that returns a Report or several;
+* a function ``check_*`` that the file defines, with fixtures and parameters as any test, that returns a Report or
+  several;
 * a method ``check_*`` of a class ``Check*`` or ``Test*``.
 
-What looks like a check and is none of these is an error. ``options = {"nets": 200, "seed": 1}`` in the file goes to :func:`advmf.check`
-for claims.
+What looks like a check and is none of these is an error. ``options = {"nets": 200, "seed": 1}`` in the file goes to
+:func:`advmf.check` for claims.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 def _is_check(path: Path, parent: pytest.Collector) -> bool:
-    """A file ``check_*.py`` that was asked for, or that speaks of advmf: others may do anything when they are imported."""
+    """A file ``check_*.py`` that was asked for, or that speaks of advmf: others may do anything when they
+    are imported."""
     if not path.match("check_*.py"):
         return False
     return parent.session.isinitpath(path) or b"advmf" in path.read_bytes()
@@ -77,7 +79,8 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> Any:
-    """Check functions that were imported are run where they are defined; classes Check* and Test* have check methods."""
+    """Check functions that were imported are run where they are defined; classes Check* and Test* have
+    check methods."""
     if not isinstance(collector, CheckModule | CheckClass):
         return None
     if name.startswith(("check_", "Check")) and callable(obj) and isinstance(collector, CheckModule):

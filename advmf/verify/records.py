@@ -1,5 +1,5 @@
-"""What a run keeps of each checked claim: the record, the claim's canonical form and words, the name by which it is found again, and the number of
-the format of all this."""
+"""What a run keeps of each checked claim: the record, the claim's canonical form and words, the name by which it is
+found again, and the number of the format of all this."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from advmf.errors import StoreError
 from advmf.verify.verdict import Report
 
 FORMAT = 3
-"""The form of results, in a store and in JSON. It rises with every change after which older results lack what is read; 1 had no count of claims,
-2 checksums of claims and reports alone."""
+"""The form of results, in a store and in JSON. It rises with every change after which older results lack what is read;
+1 had no count of claims, 2 checksums of claims and reports alone."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One checked claim: of which case it is (``position`` in the suite), whether it is a negative ``control``, and its report.
+    """One checked claim: of which case it is (``position`` in the suite), whether it is a negative ``control``, and its
+    report.
 
-    ``theorem`` is the catalogue's name of the case. ``claim`` states what was checked: see :func:`canonical` and :func:`statement`.
+    ``theorem`` is the catalogue's name of the case. ``claim`` states what was checked: see :func:`canonical` and
+    :func:`statement`.
     """
 
     key: str
@@ -42,8 +44,8 @@ class Record:
 
 @dataclass(frozen=True)
 class Results:
-    """What a results file holds: the run's ``configuration``, the ``command`` that made it, the records in the suite's order, and of cases
-    that are not finished, by position, the ``parts`` that are."""
+    """What a results file holds: the run's ``configuration``, the ``command`` that made it, the records in the suite's
+    order, and of cases that are not finished, by position, the ``parts`` that are."""
 
     configuration: Mapping[str, Any]
     command: str
@@ -90,8 +92,8 @@ STATED = ("latex", "subject", "where", "regime", "heuristic", "assumptions", "so
 
 
 def statement(claim: Claim) -> dict[str, Any]:
-    """What a reader is told of a claim: its formula and its left-hand side as LaTeX, what its abbreviations stand for, where it holds, its
-    source, and its network, block by block."""
+    """What a reader is told of a claim: its formula and its left-hand side as LaTeX, what its abbreviations stand for,
+    where it holds, its source, and its network, block by block."""
     return {
         **({} if claim.net is None else {"network": latex(claim.net)}),
         "latex": latex(claim),
@@ -115,7 +117,8 @@ def text(value: Any) -> str:
 
 
 def of_another_format(path: Path, number: int, writer: str = "", command: str = "") -> StoreError:
-    """The error for results of another format than this version's; ``writer`` is the version that wrote them, if they say so."""
+    """The error for results of another format than this version's; ``writer`` is the version that wrote them, if they
+    say so."""
     wrote = f", written by advmf {writer}" if writer else ""
     again = f"; that run was: {command}" if command else ""
     advice = "read it with that version of advmf, or a newer one"

@@ -1,7 +1,8 @@
-"""Which departures contradict a claim: those that its relation rules out, on the side on which what was measured can be trusted.
+"""Which departures contradict a claim: those that its relation rules out, on the side on which what was measured can be
+trusted.
 
-An attack, or any other search for a maximum, finds too little and never too much. So "at most" is contradicted by what it finds, and "at least" by
-nothing that it does not find.
+An attack, or any other search for a maximum, finds too little and never too much. So "at most" is contradicted by what
+it finds, and "at least" by nothing that it does not find.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def _at_most(estimate: Estimate, alpha: float, beta: float, effect: float, toler
 
 
 def _at_least(estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float) -> Decision:
-    """What is far above a lower bound scatters widely in units of the bound, and may exclude a departure of ``effect`` all the same."""
+    """What is far above a lower bound scatters widely in units of the bound, and may exclude a departure of ``effect``
+    all the same."""
     turned = estimate.mirrored
     found = _at_most(turned, alpha, beta, effect, tolerance)
     if found.verdict is Verdict.UNDERPOWERED and turned.p_below(effect + tolerance) < beta:
@@ -38,8 +40,8 @@ def _at_least(estimate: Estimate, alpha: float, beta: float, effect: float, tole
 
 
 def sound(finding: Finding, test: Consequence) -> Finding:
-    """The finding as far as it contradicts the claim: on a side on which a search may have missed the maximum, no departure refutes, however
-    large it is."""
+    """The finding as far as it contradicts the claim: on a side on which a search may have missed the maximum, no
+    departure refutes, however large it is."""
     if test.high if finding.departure > 0 else test.low:
         return finding
     found = replace(finding, p_value=1.0)

@@ -87,8 +87,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Packed:
-    """A job as bytes. Formulas may be rewritten when they are unpacked, equal in value and not in the last digit, so that every
-    process, the coordinator too, computes from the same bytes."""
+    """A job as bytes. Formulas may be rewritten when they are unpacked, equal in value and not in the last digit, so
+    that every process, the coordinator too, computes from the same bytes."""
 
     name: str
     content: bytes
@@ -98,8 +98,8 @@ class Packed:
     def perform(
         self, progress: Progress | None = None, keep: Callable[[Mapping[str, Any]], None] | None = None
     ) -> list[dict[str, Any]] | Unfinished:
-        """The reports of the claims and of the mutants, as JSON-ready values. ``keep`` gets what is finished meanwhile; where there is
-        none, as on a worker, a long job hands it in, to be sent again with it."""
+        """The reports of the claims and of the mutants, as JSON-ready values. ``keep`` gets what is finished meanwhile;
+        where there is none, as on a worker, a long job hands it in, to be sent again with it."""
         case, mutants, settings = pickle.loads(self.content)
         parts = Parts(self.parts, keep, self.patience)
         try:
@@ -123,7 +123,8 @@ class HandedIn(Exception):
 
 
 class Parts(dict[str, Any]):
-    """What is finished of a job, by name: given to ``keep`` at once, or handed in when ``patience`` has run out, in seconds."""
+    """What is finished of a job, by name: given to ``keep`` at once, or handed in when ``patience`` has run out, in
+    seconds."""
 
     def __init__(
         self, found: Mapping[str, Any], keep: Callable[[Mapping[str, Any]], None] | None, patience: float
@@ -152,13 +153,14 @@ def run(
     scheduler: str | None = None,
     **options: Any,
 ) -> Generator[Outcome]:
-    """Check the cases of a suite; ``options`` go to :func:`advmf.check_all`. Each case is final, and in the ``store``, when it is yielded.
+    """Check the cases of a suite; ``options`` go to :func:`advmf.check_all`. Each case is final, and in the ``store``,
+    when it is yielded.
 
-    ``nets`` is the number of networks of the smallest width; wider ones get fewer, in the proportions of the profile. Cases come as
-    they finish, in this process or on ``workers`` (:func:`advmf.verify.workers.compute`), and their numbers are the same on any number
-    of workers. With ``resume``, the finished cases of the ``store`` come first, as they were, and are not computed again; nor are the
-    finished widths of others. A device
-    "cuda" stands for all that there are: the cases are dealt out to them.
+    ``nets`` is the number of networks of the smallest width; wider ones get fewer, in the proportions of the profile.
+    Cases come as they finish, in this process or on ``workers`` (:func:`advmf.verify.workers.compute`), and their
+    numbers are the same on any number of workers. With ``resume``, the finished cases of the ``store`` come first, as
+    they were, and are not computed again; nor are the finished widths of others. A device "cuda" stands for all that
+    there are: the cases are dealt out to them.
 
     Raises as :func:`advmf.check_all`, :func:`advmf.verify.store.opened` and :func:`advmf.verify.workers.compute` do.
     """
@@ -195,10 +197,11 @@ def run(
 
 
 def family(outcomes: Sequence[Outcome], claims: int, rate: float = FAMILY_ALPHA) -> list[Outcome]:
-    """The outcomes with the verdicts of Holm's rule over all ``claims`` of a suite, those that are not checked yet included.
+    """The outcomes with the verdicts of Holm's rule over all ``claims`` of a suite, those that are not checked yet
+    included.
 
-    Each claim was judged at the rate that Bonferroni's rule gives it. Where some are refuted the others have fewer to share ``rate``
-    with, and what is refuted at their rate becomes REFUTED. Negative controls are no part of the family.
+    Each claim was judged at the rate that Bonferroni's rule gives it. Where some are refuted the others have fewer to
+    share ``rate`` with, and what is refuted at their rate becomes REFUTED. Negative controls are no part of the family.
     """
     judged = iter(together([report for outcome in outcomes for report in outcome.reports], claims, rate))
     return [replace(o, reports=tuple(islice(judged, len(o.reports)))) for o in outcomes]
@@ -222,7 +225,8 @@ def _refuted(report: Report, claims: int) -> Report:
 
 
 def settings_of(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the numbers of each case depend on beside its claims: the options that are not None, the seed, the rates, and its device."""
+    """What the numbers of each case depend on beside its claims: the options that are not None, the seed, the rates,
+    and its device."""
     design = options.get("design") or Design(alpha=FAMILY_ALPHA / sum(len(case.claims) for case in suite))
     chosen = {name: value for name, value in options.items() if value is not None}
     devices = _devices(chosen.get("device", "cpu"))
@@ -238,8 +242,9 @@ def _jobs(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[
 def wrong_versions(suite: Sequence[Case]) -> list[tuple[Claim, ...]]:
     """The negative controls of each case.
 
-    One that changes next to nothing at the point of its case is left to another of the suite where it does, as L + 1 at omega = 1. Where there is
-    none it is checked all the same, for nobody else would say that it cannot be told from the claim; :func:`weak` is its name then.
+    One that changes next to nothing at the point of its case is left to another of the suite where it does, as L + 1 at
+    omega = 1. Where there is none it is checked all the same, for nobody else would say that it cannot be told from the
+    claim; :func:`weak` is its name then.
 
     Raises ArgumentError for a claim of which no wrong version is known.
     """
@@ -302,7 +307,8 @@ def _hashes(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def code_version() -> str:
-    """The version, with the hash of the package's files: a result is that of the code that computed it, whether or not there is a git to ask."""
+    """The version, with the hash of the package's files: a result is that of the code that computed it, whether or not
+    there is a git to ask."""
     return f"{__version__}+{source_sha256()[:12]}"
 
 

@@ -1,4 +1,5 @@
-"""What is known of a quantity when a maximum in it was searched for: an attack, or any other search, finds too little and never too much."""
+"""What is known of a quantity when a maximum in it was searched for: an attack, or any other search, finds too little
+and never too much."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Checks that may stop early: looks at samples that double, each with its share of the error rates.
 
-What is claimed of is unbounded and skewed, so that confidence sequences for bounded numbers do not apply. Instead the test of a fixed sample is
-made at a few sizes that are known beforehand, as in a group-sequential trial, and stays within its rates by the union bound, whatever
-the looks have in common and whoever decides to stop.
+The measured quantities are unbounded and skewed. Confidence sequences for bounded numbers do not apply to them.
+Instead the test of a fixed sample is made at a few sizes that are known beforehand, as in a group-sequential trial.
+Each of these tests is called a look. Together they stay within the declared rates by the union bound, whatever the
+looks have in common and whoever decides to stop.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ FIRST = 32
 
 @dataclass(frozen=True)
 class Look:
-    """Look ``number`` of ``looks``: each has twice as many networks as the one before, the last all that are declared."""
+    """Look ``number`` of ``looks``: each has twice as many networks as the one before, the last all that
+    are declared."""
 
     number: int
     looks: int
@@ -30,8 +32,9 @@ class Look:
     def share(self) -> float:
         """Of the error rates; those of all looks add up to 1.
 
-        They are spent in proportion to the square of the networks seen so far (the power family of K. Kim and D. DeMets, *Biometrika* 74,
-        1987): the last look keeps 3/4 of them, and the first ones, where t is least to be trusted with heavy tails, have next to nothing.
+        They are spent in proportion to the square of the networks seen so far (the power family of K. Kim and D.
+        DeMets, *Biometrika* 74, 1987): the last look keeps 3/4 of them, and the first ones, where t is least to be
+        trusted with heavy tails, have next to nothing.
 
         >>> [look.share for look in looks([256], True)]
         [0.015625, 0.046875, 0.1875, 0.75]
@@ -57,7 +60,8 @@ def require(sequential: object) -> None:
 
 
 def looks(declared: Iterable[int], sequential: bool) -> tuple[Look, ...]:
-    """The looks of a check with so many networks at each width: the last alone, or as many as leave the first one enough."""
+    """The looks of a check with so many networks at each width: the last alone, or as many as leave the first one
+    enough."""
     most = max(1, (min(declared) // FIRST).bit_length()) if sequential else 1
     return tuple(Look(number, most) for number in range(1, most + 1))
 
@@ -79,8 +83,9 @@ def watch(
 ) -> list[tuple[tuple[Finding, ...], Look]]:
     """The findings on each claim, and the last look that any of them needed.
 
-    ``judged`` gives the findings of a look, at the rates of its own design. A finding that is decided (not UNDERPOWERED) stays as it was, so that
-    no claim depends on what is checked beside it; no further look is taken when all are decided.
+    ``judged`` gives the findings of a look, at the rates of its own design. A finding that is decided (not
+    UNDERPOWERED) stays as it was, so that no claim depends on what is checked beside it; no further look is taken when
+    all are decided.
     """
     held: list[list[Stand]] = []
     for look in schedule:
@@ -101,7 +106,8 @@ def _decided(stand: Stand) -> bool:
 
 
 def _stand(old: Stand | None, new: Finding, look: Look, alpha: float) -> Stand:
-    """Where a consequence stands after a look, with the rate ``alpha`` of all looks, and a p-value that holds however many are taken."""
+    """Where a consequence stands after a look, with the rate ``alpha`` of all looks, and a p-value that holds however
+    many are taken."""
     if old and _decided(old):
         return old
     if look.looks == 1:
@@ -115,5 +121,6 @@ def _stand(old: Stand | None, new: Finding, look: Look, alpha: float) -> Stand:
 
 
 def told(stopped: Look, declared: Any) -> dict[str, Any]:
-    """What the settings of a report say of a sequential check: looks, the one at which it stopped, and the networks of the last."""
+    """What the settings of a report say of a sequential check: looks, the one at which it stopped, and the networks of
+    the last."""
     return {"sequential": {"looks": stopped.looks, "stopped": stopped.number, "declared": declared}}

@@ -11,7 +11,8 @@ from advmf.observables import Observable, Offset, Output, UnitObservable
 from advmf.verify.statistics import Rung
 
 TINIEST = 1e3
-"""An observable has to be so many times the smallest normal number: it is a sum of numbers that are smaller by the root of the width."""
+"""An observable has to be so many times the smallest normal number: it is a sum of numbers that are smaller by the root
+of the width."""
 CANCELLED = 1e2
 """An offset, the difference of two numbers of the size of the output, has to be so many units of their last digit."""
 
@@ -43,10 +44,11 @@ def _representative(o: Observable) -> Observable:
 def underflown(
     product: sp.Expr, sizes: Mapping[Observable, Sequence[Rung]], scales: Sequence[float], dtype: str
 ) -> str:
-    """Why no verdict can be given on a product of observables whose mean sizes are below what the numbers carry; nothing where they are above.
+    """Why no verdict can be given on a product of observables whose mean sizes are below what the numbers carry;
+    nothing where they are above.
 
-    ``sizes`` has the mean size of each observable at every width, ``scales`` what is claimed of the product's there. One that may vanish
-    is small only where that is claimed of it too.
+    ``sizes`` has the mean size of each observable at every width, ``scales`` what is claimed of the product's there.
+    One that may vanish is small only where that is claimed of it too.
     """
     info = torch.finfo(getattr(torch, dtype))
     for o in sized([product]):

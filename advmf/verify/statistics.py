@@ -15,11 +15,13 @@ from advmf.errors import ArgumentError, DomainError
 
 
 class Running:
-    """Mean, variance and skewness of columns of numbers that arrive in blocks (T. Chan, G. Golub, R. LeVeque, 1983; P. Pébay, 2008).
+    """Mean, variance and skewness of columns of numbers that arrive in blocks (T. Chan, G. Golub, R. LeVeque, 1983; P.
+    Pébay, 2008).
 
-    Every column is kept in units of a power of two near its largest number, so that squares and cubes overflow, or vanish, no sooner than the
-    numbers do. ``lost`` counts the numbers of each column that are not finite: a column that has any has no moments. With ``logs`` the same
-    moments of the logarithms of their sizes are kept, for :attr:`spread`.
+    Every column is kept in units of a power of two near its largest number, so that squares and cubes overflow, or
+    vanish, no sooner than the numbers do. ``lost`` counts the numbers of each column that are not finite: a column that
+    has any has no moments. With ``logs`` the same moments of the logarithms of their sizes are kept, for
+    :attr:`spread`.
 
     >>> running = Running(1)
     >>> for block in ([[1.0], [2.0]], [[6.0]]):
@@ -124,10 +126,12 @@ class Running:
 
     @property
     def spread(self) -> np.ndarray:
-        """The standard deviation of the logarithms, as far as it is that of the large numbers, and one standard error more.
+        """The standard deviation of the logarithms, as far as it is that of the large numbers, and one standard error
+        more.
 
-        It is taken from a quantile two deviations above the mean, by E. Cornish and R. Fisher's expansion with the skewness of the logarithms:
-        numbers near zero, such as squares of normal ones, spread the logarithms as well, and are no heavy tail. 0 for fewer than two numbers.
+        It is taken from a quantile two deviations above the mean, by E. Cornish and R. Fisher's expansion with the
+        skewness of the logarithms: numbers near zero, such as squares of normal ones, spread the logarithms as well,
+        and are no heavy tail. 0 for fewer than two numbers.
         """
         if self._logs is None or self.count < 2:
             return np.zeros_like(self._mean)
@@ -156,8 +160,8 @@ _SMALLEST = -1073
 class Rung:
     """Mean and standard error over ``nets`` networks of width ``N``, and the skewness of one network's number.
 
-    ``lost`` counts the networks whose number is not finite; the others say nothing of the mean then, which is NaN. ``spread`` is that of the
-    logarithms of large numbers (:attr:`Running.spread`).
+    ``lost`` counts the networks whose number is not finite; the others say nothing of the mean then, which is NaN.
+    ``spread`` is that of the logarithms of large numbers (:attr:`Running.spread`).
     """
 
     N: int
@@ -180,11 +184,11 @@ class Rung:
 
     @property
     def seen(self) -> float:
-        """The part of the variance that such networks carry as are not too rare for so many of them, if the tail is log-normal; 0 for less than
-        a hundredth, from which nothing can be told of the rest.
+        """The part of the variance that such networks carry as are not too rare for so many of them, if the tail is
+        log-normal; 0 for less than a hundredth, from which nothing can be told of the rest.
 
-        The variance of a log-normal number of spread s is carried around 2 s above the mean of its logarithm, in units of s. The largest of
-        n numbers is where one in n is expected.
+        The variance of a log-normal number of spread s is carried around 2 s above the mean of its logarithm, in units
+        of s. The largest of n numbers is where one in n is expected.
 
         >>> [round(Rung(8, 1000, 1.0, 0.1, spread=spread).seen, 3) for spread in (0.0, 0.5, 1.0, 1.5, 2.0)]
         [0.999, 0.982, 0.862, 0.536, 0.181]
@@ -194,23 +198,26 @@ class Rung:
 
 
 CAUTION = 2.0
-"""Sample skewness is counted so many times: small samples of heavy tails understate it. tests/verify/test_calibration.py measures what it does."""
+"""Sample skewness is counted so many times: small samples of heavy tails understate it.
+tests/verify/test_calibration.py measures what it does."""
 
 
 ROUNDING = 1e-12
-"""No mean is known to better than this, relatively, for a departure is the difference of computed numbers. A prediction that is 10^20 times too large
-would leave residuals of its last digits, far beyond standard errors, and be taken for one that follows no law."""
+"""No mean is known to better than this, relatively, for a departure is the difference of computed numbers. A prediction
+that is 10^20 times too large would leave residuals of its last digits, far beyond standard errors, and be taken for one
+that follows no law."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A value, its standard error, the degrees of freedom of that error, and how well the fit describes the rungs.
 
-    ``fit_p`` is the p-value of the rungs' deviations from the fit, 1 where nothing is left over to test; ``skew`` is the skewness of the
-    value itself, which falls with the root of the number of networks. ``other`` is the estimate by another law that the numbers leave open:
-    the true value may lie anywhere between the two, and is beyond a limit only if both are. What tells of laws that they
-    are wrong has half the rate, and so the other has half. ``hidden`` are the factors by which the standard error may be larger, for a value
-    below and for one above, with the networks that are too rare to have been seen (:attr:`Rung.seen`).
+    ``fit_p`` is the p-value of the rungs' deviations from the fit, 1 where nothing is left over to test; ``skew`` is
+    the skewness of the value itself, which falls with the root of the number of networks. ``other`` is the estimate by
+    another law that the numbers leave open: the true value may lie anywhere between the two, and is beyond a limit only
+    if both are. What tells of laws that they are wrong has half the rate, and so the other has half. ``hidden`` are the
+    factors by which the standard error may be larger, for a value below and for one above, with the networks that are
+    too rare to have been seen (:attr:`Rung.seen`).
     """
 
     value: float
@@ -232,12 +239,14 @@ class Estimate:
         return math.hypot(self.stderr, self.apart)
 
     def p_above(self, limit: float) -> float:
-        """The p-value of "the true value is at most ``limit``": by Student's t, and by t corrected for skewness, whichever is larger.
+        """The p-value of "the true value is at most ``limit``": by Student's t, and by t corrected for skewness,
+        whichever is larger.
 
-        Attack maxima and products over depth are near log-normal: the mean of a sample without the rare large ones is low, and so is its
-        standard error, and t refutes true values from below far too often. The quantile q of t moves by skew (2 q² + 1)/6 to first
-        order (F. Edgeworth's expansion of t; P. Hall, 1992, section 2.6); on the side of the long tail, where it would move
-        inwards, it stays. Where the tail is so long that most of the variance was not seen, the standard error is that with what is hidden.
+        Attack maxima and products over depth are near log-normal: the mean of a sample without the rare large ones is
+        low, and so is its standard error, and t refutes true values from below far too often. The quantile q of t moves
+        by skew (2 q² + 1)/6 to first order (F. Edgeworth's expansion of t; P. Hall, 1992, section 2.6); on the side of
+        the long tail, where it would move inwards, it stays. Where the tail is so long that most of the variance was
+        not seen, the standard error is that with what is hidden.
 
         >>> round(Estimate(1.0, 0.5, 30).p_above(0.0), 6)
         0.027313
@@ -279,10 +288,10 @@ class Estimate:
 def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1.0) -> Estimate:
     """The value at 1/N = 0 of a polynomial in 1/N^power of ``degree`` fitted to the rungs; degree 0 averages them.
 
-    The weights are the numbers of networks over N^(2 order), for means that were multiplied by N^order; they are fixed beforehand:
-    weights estimated from skewed samples would bias the fit. The
-    standard error follows from the rungs' own errors, its degrees of freedom from Welch and Satterthwaite.
-    Needs more rungs than ``degree``, and finite ones (:attr:`Rung.finite`).
+    The weights are the numbers of networks over N^(2 order), for means that were multiplied by N^order; they are fixed
+    beforehand: weights estimated from skewed samples would bias the fit. The standard error follows from the rungs' own
+    errors, its degrees of freedom from Welch and Satterthwaite. Needs more rungs than ``degree``, and finite ones
+    (:attr:`Rung.finite`).
 
     >>> rungs = [Rung(N, 100, 1 + 8/N, 0.01) for N in (64, 128, 256, 512)]
     >>> round(combine(rungs, 1).value, 9)
@@ -309,7 +318,8 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1
 
 
 def _hidden(rungs: Sequence[Rung], errors: np.ndarray) -> tuple[float, float]:
-    """:attr:`Estimate.hidden` of a weighted sum of the rungs' means; ``errors`` are their standard errors times their weights, signs and all."""
+    """:attr:`Estimate.hidden` of a weighted sum of the rungs' means; ``errors`` are their standard errors times their
+    weights, signs and all."""
     parts = errors**2
     with np.errstate(divide="ignore", invalid="ignore"):
         whole = np.where(parts == 0, 0.0, parts / [r.seen for r in rungs])
@@ -335,8 +345,9 @@ def _fit_p(basis: np.ndarray, solve: np.ndarray, mean: np.ndarray, stderr: np.nd
 class Design:
     """The error rates that a check declares.
 
-    ``alpha``: probability that a true claim is REFUTED. ``beta``: probability that a departure of relative size ``effect``
-    (``effect_fourth`` for fourth moments and for coefficients of 1/N) goes unnoticed in a check that is not UNDERPOWERED.
+    ``alpha``: probability that a true claim is REFUTED. ``beta``: probability that a departure of relative size
+    ``effect`` (``effect_fourth`` for fourth moments and for coefficients of 1/N) goes unnoticed in a check that is not
+    UNDERPOWERED.
     """
 
     alpha: float = 1e-3
@@ -371,8 +382,8 @@ def _sf(t: float, dof: float) -> float:
 
 
 def resolution(estimate: Estimate, alpha: float, beta: float, sides: int = 1) -> float:
-    """The departure that a test of size ``alpha`` finds with probability 1 - ``beta``: above, or for two ``sides`` on either; whichever of the
-    laws that are left open is true."""
+    """The departure that a test of size ``alpha`` finds with probability 1 - ``beta``: above, or for two ``sides`` on
+    either; whichever of the laws that are left open is true."""
     each = (estimate, estimate.mirrored)[:sides]
     found = max(e.reach(alpha / sides) for e in each) + quantile(beta, estimate.dof) * estimate.stderr
     if estimate.other:
@@ -381,10 +392,11 @@ def resolution(estimate: Estimate, alpha: float, beta: float, sides: int = 1) ->
 
 
 def holm(p_values: Sequence[float], rate: float) -> list[bool]:
-    """Which hypotheses of a family are rejected so that, with probability 1 - ``rate``, none of them is true (S. Holm, 1979).
+    """Which hypotheses of a family are rejected so that, with probability 1 - ``rate``, none of them is true (S. Holm,
+    1979).
 
-    The smallest p-value is tested at rate/m, the next at rate/(m - 1), and so on up to the first that is not rejected. It holds whatever
-    the tests have in common, and never rejects less than Bonferroni's rule.
+    The smallest p-value is tested at rate/m, the next at rate/(m - 1), and so on up to the first that is not rejected.
+    It holds whatever the tests have in common, and never rejects less than Bonferroni's rule.
 
     >>> holm([0.02, 0.5, 0.012, 0.001], 0.05)
     [True, False, True, True]

@@ -1,7 +1,8 @@
-"""Results in one SQLite file that survives interrupts: written by the coordinator alone, one transaction for each finished case.
+"""Results in one SQLite file that survives interrupts: written by the coordinator alone, one transaction for each
+finished case.
 
-The file is in write-ahead mode, so that it can be read while a run goes on. A run holds a lock beside it, which the system releases when
-the process ends, however it ends.
+The file is in write-ahead mode, so that it can be read while a run goes on. A run holds a lock beside it, which the
+system releases when the process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ CREATE TABLE parts (
 def read(path: Path | str) -> Results:
     """The results in a file, also while a run is writing it; the reports equal those of the run.
 
-    Raises StoreError for a file that is missing, that is no results file, that is of another format, or that is damaged; it is never changed.
+    Raises StoreError for a file that is missing, that is no results file, that is of another format, or that is
+    damaged; it is never changed.
     """
     path = _real(path)
     if not path.exists():
@@ -77,7 +79,8 @@ class Store:
             self._db.execute("DELETE FROM parts WHERE position = ?", [records[0].position])
 
     def keep(self, position: int, parts: Mapping[str, Any]) -> None:
-        """Keep what is finished of a case that is not, JSON-ready values by name. Raises StoreError where it cannot be written."""
+        """Keep what is finished of a case that is not, JSON-ready values by name. Raises StoreError where it cannot be
+        written."""
         values = {name: json.dumps(value, allow_nan=False) for name, value in parts.items()}
         rows = [(position, name, value, _digest(position, name, value)) for name, value in values.items()]
         with self._writing():
@@ -101,9 +104,9 @@ def opened(
 ) -> Iterator[tuple[Store, Results]]:
     """The results file of one run, locked for it, with what it holds so far; made if there is none.
 
-    Raises StoreError, and leaves the file as it is: where another run holds it; where it is damaged, or no results file; where
-    it holds another run; where it holds this one and ``resume`` is False. At the end of a block that ends well, raises StoreError where the file
-    is no longer there.
+    Raises StoreError, and leaves the file as it is: where another run holds it; where it is damaged, or no results
+    file; where it holds another run; where it holds this one and ``resume`` is False. At the end of a block that ends
+    well, raises StoreError where the file is no longer there.
     """
     path = _real(path)
     wanted = json.loads(text(configuration))
@@ -167,7 +170,8 @@ def _real(path: Path | str) -> Path:
 
 
 def _is_new(path: Path) -> bool:
-    """Whether nothing is there: no file, an empty one, or a database without tables, which a kill at the start leaves behind."""
+    """Whether nothing is there: no file, an empty one, or a database without tables, which a kill at the start leaves
+    behind."""
     if not path.exists() or path.stat().st_size == 0:
         return True
     with path.open("rb") as file:
@@ -295,7 +299,8 @@ def _digest(*values: Any) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """The lock of a results file, on a file beside it: SQLite's own locks would be lost with any other descriptor on the database."""
+    """The lock of a results file, on a file beside it: SQLite's own locks would be lost with any other descriptor on
+    the database."""
     import fcntl
 
     lock = path.with_name(path.name + ".lock")

@@ -1,4 +1,5 @@
-"""The main job: every shipped theorem for every preset network and every pair of exponents, with its negative controls."""
+"""The main job: every shipped theorem for every preset network and every pair of exponents, with its
+negative controls."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ PAPER = _profile("paper", "mnist")
 """MNIST, L = 10, T2 at widths to 1,000,000: hours on two cores."""
 
 SHARP = _profile("sharp", "digits")
-"""The points of the quick suite, with the networks where a limit N -> oo is estimated best for the seconds that they cost."""
+"""The points of the quick suite, with the networks where a limit N -> oo is estimated best for the seconds that they
+cost."""
 
 SHORTCUT_GAIN = 0.5
 """alpha*sigma_w**2 of the residual networks, so that omega = 1.5."""
@@ -116,8 +118,8 @@ class Case:
         return requirements(self.claims) | {"x_sq"}
 
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of the check: the profile's, and ``options`` that are not None in their place. Pilots size matrices as well as
-        networks, and keep to the proportions of the profile's ladder of networks."""
+        """The arguments of the check: the profile's, and ``options`` that are not None in their place. Pilots size
+        matrices as well as networks, and keep to the proportions of the profile's ladder of networks."""
         chosen = {k: v for k, v in options.items() if v is not None}
         require(chosen.get("sequential", False))
         scale = self.scale
@@ -184,8 +186,8 @@ def cases(
 
     The vanilla network is checked at two points, omega = 1 and 1.5, unless ``at`` has its sigma_w.
 
-    Raises ArgumentError for an unknown theorem, net or activation, where a theorem that was asked for speaks of none of the nets, and for
-    a value of ``at`` that no case uses.
+    Raises ArgumentError for an unknown theorem, net or activation, where a theorem that was asked for speaks of none of
+    the nets, and for a value of ``at`` that no case uses.
     """
     wanted = checkable(theorems)
     lacking = {name: THEOREMS[name].scale(profile.name) for name in wanted if name not in profile.scales}
@@ -228,7 +230,9 @@ def cases(
         told = "; ".join(
             f"{', '.join(n for n in silent if reasons[n] == r)}: {r}" for r in dict.fromkeys(reasons.values())
         )
-        raise ArgumentError(f"{', '.join(silent)} {'says' if len(silent) == 1 else 'say'} nothing of {', '.join([*nets, *activations])} ({told}).")
+        raise ArgumentError(
+            f"{', '.join(silent)} {'says' if len(silent) == 1 else 'say'} nothing of {', '.join([*nets, *activations])} ({told})."
+        )
     refuse_unused("at", at or {}, set().union(*(case.uses for case in found)))
     return found
 

@@ -14,9 +14,9 @@ from advmf.verify.statistics import Rung
 class Verdict(enum.StrEnum):
     """What the numbers say of a claim.
 
-    ``SUPPORTED``: an equality holds within the declared effect size. ``NOT_REFUTED``: a bound was put to the test and stood;
-    attacks bound a maximum from below, so they can refute an upper bound of it and never prove it. ``REFUTED``: the numbers contradict the
-    claim at the declared error rate. ``UNDERPOWERED``: they could not have told.
+    ``SUPPORTED``: an equality holds within the declared effect size. ``NOT_REFUTED``: a bound was put to the test and
+    stood; attacks bound a maximum from below, so they can refute an upper bound of it and never prove it. ``REFUTED``:
+    the numbers contradict the claim at the declared error rate. ``UNDERPOWERED``: they could not have told.
     """
 
     SUPPORTED = "SUPPORTED"
@@ -35,9 +35,9 @@ class Verdict(enum.StrEnum):
 class Finding:
     """One tested equality or bound. ``departure`` is (estimate - predicted)/scale, at N -> oo for large-width claims.
 
-    Where the prediction depends on N, ``estimate`` and the rungs are simulated over predicted values, and ``predicted`` is 1.
-    ``alpha`` is the declared probability of refuting a true claim here, ``effect`` the departure that has to be resolved, and ``p_value``
-    the least alpha at which these numbers refute.
+    Where the prediction depends on N, ``estimate`` and the rungs are simulated over predicted values, and ``predicted``
+    is 1. ``alpha`` is the declared probability of refuting a true claim here, ``effect`` the departure that has to be
+    resolved, and ``p_value`` the least alpha at which these numbers refute.
     """
 
     label: str
@@ -63,7 +63,8 @@ class Finding:
 class Report:
     """A checked claim.
 
-    ``estimate``, ``stderr``, ``predicted`` and ``ratio`` are those of the first of ``findings``; ``verdict`` is the worst of all.
+    ``estimate``, ``stderr``, ``predicted`` and ``ratio`` are those of the first of ``findings``; ``verdict`` is the
+    worst of all.
     """
 
     theorem: str
@@ -140,7 +141,8 @@ class Report:
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> Report:
-        """The report that :meth:`to_dict` wrote; of numbers that were not finite, errors come back as infinity and others as NaN.
+        """The report that :meth:`to_dict` wrote; of numbers that were not finite, errors come back as infinity and
+        others as NaN.
 
         A rung without ``lost`` or ``spread`` was written before these were known.
 

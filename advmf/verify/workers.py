@@ -1,6 +1,8 @@
-"""Jobs on one process, on workers of this machine (joblib's loky), or on a dask cluster: the same numbers, in the order in which they come.
+"""Jobs on one process, on workers of this machine (joblib's loky), or on a dask cluster: the same numbers, in the order
+in which they come.
 
-Every job computes with one thread, wherever it runs: sums that are shared among threads depend on their number in the last digits.
+Every job computes with one thread, wherever it runs: sums that are shared among threads depend on their number in the
+last digits.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from advmf.errors import ArgumentError, WorkerError
 
 BACKENDS = ("loky", "dask")
 DEATHS = 3
-"""So often may a worker die at a job before the job is given up."""
+"""Give up on a job after this many worker deaths."""
 REACH = 10
 """Seconds to wait for a scheduler."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -40,8 +42,8 @@ class Job(Protocol):
     def name(self) -> str: ...
 
     def perform(self, progress: Progress | None = None) -> Any:
-        """Compute. On a worker a job may return Unfinished; in this process ``keep`` is a second argument, if there is one, and gets
-        what is finished of the job."""
+        """Compute. On a worker a job may return Unfinished; in this process ``keep`` is a second argument, if there is
+        one, and gets what is finished of the job."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ def one_thread() -> Iterator[None]:
 
 
 def default_workers(memory: int, device: str = "cpu") -> int:
-    """As many as there are cores, and as fit the machine's memory with ``memory`` bytes for the networks of each; one for each device
-    that is no CPU.
+    """As many as there are cores, and as fit the machine's memory with ``memory`` bytes for the networks of each; one
+    for each device that is no CPU.
 
     >>> default_workers(2**60)
     1
@@ -99,13 +101,13 @@ def compute(
     progress: Progress | None = None,
     keep: Keep | None = None,
 ) -> Generator[tuple[int, Any]]:
-    """The number and the result of each job, as they finish: in this process for one worker, else on ``workers`` processes, or on the
-    workers of the dask cluster at ``scheduler``.
+    """The number and the result of each job, as they finish: in this process for one worker, else on ``workers``
+    processes, or on the workers of the dask cluster at ``scheduler``.
 
-    ``keep`` gets what is finished of jobs that hand it in before they are done. A job whose worker dies is done again from there,
-    alone; one that loses three workers is given up, and reported when all others are
-    done. Raises ArgumentError for options that do not go together, WorkerError where the scheduler cannot be reached or is lost,
-    and for jobs that were given up.
+    ``keep`` gets what is finished of jobs that hand it in before they are done. A job whose worker dies is done again
+    from there, alone; one that loses three workers is given up, and reported when all others are done. Raises
+    ArgumentError for options that do not go together, WorkerError where the scheduler cannot be reached or is lost, and
+    for jobs that were given up.
     """
     if backend not in BACKENDS:
         raise ArgumentError(f"backend is one of {', '.join(BACKENDS)}; got {backend!r}.")
@@ -182,7 +184,8 @@ def _spread(
 
 
 def _result(future: Future[Any]) -> Any:
-    """What a job returned; None for a job that dask gave up, after as many deaths of its workers as the cluster allows."""
+    """What a job returned; None for a job that dask gave up, after as many deaths of its workers as the
+    cluster allows."""
     try:
         return future.result()
     except CancelledError:

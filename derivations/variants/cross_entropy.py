@@ -1,9 +1,12 @@
-"""A variant of T2: the largest increase of the cross-entropy over the ball, whatever the label, through its Lipschitz constant.
+"""A variant of T2: the largest increase of the cross-entropy over the ball, whatever the label, through its Lipschitz
+constant.
 
-    E max_y max_{‖eta‖_p <= eps} l(f(x + eta), y) - l(f(x), y) <= 2^(1 - 1/q) eps beta omega^(L/2),  l(f, y) = ln sum_k exp(f_k) - f_y
+    E max_y max_{‖eta‖_p <= eps} l(f(x + eta), y) - l(f(x), y) <= 2^(1 - 1/q) eps beta omega^(L/2),  l(f, y) = ln sum_k
+    exp(f_k) - f_y
 
-Run it to read it: ``python derivations/variants/cross_entropy.py``. The gradient of l in the outputs is softmax(f) - e_y, whose l_{q*} norm is
-at most 2^(1/q*). The increase is no observable of the package: it is declared here with its measurement, an attack on the cross-entropy.
+Run it to read it: ``python derivations/variants/cross_entropy.py``. The gradient of l in the outputs is softmax(f) -
+e_y, whose l_{q*} norm is at most 2^(1/q*). The increase is no observable of the package: it is declared here with its
+measurement, an attack on the cross-entropy.
 """
 
 from dataclasses import replace
@@ -25,7 +28,8 @@ from advmf.theory.propagation import OMEGA as omega
 NET = mf.residual(u=1, v=0)
 SIZES = {"L": 3, "d": 64, "K": 3}
 POINT = {"sigma_w": 1.0, "sigma_b": 0.1, "eps": 0.2, "x_sq": 100.0, "p": sp.oo, "q": 2}
-"""Inputs of length 10 sqrt(d) make confident networks, one probability near 1: there the cross-entropy is as steep as it can be."""
+"""Inputs of length 10 sqrt(d) make confident networks, one probability near 1: there the cross-entropy is as steep as
+it can be."""
 
 
 class CrossEntropyRise(Observable):

@@ -2,8 +2,9 @@
 
     x <- x + W' phi(W x + b)/sqrt(L),   phi of slopes 1 and 1/10
 
-Run it to read it: ``python derivations/variants/leaky_two_layer.py``; ``advmf check derivations/variants/leaky_two_layer.py`` gives the
-verdict alone. The scale shrinks with depth, so that the bound stays finite as L -> oo, where T2's grows without limit.
+Run it to read it: ``python derivations/variants/leaky_two_layer.py``; ``advmf check
+derivations/variants/leaky_two_layer.py`` gives the verdict alone. The scale shrinks with depth, so that the bound stays
+finite as L -> oo, where T2's grows without limit.
 """
 
 from dataclasses import replace

@@ -4,8 +4,8 @@
 
     E L_adv <= eps beta prod_l omega_l^(1/2),  omega_l = alpha sigma_l^2
 
-Run it to read it: ``python derivations/variants/per_layer_variances.py``. The product is derived for any number of layers, by induction; the
-network that is checked has four, declared as one block (L = 1).
+Run it to read it: ``python derivations/variants/per_layer_variances.py``. The product is derived for any number of
+layers, by induction; the network that is checked has four, declared as one block (L = 1).
 """
 
 from dataclasses import replace
@@ -44,7 +44,8 @@ sigma = sp.Function("sigma", positive=True)
 
 
 def derive(net: mf.Net) -> Derivation:
-    """The growth of one layer, the product over n layers by induction, and the bound, at last for the four of ``net``."""
+    """The growth of one layer, the product over n layers by induction, and the bound, at last for the four
+    of ``net``."""
     proof = Derivation("per-layer variances", "adversarial loss where every layer has a variance of its own")
     slopes = proof.define(alpha, sp.Rational(1, 2), "mean square of the slopes of ReLU")
     proof.begin(GaussianMean(activation(sp.sqrt(h) * z, 1, 0) ** 2, z), "the activation on N(0, h)")

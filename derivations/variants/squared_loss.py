@@ -2,8 +2,9 @@
 
     E L_adv^2 <= eps^2 omega^L (beta^2 + r^2/d),  r = d^max(0, 1/2 - 1/p) K^max(0, 1/q - 1/2)
 
-Run it to read it: ``python derivations/variants/squared_loss.py``. The mean of the squared norm is the square of its mean and its variance, which
-Poincaré's inequality bounds. Two lemmas of the library are about means, so a lemma about squares is registered here.
+Run it to read it: ``python derivations/variants/squared_loss.py``. The mean of the squared norm is the square of its
+mean and its variance, which Poincaré's inequality bounds. Two lemmas of the library are about means, so a lemma about
+squares is registered here.
 """
 
 from dataclasses import replace

@@ -1,4 +1,5 @@
-"""Every kernel of every shipped statement against 50 digits, over the whole domain of each symbol, on every engine; and its singular points."""
+"""Every kernel of every shipped statement against 50 digits, over the whole domain of each symbol, on every engine; and
+its singular points."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ POINTS, REFERENCES = 300, 5
 
 
 def opaque(expr):
-    """The formula with a symbol for each function that is computed by quadrature or integration, which have tests of their own."""
+    """The formula with a symbol for each function that is computed by quadrature or integration, which have tests of
+    their own."""
     names = {}
 
     def symbol(head):
@@ -53,7 +55,8 @@ def opaque(expr):
 
 
 def statements():
-    """Every statement by label: for all networks at one pair of exponents, for a vanilla one at a generic pair by two routes as well."""
+    """Every statement by label: for all networks at one pair of exponents, for a vanilla one at a generic pair by two
+    routes as well."""
     asked = [
         (preset, ("inf", 2), "chevet") for preset in (mf.vanilla, mf.residual, mf.plain_residual, mf.preactivation)
     ]
@@ -97,7 +100,8 @@ def exact(expr, at):
 
 
 def amplification(expr, at):
-    """The magnitude of the largest logarithm of a power in the formula: an error of one ulp in the base or the exponent is so many in it."""
+    """The magnitude of the largest logarithm of a power in the formula: an error of one ulp in the base or the exponent
+    is so many in it."""
     numbers = {symbol: sp.Float(at[symbol.name], 20) for symbol in expr.free_symbols}
     powers = [
         e for e in sp.preorder_traversal(expr) if isinstance(e, (sp.Pow, sp.exp)) and not e.as_base_exp()[1].is_number
@@ -108,7 +112,8 @@ def amplification(expr, at):
 
 
 def errors(expr, backend):
-    """The errors at a few points, in units of 2**-53, with what they may be; of the logarithm where the value is no normal number."""
+    """The errors at a few points, in units of 2**-53, with what they may be; of the logarithm where the value is no
+    normal number."""
     values = points(expr)
     f = kernel(expr, backend)
     got, logs = (np.broadcast_to(np.asarray(g(**values)), POINTS) for g in (f, f.log))
@@ -165,7 +170,8 @@ SINGULAR = {
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("label", SINGULAR)
 def test_singular_points_equal_their_limits(label, backend):
-    """At every size: alone, all elements at the point, and among others; also where it is the value on one axis of a grid."""
+    """At every size: alone, all elements at the point, and among others; also where it is the value on one axis of a
+    grid."""
     expr, at, expected = SINGULAR[label]
     numbers = {name: sp.oo if x == math.inf else sp.nsimplify(x) for name, x in at.items()}
     limit = expr.subs({s: numbers[s.name] for s in expr.free_symbols}) if expected is None else sp.sympify(expected)

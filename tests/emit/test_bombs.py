@@ -1,4 +1,5 @@
-"""Small files that would keep SymPy, Python's stack or the memory busy: each is refused at once, and names the place."""
+"""Small files that would keep SymPy, Python's stack or the memory busy: each is refused at once, and names
+the place."""
 
 import json
 import time

@@ -1,4 +1,5 @@
-"""The engines agree with scaled arithmetic element by element, on scattered points and on grids; outputs, derivatives, memory."""
+"""The engines agree with scaled arithmetic element by element, on scattered points and on grids; outputs, derivatives,
+memory."""
 
 from __future__ import annotations
 

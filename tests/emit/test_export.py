@@ -127,7 +127,8 @@ print(json.dumps([getattr(importlib.import_module(module), name)(**at) for modul
 
 
 def test_python_functions_give_the_kernels_values_without_advmf(tmp_path):
-    """Every shipped claim, by routes that take each of the special functions, in a process that cannot import advmf or SymPy."""
+    """Every shipped claim, by routes that take each of the special functions, in a process that cannot import advmf or
+    SymPy."""
     found = {}
     cases = [
         *shipped(),

@@ -730,7 +730,8 @@ def test_public_names():
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_slopes_at_equal_inputs_lose_no_digits(backend):
-    """The correlation of an input with itself is 1 but for rounding, where the slope of the arc-cosine kernel is steep."""
+    """The correlation of an input with itself is 1 but for rounding, where the slope of the arc-cosine
+    kernel is steep."""
     claim = mf.loss_decay(mf.residual(1, "1/5"), 2, 2)
     at = {"L": 3, "N": 100, "d": 64, "K": 10, "sigma_w": 1.3, "sigma_b": 0.3, "eps": 0.5, "x_sq": 0.7}
     exact = claim.rhs.subs(

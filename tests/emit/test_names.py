@@ -1,4 +1,5 @@
-"""Exported Python: whatever the symbols, the abbreviations and the states of a claim are called, the file runs, and runs nothing else."""
+"""Exported Python: whatever the symbols, the abbreviations and the states of a claim are called, the file runs, and
+runs nothing else."""
 
 import builtins
 import json

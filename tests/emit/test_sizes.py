@@ -1,4 +1,5 @@
-"""What outgrows memory or patience is refused before it begins, by one kind of error that gives the bytes or seconds."""
+"""What outgrows memory or patience is refused before it begins, by one kind of error that gives the bytes
+or seconds."""
 
 import time
 import tracemalloc

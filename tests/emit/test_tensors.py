@@ -1,4 +1,5 @@
-"""Kernels on tensors under what torch can do to functions: transforms, gradients, outputs to write to, defaults of its own."""
+"""Kernels on tensors under what torch can do to functions: transforms, gradients, outputs to write to, defaults of its
+own."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def inputs(size):
 @pytest.mark.parametrize("size", THRESHOLDS)
 @pytest.mark.parametrize("name", TRANSFORMED)
 class TestTransforms:
-    """torch.func and forward-mode differentiation on kernels, as on the same formula written in torch, at every size."""
+    """torch.func and forward-mode differentiation on kernels, as on the same formula written in torch, at
+    every size."""
 
     def close(self, transform, name, size):
         f, peer = kernel_and_peer(name)

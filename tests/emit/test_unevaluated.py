@@ -1,4 +1,5 @@
-"""Formulas that SymPy was told not to evaluate: what is printed and what is compiled has the value of the formula as it stands."""
+"""Formulas that SymPy was told not to evaluate: what is printed and what is compiled has the value of the formula as it
+stands."""
 
 import re
 
@@ -62,7 +63,8 @@ FORMULAS = st.recursive(leaves(), larger, max_leaves=9)
 
 
 def real(expr):
-    """Whether all parts of a formula are real numbers of moderate size, none of them lost to cancellation; and its value."""
+    """Whether all parts of a formula are real numbers of moderate size, none of them lost to cancellation; and its
+    value."""
     assume(isinstance(expr, sp.Expr) and expr.free_symbols and not expr.has(sp.nan, sp.zoo, sp.oo, sp.I))
     try:
         parts = [value(part) for part in sp.preorder_traversal(expr)]
@@ -75,7 +77,8 @@ def real(expr):
 
 
 def error(expr):
-    """What rounding may change in a value all of whose parts are below 1e4: each of some thousand operations by one unit."""
+    """What rounding may change in a value all of whose parts are below 1e4: each of some thousand operations by one
+    unit."""
     size = sum(abs(value(part)) for part in sp.preorder_traversal(expr))
     return float(2.0**-52 * 1e4 * (1 + size))
 
@@ -152,7 +155,8 @@ _FUNCTIONS = {r"\ln": mpmath.log, r"\exp": mpmath.exp, r"\sin": mpmath.sin, r"\c
 
 
 def read(text, **values):
-    """The value of a formula of fractions, roots, powers, brackets and elementary functions; fails for what it cannot read."""
+    """The value of a formula of fractions, roots, powers, brackets and elementary functions; fails for what it cannot
+    read."""
     return _Reader(text, values).whole()
 
 

@@ -1,4 +1,5 @@
-"""Formulas whose parts leave the range of floats where the whole does not: every function that kernels know, on every engine."""
+"""Formulas whose parts leave the range of floats where the whole does not: every function that kernels know, on every
+engine."""
 
 import mpmath
 import numpy as np

@@ -1,4 +1,5 @@
-"""The table of simulated norm factors over the routes, its command and its figure; the growth of the loss on attacked networks."""
+"""The table of simulated norm factors over the routes, its command and its figure; the growth of the loss on attacked
+networks."""
 
 import json
 import math
@@ -103,7 +104,8 @@ SMALL = {
 
 
 def test_the_growth_of_the_loss_and_its_mutants():
-    """p = oo grows as sqrt(d) and p = 1 falls; half a power more, or the other's power, is refuted on the same networks."""
+    """p = oo grows as sqrt(d) and p = 1 falls; half a power more, or the other's power, is refuted on the same
+    networks."""
     grows, falls = (mf.growth(mf.loss_bound(mf.vanilla(u=1, v=0), p, 2), "d") for p in ("inf", 1))
     wrong = grows.scaled(sp.sqrt(mf.symbols.d))
     reports = check_growth([grows, falls, wrong], AT, seed=1, **SMALL)

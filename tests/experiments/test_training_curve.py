@@ -1,4 +1,5 @@
-"""What training changes: slopes and the capacity as measured, their checks with mutants, and trained networks beside T3.
+"""What training changes: slopes and the capacity as measured, their checks with mutants, and trained networks beside
+T3.
 
 ``ROUNDING`` bounds float64 rounding in sums of some thousand terms of size one, with a margin of a hundred.
 """
@@ -66,7 +67,7 @@ def slopes(chunk, x, eta, q, h=1e-6):
     return torch.stack(found)
 
 
-# -- measurements ---------------------------------------------------------------------------------------------------------
+# -- measurements ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("net", [mf.vanilla(1, 0), mf.residual(1, 0), mf.preactivation(1, -0.5)])
@@ -106,7 +107,8 @@ def test_matrices_of_a_block_are_told_apart_by_number(attacks):
     ],
 )
 def test_euler_identity_of_each_network(net, sigma_b, eps, exact):
-    """Exact without biases in any ball; not with biases in a large one, nor where a shortcut leads around the matrix."""
+    """Exact without biases in any ball; not with biases in a large one, nor where a shortcut leads around
+    the matrix."""
     chunk, x = sampled(net, sigma_b=sigma_b)
     settings = AttackSettings(eps=eps, steps=3, directions=2)
     slope, loss = measured(chunk, x, WeightNormSlope(2, 2), AdversarialLoss(2, 2), settings=settings)
@@ -142,7 +144,7 @@ def test_an_attack_is_not_asked_for_where_there_is_none():
     assert queries(only, SETTINGS, 5, 12) < queries(both, SETTINGS, 5, 12)
 
 
-# -- checks ---------------------------------------------------------------------------------------------------------------
+# -- checks ------------------------------------------------------------------------------------------------------------
 
 AT = {"d": 16, "K": 8, "sigma_w": 2**0.5, "sigma_b": 0.0, "eps": 0.02}
 DESIGN = Design(alpha=1e-4, effect=0.3, effect_fourth=1.0)
@@ -166,7 +168,8 @@ def test_slopes_are_supported_and_their_mutants_refuted(net, gain, count):
 
 
 def test_simulated_over_predicted_is_that_where_the_prediction_is_negative():
-    """Half the slope is exceeded twofold, the slope of the wrong sign -1-fold, to the 5 % that 400 networks resolve four times."""
+    """Half the slope is exceeded twofold, the slope of the wrong sign -1-fold, to the 5 % that 400 networks resolve
+    four times."""
     claim = mf.variance_slope(mf.vanilla(1, 0), 2, 2, "estimate")
     claims = [claim, claim.scaled("1/2"), claim.scaled(-1), claim.scaled(2)]
     options = {"widths": (32, 64, 128, 256), "nets": 400, "directions": 1, "steps": 2, "design": DESIGN}
@@ -227,14 +230,15 @@ def test_a_tolerance_is_granted_and_no_more():
     assert decide_equality(inside, 1e-3, 0.05, 0.15)[0] is Verdict.REFUTED
 
 
-# -- trained networks -------------------------------------------------------------------------------------------------------
+# -- trained networks --------------------------------------------------------------------------------------------------
 
 POINT = {"L": 2, "d": 16, "K": 4, "sigma_w": 2**0.5, "sigma_b": 0.0, "eps": 0.05}
 VANILLA = mf.vanilla(1, 0)
 
 
 def test_the_first_steps_follow_the_theory():
-    """Within five standard errors of 16 networks (false alarm 2e-4 by Student's t) and the 3 % that beta is estimated to."""
+    """Within five standard errors of 16 networks (false alarm 2e-4 by Student's t) and the 3 % that beta is estimated
+    to."""
     curve = training_curve(VANILLA, 2, 2, POINT, N=800, nets=16, steps=4, seed=5)
     error = np.abs(curve.stderr / curve.predicted)
     assert (np.abs(curve.ratio - 1) < 5 * error + 0.03).all()

@@ -84,7 +84,8 @@ def test_no_text_of_a_file_commands_a_terminal(document, tmp_path):
 
 
 def test_no_two_claims_or_controls_of_a_run_have_one_name(document, monkeypatch, tmp_path):
-    """Not those of two activations, nor those of T6.d and T6.K; and the console shows the mistake, though it is in brackets."""
+    """Not those of two activations, nor those of T6.d and T6.K; and the console shows the mistake, though it is in
+    brackets."""
     scale, along = suite.Scale(2, 16, 2, (8, 16), (9, 9)), {"samples": 20, "ladder": (50, 100, 200)}
     matrices = {
         "T6.d": suite.MatrixScale(1, 2, along="d", **along),

@@ -32,7 +32,8 @@ def hadamard(n):
 
 
 def batches():
-    """Random matrices, and some at which a bound may be wrong: flat, sparse, orthogonal, of one direction or one entry."""
+    """Random matrices, and some at which a bound may be wrong: flat, sparse, orthogonal, of one direction
+    or one entry."""
     eye, spike = torch.eye(8, dtype=torch.float64), 1e-3 * matrices(8, 8)
     spike[3, 5] = 100
     special = [eye, torch.ones(8, 8, dtype=torch.float64), hadamard(8), torch.outer(*matrices(2, 8)), spike, 0 * eye]

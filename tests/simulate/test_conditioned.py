@@ -1,8 +1,8 @@
 """Conditioned matrices: the algebra of a matrix to rounding, and the law of an explicit Gaussian one.
 
-A statistical test compares samples of explicit and of conditioned matrices at a stated false-fail rate: ``ALPHA`` for every
-comparison, some sixty of them, so that one run in 1,600 fails by chance (seeds are fixed: it has not). The same comparisons must catch a
-matrix that is conditioned on one side only.
+A statistical test compares samples of explicit and of conditioned matrices at a stated false-fail rate: ``ALPHA`` for
+every comparison, some sixty of them, so that one run in 1,600 fails by chance (seeds are fixed: it has not). The same
+comparisons must catch a matrix that is conditioned on one side only.
 """
 
 import math
@@ -49,12 +49,13 @@ class OneSided(ConditionedMatrix):
         return answer - self._std * torch.bmm(known, self._asked(1 - side)).mT if drawn.shape[1] else answer
 
 
-# -- algebra --------------------------------------------------------------------------------------------------------------
+# -- algebra -----------------------------------------------------------------------------------------------------------
 
 
 @st.composite
 def questions(draw):
-    """Sizes, and a sequence of blocks of vectors with the side that they come from; some repeat or combine earlier ones."""
+    """Sizes, and a sequence of blocks of vectors with the side that they come from; some repeat or combine earlier
+    ones."""
     rows, columns = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     dtype = draw(st.sampled_from([torch.float32, torch.float64]))
     source = generator(draw(st.integers(0, 2**20)))
@@ -83,8 +84,8 @@ def test_answers_are_those_of_one_matrix(case):
     rows, columns, dtype, blocks = case
     W = conditioned(2, rows, columns, 1 / math.sqrt(columns), dtype=dtype, queries=1)
     answers = [(W.matmul if side == RIGHT else W.rmatmul)(y) for side, y in blocks]
-    # An answer leaves out what counts as seen: 128 eps of each of at most 5 vectors, times |W|, which exceeds its mean by
-    # 6/sqrt(columns) once in 1e8. Two answers are compared.
+    # An answer leaves out what counts as seen: 128 eps of each of at most 5 vectors, times |W|, which exceeds its mean
+    # by 6/sqrt(columns) once in 1e8. Two answers are compared.
     small = 2 * math.sqrt(5) * 128 * torch.finfo(dtype).eps * (1 + math.sqrt(rows / columns) + 6 / math.sqrt(columns))
 
     def size(z):
@@ -167,7 +168,8 @@ def test_repeated_vectors_beside_new_ones_are_not_taken_for_new(dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("again", [None, 1 / 128])
 def test_directions_stay_orthonormal_however_little_is_new(dtype, again, monkeypatch):
-    """A hundred steps of a fifth along a path, from both sides; errors grow if what is little is not orthogonalised again."""
+    """A hundred steps of a fifth along a path, from both sides; errors grow if what is little is not orthogonalised
+    again."""
     if again is not None:
         monkeypatch.setattr("advmf.simulate.conditioned._AGAIN", again)
     W, source = conditioned(1, 1000, 1000, 1000**-0.5, dtype=dtype), generator(1)
@@ -206,7 +208,7 @@ def test_networks_may_know_different_numbers_of_directions():
     assert W._missing[RIGHT].tolist() == [0, 1]
 
 
-# -- the law --------------------------------------------------------------------------------------------------------------
+# -- the law -----------------------------------------------------------------------------------------------------------
 
 
 def transcript(W, rows, columns, dtype=torch.float64):
@@ -270,7 +272,8 @@ def test_conditioning_on_one_side_only_is_caught():
 
 
 def test_a_prototype_without_room_is_caught():
-    """Conditioning past the rank of the matrix, with every residual of rounding taken for a new direction, has another law."""
+    """Conditioning past the rank of the matrix, with every residual of rounding taken for a new direction, has another
+    law."""
 
     class Blind(ConditionedMatrix):
         def _pays(self, more):
@@ -328,7 +331,8 @@ def told_its_norm(W, size=14):
 
 
 def test_the_norm_and_what_follows_have_their_joint_law():
-    """Asked for in the middle of a dialogue: the squared norm is a chi-square, and new answers are those of a matrix of that norm."""
+    """Asked for in the middle of a dialogue: the squared norm is a chi-square, and new answers are those of a matrix of
+    that norm."""
     W = conditioned(DRAWS, 14, 14)
     ours, theirs = told_its_norm(W), told_its_norm(explicit(DRAWS, 14, 14, seed=1))
     assert W._explicit is None
@@ -338,7 +342,7 @@ def test_the_norm_and_what_follows_have_their_joint_law():
     assert departures(wrong, theirs)
 
 
-# -- networks --------------------------------------------------------------------------------------------------------------
+# -- networks ----------------------------------------------------------------------------------------------------------
 
 NETS = {
     "vanilla": mf.vanilla(1, 0),
@@ -465,7 +469,7 @@ def test_a_wide_network_needs_no_weights():
     assert 0.9 < float(found.value) / linear < 1.2
 
 
-# -- bad input ---------------------------------------------------------------------------------------------------------------
+# -- bad input ---------------------------------------------------------------------------------------------------------
 
 
 def test_bad_vectors_change_nothing():

@@ -25,7 +25,8 @@ def gaussian(*shape, seed=0):
 
 
 def violation(z, point, r, radius):
-    """max <z - P, y - P> over the ball, relative to |z - P|: a projection P has none, and no other point of the ball has none."""
+    """max <z - P, y - P> over the ball, relative to |z - P|: a projection P has none, and no other point of the ball
+    has none."""
     gap = z - point
     worst = (gap * (radius * maximiser(gap, r) - point)).sum(-1)
     return worst / gap.norm(dim=-1).clamp(min=1e-300)

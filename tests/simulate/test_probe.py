@@ -1,4 +1,5 @@
-"""Observables say how they are measured: the package's by the same means as one's own, and by no more than they declare."""
+"""Observables say how they are measured: the package's by the same means as one's own, and by no more than they
+declare."""
 
 import pytest
 import sympy as sp

@@ -1,4 +1,5 @@
-"""Numbers are functions of the arguments: what the caller has set in torch, or wants gradients of, changes none of them."""
+"""Numbers are functions of the arguments: what the caller has set in torch, or wants gradients of, changes none of
+them."""
 
 import ast
 import contextlib

@@ -50,7 +50,7 @@ def whole(weight, N):
     return weight.matmul(torch.eye(N, dtype=torch.float64).expand(nets, N, N))
 
 
-# -- identities -----------------------------------------------------------------------------------------------------------
+# -- identities --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sampler", ["dense", "conditioned"])
@@ -71,7 +71,8 @@ def test_a_step_changes_the_norm_by_pairing_and_gradient(loss, sampler):
 
 @pytest.mark.parametrize("sampler", ["dense", "conditioned"])
 def test_euler_the_adversarial_loss_is_its_pairing_with_every_matrix(sampler):
-    """Without biases f is homogeneous in each matrix of a vanilla network: <W, dL/dW> = L, for all (p, q), trained or not."""
+    """Without biases f is homogeneous in each matrix of a vanilla network: <W, dL/dW> = L, for all (p, q), trained or
+    not."""
     for p, q in ((2, 2), ("inf", 1), (1, "inf"), (1.5, 3)):
         run = train(networks(sampler=sampler), p=p, q=q, steps=2, rate=0.2)
         torch.testing.assert_close(
@@ -87,7 +88,8 @@ def test_euler_fails_with_shortcuts_and_can_fail_with_biases(net, sigma_b):
 
 
 def test_the_share_of_a_residual_branch_is_that_of_the_theory():
-    """<W, dL/dW>/L in the mean is y/(1 + y) = 1/2 at alpha sigma_w² = 1, to the standard error of 40 networks and finite width."""
+    """<W, dL/dW>/L in the mean is y/(1 + y) = 1/2 at alpha sigma_w² = 1, to the standard error of 40 networks and
+    finite width."""
     run = train(networks(mf.residual(1, 0), N=200, L=2, nets=40, dtype=torch.float32), steps=1, batch=1)
     share = run.pairing[0] / run.adversarial[0][:, None]
     error = share.mean(1).std() / math.sqrt(40)
@@ -106,7 +108,7 @@ def test_the_capacity_of_a_vanilla_network_is_that_of_its_outputs():
         assert torch.allclose(found, square, rtol=1e3 * ROUNDING, atol=0) == same
 
 
-# -- gradients ------------------------------------------------------------------------------------------------------------
+# -- gradients ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sampler", ["dense", "conditioned"])
@@ -150,11 +152,12 @@ def test_a_step_is_that_of_autograd(loss, p, q, sampler):
         torch.testing.assert_close(whole(found.weight, N), start - rate * leaf.grad, rtol=0, atol=1e3 * ROUNDING)
 
 
-# -- samplers, seeds, rates -------------------------------------------------------------------------------------------------
+# -- samplers, seeds, rates --------------------------------------------------------------------------------------------
 
 
 def test_both_samplers_train_in_one_law():
-    """Means over 150 networks of the change of the norms and of the losses after four steps: z-scores below 4.5, false-fail 1e-4."""
+    """Means over 150 networks of the change of the norms and of the losses after four steps: z-scores below 4.5,
+    false-fail 1e-4."""
     runs = []
     for sampler in ("dense", "conditioned"):
         ensemble = networks(N=400, L=2, nets=150, sampler=sampler, dtype=torch.float32, seed=len(runs))
@@ -208,7 +211,7 @@ def test_a_run_asks_no_more_than_it_says(options):
     assert any(sum(w._counts) > 0.6 * most for w in trained(ensemble))
 
 
-# -- learning, divergence ---------------------------------------------------------------------------------------------------
+# -- learning, divergence ----------------------------------------------------------------------------------------------
 
 
 def test_standard_training_learns_the_digits():
@@ -267,7 +270,7 @@ def test_outputs_that_are_not_finite_are_refused():
         train(mf.simulate.sample(mf.vanilla(1, 0), N=20, L=40, sigma_w=1e3, sigma_b=0.0, **SIZES))
 
 
-# -- checkpoints -------------------------------------------------------------------------------------------------------------
+# -- checkpoints -------------------------------------------------------------------------------------------------------
 
 
 class Stop(Exception):
@@ -276,7 +279,8 @@ class Stop(Exception):
 
 @pytest.mark.parametrize(("sampler", "N"), [("dense", 60), ("conditioned", 300), ("conditioned", 60)])
 def test_an_interrupted_run_resumes_bit_by_bit(tmp_path, sampler, N):
-    """At N = 60 conditioned matrices become explicit on the way. Several chunks; interrupted twice, in the first and the last."""
+    """At N = 60 conditioned matrices become explicit on the way. Several chunks; interrupted twice, in the first and
+    the last."""
     options = {"loss": "both", "steps": 5, "rate": 0.05, "held_out": DIGITS.split(3, generator())[1], "batch": 1}
     options |= {"checkpoint": tmp_path / "run", "save_every": 2}
 
@@ -414,7 +418,7 @@ def test_a_run_in_other_chunks_is_refused_by_name(tmp_path):
             train(sampled(memory), steps=1, checkpoint=tmp_path, resume=True)
 
 
-# -- bad input ---------------------------------------------------------------------------------------------------------------
+# -- bad input ---------------------------------------------------------------------------------------------------------
 
 UNLABELLED = mf.simulate.Images("own", DIGITS.x)
 
@@ -466,7 +470,8 @@ def test_ensembles_that_cannot_be_trained_are_refused():
 
 
 def test_gradients_in_scaled_branches():
-    """Finite differences along random rank-one changes of each matrix of a two-layer branch with a scale, and of a shortcut."""
+    """Finite differences along random rank-one changes of each matrix of a two-layer branch with a scale, and of a
+    shortcut."""
     shortcut = mf.Serial(mf.Dense(sigma_b=0))
     net = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, "1/5"), mf.Dense(sigma_b=0), scale="7/10", shortcut=shortcut))
     generator = torch.Generator().manual_seed(1)

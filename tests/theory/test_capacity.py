@@ -44,7 +44,8 @@ def test_residual_in_closed_form(name):
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_closed_forms_from_the_product_kernel(depth):
-    """K = K Q_0 prod_l (1 + a_l b_l y), differentiated layer by layer; y s^2 sigma^2 with two scalings per block for the two-layer branch."""
+    """K = K Q_0 prod_l (1 + a_l b_l y), differentiated layer by layer; y s^2 sigma^2 with two scalings per block for
+    the two-layer branch."""
     a, b = sp.symbols(f"a:{2 * depth}"), sp.symbols(f"b:{2 * depth}")
     ones = dict.fromkeys((*a, *b), 1)
     for name, around, pairs in (("vanilla", 0, 1), ("residual", 1, 1), ("two layers", 1, 2)):
@@ -60,7 +61,8 @@ R, S = sp.symbols("r s", real=True)
 
 
 class ScaledPairs(Pairs):
-    """Two networks whose trained matrices, but not biases, are scaled by 1 + r and 1 + s: the definition of the capacity, beside its own rule."""
+    """Two networks whose trained matrices, but not biases, are scaled by 1 + r and 1 + s: the definition of the
+    capacity, beside its own rule."""
 
     def gaussian(self, layer, state):
         if layer.trained:

@@ -1,4 +1,5 @@
-"""T3: solutions put back into the derived equations, closed forms against integration, shares against explicit networks."""
+"""T3: solutions put back into the derived equations, closed forms against integration, shares against explicit
+networks."""
 
 import math
 
@@ -33,7 +34,8 @@ ALPHA = (u**2 + v**2) / 2
 
 
 def hand_written_slope(name, variances, depth, scale=0.5, a=1.0, b=0.2):
-    """d(sigma_m^2)/dt = -(4/N) sigma_m^2 dB/d sigma_m^2 with B = eps beta prod_l sqrt(omega_l), one layer's variance moved by hand."""
+    """d(sigma_m^2)/dt = -(4/N) sigma_m^2 dB/d sigma_m^2 with B = eps beta prod_l sqrt(omega_l), one layer's variance
+    moved by hand."""
     alpha = (a * a + b * b) / 2
 
     def omega(z):
@@ -82,7 +84,8 @@ def test_weight_variance_against_a_solver_on_the_hand_written_slope(net, depth):
 
 @every_net
 def test_weight_variance_solves_the_derived_equation(net):
-    """By finite differences of order eight in t, of the kernel, against the package's own slope at the variances of that time."""
+    """By finite differences of order eight in t, of the kernel, against the package's own slope at the variances of
+    that time."""
     times, h = np.array([5.0, 40.0, 150.0]), 0.25
     weights = {1: 4 / 5, 2: -1 / 5, 3: 4 / 105, 4: -1 / 280}
     layers = range(len(mf.share(net)))
@@ -263,7 +266,8 @@ def test_standard_loss_and_weight():
 
 @pytest.mark.parametrize("name", ["vanilla", "residual", "plain_residual", "preactivation"])
 def test_euler_identity_on_explicit_networks(name):
-    """<W^l, dL/dW^l>/L for L = |J eta| with the optimal eta at (2, 2): one for vanilla, y/(1+y) for the others, in explicit networks."""
+    """<W^l, dL/dW^l>/L for L = |J eta| with the optimal eta at (2, 2): one for vanilla, y/(1+y) for the others, in
+    explicit networks."""
     rng = np.random.default_rng(3)
     width, depth, inputs, outputs, nets, s = 120, 3, 8, 4, 60, 1.5
     ratios = []
@@ -331,7 +335,8 @@ def test_the_regime_of_the_identity_says_where_units_may_switch(net, regime):
 
 
 def test_biases_break_the_identity_in_large_balls_alone():
-    """In attacked networks: to rounding without biases; with them by some 6 % where ‖η‖ is near ‖x‖, and not where it is small."""
+    """In attacked networks: to rounding without biases; with them by some 6 % where ‖η‖ is near ‖x‖, and not where it
+    is small."""
     found = {}
     for bias, radius in ((0.0, 5.0), (2.0, 5.0), (2.0, 0.2)):
         at = {"L": 3, "d": 32, "K": 10, "sigma_w": 2**0.5, "sigma_b": bias, "eps": radius}

@@ -1,4 +1,5 @@
-"""False steps, each of which has to be refused: one function per kind of falsehood. A step that was ever wrongly taken belongs here."""
+"""False steps, each of which has to be refused: one function per kind of falsehood. A step that was ever wrongly taken
+belongs here."""
 
 import pytest
 import sympy as sp

@@ -1,4 +1,5 @@
-"""F1 and F2: closed forms and recursions against oracles in other words, sampled matrices, and the consistency of the two."""
+"""F1 and F2: closed forms and recursions against oracles in other words, sampled matrices, and the consistency of the
+two."""
 
 import math
 
@@ -74,7 +75,8 @@ class TestStreamFluctuation:
 
     @pytest.mark.parametrize("slopes", [(1, 1), (1, 0), (2, -1)])
     def test_width_one_by_integration(self, slopes):
-        """At N = 1 the residual block is x (1 + V phi(W) sign...), whose fourth moment is a sum over Gaussian moments."""
+        """At N = 1 the residual block is x (1 + V phi(W) sign...), whose fourth moment is a sum over
+        Gaussian moments."""
         net = mf.Net(mf.Residual(mf.Dense(1, 0), mf.ReLULike(*slopes), mf.Mix()))
         second, fourth = sum(s**2 for s in slopes) / sp.Integer(2), 3 * sum(s**4 for s in slopes) / sp.Integer(2)
         exact = 3 * (1 + 6 * second + 3 * fourth)
@@ -140,7 +142,8 @@ def explicit(kind, X, random, depth, sw, sb, slopes, by_size=False):
 
 
 def product(kind, rows, width, nets, random, depth, sw, slopes):
-    """P_out and ``depth`` blocks with independent slopes, from the output on: a K x N matrix, by Gaussian matrices of K rows."""
+    """P_out and ``depth`` blocks with independent slopes, from the output on: a K x N matrix, by Gaussian matrices of K
+    rows."""
 
     def through(A, scale):
         return scale * root(A @ A.mT / width) @ random(nets, rows, width)
@@ -250,8 +253,8 @@ class TestJacobianNorm:
     def test_the_product_has_the_derived_coefficient(self, kind):
         """Two widths rid the coefficient of the next order; 4.5 standard errors, a false alarm in 7e-6 of seeds.
 
-        J = S^{1/2} G/sqrt(d), S = A A^T. The norm of G, whose mean is exact, and the first-order change of it, whose mean is zero, lower
-        the variance.
+        J = S^{1/2} G/sqrt(d), S = A A^T. The norm of G, whose mean is exact, and the first-order change of it, whose
+        mean is zero, lower the variance.
         """
         rows, columns, depth, nets, slopes = 4, 12, 2, 6000, (1.0, 0.0)
         sw = math.sqrt(2) if kind == "vanilla" else 2.0
@@ -284,10 +287,11 @@ class TestJacobianNorm:
 
     @pytest.mark.parametrize("kind", ["vanilla", "residual"])
     def test_the_jacobian_of_a_network_is_a_product_with_independent_slopes(self, kind):
-        """At small widths, biases included: moments of J J^T of sampled networks at their input, and of the product, by two samples.
+        """At small widths, biases included: moments of J J^T of sampled networks at their input, and of the product, by
+        two samples.
 
-        4.5 standard errors of the difference for each of four means, a false alarm in 3e-5 of seeds. The input is the first basis vector of
-        four: a law of its own along it would show.
+        4.5 standard errors of the difference for each of four means, a false alarm in 3e-5 of seeds. The input is the
+        first basis vector of four: a law of its own along it would show.
         """
         rows, columns, width, depth, nets, sw, slopes = 3, 4, 6, 3, 30_000, 1.2, (1.0, 0.0)
 

@@ -1,4 +1,5 @@
-"""How the norm factor grows with the dimensions: the exponents, their inheritance, and the numbers at large dimensions."""
+"""How the norm factor grows with the dimensions: the exponents, their inheritance, and the numbers at large
+dimensions."""
 
 import math
 from dataclasses import replace
@@ -18,7 +19,8 @@ EXPONENTS = (1, sp.Rational(5, 4), sp.Rational(3, 2), 2, 3, 7, sp.oo)
 
 @pytest.mark.parametrize(("p", "q"), [*zip(EXPONENTS, reversed(EXPONENTS)), (1, 1), (sp.oo, sp.oo)])
 def test_exponents(p, q):
-    """d**(1/2 - 1/p) K**(1/q), by hand from Chevet's terms; a logarithm where the largest of many Gaussians is the norm."""
+    """d**(1/2 - 1/p) K**(1/q), by hand from Chevet's terms; a logarithm where the largest of many Gaussians is the
+    norm."""
     for route in ("chevet", "leading") if p in (1, 2) else ("chevet",):
         factor = mf.beta(p, q, route)
         assert growth_order(factor, d) == (sp.Rational(1, 2) - 1 / sp.S(p), sp.Rational(1, 2) if p == 1 else 0)
@@ -54,7 +56,8 @@ def test_the_order_is_that_of_every_route():
     ],
 )
 def test_slopes_at_large_dimensions(route, p, q):
-    """The local slope of ln beta less that of the order. What is left falls as a power, or as 1/log where a logarithm stands."""
+    """The local slope of ln beta less that of the order. What is left falls as a power, or as 1/log where a logarithm
+    stands."""
     value = mf.kernel(mf.beta(p, q, route))
     for symbol, other in (("d", "K"), ("K", "d")):
         order = mf.kernel(growth(mf.norm_factor(p, q), symbol).rhs)

@@ -88,7 +88,8 @@ def test_a_network_without_blocks_leaves_no_band(preset):
 @pytest.mark.parametrize("preset", [mf.vanilla, mf.residual])
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_first_order_of_a_recursion(preset, depth):
-    """With biases the capacity is a Recursion, whose derivative by t is one more variable of it: against a difference quotient."""
+    """With biases the capacity is a Recursion, whose derivative by t is one more variable of it: against a difference
+    quotient."""
     ratio = mf.capacity_ratio(preset(1, 0), 2, 2)
     first = mf.first_order(ratio)
     at = {"L": depth, "N": 100, "d": 16, "K": 4, "sigma_w": 1.2, "sigma_b": 0.3, "eps": 0.1, "x_sq": 1.0}

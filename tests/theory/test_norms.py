@@ -294,7 +294,8 @@ def test_fractional_dimensions_where_there_are_none():
 
 @pytest.mark.parametrize("dims", [(784, 10), (10, 784), (3, 2), (1, 1), (10**6, 10**6)])
 def test_the_leading_terms_stay_within_a_half_of_chevets_for_every_exponent(dims):
-    """Jensen's bound of the lr norm grows without end in r; that of a smaller r is one, too. At 1e6 a gamma function is no number."""
+    """Jensen's bound of the lr norm grows without end in r; that of a smaller r is one, too. At 1e6 a gamma function is
+    no number."""
     chevet, leading = (mf.kernel(mf.beta("p", "q", route)) for route in ("chevet", "leading"))
     exponents = [1, 1 + 1e-9, 1.01, 1.5, 2, 3, 7, 30, 1e3, 1e6, 1e9, math.inf]
     for p, q in itertools.product(exponents, exponents):
@@ -308,7 +309,8 @@ def test_the_leading_terms_stay_within_a_half_of_chevets_for_every_exponent(dims
 
 @pytest.mark.parametrize(("dim", "rank"), [(2, 2), (5, 5), (3, 8), (10, 2), (30, 3)])
 def test_the_claim_of_the_estimate_is_true_in_small_dimensions(dim, rank):
-    """Norms by enumeration; at (oo, 1) the estimate is off by more than it is in large dimensions, and by less than its claim allows."""
+    """Norms by enumeration; at (oo, 1) the estimate is off by more than it is in large dimensions, and by less than its
+    claim allows."""
     norms = gaussian_norms(dim, rank, [("inf", 1), (2, 1)], samples=4000, signs=8)
     for pair, found in norms.items():
         assert found.exact
@@ -320,7 +322,8 @@ def test_the_claim_of_the_estimate_is_true_in_small_dimensions(dim, rank):
 
 
 def test_the_claim_of_the_estimate_allows_more_in_small_dimensions_alone():
-    """The check takes the tolerance of its own point: what is 6 % too large stands where 7 % is allowed, and nowhere else."""
+    """The check takes the tolerance of its own point: what is 6 % too large stands where 7 % is allowed, and nowhere
+    else."""
     right = mf.norm_factor(2, 1, "estimate")  # whose norms are exact, by the signs of ten rows
     wrong = right.scaled("106/100")
     large, small = ({"d": 60, "K": 10}, {"d": 8, "K": 3})

@@ -1,4 +1,5 @@
-"""Derivations: right steps are taken and say how they are known; wrong, unverifiable and ill-founded ones are refused by name."""
+"""Derivations: right steps are taken and say how they are known; wrong, unverifiable and ill-founded ones are refused
+by name."""
 
 import gc
 import sys

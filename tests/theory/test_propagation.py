@@ -1,4 +1,5 @@
-"""The five rows of the paper's table, closed forms and recursions, against hand-written oracles and explicit networks."""
+"""The five rows of the paper's table, closed forms and recursions, against hand-written oracles and
+explicit networks."""
 
 import math
 
@@ -112,7 +113,8 @@ def test_abbreviations_stand_for_what_they_replace():
 
 
 def explicit_moments(net_name, rng, nets=600, N=96, depth=4, sigma_w=1.0, sigma_b=0.5, u=1.0, v=0.0):
-    """Second moments of the stream and of J x for explicit networks in NumPy, independent of the package's simulator."""
+    """Second moments of the stream and of J x for explicit networks in NumPy, independent of the package's
+    simulator."""
     phi = lambda z: np.where(z >= 0, u * z, v * z)  # noqa: E731
     slope = lambda z: np.where(z >= 0, u, v)  # noqa: E731
     x = rng.standard_normal((nets, N, 1))
@@ -139,7 +141,8 @@ def explicit_moments(net_name, rng, nets=600, N=96, depth=4, sigma_w=1.0, sigma_
 
 @pytest.mark.parametrize("name", sorted(mf.PRESETS))
 def test_moments_of_explicit_networks(name):
-    """All second moments, along the input and of the offset, within 4.5 standard errors plus the O(1/N) of the inexact nets."""
+    """All second moments, along the input and of the offset, within 4.5 standard errors plus the O(1/N) of the inexact
+    nets."""
     found = explicit_moments(name, np.random.default_rng(0))
     state = moments(mf.PRESETS[name](1, 0))
     predicted = {"Q": state.Q, "along": state.along, "A": state.A, "cross": state.B - state.A}

@@ -1,4 +1,5 @@
-"""The growth along the input of streams that carry a mean: Λ against propagated moments, the bound against attacked networks, and what is refused."""
+"""The growth along the input of streams that carry a mean: Λ against propagated moments, the bound against attacked
+networks, and what is refused."""
 
 import numpy as np
 import pytest
@@ -40,7 +41,8 @@ def numbers(expr, **at):
 
 @pytest.mark.parametrize("name", CARRYING)
 def test_no_direction_at_any_radius_and_for_any_biases_grows_faster(name):
-    """V/x_sq and j of the propagated moments, against Λ; reached without biases, or far out, if all means have one sign."""
+    """V/x_sq and j of the propagated moments, against Λ; reached without biases, or far out, if all means have one
+    sign."""
     net, radii = CARRYING[name], np.logspace(-4, 6, 41)
     state = moments(net)
     assert carries_mean(net)
@@ -68,7 +70,8 @@ def test_the_kind_of_net():
 
 @pytest.mark.parametrize(("L", "sigma_b", "eps"), [(5, 0.3, 2.0), (10, 0.0, 0.1), (16, 0.3, 0.1)])
 def test_the_bound_stands_and_the_paper_s_does_not_where_the_mean_has_grown(L, sigma_b, eps):
-    """Attacked networks, judged at the declared rates; a bound of half the growth across x is refuted at every depth."""
+    """Attacked networks, judged at the declared rates; a bound of half the growth across x is refuted at
+    every depth."""
     claim, paper = mf.loss_bound(PLAIN, 2, 2), mf.loss_bound(PLAIN, 2, 2, paper=True)
     at = {"L": L, "d": 64, "K": 10, "sigma_w": 1.0, "sigma_b": sigma_b, "eps": eps}
     stands, old, *wrong = mf.check_all(

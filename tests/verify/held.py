@@ -1,7 +1,8 @@
-"""``advmf check`` on a small suite whose cases wait until a test lets them go on, so that it can end the run at a place of its choice.
+"""``advmf check`` on a small suite whose cases wait until a test lets them go on, so that it can end the run at a place
+of its choice.
 
-A case that has been begun is a file ``CASE.PID`` in the folder $HELD, and goes on when there is a file ``CASE.go``. The numbers are those of
-the same cases elsewhere.
+A case that has been begun is a file ``CASE.PID`` in the folder $HELD, and goes on when there is a file ``CASE.go``. The
+numbers are those of the same cases elsewhere.
 """
 
 import os

@@ -1,4 +1,5 @@
-"""Calibration: over thousands of synthetic suites the checks refute true claims no more often, and wrong ones no less, than they declare.
+"""Calibration: over thousands of synthetic suites the checks refute true claims no more often, and wrong ones no less,
+than they declare.
 
 The numbers of a suite's networks are drawn, not simulated; everything from the rungs on is the package's own.
 """
@@ -54,7 +55,8 @@ def estimates(rng, noise, degree, suites, departure=0.0, stderr=1.0):
 
 
 def false_refutes(rng, stderr=1.0, suites=SUITES):
-    """How many suites of true claims show any REFUTED: equalities, and a bound that holds with equality, by Holm's rule."""
+    """How many suites of true claims show any REFUTED: equalities, and a bound that holds with equality, by Holm's
+    rule."""
     p_values = []
     for noise, degree in CLAIMS:
         found = list(estimates(rng, noise, degree, suites, stderr=stderr))
@@ -123,7 +125,8 @@ def test_an_equality_that_is_off_by_the_effect_is_seldom_supported(noise, degree
 
 
 def refuted_without_law(rng, departure, runs, alpha):
-    """How many equalities whose departures fall by 1/sqrt(N), the slowest way that is reckoned with, to ``departure`` are refuted."""
+    """How many equalities whose departures fall by 1/sqrt(N), the slowest way that is reckoned with, to ``departure``
+    are refuted."""
     test = Consequence("", Capacity(), *[dict.fromkeys(WIDTHS.tolist(), 1.0)] * 2, False, 0, False)
     refuted = unlawful = 0
     for _ in range(runs):
@@ -168,7 +171,8 @@ def test_holm_rejects_more_than_bonferroni_and_stops_at_the_first_that_stands():
 
 
 def slowly(rng, runs, *, departure, power, size, widths=WIDTHS, alpha=0.02, effect=0.15, crossover=0.0):
-    """The verdicts on an equality whose departures fall from ``size`` at the narrowest width, as 1/N^power, to ``departure``."""
+    """The verdicts on an equality whose departures fall from ``size`` at the narrowest width, as 1/N^power, to
+    ``departure``."""
     test = Consequence("", Capacity(), *[dict.fromkeys(widths.tolist(), 1.0)] * 2, False, 0, False, crossover=crossover)
     law = departure + size * (widths[0] / widths) ** power
     for _ in range(runs):
@@ -200,7 +204,8 @@ def test_equalities_that_are_off_are_not_supported_however_slowly(power, size, d
 
 
 def test_wide_ladders_decide_and_narrow_ones_say_that_wider_networks_are_wanted():
-    """What hardly depends on the width is decided as before; what halves with it is told from the slow law by numbers alone."""
+    """What hardly depends on the width is decided as before; what halves with it is told from the slow law by numbers
+    alone."""
     rng = np.random.default_rng(9)
     for departure, verdict in ((0.0, Verdict.SUPPORTED), (0.3, Verdict.REFUTED)):
         for size in (0.0, 0.02):
@@ -232,7 +237,8 @@ def tails(rng, spread, count, runs):
     ("spread", "count"), [(2.0, 64), (3.0, 64), (2.0, 500), (3.0, 500), (4.0, 500), (3.0, 3000), (5.0, 3000)]
 )
 def test_what_a_heavy_tail_hides_refutes_nothing(spread, count):
-    """Log-normal numbers whose mean is carried by networks that were hardly, or never, seen; by Student's t they are refuted from below."""
+    """Log-normal numbers whose mean is carried by networks that were hardly, or never, seen; by Student's t they are
+    refuted from below."""
     rng, runs, alpha = np.random.default_rng(10), 1000 if count < 1000 else 200, 1e-2
     found = list(tails(rng, spread, count, runs))
     assert sum(e.p_below(1.0) < alpha for e in found) <= most(alpha, runs)
@@ -258,7 +264,8 @@ def test_what_is_no_heavy_tail_is_tested_as_before(numbers):
 
 
 def test_hidden_numbers_are_on_the_side_of_their_weight():
-    """Of a ladder whose narrow networks have the tail, the mean there is too low, and by its weight the limit too low or too high."""
+    """Of a ladder whose narrow networks have the tail, the mean there is too low, and by its weight the limit too low
+    or too high."""
     heavy, light = Rung(64, 100, 1.0, 0.3, 5.0, spread=2.0), Rung(128, 100, 1.0, 0.01, 0.1, spread=0.1)
     above = combine([heavy, light], 0)
     assert above.hidden[0] < 1.1 and above.hidden[1] > 4 and above.mirrored.hidden == above.hidden[::-1]

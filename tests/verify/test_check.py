@@ -247,7 +247,8 @@ def test_wide_rungs_go_without_weights_and_pairs_share_what_memory_there_is():
     ({"widths": (8, 16, 32), "nets": "pilot", "design": Design(effect=2.0)}, ["pilot", "N=8/0:16", "N=16/0:16", "N=32/0:16"]),
 ])  # fmt: skip
 def test_what_is_finished_of_a_check_is_taken_over_to_the_last_bit(options, names, monkeypatch):
-    """Also where several simulations of a width share a generator, by way of JSON, and with shares of progress that add up."""
+    """Also where several simulations of a width share a generator, by way of JSON, and with shares of progress that add
+    up."""
     claims = [mf.loss_bound(mf.vanilla(1, 0), p, q) for p, q in ((2, 2), ("inf", 1), (1, 2))]
     options |= {"directions": 1, "steps": 2}
     whole, shares = {}, []
@@ -290,7 +291,8 @@ def test_every_control_of_the_quick_suite_is_told_from_its_claim_at_one_of_its_p
 
 
 def test_a_control_that_no_point_tells_from_its_claim_fails_the_run():
-    """Where the whole suite is at omega = 1 it is checked there, is not refuted, and counts as that; elsewhere it is refuted."""
+    """Where the whole suite is at omega = 1 it is checked there, is not refuted, and counts as that; elsewhere it is
+    refuted."""
     small = replace(QUICK, scales={"T1": Scale(L=4, d=16, K=4, widths=(16, 32, 64), nets=(800,) * 3)})
     for sigma_w, missed in ((2**0.5, [f"T1.J [depth L + 1: {WEAK}]"]), (3**0.5, [])):
         (case,) = cases(["T1"], ["vanilla"], ["relu"], profile=small, at={"sigma_w": sigma_w, "sigma_b": 1.0})
@@ -323,7 +325,8 @@ def test_a_pilot_finds_how_many_networks_resolve_the_effect():
 
 
 def singular(net, d, K, L, growth):
-    """E|J| at infinite width: growth^(L/2) times the mean first singular value of a Gaussian matrix K x d over sqrt(d), as simulated."""
+    """E|J| at infinite width: growth^(L/2) times the mean first singular value of a Gaussian matrix K x d over sqrt(d),
+    as simulated."""
     found = gaussian_norms(d, K, [(sp.Integer(2), sp.Integer(2))], samples=2000, seed=0)
     value = float(next(iter(found.values())).lower.mean()) * growth ** (L / 2)
     return Claim(
@@ -334,7 +337,8 @@ def singular(net, d, K, L, growth):
 
 @pytest.mark.parametrize(("net", "sigma_w", "growth"), [(mf.vanilla(1, 0), 2**0.5, 1.0), (mf.residual(1, 0), 1.0, 1.5)])
 def test_norms_of_long_products_are_neither_refuted_nor_falsely_supported_on_narrow_ladders(net, sigma_w, growth):
-    """At d = 784 and L = 10 widths of 128 to 1024 are below the crossover: the norm is 92 % too large there, and 31 % at the widest."""
+    """At d = 784 and L = 10 widths of 128 to 1024 are below the crossover: the norm is 92 % too large there, and 31 %
+    at the widest."""
     at = {"L": 10, "d": 784, "K": 10, "sigma_w": sigma_w, "sigma_b": 0.3}
     claim = singular(net, 784, 10, 10, growth)
     options = {"widths": (128, 256, 512, 1024), "nets": 60, "seed": 0}
@@ -346,7 +350,8 @@ def test_norms_of_long_products_are_neither_refuted_nor_falsely_supported_on_nar
 
 
 def test_default_widths_are_those_of_the_claims_own_law():
-    """They begin at twice the crossover, L sqrt(K d), of claims about norms; others keep theirs, and N in the point is obeyed."""
+    """They begin at twice the crossover, L sqrt(K d), of claims about norms; others keep theirs, and N in the point is
+    obeyed."""
     net = mf.residual(1, 0)
     at = {"L": 5, "d": 196, "K": 10, "sigma_w": 1.0, "sigma_b": 0.3, "eps": 0.1}
     norm = singular(net, 196, 10, 5, 1.5)
@@ -361,7 +366,8 @@ def test_default_widths_are_those_of_the_claims_own_law():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rounding_refutes_no_identity(dtype):
-    """Euler's identity without biases holds in every network: what is left are last digits, which scatter as little as they are off."""
+    """Euler's identity without biases holds in every network: what is left are last digits, which scatter as little as
+    they are off."""
     claim = mf.euler_identity(mf.vanilla(1, 0), "inf", 1)
     at = {"L": 2, "d": 64, "K": 10, "sigma_w": 2**0.5, "sigma_b": 0.0, "eps": 0.02}
     few = {"nets": 60, "widths": (64, 128, 256, 512), "directions": 1, "steps": 2, "dtype": dtype}
@@ -371,7 +377,8 @@ def test_rounding_refutes_no_identity(dtype):
 
 
 def test_deep_narrow_networks_are_not_refuted_by_what_their_tails_hide(monkeypatch):
-    """F1 is true. At L = 20, N = 8 and 16 its mean is carried by networks that a thousand hold none of; by t it was refuted again and again."""
+    """F1 is true. At L = 20, N = 8 and 16 its mean is carried by networks that a thousand hold none of; by t it was
+    refuted again and again."""
     claim = mf.stream_fluctuation(mf.vanilla(1, 0))
     at, runs = {"L": 20, "d": 16, "K": 2, "sigma_w": 2**0.5, "sigma_b": 0.3}, 12
     found = [mf.check(claim, at, widths=(8, 16), nets=1000, seed=seed) for seed in range(runs)]

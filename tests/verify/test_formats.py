@@ -1,4 +1,5 @@
-"""Results of other versions: told apart by their format, refused in a line that says what to do, and left as they are."""
+"""Results of other versions: told apart by their format, refused in a line that says what to do, and left
+as they are."""
 
 import hashlib
 import json

@@ -62,7 +62,8 @@ def test_true_claims_stand_and_their_controls_are_refuted(pair, route, verdict):
 
 
 def test_too_high_and_too_low():
-    """Where norms are exact, 5 per cent either way are refuted. Where they are bracketed, what lies inside is left open."""
+    """Where norms are exact, 5 per cent either way are refuted. Where they are bracketed, what lies inside is left
+    open."""
     exact = mf.norm_factor(2, 2)
     reports = check_matrices([exact.scaled(f) for f in (sp.Rational(19, 20), sp.Rational(21, 20))], AT, samples=2000)
     assert [r.verdict for r in reports] == [Verdict.REFUTED] * 2
@@ -103,7 +104,8 @@ def test_one_sample_decides_nothing():
 
 
 def test_the_rate_of_false_refutations():
-    """Declared: 0.05. Of 200 seeds 26 or more refute with a probability below 1e-5; a claim 3 standard errors off more often."""
+    """Declared: 0.05. Of 200 seeds 26 or more refute with a probability below 1e-5; a claim 3 standard errors off more
+    often."""
     design, most = Design(alpha=0.05), int(stats.binom.isf(1e-5, 200, 0.05))
     true = mf.norm_factor(1, 2)
     off = true.scaled(sp.Rational(11, 10))
@@ -163,7 +165,8 @@ def test_same_seed_same_numbers_other_seed_others():
 
 
 def test_a_claim_of_ones_own():
-    """An exact value found elsewhere: E of the spectral norm of 2 x 2 is sqrt(pi), so 1.2533 over sqrt(2). It names no p and q beside."""
+    """An exact value found elsewhere: E of the spectral norm of 2 x 2 is sqrt(pi), so 1.2533 over sqrt(2). It names no
+    p and q beside."""
     own = replace(mf.norm_factor(2, 2), formula=sp.sqrt(sp.pi / 2), where={}, p=None, q=None)
     report, wrong = check_matrices([own, own.scaled(sp.Rational(9, 10))], {"d": 2, "K": 2}, samples=20_000)
     assert (report.verdict, report.p, report.q) == (Verdict.SUPPORTED, "2", "2")

@@ -120,7 +120,8 @@ def test_a_check_that_cannot_see_scores_nothing():
 
 
 def test_gross_mistakes_are_caught_whatever_their_size():
-    """d for the depth L changes fourth moments by twenty powers of ten: nothing is left of the simulated numbers, or of a law in 1/N."""
+    """d for the depth L changes fourth moments by twenty powers of ten: nothing is left of the simulated numbers, or of
+    a law in 1/N."""
     (found,) = mutate(suite.cases(["T1"], ["residual"], ["relu"], profile=SMALL), times=1, design=Design(alpha=1e-4))
     gross = [m for m in found if abs(m.change) > 10]
     assert max(m.change for m in gross) > 1e20 and all(m.caught for m in gross), [m for m in gross if not m.caught]

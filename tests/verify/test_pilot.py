@@ -1,4 +1,5 @@
-"""Pilots in suites and on the command line: sizes in the profile's proportions, found by the claims alone, and told in the report."""
+"""Pilots in suites and on the command line: sizes in the profile's proportions, found by the claims alone, and told in
+the report."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,5 @@
-"""Every relation is judged from the side that contradicts it, whatever a claim is scaled by is what is tested, and nothing passes unseen."""
+"""Every relation is judged from the side that contradicts it, whatever a claim is scaled by is what is tested, and
+nothing passes unseen."""
 
 from dataclasses import replace
 

@@ -1,4 +1,5 @@
-"""Checks that may stop early: within the declared rates whenever they stop, the same numbers however they run, and told in the report."""
+"""Checks that may stop early: within the declared rates whenever they stop, the same numbers however they run, and told
+in the report."""
 
 import math
 from dataclasses import replace
@@ -67,7 +68,8 @@ def sequences(rng, noise, degree, runs, departure=0.0):
 
 
 def outcomes(rng, noise, degree, runs, design, decide=decide_equality, schedule=SCHEDULE, departure=0.0):
-    """The finding of each sequential check, and the look at which it stopped; all from the rungs on is the package's own."""
+    """The finding of each sequential check, and the look at which it stopped; all from the rungs on is the package's
+    own."""
     ones = dict.fromkeys(WIDTHS, 1.0)
     test = Consequence("", None, ones, ones, degree == 0, 0, False)
     for rungs in sequences(rng, noise, degree, runs, departure):
@@ -109,7 +111,8 @@ def test_peeking_at_the_whole_rate_is_seen_to_refute_too_often():
 @pytest.mark.parametrize(("noise", "degree"), CLAIMS)
 @pytest.mark.parametrize("early", [1, 2])
 def test_departures_of_the_declared_effect_are_found_with_the_declared_power(noise, degree, early):
-    """Where the last look alone resolves the effect, and where earlier ones do: misses are at most beta of those that tell."""
+    """Where the last look alone resolves the effect, and where earlier ones do: misses are at most beta of those that
+    tell."""
     rng, runs, design = np.random.default_rng(1), 500, Design(alpha=1e-3, beta=0.05, effect=UNRESOLVED)
     resolved = [f.resolution for f, _ in outcomes(rng, noise, degree, 100, design)]
     design = replace(design, effect=early * float(np.quantile(resolved, 0.9)))

@@ -1,4 +1,5 @@
-"""No verdict from numbers that say nothing: what is not finite, and what is below what its type of number carries, on every path."""
+"""No verdict from numbers that say nothing: what is not finite, and what is below what its type of number carries, on
+every path."""
 
 import json
 import math

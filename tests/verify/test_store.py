@@ -78,7 +78,8 @@ class HeldRun:
         return read(self.path).finished
 
     def until(self, condition):
-        """Wait for what must come while the run lives, however slow the machine; what does not come within minutes never will."""
+        """Wait for what must come while the run lives, however slow the machine; what does not come within minutes
+        never will."""
         deadline = time.monotonic() + 300
         while not (found := condition()):
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -140,7 +141,8 @@ def test_a_run_that_was_ended_goes_on_where_it_was(end, code, unbroken, held):
 
 
 def test_a_case_that_was_under_way_goes_on_at_the_width_where_it_was(tmp_path):
-    """In every step: widths that are finished are neither simulated nor lost, and the numbers are those of an unbroken run."""
+    """In every step: widths that are finished are neither simulated nor lost, and the numbers are those of an unbroken
+    run."""
     profile = replace(SMALL, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16, 32), nets=(40, 30, 20))})
     path, whole = tmp_path / "run.db", tmp_path / "whole.db"
 
@@ -174,7 +176,8 @@ def test_a_case_that_was_under_way_goes_on_at_the_width_where_it_was(tmp_path):
 
 
 def test_a_case_that_may_stop_early_goes_on_at_the_look_where_it_was(tmp_path, monkeypatch):
-    """Broken off in the second width that it simulates, again and again: its pilots run once, and no width twice but the one under way."""
+    """Broken off in the second width that it simulates, again and again: its pilots run once, and no width twice but
+    the one under way."""
     profile = replace(SMALL, scales={"F1": suite.Scale(L=2, d=16, K=2, widths=(8, 16, 32), nets=(40, 30, 20))})
     path, whole, grown = tmp_path / "run.db", tmp_path / "whole.db", []
     grow = pilot._grown

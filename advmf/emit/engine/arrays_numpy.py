@@ -18,7 +18,8 @@ from advmf.functions import ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, N
 from advmf.functions.normal_mean import Integrand
 
 SNAP = 1 + 2.0**-51
-"""Correlations within rounding of 1 count as 1: that of two equal inputs, of which a missing ulp would cost the slope eight digits."""
+"""Correlations within rounding of 1 count as 1: that of two equal inputs, of which a missing ulp would cost the slope
+eight digits."""
 
 NUMBERS: dict[Any, Callable[..., Any]] = {head: head.numbers for head in NumericNorm.__subclasses__()}
 """Functions that NumPy evaluates for both libraries, without derivatives."""

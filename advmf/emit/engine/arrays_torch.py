@@ -170,7 +170,8 @@ class Torch(Arrays):
     def split(m: Any, k: Any) -> tuple[Any, Any]:
         size = m.detach()
         if torch.compiler.is_compiling():
-            # Torch 2.13 writes C++ for frexp of doubles that does not compile; that this is off by one at times does not matter.
+            # Torch 2.13 writes C++ for frexp of doubles that does not compile; that this is off by one at times does
+            # not matter.
             shift = torch.where(size == 0, 0.0, torch.floor(torch.log2(size.abs())) + 1.0)
         else:
             shift = torch.frexp(size).exponent.to(m.dtype)

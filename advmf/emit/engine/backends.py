@@ -1,4 +1,5 @@
-"""The array libraries behind kernels, each imported when it is first called for, and the functions that users gave them."""
+"""The array libraries behind kernels, each imported when it is first called for, and the functions that users gave
+them."""
 
 from __future__ import annotations
 

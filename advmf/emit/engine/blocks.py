@@ -28,7 +28,8 @@ _TESTS = {
 
 
 def numpy_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
-    """Run a stage; a block in which anything overflows, underflows or is invalid by IEEE's flags is to compute again."""
+    """Run a stage; a block in which anything overflows, underflows or is invalid by IEEE's flags is to
+    compute again."""
     if "numpy" not in stage.made:
         stage.made["numpy"] = (*_compiled(stage), {})
     call, count, checks = stage.made["numpy"]
@@ -61,7 +62,8 @@ class _Check:
     """Whether all elements of blocks are in their bounds. NaN is in none."""
 
     def __init__(self, bounds: list[tuple[int, float, float]]) -> None:
-        # As whole numbers without sign, the positive numbers are in their order, and all that is negative or NaN lies above.
+        # As whole numbers without sign, the positive numbers are in their order, and all that is negative or NaN lies
+        # above.
         self.whole = [(j, np.float64(high).view(np.uint64)) for j, low, high in bounds if low >= 0]
         self.above = [(j, low) for j, low, _ in bounds if low != 0]
         self.below = [(j, high) for j, low, high in bounds if low < 0]

@@ -1,4 +1,5 @@
-"""The arrays that kernels write to: their shape, what they may take of the machine's memory, and which of a caller's arrays will do."""
+"""The arrays that kernels write to: their shape, what they may take of the machine's memory, and which of a caller's
+arrays will do."""
 
 from __future__ import annotations
 

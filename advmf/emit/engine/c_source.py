@@ -1,7 +1,7 @@
 """The C source of a stage.
 
-A power over depth whose base and exponent are exact functions of the arguments keeps its last digit: its logarithm is carried as a pair of
-numbers (``dd`` in native.h), for an exponential turns an absolute error into a relative one.
+A power over depth whose base and exponent are exact functions of the arguments keeps its last digit: its logarithm is
+carried as a pair of numbers (``dd`` in native.h), for an exponential turns an absolute error into a relative one.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ PAIRED = {
 }
 """The forms of an operation for none, one and two operands that are pairs; a pair comes first."""
 COSTS = {"ln": 36, "ln1p": 45, "exp": 24, "expm1": 34, "lgamma": 110, "div": 16, "inv": 16, "sqrt": 24}
-"""About how many operations of the processor an operation takes, where these are more than one; divisions are one that takes as long."""
+"""About how many operations of the processor an operation takes, where these are more than one; divisions are one that
+takes as long."""
 LOOP = 140
-"""Operations of one loop: of so many, a processor still works on several elements at once; of more, it waits for each result in turn."""
+"""Operations of one loop: of so many, a processor still works on several elements at once; of more, it waits for each
+result in turn."""
 
 
 CONSTANT = ("const", "truth")
@@ -52,7 +54,8 @@ def supported(stage: Stage) -> bool:
 
 
 def pairs(stage: Stage, bounds: Bounds) -> set[int]:
-    """The operations to carry as pairs: what is computed of inputs, for an exponential, by operations that can be exact.
+    """The operations to carry as pairs: what is computed of inputs, for an exponential, by operations that can be
+    exact.
 
     One rounded operand, or one that may be infinite, would make the remainder worthless.
     """
@@ -131,7 +134,8 @@ static __attribute__((noinline)) int block(long n, const double *const *in, doub
 {_text("native.c")}"""
 
     def loops(self) -> list[list[int]]:
-        """The operations that are no constants, of each loop: of similar lengths, and with little to pass from one to the next."""
+        """The operations that are no constants, of each loop: of similar lengths, and with little to pass from one to
+        the next."""
         steps = self.steps()
         reached = list(accumulate(map(self.cost, steps)))
         count = max(1, round(reached[-1] / LOOP)) if steps else 1
@@ -163,7 +167,8 @@ static __attribute__((noinline)) int block(long n, const double *const *in, doub
         return list(found)
 
     def statements(self, here: list[int], later: set[int], first: bool) -> Iterator[str]:
-        """The body of a loop: inputs and constants, what earlier loops have left, the operations, and what is left for later ones."""
+        """The body of a loop: inputs and constants, what earlier loops have left, the operations, and what is left for
+        later ones."""
         outputs = [(j, i) for j, i in enumerate(self.stage.outputs) if i in here or (first and self.given(i))]
         needed = {arg for i in here for arg in self.ops[i].args} | {i for _, i in outputs}
         for j, i in enumerate(self.stage.inputs):
@@ -246,8 +251,9 @@ def _fused(stage: Stage, paired: set[int]) -> tuple[list[Op], list[int]]:
 
 
 def _distances(bounds: Mapping[str, tuple[float, float]]) -> Iterator[tuple[list[str], str]]:
-    """How far arguments of the same bounds are from the lower one, and how far they may be, in units of the last place: the bits of positive
-    numbers, read as whole numbers, are in their order, and those of negative ones and of NaN lie above."""
+    """How far arguments of the same bounds are from the lower one, and how far they may be, in units of the last place:
+    the bits of positive numbers, read as whole numbers, are in their order, and those of negative ones and of NaN lie
+    above."""
     for low, high in dict.fromkeys(bounds.values()):
         same = [name for name, each in bounds.items() if each == (low, high)]
         if low > 0:

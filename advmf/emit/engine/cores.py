@@ -1,5 +1,5 @@
-"""The cores that share the evaluation of large arrays, by Python's threads, whose lock native code does not need. (NumPy's functions are too short:
-threads that hand over the lock between them take longer than one alone.)"""
+"""The cores that share the evaluation of large arrays, by Python's threads, whose lock native code does not need.
+(NumPy's functions are too short: threads that hand over the lock between them take longer than one alone.)"""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ class Domain:
     def settled(self, array: Any, unit: float) -> Any:
         """The array with what rounding has put beyond a closed end at that end; the array itself if nothing is.
 
-        ``unit`` is the precision of the numbers given: a correlation of two equal inputs may be 1 + 2**-52. Only the numbers change, no
-        gradient.
+        ``unit`` is the precision of the numbers given: a correlation of two equal inputs may be 1 + 2**-52. Only the
+        numbers change, no gradient.
         """
         for end, closed, outward in ((self.low, self.low_closed, -1.0), (self.high, self.high_closed, 1.0)):
             if not (closed and math.isfinite(end) and end):

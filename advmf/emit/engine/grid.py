@@ -1,8 +1,9 @@
-"""Evaluating a program on arrays that broadcast: every operation at the size of the axes that it depends on, the result in chunks.
+"""Evaluating a program on arrays that broadcast: every operation at the size of the axes that it depends on, the result
+in chunks.
 
-The operations of :class:`advmf.emit.engine.plain.Plain` over the same axes are a :class:`Stage`, which an engine runs: NumPy in blocks
-(:mod:`advmf.emit.engine.blocks`) or native code (:mod:`advmf.emit.engine.native`). It says which elements plain numbers could not compute; these are
-computed again, by :mod:`advmf.emit.engine.rules`.
+The operations of :class:`advmf.emit.engine.plain.Plain` over the same axes are a :class:`Stage`, which an engine runs:
+NumPy in blocks (:mod:`advmf.emit.engine.blocks`) or native code (:mod:`advmf.emit.engine.native`). It says which
+elements plain numbers could not compute; these are computed again, by :mod:`advmf.emit.engine.rules`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Stage:
 
 
 Engine = Callable[[Stage, Bounds, list[np.ndarray], list[np.ndarray]], np.ndarray | None]
-"""Runs a stage on inputs that broadcast to the contiguous outputs; gives the mask of the elements to compute again, or None for none."""
+"""Runs a stage on inputs that broadcast to the contiguous outputs; gives the mask of the elements to compute again, or
+None for none."""
 
 
 def stages(plain: Plain, scalars_apart: bool) -> list[Stage]:
@@ -286,7 +288,8 @@ def redo(program: Program, inputs: Sequence[np.ndarray], bad: np.ndarray, outs: 
 
 
 def scaled(program: Program, inputs: Sequence[np.ndarray], deep: bool = False) -> list[np.ndarray]:
-    """The outputs of a program in scaled arithmetic; ``deep`` scales the inputs as well, so that their products do not overflow."""
+    """The outputs of a program in scaled arithmetic; ``deep`` scales the inputs as well, so that their products do not
+    overflow."""
     arrays = scaled_arrays()
     deep = deep or any(i.head == "log abs" for i in program.instructions)
     values = [Value(x) for x in inputs]

@@ -21,9 +21,9 @@ def integrate(
 ) -> np.ndarray:
     """The states at the times ``end``: one system per column of ``start``, of shape (variables, systems).
 
-    ``rates(state, fixed)`` are the time derivatives, for ``positive`` variables those of their logarithms. A system that has no
-    solution up to its time, or arguments or rates that are not finite, has the state NaN; a variable without a logarithm that diverges
-    before is infinite.
+    ``rates(state, fixed)`` are the time derivatives, for ``positive`` variables those of their logarithms. A system
+    that has no solution up to its time, or arguments or rates that are not finite, has the state NaN; a variable
+    without a logarithm that diverges before is infinite.
 
     >>> import numpy as np
     >>> from advmf.emit.engine.integrate import integrate
@@ -50,7 +50,8 @@ def _together(
     fixed: np.ndarray,
     logs: np.ndarray,
 ) -> np.ndarray:
-    """All systems in the time s in [0, 1] with t = (exp(s u) - 1)/v, v the rate at the start; if that fails each half of them by itself."""
+    """All systems in the time s in [0, 1] with t = (exp(s u) - 1)/v, v the rate at the start; if that fails each half
+    of them by itself."""
     from scipy.integrate import solve_ivp
 
     def natural(state: np.ndarray) -> np.ndarray:

@@ -106,6 +106,11 @@ def lower(
     return assemble(lowering.instructions, outputs)
 
 
+SMALL_POWER = 16
+"""The largest exponent of a power by a few products, which overflows no sooner than its value does."""
+NEAR_GAMMAS = 20
+"""Gamma functions whose arguments differ by less are one factor: their quotient is a product of so few numbers."""
+
 _PLAIN = (
     sp.exp, sp.Abs, sp.sign, sp.Max, sp.Min, sp.gamma, sp.loggamma, ArcCosine, Conjugate,
     QExponential, sp.Eq, sp.Ne, sp.Lt, sp.Le, sp.Gt, sp.Ge, sp.And, sp.Or, sp.Not,
@@ -251,7 +256,7 @@ class _Lowering:
             for over in [factor for factor in factors if isinstance(factor, sp.gamma)]:
                 (x,), (y,) = under.args, over.args
                 step = sp.expand(y - x)
-                if step.is_number and abs(step) < 20:
+                if step.is_number and abs(step) < NEAR_GAMMAS:
                     positive = bool(x.is_positive and y.is_positive)
                     slots.append(self.emit("gamma ratio", self.slot(x), data=(float(step), positive)))
                     factors = [factor for factor in factors if factor not in (1 / under, over)]
@@ -266,7 +271,7 @@ class _Lowering:
         base, exponent = expr.args
         if isinstance(base, Conjugate) and exponent.could_extract_minus_sign():
             return self.slot((1 - 1 / base.args[0]) ** -exponent)
-        if exponent.is_number and abs(exponent) <= 16:
+        if exponent.is_number and abs(exponent) <= SMALL_POWER:
             return self.emit("number power", self.slot(base), data=float(exponent))
         positive = bool(base.is_positive and exponent.is_finite)
         slot, plus_one = self.base(base)

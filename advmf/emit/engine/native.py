@@ -1,8 +1,9 @@
-"""The native engine: a stage as one fused C loop (:mod:`advmf.emit.engine.c_source`), built by the system's compiler and called through ctypes.
+"""The native engine: a stage as one fused C loop (:mod:`advmf.emit.engine.c_source`), built by the system's compiler
+and called through ctypes.
 
-The compiler is ``$CC``, or the first of cc, gcc and clang on the path. Compiled code is kept in ``$ADVMF_CACHE_DIR``, else in advmf/ under
-``$XDG_CACHE_HOME`` or ~/.cache, by a hash of all that it depends on; the directory may be deleted at any time. Without a compiler, or where it
-fails, NumPy does the work; :func:`native_support` says which and why.
+The compiler is ``$CC``, or the first of cc, gcc and clang on the path. Compiled code is kept in ``$ADVMF_CACHE_DIR``,
+else in advmf/ under ``$XDG_CACHE_HOME`` or ~/.cache, by a hash of all that it depends on; the directory may be deleted
+at any time. Without a compiler, or where it fails, NumPy does the work; :func:`native_support` says which and why.
 """
 
 from __future__ import annotations
@@ -217,12 +218,14 @@ def _compile(code: str, library: Path) -> None:
 
 
 def _seal(library: Path, body: bytes) -> bytes:
-    """What stands behind the compiled code in a file of the cache: loaders ignore it, and nothing without it is loaded."""
+    """What stands behind the compiled code in a file of the cache: loaders ignore it, and nothing without
+    it is loaded."""
     return hashlib.sha256(library.name.encode() + body).digest()
 
 
 def _intact(library: Path) -> bool:
-    """Whether a file is there and is what was written: a damaged library would end the process, or compute wrong numbers."""
+    """Whether a file is there and is what was written: a damaged library would end the process, or compute wrong
+    numbers."""
     try:
         content = library.read_bytes()
     except OSError:

@@ -1,8 +1,8 @@
 """A program in ordinary floating-point numbers: the elementary operations that NumPy and native code print.
 
-Powers, exponentials and gamma functions are taken in the log domain: a product of powers is one exponential of a sum. Where plain numbers do
-not suffice (overflow, a base that is not positive) an operation raises IEEE's flags, or says so itself, and the elements concerned are computed
-again in the arithmetic of :mod:`advmf.emit.engine.scaled`.
+Powers, exponentials and gamma functions are taken in the log domain: a product of powers is one exponential of a sum.
+Where plain numbers do not suffice (overflow, a base that is not positive) an operation raises IEEE's flags, or says so
+itself, and the elements concerned are computed again in the arithmetic of :mod:`advmf.emit.engine.scaled`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from advmf.functions import (
 
 
 class Op(NamedTuple):
-    """The operation ``name`` on the results of the operations ``args``, of size given by the axes in the bit mask ``axes``."""
+    """The operation ``name`` on the results of the operations ``args``, of size given by the axes in the bit mask
+    ``axes``."""
 
     name: str
     args: tuple[int, ...]
@@ -47,9 +48,10 @@ _WHOLE = (Recursion, Flow, GaussianNorm)
 class Plain:
     """The operations that compute the outputs of a program from inputs that vary over the given axes.
 
-    ``elementwise`` says which functions of the backend may be called on parts of arrays; all others, and what shares work between elements,
-    become operations ``"whole"``, whose datum is their slot in the program: they are computed in advance. ``truth`` gives the value of a
-    condition that depends on no axis, so that only the branch needed is computed.
+    ``elementwise`` says which functions of the backend may be called on parts of arrays; all others, and what shares
+    work between elements, become operations ``"whole"``, whose datum is their slot in the program: they are computed in
+    advance. ``truth`` gives the value of a condition that depends on no axis, so that only the branch needed is
+    computed.
     """
 
     def __init__(
@@ -82,7 +84,8 @@ class Plain:
         return self.found[new]
 
     def simpler(self, name: str, args: Sequence[int], axes: int) -> int | None:
-        """What takes one operation in place of two: minus for a product with -1, one root of a quotient for two over the same axes."""
+        """What takes one operation in place of two: minus for a product with -1, one root of a quotient for two over
+        the same axes."""
         ops = [self.ops[arg] for arg in args]
         if name == "mul" and ops[0].name == "const" and ops[0].data == (-1.0, 0.0):
             return self.op("neg", args[1])
@@ -135,7 +138,8 @@ class Plain:
         return self.op("whole", data=slot, axes=self.axes(slot)) if result is None else result
 
     def log(self, slot: int) -> int:
-        """The operation that computes the logarithm of a slot: of a power or a gamma function without computing these."""
+        """The operation that computes the logarithm of a slot: of a power or a gamma function without
+        computing these."""
         if slot not in self.logs:
             self.logs[slot] = self._log(slot)
         return self.logs[slot]
@@ -181,8 +185,8 @@ class Plain:
         return bool(head == "number" and data[0] <= 0)
 
     def gamma_ratio(self, slot: int, step: float) -> tuple[int, int]:
-        """Q and S of Gamma(x + h)/Gamma(x) = Q exp(S): a quotient of products that leads from x to x + 8 where x is small, and the
-        difference of two Stirling series."""
+        """Q and S of Gamma(x + h)/Gamma(x) = Q exp(S): a quotient of products that leads from x to x + 8 where x is
+        small, and the difference of two Stirling series."""
         x, h, one = self.value(slot), self.const(step), self.const(1.0)
         start = max(1.0, 1.0 - step)
         near = self.op("lt", x, self.const(8.0 + start))

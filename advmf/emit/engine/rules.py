@@ -21,7 +21,8 @@ from advmf.errors import DomainError
 from advmf.functions import ArcCosine, Conjugate, Flow, GaussianNorm, GeometricSum, QExponential, QLogarithm, Recursion
 
 INSTRUCTION, ELEMENT = 2e-5, 2e-8
-"""Seconds that a step of a recursion takes for each instruction, and for each element of its arrays, on an ordinary machine."""
+"""Seconds that a step of a recursion takes for each instruction, and for each element of its arrays, on an ordinary
+machine."""
 
 
 def run(program: Program, arrays: Arrays, inputs: list[Any]) -> list[Any]:

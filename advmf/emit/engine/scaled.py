@@ -37,9 +37,9 @@ class Arrays:
     """Arithmetic on :class:`Value`, in terms of the elementwise operations that a subclass takes from its library.
 
     ``split(m, k)`` gives ``(m, k)`` of the same value with 1/2 <= abs(m) < 1, and ``detach`` the values without their
-    gradient. ``functions`` is the table from SymPy head to array function, and ``integral`` gives that of a mean over Gaussians.
-    ``read`` takes a user's values and ``give`` returns a result; ``guard`` stops gradients where a condition fails; ``in_loop`` chooses
-    the arrays for a long loop.
+    gradient. ``functions`` is the table from SymPy head to array function, and ``integral`` gives that of a mean over
+    Gaussians. ``read`` takes a user's values and ``give`` returns a result; ``guard`` stops gradients where a condition
+    fails; ``in_loop`` chooses the arrays for a long loop.
     """
 
     name: str

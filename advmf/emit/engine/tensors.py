@@ -1,4 +1,5 @@
-"""Kernels on torch tensors: scaled arithmetic that torch differentiates, or on the CPU the array engines with SymPy's derivatives."""
+"""Kernels on torch tensors: scaled arithmetic that torch differentiates, or on the CPU the array engines with SymPy's
+derivatives."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def evaluate(
 
 
 def _transformed(x: torch.Tensor) -> bool:
-    """Whether forward-mode differentiation or a transform of torch.func follows a tensor: it has no memory of its own, or a tangent."""
+    """Whether forward-mode differentiation or a transform of torch.func follows a tensor: it has no memory of its own,
+    or a tangent."""
     return torch._C._functorch.is_functorch_wrapped_tensor(x) or forward_ad.unpack_dual(x).tangent is not None
 
 
@@ -77,10 +79,11 @@ def _numbers(kernel: Any, program: Any, inputs: list[torch.Tensor], shape: tuple
 
 
 class _Elementwise(torch.autograd.Function):
-    """The outputs, or their derivatives by the inputs numbered ``by``, elementwise: closed under every transform of torch.func.
+    """The outputs, or their derivatives by the inputs numbered ``by``, elementwise: closed under every transform of
+    torch.func.
 
-    The derivatives are those of the outputs with one more number in ``by``, and what is done to many examples at once is done to their
-    elements; so a transform never looks inside, where loops and checks depend on numbers.
+    The derivatives are those of the outputs with one more number in ``by``, and what is done to many examples at once
+    is done to their elements; so a transform never looks inside, where loops and checks depend on numbers.
     """
 
     @staticmethod
@@ -145,7 +148,8 @@ def _slope(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 class _Compiled(torch.autograd.Function):
-    """The outputs by the engines for arrays, with SymPy's derivatives; where these fail, and for derivatives of them, by :func:`graph`."""
+    """The outputs by the engines for arrays, with SymPy's derivatives; where these fail, and for derivatives of them,
+    by :func:`graph`."""
 
     @staticmethod
     def forward(ctx: Any, kernel: Any, arrays: Any, shape: tuple[int, ...], *inputs: torch.Tensor) -> Any:
@@ -189,7 +193,8 @@ def _by_formula(kernel: Any, inputs: Any, wanted: Any, gradients: Any) -> list[t
 
 
 def _writable(out: Any, shape: tuple[int, ...], count: int) -> list[torch.Tensor]:
-    """The tensors to write to. ArgumentError unless they are so many floating ones of that shape, which gradients do not depend on."""
+    """The tensors to write to. ArgumentError unless they are so many floating ones of that shape, which gradients do
+    not depend on."""
     given = [out] if isinstance(out, torch.Tensor) else list(out) if isinstance(out, (list, tuple)) else [out]
     if len(given) != count or any(
         not isinstance(x, torch.Tensor) or x.shape != shape or not x.is_floating_point() for x in given

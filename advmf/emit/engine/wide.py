@@ -1,7 +1,8 @@
-"""Functions of numbers of any size: hyperbolic and error functions beyond the range of floats, and what is linear next to zero.
+"""Functions of numbers of any size: hyperbolic and error functions beyond the range of floats, and what is linear next
+to zero.
 
-Each rule takes the arrays, the library's own function and the arguments as :class:`~advmf.emit.engine.scaled.Value`. The functions that have
-none here are bounded or have no large values at floats, and are called in plain numbers.
+Each rule takes the arrays, the library's own function and the arguments as :class:`~advmf.emit.engine.scaled.Value`.
+The functions that have none here are bounded or have no large values at floats, and are called in plain numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The source of the special functions, with all that they use and nothing else, for files that shall run without advmf."""
+"""The source of the special functions, with all that they use and nothing else, for files that shall run
+without advmf."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from typing import Any
 def bundled(functions: Iterable[Callable[..., Any]]) -> tuple[list[str], str]:
     """The imports and the definitions behind some functions of advmf, those that are used before those that use them.
 
-    What functions of the package need is taken along; what they import from elsewhere is imported. Docstrings are cut to their first line,
-    and a name that two modules define gets its module's name.
+    What functions of the package need is taken along; what they import from elsewhere is imported. Docstrings are cut
+    to their first paragraph, and a name that two modules define gets its module's name.
 
     >>> from advmf import special
     >>> from advmf.emit.formats.bundle import bundled
@@ -95,7 +96,7 @@ class _Home:
 
 
 class _Plain(ast.NodeTransformer):
-    """Drops annotations, cuts docstrings to their first line, and renames."""
+    """Drops annotations, cuts docstrings to their first paragraph, and renames."""
 
     def __init__(self, rename: dict[str, str]) -> None:
         self.rename = rename
@@ -126,6 +127,6 @@ class _Plain(ast.NodeTransformer):
     def _documented(self, node: Any) -> ast.AST:
         text = ast.get_docstring(node)
         if text:
-            node.body[0] = ast.Expr(ast.Constant(text.partition("\n")[0]))
+            node.body[0] = ast.Expr(ast.Constant(" ".join(text.partition("\n\n")[0].split())))
         self.generic_visit(node)
         return node

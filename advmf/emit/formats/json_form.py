@@ -1,7 +1,8 @@
 """Claims as JSON that reads back to an equal claim, and is read without evaluating any text.
 
-An expression is a nested list ``[head, argument, ...]``: numbers as ``["Integer", "3"]`` and ``["Rational", "1", "2"]``, a symbol by its name
-and its assumptions, everything else by the name of its head, of which only those in :func:`heads` are taken.
+An expression is a nested list ``[head, argument, ...]``: numbers as ``["Integer", "3"]`` and ``["Rational", "1",
+"2"]``, a symbol by its name and its assumptions, everything else by the name of its head, of which only those in
+:func:`heads` are taken.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ FORMAT, VERSION = "advmf claim", 2
 """Version 1 had no depth: its claims are read as holding at every depth."""
 
 LARGEST = 4_000
-"""Digits of a number in a file, and the largest number that a factorial may hold: a file must not make SymPy compute for hours."""
+"""Digits of a number in a file, and the largest number that a factorial may hold: a file must not make SymPy compute
+for hours."""
 LONGEST, DEEPEST, WIDEST = 2_000_000, 60, 24
 """Signs of a file, brackets within brackets, and arguments of what SymPy compares with each other."""
 
@@ -45,7 +47,8 @@ _CONSTANTS = {
 
 @cache
 def heads() -> dict[str, Any]:
-    """The heads that JSON may hold, by name: SymPy's elementary ones, and the functions and observables of the theory."""
+    """The heads that JSON may hold, by name: SymPy's elementary ones, and the functions and observables of
+    the theory."""
     own = [
         value
         for value in vars(observables).values()
@@ -58,8 +61,8 @@ def heads() -> dict[str, Any]:
 def to_json(claim: Claim) -> str:
     """A claim as JSON, from which :func:`from_json` gives an equal one.
 
-    Raises ArgumentError for anything but a claim, and for a claim that holds what JSON has no name for: a dummy symbol, a function of
-    one's own.
+    Raises ArgumentError for anything but a claim, and for a claim that holds what JSON has no name for: a dummy symbol,
+    a function of one's own.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.residual(), "inf", 2)
@@ -109,8 +112,8 @@ def to_json(claim: Claim) -> str:
 def from_json(text: str) -> Claim:
     """The claim in a JSON text of :func:`to_json`; nothing in the text is evaluated.
 
-    Raises DataError, which names the place, for text that is no JSON, for another format or version, and for a head, a block or a field
-    that is unknown, missing or of the wrong kind.
+    Raises DataError, which names the place, for text that is no JSON, for another format or version, and for a head, a
+    block or a field that is unknown, missing or of the wrong kind.
 
     >>> import advmf as mf
     >>> mf.from_json('{"format": "advmf claim", "version": 9}')
@@ -260,7 +263,8 @@ def _parse(node: Any, place: str, depth: int = 0) -> Any:
 
 
 def _applied(head: Any, args: list[Any]) -> Any:
-    """The head applied; sums, products and powers as they were written, also where SymPy would go on, as with 2*(x + 1)."""
+    """The head applied; sums, products and powers as they were written, also where SymPy would go on, as with 2*(x +
+    1)."""
     found = head(*args)
     if found.is_Rational and _digits(found) > LARGEST:
         raise ValueError(f"a number has more than {LARGEST} digits")
@@ -297,7 +301,8 @@ _COUNTED = ("gamma", "factorial", "loggamma", "zeta", "GeometricSum")
 
 
 def _affordable(head: str, args: list[Any], place: str) -> None:
-    """Refuses what SymPy would compute for long: 10**10**10, the factorial of a million, a recursion of numbers, the maximum of hundreds."""
+    """Refuses what SymPy would compute for long: 10**10**10, the factorial of a million, a recursion of numbers, the
+    maximum of hundreds."""
     if head in ("Max", "Min", "Piecewise", "And", "Or") and len(args) > WIDEST:
         raise DataError(f"{place}: {head} of {len(args)} arguments; this reads up to {WIDEST}.")
     numbers = [arg for arg in args if isinstance(arg, sp.Expr) and arg.is_number and arg.is_finite]

@@ -1,4 +1,5 @@
-"""Names of symbols as names in Python source: nothing that comes from a formula is printed into code in any other way."""
+"""Names of symbols as names in Python source: nothing that comes from a formula is printed into code in any
+other way."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _TAKEN = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *_OWN}
 
 
 def python_name(name: str) -> str:
-    """The name of a symbol in Python: its own, or with a ``_`` behind it where Python or the source has another use for that.
+    """The name of a symbol in Python: its own, or with a ``_`` behind it where Python or the source has another use for
+    that.
 
     Raises ArgumentError for what is no identifier, is read by Python as another one, or begins with two underscores.
 

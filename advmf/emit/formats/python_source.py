@@ -64,11 +64,13 @@ _CLIPPED = {ArcCosine: "arc_cosine", ArcCosineSlope: "arc_cosine_slope"}
 
 @evaluating
 def python_source(claim: Claim | sp.Expr, name: str = "") -> str:
-    """A Python file with a function of the right-hand side of a claim, or of an expression: it needs math, NumPy and SciPy, and no advmf.
+    """A Python file with a function of the right-hand side of a claim, or of an expression: it needs math, NumPy and
+    SciPy, and no advmf.
 
-    The function takes the symbols as keyword arguments, numbers, and returns a float; its docstring has the statement, the regime, the
-    assumptions and the source. Values beyond the range of a float are inf or an OverflowError: unlike kernels it does not compute in
-    extended range. Raises UnsupportedFunctionError, which names it, for a function that has no source here.
+    The function takes the symbols as keyword arguments, numbers, and returns a float; its docstring has the statement,
+    the regime, the assumptions and the source. Values beyond the range of a float are inf or an OverflowError: unlike
+    kernels it does not compute in extended range. Raises UnsupportedFunctionError, which names it, for a function that
+    has no source here.
 
     >>> import advmf as mf
     >>> space = {}
@@ -153,7 +155,8 @@ def _docstring(claim: Claim, names: Sequence[str]) -> str:
 
 
 class _Source(PythonCodePrinter):
-    """SymPy's printer of Python, which notes what functions it calls; loops and systems become functions of their own."""
+    """SymPy's printer of Python, which notes what functions it calls; loops and systems become functions of
+    their own."""
 
     def __init__(self) -> None:
         super().__init__({"fully_qualified_modules": True})
@@ -169,7 +172,8 @@ class _Source(PythonCodePrinter):
         imports += [line for line in self._libraries if line not in imports]
         parts = [_HELPERS[head] for head in self._used if head in _HELPERS]
         for head in (h for h in self._used if h in _CLIPPED):
-            # Rounding may take a correlation beyond 1, or leave it short of 1, where the angle is the root of the shortfall.
+            # Rounding may take a correlation beyond 1, or leave it short of 1, where the angle is the root of the
+            # shortfall.
             c = sp.Symbol("c", real=True)
             parts.append(
                 f"def {_CLIPPED[head]}(c):\n    c = min(1.0, max(-1.0, c * (1 + 2**-51)))\n    return {self.doprint(head(c).doit())}"
@@ -233,7 +237,8 @@ class _Source(PythonCodePrinter):
         )
 
     def _print_NormalMean(self, expr: OverGaussians) -> str:
-        """The functions and the places of their kinks are written for arrays, with what is in them besides as arguments."""
+        """The functions and the places of their kinks are written for arrays, with what is in them besides as
+        arguments."""
         names = [self._print(s) for s in expr.parameters]
         lines, places = [], []
         for f in expr.functions:

@@ -20,7 +20,8 @@ _TOKEN = re.compile(r"\\([A-Za-z]+)|\\(.)|\\$|(\^\^)|([%$#~]|[^\S ])|([{}])", re
 
 
 def inert(tex: str) -> bool:
-    """Whether LaTeX of a formula does nothing but print: by known commands, whole groups, and no way to write other signs.
+    """Whether LaTeX of a formula does nothing but print: by known commands, whole groups, and no way to write other
+    signs.
 
     >>> inert(r"\\tilde{q}_{1}"), inert(r"\\input{secret.txt}"), inert("^^5cinput"), inert("}x{")
     (True, False, False, False)

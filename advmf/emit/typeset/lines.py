@@ -103,7 +103,8 @@ class Lines:
 
 
 def claim_lines(claim: Claim, names: Mapping[str, str] | None = None, where: bool = True) -> tuple[Lines, list[Line]]:
-    """The statement, what its abbreviations stand for, and the systems behind what has no closed form; and what sets them."""
+    """The statement, what its abbreviations stand for, and the systems behind what has no closed form; and what sets
+    them."""
     names = letters() if names is None else dict(names)
     pair = ",".join(Printer(names).exponent(r) for r in (claim.p, claim.q) if r is not None)
     lines = Lines({**names, "beta": tidy(f"{names['beta']}_{{{pair}}}") if pair else names["beta"]})
@@ -118,7 +119,8 @@ def claim_lines(claim: Claim, names: Mapping[str, str] | None = None, where: boo
 
 
 class _Shown:
-    """A claim's formula and meanings as they are shown: abbreviated by α, with what the formula does not use left out."""
+    """A claim's formula and meanings as they are shown: abbreviated by α, with what the formula does not
+    use left out."""
 
     def __init__(self, claim: Claim) -> None:
         where = dict(claim.where)
@@ -210,7 +212,8 @@ def _used(formula: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> dict[sp.Symbo
 
 
 def systems_of(shown: Sequence[sp.Expr]) -> list[tuple[Any, ...]]:
-    """Every recursion and flow behind the shown expressions, as (class, arguments without the component), those inside others last."""
+    """Every recursion and flow behind the shown expressions, as (class, arguments without the component), those inside
+    others last."""
     found: dict[tuple[Any, ...], None] = {}
     for expr in shown:
         for atom in sorted(expr.atoms(Recursion, Flow), key=lambda e: (-len(e.args[1]), sp.default_sort_key(e))):

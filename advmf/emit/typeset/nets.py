@@ -11,8 +11,8 @@ from advmf.symbols import N, d, z
 
 
 class Layers(Algebra[tuple[str, bool]]):
-    """A block applied to a text, and whether that is a sum. Matrices and activations are named as they are met: indexed where there are several
-    of a kind."""
+    """A block applied to a text, and whether that is a sum. Matrices and activations are named as they are met: indexed
+    where there are several of a kind."""
 
     def __init__(self, net: Net, lines: Lines) -> None:
         self.lines = lines
@@ -65,7 +65,8 @@ class Layers(Algebra[tuple[str, bool]]):
 
 
 def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
-    """The map of one block, and with ``where`` the laws of its matrices, the activation, the input's and the output's layer."""
+    """The map of one block, and with ``where`` the laws of its matrices, the activation, the input's and the output's
+    layer."""
     layers = Layers(net, lines)
     text, _ = net.block.apply(layers, ("x^{l-1}", False))
     out = [Line("x^l", "=", text)]

@@ -41,8 +41,8 @@ def letters() -> dict[str, str]:
 class Printer(LatexPrinter):
     """SymPy's printer with the paper's letters, ``names``, and a person's habits.
 
-    Factors come as numbers, parameters, states, brackets, functions; square roots of atoms and fractions are put together; fractions in
-    exponents are slashed; brackets grow only around what is tall.
+    Factors come as numbers, parameters, states, brackets, functions; square roots of atoms and fractions are put
+    together; fractions in exponents are slashed; brackets grow only around what is tall.
 
     >>> from advmf.emit.typeset.printer import Printer
     >>> from advmf.symbols import L, d, eps, sigma_w
@@ -112,7 +112,8 @@ class Printer(LatexPrinter):
         return text
 
     def terms(self, expr: sp.Expr) -> list[sp.Expr]:
-        """The terms in order: the constant first if it is positive and no count stands beside it, and no minus first if it can be helped."""
+        """The terms in order: the constant first if it is positive and no count stands beside it, and no minus first if
+        it can be helped."""
         if not expr.is_Add:
             return [expr]
         terms = [term for term in self._as_ordered_terms(expr, None) if not term.is_Number]
@@ -146,7 +147,8 @@ class Printer(LatexPrinter):
         return f"-{text}" if negative else text
 
     def split(self, expr: sp.Expr) -> tuple[sp.Rational, list[sp.Expr], list[sp.Expr], list[sp.Expr]]:
-        """A product as its number, what stands over and under the fraction bar in order, and what stands after the fraction."""
+        """A product as its number, what stands over and under the fraction bar in order, and what stands after the
+        fraction."""
         number, rest = expr.as_coeff_Mul()
         if not number.is_Rational:
             number, rest = sp.S.One, expr

@@ -32,7 +32,8 @@ _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
 def prose(text: str, names: Mapping[str, str] | None = None, link: bool = False) -> str:
-    """A sentence as LaTeX: its formulas in math mode, by the letters of ``names``; with ``link`` arXiv numbers are links.
+    """A sentence as LaTeX: its formulas in math mode, by the letters of ``names``; with ``link`` arXiv numbers are
+    links.
 
     What has a sign of mathematics in it is a formula, and so is a single letter; neighbours are one formula.
 
@@ -48,7 +49,8 @@ def prose(text: str, names: Mapping[str, str] | None = None, link: bool = False)
 
 
 def spans(text: str, names: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
-    """The parts of a sentence between its spaces: a formula as LaTeX, or none, and the plain text that follows it at once.
+    """The parts of a sentence between its spaces: a formula as LaTeX, or none, and the plain text that follows it at
+    once.
 
     >>> spans("the limit N -> oo, at once")
     [('', 'the'), ('', 'limit'), ('N \\\\to \\\\infty', ','), ('', 'at'), ('', 'once')]
@@ -178,7 +180,8 @@ def _index(index: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text as it stands; a sign that only mathematics has in math mode, and one that pdflatex has no letter for by its number."""
+    """Text as it stands; a sign that only mathematics has in math mode, and one that pdflatex has no letter for by its
+    number."""
     return "".join(map(_letter, literal(text)))
 
 
@@ -192,7 +195,8 @@ _NEAR = dict(
     zip("ÐÞðþĄąĐđĘęĦħĮįŊŋŦŧŲų«»„‚ĸĿŀŉſ", "D Th d th A a D d E e H h I i N n T t U u `` '' ,, , k L l n s".split())
 )
 _POINTS = "‐‑‒–—―‖‘’“”†‡•…€"
-"""The letters of the Latin blocks that LaTeX's usual fonts lack, with what is near them, and the signs beyond these blocks that they have."""
+"""The letters of the Latin blocks that LaTeX's usual fonts lack, with what is near them, and the signs beyond these
+blocks that they have."""
 
 
 _SPELT = {
@@ -202,7 +206,8 @@ _SPELT = {
 
 
 def outlined(text: str) -> str:
-    """A heading as LaTeX for a PDF's outline, which has no formulas: Greek letters as they are, other signs of mathematics spelt or left out.
+    """A heading as LaTeX for a PDF's outline, which has no formulas: Greek letters as they are, other signs of
+    mathematics spelt or left out.
 
     >>> print(outlined("The growth ω^L ≤ 5 % of β_1"))
     The growth ω L <= 5 \\% of β 1

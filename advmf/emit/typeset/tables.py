@@ -82,11 +82,13 @@ _FUNCTIONS: dict[Any, Any] = {
     ExtremeNorm: lambda e: None,
     EstimatedNorm: lambda e: None,
 }
-"""The functions that a table of notation explains: by the closed form that the function itself has, or in its own words."""
+"""The functions that a table of notation explains: by the closed form that the function itself has, or in its own
+words."""
 
 
 def _generic(node: sp.Basic) -> sp.Basic:
-    """The function at letters, as its docstring writes it; an observable of a unit and a direction for the first ones."""
+    """The function at letters, as its docstring writes it; an observable of a unit and a direction for the
+    first ones."""
     head = type(node)
     if isinstance(node, UnitObservable):
         return head(*[sp.S.Zero] * len(node.args))
@@ -103,13 +105,14 @@ def _generic(node: sp.Basic) -> sp.Basic:
 
 def _meaning(head: type) -> str:
     """The first sentence of a docstring, without the call; another class by its name in words."""
-    first = (head.__doc__ or "").strip().partition("\n")[0]
+    first = " ".join((head.__doc__ or "").strip().partition("\n\n")[0].split())
     first = re.split(r"[:,]? ``[A-Z]\w+\(|\. | \(Write", first)[0].rstrip(".:,")
     return re.sub(r":class:`(\w+)`", lambda m: "the " + re.sub(r"(?<!^)(?=[A-Z])", " ", m[1]).lower(), first)
 
 
 def norm_factors(dimensions: tuple[int, int], lines: Lines) -> str:
-    """The closed forms of the norm factor for the classic pairs, and their numbers at (d, K) by Chevet, leading order and the best route."""
+    """The closed forms of the norm factor for the classic pairs, and their numbers at (d, K) by Chevet, leading order
+    and the best route."""
     forms, numbers = [], []
     at = {"d": dimensions[0], "K": dimensions[1]}
     for p, q in CLASSIC:

@@ -17,8 +17,9 @@ from advmf.symbols import z
 class Pointwise(Block, ABC):
     """An activation: the same function phi of each coordinate of the stream, Lipschitz, and smooth but for kinks.
 
-    One of one's own defines :meth:`phi`. The theory asks for means over a ~ N(0, Q) and over pairs (a, b) of variances Q, R and covariance P.
-    By default these are quadratures, :class:`~advmf.functions.NormalMean` and :class:`~advmf.functions.PairMean`.
+    One of one's own defines :meth:`phi`. The theory asks for means over a ~ N(0, Q) and over pairs (a, b) of variances
+    Q, R and covariance P. By default these are quadratures, :class:`~advmf.functions.NormalMean` and
+    :class:`~advmf.functions.PairMean`.
 
     >>> import sympy as sp
     >>> import advmf as mf
@@ -82,11 +83,13 @@ class Pointwise(Block, ABC):
         return PairMean(phi, phi, Q, R, P)
 
     def close_product(self, Q: sp.Expr, R: sp.Expr, P: sp.Expr, D: sp.Expr, gap: sp.Expr) -> sp.Expr:
-        """E phi(a) phi(b), if need be by the squared distance D = Q + R - 2P and the gap Q - R, which have all digits where a and b are close."""
+        """E phi(a) phi(b), if need be by the squared distance D = Q + R - 2P and the gap Q - R, which have all digits
+        where a and b are close."""
         return self.product(Q, R, P)
 
     def tensors(self, number: Callable[[sp.Expr], float]) -> Any:
-        """The :class:`advmf.simulate.pointwise.Function` of a simulation, None for the one that follows from the formula.
+        """The :class:`advmf.simulate.pointwise.Function` of a simulation, None for the one that follows from the
+        formula.
 
         ``number`` gives the value of an expression.
         """
@@ -98,10 +101,11 @@ class Pointwise(Block, ABC):
 
 
 class ClosedForm(Pointwise):
-    """A smooth activation whose mean and pair kernel have closed forms, from which all other means follow by differentiation.
+    """A smooth activation whose mean and pair kernel have closed forms, from which all other means follow by
+    differentiation.
 
-    By Price's theorem E phi'(a)phi'(b) is the derivative of E phi(a)phi(b) in P, and the means with a phi'(a) are derivatives in the
-    deviation.
+    By Price's theorem E phi'(a)phi'(b) is the derivative of E phi(a)phi(b) in P, and the means with a phi'(a) are
+    derivatives in the deviation.
     """
 
     @abstractmethod

@@ -17,10 +17,11 @@ from advmf.symbols import z as Z
 @public
 @dataclass(frozen=True)
 class Activation(Pointwise):
-    """The activation of a formula in :data:`advmf.symbols.z`, Lipschitz and smooth but for kinks: ``Activation(sp.tanh(z))``.
+    """The activation of a formula in :data:`advmf.symbols.z`, Lipschitz and smooth but for kinks:
+    ``Activation(sp.tanh(z))``.
 
-    Its means are quadratures, to twelve digits. Raises DeclarationError for what is no real function of z, and for one whose slope or kinks
-    SymPy does not find.
+    Its means are quadratures, to twelve digits. Raises DeclarationError for what is no real function of z, and for one
+    whose slope or kinks SymPy does not find.
 
     >>> import sympy as sp
     >>> import advmf as mf

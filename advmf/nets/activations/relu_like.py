@@ -19,7 +19,8 @@ from advmf.nets.block import number
 @public
 @dataclass(frozen=True)
 class ReLULike(Pointwise):
-    """The activation ``u*z`` for ``z >= 0`` and ``v*z`` for ``z < 0``: ReLU (1, 0), leaky ReLU (1, a), |z| (1, -1), linear (1, 1)."""
+    """The activation ``u*z`` for ``z >= 0`` and ``v*z`` for ``z < 0``: ReLU (1, 0), leaky ReLU (1, a), |z| (1, -1),
+    linear (1, 1)."""
 
     u: sp.Expr = symbols.u
     v: sp.Expr = symbols.v

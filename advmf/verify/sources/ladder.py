@@ -1,4 +1,5 @@
-"""Check how the adversarial loss, and what inherits it, grows with a dimension: attacked networks over a ladder, and the slope of ln against ln."""
+"""Check how the adversarial loss, and what inherits it, grows with a dimension: attacked networks over a ladder, and
+the slope of ln against ln."""
 
 from __future__ import annotations
 
@@ -35,12 +36,14 @@ def check_growth(
     progress: Progress | None = None,
     **options: Any,
 ) -> list[Report]:
-    """Check claims of growth (:func:`advmf.growth` of :func:`advmf.loss_bound` or :func:`advmf.variance_slope`) on attacked networks.
+    """Check claims of growth (:func:`advmf.growth` of :func:`advmf.loss_bound` or :func:`advmf.variance_slope`) on
+    attacked networks.
 
-    At each dimension of the ``ladder``, ``along`` d or K, the mean adversarial loss, or slope, is measured as by :func:`advmf.check_all`, which takes
-    ``at`` and the other options (pilots and early stops are about the exponent here), at the largest of its widths; the exponent is judged
-    as in :func:`advmf.verify.sources.matrices.check_matrices`. An attack bounds the loss from below, so what is measured is the order of what attacks
-    find.
+    At each dimension of the ``ladder``, ``along`` d or K, the mean adversarial loss, or slope, is measured as by
+    :func:`advmf.check_all`, which takes ``at`` and the other options (pilots and early stops are about the exponent
+    here), at the largest of its widths; the exponent is judged as in
+    :func:`advmf.verify.sources.matrices.check_matrices`. An attack bounds the loss from below, so what is measured is
+    the order of what attacks find.
 
     Raises ArgumentError as they do.
 

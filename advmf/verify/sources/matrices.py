@@ -30,6 +30,7 @@ from advmf.verify.workers import Progress
 
 SAMPLES = 200
 SIGNS = 16
+"""Norms are exact where so many signs can all be tried: 65,536 products for each matrix, some milliseconds."""
 
 NORM_EFFECT, SLOPE_EFFECT = 0.02, 0.05
 """The relative departure of a mean norm, and the departure of an exponent, that a check must resolve."""
@@ -48,20 +49,22 @@ def check_matrices(
     sequential: bool = False,
     progress: Progress | None = None,
 ) -> list[Report]:
-    """Check claims about the norms of Gaussian matrices (:func:`advmf.norm_factor` and :func:`advmf.growth` of it) on the same samples.
+    """Check claims about the norms of Gaussian matrices (:func:`advmf.norm_factor` and :func:`advmf.growth` of it) on
+    the same samples.
 
-    ``at`` gives d and K. A claim of growth is checked over the ``ladder`` of dimensions ``along`` d or K, the other one as in ``at``: the
-    slope of ln E‖G‖ against the logarithm of the dimension, less that of the claimed order, by least squares. It is about the limit,
-    and what a finite ladder leaves of other terms must stay within ``tolerance`` of the claim: an equivalence test, as for "approx".
+    ``at`` gives d and K. A claim of growth is checked over the ``ladder`` of dimensions ``along`` d or K, the other one
+    as in ``at``: the slope of ln E‖G‖ against the logarithm of the dimension, less that of the claimed order, by least
+    squares. It is about the limit, and what a finite ladder leaves of other terms must stay within ``tolerance`` of the
+    claim: an equivalence test, as for "approx".
 
-    The norms are exact for p = 1, for q = oo, at (2, 2), and where all signs of up to 16 coordinates can be tried; elsewhere they are
-    bracketed. What is claimed to be less than the norms that were found is REFUTED, and what is claimed to be more than their certified
-    upper bounds; in between, a claim that is too high is UNDERPOWERED.
+    The norms are exact for p = 1, for q = oo, at (2, 2), and where all signs of up to 16 coordinates can be tried;
+    elsewhere they are bracketed. What is claimed to be less than the norms that were found is REFUTED, and what is
+    claimed to be more than their certified upper bounds; in between, a claim that is too high is UNDERPOWERED.
 
     ``samples`` may be "pilot", and ``sequential`` True, as the ``nets`` of :func:`advmf.check_all`.
 
-    Raises ArgumentError for claims about anything else, for missing or unknown values, and for a ladder of fewer than three rungs
-    or along the other dimension; DomainError for fewer than two samples; all before anything is sampled.
+    Raises ArgumentError for claims about anything else, for missing or unknown values, and for a ladder of fewer than
+    three rungs or along the other dimension; DomainError for fewer than two samples; all before anything is sampled.
 
     >>> import advmf as mf
     >>> report = mf.check(mf.norm_factor(2, 2), at=dict(d=30, K=5), samples=400)
@@ -272,7 +275,8 @@ def _level(claim: Claim, means: Rungs, at: Mapping[str, int], design: Design) ->
 def slope(
     claim: Claim, means: Rungs, rungs: Sequence[Mapping[str, float]], along: str, design: Design, doubt: str = ""
 ) -> Finding:
-    """The slope of the logarithm of the means' sizes over a ladder against that of the claimed order; none where there is a ``doubt`` about them."""
+    """The slope of the logarithm of the means' sizes over a ladder against that of the claimed order; none where there
+    is a ``doubt`` about them."""
     size = np.log([r.N for r in means.found])
     weight = (size - size.mean()) / ((size - size.mean()) ** 2).sum()
     predicted = float(weight @ np.log([_value(claim, rung) for rung in rungs]))
@@ -316,7 +320,8 @@ def _finding(
     effect: float,
     design: Design,
 ) -> Finding:
-    """A departure must be <= 0, >= 0 or 0 within the tolerance. Above, the norms that were found refute; below, the certified bounds."""
+    """A departure must be <= 0, >= 0 or 0 within the tolerance. Above, the norms that were found refute; below, the
+    certified bounds."""
     found, certified = departures
     sides = 1 if relation.bound else 2
     high = found.p_above(tolerance) if relation.above else 1.0

@@ -1,7 +1,7 @@
 """Check claims against simulated networks.
 
-Networks of several widths are sampled, run on real images and attacked; each claim's consequences are estimated, extrapolated
-to 1/N = 0 where the claim is about large width, and decided at the declared error rates.
+Networks of several widths are sampled, run on real images and attacked; each claim's consequences are estimated,
+extrapolated to 1/N = 0 where the claim is about large width, and decided at the declared error rates.
 """
 
 from __future__ import annotations
@@ -70,24 +70,26 @@ def check_all(
 ) -> list[Report]:
     """Check claims about one net on the same sampled networks; one report per claim, in order.
 
-    ``at`` gives ``L``, ``d``, ``K``, the net's symbols, ``eps`` for adversarial losses, and optionally ``x_sq`` (1 if not given:
-    every image is scaled to |x|²/d = x_sq) and ``N``. Claims about large width are simulated at ``widths``, by default
-    N/8, N/4, N/2 and N (1024 if not given), with ``nets`` networks each (or a number for each width; by ``"pilot"`` as many as
-    pilots with other networks ask for, to resolve what ``design`` declares), and extrapolated by a polynomial of degree 2 in 1/N; claims that
-    hold at every width are averaged over the widths. ``sampler`` and ``memory`` are those of
-    :func:`advmf.simulate.sample`: wide networks are simulated without their weights, and where the attacks of one network would
-    outgrow ``memory``, the pairs (p, q) are shared among several. Every network sees its own image, drawn from ``data`` (a name
-    or path for :func:`advmf.simulate.load`) and resampled to ``d`` pixels if need be.
+    ``at`` gives ``L``, ``d``, ``K``, the net's symbols, ``eps`` for adversarial losses, and optionally ``x_sq`` (1 if
+    not given: every image is scaled to |x|²/d = x_sq) and ``N``. Claims about large width are simulated at ``widths``,
+    by default N/8, N/4, N/2 and N (1024 if not given), with ``nets`` networks each (or a number for each width; by
+    ``"pilot"`` as many as pilots with other networks ask for, to resolve what ``design`` declares), and extrapolated by
+    a polynomial of degree 2 in 1/N; claims that hold at every width are averaged over the widths. ``sampler`` and
+    ``memory`` are those of :func:`advmf.simulate.sample`: wide networks are simulated without their weights, and where
+    the attacks of one network would outgrow ``memory``, the pairs (p, q) are shared among several. Every network sees
+    its own image, drawn from ``data`` (a name or path for :func:`advmf.simulate.load`) and resampled to ``d`` pixels if
+    need be.
 
-    ``steps``, ``restarts`` and ``directions`` are those of the attack (:func:`advmf.simulate.attack_trace`). ``design`` declares the
-    error rates. With ``sequential`` the simulation stops as soon as every consequence is decided, within the same rates: after
-    1/2, 1/4, 1/8, … of the networks (:mod:`advmf.verify.sequential`); ``settings`` say when. ``progress`` is called as
-    ``progress(share, what)``. ``parts`` holds what is finished of this very check, pilots, and each width up to each look, and gets the
-    rest: a check that was broken off goes on by it. The same seed gives the same numbers on the same type of processor,
-    with the same versions of the libraries and as many threads; elsewhere they agree within their standard errors.
+    ``steps``, ``restarts`` and ``directions`` are those of the attack (:func:`advmf.simulate.attack_trace`). ``design``
+    declares the error rates. With ``sequential`` the simulation stops as soon as every consequence is decided, within
+    the same rates: after 1/2, 1/4, 1/8, … of the networks (:mod:`advmf.verify.sequential`); ``settings`` say when.
+    ``progress`` is called as ``progress(share, what)``. ``parts`` holds what is finished of this very check, pilots,
+    and each width up to each look, and gets the rest: a check that was broken off goes on by it. The same seed gives
+    the same numbers on the same type of processor, with the same versions of the libraries and as many threads;
+    elsewhere they agree within their standard errors.
 
-    Raises ArgumentError or DomainError for missing, unknown or inadmissible values, MemoryBudgetError and DataError, all
-    before anything is simulated.
+    Raises ArgumentError or DomainError for missing, unknown or inadmissible values, MemoryBudgetError and DataError,
+    all before anything is simulated.
     """
     sampling = Sampling(widths, data, dtype, device, memory, sampler)
     run = Run(nets, seed, sequential, progress, parts)
@@ -104,7 +106,8 @@ def networks(
 
 
 def arranged(options: Mapping[str, Any]) -> tuple[Sampling, AttackSettings, Run]:
-    """How to sample, how to attack and how to run, of the arguments of :func:`check_all`; raises ArgumentError for one that is none of them."""
+    """How to sample, how to attack and how to run, of the arguments of :func:`check_all`; raises ArgumentError for one
+    that is none of them."""
     run = {"count": options.get("nets", NETS), **{k: v for k, v in options.items() if k != "nets"}}
     kinds = {kind: {f.name for f in fields(kind)} - {"eps"} for kind in (Sampling, AttackSettings, Run)}
     refuse_unused("A check of networks", run, set().union(*kinds.values()))
@@ -115,7 +118,8 @@ def arranged(options: Mapping[str, Any]) -> tuple[Sampling, AttackSettings, Run]
 def measured(
     claims: Sequence[Claim], at: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Measured, list[list[Consequence]]]:
-    """What :func:`check_all` judges the claims by, and the consequences of each claim; the options are its arguments."""
+    """What :func:`check_all` judges the claims by, and the consequences of each claim; the options are its
+    arguments."""
     found = Simulation(claims, at, *arranged(options))
     return found.upto(found.schedule[-1]), found.groups
 
@@ -165,8 +169,9 @@ class Sampling:
 class Simulation:
     """The networks of a check, of which as many are simulated as are asked for.
 
-    ``attack`` says how they are attacked, at the radius of the point. ``groups`` are the consequences of each claim, ``ladder`` the declared
-    numbers of networks by width, ``schedule`` the looks. All that can be wrong with the arguments is told at once, before anything is simulated.
+    ``attack`` says how they are attacked, at the radius of the point. ``groups`` are the consequences of each claim,
+    ``ladder`` the declared numbers of networks by width, ``schedule`` the looks. All that can be wrong with the
+    arguments is told at once, before anything is simulated.
     """
 
     def __init__(
@@ -279,8 +284,8 @@ def _attacked(expr: sp.Expr) -> bool:
 
 
 class _Part:
-    """Products that are measured on one ensemble, each network with its own image, and what came out so far, which is kept in ``finished``
-    by ``name``."""
+    """Products that are measured on one ensemble, each network with its own image, and what came out so far, which is
+    kept in ``finished`` by ``name``."""
 
     def __init__(
         self,
@@ -303,7 +308,8 @@ class _Part:
 
     def advance(self, count: int, done: Callable[[Ensemble, int, str], None]) -> None:
         """Measure on to ``count`` networks, or take over what is finished; ``done`` is told of every chunk."""
-        # What the parts of a width draw comes from one generator, one after the other: drawn also where no network is simulated.
+        # What the parts of a width draw comes from one generator, one after the other: drawn also where no network is
+        # simulated.
         if self._x is None:
             drawn = self._images.draw(self.ensemble.nets, self._generator)[:, None, :]
             self._x = drawn.to(self.ensemble.dtype)
@@ -435,8 +441,8 @@ def _ladder(
 
 
 def _top(claims: Sequence[Claim], at: Mapping[str, float]) -> int:
-    """The widest networks where none are asked for: TOP_WIDTH, or a power of two times that, so that the narrowest of four rungs are well above
-    the width from which on the claims' laws are in 1/N."""
+    """The widest networks where none are asked for: TOP_WIDTH, or a power of two times that, so that the narrowest of
+    four rungs are well above the width from which on the claims' laws are in 1/N."""
     products = [o for claim in claims for side in _sides(claim) for o in side.atoms(Observable)]
     least = max((crossover(o, at) or 0.0 for o in products), default=0.0)
     top = TOP_WIDTH
