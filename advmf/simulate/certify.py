@@ -9,9 +9,9 @@ too:
 - the largest singular value, exact at a = b = 1/2, with the factors by which the norms of x and J x can differ from l2
   norms;
 - weighted singular values for a <= 1/2 <= b. For weights pi (d,) and rho (K,) on the simplices, Hoelder's inequality
-  gives ``sum pi_i^{1-2a} x_i^2 <= ||x||_p^2``, and likewise for rho and the dual vector, so the largest singular value of
-  ``diag(rho)^{1/2-b} J diag(pi)^{a-1/2}`` is a bound for any weights. The best weights are the dual of the semidefinite
-  relaxation (Y. Nesterov, 1998; Grothendieck's inequality for p = inf, q = 1);
+  gives ``sum pi_i^{1-2a} x_i^2 <= ||x||_p^2``, and likewise for rho and the dual vector, so the largest singular value
+  of ``diag(rho)^{1/2-b} J diag(pi)^{a-1/2}`` is a bound for any weights. The best weights are the dual of the
+  semidefinite relaxation (Y. Nesterov, 1998; Grothendieck's inequality for p = inf, q = 1);
 - interpolation (M. Riesz, 1927; G. O. Thorin, 1948): the logarithm of the complex norm is convex on the square, so a
   bound anywhere follows from bounds at the corners of a triangle around it. Over the real numbers alone that is false
   for p > q; here it is the complex norms that are bounded, and they are never below the real ones.
