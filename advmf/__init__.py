@@ -23,7 +23,7 @@ _HOME = {
     "advmf.theory.norms": "Route beta beta_quantile register_route routes",
     "advmf.theorems.t1_linear_form": "linear_form",
     "advmf.theorems.t2_adversarial_loss": "loss_bound",
-    "advmf.theory.tangent": "ntk",
+    "advmf.theory.ntk": "ntk",
     "advmf.theory.growth": "growth_order",
     "advmf.theory.dynamics": "share",
     "advmf.theorems.t3_weight_variance": "euler_identity first_order half_life loss_decay variance_slope weight_variance",

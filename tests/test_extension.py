@@ -31,7 +31,8 @@ from advmf.theorems import THEOREMS
 from advmf.theorems.derivations import derived
 from advmf.theorems.theorem import Caption
 from advmf.theory.norms import BETA, ROUTES
-from advmf.theory.propagation import Propagation, moments
+from advmf.theory.propagation import moments
+from advmf.theory.stream import Streams
 from advmf.verify import suite
 from advmf.verify.controls import controls
 from advmf.verify.runs import run
@@ -179,17 +180,16 @@ def test_what_is_no_activation_is_refused_when_it_is_declared(formula, message):
 
 def test_a_primitive_of_another_kind_takes_a_rule_for_each_reading_and_is_refused_by_the_others():
     Coordinates.rule(Minus)(lambda algebra, block, stream: stream)
-    with pytest.raises(
-        DeclarationError, match=r"Minus has no rule in advmf\.theory\.propagation\.Propagation\. Define"
-    ):
+    with pytest.raises(DeclarationError, match=r"Minus has no rule in advmf\.theory\.stream\.Streams\. Define"):
         mf.omega(mf.Net(mf.Serial(Minus(), mf.Dense(), mf.ReLULike(1, 0))))
 
-    @Propagation.rule(Minus)
+    @Streams.rule(Minus)
     def _(algebra, block, state):
-        return replace(state, mu=-state.mu, nu=-state.nu)
+        return replace(state, mu=-state.mu, tangents=tuple(replace(t, tau=-t.tau) for t in state.tangents))
 
     net = mf.Net(mf.Serial(Minus(), mf.Dense(), mf.ReLULike(1, 0)))
     assert mf.omega(net) == mf.symbols.sigma_w**2 / 2
+    assert mf.capacity(net).rhs == mf.capacity(mf.vanilla(1, 0)).rhs, "of one rule"
     with pytest.raises(DeclarationError, match=r"Minus has no rule in advmf\.theory\.correlation\.Pairs"):
         mf.nngp(net)
     with pytest.raises(DeclarationError, match=r"Minus has no rule in advmf\.simulate\.networks\.Realisation"):

@@ -36,9 +36,9 @@ from advmf.theorems.theorem import GROWTH, PAPER, RANDOM_NETWORK, UNIFORM, Capti
 from advmf.theorems.wrong import equality, mutant
 from advmf.theory.dynamics import clock, evolve, layer_of, passage, reduced, share, weight_of
 from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta, routes
+from advmf.theory.ntk import difference
 from advmf.theory.propagation import OMEGA
 from advmf.theory.spike import require_uniform
-from advmf.theory.tangent import difference
 
 
 def training_claim(net: Net, p: object, q: object, route: str, *assumptions: str, **named: Any) -> Claim:

@@ -6,9 +6,7 @@ Fisher-Rao norm ⟨θ, I(θ)θ⟩ = E⟨θ, ∂_θ ℓ⟩² of T. Liang, T. Pogg
 and Complexity of Neural Networks, AISTATS 2019) for the trained matrices as θ and outputs with unit Gaussian noise,
 whose information is the identity; with a cross-entropy loss the outputs have the metric of its distribution instead.
 
-The derivative ẋ of a stream x is a tangent. With C = E⟨x, ẋ⟩/N and V = E|ẋ|²/N the two are jointly Gaussian where an
-activation acts: ẋ is C/Q x and a rest that is independent of x. So one rule for each block carries Q, 2C and V, and the
-means.
+The derivative of a stream in the scale is a tangent (:class:`advmf.theory.stream.Scaled`).
 """
 
 from __future__ import annotations
@@ -19,9 +17,10 @@ from functools import cache
 import sympy as sp
 
 from advmf.functions import OverGaussians, Recursion
-from advmf.nets import Algebra, GaussianLayer, Net, Pointwise, Residual
+from advmf.nets import Net
 from advmf.symbols import L, x_sq
 from advmf.theory.propagation import ALPHA, OMEGA, closure, grows_alike, omega, slope_squares
+from advmf.theory.stream import Scaled, Stream, Streams
 
 
 @dataclass(frozen=True)
@@ -52,44 +51,6 @@ START = Jet(x_sq, *[sp.S.Zero] * 4)
 """The state of x^0, which no trained matrix has touched."""
 
 
-class Jets(Algebra[Jet]):
-    """The jet after each primitive."""
-
-    def gaussian(self, layer: GaussianLayer, state: Jet) -> Jet:
-        weight, zero = layer.variance, sp.S.Zero
-        Q, dQ, ddP = state.Q, state.dQ, state.ddP
-        if layer.trained:
-            dQ, ddP = dQ + 2 * Q, ddP + dQ + Q
-        return Jet(weight * Q + layer.bias_variance, weight * dQ, weight * ddP, zero, zero)
-
-    def pointwise(self, activation: Pointwise, state: Jet) -> Jet:
-        Q, dQ, ddP = state.Q, state.dQ, state.ddP
-        if activation.linear:
-            s = activation.phi(sp.S.One)
-            return Jet(s**2 * Q, s**2 * dQ, s**2 * ddP, s * state.mu, s * state.dmu)
-        along = dQ / 2 / Q  # of the derivative by the stream
-        gain, mean = activation.gain(Q), activation.mean(Q)
-        if activation.homogeneous:
-            return Jet(activation.second(Q), gain * dQ, gain * ddP, mean, along * mean)
-        return Jet(
-            Q=activation.second(Q),
-            dQ=2 * along * activation.overlap(Q),
-            ddP=along**2 * activation.stretch(Q) + (ddP - along**2 * Q) * gain,
-            mu=mean,
-            dmu=along * activation.tilt(Q),
-        )
-
-    def add(self, block: Residual, shortcut: Jet, branch: Jet, before: Jet) -> Jet:
-        a, b, s = shortcut, branch, block.scale
-        return Jet(
-            Q=a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu,
-            dQ=a.dQ + s**2 * b.dQ + 2 * s * (a.dmu * b.mu + a.mu * b.dmu),
-            ddP=a.ddP + s**2 * b.ddP + 2 * s * a.dmu * b.dmu,
-            mu=a.mu + s * b.mu,
-            dmu=a.dmu + s * b.dmu,
-        )
-
-
 @cache
 def jet_step(net: Net) -> Jet:
     """The jet after one block in terms of :data:`JET` before it.
@@ -99,13 +60,16 @@ def jet_step(net: Net) -> Jet:
     >>> jet_step(mf.vanilla(u=1, v=1)).ddP
     sigma_w**2*(P_rs + Q + Q_r)
     """
-    after = net.block.apply(Jets(), JET)
+    before = Scaled(JET.dQ / 2, JET.ddP, JET.dmu)
+    stream = net.block.apply(Streams(), Stream(JET.Q, JET.mu, (before,)))
+    (after,) = stream.tangents
+    jet = Jet(stream.Q, 2 * after.C, after.V, stream.mu, after.tau)
 
     def tidy(expr: sp.Expr) -> sp.Expr:
         value = expr if expr.has(OverGaussians) else sp.simplify(expr)
         return sp.factor(value) if value.is_polynomial(*JET.items().values()) else value
 
-    return Jet(**{name: tidy(value) for name, value in after.items().items()})
+    return Jet(**{name: tidy(value) for name, value in jet.items().items()})
 
 
 @cache

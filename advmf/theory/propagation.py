@@ -31,9 +31,9 @@ from advmf import symbols
 from advmf.boundary import public
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.functions import GeometricSum, Recursion
-from advmf.nets import Block, GaussianLayer, Net, Pointwise, ReLULike, Residual
-from advmf.nets.algebra import Algebra
+from advmf.nets import Block, Net, ReLULike
 from advmf.symbols import L, x_sq
+from advmf.theory.stream import Offset, Stream, Streams, Tangent
 
 
 @dataclass(frozen=True)
@@ -70,54 +70,12 @@ START = Moments(Q=x_sq, mu=sp.S.Zero, j=sp.S.One, A=sp.S.Zero, B=sp.S.Zero, nu=s
 """The state of x^0 = P_in x: Q = |x|²/d, and nothing is offset."""
 
 
-class Propagation(Algebra[Moments]):
-    """The state after each primitive."""
-
-    def gaussian(self, layer: GaussianLayer, state: Moments) -> Moments:
-        weight, bias, zero = layer.variance, layer.bias_variance, sp.S.Zero
-        return Moments(
-            weight * state.Q + bias, zero, weight * state.j, weight * state.A + bias, weight * state.B + bias, zero
-        )
-
-    def pointwise(self, activation: Pointwise, state: Moments) -> Moments:
-        Q, j, A, B = state.Q, state.j, state.A, state.B
-        if activation.linear:
-            s = activation.phi(sp.S.One)
-            return Moments(s**2 * Q, s * state.mu, s**2 * j, s**2 * A, s**2 * B, s * state.nu)
-        second, mean, gain = activation.second(Q), activation.mean(Q), activation.gain(Q)
-        if activation.homogeneous:
-            # z ~ N(0, Q) and a are jointly Gaussian, and φ(z) = φ'(z)z: E φ'(z)a = (B/Q) E φ(z), and E φ'(z)²w² = α E
-            # w² for every w that is jointly Gaussian with z.
-            return Moments(second, mean, gain * j, gain * A, gain * B, B / Q * mean)
-        # The tangent along the input, z - a, is C/Q z and a rest that is independent of z.
-        C, V = Q - B, Q - 2 * B + A
-        along, cross = activation.stretch(Q), C / Q * activation.overlap(Q)
-        tangent = (C / Q) ** 2 * along + (V - C**2 / Q) * gain
-        return Moments(
-            Q=second,
-            mu=mean,
-            j=gain * j,
-            A=second - 2 * cross + tangent,
-            B=second - cross,
-            nu=mean - C / Q * activation.tilt(Q),
-        )
-
-    def add(self, block: Residual, shortcut: Moments, branch: Moments, before: Moments) -> Moments:
-        a, b, s = shortcut, branch, block.scale
-        # The paths are uncorrelated but for their means (advmf.nets.Coordinates refuses the rest).
-        return Moments(
-            Q=a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu,
-            mu=a.mu + s * b.mu,
-            j=a.j + s**2 * b.j,
-            A=a.A + s**2 * b.A + 2 * s * a.nu * b.nu,
-            B=a.B + s**2 * b.B + s * (a.mu * b.nu + a.nu * b.mu),
-            nu=a.nu + s * b.nu,
-        )
-
-
 def propagate(block: Block, state: Moments) -> Moments:
-    """The state after ``block``."""
-    return block.apply(Propagation(), state)
+    """The state after ``block``, by the rules of :class:`~advmf.theory.stream.Streams`."""
+    across, offset = Tangent(sp.S.Zero, state.j, sp.S.Zero), Offset(state.B, state.A, state.nu)
+    after = block.apply(Streams(), Stream(state.Q, state.mu, (across, offset)))
+    across, offset = after.tangents
+    return Moments(after.Q, after.mu, across.V, offset.V, offset.C, offset.tau)
 
 
 @cache

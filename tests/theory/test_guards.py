@@ -13,7 +13,7 @@ from advmf.errors import AdvmfError, ArgumentError, DeclarationError, DomainErro
 from advmf.nets import Block, Coordinates, Rebuilt
 from advmf.symbols import L
 from advmf.theory.proof import Derivation, by
-from advmf.theory.propagation import Moments, Propagation
+from advmf.theory.stream import Stream, Streams
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,24 @@ class Square(Block):
     """A block whose Jacobian grows with Q."""
 
 
-@Propagation.rule(RMSNorm)
+@Streams.rule(RMSNorm)
 def _(algebra, block, state):
-    root = sp.sqrt(state.Q)
-    return Moments(sp.S.One, state.mu / root, state.j / state.Q, state.A / state.Q, state.B / state.Q, state.nu / root)
+    return Stream(sp.S.One, state.mu / sp.sqrt(state.Q), tuple(replace(t, V=t.V / state.Q) for t in state.tangents))
 
 
-@Propagation.rule(Square)
+@Streams.rule(Square)
 def _(algebra, block, state):
-    return Moments(3 * state.Q**2, state.Q, 4 * state.Q * state.j, state.A, state.B, state.nu)
+    return Stream(3 * state.Q**2, state.Q, tuple(replace(t, V=4 * state.Q * t.V) for t in state.tangents))
 
 
 @dataclass(frozen=True)
 class Twice(Block):
-    """A block of one's own, with a rule for its moments alone."""
+    """A block of one's own, with a rule for streams alone."""
 
 
-@Propagation.rule(Twice)
+@Streams.rule(Twice)
 def _(algebra, block, state):
-    return Moments(4 * state.Q, 2 * state.mu, 4 * state.j, 4 * state.A, 4 * state.B, 2 * state.nu)
+    return Stream(4 * state.Q, 2 * state.mu, tuple(t.scaled(sp.Integer(2)) for t in state.tangents))
 
 
 for block in (RMSNorm, Square, Twice):
@@ -67,12 +66,14 @@ def test_a_norm_after_which_nothing_depends_on_the_stream_has_a_growth():
 
 def test_a_block_that_could_hold_a_trained_matrix_is_not_passed_over():
     net = mf.Net(mf.Serial(Twice(), mf.Dense(sigma_b=0), mf.ReLULike(1, 0)), name="own")
-    for derive in (mf.share, mf.capacity, mf.ntk, lambda net: mf.variance_slope(net, 2, 2)):
+    for derive in (mf.share, mf.ntk, lambda net: mf.variance_slope(net, 2, 2)):
         with pytest.raises(
             DeclarationError,
-            match=r"Twice has no rule in advmf\.theory\.(trained\.Separated|capacity\.Jets|tangent\.DecorrelatedPairs)",
+            match=r"Twice has no rule in advmf\.theory\.(trained\.Separated|ntk\.DecorrelatedPairs)",
         ):
             derive(net)
+    as_weights = mf.Net(mf.Serial(mf.Dense(2 * mf.symbols.sigma_w, 0), mf.ReLULike(1, 0)))
+    assert mf.capacity(net).rhs == mf.capacity(as_weights).rhs, "one rule gives the moments and the capacity"
     with pytest.raises(DeclarationError, match="Twice has no rule"):
         Twice().apply(Rebuilt(), ())
 

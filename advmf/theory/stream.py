@@ -1,0 +1,117 @@
+"""One rule for each block: what it does to the moments of a stream, and to those of its tangents.
+
+Per coordinate a stream x has the second moment Q = E|x|²/N and the mean μ. A tangent is a direction of change ẋ of the
+stream, with C = E⟨x, ẋ⟩/N, V = E|ẋ|²/N and a mean τ. Where an activation acts, x and ẋ are jointly Gaussian: ẋ is C/Q x
+and a rest that is independent of x. So these five numbers are mapped to themselves:
+
+=========================== =============== ========================= ================================================
+map                         Q, μ            C, τ                      V
+=========================== =============== ========================= ================================================
+Gaussian layer              σ²Q + σ_b², 0   σ²C, 0                    σ²V
+activation φ, on z ~ N(0,Q) E φ², E φ       (C/Q) E zφφ', (C/Q) E zφ' (C/Q)² E z²φ'² + (V - C²/Q) E φ'²
+sum, scale s                Q + s²Q' + 2sμμ' as for Q, with μτ' + τμ' V + s²V' + 2sττ'
+=========================== =============== ========================= ================================================
+
+What is derived here differs only by its seed: the direction of an input across x (C = 0, V = 1) gives the Jacobian
+factor, :class:`Offset` what is not linear in the input, and :class:`Scaled` the capacity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import sympy as sp
+
+from advmf.nets import Algebra, GaussianLayer, Pointwise, Residual
+
+
+@dataclass(frozen=True)
+class Tangent:
+    """A direction of change, by its moments; see the module's table."""
+
+    C: sp.Expr
+    V: sp.Expr
+    tau: sp.Expr
+
+    def weighted(self, layer: GaussianLayer, Q: sp.Expr) -> Self:
+        """After a Gaussian layer."""
+        return replace(self, C=layer.variance * self.C, V=layer.variance * self.V, tau=sp.S.Zero)
+
+    def scaled(self, s: sp.Expr) -> Self:
+        """Times a number, as after a linear activation."""
+        return replace(self, C=s**2 * self.C, V=s**2 * self.V, tau=s * self.tau)
+
+    def activated(self, phi: Pointwise, Q: sp.Expr) -> Self:
+        """After an activation on N(0, Q)."""
+        gain = phi.gain(Q)
+        if self.C == 0:
+            return replace(self, V=gain * self.V, tau=sp.S.Zero)
+        along = self.C / Q
+        if phi.homogeneous:  # φ'(z)z = φ(z), and E φ'(z)²w² = α E w² for all w that are jointly Gaussian with z
+            return replace(self, C=gain * self.C, V=gain * self.V, tau=along * phi.tilt(Q))
+        rest = self.V - self.C**2 / Q
+        C, V = along * phi.overlap(Q), along**2 * phi.stretch(Q) + rest * gain
+        return replace(self, C=C, V=V, tau=along * phi.tilt(Q))
+
+
+class Offset(Tangent):
+    """What is not linear in the input, a = x - (∂x/∂x⁰)x⁰: C = E⟨x, a⟩/N and V = E|a|²/N. The rest of x is
+    a tangent."""
+
+    def weighted(self, layer: GaussianLayer, Q: sp.Expr) -> Self:
+        bias, after = layer.bias_variance, super().weighted(layer, Q)
+        return replace(after, C=after.C + bias, V=after.V + bias)
+
+    def activated(self, phi: Pointwise, Q: sp.Expr) -> Self:
+        if phi.homogeneous:
+            return super().activated(phi, Q)
+        second, after = phi.second(Q), Tangent(Q - self.C, Q - 2 * self.C + self.V, -self.tau).activated(phi, Q)
+        return replace(self, C=second - after.C, V=second - 2 * after.C + after.V, tau=phi.mean(Q) - after.tau)
+
+
+class Scaled(Tangent):
+    """The derivative by a common factor of all trained matrices, but not of biases."""
+
+    def weighted(self, layer: GaussianLayer, Q: sp.Expr) -> Self:
+        own = replace(self, C=self.C + Q, V=self.V + 2 * self.C + Q) if layer.trained else self
+        return super(Scaled, own).weighted(layer, Q)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The second moment and the mean of a stream, and its tangents."""
+
+    Q: sp.Expr
+    mu: sp.Expr
+    tangents: tuple[Tangent, ...] = ()
+
+
+class Streams(Algebra[Stream]):
+    """The stream after each primitive."""
+
+    def gaussian(self, layer: GaussianLayer, state: Stream) -> Stream:
+        tangents = tuple(each.weighted(layer, state.Q) for each in state.tangents)
+        return Stream(layer.variance * state.Q + layer.bias_variance, sp.S.Zero, tangents)
+
+    def pointwise(self, activation: Pointwise, state: Stream) -> Stream:
+        Q = state.Q
+        if activation.linear:
+            s = activation.phi(sp.S.One)
+            return Stream(s**2 * Q, s * state.mu, tuple(each.scaled(s) for each in state.tangents))
+        tangents = tuple(each.activated(activation, Q) for each in state.tangents)
+        return Stream(activation.second(Q), activation.mean(Q), tangents)
+
+    def add(self, block: Residual, shortcut: Stream, branch: Stream, before: Stream) -> Stream:
+        # The paths are uncorrelated but for their means (advmf.nets.Coordinates refuses the rest).
+        a, b, s = shortcut, branch, block.scale
+        tangents = tuple(
+            replace(
+                p,
+                C=p.C + s**2 * q.C + s * (a.mu * q.tau + p.tau * b.mu),
+                V=p.V + s**2 * q.V + 2 * s * p.tau * q.tau,
+                tau=p.tau + s * q.tau,
+            )
+            for p, q in zip(a.tangents, b.tangents)
+        )
+        return Stream(a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu, a.mu + s * b.mu, tangents)
