@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 shown_by(lambda value: str(import_module("advmf.emit.latex").displayed(value)))
 
 _HOME = {
-    "advmf.nets": "Activation Block ClosedForm Dense Erf Mix Net PRESETS Pointwise ReLULike Residual Serial "
+    "advmf.nets": "Activation Block ClosedForm Dense Erf Mix Net PRESETS Pointwise ReLULike Residual Serial Sine "
     "plain_residual preactivation residual vanilla",
     "advmf.claim": "Claim Equation Regime",
     "advmf.theory.propagation": "growth_rate moments omega",

@@ -1,7 +1,9 @@
 """What a user adds in one file, no file of the package knowing of it."""
 
+import copy
 import itertools
 import math
+import pickle
 import runpy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -171,6 +173,11 @@ def test_an_activation_of_a_letter_has_its_number_from_the_point():
         (sp.Function("f")(z), "no derivative|must be a finite"),
         ("tanh(z", "must be a finite real number or a SymPy expression"),
         (sp.I * z, "it is not real"),
+        (sp.sign(z), "it jumps at z = 0"),
+        (sp.Piecewise((z, z > 1), (0, True)), "it jumps at z = 1"),
+        (z**2, "its slope is not bounded"),
+        (sp.exp(z), "its slope is not bounded, or its formula overflows"),
+        (sp.sqrt(sp.Abs(z)), "its slope is not bounded"),
     ],
 )
 def test_what_is_no_activation_is_refused_when_it_is_declared(formula, message):
@@ -398,3 +405,13 @@ def test_the_derivation_of_a_registered_theorem_is_its_own(theorem):
     proof = mf.derivations("T2", mf.vanilla(1, 0))
     mf.register_theorem(replace(theorem, derive=lambda net: proof))
     assert derived("half_above", None) and mf.derivations("half_above") == proof
+
+
+def test_an_activation_has_a_name():
+    """Some names give one with closed forms; all are equal to what they stand for, and go through copies and files."""
+    assert mf.Activation("relu") == mf.ReLULike(1, 0) and mf.Activation("erf") == mf.Erf()
+    assert mf.Activation("tanh") == mf.Activation(sp.tanh(z))
+    for phi in (mf.Activation("gelu"), mf.Activation("sin"), mf.Activation("selu")):
+        assert pickle.loads(pickle.dumps(phi)) == copy.deepcopy(phi) == phi
+    with pytest.raises(ArgumentError, match=r"There is no activation 'swish'; choose from relu"):
+        mf.Activation("swish")

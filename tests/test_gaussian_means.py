@@ -90,7 +90,7 @@ def test_what_is_out_of_reach_says_so():
     ):
         normal_mean(np.exp, tuple, 25.0)
     with pytest.raises(AccuracyError, match=r"settles to .* closed form"):
-        normal_mean(lambda a: np.sin(300 * a) ** 2, tuple, 100.0)
+        normal_mean(lambda a: np.sin(3000 * a) ** 2, tuple, 100.0)
     with pytest.raises(ArgumentError, match="takes functions of one variable"):
         NormalMean(z**2, sp.Integer(1))
     with pytest.raises(ArgumentError, match="does not find where"):

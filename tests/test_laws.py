@@ -16,6 +16,7 @@ import torch
 
 import advmf as mf
 from advmf.errors import DeclarationError
+from advmf.nets.activations.formula import NAMED
 from advmf.simulate.networks import ForwardTape
 from advmf.symbols import SYMBOLS, z
 from advmf.theory.correlation import Pair, propagate_pair
@@ -275,15 +276,8 @@ def test_the_jacobian_grows_by_omega_or_refuses_to_have_one(block):
 
 
 PHIS = {
-    "relu": mf.ReLULike(1, 0),
-    "leaky": mf.ReLULike(1, "1/5"),
-    "abs": mf.ReLULike(1, -1),
-    "erf": mf.Erf(),
-    "tanh": mf.Activation(sp.tanh(z)),
-    "softplus": mf.Activation(sp.log(1 + sp.exp(z))),
-    "elu": mf.Activation(sp.Piecewise((z, z > 0), (sp.exp(z) - 1, True))),
-    "hard tanh": mf.Activation(sp.Max(-1, sp.Min(1, z))),
-    "sine": mf.Activation(sp.sin(2 * z)),
+    **{name: mf.Activation(name) for name in NAMED if name != "linear"},
+    "of another slope": mf.Activation(sp.sin(2 * z) + z / 2),
 }
 every_activation = pytest.mark.parametrize("phi", PHIS.values(), ids=PHIS)
 
@@ -319,8 +313,8 @@ def test_means_of_an_activation_are_those_of_a_quadrature(phi, Q):
         kernel = mf.kernel(getattr(phi, name)(letter))
         found = kernel(**dict.fromkeys(kernel.arguments, Q))
         assert float(found) == pytest.approx(float(quadrature(function, Q)), rel=1e-10, abs=1e-12), name
-        if kernel.arguments and abs(found) > 1e-12:
-            assert float(kernel(Q=1.1 * Q)) != pytest.approx(float(found), rel=1e-9), "the control"
+        if name == "second":
+            assert float(kernel(Q=1.1 * Q)) != pytest.approx(float(found), rel=1e-5), "the control"
 
 
 @every_activation

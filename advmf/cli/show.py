@@ -12,7 +12,7 @@ def list_() -> None:
     """List the theorems, networks, activations and symbols."""
     from rich.table import Table
 
-    from advmf.nets import PRESETS, STEPS
+    from advmf.nets import PRESETS, STEPS, Activation
     from advmf.symbols import SYMBOLS
     from advmf.theorems import THEOREMS
     from advmf.theory.norms import ROUTES
@@ -30,7 +30,7 @@ def list_() -> None:
     out.print(table, "")
     table = Table("activation", "phi(z)", box=None)
     for name, phi in ACTIVATIONS.items():
-        table.add_row(name, repr(phi))
+        table.add_row(name, str(phi.formula) if isinstance(phi, Activation) else repr(phi))
     out.print(table, "")
     out.print(f"pairs (p, q): {', '.join(f'({p}, {q})' for p, q in PAIRS)}, and any other in [1, inf]", highlight=False)
     out.print()

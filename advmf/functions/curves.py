@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from advmf.errors import ArgumentError
@@ -79,9 +80,36 @@ def _branches(expr: sp.Expr) -> set[sp.Expr]:
     return set().union(*(_branches(expr.xreplace({atom: value})) for value in values))
 
 
+class LogOnePlusExp(sp.Function):
+    """ln(1 + e^w) as libraries have it, which does not overflow; it stands in no formula."""
+
+
+@lru_cache(maxsize=1024)
+def stable(expr: sp.Expr, z: sp.Symbol) -> sp.Expr:
+    """The same function for floating-point numbers: exponentials overflow in a quotient or a logarithm that does not.
+
+    >>> import sympy as sp
+    >>> from advmf.functions.curves import stable
+    >>> z = sp.Symbol("z", real=True)
+    >>> stable(z / (1 + sp.exp(-z)), z), stable(sp.log(1 + sp.exp(z)), z)
+    (z*(tanh(z/2) + 1)/2, LogOnePlusExp(z))
+    """
+    w = sp.Wild("w", properties=[lambda e: e.has(z)])
+    expr = expr.replace(sp.log(1 + sp.exp(w)), LogOnePlusExp(w))
+    under = {e for power in expr.atoms(sp.Pow) if power.exp.is_negative for e in power.base.atoms(sp.exp) if e.has(z)}
+    for e in sorted(under, key=sp.default_sort_key):
+        all_of_them = [other for other in expr.atoms(sp.exp) if other.has(z)]
+        powers = {other: sp.simplify(other.args[0] / e.args[0]) for other in all_of_them}
+        if all(power.is_Integer for power in powers.values()):  # else the quotient is none in one exponential
+            t = sp.Dummy("t")
+            ratio = expr.xreplace({other: ((1 + t) / (1 - t)) ** power for other, power in powers.items()})
+            expr = sp.factor_terms(sp.cancel(sp.together(ratio)).xreplace({t: sp.tanh(e.args[0] / 2)}))
+    return expr
+
+
 @lru_cache(maxsize=1024)
 def compiled(f: sp.Lambda, parameters: tuple[sp.Symbol, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The function and its kinks as functions of arrays, of the parameters too."""
     (z,) = f.variables
-    library = ["scipy", "numpy"]
-    return sp.lambdify((z, *parameters), f.expr, library), sp.lambdify(parameters, kinks(f), library)
+    library = [{LogOnePlusExp.__name__: lambda w: np.logaddexp(0.0, w)}, "scipy", "numpy"]
+    return sp.lambdify((z, *parameters), stable(f.expr, z), library), sp.lambdify(parameters, kinks(f), library)

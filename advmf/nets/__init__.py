@@ -18,6 +18,7 @@ from advmf.nets.activations.activation import ClosedForm, Pointwise
 from advmf.nets.activations.erf import Erf
 from advmf.nets.activations.formula import Activation
 from advmf.nets.activations.relu_like import ReLULike
+from advmf.nets.activations.sine import Sine
 from advmf.nets.algebra import Algebra
 from advmf.nets.block import Block, Residual, Serial
 from advmf.nets.gaussian import Dense, GaussianLayer, Mix
@@ -45,6 +46,7 @@ __all__ = [
     "Rebuilt",
     "Residual",
     "Serial",
+    "Sine",
     "Stream",
     "plain_residual",
     "preactivation",

@@ -15,7 +15,7 @@ from sympy.printing.pytorch import TorchPrinter
 from torch import Tensor
 
 from advmf.errors import UnsupportedFunctionError
-from advmf.functions.curves import kinks, slope
+from advmf.functions.curves import LogOnePlusExp, kinks, slope, stable
 from advmf.symbols import z as Z
 
 
@@ -104,11 +104,13 @@ class Smooth:
 def _tensors(f: sp.Lambda) -> Callable[[Tensor], Tensor]:
     """A function of tensors, of the shape and dtype of its argument also where it is constant."""
     library, printer = (
-        [{"filled": lambda value, z: torch.full_like(z, value)}, "torch"],
+        [_LIBRARY, "torch"],
         _Printer({"fully_qualified_modules": False}),
     )
     try:
-        made = sp.lambdify(f.variables, _written(f.expr, f.variables[0]), library, printer=printer)
+        made = sp.lambdify(
+            f.variables, _written(stable(f.expr, f.variables[0]), f.variables[0]), library, printer=printer
+        )
     except PrintMethodNotImplementedError as error:
         raise UnsupportedFunctionError(
             f"Torch has no form of a function in {f.expr} ({str(error).splitlines()[0]}). Give the activation tensors(number) of its own."
@@ -121,6 +123,12 @@ def _tensors(f: sp.Lambda) -> Callable[[Tensor], Tensor]:
     return function
 
 
+_LIBRARY = {
+    "filled": lambda value, z: torch.full_like(z, value),
+    "log_one_plus_exp": lambda w: torch.logaddexp(w, torch.zeros_like(w)),
+}
+
+
 class Filled(sp.Function):
     """A number as a tensor like another."""
 
@@ -128,6 +136,9 @@ class Filled(sp.Function):
 class _Printer(TorchPrinter):
     def _print_Filled(self, expr: Filled) -> str:
         return f"filled({', '.join(map(self._print, expr.args))})"
+
+    def _print_LogOnePlusExp(self, expr: LogOnePlusExp) -> str:
+        return f"log_one_plus_exp({self._print(expr.args[0])})"
 
 
 def _written(expr: sp.Expr, z: sp.Symbol, whole: bool = True) -> sp.Expr:

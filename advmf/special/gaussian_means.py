@@ -84,7 +84,7 @@ def _line(
         np.abs(f(middle[:, None] + deviation[:, None] * np.array([-FAR, FAR]))).max(1) * _density(np.array(FAR)) * FAR
     )
     before, worst = None, 0.0
-    for count in (16, 24, 48, 96, 192):
+    for count in (16, 24, 48, 96, 192, 768):
         z, weights = _grid(edges, count)
         weights = weights * _density(z)
         values = f(middle[:, None] + deviation[:, None] * z)

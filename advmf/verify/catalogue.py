@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from advmf.errors import ArgumentError, one_of
-from advmf.nets import Erf, Net, Pointwise, ReLULike
+from advmf.nets import Activation, Net, Pointwise
+from advmf.nets.activations.formula import NAMED
 from advmf.theorems import THEOREMS
 from advmf.theorems.theorem import Theorem
 
 PAIRS = tuple((p, q) for p in ("1", "2", "inf") for q in ("1", "2", "inf"))
 """The paper's (p, q)."""
 
-ACTIVATIONS: dict[str, Pointwise] = {
-    "relu": ReLULike(1, 0),
-    "leaky_relu": ReLULike(1, "1/5"),
-    "abs": ReLULike(1, -1),
-    "linear": ReLULike(1, 1),
-    "erf": Erf(),
-}
+
+class _Activations(Mapping[str, Pointwise]):
+    """Activations by name, each made when it is asked for."""
+
+    def __getitem__(self, name: str) -> Pointwise:
+        if name not in NAMED:
+            raise KeyError(name)
+        found: Pointwise = Activation(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMED)
+
+    def __len__(self) -> int:
+        return len(NAMED)
+
+
+ACTIVATIONS = _Activations()
 """Activations by name."""
 
 DEFAULT_ACTIVATIONS = ("relu", "leaky_relu")

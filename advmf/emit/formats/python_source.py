@@ -36,7 +36,7 @@ from advmf.functions import (
     QLogarithm,
     Recursion,
 )
-from advmf.functions.curves import kinks
+from advmf.functions.curves import LogOnePlusExp, kinks, stable
 from advmf.special import arc_cosine_rest, arc_cosine_rest_slope, gaussian_norm, normal_mean, pair_mean
 from advmf.symbols import SYMBOLS
 
@@ -154,6 +154,13 @@ def _docstring(claim: Claim, names: Sequence[str]) -> str:
     return words("\n    ".join(rows)).replace("    \n", "\n")
 
 
+class _Arrays(SciPyPrinter):
+    """SymPy's printer of NumPy and SciPy, with what they have beyond SymPy."""
+
+    def _print_LogOnePlusExp(self, expr: LogOnePlusExp) -> str:
+        return f"{self._module_format('numpy.logaddexp')}(0.0, {self._print(expr.args[0])})"
+
+
 class _Source(PythonCodePrinter):
     """SymPy's printer of Python, which notes what functions it calls; loops and systems become functions of
     their own."""
@@ -243,7 +250,7 @@ class _Source(PythonCodePrinter):
         lines, places = [], []
         for f in expr.functions:
             lines.append(
-                f"lambda {', '.join(map(self._print, (*f.variables, *expr.parameters)))}: {self._arrays(f.expr)}"
+                f"lambda {', '.join(map(self._print, (*f.variables, *expr.parameters)))}: {self._arrays(stable(f.expr, f.variables[0]))}"
             )
             places.append(f"lambda {', '.join(names)}: ({''.join(f'{self._arrays(kink)}, ' for kink in kinks(f))})")
         numbers: Any = {NormalMean: normal_mean, PairMean: pair_mean}[type(expr)]
@@ -256,7 +263,7 @@ class _Source(PythonCodePrinter):
 
     def _arrays(self, expr: sp.Expr) -> str:
         """The expression for arrays of NumPy, whose names stay whole; the source imports these libraries."""
-        printer = SciPyPrinter({"fully_qualified_modules": True})
+        printer = _Arrays({"fully_qualified_modules": True})
         try:
             text = str(printer.doprint(expr))
         except PrintMethodNotImplementedError as error:

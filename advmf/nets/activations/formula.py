@@ -3,37 +3,74 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.errors import ArgumentError, DeclarationError
-from advmf.functions.curves import kinks, slope
+from advmf.errors import ArgumentError, DeclarationError, one_of
+from advmf.functions.curves import compiled, slope
 from advmf.nets.activations.activation import Pointwise
+from advmf.nets.activations.erf import Erf
+from advmf.nets.activations.relu_like import ReLULike
+from advmf.nets.activations.sine import Sine
 from advmf.nets.block import number
 from advmf.symbols import z as Z
+
+_LOGISTIC = (1 + sp.tanh(Z / 2)) / 2
+_SELU = (sp.Float("1.0507009873554805"), sp.Float("1.7580993408473766"))
+NAMED: dict[str, Any] = {
+    "relu": lambda: ReLULike(1, 0),
+    "leaky_relu": lambda: ReLULike(1, "1/5"),
+    "abs": lambda: ReLULike(1, -1),
+    "linear": lambda: ReLULike(1, 1),
+    "erf": Erf,
+    "tanh": sp.tanh(Z),
+    "sigmoid": _LOGISTIC,
+    "softplus": sp.log(1 + sp.exp(Z)),
+    "gelu": Z * (1 + sp.erf(Z / sp.sqrt(2))) / 2,
+    "silu": Z * _LOGISTIC,
+    "elu": sp.Piecewise((Z, Z > 0), (sp.exp(Z) - 1, True)),
+    "selu": sp.Piecewise((_SELU[0] * Z, Z > 0), (_SELU[1] * (sp.exp(Z) - 1), True)),
+    "sin": Sine,
+    "hard_tanh": sp.Max(-1, sp.Min(1, Z)),
+}
+"""Activations by name: formulas, and what makes those with closed forms. The constants of selu are those of G.
+Klambauer et al., Self-Normalizing Neural Networks, NeurIPS 2017; gelu is D. Hendrycks and K. Gimpel's,
+arXiv:1606.08415."""
 
 
 @public
 @dataclass(frozen=True)
 class Activation(Pointwise):
-    """The activation of a formula in :data:`advmf.symbols.z`, Lipschitz and smooth but for kinks:
-    ``Activation(sp.tanh(z))``.
+    """The activation of a formula in :data:`advmf.symbols.z`, Lipschitz and smooth but for kinks, or of a name.
 
-    Its means are quadratures, to twelve digits. Raises DeclarationError for what is no real function of z, and for one
-    whose slope or kinks SymPy does not find.
+    ``Activation(sp.tanh(z))`` is ``Activation("tanh")``. The names are those of :data:`NAMED`, of which some give a
+    :class:`ReLULike`, an :class:`Erf` or a :class:`Sine`. The means are quadratures, to twelve digits.
 
-    >>> import sympy as sp
+    Raises DeclarationError for what is no real function of z, for one that jumps or grows faster than a multiple of z,
+    and for one whose slope or kinks SymPy does not find; ArgumentError for an unknown name.
+
     >>> import advmf as mf
-    >>> net = mf.vanilla(phi=mf.Activation(sp.tanh(mf.symbols.z)))
+    >>> net = mf.vanilla(phi=mf.Activation("tanh"))
     >>> mf.kernel(mf.moments(net).Q)(L=5, x_sq=1.0, sigma_w=1.5, sigma_b=0.3).round(6)
     np.float64(0.391088)
+    >>> mf.Activation("relu"), mf.Activation("silu")
+    (ReLULike(u=1, v=0), Activation(formula=z*(tanh(z/2)/2 + 1/2)))
     """
 
     formula: sp.Expr
 
+    def __new__(cls, formula: Any = None) -> Any:
+        named = NAMED.get(formula) if isinstance(formula, str) else None
+        return named() if callable(named) else object.__new__(cls)
+
     def __post_init__(self) -> None:
-        expr = number("Activation", "formula", self.formula)
+        given = self.formula
+        if isinstance(given, str) and given.isidentifier() and given != Z.name:
+            given = NAMED[one_of("activation", given, NAMED)]
+        expr = number("Activation", "formula", given)
         if strange := [s for s in expr.free_symbols - {Z} if s.name == Z.name]:
             expr = expr.subs(strange[0], Z)
         try:
@@ -41,13 +78,32 @@ class Activation(Pointwise):
                 raise ArgumentError(
                     "it is not real" if expr.has(Z) else "it does not depend on z, which is advmf.symbols.z"
                 )
-            kinks(slope(sp.Lambda(Z, expr)))
-            kinks(sp.Lambda(Z, expr))
+            _require_lipschitz(sp.Lambda(Z, expr))
         except ArgumentError as error:
             raise DeclarationError(
-                f"Activation takes a function of z, smooth but for kinks; got {expr!s:.80}: {error}"
+                f"Activation takes a Lipschitz function of z, smooth but for kinks; got {expr!s:.80}: {error}"
             ) from None
         object.__setattr__(self, "formula", expr)
 
     def phi(self, z: sp.Expr) -> sp.Expr:
         return self.formula.subs(Z, z)
+
+
+def _require_lipschitz(f: sp.Lambda) -> None:
+    """Raise ArgumentError for a function that jumps, or whose slope is larger a million away from zero than near it.
+
+    Letters in it count as 1.
+    """
+    plain = sp.Lambda(Z, f.expr.subs(dict.fromkeys(f.free_symbols, 1)))
+    (phi, places), (change, _) = compiled(plain, ()), compiled(slope(plain), ())
+    with np.errstate(all="ignore"):
+        for place in np.asarray(places(), complex):
+            if place.imag == 0 and np.isfinite(place):
+                low, high = (float(phi(np.array(place.real + h))) for h in (-1e-9, 1e-9))
+                if not abs(high - low) < 1e-6 * (1 + abs(low)):
+                    raise ArgumentError(f"it jumps at z = {place.real:g}")
+        near, far = np.linspace(-10.0, 10.0, 2001), 1e6 * np.linspace(1.0, 2.0, 101)
+        steep, steeper = (np.abs(np.broadcast_to(change(x), x.shape)) for x in (near, np.concatenate([far, -far])))
+        # A slope that is infinite at one point alone is none of a Lipschitz function either.
+        if not np.isfinite(steep).all() or not (steeper <= 10 * (1 + steep.max())).all():
+            raise ArgumentError("its slope is not bounded, or its formula overflows for large |z|")
