@@ -23,7 +23,8 @@ from advmf.nets.algebra import Algebra
 from advmf.nets.block import Block, Residual, Serial
 from advmf.nets.gaussian import Dense, GaussianLayer, Mix
 from advmf.nets.net import Net
-from advmf.nets.presets import PRESETS, STEPS, plain_residual, preactivation, residual, vanilla
+from advmf.nets.norms import LayerNorm, Norm, RMSNorm
+from advmf.nets.presets import PRESETS, STEPS, plain_residual, post_norm, pre_norm, preactivation, residual, vanilla
 from advmf.nets.readings import Coordinates, InTurn, Leaves, Rebuilt, Stream
 
 __all__ = [
@@ -39,9 +40,12 @@ __all__ = [
     "GaussianLayer",
     "InTurn",
     "Leaves",
+    "LayerNorm",
     "Mix",
     "Net",
+    "Norm",
     "Pointwise",
+    "RMSNorm",
     "ReLULike",
     "Rebuilt",
     "Residual",
@@ -49,6 +53,8 @@ __all__ = [
     "Sine",
     "Stream",
     "plain_residual",
+    "post_norm",
+    "pre_norm",
     "preactivation",
     "residual",
     "vanilla",

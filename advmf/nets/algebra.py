@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from advmf.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from advmf.nets import Block, GaussianLayer, Pointwise, Residual
+    from advmf.nets import Block, GaussianLayer, Norm, Pointwise, Residual
 
 S = TypeVar("S")
 Rule = TypeVar("Rule", bound=Callable[..., Any])
@@ -40,6 +40,10 @@ class Algebra(Generic[S]):
     def pointwise(self, activation: Pointwise, state: S) -> S:
         """The state after an activation."""
         raise self.refusal(activation)
+
+    def norm(self, norm: Norm, state: S) -> S:
+        """The state after a norm."""
+        raise self.refusal(norm)
 
     def fork(self, state: S) -> S:
         """The state with which each of two paths begins."""

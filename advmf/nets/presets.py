@@ -10,6 +10,7 @@ from advmf.nets.activations.relu_like import ReLULike
 from advmf.nets.block import Residual, Serial
 from advmf.nets.gaussian import Dense, Mix
 from advmf.nets.net import Net
+from advmf.nets.norms import RMSNorm
 
 
 @public
@@ -45,6 +46,21 @@ def plain_residual(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwi
 def preactivation(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
     """``x <- x + W phi(x) + b``: activation before the weights."""
     return Net(Residual(_activation(u, v, phi), Dense()), name="preactivation")
+
+
+@public
+def pre_norm(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
+    """``x <- x + W phi(x/rms(x)) + b``: a norm before the branch, as in deep networks of practice.
+
+    The second moment grows by the same amount in every block, and the Jacobian as a power of L.
+    """
+    return Net(Residual(RMSNorm(), _activation(u, v, phi), Dense()), name="pre_norm")
+
+
+@public
+def post_norm(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
+    """``x <- y/rms(y)`` with ``y = x + V phi(W x + b)``: a norm behind the sum."""
+    return Net(Serial(Residual(Dense(), _activation(u, v, phi), Mix()), RMSNorm()), name="post_norm")
 
 
 def _activation(u: object, v: object, phi: Pointwise | None) -> Pointwise:

@@ -11,6 +11,7 @@ from advmf.nets.activations.activation import Pointwise
 from advmf.nets.algebra import Algebra
 from advmf.nets.block import Block, Residual, Serial
 from advmf.nets.gaussian import GaussianLayer
+from advmf.nets.norms import Norm
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Coordinates(Algebra[Stream]):
             state, gaussian=False, symmetric=False, exact=state.exact and state.symmetric and activation.homogeneous
         )
 
+    def norm(self, norm: Norm, state: Stream) -> Stream:
+        # A norm hardly fluctuates as N -> oo, and what has a law of Gaussian coordinates keeps it.
+        return replace(state, exact=False)
+
     def fork(self, state: Stream) -> Stream:
         return replace(state, fresh=False)
 
@@ -74,6 +79,9 @@ class InTurn(Algebra[tuple[Block, ...]]):
 
     def pointwise(self, activation: Pointwise, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return (*state, activation)
+
+    def norm(self, norm: Norm, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, norm)
 
     def fork(self, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return ()

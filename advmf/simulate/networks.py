@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError
-from advmf.nets import Block, GaussianLayer, Net, Pointwise, Residual
+from advmf.nets import Block, GaussianLayer, Net, Norm, Pointwise, Residual
 from advmf.nets.algebra import Algebra
 from advmf.simulate.pointwise import Function, Smooth
 from advmf.simulate.state import lasting, without_gradients
@@ -84,6 +84,22 @@ class Activation:
 
 
 @dataclass(frozen=True)
+class Normalisation:
+    """``x/rms(x)`` over the coordinates, of x less the mean of its coordinates where ``centred``."""
+
+    centred: bool
+
+    def push(self, x: Columns, tape: AnyTape) -> Columns:
+        return tape.normalise(self.centre(x))
+
+    def pull(self, c: Columns, tape: Tape) -> Columns:
+        return self.centre(tape.denormalise(c))
+
+    def centre(self, x: Columns) -> Columns:
+        return x - x.mean(1, keepdim=True) if self.centred else x
+
+
+@dataclass(frozen=True)
 class Chain:
     """Maps applied one after the other."""
 
@@ -118,7 +134,7 @@ class Sum:
         return self.shortcut.pull(c, tape) + branch
 
 
-Map = Linear | Activation | Chain | Sum
+Map = Linear | Activation | Normalisation | Chain | Sum
 
 
 class Tape:
@@ -127,8 +143,10 @@ class Tape:
     affine = False
     """Whether biases are added: only a forward pass is affine."""
 
-    def __init__(self, gate: Callable[[int], Tensor], count: int) -> None:
-        self._gate, self._forwards, self._backwards = gate, 0, count
+    def __init__(self, met: ForwardTape | ShiftTape) -> None:
+        self._gate, self._norms = met.gate, met.norms
+        self._forwards, self._backwards = 0, len(met.kept)
+        self._normalised, self._denormalised = 0, len(met.norms)
 
     def meet(self, layer: Linear, z: Columns) -> None:
         """What a linear layer is given, on the way forwards or back; nothing is kept."""
@@ -142,12 +160,26 @@ class Tape:
         self._backwards -= 1
         return activation.function.tangent(self._gate(self._backwards), c)
 
+    def normalise(self, x: Columns) -> Columns:
+        self._normalised += 1
+        return self._across(x, *self._norms[self._normalised - 1])
+
+    def denormalise(self, c: Columns) -> Columns:
+        """The transpose of the last norm that has not been undone yet: the derivative of a norm is symmetric."""
+        self._denormalised -= 1
+        return self._across(c, *self._norms[self._denormalised])
+
+    @staticmethod
+    def _across(x: Columns, unit: Tensor, size: Tensor) -> Columns:
+        """The part of ``x`` across the stream, in units of its size."""
+        return (x - unit * (unit * x).mean(1, keepdim=True)) / size
+
 
 class GradientTape(Tape):
     """A pull that keeps the cotangents of the outputs of the trained layers, the last layer first."""
 
-    def __init__(self, gate: Callable[[int], Tensor], count: int) -> None:
-        super().__init__(gate, count)
+    def __init__(self, met: ForwardTape) -> None:
+        super().__init__(met)
         self.met: list[tuple[Linear, Columns]] = []
 
     def meet(self, layer: Linear, z: Columns) -> None:
@@ -164,6 +196,8 @@ class ForwardTape:
         self.kept: list[Tensor] = []
         self.met: list[tuple[Linear, Columns]] = []
         self._prepared: dict[int, Any] = {}
+        self.norms: list[tuple[Tensor, Tensor]] = []
+        """The unit stream behind each norm, and the size that it was divided by."""
 
     def meet(self, layer: Linear, z: Columns) -> None:
         self.met.append((layer, z))
@@ -171,6 +205,11 @@ class ForwardTape:
     def activate(self, activation: Activation, z: Columns) -> Columns:
         self.kept.append(z)
         return activation.function.value(z)
+
+    def normalise(self, x: Columns) -> Columns:
+        size = torch.linalg.vector_norm(x, dim=1, keepdim=True) / math.sqrt(x.shape[1])
+        self.norms.append((x / size, size))
+        return self.norms[-1][0]
 
     def prepared(self, at: int, function: Function) -> Any:
         """What differences from a pre-activation need; kept, as every shift asks for it."""
@@ -192,6 +231,7 @@ class ShiftTape:
         self._base = base
         self.kept: list[Tensor] = []
         self._functions: list[Function] = []
+        self.norms: list[tuple[Tensor, Tensor]] = []
 
     def meet(self, layer: Linear, z: Columns) -> None:
         """Nothing is kept."""
@@ -201,6 +241,15 @@ class ShiftTape:
         difference, kept = function.difference(self._base.prepared(len(self.kept), function), z)
         self._functions.append(function)
         self.kept.append(kept)
+        return difference
+
+    def normalise(self, x: Columns) -> Columns:
+        """(X + x)/r' - X/r, with r' - r by the difference of their squares."""
+        unit, size = self._base.norms[len(self.norms)]
+        squares = (x * (2 * size * unit + x)).mean(1, keepdim=True)
+        moved = torch.sqrt((size**2 + squares).clamp(min=0))
+        difference = (x - unit * (squares / (moved + size))) / moved
+        self.norms.append((unit + difference, moved))
         return difference
 
     def gate(self, at: int) -> Tensor:
@@ -224,7 +273,7 @@ class Trace:
     tape: ForwardTape | ShiftTape
 
     def _linear(self) -> Tape:
-        return Tape(self.tape.gate, len(self.tape.kept))
+        return Tape(self.tape)
 
     def push(self, tangents: Columns) -> Columns:
         """``J t`` for tangents of shape (nets, d, inputs, columns): (nets, K, inputs, columns)."""
@@ -286,7 +335,7 @@ class Trace:
             )
         if not bool(torch.isfinite(cotangents).all()):
             raise DomainError("A gradient takes finite cotangents; got NaN or infinite ones.")
-        tape = GradientTape(forward.gate, len(forward.kept))
+        tape = GradientTape(forward)
         self.networks.map.pull(cotangents, tape)
         inputs = [x for layer, x in forward.met if layer.trained]
         return [
@@ -363,6 +412,9 @@ class Realisation(Algebra[tuple[Map, ...]]):
     def pointwise(self, activation: Pointwise, state: tuple[Map, ...]) -> tuple[Map, ...]:
         function = activation.tensors(self._number) or Smooth.of(activation.phi(z), self._number)
         return (*state, Activation(function))
+
+    def norm(self, norm: Norm, state: tuple[Map, ...]) -> tuple[Map, ...]:
+        return (*state, Normalisation(norm.centred))
 
     def fork(self, state: tuple[Map, ...]) -> tuple[Map, ...]:
         return ()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from typing import Self
 
 import sympy as sp
 
 from advmf.boundary import public
 from advmf.errors import DeclarationError
 from advmf.functions import ArcCosine, ArcCosineRest, Recursion
-from advmf.nets import Block, GaussianLayer, Net, Pointwise, Residual
+from advmf.nets import Block, GaussianLayer, Net, Norm, Pointwise, Residual
 from advmf.nets.algebra import Algebra
 from advmf.symbols import L, c, x_sq, y_sq
 from advmf.theory.propagation import STATE, step
@@ -34,6 +35,22 @@ class Pair:
         """E φ(z) φ(z') of Gaussian z and z' with these moments."""
         return activation.product(self.Q, self.R, self.P)
 
+    def centred(self) -> Self:
+        """The pair less its means."""
+        Q, R, P = self.Q - self.mu**2, self.R - self.nu**2, self.P - self.mu * self.nu
+        return replace(self, Q=Q, R=R, P=P, mu=sp.S.Zero, nu=sp.S.Zero)
+
+    def normalised(self, norm: Norm) -> Self:
+        """The pair after a norm."""
+        pair = self.centred() if norm.centred else self
+        roots = sp.sqrt(pair.Q), sp.sqrt(pair.R)
+        one = sp.S.One
+        return replace(pair, Q=one, R=one, P=pair.cosine(), mu=pair.mu / roots[0], nu=pair.nu / roots[1])
+
+    def cosine(self) -> sp.Expr:
+        """The cosine of the angle between the streams."""
+        return self.P / sp.sqrt(self.Q * self.R)
+
 
 @dataclass(frozen=True)
 class ClosePair(Pair):
@@ -46,6 +63,10 @@ class ClosePair(Pair):
     def distance(self) -> sp.Expr:
         """D, in which Q and R have cancelled where they can."""
         return distributed(self.Q + self.R - 2 * self.P)
+
+    def cosine(self) -> sp.Expr:
+        gap = distributed(self.Q - self.R) / (sp.sqrt(self.Q) + sp.sqrt(self.R))
+        return 1 - (self.distance - gap**2) / (2 * sp.sqrt(self.Q * self.R))
 
     def activated(self, activation: Pointwise) -> sp.Expr:
         return activation.close_product(self.Q, self.R, self.P, self.distance, distributed(self.Q - self.R))
@@ -91,6 +112,9 @@ class Pairs(Algebra[Pair]):
             )
         (Q, mu), (R, nu) = ((activation.second(moment), activation.mean(moment)) for moment in (state.Q, state.R))
         return replace(state, Q=Q, R=R, P=state.activated(activation), mu=mu, nu=nu)
+
+    def norm(self, norm: Norm, state: Pair) -> Pair:
+        return state.normalised(norm)
 
     def add(self, block: Residual, shortcut: Pair, branch: Pair, before: Pair) -> Pair:
         a, b, s = shortcut, branch, block.scale

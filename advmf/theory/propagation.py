@@ -50,7 +50,9 @@ class Moments:
     @property
     def along(self) -> sp.Expr:
         """Second moment of the tangent along the input, E|x - a|²/N."""
-        return sp.expand(self.Q - 2 * self.B + self.A)
+        plain = self.Q - 2 * self.B + self.A
+        spread = sp.expand(plain)  # within recursions too, whose quotients may grow beyond use
+        return spread if spread.count_ops() <= 4 * plain.count_ops() else plain
 
     def items(self) -> dict[str, sp.Expr]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -164,8 +166,9 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
             solved[name] = _geometric(rate, shift, start[name])
             if abbreviate and grows_alike(net) and rate == omega(net):
                 solved[name] = _geometric(OMEGA, with_alpha(shift, net), start[name])
-        elif not needed:
-            solved[name] = after[name]
+        elif not needed:  # the same after every block, and after none what the stream starts with
+            same = sp.simplify(after[name] - start[name]) == 0
+            solved[name] = after[name] if same else sp.Piecewise((start[name], sp.Eq(L, 0)), (after[name], True))
         else:
             order = [n for n in before if n in needed | {name}]
             state, updates, first = (sp.Tuple(*(of[n] for n in order)) for of in (before, after, start))

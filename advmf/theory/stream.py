@@ -9,6 +9,8 @@ map                         Q, μ            C, τ                      V
 =========================== =============== ========================= ================================================
 Gaussian layer              σ²Q + σ_b², 0   σ²C, 0                    σ²V
 activation φ, on z ~ N(0,Q) E φ², E φ       (C/Q) E zφφ', (C/Q) E zφ' (C/Q)² E z²φ'² + (V - C²/Q) E φ'²
+rms norm                    1, μ/√Q         0, τ/√Q - μC/Q^{3/2}      V/Q - C²/Q²
+layer norm                  1, 0            0, 0                      the same, of Q - μ², C - μτ, V - τ²
 sum, scale s                Q + s²Q' + 2sμμ' as for Q, with μτ' + τμ' V + s²V' + 2sττ'
 =========================== =============== ========================= ================================================
 
@@ -23,7 +25,7 @@ from typing import Self
 
 import sympy as sp
 
-from advmf.nets import Algebra, GaussianLayer, Pointwise, Residual
+from advmf.nets import Algebra, GaussianLayer, Norm, Pointwise, Residual
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ class Tangent:
         C, V = along * phi.overlap(Q), along**2 * phi.stretch(Q) + rest * gain
         return replace(self, C=C, V=V, tau=along * phi.tilt(Q))
 
+    def normalised(self, norm: Norm, Q: sp.Expr, mu: sp.Expr) -> Self:
+        """After a norm of a stream with these moments."""
+        if not norm.centred:
+            root = sp.sqrt(Q)
+            V, tau = self.V / Q - (self.C / Q) ** 2, self.tau / root - mu * self.C / (Q * root)
+            return replace(self, C=sp.S.Zero, V=V, tau=tau)
+        rest, C, V = Q - mu**2, self.C - mu * self.tau, self.V - self.tau**2
+        return replace(self, C=sp.S.Zero, V=V / rest - (C / rest) ** 2, tau=sp.S.Zero)
+
 
 class Offset(Tangent):
     """What is not linear in the input, a = x - (∂x/∂x⁰)x⁰: C = E⟨x, a⟩/N and V = E|a|²/N. The rest of x is
@@ -66,8 +77,20 @@ class Offset(Tangent):
     def activated(self, phi: Pointwise, Q: sp.Expr) -> Self:
         if phi.homogeneous:
             return super().activated(phi, Q)
-        second, after = phi.second(Q), Tangent(Q - self.C, Q - 2 * self.C + self.V, -self.tau).activated(phi, Q)
-        return replace(self, C=second - after.C, V=second - 2 * after.C + after.V, tau=phi.mean(Q) - after.tau)
+        after = self._rest(Q, sp.S.Zero).activated(phi, Q)
+        return self._left(phi.second(Q), phi.mean(Q), after)
+
+    def normalised(self, norm: Norm, Q: sp.Expr, mu: sp.Expr) -> Self:
+        mean = sp.S.Zero if norm.centred else mu / sp.sqrt(Q)
+        return self._left(sp.S.One, mean, self._rest(Q, mu).normalised(norm, Q, mu))
+
+    def _rest(self, Q: sp.Expr, mu: sp.Expr) -> Tangent:
+        """The tangent along the input, x - a."""
+        return Tangent(Q - self.C, Q - 2 * self.C + self.V, mu - self.tau)
+
+    def _left(self, Q: sp.Expr, mu: sp.Expr, tangent: Tangent) -> Self:
+        """What a tangent along the input leaves of a stream with these moments."""
+        return replace(self, C=Q - tangent.C, V=Q - 2 * tangent.C + tangent.V, tau=mu - tangent.tau)
 
 
 class Scaled(Tangent):
@@ -101,6 +124,11 @@ class Streams(Algebra[Stream]):
             return Stream(s**2 * Q, s * state.mu, tuple(each.scaled(s) for each in state.tangents))
         tangents = tuple(each.activated(activation, Q) for each in state.tangents)
         return Stream(activation.second(Q), activation.mean(Q), tangents)
+
+    def norm(self, norm: Norm, state: Stream) -> Stream:
+        tangents = tuple(each.normalised(norm, state.Q, state.mu) for each in state.tangents)
+        mean = sp.S.Zero if norm.centred else state.mu / sp.sqrt(state.Q)
+        return Stream(sp.S.One, mean, tangents)
 
     def add(self, block: Residual, shortcut: Stream, branch: Stream, before: Stream) -> Stream:
         # The paths are uncorrelated but for their means (advmf.nets.Coordinates refuses the rest).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from advmf.emit.typeset.lines import Line, Lines
-from advmf.nets import GaussianLayer, Net, Pointwise, Residual
+from advmf.nets import GaussianLayer, Net, Norm, Pointwise, Residual
 from advmf.nets.algebra import Algebra
 from advmf.symbols import N, d, z
 
@@ -21,6 +21,7 @@ class Layers(Algebra[tuple[str, bool]]):
         self._seen = dict.fromkeys(letters, 0)
         self.laws: list[Line] = []
         self.activations: list[Pointwise] = []
+        self.norms: list[Norm] = []
 
     @staticmethod
     def _letter(layer: GaussianLayer) -> str:
@@ -46,6 +47,11 @@ class Layers(Algebra[tuple[str, bool]]):
     def pointwise(self, activation: Pointwise, state: tuple[str, bool]) -> tuple[str, bool]:
         return f"{self.activation(activation)}({state[0]})", False
 
+    def norm(self, norm: Norm, state: tuple[str, bool]) -> tuple[str, bool]:
+        if norm not in self.norms:
+            self.norms.append(norm)
+        return f"{_named(norm)}({state[0]})", False
+
     def add(
         self, block: Residual, shortcut: tuple[str, bool], branch: tuple[str, bool], before: tuple[str, bool]
     ) -> tuple[str, bool]:
@@ -64,6 +70,10 @@ class Layers(Algebra[tuple[str, bool]]):
         return rf"\phi_{self.activations.index(block) + 1}" if several else r"\phi"
 
 
+def _named(norm: Norm) -> str:
+    return rf"\mathrm{{{type(norm).__name__}}}"
+
+
 def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
     """The map of one block, and with ``where`` the laws of its matrices, the activation, the input's and the output's
     layer."""
@@ -75,6 +85,11 @@ def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
     for i, block in enumerate(layers.activations):
         phi = r"\phi" if i == 0 else rf"\phi_{i + 1}"
         out.append(Line(rf"{phi}(z)", "=", block.phi(z)))
+    for norm in layers.norms:
+        x = r"(x - \bar{x})" if norm.centred else "x"
+        out.append(Line(rf"{_named(norm)}(x)", "=", rf"\frac{{\sqrt{{N}}\,{x}}}{{\lVert {x.strip('()')}\rVert}}"))
+        if norm.centred:
+            out.append(Line(r"\bar{x}", "=", r"\frac{1}{N} \sum_i x_i"))
     out += layers.laws
     n = lines.text
     out += [
