@@ -21,8 +21,8 @@ from advmf.special import (
     arc_cosine_rest,
     arc_cosine_rest_slope,
     chi_mean,
-    gaussian,
     gaussian_norm,
+    gaussian_vectors,
     log_gamma_ratio,
     spectral,
     spectral_norm,
@@ -167,8 +167,8 @@ class TestArrays:
 
     def test_equal_pairs_are_evaluated_once(self, monkeypatch):
         calls = []
-        rule = gaussian._quadrature
-        monkeypatch.setattr(gaussian, "_quadrature", lambda n, a, ops: calls.append((n, a)) or rule(n, a, ops))
+        rule = gaussian_vectors._quadrature
+        monkeypatch.setattr(gaussian_vectors, "_quadrature", lambda n, a, ops: calls.append((n, a)) or rule(n, a, ops))
         n, r = np.array([10, 20, 10] * 50), np.array([3, 3, 1.5] * 50)
         values = gaussian_norm(n, r)
         assert len(calls) == 3

@@ -16,7 +16,7 @@ from advmf.special.elementary import (
 )
 from advmf.special.extremes import extreme_norm, extreme_norm_quantile, norm_law
 from advmf.special.gaussian_means import normal_mean, pair_mean
-from advmf.special.gaussian_norm import gaussian_norm, gaussian_norm_of_inverse
+from advmf.special.gaussian_vectors import gaussian_norm, gaussian_norm_of_inverse
 from advmf.special.spectral import spectral_norm
 
 __all__ = [

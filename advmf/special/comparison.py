@@ -19,7 +19,7 @@ import numpy as np
 
 from advmf.special.elementary import chi_mean, numpy_ops
 from advmf.special.extremes import extreme_norm
-from advmf.special.gaussian_norm import gaussian_norm
+from advmf.special.gaussian_vectors import gaussian_norm
 from advmf.special.spectral import spectral_norm
 
 _ROUNDS = 2000

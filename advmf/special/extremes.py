@@ -13,7 +13,7 @@ import numpy as np
 
 from advmf.errors import DomainError
 from advmf.special.elementary import numpy_ops
-from advmf.special.gaussian_norm import gaussian_norm
+from advmf.special.gaussian_vectors import gaussian_norm
 
 _PANELS, _DEGREE, _ORDER = 14, 20, 96
 """Panels of a tabulated law, degree of the polynomial on each, and Gauss nodes of a convolution."""

@@ -13,7 +13,7 @@ import torch
 
 import advmf as mf
 from advmf.emit import kernels
-from advmf.emit.engine import blocks, cores, grid, native, printer, tensors
+from advmf.emit.engine import blocks, c_source, cores, grid, native, tensors
 from advmf.emit.engine.grid import scaled
 from advmf.emit.kernels import Kernel, kernel, register
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
@@ -380,9 +380,9 @@ def test_how_native_code_is_cut_into_loops_changes_no_bit(name, monkeypatch):
     """A loop of every operation passes on numbers, pairs of numbers and conditions."""
     expr = FORMULAS[name]
     at, found, loops = at_random(expr, [5000] * 9), [], []
-    monkeypatch.setattr(native, "source", lambda *a: loops.append(text := printer.source(*a)) or text)
+    monkeypatch.setattr(native, "source", lambda *a: loops.append(text := c_source.source(*a)) or text)
     for length in (1, 10**9):
-        monkeypatch.setattr(printer, "LOOP", length)
+        monkeypatch.setattr(c_source, "LOOP", length)
         found.append(Kernel(expr, "native")(**at))
     np.testing.assert_array_equal(*found)
     if name in ("gamma", "bound", "conditions"):
