@@ -129,8 +129,8 @@ class Theorem:
     Raises ArgumentError for a theorem that is to be checked and has no wrong versions or no "quick" scale, and for one
     that is neither checked nor says why.
 
-    >>> from advmf.theorems import THEOREMS
-    >>> THEOREMS["T5"].head, THEOREMS["T5"].text
+    >>> from advmf.theorems.t5_capacity import T5
+    >>> T5.head, T5.text
     ('capacity', 'E sum_k (sum_l <W^l, d f_k/d W^l>)^2')
     """
 
