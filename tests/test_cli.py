@@ -280,7 +280,7 @@ def test_train_prints_a_row_for_each_time_and_draws(tmp_path):
 
 BAD = [
     (("--net", "resnet"), "choose from vanilla"),
-    (("--activation", "tanh"), "choose from relu"),
+    (("--activation", "swish"), "choose from relu"),
     (("--p", "0.5"), "p must be a number in [1, oo]"),
     (("--q", "abc"), "q must be a number"),
     (("--at", "eps"), "NAME=VALUE"),

@@ -74,7 +74,7 @@ CALLS = {
         for f in (mf.loss_bound, mf.weight_variance, mf.half_life, mf.variance_slope, mf.escape_time, mf.capacity_ratio)
     },
     **{f: dict(net=NET, **PAIR) for f in (mf.loss_decay, mf.euler_identity)},
-    **{f: {"u": 1, "v": 0} for f in (mf.vanilla, mf.residual, mf.plain_residual, mf.preactivation)},
+    **{f: {"u": 1, "v": 0} for f in (mf.vanilla, mf.residual, mf.plain_residual, mf.preactivation, mf.pre_norm, mf.post_norm)},
     mf.beta: {"p": 2, "q": 2, "route": "chevet"},
     mf.norm_factor: {"p": 2, "q": 2, "route": "best"},
     mf.routes: PAIR,

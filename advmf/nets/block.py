@@ -21,11 +21,13 @@ class Block:
     """
 
     kinds: ClassVar[dict[str, type[Block]]] = {}
-    """Every kind of block by name, one's own too: files are read by it."""
+    """Every kind of block by name, one's own too: files are read by it. The package's own keep their names."""
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
-        Block.kinds[cls.__name__] = cls
+        known = Block.kinds.get(cls.__name__)
+        if known is None or not known.__module__.startswith("advmf."):
+            Block.kinds[cls.__name__] = cls
 
     def apply(self, algebra: Algebra[S], state: S) -> S:
         """What the block does to a state; raises DeclarationError, with the block's name, where the algebra has no rule

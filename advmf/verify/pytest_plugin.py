@@ -206,7 +206,8 @@ class CheckModule(pytest.Module):
                     )
 
         for name, value in vars(self.obj).items():
-            look(name, value)
+            if not name.startswith("__"):  # Python's own, such as all of its builtins
+                look(name, value)
         used = [id(item.claim) for item in found if isinstance(item, ClaimItem)]
         alone = {name: value for name, value in alone.items() if id(value) not in used}
         if alone and not others:
@@ -218,9 +219,15 @@ class CheckModule(pytest.Module):
         return found
 
 
-def _holds(values: Iterable[Any], *kinds: type) -> bool:
-    """Whether there is a claim or a report among some values, at any depth."""
-    return any(isinstance(value, kinds) or (_is_plain(value) and _holds(_values(value), *kinds)) for value in values)
+def _holds(values: Iterable[Any], *kinds: type, within: frozenset[int] = frozenset()) -> bool:
+    """Whether there is a claim or a report among some values, at any depth; what holds itself is looked into once."""
+    return any(
+        isinstance(value, kinds)
+        or (
+            _is_plain(value) and id(value) not in within and _holds(_values(value), *kinds, within=within | {id(value)})
+        )
+        for value in values
+    )
 
 
 def _values(container: Any) -> Iterable[Any]:

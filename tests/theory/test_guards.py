@@ -58,6 +58,14 @@ def test_no_growth_that_depends_on_the_stream(own, derive):
         derive(net)
 
 
+def test_a_block_of_ones_own_does_not_take_the_name_of_another():
+    """The package reads its own norm by that name, and writes no file in which one would stand for the other."""
+    assert Block.kinds["RMSNorm"] is mf.RMSNorm and Block.kinds["Square"] is Square
+    (claim, *_) = mf.linear_form(mf.Net(mf.Serial(RMSNorm(), mf.Dense(), mf.ReLULike(1, 0))))
+    with pytest.raises(ArgumentError, match=r"JSON has the name RMSNorm for another kind of block than RMSNorm\(\)"):
+        mf.to_json(claim)
+
+
 def test_a_norm_after_which_nothing_depends_on_the_stream_has_a_growth():
     """The Jacobian's growth is what counts, whatever the moments do."""
     net = mf.Net(mf.Serial(Twice(), mf.Dense(sigma_b=0), mf.ReLULike(1, 0)), name="own")

@@ -208,6 +208,8 @@ def test_claims_in_containers_and_reports_are_tests(checks):
     )
     with_a_point = "at = dict(d=30, K=5)\noptions = dict(samples=1000)\nboth = [mf.norm_factor(2, 2), mf.norm_factor(2, 2).scaled(3)]"
     checks("check_two.py", check_two=with_a_point).assert_outcomes(passed=1, failed=1)
+    endless = "endless = []\nendless.append({'again': endless})\npair = mf.norm_factor(2, 2), dict(d=30, K=5)\noptions = dict(samples=1000)"
+    checks("check_loop.py", check_loop=endless).assert_outcomes(passed=1)
 
 
 UNRUN = [

@@ -341,6 +341,10 @@ def _tower(number: sp.Expr) -> bool:
 
 
 def _block(block: Block) -> list[Any]:
+    if Block.kinds.get(type(block).__name__) is not type(block):
+        raise ArgumentError(
+            f"JSON has the name {type(block).__name__} for another kind of block than {block!r}; call yours otherwise."
+        )
     return [type(block).__name__, *(_block(part) if isinstance(part, Block) else _expr(part) for part in block.parts)]
 
 
