@@ -48,7 +48,9 @@ _HOME = {
     "advmf.verify.verdict": "Report Verdict",
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names.split()}
-_MODULES = ("simulate", "errors", "symbols", "observables", "theory", "theorems", "emit", "verify")
+_MODULES = (
+    "simulate", "errors", "symbols", "observables", "nets", "functions", "theory", "theorems", "emit", "verify", "experiments", "report",
+)  # fmt: skip
 
 __all__ = [*sorted(_NAMES), "simulate", "errors", "symbols", "observables"]
 
