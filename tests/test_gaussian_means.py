@@ -135,3 +135,25 @@ def test_means_go_through_files_and_substitution():
     assert mean.subs({a: 2, Q: 1}) == NormalMean(sp.Lambda(z, sp.tanh(2 * z) ** 2), 1)
     assert float(mean.subs({a: 2, Q: 1}).evalf()) == pytest.approx(float(mf.kernel(mean)(a=2.0, Q=1.0)), rel=1e-14)
     assert "tanh" in mf.latex(mean) and "mathcal" in mf.latex(mean)
+
+
+@pytest.mark.parametrize("w", [5, 30, 100, 200])
+@pytest.mark.parametrize("c", [0.5, 0.9, 0.9999])
+def test_a_product_of_fast_waves_is_right_or_refused(w, c):
+    """E sin(wa) sin(wb) is known; a series of few terms, or of coefficients by too few points, would miss it."""
+    exact = (math.exp(-w * w * (1 - c)) - math.exp(-w * w * (1 + c))) / 2
+    wave = lambda a: np.sin(w * a)  # noqa: E731
+    try:
+        found = float(pair_mean(wave, wave, (tuple, tuple), 1.0, 1.0, c))
+    except AccuracyError:
+        assert w >= 30, "five waves are few enough"
+        return
+    assert found == pytest.approx(exact, rel=1e-10, abs=1e-14)
+
+
+def test_no_number_comes_of_what_is_none():
+    """A function without values somewhere: neither rule may take NaN for settled."""
+    hole = lambda a: np.where(np.abs(a) < 0.1, math.nan, 1.0)  # noqa: E731
+    for mean in (lambda: normal_mean(hole, tuple, 1.0), lambda: pair_mean(hole, hole, (tuple, tuple), 1.0, 1.0, 0.5)):
+        with pytest.raises(AccuracyError):
+            mean()

@@ -40,7 +40,7 @@ class Function(Protocol):
         """Where the slopes at z + delta are taken."""
 
 
-NEAR = 1 / 16
+WIDEST = 1 / 16
 """Differences over more than this are taken as such; over less, as integrals of the slope."""
 _NODES = ((0.8611363115940526, 0.3478548451374538), (0.3399810435848563, 0.6521451548625461))
 """Half of a Gauss-Legendre rule of four points, whose error is 6e-10 (delta/2)**8 times the eighth derivative of the
@@ -49,24 +49,25 @@ slope."""
 
 @dataclass(frozen=True)
 class Smooth:
-    """A function known by its formula. Short differences are integrals of its slope, from kink to kink: nothing
-    cancels.
+    """A function known by its formula. Differences over ``near`` and less are integrals of its slope, from kink to
+    kink: nothing cancels.
 
-    A kink that is not at zero is where rounding puts it.
+    ``near`` is as wide as four points integrate the slope to rounding: a function that is a hundred times as steep has
+    a hundredth of it. A kink that is not at zero is where rounding puts it.
     """
 
     function: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
     kinks: tuple[float, ...] = ()
+    near: float = WIDEST
 
     @staticmethod
     def of(phi: sp.Expr, number: Callable[[sp.Expr], float]) -> Smooth:
         """The function ``phi`` in :data:`advmf.symbols.z`, with numbers for its other symbols."""
         values = {symbol: sp.Float(number(symbol)) for symbol in phi.free_symbols - {Z}}
         f = sp.Lambda(Z, phi.xreplace(values))
-        return Smooth(
-            _tensors(f), _tensors(slope(f)), tuple(sorted(float(place) for place in kinks(f) if place.is_real))
-        )
+        places = tuple(sorted(float(place) for place in kinks(f) if place.is_real))
+        return Smooth(_tensors(f), _tensors(slope(f)), places, _reach(f, places))
 
     def value(self, z: Tensor) -> Tensor:
         return self.function(z)
@@ -80,8 +81,8 @@ class Smooth:
     def difference(self, prepared: tuple[Tensor, Tensor], delta: Tensor) -> tuple[Tensor, Tensor]:
         z, value = prepared
         far = self.function(z + delta) - value
-        near = torch.where(delta.abs() <= NEAR, delta, 0.0)
-        return torch.where(delta.abs() <= NEAR, self._along(z, near), far), delta
+        near = torch.where(delta.abs() <= self.near, delta, 0.0)
+        return torch.where(delta.abs() <= self.near, self._along(z, near), far), delta
 
     def moved(self, prepared: tuple[Tensor, Tensor], kept: Tensor) -> Tensor:
         return prepared[0] + kept
@@ -94,10 +95,35 @@ class Smooth:
         ends = torch.stack(torch.broadcast_tensors(*ways)).sort(0).values if self.kinks else torch.stack(ways)
         total = torch.zeros_like(delta)
         for start, end in pairwise(ends):
-            half, middle = (end - start) / 2, z + (start + end) / 2
-            for node, weight in _NODES:
-                total = total + weight * half * (self.slope(middle - node * half) + self.slope(middle + node * half))
+            total = total + _integral(self.slope, z + start, z + end, end - start)
         return torch.where(delta < 0, -total, total) if self.kinks else total
+
+
+def _integral(slope: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, width: Tensor) -> Tensor:
+    """The integral of a slope from ``low`` to ``high``, whose ``width`` has more digits than their difference."""
+    middle, total = (low + high) / 2, torch.zeros_like(width)
+    for node, weight in _NODES:
+        total = total + weight * width / 2 * (slope(middle - node * width / 2) + slope(middle + node * width / 2))
+    return total
+
+
+@lru_cache(maxsize=1024)
+def _reach(f: sp.Lambda, places: tuple[float, ...]) -> float:
+    """How wide a difference four points integrate to rounding, on a grid that is fine near zero and at kinks."""
+    change = _tensors(slope(f))
+    away = torch.logspace(-7, 1, 1601, dtype=torch.float64)
+    grid = torch.cat([place + sign * away for place in (0.0, *places) for sign in (1, -1)])
+    edges = torch.tensor(places, dtype=torch.float64)
+    width, size = WIDEST, change(grid).abs().max()
+    while width > 1e-9:
+        step = torch.full_like(grid, width)
+        halves = [_integral(change, grid + k * step / 2, grid + (k + 1) * step / 2, step / 2) for k in (0, 1)]
+        error = (_integral(change, grid, grid + step, step) - sum(halves)).abs()
+        crosses = ((grid[:, None] <= edges) & (edges <= grid[:, None] + width)).any(1)
+        if float(error.masked_fill(crosses, 0.0).max()) <= 4e-15 * width * float(size):
+            break
+        width /= 2
+    return width
 
 
 @lru_cache(maxsize=1024)

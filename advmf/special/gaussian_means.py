@@ -100,7 +100,7 @@ def _line(
             f"A function grows so fast that a Gaussian of deviation up to {deviation.max():.3g} has {beyond:.1e} of its mean beyond ten deviations. "
             "Activations are Lipschitz; give another one a closed form of it, or lower the variance."
         )
-    if worst > DIGITS:
+    if not worst <= DIGITS:  # nor is NaN
         raise AccuracyError(
             f"A mean over a Gaussian of deviation up to {deviation.max():.3g} settles to {worst:.1e} of its size alone; {DIGITS:.0e} is needed. "
             "Give the activation a closed form of it, or lower the variance."
@@ -158,7 +158,7 @@ def pair_mean(
         curves = [_curve(f, rest), _curve(g, rest)]
         broken = [_broken(k, rest, s.size) for k in kinks]
         value, rest_bound, size = _series(curves, (s, t), broken, c)
-        left = usable & (rest_bound > DIGITS / 10 * size)
+        left = usable & ~(rest_bound <= DIGITS / 10 * size)
         for i in np.flatnonzero(left):
             row = [_curve(h, [x[i : i + 1] for x in rest]) for h in (f, g)]
             value[i] = _plane(row, s[i : i + 1], t[i : i + 1], [b[i : i + 1] for b in broken], c[i])
@@ -173,15 +173,30 @@ def _series(
     (a, left), (b, right) = (_hermite(f, s, k) for f, s, k in zip(curves, deviations, kinks))
     powers = c[:, None] ** np.arange(_TERMS)
     terms = a * b * powers
-    return terms.sum(1), np.sqrt(left * right) * np.abs(c) ** _TERMS, np.abs(terms).sum(1)
+    with np.errstate(invalid="ignore"):  # an infinite rest at correlation zero
+        bound = np.sqrt(left * right) * np.abs(c) ** _TERMS
+    return terms.sum(1), bound, np.abs(terms).sum(1)
 
 
 def _hermite(f: Curve, deviation: np.ndarray, kinks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The coefficients (elements, terms) of f(deviation z) in normalised Hermite polynomials, and what they leave of E
-    f²."""
+    """The coefficients (elements, terms) of f(deviation z) in normalised Hermite polynomials, and what they leave of
+    E f²: infinite where the coefficients do not settle, so that nothing rests on them."""
     centres = _centres(kinks, np.zeros_like(deviation), deviation)
     edges = _edges(np.clip(centres, -1e9, 1e9), np.broadcast_to(1 / deviation[:, None], centres.shape))
-    z, weights = _grid(edges, 48)
+    before, settled = None, np.zeros(len(edges), bool)
+    for count in (48, 96, 192):
+        out, energy = _coefficients(f, deviation, *_grid(edges, count))
+        if before is not None:
+            settled = ((out - before) ** 2).sum(1) <= DIGITS**2 / 100 * energy
+            if settled.all():
+                break
+        before = out
+    # A difference of two sums has no more digits than these.
+    return out, np.where(settled, np.maximum(energy - (out**2).sum(1), 1e-15 * energy), np.inf)
+
+
+def _coefficients(f: Curve, deviation: np.ndarray, z: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The coefficients and E f² by one rule."""
     values = f(deviation[:, None] * z)
     weighted = values * weights * _density(z)
     out = np.empty((len(z), _TERMS))
@@ -189,9 +204,7 @@ def _hermite(f: Curve, deviation: np.ndarray, kinks: np.ndarray) -> tuple[np.nda
     for k in range(_TERMS):
         out[:, k] = (weighted * now).sum(1)
         before, now = now, (z * now - math.sqrt(k) * before) / math.sqrt(k + 1)
-    energy = (values * weighted).sum(1)
-    # A difference of two sums has no more digits than these.
-    return out, np.maximum(energy - (out**2).sum(1), 1e-15 * energy)
+    return out, (values * weighted).sum(1)
 
 
 def _plane(curves: list[Curve], s: np.ndarray, t: np.ndarray, kinks: list[np.ndarray], c: float) -> float:
@@ -236,7 +249,7 @@ def _plane(curves: list[Curve], s: np.ndarray, t: np.ndarray, kinks: list[np.nda
 def _settled(found: list[float], size: float, c: float) -> float:
     """The last of two values; raises AccuracyError where they differ."""
     error = abs(found[1] - found[0]) / size if size else 0.0
-    if error > DIGITS:
+    if not error <= DIGITS:
         raise AccuracyError(
             f"The mean of a product of functions of Gaussians of correlation {c:.6g} settles to {error:.1e} of its size alone; {DIGITS:.0e} is "
             "needed. Give the activation a closed form of it."

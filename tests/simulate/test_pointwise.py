@@ -1,5 +1,7 @@
 """An activation on tensors: differences keep their digits, whatever their size, and slopes are derivatives."""
 
+from dataclasses import replace
+
 import mpmath
 import pytest
 import sympy as sp
@@ -7,13 +9,16 @@ import torch
 
 import advmf as mf
 from advmf.nets.activations.formula import NAMED
-from advmf.simulate.pointwise import NEAR, Function, Smooth
+from advmf.simulate.pointwise import WIDEST as NEAR
+from advmf.simulate.pointwise import Function, Smooth
 from advmf.symbols import z
 
 A = sp.Symbol("a", positive=True)
 FORMULAS = {
     **{name: mf.Activation(name).phi(z) for name in NAMED if name != "linear"},
     "a letter": A * sp.tanh(z),
+    "steep": sp.tanh(100 * z) / 100,
+    "steep elsewhere": sp.erf(20 * z - 10) / 20,
 }
 every_formula = pytest.mark.parametrize("phi", FORMULAS.values(), ids=FORMULAS)
 
@@ -39,13 +44,13 @@ def test_a_difference_has_the_digits_of_itself(phi, size):
                 for x, d in zip(points.tolist(), delta.tolist())
             ]
         # A plain difference has the rounding of its values, and next to a kink at 1 a point has that of 1.
-        unit = 3 * size * 2e-15 + (1e-15 if size > NEAR else 0) + (2.3e-16 if any(function.kinks) else 0)
+        unit = 3 * size * 2e-15 + (1e-15 if size > function.near else 0) + (2.3e-16 if any(function.kinks) else 0)
         assert float((found - torch.tensor(wanted, dtype=torch.float64)).abs().max()) < unit
         torch.testing.assert_close(function.moved(prepared, kept), points + delta)
     plain = function.value(points + size) - function.value(points)
     with mpmath.workdps(40):
         wanted = [float(exact(mpmath.mpf(x) + mpmath.mpf(size)) - exact(mpmath.mpf(x))) for x in points.tolist()]
-    if size < 1e-6 and not function.kinks:
+    if size < 1e-6 and not function.kinks and function.near == NEAR:
         assert float((plain - torch.tensor(wanted, dtype=torch.float64)).abs().max()) > 1e-10 * size, (
             "the control: a plain difference cancels"
         )
@@ -81,3 +86,14 @@ def test_single_precision_stays_single():
     difference, _ = function.difference(function.prepared(x), torch.full((9,), 1e-6))
     assert {y.dtype for y in (function.value(x), function.tangent(x, x), difference)} == {torch.float32}
     torch.testing.assert_close(difference, 1e-6 / torch.cosh(x) ** 2, rtol=1e-5, atol=0)
+
+
+def test_a_steep_function_has_shorter_ways():
+    """A hundred times as steep: four points over the usual way miss what happens on it, the control."""
+    function, x = of(FORMULAS["steep"]), torch.linspace(-0.05, 0.05, 201, dtype=torch.float64)
+    assert function.near < NEAR / 50
+    step = torch.full_like(x, 0.8 * NEAR)
+    exact = function.value(x + step) - function.value(x)
+    for found, wrong in ((function, False), (replace(function, near=NEAR), True)):
+        error = (found.difference(found.prepared(x), step)[0] - exact).abs().max()
+        assert bool(error > 1e-6) is wrong
