@@ -415,3 +415,40 @@ def test_an_activation_has_a_name():
         assert pickle.loads(pickle.dumps(phi)) == copy.deepcopy(phi) == phi
     with pytest.raises(ArgumentError, match=r"There is no activation 'swish'; choose from relu"):
         mf.Activation("swish")
+
+
+class Unfit(mf.Pointwise):
+    """An activation of one's own whose phi is given."""
+
+    def __init__(self, phi):
+        self._phi = phi
+
+    def __repr__(self):
+        return "Unfit()"
+
+    def phi(self, z):
+        return self._phi(z)
+
+
+@pytest.mark.parametrize(
+    ("phi", "message"),
+    [
+        (lambda z: "tanh", r"phi\(z\) of Unfit\(\) must be a SymPy expression; got 'tanh'"),
+        (lambda z: 1 / 0, r"phi\(z\) of Unfit\(\) fails: ZeroDivisionError"),
+        (lambda z: sp.sign(z), r"Unfit\(\) has sign\(z\): it jumps at z = 0"),
+        (lambda z: z**3, r"has z\*\*3: its slope is not bounded"),
+        (lambda z: Dawson(z), "NumPy and SciPy do not compute it"),
+    ],
+)
+def test_a_network_asks_its_activations_for_what_they_owe(phi, message):
+    with pytest.raises(DeclarationError, match=message):
+        mf.vanilla(phi=Unfit(phi))
+
+
+def test_a_preset_takes_an_activation_its_name_or_its_formula():
+    nets = [mf.residual(phi=phi) for phi in ("tanh", sp.tanh(z), mf.Activation("tanh"))]
+    assert nets[0] == nets[1] == nets[2]
+    with pytest.raises(DeclarationError, match="has the slopes u and v, or phi"):
+        mf.residual(1, 0, phi="tanh")
+    with pytest.raises(DeclarationError, match="Activation: formula must be"):
+        mf.residual(phi=mf.Erf)

@@ -18,7 +18,7 @@ import advmf as mf
 from advmf.errors import DeclarationError
 from advmf.nets import Norm
 from advmf.nets.activations.formula import NAMED
-from advmf.simulate.networks import ForwardTape
+from advmf.simulate.tapes import ForwardTape
 from advmf.symbols import SYMBOLS, z
 from advmf.theory.correlation import Pair, propagate_pair
 from advmf.theory.finite_width import perturb

@@ -5,13 +5,34 @@ Source: Y. Cho and L. Saul, Kernel Methods for Deep Learning, NeurIPS 2009.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import sympy as sp
 from sympy.core.function import Function
 
 
-class ArcCosine(Function):
+class CosineKernel(Function):
+    """Base of the kernels κ of a correlation."""
+
+    degree: ClassVar[int]
+
+    @property
+    def correlation(self) -> sp.Expr:
+        """What stands in the bracket of κ."""
+        return self.args[0]
+
+    def _eval_is_real(self) -> bool:
+        return True
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        return self.doit()._eval_evalf(prec)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = rf"\kappa_{self.degree}\left({printer._print(self.correlation)}\right)"
+        return text if exp is None else rf"{text}^{{{exp}}}"
+
+
+class ArcCosine(CosineKernel):
     """The arc-cosine kernel of degree one, κ₁(c) = (√(1 - c²) + (π - arccos c) c)/π; E ReLU(z)ReLU(z') = κ₁(c)/2.
 
     Source: Y. Cho and L. Saul, Kernel Methods for Deep Learning, NeurIPS 2009.
@@ -20,6 +41,8 @@ class ArcCosine(Function):
     >>> ArcCosine(1), ArcCosine(0), ArcCosine(-1)
     (1, 1/pi, 0)
     """
+
+    degree = 1
 
     @classmethod
     def eval(cls, c: sp.Expr) -> sp.Expr | None:
@@ -34,23 +57,8 @@ class ArcCosine(Function):
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return ArcCosineSlope(self.args[0])
 
-    def _eval_is_real(self) -> bool:
-        return True
 
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        return self.doit()._eval_evalf(prec)
-
-    @property
-    def correlation(self) -> sp.Expr:
-        """What stands in the bracket of κ."""
-        return self.args[0]
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        text = rf"\kappa_1\left({printer._print(self.args[0])}\right)"
-        return text if exp is None else rf"{text}^{{{exp}}}"
-
-
-class ArcCosineSlope(Function):
+class ArcCosineSlope(CosineKernel):
     """The arc-cosine kernel of degree zero, κ₀(c) = κ₁'(c) = 1 - arccos(c)/π: the probability that units at correlation
     c are both on or off.
 
@@ -58,6 +66,8 @@ class ArcCosineSlope(Function):
     >>> ArcCosineSlope(1), ArcCosineSlope(0), ArcCosineSlope(-1)
     (1, 1/2, 0)
     """
+
+    degree = 0
 
     @classmethod
     def eval(cls, c: sp.Expr) -> sp.Expr | None:
@@ -72,23 +82,8 @@ class ArcCosineSlope(Function):
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return 1 / (sp.pi * sp.sqrt(1 - self.args[0] ** 2))
 
-    def _eval_is_real(self) -> bool:
-        return True
 
-    def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        return self.doit()._eval_evalf(prec)
-
-    @property
-    def correlation(self) -> sp.Expr:
-        """What stands in the bracket of κ."""
-        return self.args[0]
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        text = rf"\kappa_0\left({printer._print(self.args[0])}\right)"
-        return text if exp is None else rf"{text}^{{{exp}}}"
-
-
-class ArcCosineRest(Function):
+class ArcCosineRest(CosineKernel):
     """What :class:`ArcCosine` has above its tangent at c = 1, ``ArcCosineRest(a, b)`` = κ₁(c) - c with 1 - c = a - b
     and a ≥ b ≥ 0.
 
@@ -99,6 +94,8 @@ class ArcCosineRest(Function):
     >>> ArcCosineRest(0, 0), ArcCosineRest(1, 0), ArcCosineRest(2, 0)
     (0, 1/pi, 1)
     """
+
+    degree = 1
 
     @classmethod
     def eval(cls, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
@@ -111,22 +108,15 @@ class ArcCosineRest(Function):
     def fdiff(self, argindex: int = 1) -> sp.Expr:
         return (3 - 2 * argindex) * ArcCosineRestSlope(*self.args)
 
-    def _eval_is_real(self) -> bool:
-        return True
-
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         return _within(self, prec).doit()._eval_evalf(prec)
 
     @property
     def correlation(self) -> sp.Expr:
-        """What stands in the bracket of κ."""
         return self.args[0] - self.args[1] - 1
 
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        return str(ArcCosine(self.correlation, evaluate=False)._latex(printer, exp))
 
-
-class ArcCosineRestSlope(Function):
+class ArcCosineRestSlope(CosineKernel):
     """The slope of :class:`ArcCosineRest`, ``ArcCosineRestSlope(a, b)`` = arccos(1 - a + b)/π.
 
     It is the probability that a unit is on for one of two inputs and off for the other.
@@ -135,6 +125,8 @@ class ArcCosineRestSlope(Function):
     >>> ArcCosineRestSlope(0, 0), ArcCosineRestSlope(1, 0), ArcCosineRestSlope(2, 0)
     (0, 1/2, 1)
     """
+
+    degree = 0
 
     @classmethod
     def eval(cls, a: sp.Expr, b: sp.Expr) -> sp.Expr | None:
@@ -148,19 +140,12 @@ class ArcCosineRestSlope(Function):
         a, b = self.args
         return (3 - 2 * argindex) / (sp.pi * sp.sqrt((a - b) * (2 - a + b)))
 
-    def _eval_is_real(self) -> bool:
-        return True
-
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         return _within(self, prec).doit()._eval_evalf(prec)
 
     @property
     def correlation(self) -> sp.Expr:
-        """What stands in the bracket of κ."""
         return self.args[0] - self.args[1] - 1
-
-    def _latex(self, printer: Any, exp: str | None = None) -> str:
-        return str(ArcCosineSlope(self.correlation, evaluate=False)._latex(printer, exp))
 
 
 def _within(expr: sp.Expr, prec: int) -> sp.Expr:

@@ -113,3 +113,46 @@ def compiled(f: sp.Lambda, parameters: tuple[sp.Symbol, ...]) -> tuple[Callable[
     (z,) = f.variables
     library = [{LogOnePlusExp.__name__: lambda w: np.logaddexp(0.0, w)}, "scipy", "numpy"]
     return sp.lambdify((z, *parameters), stable(f.expr, z), library), sp.lambdify(parameters, kinks(f), library)
+
+
+@lru_cache(maxsize=1024)
+def require_lipschitz(f: sp.Lambda) -> None:
+    """Raise ArgumentError for a function that is not real, does not depend on its variable, jumps, or has a slope that
+    is larger a million away from zero than near it.
+
+    Letters in it count as 1.
+
+    >>> import sympy as sp
+    >>> from advmf.functions.curves import require_lipschitz
+    >>> z = sp.Symbol("z", real=True)
+    >>> require_lipschitz(sp.Lambda(z, sp.Heaviside(z - 1)))
+    Traceback (most recent call last):
+        ...
+    advmf.errors.ArgumentError: it jumps at z = 1
+    """
+    if not f.expr.has(*f.variables):
+        raise ArgumentError("it does not depend on z, which is advmf.symbols.z")
+    if f.expr.has(sp.I):
+        raise ArgumentError("it is not real")
+    try:
+        fault = _fault(sp.Lambda(f.variables, f.expr.subs(dict.fromkeys(f.free_symbols, 1))))
+    except (NameError, TypeError, ValueError, AttributeError) as error:
+        raise ArgumentError(f"NumPy and SciPy do not compute it ({type(error).__name__}: {error})") from None
+    if fault:
+        raise ArgumentError(fault)
+
+
+def _fault(f: sp.Lambda) -> str:
+    """Why a function without letters is not Lipschitz, as far as its numbers tell."""
+    (phi, places), (change, _) = compiled(f, ()), compiled(slope(f), ())
+    with np.errstate(all="ignore"):
+        for place in np.asarray(places(), complex):
+            if place.imag == 0 and np.isfinite(place):
+                low, high = (float(phi(np.array(place.real + h))) for h in (-1e-9, 1e-9))
+                if not abs(high - low) < 1e-6 * (1 + abs(low)):
+                    return f"it jumps at z = {place.real:g}"
+        near, far = np.linspace(-10.0, 10.0, 2001), 1e6 * np.linspace(1.0, 2.0, 101)
+        steep, steeper = (np.abs(np.broadcast_to(change(x), x.shape)) for x in (near, np.concatenate([far, -far])))
+        # A slope that is infinite at one point alone is none of a Lipschitz function either.
+        bounded = np.isfinite(steep).all() and (steeper <= 10 * (1 + steep.max())).all()
+    return "" if bounded else "its slope is not bounded, or its formula overflows for large |z|"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import sympy as sp
 from sympy.core.function import Function
@@ -50,6 +50,10 @@ class OverGaussians(Function):
 
     places: int
     """How many functions come first."""
+    closed: ClassVar[Callable[..., sp.Expr | None]]
+    """The value where it is elementary, of all arguments."""
+    arrays: ClassVar[Callable[..., Callable[..., Any]]]
+    """The mean as a function of arrays, the moments and then the parameters, of the functions and parameters."""
 
     @classmethod
     def eval(cls, *args: sp.Expr) -> sp.Expr | None:
@@ -57,16 +61,6 @@ class OverGaussians(Function):
             if not isinstance(f, sp.Lambda) or len(f.variables) != 1:
                 raise ArgumentError(f"{cls.__name__} takes functions of one variable, as sp.Lambda(z, z**2); got {f}.")
         return cls.closed(*args)
-
-    @classmethod
-    def closed(cls, *args: sp.Expr) -> sp.Expr | None:
-        """The value where it is elementary."""
-        raise NotImplementedError
-
-    @classmethod
-    def arrays(cls, functions: tuple[sp.Lambda, ...], parameters: tuple[sp.Symbol, ...]) -> Callable[..., Any]:
-        """The mean as a function of arrays: the moments, and then the parameters of the functions."""
-        raise NotImplementedError
 
     @property
     def functions(self) -> tuple[sp.Lambda, ...]:

@@ -118,7 +118,7 @@ class Residual(Block):
 def require_block(owner: str, block: object) -> None:
     if not isinstance(block, Block):
         hint = " (an instance is needed: write Dense(), not Dense)" if isinstance(block, type) else ""
-        raise DeclarationError(f"{owner} takes blocks (Dense, ReLULike, Mix, Serial, Residual); got {block!r}{hint}.")
+        raise DeclarationError(f"{owner} takes blocks, such as Dense(), Mix() or an activation; got {block!r}{hint}.")
 
 
 def number(owner: str, name: str, value: object) -> sp.Expr:

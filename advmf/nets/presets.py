@@ -6,6 +6,7 @@ from advmf import symbols
 from advmf.boundary import public
 from advmf.errors import DeclarationError
 from advmf.nets.activations.activation import Pointwise
+from advmf.nets.activations.formula import Activation
 from advmf.nets.activations.relu_like import ReLULike
 from advmf.nets.block import Residual, Serial
 from advmf.nets.gaussian import Dense, Mix
@@ -14,7 +15,7 @@ from advmf.nets.norms import RMSNorm
 
 
 @public
-def vanilla(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
+def vanilla(u: object = symbols.u, v: object = symbols.v, *, phi: object = None) -> Net:
     """``x <- phi(W x + b)``: no shortcut. The activation of all presets is ``ReLULike(u, v)``, or ``phi`` where it is
     given.
 
@@ -26,7 +27,7 @@ def vanilla(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | No
 
 
 @public
-def residual(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
+def residual(u: object = symbols.u, v: object = symbols.v, *, phi: object = None) -> Net:
     """``x <- x + V phi(W x + b)`` with ``V`` untrained, of entries N(0, 1/N): the residual net of the paper's moments.
 
     >>> import advmf as mf
@@ -37,19 +38,19 @@ def residual(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | N
 
 
 @public
-def plain_residual(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
+def plain_residual(u: object = symbols.u, v: object = symbols.v, *, phi: object = None) -> Net:
     """``x <- x + phi(W x + b)``: the shortcut of practice; its stream carries a mean where ``u != v``."""
     return Net(Residual(Dense(), _activation(u, v, phi)), name="plain_residual")
 
 
 @public
-def preactivation(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
+def preactivation(u: object = symbols.u, v: object = symbols.v, *, phi: object = None) -> Net:
     """``x <- x + W phi(x) + b``: activation before the weights."""
     return Net(Residual(_activation(u, v, phi), Dense()), name="preactivation")
 
 
 @public
-def pre_norm(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
+def pre_norm(u: object = symbols.u, v: object = symbols.v, *, phi: object = None) -> Net:
     """``x <- x + W phi(x/rms(x)) + b``: a norm before the branch, as in deep networks of practice.
 
     The second moment grows by the same amount in every block, and the Jacobian as a power of L.
@@ -58,17 +59,17 @@ def pre_norm(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | N
 
 
 @public
-def post_norm(u: object = symbols.u, v: object = symbols.v, *, phi: Pointwise | None = None) -> Net:
+def post_norm(u: object = symbols.u, v: object = symbols.v, *, phi: object = None) -> Net:
     """``x <- y/rms(y)`` with ``y = x + V phi(W x + b)``: a norm behind the sum."""
     return Net(Serial(Residual(Dense(), _activation(u, v, phi), Mix()), RMSNorm()), name="post_norm")
 
 
-def _activation(u: object, v: object, phi: Pointwise | None) -> Pointwise:
+def _activation(u: object, v: object, phi: object) -> Pointwise:
     if phi is None:
         return ReLULike(u, v)
     if (u, v) != (symbols.u, symbols.v):
         raise DeclarationError(f"A net has the slopes u and v, or phi; got u={u}, v={v} and phi={phi!r}.")
-    return phi
+    return phi if isinstance(phi, Pointwise) else Activation(phi)
 
 
 PRESETS = {"vanilla": vanilla, "residual": residual, "plain_residual": plain_residual, "preactivation": preactivation}

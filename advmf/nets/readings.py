@@ -35,6 +35,7 @@ class Coordinates(Algebra[Stream]):
         return Stream(exact=state.exact)
 
     def pointwise(self, activation: Pointwise, state: Stream) -> Stream:
+        activation.require()
         if activation.linear:
             return state
         if not state.gaussian:

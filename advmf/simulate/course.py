@@ -15,8 +15,9 @@ from torch import Tensor
 from advmf.errors import DataError, DomainError
 from advmf.outputs import Output
 from advmf.simulate.descent import Gradient, Objective, capacity
-from advmf.simulate.networks import Columns, Networks, layers
+from advmf.simulate.networks import Networks, layers
 from advmf.simulate.state import source
+from advmf.simulate.tapes import Columns
 
 GROWTH, OUTPUT = 100.0, 1e4
 """A network has diverged where a step would take ||W||_F² of a matrix beyond so many times, or has taken the root mean

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from advmf.simulate.attack import attack_trace
 from advmf.simulate.geometry import conjugate, maximiser, norm
-from advmf.simulate.networks import Columns, Matrix, Networks, Trace
+from advmf.simulate.networks import Networks, Trace
 from advmf.simulate.race import attack_queries
 from advmf.simulate.state import source
+from advmf.simulate.tapes import Columns, Matrix
 
 LOSSES = ("adversarial", "cross-entropy", "both")
 

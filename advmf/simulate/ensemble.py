@@ -20,8 +20,9 @@ from advmf.nets import GaussianLayer, Net
 from advmf.simulate.budget import MEMORY, Budget, allow
 from advmf.simulate.conditioned import ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
-from advmf.simulate.networks import Chain, Linear, Map, Matrix, Networks, Trace, realise
+from advmf.simulate.networks import Chain, Linear, Map, Networks, Trace, realise
 from advmf.simulate.state import lasting, source, tensor, without_gradients
+from advmf.simulate.tapes import Matrix
 from advmf.symbols import SYMBOLS
 
 CHUNK = {"dense": 64 * 2**20, "conditioned": 512 * 2**20}

@@ -8,7 +8,9 @@ from typing import Any
 
 import sympy as sp
 
+from advmf.errors import ArgumentError, DeclarationError
 from advmf.functions import NormalMean, PairMean
+from advmf.functions.curves import require_lipschitz
 from advmf.nets.algebra import Algebra, S
 from advmf.nets.block import Block
 from advmf.symbols import z
@@ -23,12 +25,12 @@ class Pointwise(Block, ABC):
 
     >>> import sympy as sp
     >>> import advmf as mf
-    >>> class Cube(mf.Pointwise):
-    ...     def phi(self, z): return z**3
-    >>> mf.latex(mf.Net(mf.Serial(mf.Dense(), Cube()))).partition(", ")[2][:25]
-    '\\\\quad \\\\phi(z) = z^3, \\\\qua'
-    >>> Cube().second(sp.Integer(1))
-    15
+    >>> class Root(mf.Pointwise):
+    ...     def phi(self, z): return sp.sqrt(1 + z**2)
+    >>> mf.latex(mf.Net(mf.Serial(mf.Dense(), Root()))).partition(", ")[2][:25]
+    '\\\\quad \\\\phi(z) = \\\\sqrt{1 +'
+    >>> Root().second(sp.Integer(1))
+    2
     """
 
     @abstractmethod
@@ -37,6 +39,22 @@ class Pointwise(Block, ABC):
 
     def apply(self, algebra: Algebra[S], state: S) -> S:
         return algebra.pointwise(self, state)
+
+    def require(self) -> None:
+        """Raises DeclarationError, with the reason, where :meth:`phi` gives no Lipschitz function that is smooth but
+        for kinks. A network asks for it when it is declared."""
+        try:
+            found = self.phi(z)
+        except Exception as error:
+            raise DeclarationError(f"phi(z) of {self!r} fails: {type(error).__name__}: {error}") from error
+        if not isinstance(found, sp.Expr):
+            raise DeclarationError(f"phi(z) of {self!r} must be a SymPy expression; got {found!r:.80}.")
+        try:
+            require_lipschitz(sp.Lambda(z, found))
+        except ArgumentError as error:
+            raise DeclarationError(
+                f"An activation is a Lipschitz function of z, smooth but for kinks; {self!r} has {found!s:.80}: {error}"
+            ) from None
 
     @property
     def linear(self) -> bool:

@@ -15,8 +15,9 @@ from advmf.errors import ArgumentError
 from advmf.simulate.estimate import AttackSettings
 from advmf.verify.check import Run, checked, named
 from advmf.verify.sequential import Look
+from advmf.verify.sources.arguments import NETS, Sampling, arranged
 from advmf.verify.sources.matrices import Rungs, portion, slope
-from advmf.verify.sources.simulation import NETS, Sampling, Simulation, arranged
+from advmf.verify.sources.simulation import Simulation
 from advmf.verify.statistics import Design
 from advmf.verify.verdict import Finding, Report
 from advmf.verify.workers import Progress

@@ -6,11 +6,10 @@ extrapolated to 1/N = 0 where the claim is about large width, and decided at the
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,33 +17,35 @@ import numpy as np
 import sympy as sp
 import torch
 
-from advmf.boundary import public, whole
-from advmf.claim import Claim, Regime, Relation
-from advmf.errors import ArgumentError, DomainError, MemoryBudgetError, NonFiniteError, one_of, refuse_unused
-from advmf.observables import ATTACK, Observable, Output
+from advmf.boundary import public
+from advmf.claim import Claim
+from advmf.errors import MemoryBudgetError, NonFiniteError, one_of
+from advmf.observables import Observable, Output
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, measure, queries
 from advmf.simulate.race import DIRECTIONS, STEPS
 from advmf.simulate.state import draw_seed, source
-from advmf.symbols import SYMBOLS
 from advmf.verify.check import Run, checked, named
-from advmf.verify.judge import Consequence, consequences, crossover, judge
+from advmf.verify.judge import Consequence, consequences, judge
 from advmf.verify.provenance import provenance
 from advmf.verify.relations import deciding, sound
 from advmf.verify.sequential import Look, looks, told
 from advmf.verify.soundness import overflown, sized, underflown
+from advmf.verify.sources.arguments import (
+    FLOATS,
+    NETS,
+    Sampling,
+    arranged,
+    attacked,
+    generator_of,
+    ladder_of,
+    require_stated,
+    validated,
+)
 from advmf.verify.statistics import Design, Rung, Running
 from advmf.verify.verdict import Finding, Report
 from advmf.verify.workers import TAKEN_OVER, Progress
-
-FLOATS = {"float32": torch.float32, "float64": torch.float64}
-"""The types of number that networks are simulated in, by name."""
-
-TOP_WIDTH = 1024
-ROOM = 2.0
-"""So many times the width from which on a law is in 1/N the narrowest networks are, by default."""
-NETS = 128
 
 
 @public
@@ -105,16 +106,6 @@ def networks(
     return lambda claims, run: Simulation(claims, at, sampling, attack, run)
 
 
-def arranged(options: Mapping[str, Any]) -> tuple[Sampling, AttackSettings, Run]:
-    """How to sample, how to attack and how to run, of the arguments of :func:`check_all`; raises ArgumentError for one
-    that is none of them."""
-    run = {"count": options.get("nets", NETS), **{k: v for k, v in options.items() if k != "nets"}}
-    kinds = {kind: {f.name for f in fields(kind)} - {"eps"} for kind in (Sampling, AttackSettings, Run)}
-    refuse_unused("A check of networks", run, set().union(*kinds.values()))
-    own = {kind: {name: run[name] for name in names if name in run} for kind, names in kinds.items()}
-    return Sampling(**own[Sampling]), AttackSettings(**own[AttackSettings]), Run(**own[Run])
-
-
 def measured(
     claims: Sequence[Claim], at: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Measured, list[list[Consequence]]]:
@@ -154,18 +145,6 @@ class Measured:
         return overflown(rungs, dtype) or underflown(test.product, self.sizes, scales, dtype)
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How networks are sampled, in the words of :func:`check_all`."""
-
-    widths: Sequence[int] | None = None
-    data: str | Images = "digits"
-    dtype: str = "float32"
-    device: str = "cpu"
-    memory: int = MEMORY
-    sampler: str = "auto"
-
-
 class Simulation:
     """The networks of a check, of which as many are simulated as are asked for.
 
@@ -177,19 +156,19 @@ class Simulation:
     def __init__(
         self, claims: Sequence[Claim], at: Mapping[str, Any], sampling: Sampling, attack: AttackSettings, run: Run
     ) -> None:
-        net, at = _validated(claims, at)
-        self.at, self.ladder = at, _ladder(claims, at, sampling.widths, run.count)
+        net, at = validated(claims, at)
+        self.at, self.ladder = at, ladder_of(claims, at, sampling.widths, run.count)
         self.schedule, self._sequential = looks(self.ladder.values(), run.sequential), run.sequential
         self._claims = claims
         self.groups = [consequences(claim, at, tuple(self.ladder)) for claim in claims]
         for claim, group in zip(claims, self.groups):
-            _require_stated(claim, group)
+            require_stated(claim, group)
         products = list(dict.fromkeys([t.product for group in self.groups for t in group] + [Output(0) ** 2]))
         settings = replace(attack, eps=at.get("eps"))
         precision, data = FLOATS[one_of("dtype", sampling.dtype, FLOATS)], sampling.data
         images = (load(data) if isinstance(data, str) else data).resampled(int(at["d"])).scaled(at["x_sq"])
         needed = {s.name for _, expr in net.parameters for s in expr.free_symbols} - {"N", "L", "d", "K"}
-        generators = {N: _generator(run.seed, net, at, N) for N in self.ladder}
+        generators = {N: generator_of(run.seed, net, at, N) for N in self.ladder}
         given: dict[str, Any] = {name: at[name] for name in ("L", "d", "K", *needed)}
 
         def draw(N: int, own: list[sp.Expr]) -> Ensemble:
@@ -271,16 +250,11 @@ def _plan(products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble]) ->
     try:
         return [(products, draw(products))]
     except MemoryBudgetError:
-        attacked = list(filter(_attacked, products))
-        if len(attacked) < 2:
+        costly = list(filter(attacked, products))
+        if len(costly) < 2:
             raise
-        later = attacked[len(attacked) // 2 :]
+        later = costly[len(costly) // 2 :]
         return _plan([product for product in products if product not in later], draw) + _plan(later, draw)
-
-
-def _attacked(expr: sp.Expr) -> bool:
-    """Whether an observable in it needs an attack."""
-    return any(ATTACK in o.needs for o in expr.atoms(Observable))
 
 
 class _Part:
@@ -354,104 +328,3 @@ class _Part:
         """The mean size of each observable in them, so far."""
         for i, o in enumerate(self._observables, len(self.products)):
             yield o, self._running.rung(self.ensemble.N, i)
-
-
-def _validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dict[str, float]]:
-    """The claims' one net, and ``at`` with its defaults; raises for anything missing, unknown or of the wrong kind."""
-    for claim in claims:
-        if not isinstance(claim, Claim):
-            raise ArgumentError(f"check takes a Claim, such as advmf.loss_bound(net, p, q); got {claim!r}.")
-    if len({claim.net for claim in claims}) != 1:
-        raise ArgumentError("check_all takes claims about one net; check the others in calls of their own.")
-    net = claims[0].net
-    if net is None:
-        raise ArgumentError("check_all takes claims about a net; those about Gaussian matrices go to check.")
-    for claim in claims:
-        if claim.relation is Relation.ORDER:
-            raise ArgumentError(
-                f"{claim.name} is about an order of growth, which takes a ladder of dimensions: check(claim, at, ladder=(…), along=…)."
-            )
-    needed = requirements(claims)
-    at = {"x_sq": 1.0, **at}
-    if missing := sorted(needed - set(at)):
-        raise ArgumentError(f"at lacks {', '.join(missing)}; this check needs {', '.join(sorted(needed))}.")
-    refuse_unused("at", set(at) - set(SYMBOLS), needed)
-    values: dict[str, float] = {}
-    for name, value in at.items():
-        integer = name in SYMBOLS and SYMBOLS[name].integer
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise ArgumentError(f"at[{name!r}] must be a number; got {value!r}.") from None
-        if integer and (not math.isfinite(number) or number != int(number)):
-            raise ArgumentError(f"at[{name!r}] counts something and must be an integer; got {value!r}.")
-        values[name] = int(number) if integer else number
-    for claim in claims:
-        if values["L"] < claim.depth:
-            raise DomainError(
-                f"{claim.name} holds from L = {claim.depth} on; got at['L'] = {values['L']}. Take a deeper network."
-            )
-    return net, values
-
-
-def requirements(claims: Sequence[Claim]) -> set[str]:
-    """The names of all values that a check of claims about a net needs."""
-    needed = {"L", "d", "K"}
-    for claim in claims:
-        assert claim.net is not None
-        needed |= {s.name for _, expr in claim.net.parameters for s in expr.free_symbols} - {"N"}
-        needed |= {s.name for s in claim.rhs.free_symbols} - {"x_sq", "N"}
-        if any(_attacked(side) for side in _sides(claim)):
-            needed.add("eps")
-    return needed
-
-
-def _require_stated(claim: Claim, group: Sequence[Consequence]) -> None:
-    if not any(test.states for test in group):
-        raise ArgumentError(
-            f"{claim.name}: what is tested does not speak of its right-hand side {claim.formula}, and would be the same for any other. "
-            "Write it as advmf.claim.RHS in the claim's equations."
-        )
-
-
-def _sides(claim: Claim) -> list[sp.Expr]:
-    return [claim.lhs, *(equation.lhs for equation in claim.equations)]
-
-
-def _ladder(
-    claims: Sequence[Claim], at: Mapping[str, float], widths: Sequence[int] | None, nets: int | Sequence[int]
-) -> dict[int, int]:
-    """The widths, rising, with the number of networks of each."""
-    large = any(Regime.LARGE_WIDTH in claim.regime for claim in claims)
-    if widths is None:
-        top = int(at["N"]) if "N" in at else _top(claims, at)
-        widths = [top // 8, top // 4, top // 2, top] if large else [top]
-    single = getattr(nets, "ndim", 1) == 0 or not isinstance(nets, Iterable)
-    given = [nets] * len(widths) if single else list(nets)  # type: ignore[arg-type]
-    counts = [whole("nets", n, 2) for n in given]
-    if len(counts) != len(widths):
-        raise ArgumentError(f"nets must be one number, or one for each of the {len(widths)} widths; got {nets}.")
-    ladder = dict(sorted(zip(widths, counts)))
-    if large and (len(ladder) < 3 or min(ladder) < 4):
-        raise ArgumentError(
-            f"A claim about N -> oo is extrapolated from at least three widths of 4 and more; got {list(ladder)}. "
-            "Give N >= 32 in at, or widths=(…)."
-        )
-    return ladder
-
-
-def _top(claims: Sequence[Claim], at: Mapping[str, float]) -> int:
-    """The widest networks where none are asked for: TOP_WIDTH, or a power of two times that, so that the narrowest of
-    four rungs are well above the width from which on the claims' laws are in 1/N."""
-    products = [o for claim in claims for side in _sides(claim) for o in side.atoms(Observable)]
-    least = max((crossover(o, at) or 0.0 for o in products), default=0.0)
-    top = TOP_WIDTH
-    while top < 8 * ROOM * least:
-        top *= 2
-    return top
-
-
-def _generator(seed: int, net: object, at: Mapping[str, float], N: int) -> torch.Generator:
-    """A generator of its own for each net, point and width, so that a check does not depend on what else runs."""
-    key = f"{seed}|{net!r}|{sorted((k, float(v)) for k, v in at.items() if k != 'N')}|{N}"
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big"))

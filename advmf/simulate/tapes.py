@@ -1,0 +1,179 @@
+"""What a pass through a network keeps, and does at its activations and norms: forward, exact differences, tangents.
+
+A tape is given to a map of :mod:`advmf.simulate.networks`, which asks it where it is not linear.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from advmf.simulate.pointwise import Function
+
+Columns = Float[Tensor, "nets _ inputs columns"]
+
+
+@runtime_checkable
+class Matrix(Protocol):
+    """A batch of random matrices that answer products, whether their entries are stored or not."""
+
+    def matmul(self, x: Tensor) -> Tensor:
+        """``W @ x`` for x of shape (nets, columns in, any)."""
+
+    def rmatmul(self, z: Tensor) -> Tensor:
+        """``W.mT @ z`` for z of shape (nets, rows, any)."""
+
+    def add(self, u: Tensor, v: Tensor) -> None:
+        """``W += u @ v.mT`` for u of shape (nets, rows, any) and v (nets, columns, any)."""
+
+    def squared_norm(self) -> Tensor:
+        """``||W||_F²`` (nets,), in float64."""
+
+    def norm_change(self) -> Tensor:
+        """By how much :meth:`add` has changed ``||W||_F²``, (nets,), in float64; not a difference of large numbers."""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and numbers from which :meth:`restore` makes a matrix that answers, and draws, as this one does."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become the matrix whose :meth:`state` this is."""
+
+
+@runtime_checkable
+class Layer(Protocol):
+    """What a tape knows of a linear layer."""
+
+    @property
+    def weight(self) -> Matrix:
+        """W of ``x -> W x + b``."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether gradient steps change W."""
+
+
+class Tape:
+    """What a pass does at the activations. This one is linear: it applies the slopes that another pass met."""
+
+    affine = False
+    """Whether biases are added: only a forward pass is affine."""
+
+    def __init__(self, met: ForwardTape | ShiftTape) -> None:
+        self._gate, self._norms = met.gate, met.norms
+        self._forwards, self._backwards = 0, len(met.kept)
+        self._normalised, self._denormalised = 0, len(met.norms)
+
+    def meet(self, layer: Layer, z: Columns) -> None:
+        """What a linear layer is given, on the way forwards or back; nothing is kept."""
+
+    def activate(self, function: Function, z: Columns) -> Columns:
+        self._forwards += 1
+        return function.tangent(self._gate(self._forwards - 1), z)
+
+    def deactivate(self, function: Function, c: Columns) -> Columns:
+        """The transpose of the last activation that has not been undone yet."""
+        self._backwards -= 1
+        return function.tangent(self._gate(self._backwards), c)
+
+    def normalise(self, x: Columns) -> Columns:
+        self._normalised += 1
+        return self._across(x, *self._norms[self._normalised - 1])
+
+    def denormalise(self, c: Columns) -> Columns:
+        """The transpose of the last norm that has not been undone yet: the derivative of a norm is symmetric."""
+        self._denormalised -= 1
+        return self._across(c, *self._norms[self._denormalised])
+
+    @staticmethod
+    def _across(x: Columns, unit: Tensor, size: Tensor) -> Columns:
+        """The part of ``x`` across the stream, in units of its size."""
+        return (x - unit * (unit * x).mean(1, keepdim=True)) / size
+
+
+class GradientTape(Tape):
+    """A pull that keeps the cotangents of the outputs of the trained layers, the last layer first."""
+
+    def __init__(self, met: ForwardTape) -> None:
+        super().__init__(met)
+        self.met: list[tuple[Layer, Columns]] = []
+
+    def meet(self, layer: Layer, z: Columns) -> None:
+        if layer.trained:
+            self.met.append((layer, z))
+
+
+class ForwardTape:
+    """A forward pass; keeps the pre-activations, and the inputs of the linear layers."""
+
+    affine = True
+
+    def __init__(self) -> None:
+        self.kept: list[Tensor] = []
+        self.met: list[tuple[Layer, Columns]] = []
+        self._prepared: dict[int, Any] = {}
+        self.norms: list[tuple[Tensor, Tensor]] = []
+        """The unit stream behind each norm, and the size that it was divided by."""
+
+    def meet(self, layer: Layer, z: Columns) -> None:
+        self.met.append((layer, z))
+
+    def activate(self, function: Function, z: Columns) -> Columns:
+        self.kept.append(z)
+        return function.value(z)
+
+    def normalise(self, x: Columns) -> Columns:
+        size = torch.linalg.vector_norm(x, dim=1, keepdim=True) / math.sqrt(x.shape[1])
+        self.norms.append((x / size, size))
+        return self.norms[-1][0]
+
+    def prepared(self, at: int, function: Function) -> Any:
+        """What differences from a pre-activation need; kept, as every shift asks for it."""
+        if at not in self._prepared:
+            self._prepared[at] = function.prepared(self.kept[at])
+        return self._prepared[at]
+
+    def gate(self, at: int) -> Tensor:
+        """Where the slopes of an activation are taken."""
+        return self.kept[at]
+
+
+class ShiftTape:
+    """The exact difference f(x + eta) - f(x), carried as a difference so that nothing cancels for small eta."""
+
+    affine = False
+
+    def __init__(self, base: ForwardTape) -> None:
+        self._base = base
+        self.kept: list[Tensor] = []
+        self._functions: list[Function] = []
+        self.norms: list[tuple[Tensor, Tensor]] = []
+
+    def meet(self, layer: Layer, z: Columns) -> None:
+        """Nothing is kept."""
+
+    def activate(self, function: Function, z: Columns) -> Columns:
+        difference, kept = function.difference(self._base.prepared(len(self.kept), function), z)
+        self._functions.append(function)
+        self.kept.append(kept)
+        return difference
+
+    def normalise(self, x: Columns) -> Columns:
+        """(X + x)/r' - X/r, with r' - r by the difference of their squares."""
+        unit, size = self._base.norms[len(self.norms)]
+        squares = (x * (2 * size * unit + x)).mean(1, keepdim=True)
+        moved = torch.sqrt((size**2 + squares).clamp(min=0))
+        difference = (x - unit * (squares / (moved + size))) / moved
+        self.norms.append((unit + difference, moved))
+        return difference
+
+    def gate(self, at: int) -> Tensor:
+        """Where the slopes of an activation are taken at x + eta."""
+        function = self._functions[at]
+        return function.moved(self._base.prepared(at, function), self.kept[at])
+
+
+AnyTape = Tape | ForwardTape | ShiftTape
