@@ -111,9 +111,9 @@ def _integral(slope: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, widt
 def _reach(f: sp.Lambda, places: tuple[float, ...]) -> float:
     """How wide a difference four points integrate to rounding, on a grid that is fine near zero and at kinks."""
     change = _tensors(slope(f))
-    away = torch.logspace(-7, 1, 1601, dtype=torch.float64)
+    away = torch.logspace(-7, 1, 1601, dtype=torch.float64, device="cpu")
     grid = torch.cat([place + sign * away for place in (0.0, *places) for sign in (1, -1)])
-    edges = torch.tensor(places, dtype=torch.float64)
+    edges = torch.tensor(places, dtype=torch.float64, device="cpu")
     width, size = WIDEST, change(grid).abs().max()
     while width > 1e-9:
         step = torch.full_like(grid, width)
