@@ -197,7 +197,7 @@ def test_a_primitive_of_another_kind_takes_a_rule_for_each_reading_and_is_refuse
     net = mf.Net(mf.Serial(Minus(), mf.Dense(), mf.ReLULike(1, 0)))
     assert mf.omega(net) == mf.symbols.sigma_w**2 / 2
     assert mf.capacity(net).rhs == mf.capacity(mf.vanilla(1, 0)).rhs, "of one rule"
-    with pytest.raises(DeclarationError, match=r"Minus has no rule in advmf\.theory\.correlation\.Pairs"):
+    with pytest.raises(DeclarationError, match=r"Minus has no rule in advmf\.theory\.pair\.Pairs"):
         mf.nngp(net)
     with pytest.raises(DeclarationError, match=r"Minus has no rule in advmf\.simulate\.networks\.Realisation"):
         mf.simulate.sample(net, N=8, L=1, d=4, K=2, nets=2, sigma_w=1.0, sigma_b=0.0)

@@ -6,131 +6,17 @@ arc-cosine kernel of degree one (Y. Cho and L. Saul, Kernel Methods for Deep Lea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Self
 
 import sympy as sp
 
 from advmf.boundary import public
 from advmf.errors import DeclarationError
 from advmf.functions import ArcCosine, ArcCosineRest, Recursion
-from advmf.nets import Block, GaussianLayer, Net, Norm, Pointwise, Residual
-from advmf.nets.algebra import Algebra
+from advmf.nets import Net
 from advmf.symbols import L, c, x_sq, y_sq
+from advmf.theory.pair import PAIR, Pair, distributed, propagate_pair
 from advmf.theory.propagation import STATE, step
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Second moments of two streams, their cross moment E⟨x, x'⟩/N and the means of their coordinates."""
-
-    Q: sp.Expr
-    R: sp.Expr
-    P: sp.Expr
-    mu: sp.Expr
-    nu: sp.Expr
-
-    def activated(self, activation: Pointwise) -> sp.Expr:
-        """E φ(z) φ(z') of Gaussian z and z' with these moments."""
-        return activation.product(self.Q, self.R, self.P)
-
-    def centred(self) -> Self:
-        """The pair less its means."""
-        Q, R, P = self.Q - self.mu**2, self.R - self.nu**2, self.P - self.mu * self.nu
-        return replace(self, Q=Q, R=R, P=P, mu=sp.S.Zero, nu=sp.S.Zero)
-
-    def normalised(self, norm: Norm) -> Self:
-        """The pair after a norm."""
-        pair = self.centred() if norm.centred else self
-        roots = sp.sqrt(pair.Q), sp.sqrt(pair.R)
-        one = sp.S.One
-        return replace(pair, Q=one, R=one, P=pair.cosine(), mu=pair.mu / roots[0], nu=pair.nu / roots[1])
-
-    def cosine(self) -> sp.Expr:
-        """The cosine of the angle between the streams."""
-        return self.P / sp.sqrt(self.Q * self.R)
-
-
-@dataclass(frozen=True)
-class ClosePair(Pair):
-    """A pair whose P is written as (Q + R - D)/2, with the squared distance D = Q + R - 2P of the streams.
-
-    The correlation of close streams differs from 1 by what its rounding loses; D has all digits of it.
-    """
-
-    @property
-    def distance(self) -> sp.Expr:
-        """D, in which Q and R have cancelled where they can."""
-        return distributed(self.Q + self.R - 2 * self.P)
-
-    def cosine(self) -> sp.Expr:
-        gap = distributed(self.Q - self.R) / (sp.sqrt(self.Q) + sp.sqrt(self.R))
-        return 1 - (self.distance - gap**2) / (2 * sp.sqrt(self.Q * self.R))
-
-    def activated(self, activation: Pointwise) -> sp.Expr:
-        return activation.close_product(self.Q, self.R, self.P, self.distance, distributed(self.Q - self.R))
-
-
-def distributed(expr: sp.Expr) -> sp.Expr:
-    """The expression multiplied out, but for what stands within functions and roots, and for powers of what does not
-    change with depth."""
-    moving = {*(getattr(PAIR, f.name) for f in fields(PAIR)), DISTANCE}
-    inner = {
-        e: sp.Dummy()
-        for e in sp.preorder_traversal(expr)
-        if e.is_Function or (e.is_Pow and not (e.exp.is_Integer and e.free_symbols & moving))
-    }
-    return sp.expand(expr.xreplace(inner)).xreplace({symbol: e for e, symbol in inner.items()})
-
-
-PAIR = Pair(
-    Q=sp.Symbol("Q", positive=True),
-    R=sp.Symbol("R", positive=True),
-    P=sp.Symbol("P", real=True),
-    mu=sp.Symbol("mu", real=True),
-    nu=sp.Symbol("nu", real=True),
-)
-
-DISTANCE = sp.Symbol("D", nonnegative=True)
-"""The squared distance Q + R - 2P of two streams, over N: P itself has lost it to rounding where the streams are close.
-"""
-
-
-class Pairs(Algebra[Pair]):
-    """The pair of streams after each primitive."""
-
-    def gaussian(self, layer: GaussianLayer, state: Pair) -> Pair:
-        Q, R, P = (layer.variance * moment + layer.bias_variance for moment in (state.Q, state.R, state.P))
-        return replace(state, Q=Q, R=R, P=P, mu=sp.S.Zero, nu=sp.S.Zero)
-
-    def pointwise(self, activation: Pointwise, state: Pair) -> Pair:
-        if activation.linear:
-            s = activation.phi(sp.S.One)
-            return replace(
-                state, Q=s**2 * state.Q, R=s**2 * state.R, P=s**2 * state.P, mu=s * state.mu, nu=s * state.nu
-            )
-        (Q, mu), (R, nu) = ((activation.second(moment), activation.mean(moment)) for moment in (state.Q, state.R))
-        return replace(state, Q=Q, R=R, P=state.activated(activation), mu=mu, nu=nu)
-
-    def norm(self, norm: Norm, state: Pair) -> Pair:
-        return state.normalised(norm)
-
-    def add(self, block: Residual, shortcut: Pair, branch: Pair, before: Pair) -> Pair:
-        a, b, s = shortcut, branch, block.scale
-        return replace(
-            before,
-            Q=a.Q + s**2 * b.Q + 2 * s * a.mu * b.mu,
-            R=a.R + s**2 * b.R + 2 * s * a.nu * b.nu,
-            P=a.P + s**2 * b.P + s * (a.mu * b.nu + a.nu * b.mu),
-            mu=a.mu + s * b.mu,
-            nu=a.nu + s * b.nu,
-        )
-
-
-def propagate_pair(block: Block, pair: Pair) -> Pair:
-    """The pair of streams after ``block``."""
-    return block.apply(Pairs(), pair)
 
 
 @public
@@ -146,13 +32,13 @@ def nngp(net: Net) -> sp.Expr:
     >>> bool(abs(K(L=3, c=1.0, x_sq=1.0, y_sq=1.0, sigma_w=2**0.5, sigma_b=0.0) - 1) < 1e-12)
     True
     """
-    after = propagate_pair(net.block, PAIR)
+    before, after = PAIR.moments(), propagate_pair(net.block, PAIR).moments()
+    start = Pair.of(x_sq, y_sq, c * sp.sqrt(x_sq * y_sq)).moments()
     names = ["Q", "R", "P"]
-    if any(symbol in getattr(after, n).free_symbols for n in names for symbol in (PAIR.mu, PAIR.nu)):
+    if any(after[n].free_symbols & {before["mu"], before["nu"]} for n in names):
         names += ["mu", "nu"]
-    start = {"Q": x_sq, "R": y_sq, "P": c * sp.sqrt(x_sq * y_sq), "mu": sp.S.Zero, "nu": sp.S.Zero}
-    state, updates = (sp.Tuple(*(getattr(pair, n) for n in names)) for pair in (PAIR, after))
-    return Recursion(L, state, updates, sp.Tuple(*(start[n] for n in names)), PAIR.P)
+    state, updates, first = (sp.Tuple(*(of[n] for n in names)) for of in (before, after, start))
+    return Recursion(L, state, updates, first, PAIR.P)
 
 
 @public
@@ -172,7 +58,7 @@ def correlation_map(net: Net) -> sp.Expr:
         raise DeclarationError(
             f"The stream of {net.name} carries a mean, so its correlation is no map of c alone; use nngp(net)."
         )
-    after = propagate_pair(net.block, Pair(x_sq, x_sq, c * x_sq, sp.S.Zero, sp.S.Zero))
+    after = propagate_pair(net.block, Pair.of(x_sq, x_sq, c * x_sq))
     above = sp.Dummy("1 + c", positive=True)
 
     def near_opposite(value: sp.Expr) -> sp.Expr:
@@ -180,7 +66,7 @@ def correlation_map(net: Net) -> sp.Expr:
         over, under = sp.fraction(sp.together(value.subs(c, above - 1)))
         return ArcCosineRest(distributed(over + under) / under, 0).subs(above, 1 + c)
 
-    return after.P.replace(ArcCosine, near_opposite) / after.Q
+    return after.P.replace(ArcCosine, near_opposite) / after.first.Q
 
 
 @cache

@@ -18,7 +18,7 @@ from advmf.boundary import public
 from advmf.functions import Recursion
 from advmf.nets import GaussianLayer, Net
 from advmf.symbols import L, N, c, x_sq, y_sq
-from advmf.theory.correlation import DISTANCE, PAIR, ClosePair, Pair, Pairs, distributed
+from advmf.theory.pair import DISTANCE, PAIR, ClosePair, Pair, Pairs, distributed
 from advmf.theory.trained import require_trained
 
 TANGENT = sp.Symbol("T", real=True)
@@ -75,27 +75,29 @@ class _Step:
 
     def equal(self, moment: sp.Symbol, mean: sp.Symbol) -> dict[sp.Symbol, sp.Expr]:
         """What makes both inputs the one with this moment and mean."""
-        return {PAIR.Q: moment, PAIR.R: moment, PAIR.mu: mean, PAIR.nu: mean, DISTANCE: sp.S.Zero}
+        first, second = PAIR.first, PAIR.second
+        return {first.Q: moment, second.Q: moment, first.mu: mean, second.mu: mean, DISTANCE: sp.S.Zero}
 
 
 @cache
 def _tangent_step(net: Net) -> _Step:
     require_trained(net)
     pairs = DecorrelatedPairs()
-    before = ClosePair(PAIR.Q, PAIR.R, (PAIR.Q + PAIR.R - DISTANCE) / 2, PAIR.mu, PAIR.nu)
+    before = ClosePair(PAIR.first, PAIR.second, (PAIR.first.Q + PAIR.second.Q - DISTANCE) / 2)
     pair = net.block.apply(pairs, before)
     equal = dict.fromkeys(pairs.rhos, sp.S.One)
     own = sum((sp.diff(pair.P, rho).subs(equal) / variance for rho, variance in pairs.rhos.items()), sp.S.Zero)
     factor = (-2 * sp.diff(pair.P, DISTANCE)).subs(equal)
-    moments = {getattr(PAIR, n): getattr(pair, n).subs(equal) for n in ("Q", "R", "mu", "nu")}
-    moments[DISTANCE] = distributed((pair.Q + pair.R - 2 * pair.P).subs(equal))
+    after = pair.moments()
+    moments = {symbol: after[n].subs(equal) for n, symbol in PAIR.moments().items() if n != "P"}
+    moments[DISTANCE] = distributed((after["Q"] + after["R"] - 2 * pair.P).subs(equal))
     return _Step(moments, distributed(own), distributed(factor))
 
 
 def _recursion(updates: dict[sp.Symbol, sp.Expr], start: dict[str, sp.Expr], wanted: sp.Symbol) -> sp.Expr:
     """One component of a state that starts as ``start`` says, the rest of it at zero; means only where something
     depends on them."""
-    means = {PAIR.mu, PAIR.nu}
+    means = {PAIR.first.mu, PAIR.second.mu}
     if not any(means & update.free_symbols for state, update in updates.items() if state not in means):
         updates = {state: update for state, update in updates.items() if state not in means}
     begin = sp.Tuple(*(start.get(state.name, sp.S.Zero) for state in updates))
@@ -112,7 +114,7 @@ def difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
     """
     step = _tangent_step(net)
     first, second, between = sp.symbols("T_1 T_2 E", real=True)
-    ends = [(first, step.equal(PAIR.Q, PAIR.mu)), (second, step.equal(PAIR.R, PAIR.nu))]
+    ends = [(kernel, step.equal(end.Q, end.mu)) for kernel, end in ((first, PAIR.first), (second, PAIR.second))]
     updates, change = dict(step.moments), step.factor * between - 2 * step.own
     for kernel, equal in ends:
         own, factor = (distributed(e.subs(equal, simultaneous=True)) for e in (step.own, step.factor))

@@ -14,7 +14,7 @@ from advmf.errors import ArgumentError
 from advmf.functions import Recursion
 from advmf.symbols import K, L, sigma_b, sigma_w, u, v, x_sq
 from advmf.theory.capacity import curvature, jet_step
-from advmf.theory.correlation import PAIR, Pair, Pairs
+from advmf.theory.pair import PAIR, Pair, Pairs
 from advmf.theory.propagation import ALPHA
 from advmf.theory.spike import carries_mean
 
@@ -66,16 +66,16 @@ class ScaledPairs(Pairs):
 
     def gaussian(self, layer, state):
         if layer.trained:
-            a, b = 1 + R, 1 + S
-            state = Pair(a**2 * state.Q, b**2 * state.R, a * b * state.P, a * state.mu, b * state.nu)
+            a, b, first, second = 1 + R, 1 + S, state.first, state.second
+            state = Pair.of(a**2 * first.Q, b**2 * second.Q, a * b * state.P, a * first.mu, b * second.mu)
         return super().gaussian(layer, state)
 
 
 def two_scaling_kernel(net, r, s, depth, point):
     """P_L(r, s) with the arc-cosine kernel itself, in 60 digits."""
     pair = net.block.apply(ScaledPairs(), PAIR)
-    state = [PAIR.Q, PAIR.R, PAIR.P, PAIR.mu, PAIR.nu]
-    updates = [expr.doit() for expr in (pair.Q, pair.R, pair.P, pair.mu, pair.nu)]
+    state = list(PAIR.moments().values())
+    updates = [expr.doit() for expr in pair.moments().values()]
     step = sp.lambdify([*state, R, S], [e.subs(point).doit() for e in updates], "mpmath")
     now = [mpmath.mpf(1)] * 3 + [mpmath.mpf(0)] * 2
     for _ in range(depth):
