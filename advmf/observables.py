@@ -224,6 +224,28 @@ class LargestOperatorNorm(Observable):
     tex = r"\max_{{\lVert\eta\rVert_{0} \le \epsilon}}\lVert J(x + \eta)\rVert_{{{0}\to {1}}}"
 
 
+class LimitLoss(Observable):
+    """The adversarial loss of the Gaussian process that a network is as N -> oo: ``LimitLoss(p, q)``."""
+
+    is_nonnegative = True
+    tex = r"\mathcal{{L}}_\infty^{{{},{}}}"
+
+
+class FeatureMaximum(Observable):
+    """``max ⟨g, D(eta)⟩`` over ``‖eta‖_p <= eps`` of a standard Gaussian g, with features D of f(x + eta) - f(x) for
+    each output of that process: ``FeatureMaximum(p)``."""
+
+    is_nonnegative = True
+    tex = r"\max_{{\lVert\eta\rVert_{} \le \epsilon}}\langle g, D(\eta)\rangle"
+
+
+class FeatureRadius(Observable):
+    """``max |D(eta)|`` over ``‖eta‖_p <= eps``, not random: ``FeatureRadius(p)``."""
+
+    is_nonnegative = True
+    tex = r"\max_{{\lVert\eta\rVert_{} \le \epsilon}}\lVert D(\eta)\rVert_2"
+
+
 class MatrixNorm(Observable):
     """``‖G‖_{p -> q}`` of a K x d matrix G with independent N(0, 1/d) entries: ``MatrixNorm(p, q)``; its mean is the
     norm factor."""

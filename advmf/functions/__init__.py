@@ -20,10 +20,11 @@ from advmf.functions.numeric_norms import (
 )
 from advmf.functions.q_exponential import QExponential, QLogarithm
 from advmf.functions.recursion import Recursion
+from advmf.functions.supremum import Supremum
 
 FUNCTIONS = (
     ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Conjugate, EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, Flow,
-    GaussianMean, GaussianNorm, GeometricSum, NormalMean, PairMean, QExponential, QLogarithm, Recursion, SpectralNorm, TiltedNorm,
+    GaussianMean, GaussianNorm, GeometricSum, NormalMean, PairMean, QExponential, QLogarithm, Recursion, SpectralNorm, Supremum, TiltedNorm,
 )  # fmt: skip
 """The functions."""
 

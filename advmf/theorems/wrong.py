@@ -10,7 +10,7 @@ from advmf.claim import RHS, Claim, Equation, Relation
 from advmf.observables import AdversarialLoss, Expectation
 from advmf.symbols import K, L, N, d
 from advmf.theorems.theorem import mutant
-from advmf.theory.propagation import OMEGA, omega
+from advmf.theory.propagation import OMEGA, grows_alike, omega
 from advmf.theory.spike import LAMBDA
 
 
@@ -87,6 +87,8 @@ def bound(claim: Claim) -> list[Claim]:
     if claim.relation is Relation.AT_LEAST:
         return [mutant(claim, "three times the bound", lambda e: e + 2 * size)]
     if claim.net is None:
+        return [mutant(claim, "half the bound", lambda e: e - size / 2)]
+    if not grows_alike(claim.net):
         return [mutant(claim, "half the bound", lambda e: e - size / 2)]
     growth, spiked = omega(claim.net), LAMBDA in claim.where
     across = replace(claim, formula=claim.formula.subs(LAMBDA, growth**L))

@@ -8,7 +8,17 @@ from typing import Any
 import sympy as sp
 
 from advmf.functions import ArcCosine, Conjugate, Flow, GaussianMean, GaussianNorm, Recursion
-from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, Observable, Probability
+from advmf.observables import (
+    AdversarialLoss,
+    Expectation,
+    FeatureMaximum,
+    FeatureRadius,
+    LargestOperatorNorm,
+    LimitLoss,
+    MatrixNorm,
+    Observable,
+    Probability,
+)
 from advmf.symbols import K, d, eps
 from advmf.theory.smoothness import continuous, smooth
 
@@ -78,6 +88,25 @@ def arc_cosine(u: Any, v: Any, c: Any, z: Any, w: Any) -> tuple[sp.Expr, str, sp
 
 def mean_value(p: Any, q: Any) -> tuple[sp.Expr, str, sp.Expr]:
     return Expectation(AdversarialLoss(p, q)), "<=", eps * Expectation(LargestOperatorNorm(p, q))
+
+
+def uniformly_integrable(p: Any, q: Any) -> tuple[sp.Expr, str, sp.Expr]:
+    return Expectation(AdversarialLoss(p, q)), "->", Expectation(LimitLoss(p, q))
+
+
+def chevet_of_sets(p: Any, q: Any) -> tuple[sp.Expr, str, sp.Expr]:
+    _, outer = radius(p, q)
+    right = outer * Expectation(FeatureMaximum(p)) + FeatureRadius(p) * GaussianNorm(K, q)
+    return Expectation(LimitLoss(p, q)), "<=", right
+
+
+def dominated(p: Any, scale: Any) -> tuple[sp.Expr, str, sp.Expr]:
+    inner, _ = radius(p, sp.oo)
+    return FeatureRadius(p), "<=", eps * sp.sqrt(scale / d) * inner
+
+
+def sudakov_fernique(p: Any, scale: Any) -> tuple[sp.Expr, str, sp.Expr]:
+    return Expectation(FeatureMaximum(p)), "<=", eps * sp.sqrt(scale / d) * GaussianNorm(d, Conjugate(p))
 
 
 def jensen(x: Any, m: Any) -> tuple[sp.Expr, str, sp.Expr]:

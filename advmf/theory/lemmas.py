@@ -14,6 +14,7 @@ from advmf.errors import StepError
 from advmf.symbols import SYMBOLS
 from advmf.theory import lemma_cases as cases
 from advmf.theory import lemma_statements as state
+from advmf.theory import process_cases as processes
 from advmf.theory.lemma import Lemma
 from advmf.theory.lemma_statements import activation, radius
 
@@ -85,6 +86,44 @@ LEMMAS: dict[str, Lemma] = {
             state.chevet,
             state.norm_hypotheses,
             cases.chevet_case,
+        ),
+        Lemma(
+            "uniform integrability",
+            "as N -> oo the mean loss is that of the limit, for activations that are Lipschitz and outputs that converge in law on the ball",
+            "given the hidden layers f is Gaussian, so that by the two inequalities below, and Poincaré's, E loss^2 is at most that of a matrix "
+            "times E(prod ‖W_l‖ Lip(phi))^2 E‖P_in‖^2 d/N, bounded in N; Billingsley, Convergence of Probability Measures, 1999, theorem 3.5",
+            _PAIR,
+            state.uniformly_integrable,
+            state.norm_hypotheses,
+            processes.uniform_integrability_case,
+            equality=True,
+        ),
+        Lemma(
+            "Chevet on bounded sets",
+            "E max over D in a bounded set with 0 of ‖G D‖_q <= K^max(0, 1/q - 1/2) E max <g, D> + max |D| E‖g_K‖_q, G of K rows N(0, 1)",
+            "the proof of Chevet 1978 with Gordon's constant, which takes any two bounded sets; Gordon, Israel J. Math. 50, 1985",
+            _PAIR,
+            state.chevet_of_sets,
+            state.norm_hypotheses,
+            processes.chevet_of_sets_case,
+        ),
+        Lemma(
+            "metric domination",
+            "‖D(eta) - D(eta')‖_2 <= sqrt(scale/d) ‖eta - eta'‖_2 in a ball, where no eigenvalue of Sigma(x + eta) is above scale/d in it; D(0) = 0",
+            "the ball is convex: integrate |dD| = sqrt(d eta' Sigma d eta) along the segment (ours)",
+            {"p": "exponent of the ball", "scale": "bound on d times the eigenvalues of Sigma"},
+            state.dominated,
+            lambda p, scale: [("p >= 1", p >= 1), ("scale > 0", scale > 0), ("scale no random quantity", state.fixed(scale))],
+            processes.domination_case,
+        ),
+        Lemma(
+            "Sudakov-Fernique",
+            "E max <g, D(eta)> <= E max <g, sqrt(scale/d) eta> over the ball, for increments that metric domination bounds",
+            "Fernique 1975; Vitale, Proc. Amer. Math. Soc. 128, 2000",
+            {"p": "exponent of the ball", "scale": "bound on d times the eigenvalues of Sigma"},
+            state.sudakov_fernique,
+            lambda p, scale: [("p >= 1", p >= 1), ("scale > 0", scale > 0), ("scale no random quantity", state.fixed(scale))],
+            processes.sudakov_fernique_case,
         ),
         Lemma(
             "Gaussian Poincaré",

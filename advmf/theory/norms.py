@@ -53,6 +53,9 @@ class Route:
     applies: Callable[[sp.Expr, sp.Expr], bool] = field(repr=False)
     formula: Callable[[sp.Expr, sp.Expr], sp.Expr] = field(repr=False)
     quantile: Callable[[sp.Expr, sp.Expr, sp.Expr], sp.Expr] | None = field(default=None, repr=False)
+    processes: bool = field(default=False, repr=False)
+    """Whether it is proved of every Gaussian process whose increments are at most a matrix's, and so of a network over
+    a ball; else it is about one matrix."""
 
     def __post_init__(self) -> None:
         if self.rigour not in RIGOURS:
@@ -187,8 +190,8 @@ ROUTES = {
             _in_corners,
             lambda p, q: TiltedNorm(K, d, p, q) / sp.sqrt(d),
         ),
-        Route("chevet", "upper bound", "all", CHEVET, _everywhere, lambda p, q: sp.Add(*_terms(p, q))),
-        Route("leading", "upper bound", "all", f"{CHEVET}; Jensen's inequality", _everywhere, _leading),
+        Route("chevet", "upper bound", "all", CHEVET, _everywhere, lambda p, q: sp.Add(*_terms(p, q)), processes=True),
+        Route("leading", "upper bound", "all", f"{CHEVET}; Jensen's inequality", _everywhere, _leading, processes=True),
         Route(
             "lower",
             "lower bound",

@@ -21,7 +21,7 @@ arXiv:2505.14021); the carried mean and the offset's moments are derived here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 
@@ -113,8 +113,8 @@ def omega(net: Net) -> sp.Expr:
         names = ", ".join(sorted(map(str, held)))
         raise DeclarationError(
             f"{net.block!r}: the Jacobian grows by {growth!s:.160} per block, which depends on the stream's {names}: there is no omega, one number "
-            "for all blocks, on which T2 to T6, F1 and F2 rest. Nets of activations that scale with their input, as ReLULike does, have one. T1, "
-            "the kernels and the capacity hold of all."
+            "for all blocks, on which T3, T4, T6, F1 and F2 rest. Nets of activations that scale with their input, as ReLULike does, have one. T1, "
+            "T2, the kernels and the capacity hold of all."
         )
     constant, rest = (
         growth.as_independent(*growth.free_symbols, as_Add=True) if growth.free_symbols else (growth, sp.S.Zero)
@@ -157,15 +157,35 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
     >>> mf.moments(mf.vanilla(u=1, v=0)).Q
     sigma_b**2*GeometricSum(sigma_w**2/2, L)/2 + x_sq*(sigma_w**2/2)**L
     """
-    after, before, start = step(net).items(), STATE.items(), START.items()
+    growth = omega(net) if abbreviate and grows_alike(net) else None
+
+    def short(rate: sp.Expr, shift: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+        return (OMEGA, with_alpha(shift, net)) if rate == growth else (rate, shift)
+
+    return Moments(**solve(step(net).items(), STATE.items(), START.items(), short))
+
+
+Rule = Callable[[sp.Expr, sp.Expr], tuple[sp.Expr, sp.Expr]]
+
+
+def solve(
+    after: Mapping[str, sp.Expr],
+    before: Mapping[str, sp.Expr],
+    start: Mapping[str, sp.Expr],
+    short: Rule = lambda rate, shift: (rate, shift),
+) -> dict[str, sp.Expr]:
+    """The components of a state after L blocks, from those after one block in terms of the symbols ``before`` it.
+
+    ``short`` may abbreviate the rate and the shift of a component that is solved by a geometric sum.
+    """
     solved: dict[str, sp.Expr] = {}
     for name in before:
         needed = closure(name, after, before)
         rate, shift = _affine(after[name], before[name]) if needed == {name} else (None, None)
         if rate is not None and shift is not None:
-            solved[name] = _geometric(rate, shift, start[name])
-            if abbreviate and grows_alike(net) and rate == omega(net):
-                solved[name] = _geometric(OMEGA, with_alpha(shift, net), start[name])
+            _require_solution(rate, shift, start[name])
+            rate, shift = short(rate, shift)
+            solved[name] = rate**L * start[name] + shift * GeometricSum(rate, L)
         elif not needed:  # the same after every block, and after none what the stream starts with
             same = sp.simplify(after[name] - start[name]) == 0
             solved[name] = after[name] if same else sp.Piecewise((start[name], sp.Eq(L, 0)), (after[name], True))
@@ -173,7 +193,7 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
             order = [n for n in before if n in needed | {name}]
             state, updates, first = (sp.Tuple(*(of[n] for n in order)) for of in (before, after, start))
             solved[name] = Recursion(L, state, updates, first, before[name])
-    return Moments(**solved)
+    return solved
 
 
 def abbreviations(net: Net) -> dict[sp.Symbol, sp.Expr]:
@@ -229,16 +249,14 @@ def _affine(expr: sp.Expr, symbol: sp.Expr) -> tuple[sp.Expr | None, sp.Expr | N
     return constant + sp.factor(rest), sp.factor(shift)
 
 
-def _geometric(rate: sp.Expr, shift: sp.Expr, start: sp.Expr) -> sp.Expr:
-    """The solution of x -> rate*x + shift from ``start``, verified by substitution: at depth 0 and over one step."""
-    solution = rate**L * start + shift * GeometricSum(rate, L)
+def _require_solution(rate: sp.Expr, shift: sp.Expr, start: sp.Expr) -> None:
+    """That a geometric sum solves x -> rate*x + shift from ``start``, by substitution: at depth 0 and over one step."""
     # The depth is counted by a letter of its own, for the block itself may depend on L.
     z, n = sp.Dummy("z", positive=True), sp.Dummy("n", integer=True, nonnegative=True)
     general = (z**n * start + shift * GeometricSum(z, n)).rewrite(sp.Pow)
     residue = general.subs(n, n + 1) - z * general - shift
     if sp.simplify(residue) != 0 or sp.simplify(general.subs(n, 0) - start) != 0:
-        raise ArithmeticError(f"The closed form {solution} does not solve x -> {rate}*x + {shift}.")
-    return solution
+        raise ArithmeticError(f"A geometric sum does not solve x -> {rate}*x + {shift}.")
 
 
 @public

@@ -91,6 +91,8 @@ def put_in(
         raise StepError(f"{label} speaks of {old}, which does not occur in {expr}.")
     if relation == "==":
         return evaluated(expr.subs(old, new)), relation, False
+    if relation == "->" and expr == old:
+        return evaluated(new), relation, False
     if relation not in ("<=", ">=", "approx"):
         raise StepError(
             f"{label} says {old} {relation} {new}, which cannot be put in: it leaves no relation that a chain has."
@@ -117,9 +119,9 @@ def _monotone(
     moved = expr.xreplace({old: x})
     slope = sp.diff(moved, x)
     if continuous(moved, x):
-        if slope.is_nonnegative:
+        if slope.is_extended_nonnegative:
             return False, False
-        if slope.is_nonpositive:
+        if slope.is_extended_nonpositive:
             return True, False
     near, far = (x, x + gap) if not x.is_negative else (x - gap, x)
     for falls, relation in ((False, ">="), (True, "<=")):

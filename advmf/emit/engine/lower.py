@@ -22,6 +22,7 @@ from advmf.functions import (
     QExponential,
     QLogarithm,
     Recursion,
+    Supremum,
 )
 
 
@@ -196,6 +197,8 @@ class _Lowering:
         if isinstance(expr, sp.Heaviside):
             x, at_zero = expr.args
             return self.slot(sp.Piecewise((0, x < 0), (at_zero, sp.Eq(x, 0)), (1, True)))
+        if isinstance(expr, Supremum):
+            return self.slot(expr.doit())
         if isinstance(expr, sp.factorial):
             return self.slot(sp.gamma(expr.args[0] + 1))
         if isinstance(expr, _PLAIN):

@@ -1,0 +1,103 @@
+"""The metric of a network: how a small change of the input changes the outputs, and over a ball at most.
+
+As N -> oo the outputs are independent Gaussian processes with one kernel 𝒦(x, x') (B. Hanin, arXiv:2107.01562; for
+general architectures G. Yang, Tensor Programs I, arXiv:1910.12478). The rows of J(x) are then N(0, Σ(x)) with Σ(x) =
+∂_x ∂_x' 𝒦 at x' = x. All nets here are isotropic but for the direction of x itself, so that
+
+    Σ(x) = [across (I - x̂x̂ᵀ) + along x̂x̂ᵀ]/d:
+
+across is the second moment V of the tangent of a direction across the input, of unit second moment and of C = 0, and
+along that of x̂, with C = |x|/√d (:mod:`advmf.theory.stream`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import sympy as sp
+
+from advmf.boundary import public
+from advmf.functions import Supremum
+from advmf.nets import Net
+from advmf.symbols import d, eps, x_sq
+from advmf.theory.propagation import STATE, grows_alike, moments, solve
+from advmf.theory.spike import carries_mean, spike
+from advmf.theory.stream import Stream, Streams, Tangent
+
+LEAST = sp.Rational(1, 10**6)
+"""The shortest input, relative to x, whose metric counts where the ball holds zero, at which x has no direction."""
+
+RADIUS = sp.Symbol("r", positive=True)
+"""The size |x + η|/√d of the inputs in a ball."""
+
+
+@public
+@dataclass(frozen=True)
+class Metric:
+    """Σ(x) by its eigenvalues times d: ``across`` the input, d - 1 times, and ``along`` it, once; functions of
+    ``x_sq`` and the net's letters."""
+
+    across: sp.Expr
+    along: sp.Expr
+
+    @property
+    def isotropic(self) -> bool:
+        """Whether both are the same."""
+        return bool(self.across == self.along)
+
+    @property
+    def largest(self) -> sp.Expr:
+        """The larger one."""
+        return self.across if self.isotropic else sp.Max(self.across, self.along, evaluate=False)
+
+
+@public
+@cache
+def metric(net: Net) -> Metric:
+    """Σ(x), the covariance of a row of J(x) as N -> oo, at an input with |x|²/d = ``x_sq``.
+
+    A closed form where there is one, else an exact recursion. Source: ours, from the tangents of the stream.
+
+    >>> import advmf as mf
+    >>> mf.metric(mf.residual(u=1, v=0))
+    Metric(across=(sigma_w**2/2 + 1)**L, along=(sigma_w**2/2 + 1)**L)
+    >>> at = dict(L=10, sigma_w=1, sigma_b=0, x_sq=1)
+    >>> along, across = (mf.kernel(e)(**at) for e in (mf.metric(mf.plain_residual(1, 0)).along,
+    ...                                               mf.metric(mf.plain_residual(1, 0)).across))
+    >>> round(float(along)), round(float(across), 1)
+    (1024, 57.7)
+    """
+    across = moments(net).j
+    if grows_alike(net) and not carries_mean(net):
+        return Metric(across, across)
+    before = {"Q": STATE.Q, "mu": STATE.mu, "C": _C, "V": _V, "tau": _TAU}
+    after = net.block.apply(Streams(), Stream(STATE.Q, STATE.mu, (Tangent(_C, _V, _TAU),)))
+    (tangent,) = after.tangents
+    updates = {"Q": after.Q, "mu": after.mu, "C": tangent.C, "V": tangent.V, "tau": tangent.tau}
+    start = {"Q": x_sq, "mu": sp.S.Zero, "C": sp.sqrt(x_sq), "V": sp.S.One, "tau": sp.S.Zero}
+    return Metric(across, solve(updates, before, start)["V"])
+
+
+_C, _V, _TAU = sp.Symbol("C", real=True), sp.Symbol("V", positive=True), sp.Symbol("tau", real=True)
+
+
+@cache
+def largest(net: Net, p: sp.Expr) -> sp.Expr:
+    """Λ, d times a bound on the eigenvalues of Σ(x + η) over the ball ‖η‖_p <= eps.
+
+    ω^L where that is Σ everywhere. Where activations are homogeneous and a mean is carried, the bound for all inputs
+    (:func:`~advmf.theory.spike.spike`). Else the supremum over the sizes of the inputs that the ball reaches, |x| ∓ ε
+    d^{(1/2 - 1/p)₊}.
+
+    >>> import advmf as mf
+    >>> from advmf.theory.metric import largest
+    >>> f = mf.kernel(largest(mf.vanilla(phi="tanh"), 2))
+    >>> f(L=5, sigma_w=1.5, sigma_b=0.3, x_sq=1, d=64, eps=[0.001, 0.1, 2]).round(4)
+    array([0.7591, 0.7706, 1.0751])
+    """
+    if grows_alike(net):
+        return spike(net) if carries_mean(net) else moments(net).j
+    size, reach = sp.sqrt(x_sq), eps * d ** sp.Max(0, sp.Rational(1, 2) - 1 / p) / sp.sqrt(d)
+    inside = metric(net).largest.subs(x_sq, RADIUS**2)
+    return Supremum(inside, RADIUS, sp.Max(size - reach, LEAST * size), size + reach)
