@@ -1,4 +1,4 @@
-"""The networks of the paper, and two of practice."""
+"""The networks of the paper, and those of practice."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def pre_norm(u: object = symbols.u, v: object = symbols.v, *, phi: object = None
 
 @public
 def post_norm(u: object = symbols.u, v: object = symbols.v, *, phi: object = None) -> Net:
-    """``x <- y/rms(y)`` with ``y = x + V phi(W x + b)``: a norm behind the sum."""
+    """``x <- y/rms(y), y = x + V phi(W x + b)``: a norm behind the sum."""
     return Net(Serial(Residual(Dense(), _activation(u, v, phi), Mix()), RMSNorm()), name="post_norm")
 
 
@@ -72,7 +72,14 @@ def _activation(u: object, v: object, phi: object) -> Pointwise:
     return phi if isinstance(phi, Pointwise) else Activation(phi)
 
 
-PRESETS = {"vanilla": vanilla, "residual": residual, "plain_residual": plain_residual, "preactivation": preactivation}
+PRESETS = {
+    "vanilla": vanilla,
+    "residual": residual,
+    "plain_residual": plain_residual,
+    "preactivation": preactivation,
+    "pre_norm": pre_norm,
+    "post_norm": post_norm,
+}
 """The preset networks by name."""
 
 STEPS = {
@@ -80,5 +87,7 @@ STEPS = {
     "residual": "x <- x + V phi(W x + b)",
     "plain_residual": "x <- x + phi(W x + b)",
     "preactivation": "x <- x + W phi(x) + b",
+    "pre_norm": "x <- x + W phi(x/rms(x)) + b",
+    "post_norm": "x <- y/rms(y), y = x + V phi(W x + b)",
 }
 """What the block of each preset does."""

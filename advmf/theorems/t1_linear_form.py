@@ -17,6 +17,7 @@ from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.nets import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset
 from advmf.symbols import d
+from advmf.theorems.mistakes import FirstForGain, SecondForGain, mistaken
 from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Scale, Theorem
 from advmf.theorems.wrong import equality, law, twice_the_variance
 from advmf.theory.propagation import START, abbreviations, grows_alike, moments
@@ -41,18 +42,23 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     >>> law_of_a.rhs
     sigma_b**2*GeometricSum(sigma_w**2/2 + 1, L)/2
     """
+    return _linear_form(net, net)
+
+
+def _linear_form(net: Net, declared: Net, alike: bool = False) -> tuple[Claim, Claim, Claim]:
+    """The claims about a declared net by the moments of ``net``; with ``alike`` as if all directions were alike."""
     state, where = moments(net, abbreviate=True), abbreviations(net)
     law = _Law(state.j / d, state.along, state.A, state.B - state.A)
-    uniform = state.along == state.j * START.Q
+    uniform = alike or state.along == state.j * START.Q
     why = "the stream carries a mean" if grows_alike(net) else "the activation stretches along x as it does not across"
     caveat = () if uniform else (f"e is orthogonal to x: {why}, so the direction x has another variance",)
     named: dict[str, Any] = {
         "where": where,
-        "net": net,
+        "net": declared,
         "assumptions": (*RANDOM_NETWORK, *caveat),
         "source": f"{PAPER}, linear-like form",
     }
-    exact = net.exact
+    exact = declared.exact
     # What each claim is about stands for itself in its equations; J(x)x inherits the law of J(x)e unless the stream
     # carries a mean.
     of_J = replace(law, across=RHS, along=RHS * d * START.Q if uniform else law.along)
@@ -165,11 +171,20 @@ def _explicit(expr: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
 
 
 def _wrong(claim: Claim) -> list[Claim]:
+    """Those of a law; and where the network asks for more than growth, what one would take for it: all directions
+    alike, E φ²/Q for E φ'², the variance of the input for that of each layer."""
     if claim.relation is not Relation.LAW:
         return equality(claim)
-    if isinstance(claim.lhs, Offset) and not grows_alike(claim.net):
-        return [twice_the_variance(claim)]  # a stream that saturates has nearly this offset at any depth
-    return law(claim)
+    if isinstance(claim.lhs, Offset):
+        # A stream that saturates has nearly this offset at any depth.
+        return law(claim) if grows_alike(claim.net) else [twice_the_variance(claim)]
+    taken = {"all directions alike": _linear_form(claim.net, claim.net, alike=True)[0]}
+    if not grows_alike(claim.net):
+        taken["E phi^2 for E phi'^2"] = _linear_form(mistaken(claim.net, SecondForGain), claim.net)[0]
+        taken["the input's variance for each layer's"] = _linear_form(mistaken(claim.net, FirstForGain), claim.net)[0]
+    others = [replace(other, name=f"{claim.name} [{mistake}]") for mistake, other in taken.items()]
+    said = (claim.rhs, claim.equations)
+    return [*law(claim), *(other for other in others if (other.rhs, other.equations) != said)]
 
 
 T1 = Theorem(

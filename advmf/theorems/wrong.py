@@ -10,6 +10,7 @@ from advmf.claim import RHS, Claim, Equation, Relation
 from advmf.observables import AdversarialLoss, Expectation
 from advmf.symbols import K, L, N, d
 from advmf.theorems.theorem import mutant
+from advmf.theory.metric import metric
 from advmf.theory.propagation import OMEGA, grows_alike, omega
 from advmf.theory.spike import LAMBDA
 
@@ -88,17 +89,14 @@ def bound(claim: Claim) -> list[Claim]:
         return [mutant(claim, "three times the bound", lambda e: e + 2 * size)]
     if claim.net is None:
         return [mutant(claim, "half the bound", lambda e: e - size / 2)]
-    if not grows_alike(claim.net):
-        return [mutant(claim, "half the bound", lambda e: e - size / 2)]
-    growth, spiked = omega(claim.net), LAMBDA in claim.where
-    across = replace(claim, formula=claim.formula.subs(LAMBDA, growth**L))
-    mutants = [
-        mutant(across, "half the bound across x", lambda e: e / 2)
-        if spiked
-        else mutant(claim, "half the bound", lambda e: e - size / 2)
-    ]
-    if not claim.formula.has(OMEGA, LAMBDA):
+    if LAMBDA in claim.where:
+        across = replace(claim, formula=claim.formula.subs(LAMBDA, metric(claim.net).across))
+        mutants = [mutant(across, "half the bound across x", lambda e: e / 2)]
+    else:
+        mutants = [mutant(claim, "half the bound", lambda e: e - size / 2)]
+    if not (claim.formula.has(OMEGA, LAMBDA) and grows_alike(claim.net)):
         return mutants
+    growth = omega(claim.net)
     if growth.is_Add and 1 in growth.args:
         mistake, less = "omega without the shortcut", {LAMBDA: (growth - 1) ** L, OMEGA: OMEGA - 1}
     else:

@@ -62,8 +62,19 @@ NETS = {
     "vanilla": ("vanilla", 1.0),
     GROWING: ("vanilla", 1 + SHORTCUT_GAIN),
     **{name: (name, SHORTCUT_GAIN) for name in PRESETS if name != "vanilla"},
+    "pre_norm": ("pre_norm", 2.0),
 }
-"""The networks of a suite: the preset and alpha*sigma_w**2 of each, which is omega of the vanilla ones."""
+"""The networks of a suite: the preset of each, and sigma_w**2 times E phi'^2 at a second moment of one, which is omega
+of the vanilla ones of homogeneous activations."""
+
+DEFAULT_NETS = ("vanilla", GROWING, "residual", "plain_residual", "preactivation")
+"""Those of every theorem and each of the default activations."""
+
+EXTRA = (("vanilla", "tanh"), ("vanilla", "gelu"), ("pre_norm", "relu"))
+"""Networks of other growth, with their activations, for which a suite checks :data:`GENERAL`."""
+
+GENERAL = ("T1", "T2")
+"""What holds of them."""
 
 MATRIX = "matrix"
 """What stands for a net where there is none."""
@@ -193,31 +204,33 @@ def cases(
     wanted = checkable(theorems)
     lacking = {name: THEOREMS[name].scale(profile.name) for name in wanted if name not in profile.scales}
     profile = replace(profile, scales={**profile.scales, **lacking}) if lacking else profile
-    names = list(choose("net", nets, NETS, tuple(NETS)))
+    names = list(choose("net", nets, NETS, DEFAULT_NETS))
     if "vanilla" in names:  # and GROWING after it, where that is another point
         names = [name for name in names if name != GROWING]
         if "sigma_w" not in (at or {}):
             names.insert(names.index("vanilla") + 1, GROWING)
     exponents = [(str(exponent(p, "p")), str(exponent(q, "q"))) for p, q in pairs] or list(PAIRS)
     found, why = [], dict[str, str]()
-    for activation in choose("activation", activations, ACTIVATIONS, DEFAULT_ACTIVATIONS):
-        phi = ACTIVATIONS[activation]
+    kinds = choose("activation", activations, ACTIVATIONS, DEFAULT_ACTIVATIONS)
+    subjects = [(name, activation, wanted) for activation in kinds for name in names]
+    if not nets and not activations:
+        subjects += [(*extra, tuple(t for t in wanted if t in GENERAL)) for extra in EXTRA]
+    for name, activation, chosen in subjects:
+        phi, (preset, gain) = ACTIVATIONS[activation], NETS[name]
+        net = replace(PRESETS[preset](phi=phi), name=name)
         slopes = {"u": float(phi.u), "v": float(phi.v)} if isinstance(phi, ReLULike) else {}
-        for name in names:
-            preset, gain = NETS[name]
-            net = replace(PRESETS[preset](phi=phi), name=name)
-            for theorem in wanted:
-                scale = profile.scales[theorem]
-                if isinstance(scale, MatrixScale) or THEOREMS[theorem].net:
-                    continue
-                point = {
-                    "L": scale.L, "d": scale.d, "K": scale.K, "sigma_w": (gain / float(phi.gain(sp.S.One))) ** 0.5,
-                    "sigma_b": profile.sigma_b, "eps": profile.eps, "x_sq": 1.0, **slopes, **scale.at, **(at or {}),
-                }  # fmt: skip
-                if claims := THEOREMS[theorem].tested(net, exponents):
-                    found.append(Case(theorem, net, activation, claims, point, profile))
-                else:
-                    why[theorem] = THEOREMS[theorem].silent(net) or "none of its claims is about such a net"
+        for theorem in chosen:
+            scale = profile.scales[theorem]
+            if isinstance(scale, MatrixScale) or THEOREMS[theorem].net:
+                continue
+            point = {
+                "L": scale.L, "d": scale.d, "K": scale.K, "sigma_w": (gain / float(phi.gain(sp.S.One))) ** 0.5,
+                "sigma_b": profile.sigma_b, "eps": profile.eps, "x_sq": 1.0, **slopes, **scale.at, **(at or {}),
+            }  # fmt: skip
+            if claims := THEOREMS[theorem].tested(net, exponents):
+                found.append(Case(theorem, net, activation, claims, point, profile))
+            else:
+                why[theorem] = THEOREMS[theorem].silent(net) or "none of its claims is about such a net"
     for theorem in () if nets or activations else wanted:
         scale = profile.scales[theorem]
         if THEOREMS[theorem].net:

@@ -1,0 +1,80 @@
+"""Networks by which one may be mistaken: an activation whose means are not its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from advmf.nets import Block, Net, Pointwise, Rebuilt, Serial
+from advmf.symbols import x_sq
+
+
+@dataclass(frozen=True)
+class Mistaken(Pointwise):
+    """An activation with the means of ``inner`` but for those that a subclass mistakes."""
+
+    inner: Pointwise
+
+    def phi(self, z: sp.Expr) -> sp.Expr:
+        return self.inner.phi(z)
+
+    @property
+    def homogeneous(self) -> bool:
+        return self.inner.homogeneous
+
+    def mean(self, Q: sp.Expr) -> sp.Expr:
+        return self.inner.mean(Q)
+
+    def second(self, Q: sp.Expr) -> sp.Expr:
+        return self.inner.second(Q)
+
+    def gain(self, Q: sp.Expr) -> sp.Expr:
+        return self.inner.gain(Q)
+
+    def tilt(self, Q: sp.Expr) -> sp.Expr:
+        return self.inner.tilt(Q)
+
+    def overlap(self, Q: sp.Expr) -> sp.Expr:
+        return self.inner.overlap(Q)
+
+    def stretch(self, Q: sp.Expr) -> sp.Expr:
+        return self.inner.stretch(Q)
+
+    def product(self, Q: sp.Expr, R: sp.Expr, P: sp.Expr) -> sp.Expr:
+        return self.inner.product(Q, R, P)
+
+
+@dataclass(frozen=True)
+class SecondForGain(Mistaken):
+    """E phi^2/Q is taken for E phi'^2, as it may be where phi is homogeneous."""
+
+    def gain(self, Q: sp.Expr) -> sp.Expr:
+        return self.inner.second(Q) / Q
+
+
+@dataclass(frozen=True)
+class FirstForGain(Mistaken):
+    """E phi'^2 is taken at the second moment of the input, and not at that of the layer."""
+
+    def gain(self, Q: sp.Expr) -> sp.Expr:
+        return self.inner.gain(x_sq)
+
+
+class _Mistakes(Rebuilt):
+    def __init__(self, kind: type[Mistaken]) -> None:
+        self.kind = kind
+
+    def pointwise(self, activation: Pointwise, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, self.kind(activation))
+
+
+def mistaken(net: Net, kind: type[Mistaken]) -> Net:
+    """The network with the means of every activation mistaken.
+
+    >>> import advmf as mf
+    >>> from advmf.theorems.mistakes import SecondForGain, mistaken
+    >>> mf.metric(mistaken(mf.vanilla(1, 0), SecondForGain)).across
+    (sigma_w**2/2)**L
+    """
+    return Net(Serial(*net.block.apply(_Mistakes(kind), ())), name=net.name)
