@@ -31,6 +31,7 @@ from advmf.functions import (
     QLogarithm,
     Recursion,
     SpectralNorm,
+    Supremum,
     TiltedNorm,
 )
 from advmf.symbols import z
@@ -58,6 +59,7 @@ EXAMPLES = {
     QLogarithm: (QLogarithm(x, y), {"x": 0.4, "y": 1.5}),
     Recursion: (Recursion(mf.symbols.L, (y, z), (x + y * z, z / 2), (x, 1), y), {"L": 4, "x": 0.4}),
     SpectralNorm: (SpectralNorm(x, 5, 1), {"x": 9.0}),
+    Supremum: (Supremum(z**2 * sp.exp(-x * z), z, y, 2 * y), {"x": 0.7, "y": 1.2}),
     TiltedNorm: (TiltedNorm(x, y, 2, 2), {"x": 9.0, "y": 6.0}),
 }
 NUMERIC = (EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, SpectralNorm, TiltedNorm)

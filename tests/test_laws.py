@@ -84,8 +84,7 @@ def test_a_declaration_is_what_it_prints(block):
 def claims(block):
     """What is claimed of every net."""
     net = mf.Net(block)
-    bounds = [mf.loss_bound(net, "p", "q"), mf.loss_bound(net, 2, 1)] if grows_alike(net) else []
-    return [*mf.linear_form(net), mf.capacity(net), *bounds]
+    return [*mf.linear_form(net), mf.capacity(net), mf.loss_bound(net, "p", "q"), mf.loss_bound(net, 2, 1)]
 
 
 @every_block
@@ -272,7 +271,7 @@ def test_the_jacobian_grows_by_omega_or_refuses_to_have_one(block):
         assert not all(phi.homogeneous for phi in net.activations) or "Norm" in repr(block)
         for derive in (
             omega,
-            lambda n: mf.loss_bound(n, 2, 2),
+            lambda n: mf.loss_value(n, 2, 2),
             lambda n: mf.variance_slope(n, 2, 2),
             mf.stream_fluctuation,
             mf.share,

@@ -51,7 +51,7 @@ for block in (RMSNorm, Square, Twice):
 
 
 @pytest.mark.parametrize("own", [RMSNorm(), Square()])
-@pytest.mark.parametrize("derive", [mf.omega, mf.growth_rate, lambda net: mf.loss_bound(net, 2, 2), mf.share])
+@pytest.mark.parametrize("derive", [mf.omega, mf.growth_rate, lambda net: mf.loss_value(net, 2, 2), mf.share])
 def test_no_growth_that_depends_on_the_stream(own, derive):
     net = mf.Net(mf.Serial(own, mf.Dense(sigma_b=0), mf.ReLULike(1, 0)), name="own")
     with pytest.raises(DeclarationError, match=r"depends on the stream's Q: there is no omega"):

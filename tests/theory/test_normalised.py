@@ -149,7 +149,7 @@ def test_pre_norm_grows_by_the_same_amount_in_every_block_and_its_jacobian_as_a_
 
 
 def test_what_needs_a_growth_refuses_a_norm_by_name():
-    for derive in (mf.omega, lambda net: mf.loss_bound(net, 2, 2), mf.stream_fluctuation, mf.jacobian_norm):
+    for derive in (mf.omega, lambda net: mf.loss_value(net, 2, 2), mf.stream_fluctuation, mf.jacobian_norm):
         with pytest.raises(DeclarationError, match=r"there is no omega|net\.exact is False"):
             derive(mf.pre_norm(1, 0))
     assert mf.capacity(mf.post_norm(1, 0)).rhs.subs(L_IS_ZERO) == 0
