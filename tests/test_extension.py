@@ -18,9 +18,9 @@ from scipy import special
 
 import advmf as mf
 from advmf import cli
-from advmf.emit.engine.scaled import REGISTERED
 from advmf.emit.kernels import register
 from advmf.errors import AdvmfError, ArgumentError, DeclarationError
+from advmf.functions.columns import COLUMNS
 from advmf.nets import Block, Coordinates, GaussianLayer
 from advmf.nets.algebra import Algebra
 from advmf.observables import Expectation, Observable
@@ -394,8 +394,7 @@ def test_a_special_function_is_one_class_and_its_arrays():
             with pytest.raises(AdvmfError, match="Dawson"):
                 write(Dawson(2 * x))
     finally:
-        for known in REGISTERED.values():
-            known.pop(Dawson, None)
+        COLUMNS.pop(Dawson, None)
 
 
 def test_the_derivation_of_a_registered_theorem_is_its_own(theorem):
