@@ -183,7 +183,7 @@ register(
     torch=lambda c: 1 - (c * SNAP).clamp(-1.0, 1.0).acos() / math.pi,
     elementwise=True,
     python=(
-        "def arc_cosine_slope(c):\n    c = min(1.0, max(-1.0, c * (1 + 2**-51)))\n    return 1 - math.acos(c)/math.pi"
+        "def arc_cosine_slope(c):\n    c = min(1.0, max(-1.0, c * (1 + 2**-51)))\n    return -math.acos(c)/math.pi + 1"
     ),
     **_WRITTEN,
 )
