@@ -1,6 +1,7 @@
 """The special functions of the theory, as SymPy functions that stay exact until numbers are asked for.
 
-Each knows its closed forms, its LaTeX and how to evaluate itself; ``advmf.emit`` holds the array versions.
+Each knows its closed forms, its LaTeX and how to evaluate itself. Its file registers its other columns: arrays, native
+code, source text and the like (:mod:`advmf.functions.columns`).
 """
 
 from advmf.functions.arc_cosine import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
