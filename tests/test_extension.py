@@ -18,9 +18,13 @@ from scipy import special
 
 import advmf as mf
 from advmf import cli
-from advmf.emit.engine.scaled import REGISTERED
 from advmf.emit.kernels import register
-from advmf.errors import AdvmfError, ArgumentError, DeclarationError
+from advmf.emit.typeset.breaking import Breaker
+from advmf.emit.typeset.lines import Lines
+from advmf.emit.typeset.printer import Printer, letters
+from advmf.emit.typeset.tables import notation
+from advmf.errors import AdvmfError, ArgumentError, DeclarationError, UnsupportedFunctionError
+from advmf.functions.columns import COLUMNS
 from advmf.nets import Block, Coordinates, GaussianLayer
 from advmf.nets.algebra import Algebra
 from advmf.observables import Expectation, Observable
@@ -371,6 +375,14 @@ class Dawson(sp.Function):
         return rf"D_+\left({printer._print(self.args[0])}\right)"
 
 
+def stated(formula):
+    """A claim of a formula."""
+    return mf.Claim(
+        name="own", lhs=sp.Symbol("A"), relation="==", formula=formula, where={}, regime=mf.Regime.EXACT,
+        assumptions=(), source="here", net=None,
+    )  # fmt: skip
+
+
 def test_a_special_function_is_one_class_and_its_arrays():
     """Values, derivatives and gradients of kernels, LaTeX; what has no column for it refuses it by name."""
     register(Dawson, numpy=special.dawsn, torch=lambda x: torch.as_tensor(special.dawsn(x.detach().numpy())))
@@ -390,12 +402,63 @@ def test_a_special_function_is_one_class_and_its_arrays():
         assert mf.latex(Dawson(2 * x)) == "D_+(2 x)"
         found = mf.kernel(Dawson(2 * x), backend="torch")(x=torch.tensor(points))
         np.testing.assert_allclose(found.numpy(), value, rtol=1e-13)
-        for write in (mf.to_json, lambda e: mf.export(e, "python")):
-            with pytest.raises(AdvmfError, match="Dawson"):
-                write(Dawson(2 * x))
+        with pytest.raises(ArgumentError, match="JSON has no name for Dawson"):
+            mf.to_json(stated(Dawson(2 * x)))
+        with pytest.raises(UnsupportedFunctionError, match="Dawson is no source text"):
+            mf.export(stated(Dawson(2 * x)), "python")
     finally:
-        for known in REGISTERED.values():
-            known.pop(Dawson, None)
+        COLUMNS.pop(Dawson, None)
+
+
+class Softplus(sp.Function):
+    """The smooth ramp ``Softplus(c)``, ln(1 + exp(c))."""
+
+    def fdiff(self, argindex=1):
+        return 1 / (1 + sp.exp(-self.args[0]))
+
+    def _latex(self, printer, exp=None):
+        return rf"\zeta\left({printer._print(self.args[0])}\right)"
+
+
+def test_a_special_function_has_every_column_that_those_of_the_package_have():
+    """Numbers of any size, native code, gradients in torch, Python, JSON, a row in the table of notation, and line
+    breaks: by one call, in one file."""
+
+    def scaled(a, x):
+        return a.logarithm(a.one_plus(a.exponential(a.linear(x))))
+
+    def plain(a, x):
+        return a.op("ln1p", a.op("exp", a.value(x)))
+
+    register(
+        Softplus, scaled=scaled, plain=plain, python="def softplus(x):\n    return math.log1p(math.exp(x))", json=True,
+        notation=lambda e: sp.log(1 + sp.exp(e.args[0])), bracket=lambda e: e.args[0],
+    )  # fmt: skip
+    try:
+        x, f = sp.Symbol("x", real=True), Softplus(2 * sp.Symbol("x", real=True))
+        points = np.linspace(-40, 40, 2001)
+        expected = np.logaddexp(0, 2 * points)
+        for backend in ("numpy", "native"):
+            np.testing.assert_allclose(mf.kernel(f, backend)(x=points), expected, rtol=1e-14)
+        assert mf.kernel(f)(x=1e6) == 2e6, "beyond the range of an exponential"
+        at = torch.tensor(points, requires_grad=True)
+        value = mf.kernel(f, "torch")(x=at)
+        value.sum().backward()
+        np.testing.assert_allclose(value.detach().numpy(), expected, rtol=1e-14)
+        np.testing.assert_allclose(at.grad.numpy(), 2 * special.expit(2 * points), rtol=1e-12)
+        claim, room = stated(f), {}
+        exec(mf.export(claim, "python"), room)
+        assert room["own"](x=0.3) == pytest.approx(np.logaddexp(0, 0.6), rel=1e-14)
+        text = mf.to_json(claim)
+        assert mf.from_json(text) == claim
+        assert r"\ln(1 + e^c)" in notation([f], Lines(letters()))
+        wide = Softplus(sum(x**k for k in range(1, 9)))
+        assert len(Breaker(Printer()).lines(wide, 12)) > 1
+    finally:
+        COLUMNS.pop(Softplus)
+    with pytest.raises(AdvmfError, match="Softplus"):
+        mf.from_json(text)
+    assert len(Breaker(Printer()).lines(wide, 12)) == 1, "without the column"
 
 
 def test_the_derivation_of_a_registered_theorem_is_its_own(theorem):

@@ -1,7 +1,10 @@
 """Every special function has all columns: numbers in NumPy, torch and native code, a derivative, Python, JSON and
 LaTeX, or says why not."""
 
+import inspect
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import sympy as sp
 import torch
 
 import advmf as mf
+from advmf.emit import kernels
 from advmf.emit.formats.python_source import python_source
 from advmf.errors import UnsupportedFunctionError
 from advmf.functions import (
@@ -18,6 +22,7 @@ from advmf.functions import (
     ArcCosineRestSlope,
     ArcCosineSlope,
     Conjugate,
+    Crest,
     EstimatedNorm,
     ExtremeNorm,
     ExtremeNormQuantile,
@@ -33,7 +38,10 @@ from advmf.functions import (
     SpectralNorm,
     Supremum,
     TiltedNorm,
+    columns,
 )
+from advmf.functions.columns import COLUMNS
+from advmf.functions.supremum import NODES
 from advmf.symbols import z
 
 x, y = sp.symbols("x y", positive=True)
@@ -46,6 +54,7 @@ EXAMPLES = {
     ArcCosineRest: (ArcCosineRest(x, y), {"x": 0.4, "y": 0.1}),
     ArcCosineRestSlope: (ArcCosineRestSlope(x, y), {"x": 0.4, "y": 0.1}),
     Conjugate: (Conjugate(x), {"x": 3.0}),
+    Crest: (Crest(*(3 - (node - x) ** 2 for node in NODES)), {"x": 0.3}),
     EstimatedNorm: (EstimatedNorm(x, y, 3, sp.Rational(3, 2)), {"x": 4.0, "y": 30.0}),
     ExtremeNorm: (ExtremeNorm(x, 3, 4), {"x": 8.0}),
     ExtremeNormQuantile: (ExtremeNormQuantile(x, 3, 4, sp.Rational(1, 10)), {"x": 8.0}),
@@ -66,10 +75,38 @@ NUMERIC = (EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, SpectralNorm, Tilted
 REFUSED = {
     "numpy": {GaussianMean: "has no array function for GaussianMean"},
     "derivative": {
-        Flow: "by a letter of its own system", **dict.fromkeys(NUMERIC, "its numbers alone"),
+        Flow: "by a letter of its own system", **dict.fromkeys((*NUMERIC, Crest, Supremum), "its numbers alone"),
         GaussianNorm: "in the exponent r",
     },
     "python": {GaussianMean: "GaussianMean"},
+}  # fmt: skip
+"""What has no column, and the words of the refusal."""
+
+LOOPS = dict.fromkeys((Flow, Recursion), "a loop over whole programs, which engines and printers know by themselves")
+UNKNOWN = {GaussianMean: "an integral, which doit() does or NormalMean computes"}
+SHARED = dict.fromkeys(
+    (ArcCosine, GaussianNorm, NormalMean, PairMean, *NUMERIC), "whole arrays, for NumPy alone or to share work"
+)
+FILLED = {
+    "numbers": lambda own: own.scaled or own.applied or (own.numpy and own.torch),
+    "native": lambda own: own.plain or own.elementwise,
+    "python": lambda own: own.python or own.applied,
+    "json": lambda own: own.json,
+    "notation": lambda own: own.notation,
+    "bracket": lambda own: own.bracket,
+}
+WITHOUT = {
+    "numbers": LOOPS | UNKNOWN,
+    "native": LOOPS | UNKNOWN | SHARED | {Supremum: "another expression, that of its values"},
+    "python": LOOPS | UNKNOWN,
+    "json": {},
+    "notation": LOOPS | dict.fromkeys(
+        (Conjugate, Crest, GeometricSum, GaussianMean, NormalMean, PairMean, ExtremeNormQuantile, Supremum, TiltedNorm),
+        "its LaTeX says what it is",
+    ),
+    "bracket": dict.fromkeys(
+        (Conjugate, Crest, GaussianNorm, GeometricSum, Recursion, Supremum, *NUMERIC), "its LaTeX has no bracket around an argument"
+    ) | dict.fromkeys((GaussianMean, NormalMean, PairMean), "its bracket holds a function, not an argument"),
 }  # fmt: skip
 """What has no column, and why."""
 
@@ -79,6 +116,42 @@ every_function = pytest.mark.parametrize("head", FUNCTIONS, ids=lambda head: hea
 def test_every_function_has_an_example():
     assert set(EXAMPLES) == set(FUNCTIONS)
     assert all(expr.has(head) for head, (expr, _) in EXAMPLES.items()), "and none that evaluates to something else"
+
+
+@pytest.mark.parametrize("column", FILLED)
+@every_function
+def test_every_column_is_filled_or_refused_with_a_reason(head, column):
+    """Each of these columns that a function leaves empty has its reason here, and no function that fills it has one."""
+    assert bool(FILLED[column](COLUMNS[head])) == (head not in WITHOUT[column])
+    assert "_latex" in {name for base in head.__mro__[: head.__mro__.index(sp.Function)] for name in vars(base)}
+
+
+def test_the_functions_of_the_package_are_registered_as_those_of_users_are():
+    """By the same call, each in its own file; what engines and printers know of them is in their columns."""
+    assert set(FUNCTIONS) <= set(COLUMNS) and kernels.register is columns.register
+    for head in FUNCTIONS:
+        source = Path(inspect.getfile(head)).read_text()
+        assert re.search(rf"^(register|_known_by_numbers)\(\s*{head.__name__}\b", source, re.MULTILINE), head
+    texts = {path.name: path.read_text() for path in Path(mf.emit.__path__[0]).rglob("*.py")}
+    names = {head.__name__ for head in FUNCTIONS} - {"Flow", "Recursion"}
+    assert not named(texts, names)
+    assert named({"x.py": "rules = {QExponential: 1}"}, names) == {("x.py", "QExponential")}, "the control"
+
+
+def named(texts, names):
+    """Which of the names each text holds as words."""
+    return {(file, name) for file, text in texts.items() for name in names if re.search(rf"\b{name}\b", text)}
+
+
+def test_a_function_of_the_package_is_not_replaced():
+    before = dict(COLUMNS)
+    for head in (QExponential, ArcCosineSlope, NormalMean, Recursion):
+        with pytest.raises(mf.errors.ArgumentError, match=f"{head.__name__} is part of the arithmetic"):
+            columns.register(head, numpy=np.sin)
+    for wrong in ({"numpy": "sin"}, {"json": 1}, {"nump": np.sin}, {"python": "x + 1"}, {"torch": "jax"}):
+        with pytest.raises(mf.errors.ArgumentError, match="takes functions as"):
+            columns.register(sp.Function("f"), **wrong)
+    assert before == COLUMNS
 
 
 def refusing(column, head):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from typing import Any
@@ -30,10 +30,9 @@ from advmf.emit.engine.domains import Domain, meaning, rank
 from advmf.emit.engine.grid import CHUNK, FEW, Engine, Grid, Plan, scaled
 from advmf.emit.engine.lower import Program, lower
 from advmf.emit.engine.native import available, native_engine
-from advmf.emit.engine.rules import RULES
-from advmf.emit.engine.scaled import REGISTERED
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.expressions import expression
+from advmf.functions.columns import COLUMNS, NONE, register
 from advmf.notebook import Shown
 from advmf.symbols import SYMBOLS
 from advmf.symbols import L as DEPTH
@@ -86,8 +85,8 @@ def kernel(claim: Any, backend: str = "auto", *, grad: str | Sequence[str] = ())
     exprs = [_expression(each) for each in claims]
     depth = max(each.depth if isinstance(each, Claim) else 0 for each in claims)
     names = (grad,) if isinstance(grad, str) else tuple(grad)
-    known = tuple(REGISTERED[LIBRARY[backend]].items())
-    return _kernel(sp.Tuple(*exprs) if several else exprs[0], backend, names, depth, known)
+    formulas = sp.Tuple(*exprs) if several else exprs[0]
+    return _kernel(formulas, backend, names, depth, tuple(COLUMNS.values()))
 
 
 @lru_cache(maxsize=256)
@@ -106,32 +105,6 @@ def _expression(claim: Any) -> sp.Expr:
         kind = type(expr).__name__
         raise ArgumentError(f"kernel takes a Claim or a scalar SymPy expression; got {expr!r} ({kind}).{hint}")
     return expr
-
-
-@public
-def register(head: Any, *, numpy: Callable[..., Any] | None = None, torch: Callable[..., Any] | None = None) -> None:
-    """Give kernels an array function for a SymPy function, for one backend or both; it takes one array per argument.
-
-    Raises ArgumentError for what is no class of SymPy functions, or has a rule of its own.
-
-    >>> import sympy as sp
-    >>> from scipy.special import zeta
-    >>> from advmf.emit.kernels import kernel, register
-    >>> register(sp.zeta, numpy=zeta)
-    >>> kernel(sp.zeta(sp.Symbol("s")))(s=[2.0, 4.0]).round(6).tolist()
-    [1.644934, 1.082323]
-    """
-    if not (isinstance(head, type) and issubclass(head, sp.Basic)):
-        raise ArgumentError(f"register takes a class of SymPy functions (sympy.zeta, Function('f')); got {head!r}.")
-    if head in RULES:
-        raise ArgumentError(f"{head.__name__} is part of the arithmetic of kernels and cannot be replaced.")
-    given = {name: array_form for name, array_form in (("numpy", numpy), ("torch", torch)) if array_form is not None}
-    if not given or not all(map(callable, given.values())):
-        raise ArgumentError(
-            f"register({head.__name__}) takes functions as numpy=, torch= or both; got {given or None}."
-        )
-    for backend, array_form in given.items():
-        REGISTERED[backend][head] = array_form
 
 
 @dataclass(frozen=True, repr=False)
@@ -248,7 +221,7 @@ class Kernel(Shown):
 
     def _check_head(self, expr: sp.Expr) -> None:
         head, library = expr.func.__name__, LIBRARY[self.backend]
-        if function(library, expr.func) is None:
+        if COLUMNS.get(expr.func, NONE).scaled is None and function(library, expr.func) is None:
             raise UnsupportedFunctionError(
                 f"The {library} backend has no array function for {head}, which occurs in {expr}. "
                 f"Evaluate or rewrite it, or register one: advmf.emit.kernels.register({head}, {library}=...)."

@@ -1,6 +1,7 @@
 """The special functions of the theory, as SymPy functions that stay exact until numbers are asked for.
 
-Each knows its closed forms, its LaTeX and how to evaluate itself; ``advmf.emit`` holds the array versions.
+Each knows its closed forms, its LaTeX and how to evaluate itself. Its file registers its other columns: arrays, native
+code, source text and the like (:mod:`advmf.functions.columns`).
 """
 
 from advmf.functions.arc_cosine import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
@@ -20,10 +21,10 @@ from advmf.functions.numeric_norms import (
 )
 from advmf.functions.q_exponential import QExponential, QLogarithm
 from advmf.functions.recursion import Recursion
-from advmf.functions.supremum import Supremum
+from advmf.functions.supremum import Crest, Supremum
 
 FUNCTIONS = (
-    ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Conjugate, EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, Flow,
+    ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Conjugate, Crest, EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, Flow,
     GaussianMean, GaussianNorm, GeometricSum, NormalMean, PairMean, QExponential, QLogarithm, Recursion, SpectralNorm, Supremum, TiltedNorm,
 )  # fmt: skip
 """The functions."""

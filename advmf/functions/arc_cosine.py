@@ -5,10 +5,19 @@ Source: Y. Cho and L. Saul, Kernel Methods for Deep Learning, NeurIPS 2009.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
+import numpy as np
 import sympy as sp
 from sympy.core.function import Function
+
+from advmf import special
+from advmf.functions.columns import register
+
+SNAP = 1 + 2.0**-51
+"""Correlations within rounding of 1 count as 1: that of two equal inputs, of which a missing ulp would cost the slope
+eight digits."""
 
 
 class CosineKernel(Function):
@@ -152,3 +161,52 @@ def _within(expr: sp.Expr, prec: int) -> sp.Expr:
     """A function of a - b in [0, 2], to which a difference of numbers that rounding has put beyond is taken back."""
     a, b = (arg._eval_evalf(prec) for arg in expr.args)
     return expr.func(sp.Min(2, sp.Max(0, a - b)), 0) if a.is_Float or b.is_Float else expr
+
+
+_WRITTEN = {"json": True, "notation": lambda e: e.doit(), "bracket": lambda e: e.correlation}
+
+register(
+    ArcCosine,
+    # The slope is finite at c = 1, where that of the formula is a difference of infinities.
+    scaled=lambda a, c: a.value(
+        a.sloped(special.arc_cosine, lambda c, ops: (1 - ops.acos(ops.clip(c, -1.0, 1.0)) / math.pi,), a.linear(c))
+    ),
+    python=(
+        "def arc_cosine(c):\n    c = min(1.0, max(-1.0, c * (1 + 2**-51)))\n"
+        "    return (c*(math.pi - math.acos(c)) + math.sqrt(1 - c**2))/math.pi"
+    ),
+    **_WRITTEN,
+)
+register(
+    ArcCosineSlope,
+    numpy=lambda c: 1 - np.arccos(np.clip(c * SNAP, -1.0, 1.0)) / math.pi,
+    torch=lambda c: 1 - (c * SNAP).clamp(-1.0, 1.0).acos() / math.pi,
+    elementwise=True,
+    python=(
+        "def arc_cosine_slope(c):\n    c = min(1.0, max(-1.0, c * (1 + 2**-51)))\n    return -math.acos(c)/math.pi + 1"
+    ),
+    **_WRITTEN,
+)
+
+
+def _rest_slopes(a: Any, b: Any, ops: Any) -> tuple[Any, Any]:
+    slope = special.arc_cosine_rest_slope(a, b, ops)
+    return slope, -slope
+
+
+register(
+    ArcCosineRest,
+    numpy=special.arc_cosine_rest,
+    elementwise=True,
+    scaled=lambda a, x, y: a.value(a.sloped(special.arc_cosine_rest, _rest_slopes, a.linear(x), a.linear(y))),
+    python=special.arc_cosine_rest,
+    **_WRITTEN,
+)
+register(
+    ArcCosineRestSlope,
+    numpy=special.arc_cosine_rest_slope,
+    elementwise=True,
+    scaled=lambda a, x, y: a.value(special.arc_cosine_rest_slope(a.linear(x), a.linear(y), a)),
+    python=special.arc_cosine_rest_slope,
+    **_WRITTEN,
+)

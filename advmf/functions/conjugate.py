@@ -7,6 +7,8 @@ from typing import Any
 import sympy as sp
 from sympy.core.function import Function
 
+from advmf.functions.columns import register
+
 
 def positive_number(expr: sp.Expr) -> bool:
     """Whether ``expr`` is a positive number, or oo."""
@@ -43,3 +45,17 @@ class Conjugate(Function):
     def _latex(self, printer: Any, exp: str | None = None) -> str:
         text = f"{printer._print(self.args[0])}^{{*}}"
         return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
+def _plain(a: Any, r: int) -> int:
+    return a.op("add", a.const(1.0), a.op("inv", a.op("add", a.value(r), a.const(-1.0))))
+
+
+register(
+    Conjugate,
+    scaled=lambda a, r: a.value(1 + 1 / (a.linear(r) - 1)),
+    plain=_plain,
+    inverse=lambda e: 1 - 1 / e.args[0],
+    python="def conjugate(r):\n    return 1.0 if r == math.inf else math.inf if r == 1 else r / (r - 1)",
+    json=True,
+)

@@ -83,6 +83,9 @@ def _branches(expr: sp.Expr) -> set[sp.Expr]:
 class LogOnePlusExp(sp.Function):
     """ln(1 + e^w) as libraries have it, which does not overflow; it stands in no formula."""
 
+    def _numpycode(self, printer: Any) -> str:
+        return f"{printer._module_format('numpy.logaddexp')}(0.0, {printer._print(self.args[0])})"
+
 
 @lru_cache(maxsize=1024)
 def stable(expr: sp.Expr, z: sp.Symbol) -> sp.Expr:
@@ -111,7 +114,7 @@ def stable(expr: sp.Expr, z: sp.Symbol) -> sp.Expr:
 def compiled(f: sp.Lambda, parameters: tuple[sp.Symbol, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The function and its kinks as functions of arrays, of the parameters too."""
     (z,) = f.variables
-    library = [{LogOnePlusExp.__name__: lambda w: np.logaddexp(0.0, w)}, "scipy", "numpy"]
+    library = ["scipy", "numpy"]
     return sp.lambdify((z, *parameters), stable(f.expr, z), library), sp.lambdify(parameters, kinks(f), library)
 
 

@@ -9,6 +9,7 @@ import mpmath
 import sympy as sp
 from sympy.core.function import Function
 
+from advmf.functions.columns import register
 from advmf.functions.q_exponential import QExponential
 
 
@@ -135,3 +136,6 @@ def power_of(rate: sp.Expr, z: sp.Symbol) -> sp.Expr | None:
     """r if ``rate`` is proportional to z**r, else None."""
     r = sp.simplify(z * sp.diff(rate, z) / rate)
     return None if r.has(z) else r
+
+
+register(Flow, json=True, bracket=lambda e: e.args[0])  # how it is solved and written is the engine's

@@ -14,6 +14,7 @@ import sympy as sp
 from sympy.core.function import Function
 
 from advmf.errors import ArgumentError
+from advmf.functions.columns import register
 
 _FAR = 16.0
 """The radius at which a quadrature in the plane ends: the density there is e**-128."""
@@ -141,3 +142,6 @@ def _lines(f: sp.Expr) -> Iterator[sp.Expr]:
             yield from (x - y for i, x in enumerate(atom.args) for y in atom.args[:i])
         else:
             yield atom.args[0]
+
+
+register(GaussianMean, json=True)  # a kernel has no numbers of it: take doit(), or NormalMean

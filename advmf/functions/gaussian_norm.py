@@ -8,7 +8,8 @@ import sympy as sp
 from sympy.core.function import Function
 
 from advmf import special
-from advmf.functions.conjugate import positive_number
+from advmf.functions.columns import register
+from advmf.functions.conjugate import Conjugate, positive_number
 
 LARGE = 64
 """No n that a dimension can be has 2 ln n beyond it."""
@@ -91,3 +92,22 @@ class GaussianNorm(Function):
         n, r = map(printer._print, self.args)
         text = rf"\mathbb{{E}}\lVert g_{{{n}}}\rVert_{{{r}}}"
         return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
+def _applied(norm: GaussianNorm) -> Any:
+    """The norm by n and 1/r, in closed form at r = 2 for a dimension."""
+    n, r = norm.args
+    if r == 2 and n.is_integer and n.is_positive:
+        return norm.doit(deep=False)
+    return GaussianNorm, (n, 1 - 1 / r.args[0] if isinstance(r, Conjugate) else 1 / r)
+
+
+register(
+    GaussianNorm,
+    scaled=lambda a, n, inverse: a.value(special.gaussian_norm_of_inverse(a.linear(n), a.linear(inverse), a)),
+    applied=_applied,
+    differentiated=lambda e: e.doit(deep=False),
+    python=special.gaussian_norm,
+    json=True,
+    notation=lambda e: None,
+)

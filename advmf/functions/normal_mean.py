@@ -14,6 +14,7 @@ from sympy.core.function import Function
 
 from advmf import special
 from advmf.errors import ArgumentError
+from advmf.functions.columns import register
 from advmf.functions.curves import compiled, slope, smooth
 
 
@@ -221,3 +222,11 @@ class PairMean(OverGaussians):
 
 def _of(f: sp.Lambda, letter: str) -> sp.Expr:
     return f(sp.Symbol(letter, real=True))
+
+
+def _applied(mean: OverGaussians) -> tuple[Integrand, tuple[sp.Expr, ...]]:
+    return mean.head, (*mean.moments, *mean.parameters)
+
+
+register(NormalMean, applied=_applied, python=special.normal_mean, json=True)
+register(PairMean, applied=_applied, python=special.pair_mean, json=True)

@@ -10,6 +10,7 @@ import sympy as sp
 from sympy.core.function import Function
 
 from advmf import special
+from advmf.functions.columns import register
 from advmf.functions.conjugate import Conjugate, positive_number
 from advmf.functions.gaussian_norm import GaussianNorm
 
@@ -170,3 +171,14 @@ class EstimatedNorm(NumericNorm):
 
     numbers = staticmethod(special.estimated_norm)
     tex = r"\widehat{{\mathbb{{E}}}}\lVert G_{{{0}\times {1}}}\rVert_{{{2}\to {3}}}"
+
+
+def _known_by_numbers(head: type[NumericNorm], **more: Any) -> None:
+    register(head, numpy=head.numbers, torch="numpy", python=head.numbers, json=True, **more)
+
+
+_known_by_numbers(EstimatedNorm, notation=lambda e: None)
+_known_by_numbers(ExtremeNorm, notation=lambda e: None)
+_known_by_numbers(ExtremeNormQuantile)
+_known_by_numbers(SpectralNorm, notation=lambda e: None)
+_known_by_numbers(TiltedNorm)

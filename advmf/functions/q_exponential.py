@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import sympy as sp
 from sympy.core.function import Function
+
+from advmf.functions.columns import register
 
 
 class QExponential(Function):
@@ -104,3 +107,70 @@ class QLogarithm(Function):
         y, r = map(printer._print, self.args)
         power = "" if exp is None else f"^{{{exp}}}"
         return rf"\ln_{{{r}}}{power}\left({y}\right)"
+
+
+def _scaled_exponential(a: Any, x: Any, r: Any) -> Any:
+    """exp(log1p(w)/(1 - r)) with w = (1 - r)x, smooth at r = 1; beyond w = -1 zero or infinite."""
+    rest = 1 - a.linear(r)
+    w = a.multiply(a.value(rest), x)
+    line = a.linear(w)
+    near, dead = a.abs(line) < 1e-4, line <= -1
+    small, safe = a.where(near, line, 0.0), a.where(near, 1.0, rest)
+    series = a.where(near, a.linear(x), 0.0) * (1 - small / 2 + small**2 / 3 - small**3 / 4)
+    log = a.log_abs(a.select(near | dead, a.value(a.array(1.0)), a.one_plus(w)))
+    out = a.exponential(a.where(near, series, log / safe))
+    return a.select(dead, a.value(a.where(rest > 0, 0.0, math.inf)), out)
+
+
+def _scaled_logarithm(a: Any, y: Any, r: Any) -> Any:
+    """ln(y) phi((1 - r) ln y), which is smooth at r = 1."""
+    log = a.logarithm(y).m
+    return a.multiply(a.value(log), a.phi((1 - a.linear(r)) * log))
+
+
+def _plain_exponential(a: Any, x: int, r: int) -> int:
+    """exp(x ln(1 + w)/w) with w = (1 - r)x; beyond w = -1 zero or infinite."""
+    x, r = a.value(x), a.value(r)
+    zero, one = a.const(0.0), a.const(1.0)
+    rest = a.op("sub", one, r)
+    w = a.op("mul", rest, x)
+    dead, flat = a.op("le", w, a.const(-1.0)), a.op("eq", w, zero)
+    safe = a.select(a.op("or", dead, flat), one, w)
+    quotient = a.select(flat, one, a.op("div", a.op("ln1p", safe), safe))
+    alive = a.op("exp", a.select(dead, zero, a.op("mul", x, quotient)))
+    return a.select(dead, a.select(a.op("gt", rest, zero), zero, a.const(float("inf"))), alive)
+
+
+def _plain_logarithm(a: Any, y: int, r: int, plus_one: bool = False) -> int:
+    """(y**(1 - r) - 1)/(1 - r), and ln y at r = 1."""
+    log, one = a.base(y, plus_one), a.const(1.0)
+    rest = a.op("sub", one, a.value(r))
+    flat = a.op("eq", rest, a.const(0.0))
+    safe = a.select(flat, one, rest)
+    return a.select(flat, log, a.op("div", a.op("expm1", a.op("mul", safe, log)), safe))
+
+
+register(
+    QExponential,
+    scaled=_scaled_exponential,
+    plain=_plain_exponential,
+    python=(
+        "def q_exponential(x, r):\n    if r == 1:\n        return math.exp(x)\n    if 1 + (1 - r) * x <= 0:\n"
+        "        return 0.0 if r < 1 else math.inf\n    return math.exp(math.log1p((1 - r) * x) / (1 - r))"
+    ),
+    json=True,
+    notation=lambda e: e.rewrite(sp.Pow),
+    bracket=lambda e: e.args[0],
+)
+register(
+    QLogarithm,
+    scaled=_scaled_logarithm,
+    plain=_plain_logarithm,
+    near_one=True,
+    python=(
+        "def q_logarithm(y, r):\n    return math.log(y) if r == 1 else math.expm1((1 - r) * math.log(y)) / (1 - r)"
+    ),
+    json=True,
+    notation=lambda e: e.rewrite(sp.Pow),
+    bracket=lambda e: e.args[0],
+)

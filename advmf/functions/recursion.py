@@ -8,6 +8,7 @@ import sympy as sp
 from sympy.core.function import Function
 
 from advmf.budget import allow_seconds
+from advmf.functions.columns import register
 
 DEEPEST, LONGEST = 10_000, 100_000
 """The most steps of a recursion that become a rational number, and the bits of one beyond which it is left as it
@@ -106,3 +107,6 @@ class Recursion(Function):
         name = rf"{{{name}}}" if "_" in name else name
         text = rf"{name}_{{{printer._print(depth)}}}"
         return text if exp is None else rf"{{{text}}}^{{{exp}}}"
+
+
+register(Recursion, json=True)  # a loop: how it runs and is written is the engine's

@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import sympy as sp
 from sympy.core.function import Function
 
 from advmf.errors import ArgumentError
+from advmf.functions.columns import register
 
-POINTS = 33
-"""The values of the letter at which numbers are compared: both ends, and Chebyshev's points between them. Next to a
-maximum that is not at an end there is a point within 1/20 of half the interval."""
+POINTS = 49
+"""The values of the letter at which an expression is evaluated: both ends, and Chebyshev's points between them."""
+
+NODES = [-math.cos(math.pi * k / (POINTS - 1)) for k in range(POINTS)]
+"""Where these are in an interval from -1 to 1."""
 
 
 class Supremum(Function):
     """sup of ``expr`` over ``low <= variable <= high``: ``Supremum(expr, variable, low, high)``.
 
-    Its numbers, and its derivatives, are those of the largest of :data:`POINTS` values, the ends among them; an
-    interval whose ends meet is one point.
+    Its numbers are those of the largest of :data:`POINTS` values, the ends among them, and between them of the parabola
+    through the largest and its neighbours. An interval whose ends meet is one point.
 
     >>> import sympy as sp
     >>> from advmf.functions import Supremum
@@ -35,15 +39,13 @@ class Supremum(Function):
         return expr.subs(variable, low) if low == high else None
 
     def doit(self, **hints: Any) -> sp.Expr:
-        """The largest of the values at the points."""
+        """The crest of the values at the points."""
         expr, variable, low, high = self.args
         if variable not in expr.free_symbols:
             return expr
         middle, half = (low + high) / 2, (high - low) / 2
-        steps = [sp.Float(math.cos(math.pi * k / (POINTS - 1))) for k in range(1, POINTS - 1)]
-        places = [low, high, *(middle + step * half for step in steps)]
-        # Unevaluated, as SymPy would try to tell any two of them apart.
-        return sp.Max(*(expr.xreplace({variable: place}) for place in places), evaluate=False)
+        places = [low, *(middle + sp.Float(node) * half for node in NODES[1:-1]), high]
+        return Crest(*(expr.xreplace({variable: place}) for place in places))
 
     @property
     def free_symbols(self) -> set[sp.Basic]:
@@ -60,7 +62,7 @@ class Supremum(Function):
         return self.func(inner, variable, low._subs(old, new), high._subs(old, new))
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
-        return self.doit().diff(symbol) if symbol in self.free_symbols else sp.S.Zero
+        return sp.Derivative(self, symbol, evaluate=False) if symbol in self.free_symbols else sp.S.Zero
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         return None if self.free_symbols else self.doit()._eval_evalf(prec)
@@ -78,3 +80,79 @@ class Supremum(Function):
         expr, variable, low, high = map(printer._print, self.args)
         text = rf"\sup_{{{low} \le {variable} \le {high}}} {expr}"
         return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
+class Crest(Function):
+    """The largest value of a function between -1 and 1, from its values at :data:`NODES`: ``Crest(*values)``.
+
+    >>> from advmf.functions.supremum import NODES, Crest
+    >>> Crest(*(3 - (node - 0.3) ** 2 for node in NODES)).evalf(10)
+    3.000000000
+    """
+
+    @classmethod
+    def eval(cls, *values: sp.Expr) -> None:
+        if len(values) != POINTS:
+            raise ArgumentError(f"Crest takes {POINTS} values; got {len(values)}.")
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        raise sp.core.function.ArgumentIndexError(self, argindex)
+
+    def _eval_is_real(self) -> bool | None:
+        return True if all(value.is_real for value in self.args) else None
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = rf"\operatorname{{crest}}({', '.join(map(printer._print, self.args))})"
+        return text if exp is None else rf"{text}^{{{exp}}}"
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        values = [value._eval_evalf(53) for value in self.args]
+        if not all(value is not None and value.is_Float for value in values):
+            return None
+        return sp.Float(float(_numbers(*(float(value) for value in values))), precision=prec)
+
+
+def _numbers(*values: Any) -> np.ndarray:
+    y = np.stack(np.broadcast_arrays(*values)).astype(float)
+    return _crest(y, np.asarray(NODES), y.max(0), y.argmax(0), np.take_along_axis, np.where, np.clip)
+
+
+def _tensors(*values: Any) -> Any:
+    import torch
+
+    y = torch.stack(torch.broadcast_tensors(*values))
+    best, at = y.max(0)
+    return _crest(y, torch.as_tensor(NODES).to(y), best, at, lambda a, i, _: a.gather(0, i), torch.where, torch.clamp)
+
+
+def _crest(y: Any, nodes: Any, best: Any, at: Any, take: Any, where: Any, clip: Any) -> Any:
+    """The vertex of the parabola through the largest value and its neighbours; at an end the value itself."""
+    inside = (at > 0) & (at < POINTS - 1)
+    k = clip(at, 1, POINTS - 2)
+    (a, b, c), (low, middle, high) = (
+        [take(y, i[None], 0)[0] for i in (k - 1, k, k + 1)],
+        [nodes[i] for i in (k - 1, k, k + 1)],
+    )
+    rise, fall = (b - a) / (middle - low), (c - b) / (high - middle)
+    bend = (rise - fall) / (high - low)
+    slope = rise - bend * (middle - low)
+    curved = inside & (bend > 0)
+    return where(curved, best + slope**2 / (4 * where(curved, bend, bend * 0 + 1)), best)
+
+
+register(Supremum, applied=lambda e: e.doit(), json=True)
+register(
+    Crest,
+    numpy=_numbers,
+    torch=_tensors,
+    elementwise=True,
+    json=True,
+    python=(
+        "def crest(*values):\n    n = len(values) - 1\n    k = max(range(n + 1), key=values.__getitem__)\n"
+        "    if k in (0, n):\n        return values[k]\n"
+        "    low, middle, high = (-math.cos(math.pi * i / n) for i in (k - 1, k, k + 1))\n"
+        "    rise = (values[k] - values[k - 1]) / (middle - low)\n"
+        "    bend = (rise - (values[k + 1] - values[k]) / (high - middle)) / (high - low)\n"
+        "    return values[k] + (rise - bend * (middle - low)) ** 2 / (4 * bend) if bend > 0 else values[k]"
+    ),
+)

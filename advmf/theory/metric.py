@@ -99,5 +99,7 @@ def largest(net: Net, p: sp.Expr) -> sp.Expr:
     if grows_alike(net):
         return spike(net) if carries_mean(net) else moments(net).j
     size, reach = sp.sqrt(x_sq), eps * d ** sp.Max(0, sp.Rational(1, 2) - 1 / p) / sp.sqrt(d)
-    inside = metric(net).largest.subs(x_sq, RADIUS**2)
-    return Supremum(inside, RADIUS, sp.Max(size - reach, LEAST * size), size + reach)
+    ends = (sp.Max(size - reach, LEAST * size), size + reach)
+    found = metric(net)
+    over_ball = [Supremum(e.subs(x_sq, RADIUS**2), RADIUS, *ends) for e in (found.across, found.along)]
+    return over_ball[0] if found.isotropic else sp.Max(*over_ball, evaluate=False)

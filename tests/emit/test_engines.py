@@ -18,6 +18,7 @@ from advmf.emit.engine.grid import scaled
 from advmf.emit.kernels import Kernel, kernel, register
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.functions import ArcCosine, Flow, GaussianNorm, GeometricSum, Recursion
+from advmf.functions.columns import COLUMNS
 from advmf.symbols import K, L, d, eps, p, q, sigma_b, sigma_w, u, v, x_sq
 
 x, y, z = sp.symbols("x y z", real=True)
@@ -333,7 +334,7 @@ def test_a_registered_function_is_called_on_whole_arrays():
         assert got[-1] == 100_000
         assert sizes == [50_000]
     finally:
-        kernels.REGISTERED["numpy"].pop(f, None)
+        COLUMNS.pop(f, None)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -361,7 +362,7 @@ def test_only_the_branch_needed_is_computed():
         assert np.allclose(k(x=values, p=3), values)
         assert calls
     finally:
-        kernels.REGISTERED["numpy"].pop(f, None)
+        COLUMNS.pop(f, None)
 
 
 def test_which_engine_runs():

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 import advmf as mf
 from advmf.emit import kernels
-from advmf.emit.engine.scaled import REGISTERED
 from advmf.emit.kernels import Kernel, kernel, register
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.functions import ArcCosine, Conjugate, GaussianNorm, GeometricSum, Recursion
+from advmf.functions.columns import COLUMNS
 from advmf.special import gaussian_norm
 from advmf.symbols import SYMBOLS, K, L, M, N, c, d, eps, m, p, q, sigma_b, sigma_w, t, u, v, x_sq, y_sq
 
@@ -480,15 +480,14 @@ class TestErrors:
             assert kernel(f(x, 2**L))(x=3.0, L=2) == 5
             assert float(kernel(f(x, 2**L), "torch")(x=3.0, L=2)) == 5
         finally:
-            for table in REGISTERED.values():
-                table.pop(f, None)
+            COLUMNS.pop(f, None)
         with pytest.raises(UnsupportedFunctionError):
             kernel(f(x, y))
         try:
             register(f, torch=torch.hypot)
             assert float(kernel(Recursion(L, (F,), (f(F, x),), (3,), F), "torch")(L=1, x=4.0)) == 5
         finally:
-            REGISTERED["torch"].pop(f)
+            COLUMNS.pop(f)
         for wrong in ({}, {"numpy": 3}):
             with pytest.raises(ArgumentError, match="takes functions as"):
                 register(f, **wrong)

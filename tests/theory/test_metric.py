@@ -134,7 +134,7 @@ def test_the_bound_over_a_ball_is_that_of_its_worst_input():
             radii = np.linspace(max(1 - eps * reach, 1e-5), 1 + eps * reach, 2001)
             most = numbers(mf.metric(net).largest, x_sq=radii**2).max()
             found = numbers(largest(net, sp.sympify("oo" if p == "inf" else p)), x_sq=1, eps=eps, d=d)
-            assert most * (1 - 2e-3) <= found <= most * (1 + 1e-5)
+            assert most * (1 - 2e-3) <= found <= most * (1 + 2e-3)
     assert numbers(mf.metric(SMOOTH["tanh"]).largest, x_sq=1) < 0.5 * numbers(
         largest(SMOOTH["tanh"], sp.Integer(2)), x_sq=1, eps=6.0, d=d
     )
@@ -201,7 +201,7 @@ def test_the_value_for_small_balls_is_supported():
     claim = mf.loss_value(net, 2, 2)
     at = {"L": 2, "d": 24, "K": 4, "sigma_w": 1.4, "sigma_b": 0.2, "eps": 0.01}
     right, wrong = mf.check_all(
-        [claim, claim.scaled("3/2")], at, widths=(64, 256, 1024), nets=(1200, 1200, 300), directions=1, steps=1
+        [claim, claim.scaled("2/3")], at, widths=(64, 256, 1024), nets=(1200, 1200, 300), directions=1, steps=1
     )
     assert right.verdict is Verdict.SUPPORTED, str(right)
     assert wrong.verdict is Verdict.REFUTED

@@ -14,15 +14,7 @@ from scipy import special as scipy
 from advmf import special
 from advmf.emit.engine.scaled import Arrays, Value
 from advmf.errors import ArgumentError, DomainError
-from advmf.functions import ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, NumericNorm
 from advmf.functions.normal_mean import Integrand
-
-SNAP = 1 + 2.0**-51
-"""Correlations within rounding of 1 count as 1: that of two equal inputs, of which a missing ulp would cost the slope
-eight digits."""
-
-NUMBERS: dict[Any, Callable[..., Any]] = {head: head.numbers for head in NumericNorm.__subclasses__()}
-"""Functions that NumPy evaluates for both libraries, without derivatives."""
 
 
 def reals(name: str, value: object) -> np.ndarray:
@@ -64,8 +56,6 @@ class NumPy(Arrays):
         sp.atan2: np.arctan2, sp.sinh: np.sinh, sp.cosh: np.cosh, sp.tanh: np.tanh, sp.asinh: np.arcsinh,
         sp.acosh: np.arccosh, sp.atanh: np.arctanh, sp.erf: scipy.erf, sp.erfc: scipy.erfc, sp.erfinv: scipy.erfinv,
         sp.polygamma: scipy.polygamma, sp.floor: np.floor, sp.ceiling: np.ceil,
-        ArcCosineSlope: lambda c: 1 - np.arccos(np.clip(c * SNAP, -1.0, 1.0)) / math.pi,
-        ArcCosineRest: special.arc_cosine_rest, ArcCosineRestSlope: special.arc_cosine_rest_slope, **NUMBERS,
     }  # fmt: skip
 
     def __init__(self) -> None:

@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 import sympy as sp
 import torch
 
-from advmf import special
-from advmf.emit.engine.arrays_numpy import NUMBERS, SNAP, NumPy, reals
-from advmf.emit.engine.scaled import REGISTERED, Arrays, Value
+from advmf.emit.engine.arrays_numpy import NumPy, reals
+from advmf.emit.engine.scaled import Arrays, Value
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
-from advmf.functions import ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope
+from advmf.functions.columns import COLUMNS, NONE
 from advmf.functions.normal_mean import Integrand
 
 
@@ -68,47 +67,24 @@ class Integral(torch.autograd.Function):
         return tuple(out)
 
 
-def without_derivatives(head: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    return partial(Numbers.apply, function, head.__name__)
-
-
 def root(x: Any) -> Any:
     # A slope of 1e150 instead of infinity at zero: times a vanishing inner derivative it is zero, not NaN.
     zero = x == 0
     return torch.where(zero, x * 1e150, torch.sqrt(torch.where(zero, 1.0, x)))
 
 
-class ArcCosineFunction(torch.autograd.Function):
-    """The arc-cosine kernel with its derivative 1 - acos(c)/pi, which is finite at c = 1."""
+class Sloped(torch.autograd.Function):
+    """A function of tensors and of the operations on them, with its derivatives by another such function."""
 
     @staticmethod
-    def forward(ctx: Any, c: Any, arrays: Any) -> Any:
-        ctx.save_for_backward(c)
-        return special.arc_cosine(c, arrays)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Any) -> Any:
-        (c,) = ctx.saved_tensors
-        return gradient * (1 - torch.acos(c.clamp(-1.0, 1.0)) / math.pi), None
-
-
-class ArcCosineRestFunction(torch.autograd.Function):
-    """The arc-cosine kernel above its tangent at 1, with its slope, which is 0 there."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Any, b: Any) -> Any:
-        ctx.save_for_backward(a, b)
-        return special.arc_cosine_rest(a, b, _ops(a))
+    def forward(ctx: Any, function: Callable[..., Any], slopes: Callable[..., Any], ops: Any, *arrays: Any) -> Any:
+        ctx.save_for_backward(*arrays)
+        ctx.slopes, ctx.ops = slopes, ops
+        return function(*arrays, ops)
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
-        a, b = ctx.saved_tensors
-        slope = gradient * special.arc_cosine_rest_slope(a, b, _ops(a))
-        return slope, -slope
-
-
-def _ops(x: Any) -> Torch:
-    return Torch(x.device, x.dtype)
+        return None, None, None, *(gradient * slope for slope in ctx.slopes(*ctx.saved_tensors, ctx.ops))
 
 
 class Torch(Arrays):
@@ -120,10 +96,6 @@ class Torch(Arrays):
         sp.atan: torch.atan, sp.atan2: torch.atan2, sp.sinh: torch.sinh, sp.cosh: torch.cosh, sp.tanh: torch.tanh,
         sp.asinh: torch.asinh, sp.acosh: torch.acosh, sp.atanh: torch.atanh, sp.erf: torch.erf, sp.erfc: torch.erfc,
         sp.erfinv: torch.erfinv, sp.polygamma: polygamma, sp.floor: torch.floor, sp.ceiling: torch.ceil,
-        ArcCosineSlope: lambda c: 1 - torch.acos((c * SNAP).clamp(-1.0, 1.0)) / math.pi,
-        ArcCosineRest: lambda a, b: ArcCosineRestFunction.apply(*torch.broadcast_tensors(a, b)),
-        ArcCosineRestSlope: lambda a, b: special.arc_cosine_rest_slope(a, b, _ops(a)),
-        **{head: without_derivatives(head, function) for head, function in NUMBERS.items()},
     }  # fmt: skip
 
     def __init__(self, device: Any, dtype: Any) -> None:
@@ -132,6 +104,7 @@ class Torch(Arrays):
             where=torch.where, maximum=torch.maximum, clip=torch.clamp, abs=torch.abs, sign=torch.sign,
             floor=torch.floor, sqrt=root, exp=torch.exp, expm1=torch.expm1, log=torch.log, log1p=torch.log1p,
             exp2=torch.exp2, erfc=torch.erfc, lgamma=torch.lgamma, asin=torch.asin,
+            acos=torch.acos,
         )  # fmt: skip
 
     def array(self, x: Any) -> Any:
@@ -148,8 +121,12 @@ class Torch(Arrays):
     def broadcast(self, *arrays: Any) -> Any:
         return torch.broadcast_tensors(*map(self.array, arrays))
 
-    def arc_cosine(self, c: Value) -> Value:
-        return Value(ArcCosineFunction.apply(self.linear(c), self))
+    @staticmethod
+    def borrowed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        return partial(Numbers.apply, function, name)
+
+    def sloped(self, function: Callable[..., Any], slopes: Callable[..., Any], *arrays: Any) -> Any:
+        return Sloped.apply(function, slopes, self, *torch.broadcast_tensors(*arrays))
 
     def known(self, numbers: Any, name: str, given: list[Any]) -> Any:
         return Numbers.apply(lambda *_: numbers, name, *given)
@@ -182,7 +159,8 @@ class Torch(Arrays):
         return x._replace(m=torch.where(condition, x.m, x.m.detach()))
 
     def in_loop(self, values: list[Value], functions: set[Any]) -> tuple[Arrays, list[Value]]:
-        known = all(head in REGISTERED["numpy"] or head in NumPy.functions for head in functions)
+        columns = {head: COLUMNS.get(head, NONE) for head in functions}
+        known = all(own.numpy or own.scaled or head in NumPy.functions for head, own in columns.items())
         if not known or self.device.type != "cpu" or any(self.tracked(x.m) for x in values):
             return self, values
         # NumPy takes a third of the time.

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from advmf.emit.engine.scaled import REGISTERED, Arrays
+from advmf.emit.engine.scaled import Arrays
+from advmf.functions.columns import COLUMNS, NONE
 
 
 def _numpy() -> type[Arrays]:
@@ -27,5 +28,8 @@ BACKENDS: dict[str, Callable[[], type[Arrays]]] = {"numpy": _numpy, "torch": _to
 
 def function(backend: str, head: Any) -> Any:
     """The array function of a SymPy head, or None."""
-    library = BACKENDS[backend]()
-    return REGISTERED[backend].get(head) or library.functions.get(head) or library.integral(head)
+    library, columns = BACKENDS[backend](), COLUMNS.get(head, NONE)
+    own = getattr(columns, backend)
+    if own == "numpy":
+        return library.borrowed(head.__name__, columns.numpy)
+    return own or library.functions.get(head) or library.integral(head)

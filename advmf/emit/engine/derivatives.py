@@ -8,7 +8,7 @@ import sympy as sp
 
 from advmf.emit.canonical import canonical
 from advmf.errors import UnsupportedFunctionError
-from advmf.functions import GaussianNorm
+from advmf.functions.columns import COLUMNS, having
 
 
 @lru_cache(maxsize=256)
@@ -22,10 +22,9 @@ def derivatives(expr: sp.Basic, names: tuple[str, ...]) -> tuple[sp.Expr, ...]:
 
 def derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
     """The symbolic derivative; UnsupportedFunctionError where SymPy has none."""
-    closed = expr.replace(
-        GaussianNorm,
-        lambda n, r: sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2) if r == 2 else GaussianNorm(n, r),
-    )
+    closed = expr
+    for head in having("differentiated"):
+        closed = closed.replace(lambda e, head=head: isinstance(e, head), COLUMNS[head].differentiated)
     try:
         slope = closed.diff(symbol)
     except (sp.core.function.ArgumentIndexError, AttributeError):  # the latter from functions of tuples

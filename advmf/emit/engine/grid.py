@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from advmf.emit.engine.backends import BACKENDS, function
+from advmf.emit.engine.backends import BACKENDS
 from advmf.emit.engine.lower import Program
 from advmf.emit.engine.plain import Op, Plain
 from advmf.emit.engine.rules import run
 from advmf.emit.engine.scaled import Value
-from advmf.functions import NumericNorm
+from advmf.functions.columns import COLUMNS, NONE
 
 CHUNK = 1 << 20
 """Elements of the result that are computed together."""
@@ -91,8 +91,8 @@ _GIVEN = ("input", "whole")
 
 def elementwise(head: Any) -> bool:
     """Whether the array function of a SymPy head may be called on parts of arrays."""
-    known = BACKENDS["numpy"]().functions.get(head)
-    return known is not None and function("numpy", head) is known and not issubclass(head, NumericNorm)
+    own = COLUMNS.get(head, NONE)
+    return own.elementwise if own.numpy else head in BACKENDS["numpy"]().functions
 
 
 class Grid:

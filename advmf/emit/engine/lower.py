@@ -12,18 +12,12 @@ import sympy as sp
 
 from advmf.emit.canonical import canonical
 from advmf.errors import ArgumentError
-from advmf.functions import (
-    ArcCosine,
-    Conjugate,
-    Flow,
-    GaussianNorm,
-    GeometricSum,
-    OverGaussians,
-    QExponential,
-    QLogarithm,
-    Recursion,
-    Supremum,
-)
+from advmf.functions import Flow, Recursion
+from advmf.functions.columns import COLUMNS, NONE, Columns
+
+CALLS = ("call", "call near one")
+"""The instructions that call the function which is their datum; the first operand of the second is 1 more than its
+slot."""
 
 
 class Instruction(NamedTuple):
@@ -80,7 +74,7 @@ class Program:
     def functions(self) -> set[Any]:
         """The SymPy functions that are called, in loops as well."""
         inner = [data[0].functions for head, _, data in self.instructions if head in (Recursion, Flow)]
-        return {data for head, _, data in self.instructions if head == "call"}.union(*inner)
+        return {data for head, _, data in self.instructions if head in CALLS}.union(*inner)
 
 
 def assemble(instructions: Iterable[Instruction], outputs: Iterable[int]) -> Program:
@@ -113,8 +107,8 @@ NEAR_GAMMAS = 20
 """Gamma functions whose arguments differ by less are one factor: their quotient is a product of so few numbers."""
 
 _PLAIN = (
-    sp.exp, sp.Abs, sp.sign, sp.Max, sp.Min, sp.gamma, sp.loggamma, ArcCosine, Conjugate,
-    QExponential, sp.Eq, sp.Ne, sp.Lt, sp.Le, sp.Gt, sp.Ge, sp.And, sp.Or, sp.Not,
+    sp.exp, sp.Abs, sp.sign, sp.Max, sp.Min, sp.gamma, sp.loggamma, sp.Eq, sp.Ne, sp.Lt, sp.Le, sp.Gt, sp.Ge, sp.And,
+    sp.Or, sp.Not,
 )  # fmt: skip
 """The heads whose arguments are lowered as they stand."""
 
@@ -183,30 +177,32 @@ class _Lowering:
             return self._recursion(expr)
         if isinstance(expr, Flow):
             return self._flow(expr)
-        if isinstance(expr, GaussianNorm):
-            n, r = expr.args
-            if r == 2 and n.is_integer and n.is_positive:
-                return self.slot(sp.sqrt(2) * sp.gamma((n + 1) / 2) / sp.gamma(n / 2))
-            inverse = 1 - 1 / r.args[0] if isinstance(r, Conjugate) else 1 / r
-            return self.emit(GaussianNorm, self.slot(n), self.slot(inverse))
-        if isinstance(expr, (sp.log, GeometricSum, QLogarithm)):
+        if isinstance(expr, sp.log):
             base, plus_one = self.base(expr.args[0])
-            return self.emit(expr.func, base, *map(self.slot, expr.args[1:]), data=plus_one)
+            return self.emit(sp.log, base, data=plus_one)
         if isinstance(expr, sp.Xor | sp.ITE | sp.Implies | sp.Equivalent):
             return self._logic(expr)
         if isinstance(expr, sp.Heaviside):
             x, at_zero = expr.args
             return self.slot(sp.Piecewise((0, x < 0), (at_zero, sp.Eq(x, 0)), (1, True)))
-        if isinstance(expr, Supremum):
-            return self.slot(expr.doit())
         if isinstance(expr, sp.factorial):
             return self.slot(sp.gamma(expr.args[0] + 1))
         if isinstance(expr, _PLAIN):
             return self.emit(expr.func, *map(self.slot, expr.args))
-        if isinstance(expr, OverGaussians):
-            return self.emit("call", *map(self.slot, (*expr.moments, *expr.parameters)), data=expr.head)
-        self.check_head(expr)
-        return self.emit("call", *map(self.slot, expr.args), data=expr.func)
+        return self._call(expr, COLUMNS.get(expr.func, NONE))
+
+    def _call(self, expr: Any, columns: Columns) -> int:
+        """A function that is no part of the arithmetic, as its columns say."""
+        if columns.applied is None:
+            self.check_head(expr)
+        applied = columns.applied(expr) if columns.applied else (expr.func, expr.args)
+        if not isinstance(applied, tuple):
+            return self.slot(applied)
+        head, operands = applied
+        if not columns.near_one:
+            return self.emit("call", *map(self.slot, operands), data=head)
+        first, plus_one = self.base(operands[0])
+        return self.emit(CALLS[plus_one], first, *map(self.slot, operands[1:]), data=head)
 
     def _logic(self, expr: Any) -> int:
         """A logical function by and, or, not."""
@@ -272,8 +268,9 @@ class _Lowering:
 
     def _power(self, expr: sp.Pow) -> int:
         base, exponent = expr.args
-        if isinstance(base, Conjugate) and exponent.could_extract_minus_sign():
-            return self.slot((1 - 1 / base.args[0]) ** -exponent)
+        inverse = COLUMNS.get(base.func, NONE).inverse
+        if inverse is not None and exponent.could_extract_minus_sign():
+            return self.slot(inverse(base) ** -exponent)
         if exponent.is_number and abs(exponent) <= SMALL_POWER:
             return self.emit("number power", self.slot(base), data=float(exponent))
         positive = bool(base.is_positive and exponent.is_finite)

@@ -9,23 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import mpmath
 import sympy as sp
 
 from advmf.emit.engine.lower import Program
-from advmf.functions import (
-    Conjugate,
-    Flow,
-    GaussianNorm,
-    GeometricSum,
-    NumericNorm,
-    QExponential,
-    QLogarithm,
-    Recursion,
-)
+from advmf.functions.columns import COLUMNS, NONE
 
 
 class Op(NamedTuple):
@@ -41,8 +32,6 @@ class Op(NamedTuple):
 COMPARISONS = {sp.Lt: "lt", sp.Le: "le", sp.Gt: "gt", sp.Ge: "ge", sp.Eq: "eq", sp.Ne: "ne"}
 _DIRECT = {**COMPARISONS, sp.Abs: "abs", sp.sign: "sign", sp.Not: "not"}
 _FOLDED = {sp.Max: "max", sp.Min: "min", sp.And: "and", sp.Or: "or"}
-_WHOLE = (Recursion, Flow, GaussianNorm)
-"""Heads that are evaluated on whole arrays: they share work between elements."""
 
 
 class Plain:
@@ -258,46 +247,10 @@ def _number_power(a: Plain, slot: int, args: Any, exponent: float) -> int | None
     return a.op("exp", a.op("mul", a.const(exponent), a.log(args[0]))) if direct is None else direct
 
 
-def _geometric_sum(a: Plain, slot: int, args: Any, plus_one: bool) -> int:
-    """expm1(n ln z)/(z - 1), and n at z = 1."""
-    n = a.value(args[1])
-    w = a.value(args[0]) if plus_one else a.op("add", a.value(args[0]), a.const(-1.0))
-    one = a.op("eq", w, a.const(0.0))
-    rise = a.op("expm1", a.op("mul", n, a.base(args[0], plus_one)))
-    return a.select(one, n, a.op("div", rise, a.select(one, a.const(1.0), w)))
-
-
-def _q_exponential(a: Plain, slot: int, args: Any, _: Any) -> int:
-    """exp(x ln(1 + w)/w) with w = (1 - r)x; beyond w = -1 zero or infinite."""
-    x, r = map(a.value, args)
-    zero, one = a.const(0.0), a.const(1.0)
-    rest = a.op("sub", one, r)
-    w = a.op("mul", rest, x)
-    dead, flat = a.op("le", w, a.const(-1.0)), a.op("eq", w, zero)
-    safe = a.select(a.op("or", dead, flat), one, w)
-    quotient = a.select(flat, one, a.op("div", a.op("ln1p", safe), safe))
-    alive = a.op("exp", a.select(dead, zero, a.op("mul", x, quotient)))
-    return a.select(dead, a.select(a.op("gt", rest, zero), zero, a.const(float("inf"))), alive)
-
-
-def _q_logarithm(a: Plain, slot: int, args: Any, plus_one: bool) -> int:
-    """(y**(1 - r) - 1)/(1 - r), and ln y at r = 1."""
-    log, one = a.base(args[0], plus_one), a.const(1.0)
-    rest = a.op("sub", one, a.value(args[1]))
-    flat = a.op("eq", rest, a.const(0.0))
-    safe = a.select(flat, one, rest)
-    return a.select(flat, log, a.op("div", a.op("expm1", a.op("mul", safe, log)), safe))
-
-
 def _log_abs(a: Plain, slot: int, args: Any, plus_one: bool) -> int:
     if plus_one or a.is_power(args[0]):
         return a.base(args[0], plus_one)
     return a.op("ln", a.op("abs", a.value(args[0])))
-
-
-def _conjugate(a: Plain, slot: int, args: Any, _: Any) -> int:
-    one = a.const(1.0)
-    return a.op("add", one, a.op("inv", a.op("add", a.value(args[0]), a.const(-1.0))))
 
 
 def _piecewise(a: Plain, slot: int, args: Any, _: Any) -> int:
@@ -311,10 +264,11 @@ def _piecewise(a: Plain, slot: int, args: Any, _: Any) -> int:
     return out
 
 
-def _call(a: Plain, slot: int, args: Any, head: Any) -> int | None:
-    if (isinstance(head, type) and issubclass(head, NumericNorm)) or not a.elementwise(head):
-        return None
-    return a.op("call", *map(a.value, args), data=head)
+def _call(a: Plain, slot: int, args: Any, head: Any, plus_one: bool = False) -> int | None:
+    columns = COLUMNS.get(head, NONE)
+    if columns.plain is not None:
+        return columns.plain(a, *args, **({"plus_one": plus_one} if columns.near_one else {}))
+    return a.op("call", *map(a.value, args), data=head) if a.elementwise(head) and not plus_one else None
 
 
 _RULES: dict[Any, Callable[[Plain, int, Any, Any], int | None]] = {
@@ -322,6 +276,7 @@ _RULES: dict[Any, Callable[[Plain, int, Any, Any], int | None]] = {
     "truth": lambda a, slot, args, data: a.op("truth", data=bool(data)),
     "guard": lambda a, slot, args, data: a.value(args[0]),
     "call": _call,
+    "call near one": partial(_call, plus_one=True),
     "one plus": lambda a, slot, args, data: a.op("add", a.const(1.0), a.value(args[0])),
     "log abs": _log_abs,
     "number power": _number_power,
@@ -334,8 +289,4 @@ _RULES: dict[Any, Callable[[Plain, int, Any, Any], int | None]] = {
     sp.gamma: lambda a, slot, args, data: a.op("exp", a.log(slot)),
     sp.log: lambda a, slot, args, plus_one: a.base(args[0], plus_one),
     sp.Piecewise: _piecewise,
-    Conjugate: _conjugate,
-    GeometricSum: _geometric_sum,
-    QExponential: _q_exponential,
-    QLogarithm: _q_logarithm,
 }  # fmt: skip

@@ -18,7 +18,8 @@ from advmf.emit.engine.lower import Program
 from advmf.emit.engine.scaled import Arrays, Value
 from advmf.emit.engine.wide import call
 from advmf.errors import DomainError
-from advmf.functions import ArcCosine, Conjugate, Flow, GaussianNorm, GeometricSum, QExponential, QLogarithm, Recursion
+from advmf.functions import Flow, Recursion
+from advmf.functions.columns import RESERVED
 
 INSTRUCTION, ELEMENT = 2e-5, 2e-8
 """Seconds that a step of a recursion takes for each instruction, and for each element of its arrays, on an ordinary
@@ -95,6 +96,7 @@ RULES: dict[Any, Callable[..., Any]] = {
     "truth": lambda a, data: Value(a.array(1.0) == float(data)),
     "guard": lambda a, _, x, condition: a.guard(x, condition.m),
     "call": call,
+    "call near one": lambda a, head, less_one, *x: call(a, head, a.one_plus(less_one), *x),
     "one plus": lambda a, _, rest: a.one_plus(rest),
     "log abs": lambda a, plus_one, x: Value(a.log_abs(_base(a, x, plus_one))),
     "number power": lambda a, exponent, x: a.number_power(x, exponent),
@@ -122,13 +124,10 @@ RULES: dict[Any, Callable[..., Any]] = {
     sp.Or: lambda a, _, *x: Value(reduce(operator.or_, (y.m for y in x))),
     sp.Not: lambda a, _, x: Value(x.m ^ True),
     sp.Piecewise: _piecewise,
-    ArcCosine: lambda a, _, c: a.arc_cosine(c),
-    Conjugate: lambda a, _, r: a.conjugate(r),
-    GaussianNorm: lambda a, _, n, inverse: a.gaussian_norm(n, inverse),
-    GeometricSum: lambda a, plus_one, z, n: a.geometric_sum(_base(a, z, plus_one), n),
-    QExponential: lambda a, _, x, r: a.q_exponential(x, r),
-    QLogarithm: lambda a, plus_one, y, r: a.q_logarithm(_base(a, y, plus_one), r),
     Recursion: _loop,
     Flow: _solve,
 }
-"""What an instruction does: a function of the backend's arrays, the instruction's data and its operands."""
+"""What an instruction does: a function of the backend's arrays, the instruction's data and its operands. Recursions and
+flows stand here, among the arithmetic: they are loops over whole programs."""
+
+RESERVED.update(RULES)

@@ -29,20 +29,18 @@ class Value(NamedTuple):
     rest: Any = None
 
 
-REGISTERED: dict[str, dict[Any, Callable[..., Any]]] = {"numpy": {}, "torch": {}}
-"""The array functions that :func:`advmf.emit.kernels.register` added, by backend and SymPy head."""
-
-
 class Arrays:
     """Arithmetic on :class:`Value`, in terms of the elementwise operations that a subclass takes from its library.
 
     ``split(m, k)`` gives ``(m, k)`` of the same value with 1/2 <= abs(m) < 1, and ``detach`` the values without their
-    gradient. ``functions`` is the table from SymPy head to array function, and ``integral`` gives that of a mean over
-    Gaussians. ``read`` takes a user's values and ``give`` returns a result; ``guard`` stops gradients where a condition
-    fails; ``in_loop`` chooses the arrays for a long loop.
+    gradient. ``functions`` is the table from SymPy head to array function, ``integral`` gives that of a mean over
+    Gaussians, and ``borrowed`` that of a function which NumPy evaluates for the library. ``read`` takes a user's values
+    and ``give`` returns a result; ``guard`` stops gradients where a condition fails; ``in_loop`` chooses the arrays for
+    a long loop.
     """
 
     name: str
+    value: ClassVar[type[Value]] = Value
     functions: ClassVar[dict[Any, Callable[..., Any]]]
     array: Any
     split: Any
@@ -66,15 +64,21 @@ class Arrays:
     erfc: Any
     lgamma: Any
     asin: Any
+    acos: Any
     broadcast: Any
     like: Any
     numpy: Any
     tracked: Any
     integral: Any
+    borrowed: Any
 
     def known(self, numbers: Any, name: str, given: list[Any]) -> Any:
         """Numbers that were computed from ``given`` arrays elsewhere, without derivatives."""
         return self.array(numbers)
+
+    def sloped(self, function: Callable[..., Any], slopes: Callable[..., Any], *arrays: Any) -> Any:
+        """``function(*arrays, self)``, whose derivatives are ``slopes(*arrays, self)``."""
+        return function(*arrays, self)
 
     def linear(self, x: Value) -> Any:
         """The numbers as an ordinary array, infinite or zero where they do not fit."""
@@ -204,46 +208,7 @@ class Arrays:
         quotient = self.multiply(self.gamma(Value(z + step)), self.number_power(self.gamma(Value(z)), -1.0))
         return self.select(holds, stable, quotient)
 
-    def conjugate(self, r: Value) -> Value:
-        return Value(1 + 1 / (self.linear(r) - 1))
-
-    def arc_cosine(self, c: Value) -> Value:
-        return Value(special.arc_cosine(self.linear(c), self))
-
-    def gaussian_norm(self, n: Value, inverse: Value) -> Value:
-        return Value(special.gaussian_norm_of_inverse(self.linear(n), self.linear(inverse), self))
-
-    def q_exponential(self, x: Value, r: Value) -> Value:
-        """exp(log1p(w)/(1 - r)) with w = (1 - r)x, smooth at r = 1; beyond w = -1 zero or infinite."""
-        rest = 1 - self.linear(r)
-        w = self.multiply(Value(rest), x)
-        line = self.linear(w)
-        near, dead = self.abs(line) < 1e-4, line <= -1
-        small, safe = self.where(near, line, 0.0), self.where(near, 1.0, rest)
-        series = self.where(near, self.linear(x), 0.0) * (1 - small / 2 + small**2 / 3 - small**3 / 4)
-        log = self.log_abs(self.select(near | dead, Value(self.array(1.0)), self.one_plus(w)))
-        out = self.exponential(self.where(near, series, log / safe))
-        return self.select(dead, Value(self.where(rest > 0, 0.0, math.inf)), out)
-
-    def q_logarithm(self, y: Value, r: Value) -> Value:
-        """ln(y) phi((1 - r) ln y), which is smooth at r = 1."""
-        log = self.logarithm(y).m
-        return self.multiply(Value(log), self._phi((1 - self.linear(r)) * log))
-
-    def geometric_sum(self, z: Value, n: Value) -> Value:
-        """``n*phi(n*t)/phi(t)`` with t = ln z, which is smooth at z = 1; far below, the quotient itself."""
-        near, zero, one = self.linear(z) > 0.5, Value(self.array(0.0)), Value(self.array(1.0))
-        rest = None if z.rest is None else self.where(near, z.rest, 0.0)
-        t = self.log_abs(self.select(near, z, one)._replace(rest=rest))
-        smooth = self.multiply(n, self._phi(self.linear(n) * t), self.number_power(self._phi(t), -1.0))
-        far = self.select(near, zero, z)
-        last = self.power(far, n)
-        quotient = self.multiply(
-            self.add(one, last._replace(m=-last.m)), self.number_power(self.add(one, far._replace(m=-far.m)), -1.0)
-        )
-        return self.select(near, smooth, quotient)
-
-    def _phi(self, x: Any) -> Value:
+    def phi(self, x: Any) -> Value:
         """expm1(x)/x of an ordinary array, with all its derivatives at zero."""
         small = self.abs(x) < 0.02
         near, far = self.where(small, x, 0.0), self.where(small, 1.0, x)

@@ -15,7 +15,8 @@ from typing import Any
 import sympy as sp
 
 from advmf.emit.engine.backends import function
-from advmf.emit.engine.scaled import REGISTERED, Value
+from advmf.emit.engine.scaled import Value
+from advmf.functions.columns import COLUMNS, NONE
 
 _FAR = 20.0
 """From where on e**(-2x) is nothing next to 1."""
@@ -26,10 +27,14 @@ _SERIES = tuple(math.prod(range(1, 2 * k, 2)) / (-2.0) ** k for k in range(9))
 _TINY = 1e-150
 
 
-def call(arrays: Any, head: Any, *args: Value) -> Value:
+def call(arrays: Any, head: Any, *args: Value) -> Any:
     """A function of SymPy, or a registered one, at its arguments."""
+    columns = COLUMNS.get(head, NONE)
+    own = getattr(columns, arrays.name)
+    if own is None and columns.scaled is not None:
+        return columns.scaled(arrays, *args)
     plain = function(arrays.name, head)
-    rule = None if head in REGISTERED[arrays.name] else _RULES.get(head)
+    rule = None if own else _RULES.get(head)
     return Value(plain(*map(arrays.linear, args))) if rule is None else rule(arrays, plain, *args)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import lru_cache
 from inspect import isabstract
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from advmf import observables
 from advmf.boundary import public
 from advmf.claim import Claim, Equation, Regime, Relation
 from advmf.errors import AdvmfError, ArgumentError, DataError
-from advmf.functions import FUNCTIONS
+from advmf.functions.columns import COLUMNS, having
 from advmf.nets import Block, Net
 
 FORMAT, VERSION = "advmf claim", 2
@@ -45,16 +45,21 @@ _CONSTANTS = {
 }  # fmt: skip
 
 
-@cache
 def heads() -> dict[str, Any]:
-    """The heads that JSON may hold, by name: SymPy's elementary ones, and the functions and observables of
-    the theory."""
+    """The heads that JSON may hold, by name: SymPy's elementary ones, the special functions that have this column, and
+    the observables of the theory."""
+    return _heads(tuple(COLUMNS.values()))
+
+
+@lru_cache(maxsize=8)
+def _heads(_: Any) -> dict[str, Any]:
     own = [
         value
         for value in vars(observables).values()
         if isinstance(value, type) and issubclass(value, sp.Function) and value.__module__ == observables.__name__
     ]
-    return {head.__name__: head for head in (*_BASICS, *FUNCTIONS, *own)}
+    functions = sorted(having("json"), key=lambda head: head.__name__)
+    return {head.__name__: head for head in (*_BASICS, *functions, *own)}
 
 
 @public
@@ -297,7 +302,7 @@ _ASSUMPTIONS = set(_assume_defined)
 
 
 _GROWING = (sp.exp, sp.gamma, sp.factorial, sp.zeta)
-_COUNTED = ("gamma", "factorial", "loggamma", "zeta", "GeometricSum")
+_COUNTED = ("gamma", "factorial", "loggamma", "zeta")
 
 
 def _affordable(head: str, args: list[Any], place: str) -> None:
@@ -305,9 +310,10 @@ def _affordable(head: str, args: list[Any], place: str) -> None:
     maximum of hundreds."""
     if head in ("Max", "Min", "Piecewise", "And", "Or") and len(args) > WIDEST:
         raise DataError(f"{place}: {head} of {len(args)} arguments; this reads up to {WIDEST}.")
+    counted = head in _COUNTED or any(head == own.__name__ for own in having("grows"))
     numbers = [arg for arg in args if isinstance(arg, sp.Expr) and arg.is_number and arg.is_finite]
     exact = [abs(n) for n in numbers if n.is_Rational]
-    towers = head in ("Pow", "exp", *_COUNTED) and any(_tower(n) for n in numbers)
+    towers = (counted or head in ("Pow", "exp")) and any(_tower(n) for n in numbers)
     if head == "Pow":
         base, power = args if len(args) == 2 else (sp.S.Zero, sp.S.Zero)
         whole = base.is_Rational and power.is_Rational and base not in (-1, 0, 1)
@@ -317,7 +323,7 @@ def _affordable(head: str, args: list[Any], place: str) -> None:
     elif head == "Mul":
         large = sum(map(_digits, exact)) > LARGEST
     else:
-        large = head in _COUNTED and any(n > LARGEST for n in exact)
+        large = counted and any(n > LARGEST for n in exact)
     if large or towers:
         what = ", ".join(
             f"a number of {_digits(n)} digits" if n.is_Rational and _digits(n) > 20 else f"{n!s:.30}" for n in numbers

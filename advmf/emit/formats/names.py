@@ -9,12 +9,10 @@ import re
 import unicodedata
 
 from advmf.errors import ArgumentError
-from advmf.functions import NumericNorm
+from advmf.functions.columns import COLUMNS
 
 _OWN = {
-    "math", "np", "conjugate", "geometric_sum", "q_exponential", "q_logarithm", "arc_cosine", "arc_cosine_slope", "arc_cosine_rest",
-    "arc_cosine_rest_slope", "gaussian_norm", "integrate",
-    "time", "steps", "start", "state", "rates", "rate", "begin", "found", "_", *(head.numbers.__name__ for head in NumericNorm.__subclasses__()),
+    "math", "np", "integrate", "time", "steps", "start", "state", "rates", "rate", "begin", "found", "_",
 }  # fmt: skip
 """What the written functions use themselves."""
 _TAKEN = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *_OWN}
@@ -34,7 +32,9 @@ def python_name(name: str) -> str:
             f"A symbol in Python source is named by an identifier that does not begin with two underscores; got {name!r:.80}. "
             "Rename the symbol: expr.subs(symbol, sympy.Symbol('another_name', real=True))."
         )
-    return f"{name}_" if name in _TAKEN or re.fullmatch(r"(recursion|flow)_\d+", name) else name
+    helpers = (columns.called for columns in COLUMNS.values())
+    taken = name in _TAKEN or name in helpers or re.fullmatch(r"(recursion|flow)_\d+", name)
+    return f"{name}_" if taken else name
 
 
 def words(text: str) -> str:

@@ -20,46 +20,10 @@ from advmf.emit.engine.integrate import integrate
 from advmf.emit.formats.bundle import bundled
 from advmf.emit.formats.names import python_name, words
 from advmf.errors import ArgumentError, UnsupportedFunctionError
-from advmf.functions import (
-    ArcCosine,
-    ArcCosineRest,
-    ArcCosineRestSlope,
-    ArcCosineSlope,
-    Conjugate,
-    Flow,
-    GaussianNorm,
-    GeometricSum,
-    NormalMean,
-    OverGaussians,
-    PairMean,
-    QExponential,
-    QLogarithm,
-    Recursion,
-)
-from advmf.functions.curves import LogOnePlusExp, kinks, stable
-from advmf.special import arc_cosine_rest, arc_cosine_rest_slope, gaussian_norm, normal_mean, pair_mean
+from advmf.functions import Flow, OverGaussians, Recursion
+from advmf.functions.columns import COLUMNS, NONE
+from advmf.functions.curves import kinks, stable
 from advmf.symbols import SYMBOLS
-
-_HELPERS = {
-    Conjugate: "def conjugate(r):\n    return 1.0 if r == math.inf else math.inf if r == 1 else r / (r - 1)",
-    GeometricSum: (
-        "def geometric_sum(z, n):\n    if z == 1:\n        return n\n"
-        "    power = math.expm1(n * math.log(z)) if z > 0 else z**n - 1\n    return power / (z - 1)"
-    ),
-    QExponential: (
-        "def q_exponential(x, r):\n    if r == 1:\n        return math.exp(x)\n    if 1 + (1 - r) * x <= 0:\n"
-        "        return 0.0 if r < 1 else math.inf\n    return math.exp(math.log1p((1 - r) * x) / (1 - r))"
-    ),
-    QLogarithm: (
-        "def q_logarithm(y, r):\n    return math.log(y) if r == 1 else math.expm1((1 - r) * math.log(y)) / (1 - r)"
-    ),
-}
-"""Functions that math lacks, in the forms that lose no digits next to their removable singularities."""
-
-_BUNDLED = {GaussianNorm: gaussian_norm, ArcCosineRest: arc_cosine_rest, ArcCosineRestSlope: arc_cosine_rest_slope}
-"""Functions whose own source is taken along."""
-
-_CLIPPED = {ArcCosine: "arc_cosine", ArcCosineSlope: "arc_cosine_slope"}
 
 
 @evaluating
@@ -154,20 +118,13 @@ def _docstring(claim: Claim, names: Sequence[str]) -> str:
     return words("\n    ".join(rows)).replace("    \n", "\n")
 
 
-class _Arrays(SciPyPrinter):
-    """SymPy's printer of NumPy and SciPy, with what they have beyond SymPy."""
-
-    def _print_LogOnePlusExp(self, expr: LogOnePlusExp) -> str:
-        return f"{self._module_format('numpy.logaddexp')}(0.0, {self._print(expr.args[0])})"
-
-
 class _Source(PythonCodePrinter):
     """SymPy's printer of Python, which notes what functions it calls; loops and systems become functions of
     their own."""
 
     def __init__(self) -> None:
         super().__init__({"fully_qualified_modules": True})
-        self._used: dict[Any, None] = {}
+        self._helpers: dict[Any, str] = {}
         self._functions: list[str] = []
         self._bundled: dict[Any, Callable[..., Any]] = {}
         self._libraries: dict[str, None] = {}
@@ -175,44 +132,14 @@ class _Source(PythonCodePrinter):
     def helpers(self) -> tuple[list[str], list[str]]:
         """The imports and the source of what was called."""
         imports, source = bundled(self._bundled.values()) if self._bundled else (["import math"], "")
-        imports += [line for line in ("import numpy as np",) if Flow in self._used and line not in imports]
+        imports += [line for line in ("import numpy as np",) if Flow in self._bundled and line not in imports]
         imports += [line for line in self._libraries if line not in imports]
-        parts = [_HELPERS[head] for head in self._used if head in _HELPERS]
-        for head in (h for h in self._used if h in _CLIPPED):
-            # Rounding may take a correlation beyond 1, or leave it short of 1, where the angle is the root of the
-            # shortfall.
-            c = sp.Symbol("c", real=True)
-            parts.append(
-                f"def {_CLIPPED[head]}(c):\n    c = min(1.0, max(-1.0, c * (1 + 2**-51)))\n    return {self.doprint(head(c).doit())}"
-            )
-        return imports, [*([source] if source else []), *parts, *self._functions]
+        return imports, [*([source] if source else []), *self._helpers.values(), *self._functions]
 
     def _print_Symbol(self, expr: sp.Symbol) -> str:
         return python_name(f"_{expr.name}" if isinstance(expr, sp.Dummy) else expr.name)
 
     _print_Dummy = _print_Symbol
-
-    def _known(self, head: Any, name: str, args: Sequence[sp.Basic]) -> str:
-        self._used[head] = None
-        return f"{name}({', '.join(map(self._print, args))})"
-
-    def _print_Conjugate(self, expr: sp.Expr) -> str:
-        return self._known(Conjugate, "conjugate", expr.args)
-
-    def _print_GeometricSum(self, expr: sp.Expr) -> str:
-        return self._known(GeometricSum, "geometric_sum", expr.args)
-
-    def _print_QExponential(self, expr: sp.Expr) -> str:
-        return self._known(QExponential, "q_exponential", expr.args)
-
-    def _print_QLogarithm(self, expr: sp.Expr) -> str:
-        return self._known(QLogarithm, "q_logarithm", expr.args)
-
-    def _print_ArcCosine(self, expr: sp.Expr) -> str:
-        return self._known(ArcCosine, "arc_cosine", expr.args)
-
-    def _print_ArcCosineSlope(self, expr: sp.Expr) -> str:
-        return self._known(ArcCosineSlope, "arc_cosine_slope", expr.args)
 
     def _print_gamma(self, expr: sp.gamma) -> str:
         return f"math.gamma({self._print(expr.args[0])})"
@@ -233,17 +160,24 @@ class _Source(PythonCodePrinter):
         return "math.inf"
 
     def _print_Function(self, expr: Any) -> str:
-        head = type(expr)
-        numbers = _BUNDLED.get(head) or getattr(head, "numbers", None)
-        if numbers:
-            self._bundled[head] = numbers
-            return f"float({numbers.__name__}({', '.join(map(self._print, expr.args))}))"
+        if isinstance(expr, OverGaussians):
+            return self._mean(expr)
+        head, columns = type(expr), COLUMNS.get(type(expr), NONE)
+        call = f"{columns.called}({', '.join(map(self._print, expr.args))})"
+        if isinstance(columns.python, str):
+            self._helpers[head] = columns.python
+            return call
+        if columns.python:
+            self._bundled[head] = columns.python
+            return f"float({call})"
+        if columns.applied and not isinstance(other := columns.applied(expr), tuple):
+            return str(self._print(other))
         what = "a function of your own" if isinstance(expr, AppliedUndef) else "no source text"
         raise UnsupportedFunctionError(
             f"A Python function cannot be written: {head.__name__} is {what}, and occurs in {expr}."
         )
 
-    def _print_NormalMean(self, expr: OverGaussians) -> str:
+    def _mean(self, expr: OverGaussians) -> str:
         """The functions and the places of their kinks are written for arrays, with what is in them besides as
         arguments."""
         names = [self._print(s) for s in expr.parameters]
@@ -253,17 +187,15 @@ class _Source(PythonCodePrinter):
                 f"lambda {', '.join(map(self._print, (*f.variables, *expr.parameters)))}: {self._arrays(stable(f.expr, f.variables[0]))}"
             )
             places.append(f"lambda {', '.join(names)}: ({''.join(f'{self._arrays(kink)}, ' for kink in kinks(f))})")
-        numbers: Any = {NormalMean: normal_mean, PairMean: pair_mean}[type(expr)]
-        self._bundled[type(expr)] = numbers
+        columns: Any = COLUMNS[type(expr)]
+        self._bundled[type(expr)] = columns.python
         kinked = places[0] if len(places) == 1 else f"({', '.join(places)})"
         arguments = [*lines, kinked, *map(self._print, expr.moments), *names]
-        return f"float({numbers.__name__}({', '.join(arguments)}))"
-
-    _print_PairMean = _print_NormalMean
+        return f"float({columns.called}({', '.join(arguments)}))"
 
     def _arrays(self, expr: sp.Expr) -> str:
         """The expression for arrays of NumPy, whose names stay whole; the source imports these libraries."""
-        printer = _Arrays({"fully_qualified_modules": True})
+        printer = SciPyPrinter({"fully_qualified_modules": True})
         try:
             text = str(printer.doprint(expr))
         except PrintMethodNotImplementedError as error:
@@ -294,7 +226,6 @@ class _Source(PythonCodePrinter):
 
     def _print_Flow(self, expr: Flow) -> str:
         time, variables, rates, start, variable = expr.args
-        self._used[Flow] = None
         self._bundled[Flow] = integrate
         name, fixed = f"flow_{len(self._functions) + 1}", sorted(self._fixed(expr))
         self._functions.append("")

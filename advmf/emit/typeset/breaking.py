@@ -9,7 +9,7 @@ import sympy as sp
 
 from advmf.emit.canonical import canonical
 from advmf.emit.typeset.printer import Printer, join, tidy
-from advmf.functions import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Flow, QExponential, QLogarithm
+from advmf.functions.columns import COLUMNS, NONE
 
 _TOKEN = re.compile(r"\\begin\{\w+\}|\\end\{\w+\}|\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _WIDTHS = {
@@ -83,9 +83,12 @@ def _item(tokens: list[str], i: int) -> tuple[float, int]:
     return _WIDTHS.get(token, 0.75 if token.isupper() else 0.58 if len(token) == 1 else 0.62), i + 1
 
 
-_KERNELS = (ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope)
-_OPEN = (QExponential, QLogarithm, sp.log, sp.exp, Flow, *_KERNELS)
-"""Functions whose bracket may be broken."""
+def _bracket(expr: sp.Basic) -> sp.Expr | None:
+    """What stands in the bracket of a function, if it may be broken there."""
+    if isinstance(expr, sp.log | sp.exp):
+        return expr.args[0]
+    inner = COLUMNS.get(expr.func, NONE).bracket
+    return inner(expr) if inner else None
 
 
 class Breaker:
@@ -109,13 +112,13 @@ class Breaker:
             return self._cases(expr, limit)
         if isinstance(expr, sp.Max | sp.Min):
             return self._extreme(expr, limit)
-        if isinstance(expr, _OPEN):
-            return self._inside(expr, text, limit)
+        inner = _bracket(expr)
+        if inner is not None:
+            return self._inside(expr, inner, text, limit)
         return [text]
 
-    def _inside(self, expr: sp.Expr, text: str, limit: float) -> list[str]:
+    def _inside(self, expr: sp.Expr, argument: sp.Expr, text: str, limit: float) -> list[str]:
         """A function broken inside its bracket."""
-        argument = expr.correlation if isinstance(expr, _KERNELS) else expr.args[0]
         if "(" not in text and not isinstance(expr, sp.exp):  # as in \\ln x
             return [text]
         name = r"\exp" if isinstance(expr, sp.exp) else text.partition("(")[0].removesuffix(r"\left")
@@ -147,10 +150,11 @@ class Breaker:
         wide = [
             f
             for f in over
-            if isinstance(f, (sp.Add, sp.Piecewise, sp.Max, sp.Min, *_OPEN)) and width(self._print(f)) > limit / 3
+            if (isinstance(f, sp.Add | sp.Piecewise | sp.Max | sp.Min) or _bracket(f) is not None)
+            and width(self._print(f)) > limit / 3
         ]
-        sums = [factor for factor in wide if not isinstance(factor, _OPEN)] or wide
-        if under and sums and not isinstance(sums[0], _OPEN):
+        sums = [factor for factor in wide if _bracket(factor) is None] or wide
+        if under and sums and _bracket(sums[0]) is None:
             front = self._print(sp.Mul(number, *(1 / factor for factor in under), evaluate=False))
             if width(front) < limit / 2:
                 return self._bracketed("" if front == "1" else front, sp.Mul(*over, *outside), limit)

@@ -12,7 +12,8 @@ from sympy.printing.latex import LatexPrinter
 
 from advmf.emit.canonical import canonical
 from advmf.emit.typeset.inert import inert, literal
-from advmf.functions import Flow, GeometricSum, Recursion
+from advmf.functions import Flow, Recursion
+from advmf.functions.columns import COLUMNS, NONE, having
 from advmf.observables import Observable
 from advmf.symbols import SYMBOLS
 
@@ -102,7 +103,7 @@ class Printer(LatexPrinter):
         under = common_denominator(expr)
         if under != 1:
             over = sp.Add(*(term * under for term in expr.args))
-            if over.is_Add and not over.has(GeometricSum):
+            if over.is_Add and not over.has(*having("large_operator")):
                 return self._fraction(over, under)
         text = ""
         for term in self.terms(expr):
@@ -159,7 +160,9 @@ class Printer(LatexPrinter):
                 over.append(factor)
             elif abs(power) == sp.Rational(1, 2) and _rootable(base):
                 roots[int(2 * power)].append(base)
-            elif factor.has(GeometricSum) or not (base.is_Add and power in (1, -1) and common_denominator(base) != 1):
+            elif factor.has(*having("large_operator")) or not (
+                base.is_Add and power in (1, -1) and common_denominator(base) != 1
+            ):
                 flipped = power.could_extract_minus_sign() and not power.is_Add
                 (under if flipped else over).append(base ** (-power if flipped else power))
             else:
@@ -172,7 +175,7 @@ class Printer(LatexPrinter):
         over = [factor for factor in over if factor != 1]
         under = [factor for factor in under if factor != 1]
         number = _move_root(number, roots)
-        outside = [factor for factor in over if isinstance(factor, GeometricSum | sp.Piecewise)]
+        outside = [factor for factor in over if factor.is_Piecewise or _operates(factor)]
         over = [factor for factor in over if factor not in outside]
         if roots[1] and roots[-1]:
             over.append(_Root(sp.Mul(*roots[1]) / sp.Mul(*roots[-1])))
@@ -308,6 +311,10 @@ def _denominator_factors(expr: sp.Expr) -> list[sp.Expr]:
     ]
 
 
+def _operates(expr: sp.Expr) -> bool:
+    return COLUMNS.get(expr.func, NONE).large_operator
+
+
 def _rootable(base: sp.Expr) -> bool:
     """Whether the root of ``base`` may share its sign with other roots."""
     return bool(base.is_Atom or isinstance(base, sp.log)) or (base.is_Mul and all(map(_rootable, base.args)))
@@ -334,7 +341,7 @@ def _rank(factor: sp.Expr) -> tuple[int, int, str]:
     if base.is_Symbol:
         known = base.name in _ORDER
         return (1 if known else 2, _ORDER.index(base.name) if known else 0, base.name)
-    kind = 5 if base.is_Add else 7 if isinstance(base, GeometricSum) else 6
+    kind = 5 if base.is_Add else 7 if _operates(base) else 6
     return (kind, 0, str(base))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import sympy as sp
 
@@ -12,18 +11,7 @@ from advmf.emit.kernels import kernel
 from advmf.emit.typeset.lines import Lines
 from advmf.emit.typeset.printer import ABBREVIATIONS
 from advmf.emit.typeset.prose import prose
-from advmf.functions import (
-    ArcCosine,
-    ArcCosineRest,
-    ArcCosineRestSlope,
-    ArcCosineSlope,
-    EstimatedNorm,
-    ExtremeNorm,
-    GaussianNorm,
-    QExponential,
-    QLogarithm,
-    SpectralNorm,
-)
+from advmf.functions.columns import COLUMNS, NONE
 from advmf.observables import Observable, UnitObservable
 from advmf.symbols import SYMBOLS, Quantity, exponent
 from advmf.theory.norms import beta, routes
@@ -39,7 +27,7 @@ def notation(exprs: Iterable[sp.Basic], lines: Lines) -> str:
         for node in sp.preorder_traversal(expr):
             if isinstance(node, sp.Symbol):
                 names.add(node.name)
-            elif isinstance(node, Observable) or type(node) in _FUNCTIONS:
+            elif isinstance(node, Observable) or COLUMNS.get(type(node), NONE).notation:
                 found.add(_generic(node))
     text = lambda words: prose(words, lines.printer.names)  # noqa: E731
     rows = [
@@ -53,7 +41,8 @@ def notation(exprs: Iterable[sp.Basic], lines: Lines) -> str:
         if name in names
     ]
     for node in sorted(found, key=lambda e: (not isinstance(e, Observable), type(e).__name__, sp.default_sort_key(e))):
-        closed = _FUNCTIONS.get(type(node), lambda node: None)(node)
+        form = COLUMNS.get(type(node), NONE).notation
+        closed = form(node) if form else None
         meaning = rf"$\displaystyle {lines.text(closed)}$" if closed is not None else text(_meaning(type(node)))
         rows.append((f"${lines.text(node)}$", "", meaning))
     return table("lll", ("symbol", "domain", "meaning"), rows, widths=("", "", r"p{0.6\linewidth}"))
@@ -68,22 +57,6 @@ def domain(quantity: Quantity) -> str:
 
 def _letters(*names: str) -> list[sp.Symbol]:
     return [sp.Symbol(name, positive=True) for name in names]
-
-
-_FUNCTIONS: dict[Any, Any] = {
-    ArcCosine: lambda e: e.doit(),
-    ArcCosineSlope: lambda e: e.doit(),
-    ArcCosineRest: lambda e: e.doit(),
-    ArcCosineRestSlope: lambda e: e.doit(),
-    QExponential: lambda e: e.rewrite(sp.Pow),
-    QLogarithm: lambda e: e.rewrite(sp.Pow),
-    GaussianNorm: lambda e: None,
-    SpectralNorm: lambda e: None,
-    ExtremeNorm: lambda e: None,
-    EstimatedNorm: lambda e: None,
-}
-"""The functions that a table of notation explains: by the closed form that the function itself has, or in its own
-words."""
 
 
 def _generic(node: sp.Basic) -> sp.Basic:

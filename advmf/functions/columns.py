@@ -1,0 +1,124 @@
+"""The columns of special functions: how each is computed and written.
+
+A function's own file registers them. What engines and printers know of a function stands here, and nowhere in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import sympy as sp
+
+from advmf.boundary import public
+from advmf.errors import ArgumentError
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """What is known of a special function besides its SymPy class; a column without a value is refused by its name, or
+    has the default that its words say.
+
+    ``arrays`` is the library's arithmetic of numbers of any size, :class:`advmf.emit.engine.scaled.Arrays`. ``builder``
+    is the list of elementary operations that NumPy and native code print, :class:`advmf.emit.engine.plain.Plain`.
+    """
+
+    numpy: Callable[..., Any] | None = None
+    """A function of NumPy arrays, one for each operand."""
+    torch: Callable[..., Any] | Literal["numpy"] | None = None
+    """A function of tensors, or ``"numpy"`` for the numbers of NumPy without derivatives."""
+    elementwise: bool = False
+    """Whether ``numpy`` may be called on parts of arrays; else it is given whole ones."""
+    scaled: Callable[..., Any] | None = None
+    """``scaled(arrays, *values)``: the value for a library that has no column of its own."""
+    plain: Callable[..., int] | None = None
+    """``plain(builder, *slots)``: the function in elementary operations, for NumPy and native code. It is called as a
+    whole without them."""
+    near_one: bool = False
+    """Whether the first operand is next to 1 at times. ``plain`` then takes ``plus_one=True`` where its first slot
+    holds the operand less 1."""
+    applied: Callable[[Any], Any] | None = None
+    """Another expression, to compute and to write as source in place of an application; or what is called, with its
+    operands in a tuple. The function with its arguments by default."""
+    inverse: Callable[[Any], sp.Expr] | None = None
+    """One over an application, where that is known to more digits."""
+    differentiated: Callable[[Any], sp.Expr] | None = None
+    """The expression whose derivative is taken, if not that of the application."""
+    python: str | Callable[..., Any] | None = None
+    """The source of a function of numbers on top of ``math``, or a function of :mod:`advmf.special` to take along."""
+    json: bool = False
+    """Whether JSON knows the function, by the name of its class."""
+    grows: bool = False
+    """Whether SymPy writes out its value at whole numbers. JSON refuses large ones."""
+    notation: Callable[[Any], sp.Expr | None] | None = None
+    """The closed form in a table of notation; None for the first sentence of the docstring. Without this column the
+    table has no row for the function."""
+    bracket: Callable[[Any], sp.Expr] | None = None
+    """What stands in the bracket of its LaTeX, at which a line may be broken."""
+    large_operator: bool = False
+    """Whether its LaTeX begins with a large operator, such as a sum: it stands last in a product, and in no
+    fraction."""
+
+    @property
+    def called(self) -> str:
+        """The name of the function that Python source calls."""
+        if isinstance(self.python, str):
+            return self.python.removeprefix("def ").partition("(")[0]
+        return self.python.__name__ if self.python else ""
+
+
+COLUMNS: dict[Any, Columns] = {}
+"""The columns of every special function, the package's and those of users."""
+
+RESERVED: set[Any] = set()
+"""The heads that are the arithmetic of kernels itself; :mod:`advmf.emit.engine.rules` lists them."""
+
+NONE = Columns()
+"""The columns of what is not registered."""
+
+
+def having(column: str) -> tuple[Any, ...]:
+    """The functions that have a column."""
+    return tuple(head for head, columns in COLUMNS.items() if getattr(columns, column))
+
+
+@public
+def register(head: Any, **columns: Any) -> None:
+    """Give a SymPy function its columns, which :class:`Columns` lists; those of an earlier call stay.
+
+    ``numpy=`` and ``torch=`` take one array for each argument, and suffice for kernels. Raises ArgumentError for what
+    is no class of SymPy functions, for an unknown or empty column, and for a function that has a rule of its own.
+
+    >>> import sympy as sp
+    >>> from scipy.special import zeta
+    >>> from advmf.emit.kernels import kernel, register
+    >>> register(sp.zeta, numpy=zeta)
+    >>> kernel(sp.zeta(sp.Symbol("s")))(s=[2.0, 4.0]).round(6).tolist()
+    [1.644934, 1.082323]
+    """
+    if not (isinstance(head, type) and issubclass(head, sp.Basic)):
+        raise ArgumentError(f"register takes a class of SymPy functions (sympy.zeta, Function('f')); got {head!r}.")
+    known = COLUMNS.get(head, NONE)
+    computed = known.numpy or known.scaled or known.applied
+    if head in RESERVED or (computed and head.__module__.startswith("advmf.functions.")):
+        raise ArgumentError(f"{head.__name__} is part of the arithmetic of kernels and cannot be replaced.")
+    given = {name: value for name, value in columns.items() if value is not None}
+    names = [field.name for field in fields(Columns)]
+    if not given or not all(name in names and _fits(name, value) for name, value in given.items()):
+        raise ArgumentError(
+            f"register({head.__name__}) takes functions as numpy=, torch= or both, and the columns "
+            f"{', '.join(names[2:])} of advmf.functions.columns.Columns; got {given or None}."
+        )
+    COLUMNS[head] = replace(known, **given)
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a value is of the kind that its column holds."""
+    if isinstance(getattr(NONE, name), bool):
+        return isinstance(value, bool)
+    return callable(value) or (name == "torch" and value == "numpy") or (name == "python" and _is_source(value))
+
+
+def _is_source(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("def ")
