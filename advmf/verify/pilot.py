@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
+from advmf.claim import Claim
 from advmf.errors import ArgumentError
+from advmf.observables import Quantile
 from advmf.verify.verdict import Report, jsonable
 
 PILOT = "pilot"
@@ -47,6 +49,16 @@ def piloted(
         found = _grown(check, seed)
         parts[PILOT] = {"found": found, "seconds": time.perf_counter() - started}
     return dict(parts[PILOT]["found"])
+
+
+def require_sizable(claims: Sequence[Claim], name: str) -> None:
+    """Raises ArgumentError for a quantile: until there are enough numbers for its limits, nothing tells how many more
+    it takes."""
+    for claim in claims:
+        if any(isinstance(side, Quantile) for side in (claim.lhs, *(e.lhs for e in claim.equations))):
+            raise ArgumentError(
+                f"{claim.name}: pilots size no check of a quantile; give {name} as {KINDS[name]}, some 20/delta at least."
+            )
 
 
 def _grown(check: Callable[[int, int], Sequence[Report]], seed: int) -> dict[str, Any]:
