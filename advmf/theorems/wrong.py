@@ -20,8 +20,7 @@ def by_form(claim: Claim) -> list[Claim]:
     if claim.relation is Relation.ORDER:
         (size,) = claim.rhs.free_symbols or {d}
         return [mutant(claim, "half a power more", lambda e: e * sp.sqrt(size))]
-    if isinstance(claim.lhs, Probability) and not claim.equations:
-        return probability(claim)
+    claim = replace(claim, lhs=claim.subject)
     if claim.relation.bound and claim.rhs != 0:
         return bound(claim)
     own = next((e for e in claim.equations if e.states), None)
@@ -72,6 +71,8 @@ def equality(claim: Claim) -> list[Claim]:
     Half of that of an adversarial loss, which an attack bounds from below; and of a statement about matrices d and K
     exchanged as well.
     """
+    if counted(claim):
+        return probability(claim)
     own = next((e for e in claim.equations if e.states), None)
     if own and not own.scale.has(RHS):
         return [_shifted(claim, own)]
@@ -86,6 +87,8 @@ def bound(claim: Claim) -> list[Claim]:
 
     Where a mean is carried, half of what the bound would be by the growth across x, as it has room for more than half.
     """
+    if counted(claim):
+        return probability(claim)
     size = claim.rhs if claim.rhs.is_nonnegative else sp.Abs(claim.rhs)
     if claim.relation is Relation.AT_LEAST:
         return [mutant(claim, "three times the bound", lambda e: e + 2 * size)]
@@ -107,12 +110,18 @@ def bound(claim: Claim) -> list[Claim]:
     return [*mutants, replace(claim, name=f"{claim.name} [{mistake}]", formula=claim.formula.subs(less))]
 
 
+def counted(claim: Claim) -> bool:
+    """Whether a claim is about the probability of its own event."""
+    return isinstance(claim.lhs, Probability) and not claim.equations
+
+
 def probability(claim: Claim) -> list[Claim]:
     """Of a probability: the event's threshold half as large, or twice, so that what is claimed of it breaks. Of an
     equality a quarter of the probability as well.
 
     Where the threshold is 0: half the probability, or for a lower bound half of that of the complement.
     """
+    claim = replace(claim, lhs=claim.subject)
     event = event_of(claim.lhs)
     if event.threshold == 0:
         wrong = [

@@ -91,7 +91,7 @@ class Ranks:
     @property
     def value(self) -> float:
         """The quantile of the sample: the least number that at most the share delta is above."""
-        return float(self.numbers[self.nets - math.floor(self.nets * self.delta) - 1])
+        return float(self.numbers[max(self.nets - math.floor(self.nets * self.delta) - 1, 0)])
 
     @property
     def stderr(self) -> float:

@@ -79,7 +79,7 @@ def checked(
     pilots: dict[str, Any] = {}
     if isinstance(run.count, str):
         chosen, rates = claims if piloted_by is None else piloted_by, last(design, run.sequential)
-        require_sizable(chosen, size)
+        require_sizable(chosen, size, run.count)
 
         def pilot(count: int, seed: int) -> list[Report]:
             return checked(chosen, sourced, Run(spread(count), seed), size, rates)

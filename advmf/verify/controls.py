@@ -29,8 +29,8 @@ def controls(claim: Claim, of: str = "") -> list[Claim]:
     ['T2 [half the bound]', 'T2 [omega without the shortcut]']
     """
     mutants = wrong_versions(of or claim.name)(claim)
-    said = claim.lhs, claim.rhs, claim.implied
-    return [mutant for mutant in mutants if (mutant.lhs, mutant.rhs, mutant.implied) != said]
+    said = claim.subject, claim.rhs, claim.implied
+    return [mutant for mutant in mutants if (mutant.subject, mutant.rhs, mutant.implied) != said]
 
 
 CHANGE = 0.25
@@ -42,7 +42,7 @@ def differs(claim: Claim, mutant: Claim, at: Mapping[str, float]) -> bool:
     """Whether a mutant says something else than its claim at the point of the check, by :data:`CHANGE` or more."""
     sides = [(a.rhs, b.rhs, a.scale / N**a.order) for a, b in zip(claim.implied, mutant.implied)]
     if isinstance(claim.lhs, Probability) and mutant.lhs != claim.lhs:
-        own, other = (event_of(each.lhs).threshold for each in (claim, mutant))
+        own, other = (event_of(each.subject).threshold for each in (claim, mutant))
         sides.append((own, other, own))
     return any(
         abs(_at(b, at) - _at(a, at)) >= CHANGE * abs(_at(scale, at)) > 0

@@ -77,28 +77,16 @@ def judge_counts(
     last = samples[-1]
     predicted, scale = test.predicted[last.N], abs(test.scale[last.N])
     if doubt:
-        none = [Rung(sample.N, len(sample.found), math.nan, math.inf) for sample in samples]
+        lost = [int((~np.isfinite(sample.found)).sum()) for sample in samples]
+        none = [Rung(s.N, len(s.found), math.nan, math.inf, lost=count) for s, count in zip(samples, lost)]
         return undecided(test.label, predicted, none, doubt, alpha, effect)
     rungs = [_rung(test, sample, each) for sample in samples]
     slack, margin = tolerance * abs(predicted), effect * scale
     allowed = Allowed(predicted + slack, predicted + slack + margin, predicted - slack, predicted - slack - margin)
     found = _law(test, last.N, last.found)
     least, most = (None if side is None else _law(test, last.N, side) for side in (last.least, last.most))
-    p_value = min(1.0, alpha / each * min(_p_values(least, most, relation, allowed)))
-    if p_value < alpha:
-        verdict, reason = Verdict.REFUTED, _beyond(found, relation, allowed)
-    elif not _excluded(found, found, relation, allowed, beta):
-        missed = alpha / each * min(_p_values(found, found, relation, allowed)) < alpha
-        verdict, reason = (
-            Verdict.UNDERPOWERED,
-            MISSED if missed else f"{_outside(relation, allowed)} not excluded; use more {what}",
-        )
-    else:
-        proven = _excluded(least, most, relation, allowed, beta)
-        verdict, reason = (
-            (Verdict.SUPPORTED if proven else Verdict.NOT_REFUTED),
-            f"{_outside(relation, allowed)} excluded",
-        )
+    known, seen = Known(least, most, relation, allowed), Known(found, found, relation, allowed)
+    verdict, reason = _decided(known, seen, alpha, beta, what)
     return Finding(
         test.label,
         verdict,
@@ -109,10 +97,57 @@ def judge_counts(
         _resolution(found, relation, each, beta) / scale,
         tuple(rungs),
         f"{_counts(test, samples, rungs)}: {reason}",
-        p_value,
+        known.p_value,
         alpha,
         effect,
     )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a probability or a quantile, by numbers that are too low if anything, and by such that are too
+    high, beside what is claimed of it."""
+
+    least: Counted | None
+    most: Counted | None
+    relation: Relation
+    allowed: Allowed
+
+    @property
+    def p_value(self) -> float:
+        """That of the claim: of an equality twice the smaller of two."""
+        above = self.least.p_above(self.allowed.top) if self.least and self.relation.above else 1.0
+        below = self.most.p_below(self.allowed.bottom) if self.most and self.relation.below else 1.0
+        return min(1.0, (1 if self.relation.bound else 2) * min(above, below))
+
+    def excludes(self, rate: float) -> bool:
+        """Whether departures are excluded on the sides that the claim speaks of. That a probability lies between 0 and
+        1 excludes nothing."""
+        most, least, (_, ceiling, _, floor) = self.most, self.least, self.allowed
+        above = most is not None and most.high(rate) <= ceiling and not (isinstance(most, Share) and ceiling >= 1)
+        below = least is not None and least.low(rate) >= floor and not (isinstance(least, Share) and floor <= 0)
+        return (above or not self.relation.above) and (below or not self.relation.below)
+
+    @property
+    def outside(self) -> str:
+        """The departures that a check excludes."""
+        sides = [f"{self.allowed.ceiling:.3g} and more"] if self.relation.above else []
+        sides += [f"{self.allowed.floor:.3g} and less"] if self.relation.below else []
+        return f"{' and '.join(sides)} {'is' if len(sides) == 1 else 'are'}"
+
+
+def _decided(known: Known, seen: Known, alpha: float, beta: float, what: str) -> tuple[Verdict, str]:
+    """The verdict by what is known, beside what was seen alone, and the reason."""
+    if known.p_value < alpha:
+        high = known.relation.above and seen.most and seen.most.value > known.allowed.top
+        return Verdict.REFUTED, f"above {known.allowed.top:.3g}" if high else f"below {known.allowed.bottom:.3g}"
+    if known.excludes(beta):
+        return Verdict.SUPPORTED, f"{known.outside} excluded"
+    if seen.excludes(beta):
+        return Verdict.NOT_REFUTED, f"{known.outside} excluded of what was found, and a search may miss a maximum"
+    if seen.p_value < alpha:
+        return Verdict.UNDERPOWERED, MISSED
+    return Verdict.UNDERPOWERED, f"{known.outside} not excluded; use more {what}"
 
 
 MISSED = "beyond what is claimed, but this is about the best that a search found of a maximum, and refutes nothing on that side"
@@ -131,27 +166,6 @@ def _rung(test: Tail, sample: Sample, rate: float) -> Rung:
     return Rung(sample.N, law.nets, law.value, law.stderr, interval=(law.low(rate), law.high(rate)))
 
 
-def _p_values(least: Counted | None, most: Counted | None, relation: Relation, allowed: Allowed) -> tuple[float, float]:
-    """Those of "no more than the top" and of "no less than the bottom", as far as the claim says so."""
-    above = least.p_above(allowed.top) if least and relation.above else 1.0
-    below = most.p_below(allowed.bottom) if most and relation.below else 1.0
-    return above, below
-
-
-def _excluded(least: Counted | None, most: Counted | None, relation: Relation, allowed: Allowed, rate: float) -> bool:
-    """Whether departures are excluded on the sides that the claim speaks of. That a probability is at most 1 excludes
-    nothing."""
-    above = (
-        most is not None
-        and most.high(rate) <= allowed.ceiling
-        and not (isinstance(most, Share) and allowed.ceiling >= 1)
-    )
-    below = (
-        least is not None and least.low(rate) >= allowed.floor and not (isinstance(least, Share) and allowed.floor <= 0)
-    )
-    return (above or not relation.above) and (below or not relation.below)
-
-
 def _resolution(found: Counted, relation: Relation, alpha: float, beta: float) -> float:
     """The departure that a test of size ``alpha`` finds with probability 1 - ``beta``."""
     above = found.high(alpha) - found.low(beta) if relation.above else 0.0
@@ -167,15 +181,3 @@ def _counts(test: Tail, samples: Sequence[Sample], rungs: Sequence[Rung]) -> str
         at = f" at N = {sample.N}" if len(samples) > 1 else ""
         told.append(f"{_law(test, sample.N, sample.found)}{at}, {low:.3g} to {high:.3g}")
     return "; ".join(told) + (", and the widest decide" if len(samples) > 1 else "")
-
-
-def _beyond(found: Counted, relation: Relation, allowed: Allowed) -> str:
-    above = relation.above and (not relation.below or found.value > allowed.top)
-    return f"above {allowed.top:.3g}" if above else f"below {allowed.bottom:.3g}"
-
-
-def _outside(relation: Relation, allowed: Allowed) -> str:
-    """The departures that a check excludes."""
-    sides = [f"{allowed.ceiling:.3g} and more"] if relation.above else []
-    sides += [f"{allowed.floor:.3g} and less"] if relation.below else []
-    return f"{' and '.join(sides)} {'is' if len(sides) == 1 else 'are'}"

@@ -76,12 +76,12 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
             "give the claim equations=(Equation(label, lhs, RHS, scale),), of advmf.claim."
         )
     exact = Regime.LARGE_WIDTH not in claim.regime
-    own = Equation(str(claim.lhs), claim.lhs, RHS, scale_of(claim.lhs), exact)
+    own = Equation(str(claim.lhs), claim.subject, RHS, scale_of(claim.lhs), exact)
     tests: list[Test] = []
     for stated in claim.equations or (own,):
         e = stated.of(claim.rhs)
         if isinstance(e.lhs, TAILS):
-            tests += tails(claim, e, at, widths, stated.states)
+            tests += tails(claim, replace(e, lhs=claim.put_in(e.lhs)), at, widths, stated.states)
             continue
         if not isinstance(e.lhs, Expectation):
             raise ArgumentError(

@@ -51,10 +51,10 @@ def piloted(
     return dict(parts[PILOT]["found"])
 
 
-def require_sizable(claims: Sequence[Claim], name: str) -> None:
-    """Raises ArgumentError for a quantile: until there are enough numbers for its limits, nothing tells how many more
-    it takes."""
-    for claim in claims:
+def require_sizable(claims: Sequence[Claim], name: str, wanted: str) -> None:
+    """Raises ArgumentError for a pilot of a quantile: until there are enough numbers for its limits, nothing tells how
+    many more it takes."""
+    for claim in claims if wanted == PILOT else ():
         if any(isinstance(side, Quantile) for side in (claim.lhs, *(e.lhs for e in claim.equations))):
             raise ArgumentError(
                 f"{claim.name}: pilots size no check of a quantile; give {name} as {KINDS[name]}, some 20/delta at least."

@@ -93,7 +93,7 @@ def tails(claim: Claim, equation: Equation, at: Mapping[str, float], widths: Seq
 
 def of_matrices(claim: Claim, at: Mapping[str, float]) -> list[Tail]:
     """The test of a claim about Gaussian matrices, whose size is said by d; raises ArgumentError as :func:`tails`."""
-    own = Equation(str(claim.lhs), claim.lhs, claim.rhs, scale_of(claim.lhs).xreplace({RHS: claim.rhs}), exact=True)
+    own = Equation(str(claim.lhs), claim.subject, claim.rhs, scale_of(claim.lhs).xreplace({RHS: claim.rhs}), exact=True)
     return tails(claim, own, at, [int(at["d"])], states=True)
 
 

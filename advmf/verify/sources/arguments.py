@@ -105,7 +105,7 @@ def requirements(claims: Sequence[Claim]) -> set[str]:
         assert claim.net is not None
         needed |= {s.name for _, expr in claim.net.parameters for s in expr.free_symbols} - {"N"}
         needed |= {s.name for s in claim.rhs.free_symbols} - {"x_sq", "N"}
-        needed |= {s.name for side in _sides(claim) for s in _letters(side)} - {"x_sq", "N"}
+        needed |= {s.name for side in _sides(claim) for s in _letters(claim.put_in(side))} - {"x_sq", "N"}
         if any(attacked(side) for side in _sides(claim)):
             needed.add("eps")
     return needed

@@ -206,8 +206,8 @@ def _counted(
 def _norm(claim: Claim) -> sp.Expr:
     """What a claim about matrices is the mean, the quantile or an event of."""
     if isinstance(claim.lhs, Probability):
-        return event_of(claim.lhs).product
-    return quantity(claim.lhs) if isinstance(claim.lhs, Quantile) else claim.lhs.args[0]
+        return event_of(claim.subject).product
+    return quantity(claim.subject) if isinstance(claim.lhs, Quantile) else claim.lhs.args[0]
 
 
 def _pair(claim: Claim) -> tuple[sp.Expr, sp.Expr]:
@@ -265,7 +265,7 @@ def _letters(claim: Claim) -> set[str]:
     """The names of the letters of a probability or a quantile, and of what it is compared with, beside d and K."""
     if not isinstance(claim.lhs, TAILS):
         return set()
-    return {s.name for s in letters(claim.lhs) | claim.rhs.free_symbols} - {"d", "K"}
+    return {s.name for s in letters(claim.subject) | claim.rhs.free_symbols} - {"d", "K"}
 
 
 def _number(name: str, value: Any) -> float:

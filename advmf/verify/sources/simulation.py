@@ -310,8 +310,9 @@ class _Part:
         if count <= start:
             return
         if name in self._finished:
-            self._running = Running.of(self._finished[name])
-            self._numbers = np.array(self._finished[name].get("numbers", []), dtype=float)
+            state = self._finished[name]
+            self._running = Running.of(state)
+            self._numbers = np.array(state.get("numbers", []), dtype=float).reshape(count, len(self._counted))
             done(self.ensemble, count - start, TAKEN_OVER)
         else:
             started = time.perf_counter()
