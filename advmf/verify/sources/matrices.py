@@ -55,10 +55,13 @@ def check_matrices(
     """Check claims about the norms of Gaussian matrices (:func:`advmf.norm_factor` and :func:`advmf.growth` of it) on
     the same samples.
 
-    ``at`` gives d and K. A claim of growth is checked over the ``ladder`` of dimensions ``along`` d or K, the other one
-    as in ``at``: the slope of ln E‖G‖ against the logarithm of the dimension, less that of the claimed order, by least
-    squares. It is about the limit, and what a finite ladder leaves of other terms must stay within ``tolerance`` of the
-    claim: an equivalence test, as for "approx".
+    A claim may also be about the ``Probability`` of an event of a ``MatrixNorm``, or a ``Quantile`` of it: these are
+    judged by exact counts (:func:`advmf.verify.counted.judge_counts`).
+
+    ``at`` gives d and K, and other letters of such an event. A claim of growth is checked over the ``ladder`` of
+    dimensions ``along`` d or K, the other one as in ``at``: the slope of ln E‖G‖ against the logarithm of the
+    dimension, less that of the claimed order, by least squares. It is about the limit, and what a finite ladder leaves
+    of other terms must stay within ``tolerance`` of the claim: an equivalence test, as for "approx".
 
     The norms are exact for p = 1, for q = oo, at (2, 2), and where all signs of up to 16 coordinates can be tried;
     elsewhere they are bracketed. What is claimed to be less than the norms that were found is REFUTED, and what is

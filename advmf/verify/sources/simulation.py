@@ -77,7 +77,9 @@ def check_all(
     not given: every image is scaled to |x|²/d = x_sq) and ``N``. Claims about large width are simulated at ``widths``,
     by default N/8, N/4, N/2 and N (1024 if not given), with ``nets`` networks each (or a number for each width; by
     ``"pilot"`` as many as pilots with other networks ask for, to resolve what ``design`` declares), and extrapolated by
-    a polynomial of degree 2 in 1/N; claims that hold at every width are averaged over the widths. ``sampler`` and
+    a polynomial of degree 2 in 1/N; claims that hold at every width are averaged over the widths. A claim about a
+    ``Probability`` or a ``Quantile`` (:mod:`advmf.observables`) is judged by exact counts at each width by itself, and
+    one about large width at the widest. ``sampler`` and
     ``memory`` are those of :func:`advmf.simulate.sample`: wide networks are simulated without their weights, and where
     the attacks of one network would outgrow ``memory``, the pairs (p, q) are shared among several. Every network sees
     its own image, drawn from ``data`` (a name or path for :func:`advmf.simulate.load`) and resampled to ``d`` pixels if
