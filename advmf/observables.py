@@ -20,6 +20,7 @@ from sympy.core.function import Function
 from sympy.printing.str import StrPrinter
 
 from advmf.errors import ArgumentError
+from advmf.expressions import expression
 from advmf.notebook import Shown
 from advmf.symbols import SYMBOLS, K, d, exponent
 
@@ -399,10 +400,10 @@ class Quantile(Function):
             raise ArgumentError(
                 f"Quantile takes an observable and delta, the probability that it is exceeded with; got {args}."
             )
-        delta = sp.sympify(args[1])
+        delta = expression(args[1])
         if delta.is_number and not (delta.is_real and 0 < delta < 1):
             raise ArgumentError(f"delta of a Quantile is a probability and must lie in (0, 1); got {delta}.")
-        return super().__new__(cls, *args, **options)
+        return super().__new__(cls, args[0], delta, **options)
 
     def _eval_is_real(self) -> bool | None:
         return self.args[0].is_real

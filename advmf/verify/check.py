@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from advmf.claim import Claim
-from advmf.verify.pilot import piloted, require_sizable
+from advmf.verify.pilot import piloted
 from advmf.verify.sequential import Look, last, require, watch
 from advmf.verify.statistics import Design
 from advmf.verify.verdict import Finding, Report
@@ -79,7 +79,6 @@ def checked(
     pilots: dict[str, Any] = {}
     if isinstance(run.count, str):
         chosen, rates = claims if piloted_by is None else piloted_by, last(design, run.sequential)
-        require_sizable(chosen, size, run.count)
 
         def pilot(count: int, seed: int) -> list[Report]:
             return checked(chosen, sourced, Run(spread(count), seed), size, rates)

@@ -70,7 +70,8 @@ def judge_counts(
     It is REFUTED where an exact binomial test at the first of the ``rates``, alpha, says so of what is sure: of what an
     attack has found, and not of what it may have missed. It is SUPPORTED where exact confidence limits at the second,
     beta, exclude departures of ``effect``, in units of the scale; and NOT_REFUTED where they exclude them of what was
-    found, and no more is known.
+    found, and no more is known. What is refuted at the widest networks, and is seen to fall so fast with N that it may
+    vanish, is UNDERPOWERED.
     """
     alpha, beta = rates
     each = alpha if relation.bound else alpha / 2
@@ -87,6 +88,9 @@ def judge_counts(
     least, most = (None if side is None else _law(test, last.N, side) for side in (last.least, last.most))
     known, seen = Known(least, most, relation, allowed), Known(found, found, relation, allowed)
     verdict, reason = _decided(known, seen, alpha, beta, what)
+    p_value = known.p_value
+    if verdict is Verdict.REFUTED and (falls := _falling(test, rungs, slack)):
+        verdict, reason, p_value = Verdict.UNDERPOWERED, f"{reason}, but {falls}", 1.0
     return Finding(
         test.label,
         verdict,
@@ -97,7 +101,7 @@ def judge_counts(
         _resolution(found, relation, each, beta) / scale,
         tuple(rungs),
         f"{_counts(test, samples, rungs)}: {reason}",
-        known.p_value,
+        p_value,
         alpha,
         effect,
     )
@@ -148,6 +152,20 @@ def _decided(known: Known, seen: Known, alpha: float, beta: float, what: str) ->
     if seen.p_value < alpha:
         return Verdict.UNDERPOWERED, MISSED
     return Verdict.UNDERPOWERED, f"{known.outside} not excluded; use more {what}"
+
+
+def _falling(test: Tail, rungs: Sequence[Rung], slack: float) -> str:
+    """Whether a departure is seen to fall with N, and would be gone as N -> oo if it fell as 1/sqrt(N) from some width
+    to the widest: then larger ones may not have it."""
+    last = rungs[-1]
+    side = math.copysign(1.0, last.mean - test.predicted[last.N])
+    after = side * (last.mean - test.predicted[last.N])
+    for rung in rungs[:-1]:
+        low, high = rung.interval or (-math.inf, math.inf)
+        nearest, before = (side * (value - test.predicted[rung.N]) for value in (low if side > 0 else high, rung.mean))
+        if nearest > after and after - (before - after) / (math.sqrt(last.N / rung.N) - 1) <= slack:
+            return f"the departure falls from N = {rung.N} on, and may vanish; use larger N"
+    return ""
 
 
 MISSED = "beyond what is claimed, but this is about the best that a search found of a maximum, and refutes nothing on that side"

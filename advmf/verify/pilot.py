@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
-from advmf.claim import Claim
 from advmf.errors import ArgumentError
-from advmf.observables import Quantile
-from advmf.verify.verdict import Report, jsonable
+from advmf.verify.verdict import Finding, Report, jsonable
 
 PILOT = "pilot"
 """What stands for a number of networks, or of samples, that pilots find."""
@@ -51,23 +49,13 @@ def piloted(
     return dict(parts[PILOT]["found"])
 
 
-def require_sizable(claims: Sequence[Claim], name: str, wanted: str) -> None:
-    """Raises ArgumentError for a pilot of a quantile: until there are enough numbers for its limits, nothing tells how
-    many more it takes."""
-    for claim in claims if wanted == PILOT else ():
-        if any(isinstance(side, Quantile) for side in (claim.lhs, *(e.lhs for e in claim.equations))):
-            raise ArgumentError(
-                f"{claim.name}: pilots size no check of a quantile; give {name} as {KINDS[name]}, some 20/delta at least."
-            )
-
-
 def _grown(check: Callable[[int, int], Sequence[Report]], seed: int) -> dict[str, Any]:
     pilots: list[int] = []
     resolved: list[float] = []
     count, most = FIRST, FIRST * LARGEST
     while True:
         found = check(count, -count - seed * most)
-        shares = [f.resolution / f.effect for report in found for f in report.findings if math.isfinite(f.resolution)]
+        shares = [f.resolution / f.effect for report in found for f in report.findings if _tells(f)]
         pilots.append(count)
         resolved.append(max(shares, default=1.0))
         needed = ROOM * resolved[-1] * resolved[-1]  # which may be infinite
@@ -78,3 +66,10 @@ def _grown(check: Callable[[int, int], Sequence[Report]], seed: int) -> dict[str
                 "chosen": math.ceil(count * min(max(needed, 0.25), ROOM)),
             }
         count = min(math.ceil(count * min(needed, 4.0)), most)
+
+
+def _tells(finding: Finding) -> bool:
+    """Whether a finding tells how many more it takes: it resolves something, or would if the sample reached beyond the
+    quantile that it is about, which more networks do."""
+    interval = finding.rungs[-1].interval
+    return math.isfinite(finding.resolution) or (interval is not None and not all(map(math.isfinite, interval)))

@@ -30,7 +30,7 @@ from advmf.observables import (
 )
 from advmf.simulate import data
 from advmf.simulate.estimate import Single
-from advmf.symbols import K, N, d, eps, sigma_w
+from advmf.symbols import N, eps, sigma_w
 from advmf.theorems.wrong import by_form
 from advmf.verify import runs, suite
 from advmf.verify.binomial import Ranks, Share, at_least, at_most
@@ -325,6 +325,13 @@ def test_samples_of_matrices_by_pilots_and_by_looks():
     true = norms(exceeded((1, 2), "extremal"), "==", DELTA)
     report = mf.check(true, SIZE, samples="pilot")
     assert report.verdict is S and report.settings["samples"] == report.settings["pilot"]["chosen"] > 500
+    rare = norms(Quantile(MatrixNorm(1, 2), DELTA), "<=", mf.beta_quantile(1, 2, DELTA, "extremal"))
+    report = mf.check(rare, {**SIZE, "delta": 0.002}, samples="pilot", design=Design(alpha=0.01))
+    pilot = report.settings["pilot"]
+    assert report.verdict is S and pilot["pilots"][0] == 64 and pilot["resolved"][0] is None, (
+        "64 do not reach beyond it"
+    )
+    assert pilot["resolved"][-1] <= 1 and pilot["chosen"] > 500
     early = mf.check(true.scaled(8), SIZE, samples=4000, sequential=True)
     assert early.verdict is R and early.settings["sequential"]["stopped"] < early.settings["sequential"]["looks"]
 
@@ -385,6 +392,19 @@ def test_what_holds_at_every_width_is_tested_at_each_and_a_limit_at_the_widest(o
     assert finding.estimate == finding.rungs[-1].mean == exact.findings[1].estimate
     assert [r.N for r in finding.rungs] == [8, 16] and all(r.interval for r in finding.rungs)
     assert "at N = 8" in finding.reason and "at N = 16" in finding.reason and "the widest decide" in finding.reason
+
+
+def test_a_departure_that_falls_with_the_width_refutes_no_limit():
+    """As N -> oo Q_L is 1, and so no network has more than 1.2: a true limit, and one that is wrong at each width."""
+    options = {"widths": (16, 32, 64, 128), "nets": 2000}
+    true, wrong = (
+        claim(Probability(SecondMoment() > c), "<=", sp.Rational(1, 20), regime=Regime.LARGE_WIDTH) for c in (1.2, 0.8)
+    )
+    reports = mf.check_all([true, wrong], AT, **options)
+    assert [r.verdict for r in reports] == [U, R], "\n".join(map(str, reports))
+    assert reports[0].findings[0].p_value == 1 and "use larger N" in reports[0].findings[0].reason
+    assert mf.check(true, AT, widths=(128,), nets=2000).verdict is R, "of one width nothing falls"
+    assert mf.check(replace(true, regime=Regime.EXACT), AT, **options).verdict is R
 
 
 def test_thresholds_and_probabilities_that_depend_on_the_width(oracle):
@@ -533,8 +553,8 @@ def test_a_suite_of_tails_in_a_store(tmp_path):
     assert [record.report for record in read(tmp_path / "one.db").records] == [*outcome.reports, *outcome.controls]
     (early,) = runs.run([case], design=design, sequential=True)
     assert {r.verdict for r in early.reports} == {S}
-    with pytest.raises(ArgumentError, match="pilots size no check of a quantile"):
-        list(runs.run([case], nets="pilot"))
+    (sized,) = runs.run([case], design=design, nets="pilot")
+    assert {r.verdict for r in sized.reports} == {S}
 
 
 def test_mutants_of_tails_are_judged():
@@ -595,6 +615,12 @@ def test_a_quantile_of_no_probability(delta):
         Quantile(SecondMoment(), delta)
 
 
+@pytest.mark.parametrize("delta", ["x(", None, object(), [1]])
+def test_a_quantile_of_what_is_no_number(delta):
+    with pytest.raises(ArgumentError):
+        Quantile(SecondMoment(), delta)
+
+
 def test_a_quantile_takes_two():
     with pytest.raises(ArgumentError, match="takes an observable and delta"):
         Quantile(SecondMoment())
@@ -624,7 +650,6 @@ BAD = [
     (claim(Quantile(SecondMoment(), DELTA), "<=", 3), {}, "at lacks delta"),
     (claim(Quantile(SecondMoment(), DELTA), "<=", 3), {"at": {**AT, "delta": 1.5}}, "delta of .* is 1.5"),
     (claim(Quantile(SecondMoment(), THIRD), "<=", 0), {}, "no scale"),
-    (claim(Quantile(SecondMoment(), THIRD), "<=", 3), {"nets": "pilot"}, "pilots size no check of a quantile"),
     (claim(Probability(SecondMoment() > 2), "<=", THIRD), {"nets": "pilots"}, "or 'pilot'"),
     (claim(Probability(SecondMoment() > 2), "<=", THIRD), {"sequential": 1}, "sequential must be True"),
     (claim(Probability(SecondMoment() > 2), "~", THIRD, equations=(ABOVE,)), {}, "is checked by <="),
@@ -656,7 +681,6 @@ BAD_NORMS = [
     (norms(MATRIX, "<=", DELTA), {"at": {**SIZE, "delta": 2.0}}, "strictly between 0 and 1"),
     (norms(MATRIX, "<=", 1 / N), {"at": SIZE}, "no width N"),
     (norms(MATRIX, "asymp", THIRD), {"ladder": (8, 16, 32)}, "is checked by <="),
-    (norms(Quantile(MatrixNorm(2, 2), THIRD), "<=", d / K), {"samples": "pilot"}, "pilots size no check"),
     (norms(MATRIX, "<=", THIRD, equations=(Equation("e", MATRIX, RHS, THIRD),)), {}, "takes no equations"),
     (norms(MATRIX, "<=", THIRD), {"at": {"d": 8, "K": 2, "delta": 0.1}}, "nothing here uses 'delta'"),
 ]
