@@ -28,6 +28,8 @@ from advmf.observables import (
     Quantile,
     SecondMoment,
 )
+from advmf.report.document import of_outcomes
+from advmf.report.html import html
 from advmf.simulate import data
 from advmf.simulate.estimate import Single
 from advmf.symbols import N, eps, sigma_w
@@ -553,6 +555,10 @@ def test_a_suite_of_tails_in_a_store(tmp_path):
     assert [record.report for record in read(tmp_path / "one.db").records] == [*outcome.reports, *outcome.controls]
     (early,) = runs.run([case], design=design, sequential=True)
     assert {r.verdict for r in early.reports} == {S}
+    document = of_outcomes([outcome], 0, "advmf check", complete=True)
+    page = html(document)
+    assert "N = 8" in page and "more is excluded" in page
+    assert r"\mathbb{P}" in mf.document([case.claims[0]], results=document.to_dict())
     (sized,) = runs.run([case], design=design, nets="pilot")
     assert {r.verdict for r in sized.reports} == {S}
 
