@@ -451,7 +451,7 @@ def test_a_probability_is_the_mean_of_its_indicator():
         where={},
         equations=(),
     )
-    counted, mean = mf.check(claim, at=AT, nets=2000), mf.check(half, at=AT, nets=2000)
+    counted, mean = mf.check_all([claim, half], at=AT, nets=2000)
     assert counted.verdict == mean.verdict == "SUPPORTED"
     assert counted.estimate == pytest.approx(mean.estimate, rel=1e-12)
     assert mf.check(claim.scaled("1/3"), at=AT, nets=2000).verdict == "REFUTED"
