@@ -17,6 +17,7 @@ from advmf.errors import ArgumentError
 from advmf.expressions import expression
 from advmf.nets import Net
 from advmf.notebook import Shown
+from advmf.observables import Probability, Quantile
 
 
 class Regime(enum.Flag):
@@ -195,7 +196,15 @@ class Claim(Shown):
     @property
     def rhs(self) -> sp.Expr:
         """The right-hand side in the registry's symbols."""
-        expr = self.formula
+        return self.put_in(self.formula)
+
+    @property
+    def subject(self) -> sp.Expr:
+        """The left-hand side; of a probability or a quantile in the registry's symbols."""
+        return self.put_in(self.lhs) if isinstance(self.lhs, Probability | Quantile) else self.lhs
+
+    def put_in(self, expr: sp.Expr) -> sp.Expr:
+        """An expression with what its abbreviations stand for put in."""
         for symbol, meaning in self.where.items():
             expr = expr.subs(symbol, meaning)
         return expr

@@ -15,6 +15,7 @@ SHARED = {
     "boundary",
     "symbols",
     "errors",
+    "events",
     "budget",
     "outputs",
     "nets",

@@ -435,16 +435,13 @@ def test_a_measure_of_another_shape_is_refused(measure):
         mf.check(bound, at=AT, nets=3)
 
 
-def test_a_probability_is_typeset_and_not_checked_and_its_event_is():
-    """A claim about a probability says so at once, and what to do: the mean of an indicator."""
-    event = Probability(mf.observables.OperatorNorm(2, 2) >= 3)
-    claim = replace(mf.loss_bound(mf.residual(u=1, v=0), 2, 2), lhs=event)
+def test_a_probability_is_the_mean_of_its_indicator():
+    """A claim about a probability is typeset, and checked by counting; the mean of an indicator says the same."""
+    event = Probability(mf.observables.Output(0) > 0)
+    claim = replace(
+        mf.stream_fluctuation(mf.vanilla(1, 0)), name="sign", lhs=event, formula=sp.S.Half, where={}, equations=()
+    )
     assert r"\mathbb{P}" in mf.latex(claim)
-    with pytest.raises(ArgumentError, match=r"a Probability is stated, .* and not checked\. Check its event as a mean"):
-        mf.check(claim, at=AT, nets=2)
-    of_matrices = replace(mf.norm_factor(2, 2), lhs=Probability(mf.observables.MatrixNorm(2, 2) >= 3))
-    with pytest.raises(ArgumentError, match=r"and not checked; take the share"):
-        mf.check(of_matrices, at={"d": 8, "K": 2}, samples=10)
     positive = own("Positive", measure=lambda self, probe: (probe.trace.output[:, 0, 0, 0] > 0).double())
     half = replace(
         mf.stream_fluctuation(mf.vanilla(1, 0)),
@@ -454,7 +451,10 @@ def test_a_probability_is_typeset_and_not_checked_and_its_event_is():
         where={},
         equations=(),
     )
-    assert mf.check(half, at=AT, nets=2000).verdict == "SUPPORTED"
+    counted, mean = mf.check_all([claim, half], at=AT, nets=2000)
+    assert counted.verdict == mean.verdict == "SUPPORTED"
+    assert counted.estimate == pytest.approx(mean.estimate, rel=1e-12)
+    assert mf.check(claim.scaled("1/3"), at=AT, nets=2000).verdict == "REFUTED"
     assert mf.check(half.scaled("3/2"), at=AT, nets=2000).verdict == "REFUTED"
 
 

@@ -260,8 +260,10 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
 def _what(claim: Checked, finding: Finding) -> list[Element | str]:
     """What a finding is about; a claim without consequences of its own is labelled by its left-hand side in SymPy's
     words."""
-    own = finding.label.startswith("Expectation(")
-    return [inline(claim.statement["subject"])] if own else words(finding.label)
+    if not finding.label.startswith(("Expectation(", "Probability(", "Quantile(")):
+        return words(finding.label)
+    _, at, width = finding.label.partition(" at N = ")
+    return [inline(claim.statement["subject"]), *(words(at + width) if at else [])]
 
 
 def _sentence(text: str) -> Element | str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import sympy as sp
 import torch
 from jaxtyping import Bool, Float
+from sympy.core.function import Function
 from torch import Tensor
 
 from advmf.errors import ArgumentError
@@ -47,6 +48,14 @@ class AttackSettings:
     def queries(self, K: int, d: int) -> int:
         """How many vectors an attack at one (p, q) sends through each matrix."""
         return attack_queries(K, d, 1, self.steps, self.restarts, self.directions)
+
+
+class Single(Function):
+    """A product of observables at the very units and directions that it names, in place of the mean over all:
+    ``Single(product)``.
+
+    An event of one network holds or not, and a mean over its units would lie between.
+    """
 
 
 def measurable(product: sp.Expr, d: int, K: int) -> bool:
@@ -250,16 +259,21 @@ def measure(
 ) -> Float[Tensor, "nets products"]:
     """The value of each product for each network, averaged over output units and directions, in float64.
 
-    ``trace`` is the forward trace at one input per network, ``x``. A product is a polynomial in observables.
+    ``trace`` is the forward trace at one input per network, ``x``. A product is a polynomial in observables, or a
+    :class:`Single` of one, which is not averaged.
     Raises ArgumentError for an observable that has no measurement, and where an attack has no ``eps``.
     """
     observables = _observables(products)
     probe = Probe(trace, x, settings, generator, attacked(observables))
     arrays = _arrays(probe, observables)
-    return torch.stack(
-        [_evaluate(p, arrays).double().broadcast_to(probe.nets, -1, -1).mean((1, 2)) for p in products],
-        dim=1,
-    )
+    return torch.stack([_of_networks(p, arrays, probe.nets) for p in products], dim=1)
+
+
+def _of_networks(product: sp.Expr, arrays: dict[sp.Basic, Tensor], nets: int) -> Float[Tensor, " nets"]:
+    """The number of each network."""
+    single = isinstance(product, Single)
+    values: Tensor = _evaluate(product.args[0] if single else product, arrays).double().broadcast_to(nets, -1, -1)
+    return values[:, 0, 0] if single else values.mean((1, 2))
 
 
 def _arrays(probe: Probe, observables: Sequence[Observable]) -> dict[sp.Basic, Tensor]:

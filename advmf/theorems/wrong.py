@@ -7,7 +7,8 @@ from dataclasses import replace
 import sympy as sp
 
 from advmf.claim import RHS, Claim, Equation, Relation
-from advmf.observables import AdversarialLoss, Expectation
+from advmf.events import event_of
+from advmf.observables import AdversarialLoss, Expectation, Probability
 from advmf.symbols import K, L, N, d
 from advmf.theorems.theorem import mutant
 from advmf.theory.metric import metric
@@ -16,10 +17,11 @@ from advmf.theory.spike import LAMBDA
 
 
 def by_form(claim: Claim) -> list[Claim]:
-    """Those of the claim's form: a bound, a law, an equality, or an order of growth."""
+    """Those of the claim's form: a bound, a law, an equality, an order of growth, or what is said of a probability."""
     if claim.relation is Relation.ORDER:
         (size,) = claim.rhs.free_symbols or {d}
         return [mutant(claim, "half a power more", lambda e: e * sp.sqrt(size))]
+    claim = replace(claim, lhs=claim.subject)
     if claim.relation.bound and claim.rhs != 0:
         return bound(claim)
     own = next((e for e in claim.equations if e.states), None)
@@ -70,6 +72,8 @@ def equality(claim: Claim) -> list[Claim]:
     Half of that of an adversarial loss, which an attack bounds from below; and of a statement about matrices d and K
     exchanged as well.
     """
+    if counted(claim):
+        return probability(claim)
     own = next((e for e in claim.equations if e.states), None)
     if own and not own.scale.has(RHS):
         return [_shifted(claim, own)]
@@ -84,6 +88,8 @@ def bound(claim: Claim) -> list[Claim]:
 
     Where a mean is carried, half of what the bound would be by the growth across x, as it has room for more than half.
     """
+    if counted(claim):
+        return probability(claim)
     size = claim.rhs if claim.rhs.is_nonnegative else sp.Abs(claim.rhs)
     if claim.relation is Relation.AT_LEAST:
         return [mutant(claim, "three times the bound", lambda e: e + 2 * size)]
@@ -102,6 +108,36 @@ def bound(claim: Claim) -> list[Claim]:
     else:
         mistake, less = "omega dropped", {OMEGA: sp.S.One}
     return [*mutants, replace(claim, name=f"{claim.name} [{mistake}]", formula=claim.formula.subs(less))]
+
+
+def counted(claim: Claim) -> bool:
+    """Whether a claim is about the probability of its own event."""
+    return isinstance(claim.lhs, Probability) and not claim.equations
+
+
+def probability(claim: Claim) -> list[Claim]:
+    """Of a probability: the event's threshold half as large, or twice, so that what is claimed of it breaks. Of an
+    equality a quarter of the probability as well.
+
+    Where the threshold is 0: half the probability, or for a lower bound half of that of the complement.
+    """
+    claim = replace(claim, lhs=claim.subject)
+    event = event_of(claim.lhs)
+    if event.threshold == 0:
+        wrong = [
+            mutant(claim, "half the complement", lambda e: (1 + e) / 2)
+            if claim.relation is Relation.AT_LEAST
+            else mutant(claim, "half the probability", lambda e: e / 2)
+        ]
+    else:
+        lower = event.upper is not (claim.relation is Relation.AT_LEAST)
+        halved = lower is not bool(event.threshold.is_negative)
+        threshold = event.threshold / 2 if halved else 2 * event.threshold
+        name = f"{claim.name} [{'half' if halved else 'twice'} the threshold]"
+        wrong = [replace(claim, name=name, lhs=event.at(threshold))]
+    if claim.relation.bound:
+        return wrong
+    return [*wrong, mutant(claim, "a quarter of the probability", lambda e: e / 4)]
 
 
 def _shifted(claim: Claim, own: Equation) -> Claim:

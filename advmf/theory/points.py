@@ -19,7 +19,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 
 from advmf.functions import Flow, GaussianMean, GaussianNorm, GeometricSum, NumericNorm, Recursion
-from advmf.observables import Expectation, Observable, Probability
+from advmf.observables import Expectation, Observable, Probability, Quantile
 from advmf.theory.draws import DIGITS, Draws, Point, rational
 
 POINTS = 24
@@ -199,8 +199,8 @@ def _fails_exactly(sides: Sequence[sp.Expr], point: Point, relation: str, digits
 
 
 def observables(*exprs: sp.Basic) -> set[sp.Expr]:
-    """The means over networks in expressions, and the observables outside one."""
-    found = set().union(*(e.atoms(Expectation, Probability) for e in exprs))
+    """The means over networks in expressions, probabilities and quantiles, and the observables outside one."""
+    found = set().union(*(e.atoms(Expectation, Probability, Quantile) for e in exprs))
     found -= set().union(*(e.args[0].atoms(Expectation) for e in found))
     inside = set().union(*(e.atoms(Observable) for e in found))
     return found | (set().union(*(e.atoms(Observable) for e in exprs)) - inside)

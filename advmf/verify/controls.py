@@ -8,6 +8,8 @@ from typing import Any
 
 from advmf.claim import Claim
 from advmf.emit.kernels import kernel
+from advmf.events import event_of
+from advmf.observables import Probability
 from advmf.symbols import N
 from advmf.theorems import wrong_versions
 
@@ -27,7 +29,8 @@ def controls(claim: Claim, of: str = "") -> list[Claim]:
     ['T2 [half the bound]', 'T2 [omega without the shortcut]']
     """
     mutants = wrong_versions(of or claim.name)(claim)
-    return [mutant for mutant in mutants if (mutant.rhs, mutant.implied) != (claim.rhs, claim.implied)]
+    said = claim.subject, claim.rhs, claim.implied
+    return [mutant for mutant in mutants if (mutant.subject, mutant.rhs, mutant.implied) != said]
 
 
 CHANGE = 0.25
@@ -38,6 +41,9 @@ moment, so that less would be left undecided by chance."""
 def differs(claim: Claim, mutant: Claim, at: Mapping[str, float]) -> bool:
     """Whether a mutant says something else than its claim at the point of the check, by :data:`CHANGE` or more."""
     sides = [(a.rhs, b.rhs, a.scale / N**a.order) for a, b in zip(claim.implied, mutant.implied)]
+    if isinstance(claim.lhs, Probability) and mutant.lhs != claim.lhs:
+        own, other = (event_of(each.subject).threshold for each in (claim, mutant))
+        sides.append((own, other, own))
     return any(
         abs(_at(b, at) - _at(a, at)) >= CHANGE * abs(_at(scale, at)) > 0
         for a, b, scale in [(claim.rhs, mutant.rhs, claim.rhs), *sides]

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import sympy as sp
 
 from advmf.claim import RHS, Claim, Equation, Regime, Relation
-from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
-from advmf.observables import Expectation, Observable, Probability
+from advmf.observables import Expectation, Observable
 from advmf.simulate.estimate import measurable
 from advmf.verify.searches import trusted
 from advmf.verify.soundness import overflown
 from advmf.verify.statistics import Design, Estimate, Rung, combine, quantile, resolution
+from advmf.verify.tails import TAILS, Tail, at_widths, scale_of, tails
 from advmf.verify.verdict import Finding, Verdict
 
 
@@ -56,15 +56,13 @@ class Consequence:
     crossover: float | None = 0.0
 
 
-UNCHECKED = (
-    "a Probability is stated, typeset and derived, and not checked. Check its event as a mean: that of an advmf.observables.Observable "
-    "whose measure is 1.0 where the event holds, and 0.0 elsewhere."
-)
-"""Why a claim about a probability has no check, and what to do."""
+Test = Consequence | Tail
+"""What a check tests of a claim: a mean, or what is counted."""
 
 
-def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -> list[Consequence]:
-    """What a claim implies, with numbers for what is predicted.
+def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -> list[Test]:
+    """What a claim implies, with numbers for what is predicted; of a probability or a quantile at every width by
+    itself.
 
     Raises ArgumentError for a claim that implies nothing that can be measured, or that has no scale.
     """
@@ -72,28 +70,30 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
         raise ArgumentError(
             f"{claim.name} states a law without testable consequences; give the claim equations=(Equation(…), …)."
         )
-    if not claim.equations and claim.rhs == 0:
+    if not claim.equations and claim.rhs == 0 and not isinstance(claim.lhs, TAILS):
         raise ArgumentError(
             f"{claim.name} compares {claim.lhs} with 0, and does not say on which scale; "
             "give the claim equations=(Equation(label, lhs, RHS, scale),), of advmf.claim."
         )
     exact = Regime.LARGE_WIDTH not in claim.regime
-    own = Equation(str(claim.lhs), claim.lhs, RHS, sp.Abs(RHS), exact)
-    tests = []
+    own = Equation(str(claim.lhs), claim.subject, RHS, scale_of(claim.lhs), exact)
+    tests: list[Test] = []
     for stated in claim.equations or (own,):
         e = stated.of(claim.rhs)
-        if isinstance(e.lhs, Probability):
-            raise ArgumentError(f"{claim.name}: {UNCHECKED} Got {e.lhs}.")
+        if isinstance(e.lhs, TAILS):
+            tests += tails(claim, replace(e, lhs=claim.put_in(e.lhs)), at, widths, stated.states)
+            continue
         if not isinstance(e.lhs, Expectation):
             raise ArgumentError(
-                f"{claim.name}: the left-hand side must be an Expectation of observables to be measured; got {e.lhs}."
+                f"{claim.name}: the left-hand side must be an Expectation of observables to be measured, or a Probability or "
+                f"a Quantile; got {e.lhs}."
             )
         product = e.lhs.args[0].subs({s: sp.Float(at[s.name]) for s in e.lhs.free_symbols if s.name in at})
         if measurable(product, int(at["d"]), int(at["K"])):
             degree = (
                 sp.Poly(product, *sorted(e.lhs.observables, key=str)).total_degree() if product.is_polynomial() else 0
             )
-            predicted, scale = (_values(side, at, widths) for side in (e.rhs, e.scale))
+            predicted, scale = (at_widths(side, at, widths) for side in (e.rhs, e.scale))
             sides, slow = trusted(product, int(at["d"]), int(at["K"])), crossover(product, at)
             law = exact or e.exact, e.order, degree >= 4
             tests.append(Consequence(e.label, product, predicted, scale, *law, stated.states, *sides, slow))
@@ -123,20 +123,6 @@ def crossover(product: sp.Expr, at: Mapping[str, float]) -> float | None:
     """
     moment = product.is_polynomial() and all(o.polynomial for o in product.atoms(Observable))
     return None if moment else at["L"] * math.sqrt(at["K"] * at["d"])
-
-
-def _values(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> dict[int, float]:
-    """The value of an expression at every width."""
-    compiled = kernel(expr)
-    values = {}
-    for width in widths:
-        point = {**at, "N": width}
-        values[width] = float(compiled(**{name: point[name] for name in compiled.arguments}))
-        if not math.isfinite(values[width]):
-            raise ArgumentError(
-                f"{expr} is {values[width]} at this point, which no simulation can be compared with; take a smaller L or sigma_w."
-            )
-    return values
 
 
 def judge(

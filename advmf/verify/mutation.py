@@ -184,9 +184,10 @@ def mutants(case: Case, claim: Claim) -> Iterator[tuple[str, str, str, Claim]]:
     if stating:
         label = stating[0].label
         changes = changes if claim.rhs != 0 else _off_zero(stating[0].of(claim.rhs).scale)
+    kept = {} if claim.subject == claim.lhs else claim.where
     for kind, what, wrong in changes:
         if wrong != claim.rhs:
-            yield label, kind, what, replace(claim, formula=wrong, where={}, equations=stating)
+            yield label, kind, what, replace(claim, formula=wrong, where=kept, equations=stating)
     for e in claim.equations:
         if e.rhs != RHS and not e.lhs.has(RHS):
             for kind, what, wrong in mutations(e.rhs) if e.rhs != 0 else _off_zero(e.scale):

@@ -8,7 +8,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from advmf.errors import ArgumentError
-from advmf.verify.verdict import Report, jsonable
+from advmf.verify.verdict import Finding, Report, jsonable
 
 PILOT = "pilot"
 """What stands for a number of networks, or of samples, that pilots find."""
@@ -55,7 +55,7 @@ def _grown(check: Callable[[int, int], Sequence[Report]], seed: int) -> dict[str
     count, most = FIRST, FIRST * LARGEST
     while True:
         found = check(count, -count - seed * most)
-        shares = [f.resolution / f.effect for report in found for f in report.findings if math.isfinite(f.resolution)]
+        shares = [f.resolution / f.effect for report in found for f in report.findings if _tells(f)]
         pilots.append(count)
         resolved.append(max(shares, default=1.0))
         needed = ROOM * resolved[-1] * resolved[-1]  # which may be infinite
@@ -66,3 +66,10 @@ def _grown(check: Callable[[int, int], Sequence[Report]], seed: int) -> dict[str
                 "chosen": math.ceil(count * min(max(needed, 0.25), ROOM)),
             }
         count = min(math.ceil(count * min(needed, 4.0)), most)
+
+
+def _tells(finding: Finding) -> bool:
+    """Whether a finding tells how many more it takes: it resolves something, or would if the sample reached beyond the
+    quantile that it is about, which more networks do."""
+    interval = finding.rungs[-1].interval
+    return math.isfinite(finding.resolution) or (interval is not None and not all(map(math.isfinite, interval)))

@@ -72,7 +72,7 @@ def canonical(claim: Claim) -> dict[str, Any]:
     """
     return {
         "name": claim.name,
-        "lhs": sp.srepr(claim.lhs),
+        "lhs": sp.srepr(claim.subject),
         "relation": claim.relation,
         "rhs": sp.srepr(claim.rhs),
         "p": None if claim.p is None else sp.srepr(claim.p),

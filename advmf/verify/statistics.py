@@ -161,7 +161,8 @@ class Rung:
     """Mean and standard error over ``nets`` networks of width ``N``, and the skewness of one network's number.
 
     ``lost`` counts the networks whose number is not finite; the others say nothing of the mean then, which is NaN.
-    ``spread`` is that of the logarithms of large numbers (:attr:`Running.spread`).
+    ``spread`` is that of the logarithms of large numbers (:attr:`Running.spread`). Of a share of networks, and of a
+    quantile, there is the ``interval`` between its exact limits.
     """
 
     N: int
@@ -171,6 +172,7 @@ class Rung:
     skew: float = 0.0
     lost: int = 0
     spread: float = 0.0
+    interval: tuple[float, float] | None = None
 
     @property
     def finite(self) -> bool:
@@ -347,19 +349,20 @@ class Design:
 
     ``alpha``: probability that a true claim is REFUTED. ``beta``: probability that a departure of relative size
     ``effect`` (``effect_fourth`` for fourth moments and for coefficients of 1/N) goes unnoticed in a check that is not
-    UNDERPOWERED.
+    UNDERPOWERED. ``effect_probability`` is that of a probability, in units of the smaller of it and its complement.
     """
 
     alpha: float = 1e-3
     beta: float = 0.05
     effect: float = 0.15
     effect_fourth: float = 0.5
+    effect_probability: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
             if not 0 < _real(name, getattr(self, name)) < 0.5:
                 raise DomainError(f"{name} is an error rate and must lie in (0, 0.5); got {getattr(self, name)}.")
-        for name in ("effect", "effect_fourth"):
+        for name in ("effect", "effect_fourth", "effect_probability"):
             if not 0 < _real(name, getattr(self, name)) < math.inf:
                 raise DomainError(
                     f"{name} is a relative departure and must be positive and finite; got {getattr(self, name)}."

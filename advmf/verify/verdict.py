@@ -14,9 +14,10 @@ from advmf.verify.statistics import Rung
 class Verdict(enum.StrEnum):
     """What the numbers say of a claim.
 
-    ``SUPPORTED``: an equality holds within the declared effect size. ``NOT_REFUTED``: a bound was put to the test and
-    stood; attacks bound a maximum from below, so they can refute an upper bound of it and never prove it. ``REFUTED``:
-    the numbers contradict the claim at the declared error rate. ``UNDERPOWERED``: they could not have told.
+    ``SUPPORTED``: an equality holds within the declared effect size, or a bound of a probability or a quantile does.
+    ``NOT_REFUTED``: a bound was put to the test and stood; attacks bound a maximum from below, so they can refute an
+    upper bound of it and never prove it. ``REFUTED``: the numbers contradict the claim at the declared error rate.
+    ``UNDERPOWERED``: they could not have told.
     """
 
     SUPPORTED = "SUPPORTED"
@@ -131,7 +132,7 @@ class Report:
                     "p_value": f.p_value,
                     "alpha": f.alpha,
                     "effect": f.effect,
-                    "rungs": [asdict(r) for r in f.rungs],
+                    "rungs": [_written(r) for r in f.rungs],
                 }
                 for f in self.findings
             ],
@@ -144,7 +145,8 @@ class Report:
         """The report that :meth:`to_dict` wrote; of numbers that were not finite, errors come back as infinity and
         others as NaN.
 
-        A rung without ``lost`` or ``spread`` was written before these were known.
+        A rung without ``lost`` or ``spread`` was written before these were known; only shares and quantiles have an
+        ``interval``.
 
         >>> import advmf as mf
         >>> report = mf.check(mf.norm_factor(2, 2), at=dict(d=30, K=5), samples=40)
@@ -169,6 +171,7 @@ class Report:
                         _number(r["skew"], math.nan),
                         r.get("lost", 0),
                         _number(r.get("spread", 0.0), math.nan),
+                        _interval(r.get("interval")),
                     )
                     for r in f["rungs"]
                 ),
@@ -216,6 +219,18 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [jsonable(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _written(rung: Rung) -> dict[str, Any]:
+    """A rung's fields; its interval where there is one."""
+    return {name: value for name, value in asdict(rung).items() if name != "interval" or value is not None}
+
+
+def _interval(ends: Sequence[float | None] | None) -> tuple[float, float] | None:
+    if ends is None:
+        return None
+    low, high = ends
+    return _number(low, -math.inf), _number(high, math.inf)
 
 
 def _number(value: float | None, missing: float) -> float:

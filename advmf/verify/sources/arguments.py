@@ -12,15 +12,17 @@ import sympy as sp
 import torch
 
 from advmf.boundary import whole
-from advmf.claim import Claim, Regime, Relation
+from advmf.claim import RHS, Claim, Regime, Relation
 from advmf.errors import ArgumentError, DomainError, refuse_unused
+from advmf.events import letters
 from advmf.observables import ATTACK, Observable
 from advmf.simulate.data import Images
 from advmf.simulate.ensemble import MEMORY
 from advmf.simulate.estimate import AttackSettings
 from advmf.symbols import SYMBOLS
 from advmf.verify.check import Run
-from advmf.verify.judge import Consequence, crossover
+from advmf.verify.judge import Test, crossover
+from advmf.verify.tails import TAILS
 
 FLOATS = {"float32": torch.float32, "float64": torch.float64}
 """The types of number that networks are simulated in, by name."""
@@ -103,17 +105,28 @@ def requirements(claims: Sequence[Claim]) -> set[str]:
         assert claim.net is not None
         needed |= {s.name for _, expr in claim.net.parameters for s in expr.free_symbols} - {"N"}
         needed |= {s.name for s in claim.rhs.free_symbols} - {"x_sq", "N"}
+        needed |= {s.name for side in _sides(claim) for s in _letters(claim.put_in(side))} - {"x_sq", "N"}
         if any(attacked(side) for side in _sides(claim)):
             needed.add("eps")
     return needed
 
 
-def require_stated(claim: Claim, group: Sequence[Consequence]) -> None:
+def _letters(side: sp.Expr) -> set[sp.Symbol]:
+    """The letters of an event, or of a quantile, but for what stands for the right-hand side."""
+    return letters(side) - {RHS} if isinstance(side, TAILS) else set()
+
+
+def require_stated(claim: Claim, group: Sequence[Test]) -> None:
     if not any(test.states for test in group):
         raise ArgumentError(
             f"{claim.name}: what is tested does not speak of its right-hand side {claim.formula}, and would be the same for any other. "
             "Write it as advmf.claim.RHS in the claim's equations."
         )
+
+
+def tested(claim: Claim) -> list[sp.Expr]:
+    """The left-hand sides of what a check tests: the equations where there are any."""
+    return [equation.lhs for equation in claim.equations] or [claim.lhs]
 
 
 def _sides(claim: Claim) -> list[sp.Expr]:
@@ -134,7 +147,10 @@ def ladder_of(
     if len(counts) != len(widths):
         raise ArgumentError(f"nets must be one number, or one for each of the {len(widths)} widths; got {nets}.")
     ladder = dict(sorted(zip(widths, counts)))
-    if large and (len(ladder) < 3 or min(ladder) < 4):
+    extrapolated = any(
+        Regime.LARGE_WIDTH in c.regime and not all(isinstance(s, TAILS) for s in tested(c)) for c in claims
+    )
+    if extrapolated and (len(ladder) < 3 or min(ladder) < 4):
         raise ArgumentError(
             f"A claim about N -> oo is extrapolated from at least three widths of 4 and more; got {list(ladder)}. "
             "Give N >= 32 in at, or widths=(…)."

@@ -19,6 +19,7 @@ from advmf.verify.sources.arguments import NETS, Sampling, arranged
 from advmf.verify.sources.matrices import Rungs, portion, slope
 from advmf.verify.sources.simulation import Simulation
 from advmf.verify.statistics import Design
+from advmf.verify.tails import require_level
 from advmf.verify.verdict import Finding, Report
 from advmf.verify.workers import Progress
 
@@ -85,6 +86,8 @@ class Ladder:
             raise ArgumentError(
                 f"A slope takes along='d' or 'K' and three dimensions at least; got {along!r}, {list(ladder)}."
             )
+        for claim in claims:
+            require_level(claim)
         self.at, self._claims, self._along, self._ladder = at, claims, along, list(ladder)
         measured = [
             replace(claim, relation=Relation.AT_MOST, formula=sp.S.One, equations=(), tolerance=0.0) for claim in claims

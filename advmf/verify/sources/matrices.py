@@ -16,15 +16,18 @@ from advmf.boundary import public, whole
 from advmf.claim import Claim, Relation
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, refuse_unused
-from advmf.observables import Expectation, MatrixNorm, Probability
+from advmf.events import event_of, letters, quantity
+from advmf.observables import Expectation, MatrixNorm, Probability, Quantile
 from advmf.simulate.matrices import GaussianNorms, gaussian_norms
 from advmf.symbols import SYMBOLS
 from advmf.verify.check import Run, checked
+from advmf.verify.counted import Sample, judge_counts
 from advmf.verify.judge import undecided
 from advmf.verify.provenance import provenance
 from advmf.verify.sequential import Look, looks, told
 from advmf.verify.soundness import overflown
 from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, resolution
+from advmf.verify.tails import TAILS, of_matrices, require_level
 from advmf.verify.verdict import Finding, Report, Verdict
 from advmf.verify.workers import Progress
 
@@ -52,10 +55,13 @@ def check_matrices(
     """Check claims about the norms of Gaussian matrices (:func:`advmf.norm_factor` and :func:`advmf.growth` of it) on
     the same samples.
 
-    ``at`` gives d and K. A claim of growth is checked over the ``ladder`` of dimensions ``along`` d or K, the other one
-    as in ``at``: the slope of ln E‖G‖ against the logarithm of the dimension, less that of the claimed order, by least
-    squares. It is about the limit, and what a finite ladder leaves of other terms must stay within ``tolerance`` of the
-    claim: an equivalence test, as for "approx".
+    A claim may also be about the ``Probability`` of an event of a ``MatrixNorm``, or a ``Quantile`` of it: these are
+    judged by exact counts (:func:`advmf.verify.counted.judge_counts`).
+
+    ``at`` gives d and K, and other letters of such an event. A claim of growth is checked over the ``ladder`` of
+    dimensions ``along`` d or K, the other one as in ``at``: the slope of ln E‖G‖ against the logarithm of the
+    dimension, less that of the claimed order, by least squares. It is about the limit, and what a finite ladder leaves
+    of other terms must stay within ``tolerance`` of the claim: an equivalence test, as for "approx".
 
     The norms are exact for p = 1, for q = oo, at (2, 2), and where all signs of up to 16 coordinates can be tried;
     elsewhere they are bracketed. What is claimed to be less than the norms that were found is REFUTED, and what is
@@ -172,11 +178,13 @@ def portion(progress: Progress | None, parts: int, what: str = "") -> Progress |
 def _judge(
     claim: Claim,
     norms: Sequence[tuple[torch.Tensor, torch.Tensor]],
-    rungs: Sequence[Mapping[str, int]],
+    rungs: Sequence[Mapping[str, Any]],
     along: str,
     design: Design,
 ) -> Finding:
     """The finding on a claim, from the norms at every rung."""
+    if isinstance(claim.lhs, TAILS):
+        return _counted(claim, norms[0], rungs[0], design)
     means = Rungs(*([_mean(rung[along], side) for rung, side in zip(rungs, sides)] for sides in zip(*norms)))
     if claim.relation is Relation.ORDER:
         return slope(
@@ -185,23 +193,42 @@ def _judge(
     return _level(claim, means, rungs[0], design)
 
 
+def _counted(
+    claim: Claim, norms: tuple[torch.Tensor, torch.Tensor], at: Mapping[str, float], design: Design
+) -> Finding:
+    """A probability or a quantile of norms, that were found and are bounded, against the claim's right-hand side."""
+    (test,), width = of_matrices(claim, at), int(at["d"])
+    lower, upper = (test.sign * side.numpy() for side in norms)
+    least, most = (lower, upper) if test.sign > 0 else (upper, lower)
+    sample = Sample(width, test.sign * norms[0].numpy(), least, most)
+    doubt = overflown([_mean(width, side) for side in norms], "float64", "matrices")
+    effect, rates = NORM_EFFECT if test.deltas else design.effect_probability, (design.alpha, design.beta)
+    return judge_counts(test, [sample], claim.relation, claim.allowed(at), rates, effect, doubt, "samples")
+
+
+def _norm(claim: Claim) -> sp.Expr:
+    """What a claim about matrices is the mean, the quantile or an event of."""
+    if isinstance(claim.lhs, Probability):
+        return event_of(claim.subject).product
+    return quantity(claim.subject) if isinstance(claim.lhs, Quantile) else claim.lhs.args[0]
+
+
 def _pair(claim: Claim) -> tuple[sp.Expr, sp.Expr]:
     """The p and q of the norm that a claim speaks of."""
-    p, q = claim.lhs.args[0].args
+    p, q = _norm(claim).args
     return p, q
 
 
-def _validated(claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[int], along: str) -> dict[str, int]:
+def _validated(claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[int], along: str) -> dict[str, Any]:
     if not claims:
         raise ArgumentError("There is no claim to check.")
     for claim in claims:
-        if isinstance(claim.lhs, Probability):
+        require_level(claim)
+        if not (isinstance(claim.lhs, (Expectation, *TAILS)) and isinstance(_norm(claim), MatrixNorm)):
             raise ArgumentError(
-                f"{claim.name}: a Probability is stated, typeset and derived, and not checked; take the share of the norms of "
-                f"advmf.simulate.gaussian_norms for which it holds. Got {claim.lhs}."
+                f"{claim.name}: the left-hand side must be the mean or a quantile of a MatrixNorm, or the probability of an event "
+                f"about one; got {claim.lhs}."
             )
-        if not (isinstance(claim.lhs, Expectation) and isinstance(claim.lhs.args[0], MatrixNorm)):
-            raise ArgumentError(f"{claim.name}: the left-hand side must be the mean of a MatrixNorm; got {claim.lhs}.")
         if claim.equations:
             raise ArgumentError(
                 f"{claim.name}: a claim about Gaussian matrices is judged by its two sides; it takes no equations."
@@ -221,10 +248,33 @@ def _validated(claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[
     if ladder and any(({"d", "K"} - {along}) & {s.name for s in claim.rhs.free_symbols} for claim in claims):
         raise ArgumentError(f"The ladder is along {along}, and a claim of growth speaks of the other dimension.")
     at = {along: 1, **at} if ladder else at
-    if missing := sorted({"d", "K"} - set(at)):
-        raise ArgumentError(f"at lacks {', '.join(missing)}; norms of Gaussian matrices need d and K.")
-    refuse_unused("at", set(at) - set(SYMBOLS), ("d", "K"))
-    return {name: _dimension(f"at[{name!r}]", at[name]) for name in ("d", "K")}
+    own = set().union(*(_letters(claim) for claim in claims))
+    if "N" in own:
+        raise ArgumentError("A claim about Gaussian matrices speaks of d and K; there is no width N.")
+    if missing := sorted(({"d", "K"} | own) - set(at)):
+        raise ArgumentError(
+            f"at lacks {', '.join(missing)}; norms of Gaussian matrices need d and K{''.join(f', {o}' for o in sorted(own))}."
+        )
+    refuse_unused("at", set(at) - set(SYMBOLS), ("d", "K", *own))
+    values: dict[str, Any] = {name: _dimension(f"at[{name!r}]", at[name]) for name in ("d", "K")}
+    values.update({name: _number(name, at[name]) for name in sorted(own)})
+    for claim in claims:
+        if isinstance(claim.lhs, TAILS):
+            of_matrices(claim, values)
+    return values
+
+
+def _letters(claim: Claim) -> set[str]:
+    """The names of the letters of a probability or a quantile, and of what it is compared with, beside d and K."""
+    if not isinstance(claim.lhs, TAILS):
+        return set()
+    return {s.name for s in letters(claim.subject) | claim.rhs.free_symbols} - {"d", "K"}
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | sp.Expr):
+        raise ArgumentError(f"at[{name!r}] must be a number; got {value!r}.")
+    return float(value)
 
 
 def _dimension(name: str, value: Any) -> int:

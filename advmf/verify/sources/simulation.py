@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -23,11 +23,12 @@ from advmf.errors import MemoryBudgetError, NonFiniteError, one_of
 from advmf.observables import Observable, Output
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
-from advmf.simulate.estimate import AttackSettings, measure, queries
+from advmf.simulate.estimate import AttackSettings, Single, measure, queries
 from advmf.simulate.race import DIRECTIONS, STEPS
 from advmf.simulate.state import draw_seed, source
 from advmf.verify.check import Run, checked, named
-from advmf.verify.judge import Consequence, consequences, judge
+from advmf.verify.counted import Sample, effect_of, judge_counts
+from advmf.verify.judge import Test, consequences, judge
 from advmf.verify.provenance import provenance
 from advmf.verify.relations import deciding, sound
 from advmf.verify.sequential import Look, looks, told
@@ -44,7 +45,8 @@ from advmf.verify.sources.arguments import (
     validated,
 )
 from advmf.verify.statistics import Design, Rung, Running
-from advmf.verify.verdict import Finding, Report
+from advmf.verify.tails import Tail
+from advmf.verify.verdict import Finding, Report, jsonable
 from advmf.verify.workers import TAKEN_OVER, Progress
 
 
@@ -75,7 +77,9 @@ def check_all(
     not given: every image is scaled to |x|²/d = x_sq) and ``N``. Claims about large width are simulated at ``widths``,
     by default N/8, N/4, N/2 and N (1024 if not given), with ``nets`` networks each (or a number for each width; by
     ``"pilot"`` as many as pilots with other networks ask for, to resolve what ``design`` declares), and extrapolated by
-    a polynomial of degree 2 in 1/N; claims that hold at every width are averaged over the widths. ``sampler`` and
+    a polynomial of degree 2 in 1/N; claims that hold at every width are averaged over the widths. A claim about a
+    ``Probability`` or a ``Quantile`` (:mod:`advmf.observables`) is judged by exact counts at each width by itself, and
+    one about large width at the widest. ``sampler`` and
     ``memory`` are those of :func:`advmf.simulate.sample`: wide networks are simulated without their weights, and where
     the attacks of one network would outgrow ``memory``, the pairs (p, q) are shared among several. Every network sees
     its own image, drawn from ``data`` (a name or path for :func:`advmf.simulate.load`) and resampled to ``d`` pixels if
@@ -108,7 +112,7 @@ def networks(
 
 def measured(
     claims: Sequence[Claim], at: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[Measured, list[list[Consequence]]]:
+) -> tuple[Measured, list[list[Test]]]:
     """What :func:`check_all` judges the claims by, and the consequences of each claim; the options are its
     arguments."""
     found = Simulation(claims, at, *arranged(options))
@@ -128,21 +132,30 @@ class Measured:
     rounding: float
     """The same, relative to what it is made of."""
     dtype: str
+    numbers: Mapping[sp.Expr, tuple[np.ndarray, ...]] = field(default_factory=dict)
+    """Of what is counted, the number of every network at every width."""
 
-    def findings(self, claim: Claim, group: Sequence[Consequence], design: Design, alpha: float) -> tuple[Finding, ...]:
+    def findings(self, claim: Claim, group: Sequence[Test], design: Design, alpha: float) -> tuple[Finding, ...]:
         """The findings on the consequences of a claim, at the rate ``alpha`` for each."""
-        decide = deciding(claim.relation, claim.allowed(self.at))
-        found = (
-            judge(t, self.tables[t.product], alpha, design, decide, self.noise, self.rounding, self.doubt(t))
-            for t in group
-        )
-        return tuple(map(sound, found, group))
+        return tuple(self._finding(claim, test, design, alpha) for test in group)
 
-    def doubt(self, test: Consequence) -> str:
+    def _finding(self, claim: Claim, test: Test, design: Design, alpha: float) -> Finding:
+        tolerance = claim.allowed(self.at)
+        if isinstance(test, Tail):
+            rungs, effect = zip(self.tables[test.product], self.numbers[test.product]), effect_of(test, design)
+            samples = [Sample.of(test, rung.N, numbers) for rung, numbers in rungs if rung.N in test.widths]
+            rates = alpha, design.beta
+            return judge_counts(test, samples, claim.relation, tolerance, rates, effect, self.doubt(test))
+        decide, rungs = deciding(claim.relation, tolerance), self.tables[test.product]
+        found = judge(test, rungs, alpha, design, decide, self.noise, self.rounding, self.doubt(test))
+        return sound(found, test)
+
+    def doubt(self, test: Test) -> str:
         """Why the numbers say nothing of a consequence, if they do not."""
-        rungs, dtype = self.tables[test.product], self.dtype
-        scales = [test.scale[r.N] for r in rungs]
-        return overflown(rungs, dtype) or underflown(test.product, self.sizes, scales, dtype)
+        sizes, dtype = test.sizes if isinstance(test, Tail) else test.scale, self.dtype
+        rungs = [r for r in self.tables[test.product] if r.N in sizes]
+        own = {o: [r for r in found if r.N in sizes] for o, found in self.sizes.items()}
+        return overflown(rungs, dtype) or underflown(test.product, own, [sizes[r.N] for r in rungs], dtype)
 
 
 class Simulation:
@@ -199,12 +212,15 @@ class Simulation:
         """What the networks of a look say; those of the looks before are not simulated again."""
         tables: dict[sp.Expr, tuple[Rung, ...]] = {}
         sizes: dict[Observable, dict[int, Rung]] = {}
+        numbers: dict[sp.Expr, tuple[np.ndarray, ...]] = {}
         for part in self._parts:
             part.advance(look.count(part.ensemble.nets), self._advanced)
             for product, rung in part.rungs():
                 tables[product] = (*tables.get(product, ()), rung)
             for o, rung in part.sizes():
                 sizes.setdefault(o, {})[rung.N] = rung
+            for product, own in part.numbers():
+                numbers[product] = (*numbers.get(product, ()), own)
         noise = self._rounding * tables[Output(0) ** 2][-1].mean
         return Measured(
             self.at,
@@ -213,6 +229,7 @@ class Simulation:
             noise,
             self._rounding,
             self._origin["dtype"],
+            numbers,
         )
 
     def judged(self, look: Look, design: Design) -> list[tuple[Finding, ...]]:
@@ -279,6 +296,8 @@ class _Part:
         self._x: torch.Tensor | None = None
         self._seed = 0
         self._running = Running(len(self._columns))
+        self._counted = [i for i, product in enumerate(products) if isinstance(product, Single)]
+        self._numbers = np.empty((0, len(self._counted)))
 
     def advance(self, count: int, done: Callable[[Ensemble, int, str], None]) -> None:
         """Measure on to ``count`` networks, or take over what is finished; ``done`` is told of every chunk."""
@@ -293,14 +312,24 @@ class _Part:
         if count <= start:
             return
         if name in self._finished:
-            self._running = Running.of(self._finished[name])
+            state = self._finished[name]
+            self._running = Running.of(state)
+            self._numbers = np.array(state.get("numbers", []), dtype=float).reshape(count, len(self._counted))
             done(self.ensemble, count - start, TAKEN_OVER)
         else:
             started = time.perf_counter()
             self._measure(start, count, done)
-            self._finished[name] = {**self._running.state, "seconds": time.perf_counter() - started}
+            self._finished[name] = {**self._state(), "seconds": time.perf_counter() - started}
         if count == self.ensemble.nets:
             self._x = self._x[:0].clone()  # the images of wide ladders need not be kept together
+
+    def _state(self) -> dict[str, Any]:
+        """What goes on from here, JSON-ready: the moments, and where networks are counted the number of each."""
+        return {**self._running.state, **({"numbers": jsonable(self._numbers.tolist())} if self._counted else {})}
+
+    def _add(self, block: np.ndarray) -> None:
+        self._running.add(block)
+        self._numbers = np.concatenate([self._numbers, block[:, self._counted]])
 
     def _measure(self, start: int, count: int, done: Callable[[Ensemble, int, str], None]) -> None:
         """The networks from ``start`` to before ``count``."""
@@ -312,11 +341,11 @@ class _Part:
                 first = self._running.count - start
                 own = columns[first : first + trace.networks.nets]
                 draws = source(None, self._seed)
-                self._running.add(measure(trace, own, self._columns, self._settings, draws).cpu().numpy())
+                self._add(measure(trace, own, self._columns, self._settings, draws).cpu().numpy())
                 done(self.ensemble, trace.networks.nets, f"N={self.ensemble.N}")
         except NonFiniteError:  # networks without weights cannot go on beside one that overflows
             rest = count - self._running.count
-            self._running.add(np.full((rest, len(self._columns)), math.nan))
+            self._add(np.full((rest, len(self._columns)), math.nan))
             done(self.ensemble, rest, f"N={self.ensemble.N}")
 
     def rungs(self) -> Iterator[tuple[sp.Expr, Rung]]:
@@ -328,3 +357,8 @@ class _Part:
         """The mean size of each observable in them, so far."""
         for i, o in enumerate(self._observables, len(self.products)):
             yield o, self._running.rung(self.ensemble.N, i)
+
+    def numbers(self) -> Iterator[tuple[sp.Expr, np.ndarray]]:
+        """The number of each network, of what is counted, so far."""
+        for place, i in enumerate(self._counted):
+            yield self.products[i], self._numbers[:, place]
