@@ -12,11 +12,11 @@ from advmf.boundary import public
 from advmf.claim import Claim, Regime, Relation
 from advmf.nets import Net
 from advmf.observables import adversarial_loss
-from advmf.symbols import L, eps, exponent
+from advmf.symbols import eps, exponent
 from advmf.theorems.theorem import GROWTH, PAPER, RANDOM_NETWORK, Caption, Scale, Theorem
 from advmf.theorems.wrong import bound
 from advmf.theory.norms import BETA, beta, require_upper
-from advmf.theory.propagation import OMEGA, abbreviations, omega
+from advmf.theory.propagation import abbreviations, grown, growths
 from advmf.theory.spike import LAMBDA, carries_mean, spike
 
 
@@ -43,13 +43,13 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
     p, q = exponent(p, "p"), exponent(q, "q")
     factor = beta(p, q, route)
     require_upper(p, q, route)
-    omega(net)  # which the bound rests on, whatever it is called
+    growths(net)  # which the bound rests on, whatever it is called
     uniform = paper or not carries_mean(net)
     return Claim(
         name="T2",
         lhs=adversarial_loss(p, q),
         relation=Relation.AT_MOST,
-        formula=eps * BETA * (OMEGA ** (L / 2) if uniform else sp.sqrt(LAMBDA)),
+        formula=eps * BETA * sp.sqrt(grown(net) if uniform else LAMBDA),
         where={BETA: factor, **(abbreviations(net) if uniform else {LAMBDA: spike(net)})},
         regime=Regime.LARGE_WIDTH | Regime.HEURISTIC,
         heuristic=(

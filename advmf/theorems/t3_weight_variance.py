@@ -32,7 +32,7 @@ from advmf.observables import (
 )
 from advmf.symbols import K, L, N, d, eps, exponent, t, x_sq
 from advmf.theorems.t2_adversarial_loss import loss_bound
-from advmf.theorems.theorem import GROWTH, PAPER, RANDOM_NETWORK, UNIFORM, Caption, Scale, Theorem
+from advmf.theorems.theorem import GROWTH, PAPER, RANDOM_NETWORK, REPEATED, UNIFORM, Caption, Scale, Theorem
 from advmf.theorems.wrong import equality, mutant
 from advmf.theory.dynamics import clock, evolve, layer_of, passage, reduced, share, weight_of
 from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta, routes
@@ -339,7 +339,7 @@ T3 = Theorem(
     states=_states,
     tests=_tests,
     wrong=_wrong,
-    needs=(GROWTH, UNIFORM),
+    needs=(REPEATED, GROWTH, UNIFORM),
     script="t3_weight_variance",
     scales={
         "quick": Scale(

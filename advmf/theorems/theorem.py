@@ -92,8 +92,9 @@ class Need:
     reason: str
 
 
+REPEATED = Need(lambda net: net.repeated, "it is made of stages, and no one block repeated L times at the width N")
 EXACT = Need(lambda net: net.exact, "its moment rules are not exact at finite width")
-GROWTH = Need(grows_alike, "its Jacobian has no growth omega that is the same in every block")
+GROWTH = Need(grows_alike, "its Jacobian has no growth omega that is the same in every block of a stage")
 UNIFORM = Need(
     lambda net: not carries_mean(net), "the stream carries a mean, and J(x) is larger along x than across it"
 )

@@ -10,7 +10,7 @@ from advmf.claim import RHS, Claim, Equation, Relation
 from advmf.observables import AdversarialLoss, Expectation
 from advmf.symbols import K, L, N, d
 from advmf.theorems.theorem import mutant
-from advmf.theory.propagation import OMEGA, omega
+from advmf.theory.propagation import OMEGA, grows_uniformly, moments, omega
 from advmf.theory.spike import LAMBDA
 
 
@@ -88,8 +88,8 @@ def bound(claim: Claim) -> list[Claim]:
         return [mutant(claim, "three times the bound", lambda e: e + 2 * size)]
     if claim.net is None:
         return [mutant(claim, "half the bound", lambda e: e - size / 2)]
-    growth, spiked = omega(claim.net), LAMBDA in claim.where
-    across = replace(claim, formula=claim.formula.subs(LAMBDA, growth**L))
+    spiked = LAMBDA in claim.where
+    across = replace(claim, formula=claim.formula.subs(LAMBDA, moments(claim.net).j)) if spiked else claim
     mutants = [
         mutant(across, "half the bound across x", lambda e: e / 2)
         if spiked
@@ -97,8 +97,10 @@ def bound(claim: Claim) -> list[Claim]:
     ]
     if not claim.formula.has(OMEGA, LAMBDA):
         return mutants
-    if growth.is_Add and 1 in growth.args:
-        mistake, less = "omega without the shortcut", {LAMBDA: (growth - 1) ** L, OMEGA: OMEGA - 1}
+    if not grows_uniformly(claim.net):
+        mistake, less = "growth dropped", {LAMBDA: sp.S.One}
+    elif (growth := omega(claim.net)).is_Add and 1 in growth.args:
+        mistake, less = "omega without the shortcut", {LAMBDA: (growth - 1) ** claim.net.depth, OMEGA: OMEGA - 1}
     else:
         mistake, less = "omega dropped", {OMEGA: sp.S.One}
     return [*mutants, replace(claim, name=f"{claim.name} [{mistake}]", formula=claim.formula.subs(less))]

@@ -7,7 +7,7 @@ from typing import Self
 
 import sympy as sp
 
-from advmf.nets import Algebra, Block, GaussianLayer, Norm, Pointwise, Residual
+from advmf.nets import Algebra, Block, Dropout, GaussianLayer, Norm, Pointwise, Residual
 from advmf.theory.stream import Stream, Streams
 
 
@@ -95,6 +95,9 @@ class Pairs(Algebra[Pair]):
         if activation.linear:
             return self._after(activation, state, activation.phi(sp.S.One) ** 2 * state.P)
         return self._after(activation, state, state.activated(activation))
+
+    def dropout(self, dropout: Dropout, state: Pair) -> Pair:
+        return self._after(dropout, state, dropout.gain * state.P)
 
     def norm(self, norm: Norm, state: Pair) -> Pair:
         first, second, P = state.first, state.second, state.P

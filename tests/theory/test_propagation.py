@@ -59,7 +59,7 @@ def test_closed_forms_solve_the_recursion(net):
                 assert sp.simplify(solution.subs(L, depth).subs(values).doit() - value) == 0, (symbol, depth)
         state = [
             (symbol, after.subs(values).subs(state))
-            for symbol, after in zip(STATE.items().values(), step(net).items().values())
+            for symbol, after in zip(STATE.items().values(), step(net.block).items().values())
         ]
 
 
