@@ -20,6 +20,8 @@ from advmf.nets import Norm
 from advmf.nets.activations.formula import NAMED
 from advmf.simulate.tapes import ForwardTape
 from advmf.symbols import SYMBOLS, z
+from advmf.theorems.f1_stream_fluctuation import F1
+from advmf.theorems.f2_jacobian_norm import F2
 from advmf.theory.finite_width import perturb
 from advmf.theory.pair import Pair, propagate_pair
 from advmf.theory.propagation import START, grows_alike, moments, omega, propagate
@@ -44,6 +46,10 @@ BLOCKS = {
     "pre norm": mf.pre_norm(1, 0).block,
     "post norm": mf.post_norm(1, 0.2).block,
     "layer norm": mf.Residual(mf.Dense(), mf.Activation("softplus"), mf.LayerNorm(), mf.Mix()),
+    "dropout": mf.Serial(mf.Dense(), mf.ReLULike(1, 0), mf.Dropout("1/4")),
+    "dropout in a branch": mf.Residual(mf.Dense(), mf.ReLULike(1, 0.3), mf.Dropout(0.2), mf.Mix()),
+    "dropout of a mean": mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Dropout(0.1), shortcut=mf.Dropout("1/8")),
+    "dropout and norm": mf.Residual(mf.LayerNorm(), mf.Dropout(0.3), mf.Dense(), mf.Erf()),
     "norm of a mean": mf.Serial(mf.Residual(mf.Dense(), mf.ReLULike(1, 0)), mf.LayerNorm(), mf.Dense()),
 }
 every_block = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
@@ -277,7 +283,7 @@ def test_the_jacobian_grows_by_omega_or_refuses_to_have_one(block):
             mf.stream_fluctuation,
             mf.share,
         ):
-            with pytest.raises(DeclarationError, match=r"there is no omega|net\.exact is False"):
+            with pytest.raises(DeclarationError, match=r"there is no omega|net\.exact is False|drops coordinates"):
                 derive(net)
         return
     assert sp.simplify(moments(mf.Net(block)).j.subs(mf.symbols.L, 2) - omega(mf.Net(block)) ** 2) == 0
@@ -367,9 +373,10 @@ def test_fluctuations_of_sampled_networks(block):
     """E Q_L² at N = 8, through E (|f|²/K)² = E Q_L² (1 + 2/K), against F1: exact, in 4.5 standard errors (7e-6 of
     seeds)."""
     net, N, nets, K = mf.Net(block), 8, 20_000, 6
-    if not net.exact:
-        with pytest.raises(mf.errors.DeclarationError, match=r"net\.exact is False"):
+    if why := F1.silent(net):
+        with pytest.raises(mf.errors.DeclarationError, match=r"net\.exact is False|drops coordinates"):
             mf.stream_fluctuation(net)
+        assert ("drops" in why) == ("Dropout" in repr(block))
         return
     ensemble = mf.simulate.sample(
         net, N=N, L=2, d=3, K=K, nets=nets, generator=torch.Generator().manual_seed(2), dtype=torch.float64, **SIGMA
@@ -387,8 +394,8 @@ def test_perturbations_of_sampled_jacobians(block):
     """Var (J J^T)_ij of sampled Jacobians against F2's factors: off-diagonal and diagonal, up to 4.5 standard errors
     and O(1/N²)."""
     net, N, nets, d, K, L = mf.Net(block), 192, 250, 512, 12, 2
-    if not net.exact:
-        with pytest.raises(mf.errors.DeclarationError, match=r"net\.exact is False"):
+    if F2.silent(net):
+        with pytest.raises(mf.errors.DeclarationError, match=r"net\.exact is False|drops coordinates"):
             mf.jacobian_norm(net)
         return
     ensemble = mf.simulate.sample(

@@ -15,7 +15,7 @@ from advmf.functions import Recursion
 from advmf.nets import Net
 from advmf.observables import Expectation, SecondMoment
 from advmf.symbols import L, N, x_sq
-from advmf.theorems.theorem import EXACT, RANDOM_NETWORK, REPEATED, Scale, Theorem
+from advmf.theorems.theorem import EXACT, MASKLESS, RANDOM_NETWORK, REPEATED, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import Stage, fluctuate, require_exact
 from advmf.theory.propagation import OMEGA, omega
@@ -84,7 +84,7 @@ F1 = Theorem(
     source=SOURCE,
     tests=lambda net, pairs: [stream_fluctuation(net)],
     wrong=widths,
-    needs=(REPEATED, EXACT),
+    needs=(REPEATED, MASKLESS, EXACT),
     script="f_finite_width",
     steps="printed",
     scales={

@@ -15,6 +15,7 @@ from advmf.boundary import public, whole
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
 from advmf.nets import Net
+from advmf.theory.finite_width import drops
 from advmf.theory.propagation import grows_alike
 from advmf.theory.spike import carries_mean
 
@@ -93,6 +94,9 @@ class Need:
 
 
 REPEATED = Need(lambda net: net.repeated, "it is made of stages, and no one block repeated L times at the width N")
+MASKLESS = Need(
+    lambda net: not drops(net), "it drops coordinates, and what the masks add to the fluctuations at width N is not carried"
+)
 EXACT = Need(lambda net: net.exact, "its moment rules are not exact at finite width")
 GROWTH = Need(grows_alike, "its Jacobian has no growth omega that is the same in every block of a stage")
 UNIFORM = Need(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from advmf.errors import DeclarationError
-from advmf.nets import Block, GaussianLayer, Net, Pointwise, ReLULike, Residual
+from advmf.nets import Block, Dropout, GaussianLayer, Net, Pointwise, ReLULike, Residual, require_repeated
 from advmf.nets.algebra import Algebra
 from advmf.symbols import N
 from advmf.theory.propagation import STATE
@@ -186,8 +186,19 @@ def perturb(block: Block) -> Perturbation:
     return Perturbation.product(block.apply(Perturbations(), ()))
 
 
+def drops(net: Net) -> bool:
+    """Whether coordinates are dropped: what the masks add to fluctuations at width N is not carried."""
+    return any(isinstance(leaf, Dropout) for leaf in net.leaves)
+
+
 def require_exact(net: Net) -> None:
-    """Raises DeclarationError for a net whose moment rules hold in the limit alone."""
+    """Raises DeclarationError for a net whose moment rules hold in the limit alone, for stages, and for dropout."""
+    require_repeated(net)
+    if drops(net):
+        raise DeclarationError(
+            f"{net.block!r} drops coordinates, and what the masks add to the fluctuations at width N is not carried. "
+            "F1 and F2 are about nets without Dropout()."
+        )
     if not net.exact:
         raise DeclarationError(
             f"{net.block!r}: its second moments already have an error of order 1/N (net.exact is False: an activation acts on a "

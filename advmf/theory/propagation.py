@@ -208,13 +208,12 @@ def _by_symbol(state: Moments) -> dict[sp.Symbol, sp.Expr]:
 
 
 def _closed(state: Recurrence, symbol: sp.Symbol, net: Net | None) -> sp.Expr | None:
-    """The last value of a component that is affine in itself alone in every piece, in the ω of a net that is given;
+    """The last value of a component that every block changes by an affine map of it alone, in the ω of a net that is given;
     None for any other."""
     if not state.needed(symbol) <= {symbol}:
         return None
     value = state.start[symbol]
-    for piece in state.pieces:
-        after, depth = piece.updates[symbol], piece.copies
+    for after, depth in state.course(symbol):
         if symbol not in after.free_symbols:  # the same after every block, and after none what the stream starts with
             same = sp.simplify(after - value) == 0
             value = after if same else sp.Piecewise((value, sp.Eq(depth, 0)), (after, True))
@@ -275,9 +274,10 @@ def _geometric(rate: sp.Expr, shift: sp.Expr, start: sp.Expr, depth: sp.Expr) ->
     solution = rate**depth * start + shift * GeometricSum(rate, depth)
     # The depth is counted by a letter of its own, for the block itself may depend on L.
     z, n = sp.Dummy("z", positive=True), sp.Dummy("n", integer=True, nonnegative=True)
-    general = (z**n * start + shift * GeometricSum(z, n)).rewrite(sp.Pow)
+    first = sp.Dummy("first")
+    general = (z**n * first + shift * GeometricSum(z, n)).rewrite(sp.Pow)
     residue = general.subs(n, n + 1) - z * general - shift
-    if sp.simplify(residue) != 0 or sp.simplify(general.subs(n, 0) - start) != 0:
+    if sp.simplify(residue) != 0 or sp.simplify(general.subs(n, 0) - first) != 0:
         raise ArithmeticError(f"The closed form {solution} does not solve x -> {rate}*x + {shift}.")
     return solution
 

@@ -62,6 +62,16 @@ class Recurrence:
     def _read(self, symbol: sp.Symbol) -> set[sp.Symbol]:
         return {s for piece in self.pieces for s in piece.updates[symbol].free_symbols} & set(self.start)
 
+    def course(self, symbol: sp.Symbol) -> list[tuple[sp.Expr, sp.Expr]]:
+        """The updates of one component, each with the number of blocks in a row that it is of."""
+        found: list[tuple[sp.Expr, sp.Expr]] = []
+        for piece in self.pieces:
+            update, copies = piece.updates[symbol], piece.copies
+            if found and found[-1][0] == update:
+                copies += found.pop()[1]
+            found.append((update, copies))
+        return found
+
     def recursion(self, symbol: sp.Symbol, kept: Sequence[sp.Symbol] | None = None) -> sp.Expr:
         """The last value of a component, as the recursion of those that are ``kept``, or else of those that it needs.
 
@@ -70,14 +80,14 @@ class Recurrence:
         if kept is None:
             kept = [s for s in self.start if s == symbol or s in self.needed(symbol)]
         updates, first = [self._update(s) for s in kept], [self.start[s] for s in kept]
-        if len(self.pieces) > 1:
+        if any(COUNT in update.free_symbols for update in updates):
             kept, updates, first = [*kept, COUNT], [*updates, COUNT + 1], [*first, sp.S.Zero]
         return Recursion(self.depth, sp.Tuple(*kept), sp.Tuple(*updates), sp.Tuple(*first), symbol)
 
     def _update(self, symbol: sp.Symbol) -> sp.Expr:
-        *pieces, last = self.pieces
+        *before, (last, _) = self.course(symbol)
         passed, cases = sp.S.Zero, []
-        for piece in pieces:
-            passed += piece.copies
-            cases.append((piece.updates[symbol], COUNT < passed))
-        return sp.Piecewise(*cases, (last.updates[symbol], True)) if cases else last.updates[symbol]
+        for update, copies in before:
+            passed += copies
+            cases.append((update, COUNT < passed))
+        return sp.Piecewise(*cases, (last, True)) if cases else last
