@@ -125,8 +125,8 @@ def test_an_activation_is_its_formula():
     net = mf.preactivation(phi=Swish(sp.Integer(2)))
     for law in runpy.run_path(str(Path(__file__).with_name("test_laws.py"))).values():
         for mark in getattr(law, "pytestmark", []) if callable(law) else []:
-            if mark.args[0] in ("block", "phi"):
-                subject = {"block": net.block, "phi": net.activations[0]}[mark.args[0]]
+            if mark.args[0] in ("block", "net", "phi"):
+                subject = {"block": net.block, "net": net, "phi": net.activations[0]}[mark.args[0]]
                 others = [m for m in law.pytestmark if m.args[0] != mark.args[0]]
                 for values in itertools.product(*(m.args[1] for m in others)):
                     law(subject, **dict(zip((m.args[0] for m in others), values)))

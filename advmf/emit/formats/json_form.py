@@ -321,9 +321,7 @@ def _affordable(head: str, args: list[Any], place: str) -> None:
         whole = base.is_Rational and power.is_Rational and base not in (-1, 0, 1)
         large = whole and _digits(base) * abs(power) > LARGEST
     elif head == "Recursion":
-        # Rational starts alone become a number, and at this depth at once.
-        start = args[3] if len(args) == 5 and isinstance(args[3], sp.Tuple) else ()
-        large = bool(exact) and args[0] != 0 and all(isinstance(v, sp.Expr) and v.is_Rational for v in start)
+        large = bool(exact) and args[0] in numbers and args[0] != 0 and _closed(args)
     elif head == "Mul":
         large = sum(map(_digits, exact)) > LARGEST
     else:
@@ -333,6 +331,15 @@ def _affordable(head: str, args: list[Any], place: str) -> None:
             f"a number of {_digits(n)} digits" if n.is_Rational and _digits(n) > 20 else f"{n!s:.30}" for n in numbers
         )
         raise DataError(f"{place}: {head} of {what} is larger than this reads ({LARGEST}).")
+
+
+def _closed(args: list[Any]) -> bool:
+    """Whether a recursion is one of numbers, which SymPy computes at once: nothing in its steps and starts is left
+    open."""
+    if len(args) != 5 or not all(isinstance(arg, sp.Tuple) for arg in args[1:4]):
+        return True
+    variables, updates, start = args[1:4]
+    return not start.free_symbols and updates.free_symbols <= set(variables)
 
 
 def _digits(number: sp.Rational) -> int:
