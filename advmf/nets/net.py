@@ -67,7 +67,7 @@ class Run:
 @public
 @dataclass(frozen=True, init=False, repr=False)
 class Net(Shown):
-    """A random network: ``P_in``, ``L`` copies of a block, and ``P_out``; or stages of them: ``Net(Stage(…), Stage(…))``.
+    """A random network: ``P_in``, ``L`` copies of a block, and ``P_out``; or stages, ``Net(Stage(…), Stage(…))``.
 
     ``Net(block)`` is ``Net(Stage(block))``, of width N and depth L; ``name`` appears in reports.
 

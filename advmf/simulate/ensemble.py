@@ -134,7 +134,8 @@ class Ensemble:
 
     @property
     def bytes_per_network(self) -> int:
-        """Bytes of weights, biases and masks of one network, or of the answers to ``queries`` vectors that stand for them."""
+        """Bytes of weights, biases and masks of one network, or of the answers to ``queries`` vectors that stand for
+        weights."""
         count = 0
         for (rows, columns, vector, _), copies in self._shapes():
             answers = self.queries * (rows + columns) if self.sampler == "conditioned" else rows * columns
@@ -448,7 +449,7 @@ def sample(
     return ensemble
 
 
-def _depth(net: Net, L: object) -> object:
+def _depth(net: Net, L: int | None) -> int:
     """L as given, or else the number of blocks of stages that have one."""
     depth = net.depth
     if not depth.is_Integer:
@@ -456,7 +457,9 @@ def _depth(net: Net, L: object) -> object:
             raise ArgumentError("sample needs the depth: L, the number of blocks, e.g. L=4.")
         return L
     if L is not None and L != int(depth):
-        raise ArgumentError(f"The stages of {net.name} have {depth} blocks together, which is its depth; got L={L!r}. Leave L out.")
+        raise ArgumentError(
+            f"The stages of {net.name} have {depth} blocks together, which is its depth; got L={L!r}. Leave L out."
+        )
     return int(depth)
 
 
@@ -464,13 +467,17 @@ def _require_whole(net: Net, N: int, L: int) -> None:
     """Raises ArgumentError where a stage has no whole width, and DomainError where one of several has no block."""
     if strange := [stage.width for stage in net.stages if not (stage.width * N).is_Integer]:
         least = math.lcm(*(int(stage.width.q) for stage in net.stages))
-        raise ArgumentError(f"A stage of {net.name} has the width {strange[0]} N, which must be whole; got N={N}. Take a multiple of {least}.")
+        raise ArgumentError(
+            f"A stage of {net.name} has the width {strange[0]} N, which must be whole; got N={N}. Take a multiple of {least}."
+        )
     if net.repeated:
         return
     for stage in net.stages:
         repeat = stage.repeat.subs(symbols.L, L)
         if not repeat.free_symbols and not (repeat.is_Integer and repeat >= 1):
-            raise DomainError(f"A stage of {net.name} has {stage.repeat} blocks, which must be a whole number >= 1; at L={L} it is {repeat}.")
+            raise DomainError(
+                f"A stage of {net.name} has {stage.repeat} blocks, which must be a whole number >= 1; at L={L} it is {repeat}."
+            )
 
 
 def _values(net: Net, given: Mapping[str, Any], own: set[str]) -> dict[str, float]:

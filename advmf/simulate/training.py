@@ -42,15 +42,16 @@ class Training:
     """The log of a run: for each of ``step`` (logs,), the networks as they were after so many steps, on the batch of
     that step.
 
-    ``variance`` is ``sigma_l² = ||W^l||_F² / N``, N being the rows of the matrix, and ``change`` by how much it differs from the start, not a difference
-    of large numbers; ``pairing`` is <W^l, dLoss/dW^l> and ``gradient`` ||dLoss/dW^l||_F², each (logs, nets, trained
-    matrices). ``adversarial`` and ``standard`` are the losses, ``accuracy`` and ``robust`` the shares of held-out
-    images that are classified rightly, plain and under the perturbation found, ``capacity`` is sum_k (sum_l <W^l, d
-    f_k/d W^l>)², each (logs, nets), None where it was not asked for. ``diverged`` (nets,) is the step that was taken
-    back or not taken as a network ran away, -1 where none did: such a network stays at its last good state. All numbers
-    are float64. With ``rate`` eta, ``time`` is eta * step, and at consecutive steps
+    ``variance`` is ``sigma_l² = ||W^l||_F² / N``, N being the rows of the matrix, and ``change`` by how much it differs
+    from the start, not a difference of large numbers; ``pairing`` is <W^l, dLoss/dW^l> and ``gradient``
+    ||dLoss/dW^l||_F², each (logs, nets, trained matrices). ``adversarial`` and ``standard`` are the losses,
+    ``accuracy`` and ``robust`` the shares of held-out images that are classified rightly, plain and under the
+    perturbation found, ``capacity`` is sum_k (sum_l <W^l, d f_k/d W^l>)², each (logs, nets), None where it was not
+    asked for. ``diverged`` (nets,) is the step that was taken back or not taken as a network ran away, -1 where none
+    did: such a network stays at its last good state. All numbers are float64. With ``rate`` eta, ``time`` is eta *
+    step, and at consecutive steps
 
-        N change' - N change = -2 eta pairing + eta² gradient.
+    N change' - N change = -2 eta pairing + eta² gradient.
     """
 
     rate: float

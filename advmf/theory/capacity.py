@@ -89,8 +89,8 @@ def curvature(net: Net, abbreviate: bool = False) -> sp.Expr:
         return jets.recursion(JET.ddP)
     growth, size, depth = omega(net), len(state), jets.depth
     matrix = sp.Matrix(updates).jacobian(state)
-    rest = (matrix - growth * sp.eye(size)).applyfunc(lambda e: _in_alpha(e, net))
-    remainder = (matrix * sp.Matrix(state) - sp.Matrix(updates)).expand()
+    rest = (matrix - growth * sp.eye(size)).applyfunc(lambda e: _in_alpha(sp.cancel(e), net))
+    remainder = (matrix * sp.Matrix(state) - sp.Matrix(updates)).expand().applyfunc(sp.cancel)
     if remainder != sp.zeros(size, 1) or any(rest[i, j] != 0 for i in range(size) for j in range(i, size)):
         return jets.recursion(JET.ddP)
     meaning = _in_alpha(growth, net)

@@ -2,9 +2,9 @@
 adversarial loss itself.
 
 Let the second of two copies have W' = ρ W + (1 - ρ²)^{1/2} W~ for one trained matrix W with entries of variance σ²/n,
-n its columns, W~ independent. Integration by parts gives, at ρ = 1, ∂_ρ E f(x) f'(x') = (σ²/n) E⟨∂f(x)/∂W, ∂f(x')/∂W⟩: the kernel
-follows from the rules for a pair of inputs, with the cross moment times ρ before each Dense (A. Jacot, F. Gabriel, C.
-Hongler, NeurIPS 2018, for the kernel; the derivation is ours).
+n its columns, W~ independent. Integration by parts gives, at ρ = 1, ∂_ρ E f(x) f'(x') = (σ²/n) E⟨∂f(x)/∂W, ∂f(x')/∂W⟩:
+the kernel follows from the rules for a pair of inputs, with the cross moment times ρ before each Dense (A. Jacot, F.
+Gabriel, C. Hongler, NeurIPS 2018, for the kernel; the derivation is ours).
 """
 
 from __future__ import annotations
@@ -18,19 +18,12 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.nets import Block, GaussianLayer, Net, Residual, Run
 from advmf.symbols import N, c, x_sq, y_sq
-from advmf.theory.pair import DISTANCE, PAIR, ClosePair, Pairs, distributed
+from advmf.theory.pair import DISTANCE, PAIR, ClosePair, Pair, Pairs, distributed
 from advmf.theory.recurrence import Recurrence
 from advmf.theory.trained import require_trained
 
 TANGENT = sp.Symbol("T", real=True)
 """The kernel over N, of a network so far."""
-
-
-@dataclass(frozen=True)
-class WidePair(ClosePair):
-    """A pair of streams with ``width`` times N coordinates."""
-
-    width: sp.Expr
 
 
 class DecorrelatedPairs(Pairs):
@@ -44,7 +37,7 @@ class DecorrelatedPairs(Pairs):
         self.rhos: dict[sp.Symbol, sp.Expr] = {}
         """The correlations, each with the variance of the entries of its matrix, times N."""
 
-    def gaussian(self, layer: GaussianLayer, state: WidePair) -> WidePair:
+    def gaussian(self, layer: GaussianLayer, state: Pair) -> Pair:
         inner = state
         if layer.trained:
             rho = sp.Symbol(f"rho_{len(self.rhos)}", positive=True)
@@ -52,7 +45,7 @@ class DecorrelatedPairs(Pairs):
             inner = replace(state, P=rho * state.P)
         return replace(super().gaussian(layer, inner), width=self._width)
 
-    def add(self, block: Residual, shortcut: WidePair, branch: WidePair, before: WidePair) -> WidePair:
+    def add(self, block: Residual, shortcut: Pair, branch: Pair, before: Pair) -> Pair:
         return replace(super().add(block, shortcut, branch, before), width=shortcut.width)
 
 
@@ -102,7 +95,7 @@ class _Step:
 @cache
 def _tangent_step(block: Block, width: sp.Expr, after_it: sp.Expr) -> _Step:
     pairs = DecorrelatedPairs(after_it)
-    before = WidePair(PAIR.first, PAIR.second, (PAIR.first.Q + PAIR.second.Q - DISTANCE) / 2, width)
+    before = ClosePair(PAIR.first, PAIR.second, (PAIR.first.Q + PAIR.second.Q - DISTANCE) / 2, width)
     pair = block.apply(pairs, before)
     equal = dict.fromkeys(pairs.rhos, sp.S.One)
     own = sum((sp.diff(pair.P, rho).subs(equal) / variance for rho, variance in pairs.rhos.items()), sp.S.Zero)

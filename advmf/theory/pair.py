@@ -13,11 +13,13 @@ from advmf.theory.stream import Stream, Streams
 
 @dataclass(frozen=True)
 class Pair:
-    """Two streams x and x', and their cross moment P = E⟨x, x'⟩/N."""
+    """Two streams x and x', and their cross moment P = E⟨x, x'⟩/N; ``width`` times N is the number of coordinates where
+    a reading follows it."""
 
     first: Stream
     second: Stream
     P: sp.Expr
+    width: sp.Expr = sp.S.One
 
     @classmethod
     def of(cls, Q: sp.Expr, R: sp.Expr, P: sp.Expr, mu: sp.Expr = sp.S.Zero, nu: sp.Expr = sp.S.Zero) -> Self:

@@ -113,9 +113,10 @@ def omega(net: Net) -> sp.Expr:
     """
     one, *others = growths(net)
     if any(sp.expand(one - other) != 0 for other in others):
+        factors = ", ".join(map(str, dict.fromkeys((one, *others))))
         raise DeclarationError(
-            f"The stages of {net.name} grow by different factors, {', '.join(map(str, dict.fromkeys((one, *others))))}: there is no omega, one number "
-            "for all blocks. Ask for that of each stage, omega(Net(stage.block)); loss_bound and linear_form take their product."
+            f"The stages of {net.name} grow by different factors, {factors}: there is no omega, one number for all blocks. "
+            "Ask for that of each stage, omega(Net(stage.block)); loss_bound and linear_form take their product."
         )
     return one
 
@@ -208,8 +209,8 @@ def _by_symbol(state: Moments) -> dict[sp.Symbol, sp.Expr]:
 
 
 def _closed(state: Recurrence, symbol: sp.Symbol, net: Net | None) -> sp.Expr | None:
-    """The last value of a component that every block changes by an affine map of it alone, in the ω of a net that is given;
-    None for any other."""
+    """The last value of a component that every block changes by an affine map of it alone, else None; in the ω of a net
+    that is given."""
     if not state.needed(symbol) <= {symbol}:
         return None
     value = state.start[symbol]
@@ -221,7 +222,7 @@ def _closed(state: Recurrence, symbol: sp.Symbol, net: Net | None) -> sp.Expr | 
         rate, shift = _affine(after, symbol)
         if rate is None or shift is None:
             return None
-        if net is not None and rate == omega(net):
+        if net is not None and sp.cancel(rate - omega(net)) == 0:
             rate, shift = OMEGA, with_alpha(shift, net)
         value = _geometric(rate, shift, value, depth)
     return value

@@ -47,7 +47,8 @@ def carries_mean(net: Net) -> bool:
     if not grows_alike(net):
         return any(STATE.mu in step(block).Q.free_symbols for block in net.blocks)
     return any(
-        sp.expand(step(block).along - growth * STATE.along) != 0 for block, growth in zip(net.blocks, growths(net))
+        sp.cancel(sp.expand(step(block).along - growth * STATE.along)) != 0
+        for block, growth in zip(net.blocks, growths(net))
     )
 
 
@@ -100,8 +101,9 @@ def require_uniform(net: Net, what: str) -> None:
     without ω."""
     omega(net)
     if carries_mean(net):
+        blocks = ", ".join(map(repr, net.blocks))
         raise ArgumentError(
-            f"{what} takes one law of J(x) in all directions, but the stream of {net.blocks[0]!r} carries a mean: J(x) is larger along x than across it, "
+            f"{what} takes one law of J(x) in all directions, but the stream of {blocks} carries a mean: J(x) is larger along x than across it, "
             "by a share of each matrix that is not that of omega, and the loss that training lowers lies between those of omega^L and of the bound "
             "Lambda. Put a Mix() behind the activation of the branch, or take advmf.loss_bound and advmf.linear_form, which hold."
         )

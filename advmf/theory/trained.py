@@ -56,7 +56,7 @@ class Trained:
         """An expression in the variables at the declared variances, in ω and α: equal to ω, or with α for
         the slopes."""
         value = sp.factor(self.declared(expr))
-        return OMEGA if sp.expand(value - omega(self.net)) == 0 else with_alpha(value, self.net)
+        return OMEGA if sp.cancel(value - omega(self.net)) == 0 else with_alpha(value, self.net)
 
 
 @cache
