@@ -51,7 +51,7 @@ class Training:
     did: such a network stays at its last good state. All numbers are float64. With ``rate`` eta, ``time`` is eta *
     step, and at consecutive steps
 
-    N change' - N change = -2 eta pairing + eta² gradient.
+        N change' - N change = -2 eta pairing + eta² gradient.
     """
 
     rate: float

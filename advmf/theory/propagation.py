@@ -271,16 +271,20 @@ def _affine(expr: sp.Expr, symbol: sp.Expr) -> tuple[sp.Expr | None, sp.Expr | N
 
 
 def _geometric(rate: sp.Expr, shift: sp.Expr, start: sp.Expr, depth: sp.Expr) -> sp.Expr:
-    """The solution of x -> rate*x + shift from ``start``, verified by substitution: at depth 0 and over one step."""
-    solution = rate**depth * start + shift * GeometricSum(rate, depth)
-    # The depth is counted by a letter of its own, for the block itself may depend on L.
-    z, n = sp.Dummy("z", positive=True), sp.Dummy("n", integer=True, nonnegative=True)
-    first = sp.Dummy("first")
-    general = (z**n * first + shift * GeometricSum(z, n)).rewrite(sp.Pow)
-    residue = general.subs(n, n + 1) - z * general - shift
-    if sp.simplify(residue) != 0 or sp.simplify(general.subs(n, 0) - first) != 0:
-        raise ArithmeticError(f"The closed form {solution} does not solve x -> {rate}*x + {shift}.")
-    return solution
+    """The solution of x -> rate*x + shift from ``start``."""
+    _verify_geometric()
+    return rate**depth * start + shift * GeometricSum(rate, depth)
+
+
+@cache
+def _verify_geometric() -> None:
+    """That solution, verified by substitution: at depth 0 and over one step."""
+    rate, n = sp.Dummy("z", positive=True), sp.Dummy("n", integer=True, nonnegative=True)
+    start, shift = sp.symbols("x s", cls=sp.Dummy)
+    general = (rate**n * start + shift * GeometricSum(rate, n)).rewrite(sp.Pow)
+    residue = general.subs(n, n + 1) - rate * general - shift
+    if sp.simplify(residue) != 0 or sp.simplify(general.subs(n, 0) - start) != 0:
+        raise ArithmeticError("The geometric sum does not solve x -> rate*x + shift.")
 
 
 @public
