@@ -17,7 +17,7 @@ from advmf.observables import Expectation, SecondMoment
 from advmf.symbols import L, N, x_sq
 from advmf.theorems.theorem import EXACT, MASKLESS, RANDOM_NETWORK, REPEATED, Scale, Theorem
 from advmf.theorems.wrong import widths
-from advmf.theory.finite_width import Stage, fluctuate, require_exact
+from advmf.theory.finite_width import Spread, fluctuate, require_exact
 from advmf.theory.propagation import OMEGA, omega
 
 SOURCE = "derived here from the declared blocks; compare B. Hanin and M. Nica, Commun. Math. Phys. 376, 2020"
@@ -40,12 +40,12 @@ def stream_fluctuation(net: Net) -> Claim:
     first, second = sp.Symbol("Q", positive=True), sp.Symbol("S", positive=True)
     factor = sp.S.One
     # x^0 = P_in x is N(0, |x|²/d) in each coordinate. The recursion is that of E h, E h² where the block ends in a
-    # Gaussian stage and so finds one, else that of E Q, E Q².
-    after = fluctuate(net.block, Stage.gaussian(first, second))
+    # Gaussian stream and so finds one, else that of E Q, E Q².
+    after = fluctuate(net.block, Spread.gaussian(first, second))
     if after.variance is not None:
         state, start, factor = after.variance, x_sq**2, 1 + 2 / N
     else:
-        after = fluctuate(net.block, Stage(first, second))
+        after = fluctuate(net.block, Spread(first, second))
         state, start = (after.Q, after.square), x_sq**2 * (1 + 2 / N)
     update = sp.Poly(sp.expand(state[1]), first, second)
     rate, rest = update.coeff_monomial(second), sp.expand(update.as_expr() - update.coeff_monomial(second) * second)

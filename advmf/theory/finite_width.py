@@ -30,8 +30,8 @@ C_OFF, C_DIAG = sp.symbols("c_off c_diag", nonnegative=True)
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What is known of a stage of width N: E Q and E Q² of Q = |.|²/N.
+class Spread:
+    """What is known of a stream of width N: E Q and E Q² of Q = |.|²/N.
 
     If the coordinates are independent N(0, h) given h, also E h and E h² as ``variance``.
     """
@@ -41,9 +41,9 @@ class Stage:
     variance: tuple[sp.Expr, sp.Expr] | None = None
 
     @staticmethod
-    def gaussian(h: sp.Expr, square: sp.Expr) -> Stage:
+    def gaussian(h: sp.Expr, square: sp.Expr) -> Spread:
         """Independent N(0, h) coordinates: Q/h is chi-squared over N, so E Q² = E h² (1 + 2/N)."""
-        return Stage(h, square * (1 + 2 / N), (h, square))
+        return Spread(h, square * (1 + 2 / N), (h, square))
 
     def mean(self, polynomial: sp.Expr) -> sp.Expr:
         """E of a polynomial of degree two in Q, given in ``STATE.Q``."""
@@ -52,8 +52,8 @@ class Stage:
         return sum((c * powers[k] for (k,), c in by_power.terms()), sp.S.Zero)
 
 
-GIVEN = Stage(STATE.Q, STATE.Q**2)
-"""A stage of which only Q is known, and that exactly."""
+GIVEN = Spread(STATE.Q, STATE.Q**2)
+"""A stream of which only Q is known, and that exactly."""
 
 
 def kurtosis(block: ReLULike) -> sp.Expr:
@@ -77,33 +77,33 @@ def _relu_like(activation: Pointwise) -> ReLULike:
     return activation
 
 
-class Fluctuations(Algebra[Stage]):
-    """The stage after each primitive; raises DeclarationError where its law is not exact at every width."""
+class Fluctuations(Algebra[Spread]):
+    """The stream after each primitive; raises DeclarationError where its law is not exact at every width."""
 
-    def gaussian(self, layer: GaussianLayer, state: Stage) -> Stage:
+    def gaussian(self, layer: GaussianLayer, state: Spread) -> Spread:
         h = layer.variance * STATE.Q + layer.bias_variance
-        return Stage.gaussian(state.mean(h), state.mean(sp.expand(h**2)))
+        return Spread.gaussian(state.mean(h), state.mean(sp.expand(h**2)))
 
-    def pointwise(self, activation: Pointwise, state: Stage) -> Stage:
+    def pointwise(self, activation: Pointwise, state: Spread) -> Spread:
         relu = _relu_like(activation)
         gain = relu.alpha
         if activation.linear:
             scaled = state.variance and (gain * state.variance[0], gain**2 * state.variance[1])
-            return Stage(gain * state.Q, gain**2 * state.square, scaled)
+            return Spread(gain * state.Q, gain**2 * state.square, scaled)
         if state.variance is None:
             raise DeclarationError(
-                f"{activation!r} acts on a stage whose coordinates are not Gaussian given its variance, so the fluctuations after it have "
+                f"{activation!r} acts on a stream whose coordinates are not Gaussian given its variance, so the fluctuations after it have "
                 "no exact law. Put a Dense() or a Mix() before it, within the residual branch."
             )
         h, square = state.variance
         # Independent coordinates of second moment αh and fourth moment 3κα²h²: E Q² is their mean square plus variance
         # over N.
-        return Stage(gain * h, gain**2 * square * (1 + (3 * kurtosis(relu) - 1) / N))
+        return Spread(gain * h, gain**2 * square * (1 + (3 * kurtosis(relu) - 1) / N))
 
-    def fork(self, state: Stage) -> Stage:
+    def fork(self, state: Spread) -> Spread:
         return GIVEN
 
-    def add(self, block: Residual, shortcut: Stage, branch: Stage, before: Stage) -> Stage:
+    def add(self, block: Residual, shortcut: Spread, branch: Spread, before: Spread) -> Spread:
         a, b, s = shortcut, branch, block.scale
         centred, other = (b, a) if b.variance else (a, b)
         if centred.variance is None:
@@ -117,15 +117,15 @@ class Fluctuations(Algebra[Stage]):
         square = a.square + 2 * s**2 * a.Q * b.Q + s**4 * b.square + cross
         Q, Q2 = before.mean(sp.expand(a.Q + s**2 * b.Q)), before.mean(sp.expand(square))
         if a.variance is None or b.variance is None:
-            return Stage(Q, Q2)
+            return Spread(Q, Q2)
         h = a.variance[0] + s**2 * b.variance[0]
         h2 = a.variance[1] + 2 * s**2 * a.variance[0] * b.variance[0] + s**4 * b.variance[1]
-        return Stage(Q, Q2, (before.mean(sp.expand(h)), before.mean(sp.expand(h2))))
+        return Spread(Q, Q2, (before.mean(sp.expand(h)), before.mean(sp.expand(h2))))
 
 
-def fluctuate(block: Block, stage: Stage) -> Stage:
-    """The stage after ``block``."""
-    return block.apply(Fluctuations(), stage)
+def fluctuate(block: Block, stream: Spread) -> Spread:
+    """The stream after ``block``."""
+    return block.apply(Fluctuations(), stream)
 
 
 @dataclass(frozen=True)
