@@ -96,7 +96,7 @@ class Need:
 REPEATED = Need(lambda net: net.repeated, "it is made of stages, and no one block repeated L times at the width N")
 MASKLESS = Need(
     lambda net: not drops(net),
-    "it drops coordinates, and what the masks add to the fluctuations at width N is not carried",
+    "it drops coordinates, and what masks add to the fluctuations of J(x) is not carried",
 )
 EXACT = Need(lambda net: net.exact, "its moment rules are not exact at finite width")
 GROWTH = Need(grows_alike, "its Jacobian has no growth omega that is the same in every block of a stage")

@@ -207,7 +207,15 @@ def test_theorems_about_one_block_say_why_they_are_silent():
         with pytest.raises(DeclarationError, match="made of stages"):
             derive(net)
     masks = {name: theorem.silent(mf.Net(DROPPED)) for name, theorem in THEOREMS.items()}
-    assert {name for name, why in masks.items() if why} == {"F1", "F2"} and "drops coordinates" in masks["F1"]
+    assert {name for name, why in masks.items() if why} == {"F2"} and "drops coordinates" in masks["F2"]
+    on_stream = mf.Net(mf.Serial(mf.residual(1, 0).block, mf.Dropout(RATE)))
+    assert on_stream.exact and "not independent given" in THEOREMS["F1"].silent(on_stream)
+    for derive, message in (
+        (mf.stream_fluctuation, "coordinates are not independent"),
+        (mf.jacobian_norm, "drops coord"),
+    ):
+        with pytest.raises(DeclarationError, match=message):
+            derive(on_stream)
     several = mf.Net(mf.Stage(RELU, 1), mf.Stage(mf.vanilla(phi=mf.Erf()).block, 1))
     with pytest.raises(DeclarationError, match="a correlation map of its own"):
         mf.correlation_map(several)
