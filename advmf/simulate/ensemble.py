@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import sympy as sp
 import torch
@@ -17,14 +17,15 @@ from torch import Tensor
 from advmf import symbols
 from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
-from advmf.nets import Block, GaussianLayer, Net
+from advmf.nets import Block, Net
 from advmf.simulate.budget import MEMORY, Budget, allow
 from advmf.simulate.conditioned import ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
-from advmf.simulate.networks import Chain, Linear, Map, Mask, Networks, Trace, realise
+from advmf.simulate.draws import Drawn, Fill, Fresh, Shape, Shapes, normal
+from advmf.simulate.networks import Chain, Linear, Map, Networks, Trace, realise
 from advmf.simulate.state import lasting, source, tensor, without_gradients
 from advmf.simulate.tapes import Matrix
-from advmf.symbols import SYMBOLS
+from advmf.simulate.values import depth_of, require_whole, values_of
 
 CHUNK = {"dense": 64 * 2**20, "conditioned": 512 * 2**20}
 """Bytes of networks that are run together on a CPU: enough weights to fill it while columns stay in its cache, and
@@ -40,66 +41,6 @@ SEED, LAYER = 8, 4096
 """Bytes of a network's seed, and of the objects that a layer of one chunk consists of, measured."""
 LANES = 4
 """Independent streams of random numbers per network, which can be drawn side by side."""
-
-Fill = Callable[[Tensor, torch.Generator], Tensor]
-"""Fills a tensor with random numbers, in place."""
-Fresh = Callable[..., Tensor]
-"""``fresh(fill, *shape)``: a tensor that is filled so, at once or later."""
-
-
-def normal(std: float) -> Fill:
-    """Independent N(0, std²) numbers."""
-    return lambda values, generator: values.normal_(0.0, std, generator=generator)
-
-
-def dropped(rate: float) -> Fill:
-    """0 with probability ``rate``, else 1/(1 - rate)."""
-    return lambda values, generator: values.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
-
-
-class Shape(NamedTuple):
-    """A random part of a network: a matrix, which may have a vector of its rows as biases; a mask has no columns."""
-
-    rows: int
-    columns: int
-    vector: bool = False
-    trained: bool = False
-
-
-class _Shapes:
-    """Draws nothing, and keeps what would be drawn."""
-
-    def __init__(self, number: Callable[[sp.Expr], float]) -> None:
-        self.number, self.found = number, list[Shape]()
-
-    def layer(self, layer: GaussianLayer, rows: int, columns: int) -> Linear:
-        self.found.append(Shape(rows, columns, bool(self.number(layer.bias_deviation)), layer.trained))
-        return Linear(DenseMatrix(_NOTHING), None)
-
-    def mask(self, rate: float, size: int) -> Mask:
-        self.found.append(Shape(size, 0, True))
-        return Mask(_NOTHING)
-
-
-_NOTHING = torch.empty(0, dtype=torch.float32, device="cpu")
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """Random parts of ``count`` networks, by ``matrix(rows, columns, std)`` and ``fresh(fill, count, n)``."""
-
-    count: int
-    matrix: Callable[[int, int, float], Matrix]
-    fresh: Fresh
-    number: Callable[[sp.Expr], float]
-
-    def layer(self, layer: GaussianLayer, rows: int, columns: int) -> Linear:
-        bias = self.number(layer.bias_deviation)
-        weights = self.matrix(rows, columns, self.number(layer.deviation) / math.sqrt(columns))  # drawn first
-        return Linear(weights, self.fresh(normal(bias), self.count, rows) if bias else None, layer.trained)
-
-    def mask(self, rate: float, size: int) -> Mask:
-        return Mask(self.fresh(dropped(rate), self.count, size))
 
 
 @dataclass
@@ -188,7 +129,7 @@ class Ensemble:
         runs = self._runs()
         found = [(Shape(runs[0][2], self.d), 1), (Shape(self.K, runs[-1][3]), 1)]
         for block, copies, before, after in runs:
-            shapes = _Shapes(self.number)
+            shapes = Shapes(self.number)
             realise(block, shapes, before, after)
             found += [(shape, copies) for shape in shapes.found]
         return found
@@ -198,7 +139,7 @@ class Ensemble:
         """The number of rows of each trained matrix, in the order of the layers."""
         rows: list[int] = []
         for block, copies, before, after in self._runs():
-            shapes = _Shapes(self.number)
+            shapes = Shapes(self.number)
             realise(block, shapes, before, after)
             rows += copies * [shape.rows for shape in shapes.found if shape.trained]
         return rows
@@ -231,7 +172,7 @@ class Ensemble:
     def _networks(self, count: int, matrix: Callable[[int, int, float], Matrix], fresh: Fresh) -> Networks:
         """``count`` networks of matrices with ``matrix(rows, columns, std)``, and of biases and masks by ``fresh(fill,
         count, n)``."""
-        draws, runs = _Drawn(count, matrix, fresh, cache(self.number)), self._runs()
+        draws, runs = Drawn(count, matrix, fresh, cache(self.number)), self._runs()
         first: Map = Linear(matrix(runs[0][2], self.d, 1 / math.sqrt(self.d)), None)
         blocks = [realise(block, draws, *widths) for block, copies, *widths in runs for _ in range(copies)]
         last: Map = Linear(matrix(self.K, runs[-1][3], 1 / math.sqrt(runs[-1][3])), None)
@@ -411,17 +352,17 @@ def sample(
     """
     if not isinstance(net, Net):
         raise ArgumentError(f"sample takes a Net, such as advmf.residual(u=1, v=0); got {net!r}.")
-    sizes = {"N": N, "L": _depth(net, L), "d": d, "K": K, "nets": nets}
+    sizes = {"N": N, "L": depth_of(net, L), "d": d, "K": K, "nets": nets}
     for name, size in sizes.items():
         sizes[name] = whole(name, size, 0 if name == "L" else 1)
     if dtype not in (torch.float32, torch.float64):
         raise ArgumentError(f"dtype must be torch.float32 or torch.float64; got {dtype}.")
     if sampler not in SAMPLERS:
         raise ArgumentError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}.")
-    _require_whole(net, sizes["N"], sizes["L"])
+    require_whole(net, sizes["N"], sizes["L"])
     queries = whole("queries", queries)
     generator = source(generator, None)
-    numbers = _values(net, {**values, **{k: float(v) for k, v in sizes.items() if k != "nets"}}, set(values))
+    numbers = values_of(net, {**values, **{k: float(v) for k, v in sizes.items() if k != "nets"}}, set(values))
     ensemble = Ensemble(
         net=net,
         N=sizes["N"],
@@ -447,61 +388,3 @@ def sample(
     seeds = torch.randint(2**63 - 1, shape, generator=generator, device=generator.device, dtype=torch.int64)
     ensemble.seeds = seeds.cpu()
     return ensemble
-
-
-def _depth(net: Net, L: int | None) -> int:
-    """L as given, or else the number of blocks of stages that have one."""
-    depth = net.depth
-    if not depth.is_Integer:
-        if L is None:
-            raise ArgumentError("sample needs the depth: L, the number of blocks, e.g. L=4.")
-        return L
-    if L is not None and L != int(depth):
-        raise ArgumentError(
-            f"The stages of {net.name} have {depth} blocks together, which is its depth; got L={L!r}. Leave L out."
-        )
-    return int(depth)
-
-
-def _require_whole(net: Net, N: int, L: int) -> None:
-    """Raises ArgumentError where a stage has no whole width, and DomainError where one of several has no block."""
-    if strange := [stage.width for stage in net.stages if not (stage.width * N).is_Integer]:
-        least = math.lcm(*(int(stage.width.q) for stage in net.stages))
-        raise ArgumentError(
-            f"A stage of {net.name} has the width {strange[0]} N, which must be whole; got N={N}. Take a multiple of {least}."
-        )
-    if net.repeated:
-        return
-    for stage in net.stages:
-        repeat = stage.repeat.subs(symbols.L, L)
-        if not repeat.free_symbols and not (repeat.is_Integer and repeat >= 1):
-            raise DomainError(
-                f"A stage of {net.name} has {stage.repeat} blocks, which must be a whole number >= 1; at L={L} it is {repeat}."
-            )
-
-
-def _values(net: Net, given: Mapping[str, Any], own: set[str]) -> dict[str, float]:
-    """The net's symbols with their values; every one that it needs, and none that it does not."""
-    needed = {s.name for _, expr in net.parameters for s in expr.free_symbols}
-    if missing := sorted(needed - set(given)):
-        raise ArgumentError(f"sample needs a value for {', '.join(missing)}, e.g. {missing[0]}=1.0.")
-    if unknown := sorted(own - needed - set(SYMBOLS)):
-        raise ArgumentError(
-            f"sample got {', '.join(unknown)}, which this net does not use; its symbols are {', '.join(sorted(needed)) or 'none'}."
-        )
-    values = {}
-    for name in needed:
-        try:
-            value = float(given[name])
-        except (TypeError, ValueError):
-            raise ArgumentError(f"{name} must be a number; got {given[name]!r}.") from None
-        quantity = SYMBOLS.get(name)
-        if not math.isfinite(value) or (quantity and not quantity.contains(value)):
-            domain = f"{quantity.domain} ({quantity.meaning})" if quantity else "the finite real numbers"
-            raise DomainError(f"{name} must be in {domain}; got {value}.")
-        values[name] = value
-    for name, expr in net.parameters:
-        result = complex(expr.subs({s: values[s.name] for s in expr.free_symbols}))
-        if result.imag or not math.isfinite(result.real):
-            raise DomainError(f"{name} = {expr} is {result} at these values; it must be a finite real number.")
-    return values

@@ -160,6 +160,13 @@ def test_a_simulated_pyramid_has_the_widths_of_its_stages():
     assert shapes == [(64, d), (64, 64), (32, 64), (16, 32), (K, 16)]
 
 
+def test_the_loss_of_a_deep_linear_pyramid_decays_by_its_columns():
+    """-dL/dt = eps²/d times the number of columns of all matrices, 2N + 2N + N: T3.decay holds of stages."""
+    f = mf.kernel(mf.loss_decay(mf.pyramid(1, 1), 2, 2))
+    found = float(f(N=100, eps=0.1, d=25, K=10, x_sq=1, sigma_w=1, sigma_b=0))
+    assert found == pytest.approx(5 * 100 * 0.1**2 / 25, rel=1e-9)
+
+
 def test_stages_of_one_block_at_one_width_are_the_block_repeated():
     net, twice = mf.Net(mf.Stage(RESIDUAL, 2), mf.Stage(RESIDUAL, 3)), mf.Net(RESIDUAL)
     assert mf.Net(mf.Stage(RESIDUAL)) == twice and repr(mf.Net(mf.Stage(RESIDUAL))) == repr(twice)
