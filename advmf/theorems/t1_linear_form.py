@@ -17,7 +17,7 @@ from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.nets import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset
 from advmf.symbols import d
-from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Scale, Theorem
+from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import equality, law, twice_the_variance
 from advmf.theory.propagation import START, abbreviations, grows_alike, moments
 
@@ -49,7 +49,7 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     named: dict[str, Any] = {
         "where": where,
         "net": net,
-        "assumptions": (*RANDOM_NETWORK, *caveat),
+        "assumptions": (*random_network(net), *caveat),
         "source": f"{PAPER}, linear-like form",
     }
     exact = net.exact

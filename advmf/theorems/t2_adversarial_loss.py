@@ -13,7 +13,7 @@ from advmf.claim import Claim, Regime, Relation
 from advmf.nets import Net
 from advmf.observables import adversarial_loss
 from advmf.symbols import eps, exponent
-from advmf.theorems.theorem import GROWTH, PAPER, RANDOM_NETWORK, Caption, Scale, Theorem
+from advmf.theorems.theorem import GROWTH, PAPER, Caption, Scale, Theorem, random_network
 from advmf.theorems.wrong import bound
 from advmf.theory.norms import BETA, beta, require_upper
 from advmf.theory.propagation import abbreviations, grown, growths
@@ -57,8 +57,8 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
             "ball; unproved where the ball holds very many linear regions"
         ),
         assumptions=(
-            *RANDOM_NETWORK,
-            "T1: the entries of J(x) are i.i.d. N(0, omega^L/d)"
+            *random_network(net),
+            f"T1: the entries of J(x) are i.i.d. N(0, {'omega^L' if net.repeated else 'j'}/d)"
             if uniform
             else "T1: the rows of J(x) are i.i.d. N(0, Sigma(x)), and no eigenvalue of Sigma(x) is above Lambda/d",
         ),

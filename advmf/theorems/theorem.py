@@ -26,6 +26,16 @@ RANDOM_NETWORK = (
     "weights and biases independent, Gaussian, as declared; the input x is fixed",
 )
 
+STAGES = (
+    "x^0 = P_in x with entries N(0, 1/d); f(x) = P_out x^L of the last stream x^L, with entries N(0, 1/n), n its width",
+    "weights over their number of columns and biases independent, Gaussian, as declared; the input x is fixed",
+)
+
+
+def random_network(net: Net) -> tuple[str, ...]:
+    """What is assumed of the law of a net."""
+    return RANDOM_NETWORK if net.repeated else STAGES
+
 
 @public
 @dataclass(frozen=True)
