@@ -31,7 +31,7 @@ from advmf.observables import Expectation, Observable
 from advmf.report.document import of_outcomes
 from advmf.report.html import html
 from advmf.report.overview import tables
-from advmf.simulate.networks import layers
+from advmf.simulate.networks import Mask, Realisation, layers
 from advmf.symbols import K, d, z
 from advmf.theorems import THEOREMS
 from advmf.theorems.derivations import derived
@@ -129,8 +129,8 @@ def test_an_activation_is_its_formula():
     net = mf.preactivation(phi=Swish(sp.Integer(2)))
     for law in runpy.run_path(str(Path(__file__).with_name("test_laws.py"))).values():
         for mark in getattr(law, "pytestmark", []) if callable(law) else []:
-            if mark.args[0] in ("block", "phi"):
-                subject = {"block": net.block, "phi": net.activations[0]}[mark.args[0]]
+            if mark.args[0] in ("block", "net", "phi"):
+                subject = {"block": net.block, "net": net, "phi": net.activations[0]}[mark.args[0]]
                 others = [m for m in law.pytestmark if m.args[0] != mark.args[0]]
                 for values in itertools.product(*(m.args[1] for m in others)):
                     law(subject, **dict(zip((m.args[0] for m in others), values)))
@@ -205,6 +205,29 @@ def test_a_primitive_of_another_kind_takes_a_rule_for_each_reading_and_is_refuse
         mf.nngp(net)
     with pytest.raises(DeclarationError, match=r"Minus has no rule in advmf\.simulate\.networks\.Realisation"):
         mf.simulate.sample(net, N=8, L=1, d=4, K=2, nets=2, sigma_w=1.0, sigma_b=0.0)
+
+
+@dataclass(frozen=True)
+class Flipped(Block):
+    """A primitive of another kind: every second coordinate changes its sign."""
+
+
+def test_a_rule_of_the_simulation_is_given_the_maps_so_far():
+    Coordinates.rule(Flipped)(lambda algebra, block, stream: stream)
+    flip = Mask(torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(8)[None])
+    Realisation.rule(Flipped)(lambda algebra, block, maps: (*maps, flip))
+    block = mf.Serial(mf.Dense(), Flipped(), mf.Dropout("1/4"))
+    x, options = torch.ones(4, dtype=torch.float64), {"d": 4, "K": 2, "sigma_w": 1.0, "sigma_b": 0.0}
+    one, other = (
+        mf.simulate.sample(
+            mf.Net(b), N=16, L=1, generator=torch.Generator().manual_seed(0), dtype=torch.float64, **options
+        )
+        for b in (block, mf.Serial(mf.Dense(), mf.Dropout("1/4")))
+    )
+    streams = [next(networks.traces(x)).stream() for networks in (one, other)]
+    assert torch.equal(streams[0], streams[1] * flip.values[..., None, None]) and not torch.equal(*streams)
+    with pytest.raises(DeclarationError, match=r"Flipped has no rule in advmf\.nets\.readings\.Widths"):
+        mf.Net(mf.Stage(block, 1), mf.Stage(block, 1, 2))
 
 
 def test_a_reading_of_ones_own():

@@ -2,7 +2,8 @@
 
 A network is ``x^0 = P_in x``, then ``L`` copies of one block of width ``N``, then ``f(x) = P_out x^L``; ``P_in`` has
 entries N(0, 1/d), ``P_out`` entries N(0, 1/N), and neither is trained. The block is built from :class:`Dense`,
-:class:`ReLULike`, :class:`Mix`, :class:`Serial` and :class:`Residual`.
+:class:`ReLULike`, :class:`Mix`, :class:`Serial` and :class:`Residual`. Several blocks and widths are a :class:`Stage`
+each.
 
 The same value gives the theory, the formulas, the kernels and the simulated network. What the theory cannot carry is
 refused here, with the reason:
@@ -21,11 +22,22 @@ from advmf.nets.activations.relu_like import ReLULike
 from advmf.nets.activations.sine import Sine
 from advmf.nets.algebra import Algebra
 from advmf.nets.block import Block, Residual, Serial
+from advmf.nets.dropout import Dropout
 from advmf.nets.gaussian import Dense, GaussianLayer, Mix
-from advmf.nets.net import Net
+from advmf.nets.net import Net, Run, Stage, rebuilt, require_repeated
 from advmf.nets.norms import LayerNorm, Norm, RMSNorm
-from advmf.nets.presets import PRESETS, STEPS, plain_residual, post_norm, pre_norm, preactivation, residual, vanilla
-from advmf.nets.readings import Coordinates, InTurn, Leaves, Rebuilt, Stream
+from advmf.nets.presets import (
+    PRESETS,
+    STEPS,
+    plain_residual,
+    post_norm,
+    pre_norm,
+    preactivation,
+    pyramid,
+    residual,
+    vanilla,
+)
+from advmf.nets.readings import Coordinates, InTurn, Leaves, Rebuilt, Stream, Widths
 
 __all__ = [
     "PRESETS",
@@ -36,6 +48,7 @@ __all__ = [
     "ClosedForm",
     "Coordinates",
     "Dense",
+    "Dropout",
     "Erf",
     "GaussianLayer",
     "InTurn",
@@ -49,13 +62,19 @@ __all__ = [
     "ReLULike",
     "Rebuilt",
     "Residual",
+    "Run",
     "Serial",
     "Sine",
+    "Stage",
     "Stream",
+    "Widths",
     "plain_residual",
     "post_norm",
     "pre_norm",
     "preactivation",
+    "pyramid",
+    "rebuilt",
+    "require_repeated",
     "residual",
     "vanilla",
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from advmf.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from advmf.nets import Block, GaussianLayer, Norm, Pointwise, Residual
+    from advmf.nets import Block, Dropout, GaussianLayer, Norm, Pointwise, Residual
 
 S = TypeVar("S")
 Rule = TypeVar("Rule", bound=Callable[..., Any])
@@ -44,6 +44,10 @@ class Algebra(Generic[S]):
     def norm(self, norm: Norm, state: S) -> S:
         """The state after a norm."""
         raise self.refusal(norm)
+
+    def dropout(self, dropout: Dropout, state: S) -> S:
+        """The state after coordinates have been dropped at random."""
+        raise self.refusal(dropout)
 
     def fork(self, state: S) -> S:
         """The state with which each of two paths begins."""

@@ -1,50 +1,170 @@
-"""The network: copies of a block between two random layers."""
+"""The network: stages of copies of a block, between two random layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
 from advmf.boundary import public
 from advmf.errors import DeclarationError
 from advmf.nets.activations.activation import Pointwise
-from advmf.nets.block import Block, require_block
+from advmf.nets.block import Block, Serial, number, require_block
 from advmf.nets.gaussian import GaussianLayer
-from advmf.nets.readings import Coordinates, Leaves, Stream
+from advmf.nets.readings import Coordinates, Leaves, Rebuilt, Stream, Widths
 from advmf.notebook import Shown
-from advmf.symbols import z
+from advmf.symbols import L, z
 
 
 @public
 @dataclass(frozen=True)
-class Net(Shown):
-    """A random network: ``P_out``, ``L`` copies of ``block`` and ``P_in``; ``name`` appears in reports.
+class Stage:
+    """``repeat`` copies of ``block``, one after the other, on a stream of ``width`` times ``N`` coordinates.
 
-    Raises DeclarationError if the theory cannot carry the block's moments through ``L`` repetitions.
+    ``repeat`` is a whole number or an expression, ``L`` unless given; ``width`` a positive fraction. The first Gaussian
+    layer of the first copy maps from the width of the stage before; every other layer keeps the stage's own.
+
+    Raises DeclarationError for what is no block, a number of copies that is not whole or below one, and a width that is
+    no positive fraction.
+
+    >>> import advmf as mf
+    >>> block = mf.Serial(mf.Dense(), mf.ReLULike(1, 0))
+    >>> mf.moments(mf.Net(mf.Stage(block, repeat=2, width=2), mf.Stage(block, repeat=1))).j
+    sigma_w**6/8
+    """
+
+    block: Block
+    repeat: sp.Expr = L
+    width: sp.Rational = sp.S.One
+
+    def __post_init__(self) -> None:
+        require_block("Stage", self.block)
+        repeat, width = (number("Stage", name, getattr(self, name)) for name in ("repeat", "width"))
+        if repeat.is_integer is False or (repeat.is_number and not (repeat.is_Integer and repeat >= 1)):
+            raise DeclarationError(f"Stage: repeat counts copies and must be a whole number >= 1, or L; got {repeat}.")
+        if not (width.is_Rational and width > 0):
+            raise DeclarationError(f"Stage: width is a multiple of N and must be a positive fraction; got {width}.")
+        object.__setattr__(self, "repeat", repeat)
+        object.__setattr__(self, "width", width)
+
+    def __repr__(self) -> str:
+        repeat = "" if self.repeat == L else f", repeat={self.repeat}"
+        width = self.width if self.width.is_Integer else f"'{self.width}'"
+        return f"Stage({self.block!r}{repeat}{'' if self.width == 1 else f', width={width}'})"
+
+
+@dataclass(frozen=True)
+class Run:
+    """``copies`` of a block that all map from the width ``before`` to the width ``after``, as multiples of N."""
+
+    block: Block
+    copies: sp.Expr
+    before: sp.Rational
+    after: sp.Rational
+
+
+@public
+@dataclass(frozen=True, init=False, repr=False)
+class Net(Shown):
+    """A random network: ``P_in``, ``L`` copies of a block, and ``P_out``; or stages, ``Net(Stage(…), Stage(…))``.
+
+    ``Net(block)`` is ``Net(Stage(block))``, of width N and depth L; ``name`` appears in reports.
+
+    Raises DeclarationError if the theory cannot carry a block's moments through its repetitions, and for a block that
+    cannot map from the width of the stage before to its own.
 
     >>> import advmf as mf
     >>> mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(), mf.Mix())) == mf.residual()
     True
+    >>> block = mf.vanilla(u=1, v=0).block
+    >>> mf.Net(mf.Stage(block, repeat=3, width=2), mf.Stage(block, repeat=3)).depth
+    6
     """
 
-    block: Block
+    stages: tuple[Stage, ...]
     name: str = field(default="custom", compare=False)
     _exact: bool = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        require_block("Net", self.block)
+    def __init__(
+        self,
+        *blocks: Block | Stage,
+        name: str = "custom",
+        block: Block | None = None,
+        stages: Sequence[Stage] = (),
+    ) -> None:
+        given = (*blocks, *(() if block is None else (block,)), *stages)
+        for each in given:
+            if not isinstance(each, Stage):
+                require_block("Net", each)
+        if len(given) != 1 and not (given and all(isinstance(each, Stage) for each in given)):
+            raise DeclarationError(
+                f"Net takes one block or several stages; got {len(given)} of them. Put blocks that follow one another into a "
+                "Serial(…), or each into a Stage(block, repeat=…, width=…)."
+            )
+        object.__setattr__(self, "stages", tuple(e if isinstance(e, Stage) else Stage(e) for e in given))
+        object.__setattr__(self, "name", name)
         object.__setattr__(self, "_exact", self._check())
 
+    def __repr__(self) -> str:
+        parts = [f"block={self.block!r}"] if self.repeated else map(repr, self.stages)
+        return f"Net({', '.join(parts)}, name={self.name!r})"
+
     def _check(self) -> bool:
-        stream = self.block.apply(Coordinates(), Stream())
-        try:
-            # A second pass reaches the fixed point, because every property but freshness can only be lost.
-            stream = self.block.apply(Coordinates(), stream)
-        except DeclarationError as error:
-            raise DeclarationError(f"The block cannot be repeated: on its second use, {error}") from None
+        stream, width = Stream(), self.stages[0].width
+        for i, stage in enumerate(self.stages):
+            try:
+                if stage.width != width:
+                    width = stage.block.apply(Widths(stage.width), width)
+                    _require_width(stage, width)
+                stream = stage.block.apply(Coordinates(), stream)
+            except DeclarationError as error:
+                raise DeclarationError(f"Stage {i + 1}: {error}" if i else str(error)) from None
+            if stage.repeat == 1:
+                continue
+            try:
+                # A second pass reaches the fixed point, because every property but freshness can only be lost.
+                stream = stage.block.apply(Coordinates(), stream)
+            except DeclarationError as error:
+                raise DeclarationError(f"The block cannot be repeated: on its second use, {error}") from None
         return stream.exact
+
+    @property
+    def repeated(self) -> bool:
+        """Whether it is one block, repeated L times at the width N."""
+        return self.stages == (Stage(self.stages[0].block),)
+
+    @property
+    def block(self) -> Block:
+        """The block of a net that repeats one; raises DeclarationError for a net of stages."""
+        require_repeated(self)
+        return self.stages[0].block
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of the stages, each once."""
+        return tuple(dict.fromkeys(stage.block for stage in self.stages))
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The stages, the first copy of one that changes the width by itself.
+
+        >>> import advmf as mf
+        >>> [(run.copies, run.before, run.after) for run in mf.pyramid(widths=(2, 1), repeat=3).runs]
+        [(3, 2, 2), (1, 2, 1), (2, 1, 1)]
+        """
+        found, width = [], self.stages[0].width
+        for stage in self.stages:
+            change = sp.Integer(stage.width != width)
+            found += [Run(stage.block, change, width, stage.width)] if change else []
+            width = stage.width
+            found += [Run(stage.block, stage.repeat - change, width, width)] if stage.repeat != change else []
+        return tuple(found)
+
+    @property
+    def depth(self) -> sp.Expr:
+        """The number of blocks."""
+        return sp.Add(*(stage.repeat for stage in self.stages))
 
     @property
     def exact(self) -> bool:
@@ -53,9 +173,9 @@ class Net(Shown):
 
     @property
     def leaves(self) -> tuple[Block, ...]:
-        """The primitives of the block in the order in which they act, and each sum before the primitives of
-        its paths."""
-        return self.block.apply(Leaves(), ())
+        """The primitives of the block, or of one copy of each stage's, in the order in which they act, and each sum
+        before the primitives of its paths."""
+        return tuple(leaf for stage in self.stages for leaf in stage.block.apply(Leaves(), ()))
 
     @property
     def trained(self) -> tuple[GaussianLayer, ...]:
@@ -69,16 +189,41 @@ class Net(Shown):
 
     @property
     def parameters(self) -> Iterator[tuple[str, sp.Expr]]:
-        """Every number or expression that the block declares, with its name; of a function of z the other symbols in
+        """Every number or expression that the net declares, with its name; of a function of z the other symbols in
         it.
 
         >>> import advmf as mf
         >>> list(mf.residual(1, 0).parameters)
         [('scale', 1), ('sigma_w', sigma_w), ('sigma_b', sigma_b), ('u', 1), ('v', 0)]
         """
+        if not self.repeated:
+            yield from (("repeat", stage.repeat) for stage in self.stages)
         for leaf in self.leaves:
             for name, value in vars(leaf).items():
                 if isinstance(value, sp.Expr) and value.has(z):
                     yield from ((s.name, s) for s in sorted(value.free_symbols - {z}, key=str))
                 elif isinstance(value, sp.Expr):
                     yield name, value
+
+
+def require_repeated(net: Net) -> None:
+    """Raises DeclarationError for a net that is not one block, repeated L times at the width N."""
+    if not net.repeated:
+        raise DeclarationError(
+            f"{net!r} is made of stages, and what is asked for is about one block that is repeated L times at the width N. "
+            "Ask for it of Net(stage.block), for each of its .stages."
+        )
+
+
+def rebuilt(net: Net, reading: Rebuilt) -> Net:
+    """The net with each of its blocks as ``reading`` makes it again."""
+    stages = (replace(stage, block=Serial(*stage.block.apply(reading, ()))) for stage in net.stages)
+    return Net(*stages, name=net.name)
+
+
+def _require_width(stage: Stage, width: sp.Expr) -> None:
+    """Raises DeclarationError for a block that leaves another width than its stage's."""
+    if width != stage.width:
+        raise DeclarationError(
+            f"{stage.block!r} holds no Gaussian layer that maps from the width {width} N to {stage.width} N. Put a Mix() or a Dense() into it."
+        )

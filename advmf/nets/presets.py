@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from advmf import symbols
 from advmf.boundary import public
 from advmf.errors import DeclarationError
@@ -10,7 +12,7 @@ from advmf.nets.activations.formula import Activation
 from advmf.nets.activations.relu_like import ReLULike
 from advmf.nets.block import Residual, Serial
 from advmf.nets.gaussian import Dense, Mix
-from advmf.nets.net import Net
+from advmf.nets.net import Net, Stage
 from advmf.nets.norms import RMSNorm
 
 
@@ -64,6 +66,25 @@ def post_norm(u: object = symbols.u, v: object = symbols.v, *, phi: object = Non
     return Net(Serial(Residual(Dense(), _activation(u, v, phi), Mix()), RMSNorm()), name="post_norm")
 
 
+@public
+def pyramid(
+    u: object = symbols.u,
+    v: object = symbols.v,
+    *,
+    phi: object = None,
+    widths: Sequence[object] = (2, 1, "1/2"),
+    repeat: object = 1,
+) -> Net:
+    """``x <- phi(W x + b) of widths 2N, N, N/2``, or of other ``widths`` in multiples of N, ``repeat`` blocks each.
+
+    >>> import advmf as mf
+    >>> mf.pyramid(1, 0).depth, [stage.width for stage in mf.pyramid(1, 0).stages]
+    (3, [2, 1, 1/2])
+    """
+    block = Serial(Dense(), _activation(u, v, phi))
+    return Net(*(Stage(block, repeat, width) for width in widths), name="pyramid")
+
+
 def _activation(u: object, v: object, phi: object) -> Pointwise:
     if phi is None:
         return ReLULike(u, v)
@@ -79,6 +100,7 @@ PRESETS = {
     "preactivation": preactivation,
     "pre_norm": pre_norm,
     "post_norm": post_norm,
+    "pyramid": pyramid,
 }
 """The preset networks by name."""
 
@@ -89,5 +111,6 @@ STEPS = {
     "preactivation": "x <- x + W phi(x) + b",
     "pre_norm": "x <- x + W phi(x/rms(x)) + b",
     "post_norm": "x <- y/rms(y), y = x + V phi(W x + b)",
+    "pyramid": "x <- phi(W x + b) of widths 2N, N, N/2",
 }
 """What the block of each preset does."""

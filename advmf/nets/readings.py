@@ -10,6 +10,7 @@ from advmf.errors import DeclarationError
 from advmf.nets.activations.activation import Pointwise
 from advmf.nets.algebra import Algebra
 from advmf.nets.block import Block, Residual, Serial
+from advmf.nets.dropout import Dropout
 from advmf.nets.gaussian import GaussianLayer
 from advmf.nets.norms import Norm
 
@@ -40,13 +41,16 @@ class Coordinates(Algebra[Stream]):
             return state
         if not state.gaussian:
             raise DeclarationError(
-                f"{activation!r} acts on a stream whose coordinates are not centred Gaussian (it follows another activation, or a "
-                "residual sum that holds one), so its moments do not follow from the stream's variance. "
+                f"{activation!r} acts on a stream whose coordinates are not centred Gaussian (it follows another activation, "
+                "a Dropout(), or a residual sum that holds one), so its moments do not follow from the stream's variance. "
                 "Put a Dense() or a Mix() before it."
             )
         return replace(
             state, gaussian=False, symmetric=False, exact=state.exact and state.symmetric and activation.homogeneous
         )
+
+    def dropout(self, dropout: Dropout, state: Stream) -> Stream:
+        return state if dropout.rate == 0 else replace(state, gaussian=False)
 
     def norm(self, norm: Norm, state: Stream) -> Stream:
         # A norm hardly fluctuates as N -> oo, and what has a law of Gaussian coordinates keeps it.
@@ -72,6 +76,41 @@ class Coordinates(Algebra[Stream]):
         )
 
 
+class Widths(Algebra[sp.Expr]):
+    """The width of a stream, as a multiple of N: a Gaussian layer maps to ``after``, and all else keeps what it finds.
+
+    Raises DeclarationError for a sum of paths of two widths.
+    """
+
+    def __init__(self, after: sp.Expr) -> None:
+        self._after = after
+
+    def gaussian(self, layer: GaussianLayer, state: sp.Expr) -> sp.Expr:
+        return self._after
+
+    def pointwise(self, activation: Pointwise, state: sp.Expr) -> sp.Expr:
+        return state
+
+    def norm(self, norm: Norm, state: sp.Expr) -> sp.Expr:
+        return state
+
+    def dropout(self, dropout: Dropout, state: sp.Expr) -> sp.Expr:
+        return state
+
+    def add(self, block: Residual, shortcut: sp.Expr, branch: sp.Expr, before: sp.Expr) -> sp.Expr:
+        if shortcut != branch:
+            path = "branch" if shortcut == self._after else "shortcut"
+            raise DeclarationError(
+                f"{block!r} cannot change the width from {before} N to {self._after} N: its {path} keeps the coordinates of the stream. "
+                f"Give the {path} a Gaussian layer, a Mix() or a Dense(): {_remedy(path)}."
+            )
+        return shortcut
+
+
+def _remedy(path: str) -> str:
+    return "Residual(…, shortcut=Mix())" if path == "shortcut" else "Residual(…, Mix())"
+
+
 class InTurn(Algebra[tuple[Block, ...]]):
     """The primitives so far, each path beginning with none."""
 
@@ -83,6 +122,9 @@ class InTurn(Algebra[tuple[Block, ...]]):
 
     def norm(self, norm: Norm, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return (*state, norm)
+
+    def dropout(self, dropout: Dropout, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, dropout)
 
     def fork(self, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return ()

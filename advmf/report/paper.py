@@ -168,7 +168,7 @@ class _Setter:
         if net is None:
             return out
         rows = self.lines.aligned(net_lines(net, self.lines), LINE)
-        out += f"\nThe network ({self.text(net.name.replace('_', ' '))}): for $l = 1, \\dots, {self.names['L']}$,\n{_align(rows)}"
+        out += f"\nThe network ({self.text(net.name.replace('_', ' '))}): for $l = 1, \\dots, {self.lines.text(net.depth)}$,\n{_align(rows)}"
         standing = "; ".join(map(self.text, self.standing))
         return f"{out}\n\\emph{{Standing assumptions}}: {standing}." if standing else out
 

@@ -14,16 +14,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from advmf import symbols
 from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
-from advmf.nets import GaussianLayer, Net
+from advmf.nets import Block, Net
 from advmf.simulate.budget import MEMORY, Budget, allow
 from advmf.simulate.conditioned import ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
+from advmf.simulate.draws import Drawn, Fill, Fresh, Shape, Shapes, normal
 from advmf.simulate.networks import Chain, Linear, Map, Networks, Trace, realise
 from advmf.simulate.state import lasting, source, tensor, without_gradients
 from advmf.simulate.tapes import Matrix
-from advmf.symbols import SYMBOLS
+from advmf.simulate.values import depth_of, require_whole, values_of
 
 CHUNK = {"dense": 64 * 2**20, "conditioned": 512 * 2**20}
 """Bytes of networks that are run together on a CPU: enough weights to fill it while columns stay in its cache, and
@@ -39,8 +41,6 @@ SEED, LAYER = 8, 4096
 """Bytes of a network's seed, and of the objects that a layer of one chunk consists of, measured."""
 LANES = 4
 """Independent streams of random numbers per network, which can be drawn side by side."""
-
-Gaussian = Callable[..., Tensor]
 
 
 @dataclass
@@ -75,11 +75,12 @@ class Ensemble:
 
     @property
     def bytes_per_network(self) -> int:
-        """Bytes of weights and biases of one network, or of the answers to ``queries`` vectors that stand for them."""
+        """Bytes of weights, biases and masks of one network, or of the answers to ``queries`` vectors that stand for
+        weights."""
         count = 0
-        for (rows, columns), bias, copies in self._layers():
+        for (rows, columns, vector, _), copies in self._shapes():
             answers = self.queries * (rows + columns) if self.sampler == "conditioned" else rows * columns
-            count += copies * (min(rows * columns, answers) + rows * bias)
+            count += copies * (min(rows * columns, answers) + rows * vector)
         return self.dtype.itemsize * count
 
     def expect(self, queries: int) -> None:
@@ -104,7 +105,7 @@ class Ensemble:
         allow(
             SEED * self.nets, self.workspace, f"The seeds of nets={self.nets} networks", "Lower nets or raise memory="
         )
-        layers = self.L * len(self._layers()[2:])
+        layers = sum(copies for _, copies in self._shapes()[2:])
         allow(LAYER * layers, self.workspace, f"The objects of L={self.L} layers", "Lower L or raise memory=")
         if (size := self.bytes_at_once) > self.memory:
             some = "One network" if size == self.bytes_per_network else f"An ensemble of {self.nets} networks"
@@ -115,16 +116,33 @@ class Ensemble:
                 f"{self.memory:,}. Lower N or L, use dtype=torch.float32, take {other}, or raise memory=."
             )
 
-    def _layers(self) -> list[tuple[tuple[int, int], bool, int]]:
-        """The shape of every matrix, whether it has a bias, and how many there are."""
-        found = [((self.N, self.d), False, 1), ((self.K, self.N), False, 1)]
+    def _runs(self) -> list[tuple[Block, int, int, int]]:
+        """The blocks, how many copies there are of each, and the widths that they map from and to."""
+        depth = {symbols.L: self.L}
+        return [
+            (run.block, round(self.number(run.copies.subs(depth))), int(run.before * self.N), int(run.after * self.N))
+            for run in self.net.runs
+        ]
 
-        def draw(layer: GaussianLayer) -> Linear:
-            found.append(((self.N, self.N), bool(self.number(layer.bias_deviation)), self.L))
-            return Linear(DenseMatrix(torch.empty(0, dtype=self.dtype, device="cpu")), None)
-
-        realise(self.net.block, draw, self.number)
+    def _shapes(self) -> list[tuple[Shape, int]]:
+        """The random parts, with how many there are of each: first the layers of the input and the output."""
+        runs = self._runs()
+        found = [(Shape(runs[0][2], self.d), 1), (Shape(self.K, runs[-1][3]), 1)]
+        for block, copies, before, after in runs:
+            shapes = Shapes(self.number)
+            realise(block, shapes, before, after)
+            found += [(shape, copies) for shape in shapes.found]
         return found
+
+    @property
+    def trained_rows(self) -> list[int]:
+        """The number of rows of each trained matrix, in the order of the layers."""
+        rows: list[int] = []
+        for block, copies, before, after in self._runs():
+            shapes = Shapes(self.number)
+            realise(block, shapes, before, after)
+            rows += copies * [shape.rows for shape in shapes.found if shape.trained]
+        return rows
 
     def number(self, expr: sp.Expr) -> float:
         """The value of one of the net's expressions."""
@@ -151,19 +169,13 @@ class Ensemble:
                 self._kept.append(networks)
             yield networks
 
-    def _networks(self, count: int, matrix: Callable[[int, int, float], Matrix], gaussian: Gaussian) -> Networks:
-        """``count`` networks of matrices with ``matrix(rows, columns, std)`` and biases by ``gaussian(std,
+    def _networks(self, count: int, matrix: Callable[[int, int, float], Matrix], fresh: Fresh) -> Networks:
+        """``count`` networks of matrices with ``matrix(rows, columns, std)``, and of biases and masks by ``fresh(fill,
         count, n)``."""
-
-        def draw(layer: GaussianLayer) -> Linear:
-            weight, bias = number(layer.deviation) / math.sqrt(self.N), number(layer.bias_deviation)
-            weights = matrix(self.N, self.N, weight)  # which are drawn before the biases
-            return Linear(weights, gaussian(bias, count, self.N) if bias else None, layer.trained)
-
-        number = cache(self.number)
-        first: Map = Linear(matrix(self.N, self.d, 1 / math.sqrt(self.d)), None)
-        blocks = [realise(self.net.block, draw, number) for _ in range(self.L)]
-        last: Map = Linear(matrix(self.K, self.N, 1 / math.sqrt(self.N)), None)
+        draws, runs = Drawn(count, matrix, fresh, cache(self.number)), self._runs()
+        first: Map = Linear(matrix(runs[0][2], self.d, 1 / math.sqrt(self.d)), None)
+        blocks = [realise(block, draws, *widths) for block, copies, *widths in runs for _ in range(copies)]
+        last: Map = Linear(matrix(self.K, runs[-1][3], 1 / math.sqrt(runs[-1][3])), None)
         return Networks(self.net, count, self.d, self.K, Chain((first, *blocks, last)), self.dtype, self.device)
 
     @without_gradients
@@ -171,24 +183,24 @@ class Ensemble:
         # Each network has LANES generators, and each lane fills its share of the network's matrices in order: the lanes
         # run side by side, and the numbers depend neither on how many do nor on which networks share a chunk.
         count = len(seeds)
-        lanes: list[list[tuple[Tensor, float]]] = [[] for _ in range(LANES)]
+        lanes: list[list[tuple[Tensor, Fill]]] = [[] for _ in range(LANES)]
         loads = [0] * LANES
 
-        def gaussian(std: float, *shape: int) -> Tensor:
+        def fresh(fill: Fill, *shape: int) -> Tensor:
             values = torch.empty(*shape, dtype=self.dtype, device=self.device)
             least = loads.index(min(loads))
-            lanes[least].append((values, std))
+            lanes[least].append((values, fill))
             loads[least] += values[0].numel()
             return values
 
-        def fill(jobs: list[tuple[int, int]]) -> None:
+        def draw(jobs: list[tuple[int, int]]) -> None:
             for network, lane in jobs:
                 generator = torch.Generator(self.device).manual_seed(int(lane_seeds[network, lane]))
-                for values, std in lanes[lane]:
-                    values[network].normal_(0.0, std, generator=generator)
+                for values, fill in lanes[lane]:
+                    fill(values[network], generator)
 
         networks = self._networks(
-            count, lambda rows, columns, std: DenseMatrix(gaussian(std, count, rows, columns)), gaussian
+            count, lambda rows, columns, std: DenseMatrix(fresh(normal(std), count, rows, columns)), fresh
         )
         jobs = [(network, lane) for network in range(count) for lane in range(LANES)]
         lane_seeds = torch.stack(
@@ -199,7 +211,7 @@ class Ensemble:
         )
         threads = torch.get_num_threads()
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(fill, (jobs[i::threads] for i in range(threads))))
+            list(pool.map(draw, (jobs[i::threads] for i in range(threads))))
         return networks
 
     @without_gradients
@@ -208,12 +220,12 @@ class Ensemble:
         count = len(seeds)
         budget = self._budget if self.keep else Budget(self.memory)
 
-        def gaussian(std: float, *shape: int) -> Tensor:
-            return torch.empty(shape, dtype=self.dtype, device=self.device).normal_(0.0, std, generator=generator)
+        def fresh(fill: Fill, *shape: int) -> Tensor:
+            return fill(torch.empty(shape, dtype=self.dtype, device=self.device), generator)
 
         def matrix(rows: int, columns: int, std: float) -> Matrix:
             if self.queries * (rows + columns) > rows * columns:  # it would become explicit on the way
-                return DenseMatrix(gaussian(std, count, rows, columns))
+                return DenseMatrix(fresh(normal(std), count, rows, columns))
             return ConditionedMatrix(
                 count,
                 rows,
@@ -226,7 +238,7 @@ class Ensemble:
                 budget=budget,
             )
 
-        return self._networks(count, matrix, gaussian)
+        return self._networks(count, matrix, fresh)
 
     @lasting
     def inputs(self, x: Any) -> Float[Tensor, "nets_or_1 d inputs 1"]:
@@ -301,7 +313,7 @@ def sample(
     net: Net,
     *,
     N: int,
-    L: int,
+    L: int | None = None,
     d: int,
     K: int,
     nets: int = 1,
@@ -316,7 +328,8 @@ def sample(
 ) -> Ensemble:
     """Sample ``nets`` independent networks.
 
-    ``N, L, d, K`` are width, depth, input and output dimension; ``values`` gives the net's symbols (``sigma_w``,
+    ``N, L, d, K`` are width, depth, input and output dimension; stages of a number of blocks have their own depth, and
+    their widths are multiples of ``N``. ``values`` gives the net's symbols (``sigma_w``,
     ``sigma_b``, ``u``, ``v`` and any of your own). All randomness comes from ``generator`` (seeded from the system if
     None). ``memory`` bounds the bytes of weights held at once.
 
@@ -326,7 +339,8 @@ def sample(
     meet each matrix (an attack tells by itself), if it fits the budget, and ``.sampler`` of the result says which.
     Conditioned networks have to be kept between calls; ``keep=False`` forgets them, for networks that are used once.
 
-    Raises ArgumentError for missing or unknown values, DomainError for values outside their domain, and
+    Raises ArgumentError for missing or unknown values, a depth that is not that of the stages, and an ``N`` of which
+    their widths are no whole multiples, DomainError for values outside their domain, and
     MemoryBudgetError where one network, the seeds of all or the objects of so many layers do not fit, all before
     anything is sampled.
 
@@ -338,16 +352,17 @@ def sample(
     """
     if not isinstance(net, Net):
         raise ArgumentError(f"sample takes a Net, such as advmf.residual(u=1, v=0); got {net!r}.")
-    sizes = {"N": N, "L": L, "d": d, "K": K, "nets": nets}
+    sizes = {"N": N, "L": depth_of(net, L), "d": d, "K": K, "nets": nets}
     for name, size in sizes.items():
         sizes[name] = whole(name, size, 0 if name == "L" else 1)
     if dtype not in (torch.float32, torch.float64):
         raise ArgumentError(f"dtype must be torch.float32 or torch.float64; got {dtype}.")
     if sampler not in SAMPLERS:
         raise ArgumentError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}.")
+    require_whole(net, sizes["N"], sizes["L"])
     queries = whole("queries", queries)
     generator = source(generator, None)
-    numbers = _values(net, {**values, **{k: float(v) for k, v in sizes.items() if k != "nets"}}, set(values))
+    numbers = values_of(net, {**values, **{k: float(v) for k, v in sizes.items() if k != "nets"}}, set(values))
     ensemble = Ensemble(
         net=net,
         N=sizes["N"],
@@ -373,30 +388,3 @@ def sample(
     seeds = torch.randint(2**63 - 1, shape, generator=generator, device=generator.device, dtype=torch.int64)
     ensemble.seeds = seeds.cpu()
     return ensemble
-
-
-def _values(net: Net, given: Mapping[str, Any], own: set[str]) -> dict[str, float]:
-    """The net's symbols with their values; every one that it needs, and none that it does not."""
-    needed = {s.name for _, expr in net.parameters for s in expr.free_symbols}
-    if missing := sorted(needed - set(given)):
-        raise ArgumentError(f"sample needs a value for {', '.join(missing)}, e.g. {missing[0]}=1.0.")
-    if unknown := sorted(own - needed - set(SYMBOLS)):
-        raise ArgumentError(
-            f"sample got {', '.join(unknown)}, which this net does not use; its symbols are {', '.join(sorted(needed)) or 'none'}."
-        )
-    values = {}
-    for name in needed:
-        try:
-            value = float(given[name])
-        except (TypeError, ValueError):
-            raise ArgumentError(f"{name} must be a number; got {given[name]!r}.") from None
-        quantity = SYMBOLS.get(name)
-        if not math.isfinite(value) or (quantity and not quantity.contains(value)):
-            domain = f"{quantity.domain} ({quantity.meaning})" if quantity else "the finite real numbers"
-            raise DomainError(f"{name} must be in {domain}; got {value}.")
-        values[name] = value
-    for name, expr in net.parameters:
-        result = complex(expr.subs({s: values[s.name] for s in expr.free_symbols}))
-        if result.imag or not math.isfinite(result.real):
-            raise DomainError(f"{name} = {expr} is {result} at these values; it must be a finite real number.")
-    return values

@@ -17,6 +17,7 @@ from sympy.core.function import Function
 from torch import Tensor
 
 from advmf.errors import ArgumentError
+from advmf.nets import require_repeated
 from advmf.observables import ATTACK, GRADIENTS, JACOBIAN, Observable, OperatorNorm, UnitObservable
 from advmf.simulate.attack import attack_counts, attack_trace
 from advmf.simulate.descent import Gradient, capacity
@@ -207,6 +208,7 @@ class Probe:
 
     def pairing(self, p: object, q: object, number: object = 1) -> Float[Tensor, " nets"]:
         """⟨W, ∂L_adv/∂W⟩, the mean over blocks, of the trained matrix of a block that ``number`` counts, from 1."""
+        require_repeated(self.trace.networks.net)
         count, number = len(self.trace.networks.net.trained), int(number)  # type: ignore[call-overload]
         if number > count:
             raise ArgumentError(f"Trained matrix {number} of a block is asked for, and there are {count}.")

@@ -7,8 +7,9 @@ each of ``inputs`` base points in each network. All columns of a network go thro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import sympy as sp
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError
-from advmf.nets import Block, GaussianLayer, Net, Norm, Pointwise, Residual
+from advmf.nets import Block, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual
 from advmf.nets.algebra import Algebra
 from advmf.simulate.pointwise import Function, Smooth
 from advmf.simulate.state import lasting, without_gradients
@@ -53,6 +54,19 @@ class Activation:
 
     def pull(self, c: Columns, tape: Tape) -> Columns:
         return tape.deactivate(self.function, c)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """``x -> m x``, coordinate by coordinate, with ``values`` (nets, n) for m: dropout."""
+
+    values: Tensor
+
+    def push(self, x: Columns, tape: AnyTape) -> Columns:
+        return x * self.values[..., None, None]
+
+    def pull(self, c: Columns, tape: Tape) -> Columns:
+        return c * self.values[..., None, None]
 
 
 @dataclass(frozen=True)
@@ -106,7 +120,7 @@ class Sum:
         return self.shortcut.pull(c, tape) + branch
 
 
-Map = Linear | Activation | Normalisation | Chain | Sum
+Map = Linear | Activation | Mask | Normalisation | Chain | Sum
 
 
 @dataclass(frozen=True)
@@ -138,7 +152,7 @@ class Trace:
         return Trace(self.networks, self.networks.map.push(eta, tape), tape)
 
     def stream(self) -> Columns:
-        """``x^L`` of a forward trace, the input of ``P_out``: (nets, N, inputs, columns)."""
+        """``x^L`` of a forward trace, the input of ``P_out``: (nets, width, inputs, columns)."""
         return self._forward("stream").met[-1][1]
 
     @without_gradients
@@ -212,7 +226,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Networks:
-    """Networks at hand: ``P_in``, ``L`` blocks and ``P_out`` as one map from d to K dimensions."""
+    """Networks at hand: ``P_in``, the blocks and ``P_out`` as one map from d to K dimensions."""
 
     net: Net
     nets: int
@@ -242,35 +256,66 @@ def layers(map: Map) -> Iterator[Linear]:
             yield from layers(branch)
 
 
-Draw = Callable[[GaussianLayer], Linear]
+@runtime_checkable
+class Draws(Protocol):
+    """Where the random parts of a network come from."""
+
+    def layer(self, layer: GaussianLayer, rows: int, columns: int) -> Linear:
+        """The random layer of a declared one."""
+
+    def mask(self, rate: float, size: int) -> Mask:
+        """A random mask that drops coordinates at this rate."""
+
+    def number(self, expr: sp.Expr) -> float:
+        """The value of one of the net's expressions."""
 
 
-class Realisation(Algebra[tuple[Map, ...]]):
-    """The maps of one copy of a block, in the order in which they act.
+@dataclass(frozen=True)
+class Path:
+    """The maps of a path so far, and the width of the stream behind them."""
 
-    ``draw`` gives the random layer of a declared one, ``number`` the value of an expression.
+    maps: tuple[Map, ...]
+    width: int
+
+    def then(self, map: Map, width: int | None = None) -> Path:
+        """The path with a map more, to another width if one is given."""
+        return Path((*self.maps, map), width or self.width)
+
+
+class Realisation(Algebra[Path]):
+    """The maps of one copy of a block, in the order in which they act: Gaussian layers map to ``width`` coordinates.
+
+    A rule of one's own is given the maps before the primitive, as a tuple, and returns those behind it.
     """
 
-    def __init__(self, draw: Draw, number: Callable[[sp.Expr], float]) -> None:
-        self._draw, self._number = draw, number
+    def __init__(self, draws: Draws, width: int) -> None:
+        self._draws, self._width, self._number = draws, width, draws.number
 
-    def gaussian(self, layer: GaussianLayer, state: tuple[Map, ...]) -> tuple[Map, ...]:
-        return (*state, self._draw(layer))
+    def gaussian(self, layer: GaussianLayer, state: Path) -> Path:
+        return state.then(self._draws.layer(layer, self._width, state.width), self._width)
 
-    def pointwise(self, activation: Pointwise, state: tuple[Map, ...]) -> tuple[Map, ...]:
+    def pointwise(self, activation: Pointwise, state: Path) -> Path:
         function = activation.tensors(self._number) or Smooth.of(activation.phi(z), self._number)
-        return (*state, Activation(function))
+        return state.then(Activation(function))
 
-    def norm(self, norm: Norm, state: tuple[Map, ...]) -> tuple[Map, ...]:
-        return (*state, Normalisation(norm.centred))
+    def norm(self, norm: Norm, state: Path) -> Path:
+        return state.then(Normalisation(norm.centred))
 
-    def fork(self, state: tuple[Map, ...]) -> tuple[Map, ...]:
-        return ()
+    def dropout(self, dropout: Dropout, state: Path) -> Path:
+        rate = self._number(dropout.rate)
+        if not 0 <= rate < 1:
+            raise DomainError(f"{dropout!r}: the rate is a probability and must be in [0, 1); got {rate}.")
+        return state.then(self._draws.mask(rate, state.width))
 
-    def add(
-        self, block: Residual, shortcut: tuple[Map, ...], branch: tuple[Map, ...], before: tuple[Map, ...]
-    ) -> tuple[Map, ...]:
-        return (*before, Sum(in_turn(shortcut), in_turn(branch), self._number(block.scale)))
+    def fork(self, state: Path) -> Path:
+        return Path((), state.width)
+
+    def add(self, block: Residual, shortcut: Path, branch: Path, before: Path) -> Path:
+        total = Sum(in_turn(shortcut.maps), in_turn(branch.maps), self._number(block.scale))
+        return before.then(total, shortcut.width)
+
+    def other(self, block: Block, state: Path) -> Path:
+        return Path(super().other(block, state.maps), state.width)  # type: ignore[arg-type]
 
 
 def in_turn(maps: tuple[Map, ...]) -> Map:
@@ -278,6 +323,6 @@ def in_turn(maps: tuple[Map, ...]) -> Map:
     return maps[0] if len(maps) == 1 else Chain(maps)
 
 
-def realise(block: Block, draw: Draw, number: Callable[[sp.Expr], float]) -> Map:
-    """The map of one copy of ``block``; the arguments are those of :class:`Realisation`."""
-    return in_turn(block.apply(Realisation(draw, number), ()))
+def realise(block: Block, draws: Draws, before: int, after: int) -> Map:
+    """The map of one copy of ``block``, from ``before`` coordinates to ``after``."""
+    return in_turn(block.apply(Realisation(draws, after), Path((), before)).maps)

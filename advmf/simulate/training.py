@@ -42,13 +42,14 @@ class Training:
     """The log of a run: for each of ``step`` (logs,), the networks as they were after so many steps, on the batch of
     that step.
 
-    ``variance`` is ``sigma_l² = ||W^l||_F² / N`` and ``change`` by how much it differs from the start, not a difference
-    of large numbers; ``pairing`` is <W^l, dLoss/dW^l> and ``gradient`` ||dLoss/dW^l||_F², each (logs, nets, trained
-    matrices). ``adversarial`` and ``standard`` are the losses, ``accuracy`` and ``robust`` the shares of held-out
-    images that are classified rightly, plain and under the perturbation found, ``capacity`` is sum_k (sum_l <W^l, d
-    f_k/d W^l>)², each (logs, nets), None where it was not asked for. ``diverged`` (nets,) is the step that was taken
-    back or not taken as a network ran away, -1 where none did: such a network stays at its last good state. All numbers
-    are float64. With ``rate`` eta, ``time`` is eta * step, and at consecutive steps
+    ``variance`` is ``sigma_l² = ||W^l||_F² / N``, N being the rows of the matrix, and ``change`` by how much it differs
+    from the start, not a difference of large numbers; ``pairing`` is <W^l, dLoss/dW^l> and ``gradient``
+    ||dLoss/dW^l||_F², each (logs, nets, trained matrices). ``adversarial`` and ``standard`` are the losses,
+    ``accuracy`` and ``robust`` the shares of held-out images that are classified rightly, plain and under the
+    perturbation found, ``capacity`` is sum_k (sum_l <W^l, d f_k/d W^l>)², each (logs, nets), None where it was not
+    asked for. ``diverged`` (nets,) is the step that was taken back or not taken as a network ran away, -1 where none
+    did: such a network stays at its last good state. All numbers are float64. With ``rate`` eta, ``time`` is eta *
+    step, and at consecutive steps
 
         N change' - N change = -2 eta pairing + eta² gradient.
     """
@@ -151,7 +152,7 @@ def train(
                 progress(first * run.steps + nets * step, ensemble.nets * run.steps)
 
         courses.append(follow(networks, run, slice(first, first + networks.nets), saved, tick))
-    return _joined(run, ensemble.N, courses)
+    return _joined(run, ensemble.trained_rows, courses)
 
 
 @public
@@ -231,7 +232,7 @@ def training_queries(
     return queries(objective, K, d, steps, batch, log_every, held_out, capacity)
 
 
-def _joined(run: Run, N: int, courses: list[Course]) -> Training:
+def _joined(run: Run, rows: list[int], courses: list[Course]) -> Training:
     """The logs of all chunks side by side."""
 
     def log(name: str) -> Any:
@@ -240,11 +241,12 @@ def _joined(run: Run, N: int, courses: list[Course]) -> Training:
         return torch.cat([torch.stack([row[name] for row in course.rows]) for course in courses], 1)
 
     start = torch.cat([course.start for course in courses])
+    width = torch.tensor(rows, dtype=start.dtype, device=start.device)
     return Training(
         rate=run.rate,
         step=torch.tensor([step for step in range(run.steps + 1) if run.logs(step)], dtype=torch.int64, device="cpu"),
-        variance=(start + log("change")) / N,
-        change=log("change") / N,
+        variance=(start + log("change")) / width,
+        change=log("change") / width,
         **{name: log(name) for name in LOGGED},
         diverged=torch.cat([course.diverged for course in courses]),
     )
@@ -292,7 +294,7 @@ def _run(
     if not isinstance(ensemble, Ensemble):
         raise ArgumentError(f"ensemble must be an Ensemble, as advmf.simulate.sample gives; got {ensemble!r}.")
     generator = source(generator)
-    if ensemble.L == 0 or not ensemble.net.trained:
+    if not ensemble.trained_rows:
         raise ArgumentError("Nothing to train: the net has no Dense layer, or L = 0.")
     x, labels = _inputs("images", images, ensemble, objective.loss != "adversarial")
     if labels is not None and int(labels.max()) + 1 != ensemble.K:
@@ -326,7 +328,7 @@ def _run(
 def _check_sizes(ensemble: Ensemble, objective: Objective, steps: int, batch: int, logs: int) -> None:
     """Raises MemoryBudgetError where the seeds and logs of a run, or a batch with its activations and its attack, take
     too much."""
-    matrices = ensemble.L * len(ensemble.net.trained)
+    matrices = len(ensemble.trained_rows)
     size = SEED * (steps + 1) + 8 * logs * ensemble.nets * (len(LOGGED) + 3 * matrices)
     allow(size, ensemble.workspace, f"The seeds and the log of steps={steps}", "Lower steps, or log less by log_every=")
     kept = ensemble.d + ensemble.K + ensemble.N * (1 + ensemble.L * len(list(ensemble.net.parameters)))

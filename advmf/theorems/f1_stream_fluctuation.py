@@ -11,13 +11,14 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime, Relation
+from advmf.errors import DeclarationError
 from advmf.functions import Recursion
 from advmf.nets import Net
 from advmf.observables import Expectation, SecondMoment
 from advmf.symbols import L, N, x_sq
-from advmf.theorems.theorem import EXACT, RANDOM_NETWORK, Scale, Theorem
+from advmf.theorems.theorem import EXACT, RANDOM_NETWORK, REPEATED, Need, Scale, Theorem
 from advmf.theorems.wrong import widths
-from advmf.theory.finite_width import Stage, fluctuate, require_exact
+from advmf.theory.finite_width import Spread, fluctuate, require_exact
 from advmf.theory.propagation import OMEGA, omega
 
 SOURCE = "derived here from the declared blocks; compare B. Hanin and M. Nica, Commun. Math. Phys. 376, 2020"
@@ -38,15 +39,7 @@ def stream_fluctuation(net: Net) -> Claim:
     """
     require_exact(net)
     first, second = sp.Symbol("Q", positive=True), sp.Symbol("S", positive=True)
-    factor = sp.S.One
-    # x^0 = P_in x is N(0, |x|²/d) in each coordinate. The recursion is that of E h, E h² where the block ends in a
-    # Gaussian stage and so finds one, else that of E Q, E Q².
-    after = fluctuate(net.block, Stage.gaussian(first, second))
-    if after.variance is not None:
-        state, start, factor = after.variance, x_sq**2, 1 + 2 / N
-    else:
-        after = fluctuate(net.block, Stage(first, second))
-        state, start = (after.Q, after.square), x_sq**2 * (1 + 2 / N)
+    state, start, factor = _step(net, first, second)
     update = sp.Poly(sp.expand(state[1]), first, second)
     rate, rest = update.coeff_monomial(second), sp.expand(update.as_expr() - update.coeff_monomial(second) * second)
     where = {}
@@ -71,6 +64,30 @@ def stream_fluctuation(net: Net) -> Claim:
     return replace(claim, equations=(Equation("E Q_L²", lhs, RHS, scale=RHS, exact=True),))
 
 
+def _step(net: Net, first: sp.Symbol, second: sp.Symbol) -> tuple[tuple[sp.Expr, sp.Expr], sp.Expr, sp.Expr]:
+    """Two moments after a block in terms of those before it, where the second starts, and E Q_L² over it.
+
+    x^0 = P_in x is N(0, |x|²/d) in each coordinate. The moments are E h, E h² where the block ends in a Gaussian stream
+    and so finds one, else E Q, E Q².
+    """
+    after = fluctuate(net.block, Spread.gaussian(first, second))
+    if after.variance is not None and after.is_gaussian:
+        return after.variance, x_sq**2, 1 + 2 / N
+    after = fluctuate(net.block, Spread(first, second))
+    return (after.Q, after.square), x_sq**2 * (1 + 2 / N), sp.S.One
+
+
+def _follows(net: Net) -> bool:
+    try:
+        _step(net, *sp.symbols("Q S", positive=True))
+    except DeclarationError:
+        return False
+    return True
+
+
+FOLLOWS = Need(_follows, "a mask acts on coordinates that are not independent given the stream's variance")
+
+
 def _by_width(expr: sp.Expr) -> sp.Expr:
     """A polynomial in 1/N with its coefficients in factors."""
     inverse = sp.Dummy("inverse")
@@ -84,7 +101,7 @@ F1 = Theorem(
     source=SOURCE,
     tests=lambda net, pairs: [stream_fluctuation(net)],
     wrong=widths,
-    needs=(EXACT,),
+    needs=(REPEATED, EXACT, FOLLOWS),
     script="f_finite_width",
     steps="printed",
     scales={

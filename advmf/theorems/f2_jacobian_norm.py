@@ -16,7 +16,7 @@ from advmf.nets import Net
 from advmf.observables import Expectation, OperatorNorm
 from advmf.symbols import K, L, N, d
 from advmf.theorems.f1_stream_fluctuation import SOURCE
-from advmf.theorems.theorem import EXACT, RANDOM_NETWORK, Caption, Scale, Theorem
+from advmf.theorems.theorem import EXACT, MASKLESS, RANDOM_NETWORK, REPEATED, Caption, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import C_DIAG, C_OFF, perturb, require_exact
 from advmf.theory.propagation import OMEGA, omega
@@ -87,7 +87,7 @@ F2 = Theorem(
     source=SOURCE,
     tests=lambda net, pairs: [jacobian_norm(net)],
     wrong=widths,
-    needs=(EXACT,),
+    needs=(REPEATED, MASKLESS, EXACT),
     script="f_finite_width",
     steps="printed",
     scales={

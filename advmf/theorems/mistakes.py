@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
@@ -77,4 +77,6 @@ def mistaken(net: Net, kind: type[Mistaken]) -> Net:
     >>> mf.metric(mistaken(mf.vanilla(1, 0), SecondForGain)).across
     (sigma_w**2/2)**L
     """
-    return Net(Serial(*net.block.apply(_Mistakes(kind), ())), name=net.name)
+    taken = _Mistakes(kind)
+    stages = [replace(stage, block=Serial(*stage.block.apply(taken, ()))) for stage in net.stages]
+    return Net(*stages, name=net.name)

@@ -18,7 +18,7 @@ from advmf.nets import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset
 from advmf.symbols import d
 from advmf.theorems.mistakes import FirstForGain, SecondForGain, mistaken
-from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Scale, Theorem
+from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import equality, law, twice_the_variance
 from advmf.theory.propagation import START, abbreviations, grows_alike, moments
 
@@ -55,7 +55,7 @@ def _linear_form(net: Net, declared: Net, alike: bool = False) -> tuple[Claim, C
     named: dict[str, Any] = {
         "where": where,
         "net": declared,
-        "assumptions": (*RANDOM_NETWORK, *caveat),
+        "assumptions": (*random_network(declared), *caveat),
         "source": f"{PAPER}, linear-like form",
     }
     exact = declared.exact
@@ -178,10 +178,12 @@ def _wrong(claim: Claim) -> list[Claim]:
     if isinstance(claim.lhs, Offset):
         # A stream that saturates has nearly this offset at any depth.
         return law(claim) if grows_alike(claim.net) else [twice_the_variance(claim)]
-    taken = {"all directions alike": _linear_form(claim.net, claim.net, alike=True)[0]}
-    if not grows_alike(claim.net):
-        taken["E phi^2 for E phi'^2"] = _linear_form(mistaken(claim.net, SecondForGain), claim.net)[0]
-        taken["the input's variance for each layer's"] = _linear_form(mistaken(claim.net, FirstForGain), claim.net)[0]
+    net = claim.net
+    assert net is not None
+    taken = {"all directions alike": _linear_form(net, net, alike=True)[0]}
+    if not grows_alike(net):
+        taken["E phi^2 for E phi'^2"] = _linear_form(mistaken(net, SecondForGain), net)[0]
+        taken["the input's variance for each layer's"] = _linear_form(mistaken(net, FirstForGain), net)[0]
     others = [replace(other, name=f"{claim.name} [{mistake}]") for mistake, other in taken.items()]
     said = (claim.rhs, claim.equations)
     return [*law(claim), *(other for other in others if (other.rhs, other.equations) != said)]

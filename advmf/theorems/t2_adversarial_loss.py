@@ -16,14 +16,14 @@ from advmf.claim import Claim, Regime, Relation
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
 from advmf.functions import GaussianNorm
-from advmf.nets import Net
+from advmf.nets import Net, Norm
 from advmf.observables import AdversarialLoss, Probability, adversarial_loss
-from advmf.symbols import K, L, d, eps, exponent
-from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Caption, Scale, Theorem
+from advmf.symbols import K, d, eps, exponent
+from advmf.theorems.theorem import PAPER, Caption, Scale, Theorem, random_network
 from advmf.theorems.wrong import bound
 from advmf.theory.metric import largest, metric
 from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta, beta_quantile, choose, require_upper, routes
-from advmf.theory.propagation import OMEGA, abbreviations, grows_alike, omega
+from advmf.theory.propagation import abbreviations, grown, grows_alike, growths
 from advmf.theory.spike import LAMBDA, carries_mean, require_uniform
 
 ACROSS, ALONG = sp.Symbol("Lambda_across", positive=True), sp.Symbol("Lambda_along", positive=True)
@@ -33,10 +33,6 @@ SPLIT = "split"
 """The name under which :func:`loss_bound` takes the parts of a perturbation across the input and along it by
 themselves."""
 
-LIMIT = (
-    *RANDOM_NETWORK,
-    "as N -> oo the outputs are independent Gaussian processes of one kernel; phi is Lipschitz, so that means converge",
-)
 TIS = "the inequality of Borell, Tsirelson, Ibragimov and Sudakov"
 DOMINATED = "metric domination (ours), with Chevet's inequality and that of Sudakov and Fernique"
 
@@ -78,23 +74,30 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
     factor = beta(p, q, route)
     require_upper(p, q, route)
     if paper:
-        omega(net)
+        growths(net)
     uniform = paper or (grows_alike(net) and not carries_mean(net))
     proved = choose(p, q, route).processes and not (paper and carries_mean(net))
     return Claim(
         name="T2",
         lhs=adversarial_loss(p, q),
         relation=Relation.AT_MOST,
-        formula=eps * BETA * (OMEGA ** (L / 2) if uniform else sp.sqrt(LAMBDA)),
+        formula=eps * BETA * sp.sqrt(grown(net) if uniform else LAMBDA),
         where={BETA: factor, **(abbreviations(net) if uniform else {LAMBDA: largest(net, p)})},
         regime=Regime.LARGE_WIDTH if proved else Regime.LARGE_WIDTH | Regime.HEURISTIC,
         heuristic="" if proved else _unproved(paper),
-        assumptions=(*LIMIT, _of_sigma(net, uniform)),
+        assumptions=(*_limit(net), _of_sigma(net, uniform)),
         source=f"{PAPER}, upper bounds of the adversarial loss" + (f"; {DOMINATED}" if proved else ""),
         net=net,
         p=p,
         q=q,
     )
+
+
+def _limit(net: Net) -> tuple[str, ...]:
+    means = "phi is Lipschitz, so that means converge"
+    if any(isinstance(leaf, Norm) for leaf in net.leaves):
+        means = "means converge too, though a norm is not Lipschitz where its stream vanishes"
+    return (*random_network(net), f"as N -> oo the outputs are independent Gaussian processes of one kernel; {means}")
 
 
 def _unproved(paper: bool) -> str:
@@ -105,7 +108,7 @@ def _unproved(paper: bool) -> str:
 
 def _of_sigma(net: Net, uniform: bool) -> str:
     if uniform:
-        return "T1: the rows of J(x) are N(0, omega^L/d I) at every x"
+        return f"T1: the rows of J(x) are N(0, {'omega^L' if net.repeated else 'j'}/d I) at every x"
     if grows_alike(net):
         return "the rows of J(x) are N(0, Sigma(x)), and no eigenvalue of Sigma(x) is above Lambda/d at any x"
     return "the rows of J(x) are N(0, Sigma(x)), and no eigenvalue of Sigma is above Lambda/d at the inputs of the ball"
@@ -130,7 +133,10 @@ def _split_bound(net: Net, p: sp.Expr, q: sp.Expr) -> Claim:
         where={BETA: beta(p, q), ACROSS: found.across, ALONG: found.along},
         regime=Regime.LARGE_WIDTH | Regime.HEURISTIC,
         heuristic="the bound is on the norm of J(x), which is the loss over eps as eps -> 0, and is taken for a finite ball",
-        assumptions=(*LIMIT, "the rows of J(x) are N(0, Sigma(x)), with one eigenvalue across x and one along it"),
+        assumptions=(
+            *_limit(net),
+            "the rows of J(x) are N(0, Sigma(x)), with one eigenvalue across x and one along it",
+        ),
         source=f"the form of T2: {PAPER}; the two parts by Chevet's inequality and Poincaré's, ours",
         net=net,
         p=p,
@@ -182,7 +188,9 @@ def loss_value(net: Net, p: object, q: object, route: str | None = None) -> Clai
     ('==', 'approx')
     """
     p, q = exponent(p, "p"), exponent(q, "q")
-    require_uniform(net, "The value of the adversarial loss for small balls")
+    growths(net)
+    if carries_mean(net):
+        require_uniform(net, "The value of the adversarial loss for small balls")
     known = [other.name for other in routes(p, q) if other.rigour in ("exact", "estimate")]
     chosen = choose(p, q, route or known[0])
     if chosen.name not in known:
@@ -192,10 +200,10 @@ def loss_value(net: Net, p: object, q: object, route: str | None = None) -> Clai
         name="T2.value",
         lhs=adversarial_loss(p, q),
         relation=Relation.EQUAL if exact else Relation.APPROX,
-        formula=eps * BETA * OMEGA ** (L / 2),
+        formula=eps * BETA * sp.sqrt(grown(net)),
         where={BETA: chosen.formula(p, q), **abbreviations(net)},
         regime=Regime.LARGE_WIDTH | Regime.SMALL_BALL,
-        assumptions=(*LIMIT, _of_sigma(net, True)),
+        assumptions=(*_limit(net), _of_sigma(net, True)),
         source=f"{PAPER}, linear-like form; ours as an equality",
         net=net,
         p=p,

@@ -32,7 +32,17 @@ from advmf.observables import (
 )
 from advmf.symbols import K, L, N, d, eps, exponent, t, x_sq
 from advmf.theorems.t2_adversarial_loss import loss_bound
-from advmf.theorems.theorem import GROWTH, PAPER, RANDOM_NETWORK, UNIFORM, Caption, Scale, Theorem
+from advmf.theorems.theorem import (
+    GROWTH,
+    PAPER,
+    RANDOM_NETWORK,
+    REPEATED,
+    UNIFORM,
+    Caption,
+    Scale,
+    Theorem,
+    random_network,
+)
 from advmf.theorems.wrong import equality, mutant
 from advmf.theory.dynamics import clock, evolve, layer_of, passage, reduced, share, weight_of
 from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta, routes
@@ -277,7 +287,7 @@ def loss_decay(net: Net, p: object, q: object) -> Claim:
         regime=Regime.LARGE_WIDTH | Regime.HEURISTIC,
         heuristic="eta and t depend on the network through J alone, and are taken as independent of its hidden layers; eta is orthogonal to x",
         tolerance=(d + 1) / (2 * d**2),
-        assumptions=(*RANDOM_NETWORK, "gradient flow dW/dt = -dL_adv/dW on a single input"),
+        assumptions=(*random_network(net), "gradient flow dW/dt = -dL_adv/dW on a single input"),
         source="derived here; the kernel of A. Jacot, F. Gabriel and C. Hongler, Neural Tangent Kernel, NeurIPS 2018",
     )
 
@@ -339,7 +349,7 @@ T3 = Theorem(
     states=_states,
     tests=_tests,
     wrong=_wrong,
-    needs=(GROWTH, UNIFORM),
+    needs=(REPEATED, GROWTH, UNIFORM),
     script="t3_weight_variance",
     scales={
         "quick": Scale(

@@ -19,7 +19,7 @@ from advmf.nets import Net
 from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, t
 from advmf.theorems.t3_weight_variance import T3, training_claim
-from advmf.theorems.theorem import PAPER, RANDOM_NETWORK, Scale, Theorem
+from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import deeper, twice
 from advmf.theory.capacity import curvature
 from advmf.theory.dynamics import clock, evolve, reduced
@@ -47,7 +47,7 @@ def capacity(net: Net) -> Claim:
         formula=K * curvature(net, abbreviate=True),
         where=abbreviations(net),
         regime=Regime.LARGE_WIDTH,
-        assumptions=RANDOM_NETWORK,
+        assumptions=random_network(net),
         source=f"{PAPER}, capacity; the moments are derived here",
         net=net,
     )

@@ -15,6 +15,7 @@ from advmf.boundary import public, whole
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
 from advmf.nets import Net
+from advmf.theory.finite_width import drops
 from advmf.theory.propagation import grows_alike
 from advmf.theory.spike import carries_mean
 
@@ -24,6 +25,16 @@ RANDOM_NETWORK = (
     "x^0 = P_in x with entries N(0, 1/d); f(x) = P_out x^L with entries N(0, 1/N)",
     "weights and biases independent, Gaussian, as declared; the input x is fixed",
 )
+
+STAGES = (
+    "x^0 = P_in x with entries N(0, 1/d); f(x) = P_out x^L of the last stream x^L, with entries N(0, 1/n), n its width",
+    "weights over their number of columns and biases independent, Gaussian, as declared; the input x is fixed",
+)
+
+
+def random_network(net: Net) -> tuple[str, ...]:
+    """What is assumed of the law of a net."""
+    return RANDOM_NETWORK if net.repeated else STAGES
 
 
 @public
@@ -92,8 +103,13 @@ class Need:
     reason: str
 
 
+REPEATED = Need(lambda net: net.repeated, "it is made of stages, and no one block repeated L times at the width N")
+MASKLESS = Need(
+    lambda net: not drops(net),
+    "it drops coordinates, and what masks add to the fluctuations of J(x) is not carried",
+)
 EXACT = Need(lambda net: net.exact, "its moment rules are not exact at finite width")
-GROWTH = Need(grows_alike, "its Jacobian has no growth omega that is the same in every block")
+GROWTH = Need(grows_alike, "its Jacobian has no growth omega that is the same in every block of a stage")
 UNIFORM = Need(
     lambda net: not carries_mean(net), "the stream carries a mean, and J(x) is larger along x than across it"
 )

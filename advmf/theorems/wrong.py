@@ -12,7 +12,7 @@ from advmf.observables import AdversarialLoss, Expectation, Probability
 from advmf.symbols import K, L, N, d
 from advmf.theorems.theorem import mutant
 from advmf.theory.metric import metric
-from advmf.theory.propagation import OMEGA, grows_alike, omega
+from advmf.theory.propagation import OMEGA, grows_alike, grows_uniformly, omega
 from advmf.theory.spike import LAMBDA
 
 
@@ -48,8 +48,8 @@ def exchanged(claim: Claim) -> Claim:
 
 
 def law(claim: Claim) -> list[Claim]:
-    """Of a law of independent Gaussians: another depth, and twice the variance."""
-    return [deeper(claim), twice_the_variance(claim)]
+    """Of a law of independent Gaussians: another depth, where it is not fixed, and twice the variance."""
+    return [*([deeper(claim)] if claim.rhs.has(L) else []), twice_the_variance(claim)]
 
 
 def twice_the_variance(claim: Claim) -> Claim:
@@ -102,9 +102,10 @@ def bound(claim: Claim) -> list[Claim]:
         mutants = [mutant(claim, "half the bound", lambda e: e - size / 2)]
     if not (claim.formula.has(OMEGA, LAMBDA) and grows_alike(claim.net)):
         return mutants
-    growth = omega(claim.net)
-    if growth.is_Add and 1 in growth.args:
-        mistake, less = "omega without the shortcut", {LAMBDA: (growth - 1) ** L, OMEGA: OMEGA - 1}
+    if not grows_uniformly(claim.net):
+        mistake, less = "growth dropped", {LAMBDA: sp.S.One}
+    elif (growth := omega(claim.net)).is_Add and 1 in growth.args:
+        mistake, less = "omega without the shortcut", {LAMBDA: (growth - 1) ** claim.net.depth, OMEGA: OMEGA - 1}
     else:
         mistake, less = "omega dropped", {OMEGA: sp.S.One}
     return [*mutants, replace(claim, name=f"{claim.name} [{mistake}]", formula=claim.formula.subs(less))]

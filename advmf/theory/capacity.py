@@ -16,10 +16,11 @@ from functools import cache
 
 import sympy as sp
 
-from advmf.functions import OverGaussians, Recursion
-from advmf.nets import Net
-from advmf.symbols import L, x_sq
-from advmf.theory.propagation import ALPHA, OMEGA, closure, grows_alike, omega, slope_squares
+from advmf.functions import OverGaussians
+from advmf.nets import Block, Net
+from advmf.symbols import x_sq
+from advmf.theory.propagation import ALPHA, OMEGA, grows_alike, omega, slope_squares
+from advmf.theory.recurrence import Recurrence
 from advmf.theory.stream import Scaled, Stream, Streams
 
 
@@ -52,16 +53,16 @@ START = Jet(x_sq, *[sp.S.Zero] * 4)
 
 
 @cache
-def jet_step(net: Net) -> Jet:
+def jet_step(block: Block) -> Jet:
     """The jet after one block in terms of :data:`JET` before it.
 
     >>> import advmf as mf
     >>> from advmf.theory.capacity import jet_step
-    >>> jet_step(mf.vanilla(u=1, v=1)).ddP
+    >>> jet_step(mf.vanilla(u=1, v=1).block).ddP
     sigma_w**2*(P_rs + Q + Q_r)
     """
     before = Scaled(JET.dQ / 2, JET.ddP, JET.dmu)
-    stream = net.block.apply(Streams(), Stream(JET.Q, JET.mu, (before,)))
+    stream = block.apply(Streams(), Stream(JET.Q, JET.mu, (before,)))
     (after,) = stream.tangents
     jet = Jet(stream.Q, 2 * after.C, after.V, stream.mu, after.tau)
 
@@ -74,23 +75,24 @@ def jet_step(net: Net) -> Jet:
 
 @cache
 def curvature(net: Net, abbreviate: bool = False) -> sp.Expr:
-    """∂_r ∂_s of the cross moment after L blocks: in closed form, verified by substitution, where the recursion is
+    """∂_r ∂_s of the cross moment after all blocks: in closed form, verified by substitution, where the recursion is
     homogeneous; else a Recursion.
 
     Without biases and carried means the state (Q, dQ, ddP) is multiplied by a triangular matrix ω(1 + n) with n
     nilpotent, whose power is ω^L Σ_k binomial(L, k) n^k; it is written in α, and with ``abbreviate`` in ω.
     """
-    after, before, start = jet_step(net).items(), JET.items(), START.items()
-    names = [n for n in before if n in closure("ddP", after, before)]
-    state, updates, first = (sp.Tuple(*(of[n] for n in names)) for of in (before, after, start))
-    if not (grows_alike(net) and all(update.is_polynomial(*state) for update in updates)):
-        return Recursion(L, state, updates, first, JET.ddP)
-    growth, size = omega(net), len(names)
-    matrix = sp.Matrix(updates).jacobian(list(state))
-    rest = (matrix - growth * sp.eye(size)).applyfunc(lambda e: _in_alpha(e, net))
-    remainder = (matrix * sp.Matrix(state) - sp.Matrix(updates)).expand()
+    jets = Recurrence.of(net, _by_symbol(START), lambda run: _by_symbol(jet_step(run.block)))
+    piece, *others = jets.pieces
+    state = [s for s in jets.start if s in jets.needed(JET.ddP)]
+    updates, first = [piece.updates[s] for s in state], [jets.start[s] for s in state]
+    if others or not (grows_alike(net) and all(update.is_polynomial(*state) for update in updates)):
+        return jets.recursion(JET.ddP)
+    growth, size, depth = omega(net), len(state), jets.depth
+    matrix = sp.Matrix(updates).jacobian(state)
+    rest = (matrix - growth * sp.eye(size)).applyfunc(lambda e: _in_alpha(sp.cancel(e), net))
+    remainder = (matrix * sp.Matrix(state) - sp.Matrix(updates)).expand().applyfunc(sp.cancel)
     if remainder != sp.zeros(size, 1) or any(rest[i, j] != 0 for i in range(size) for j in range(i, size)):
-        return Recursion(L, state, updates, first, JET.ddP)
+        return jets.recursion(JET.ddP)
     meaning = _in_alpha(growth, net)
     # A multiple of ω cancels, whatever ω is; else ω is kept as a symbol.
     nilpotent = rest.applyfunc(lambda e: m if (m := sp.cancel(e / meaning)).is_number else e / OMEGA)
@@ -101,9 +103,13 @@ def curvature(net: Net, abbreviate: bool = False) -> sp.Expr:
     residue = (power.subs(n, n + 1) - (nilpotent + sp.eye(size)) * power).applyfunc(sp.simplify)
     if residue != sp.zeros(size) or power.subs(n, 0) != sp.eye(size):
         raise ArithmeticError(f"The power {power} does not solve the recursion of {net.name}.")
-    over, under = sp.fraction(sp.together((power.subs(n, L) * sp.Matrix(first))[names.index("ddP")]))
-    short = OMEGA**L * sp.factor(sp.expand(over.subs(OMEGA, meaning))) / under
+    over, under = sp.fraction(sp.together((power.subs(n, depth) * sp.Matrix(first))[state.index(JET.ddP)]))
+    short = OMEGA**depth * sp.factor(sp.expand(over.subs(OMEGA, meaning))) / under
     return short if abbreviate else short.subs(OMEGA, meaning)
+
+
+def _by_symbol(jet: Jet) -> dict[sp.Symbol, sp.Expr]:
+    return dict(zip(JET.items().values(), jet.items().values()))
 
 
 def _in_alpha(expr: sp.Expr, net: Net) -> sp.Expr:

@@ -12,11 +12,12 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.errors import DeclarationError
-from advmf.functions import ArcCosine, ArcCosineRest, Recursion
+from advmf.functions import ArcCosine, ArcCosineRest
 from advmf.nets import Net
-from advmf.symbols import L, c, x_sq, y_sq
+from advmf.symbols import c, x_sq, y_sq
 from advmf.theory.pair import PAIR, Pair, distributed, propagate_pair
 from advmf.theory.propagation import STATE, step
+from advmf.theory.recurrence import Recurrence
 
 
 @public
@@ -32,13 +33,16 @@ def nngp(net: Net) -> sp.Expr:
     >>> bool(abs(K(L=3, c=1.0, x_sq=1.0, y_sq=1.0, sigma_w=2**0.5, sigma_b=0.0) - 1) < 1e-12)
     True
     """
-    before, after = PAIR.moments(), propagate_pair(net.block, PAIR).moments()
     start = Pair.of(x_sq, y_sq, c * sp.sqrt(x_sq * y_sq)).moments()
-    names = ["Q", "R", "P"]
-    if any(after[n].free_symbols & {before["mu"], before["nu"]} for n in names):
-        names += ["mu", "nu"]
-    state, updates, first = (sp.Tuple(*(of[n] for n in names)) for of in (before, after, start))
-    return Recursion(L, state, updates, first, PAIR.P)
+    pairs = Recurrence.of(net, _by_symbol(start), lambda run: _by_symbol(propagate_pair(run.block, PAIR).moments()))
+    kept, means = [PAIR.first.Q, PAIR.second.Q, PAIR.P], [PAIR.first.mu, PAIR.second.mu]
+    if set(means) & set().union(*map(pairs.needed, kept)):
+        kept += means
+    return pairs.recursion(PAIR.P, kept)
+
+
+def _by_symbol(moments: dict[str, sp.Expr]) -> dict[sp.Symbol, sp.Expr]:
+    return {symbol: moments[name] for name, symbol in PAIR.moments().items()}
 
 
 @public
@@ -48,17 +52,23 @@ def correlation_map(net: Net) -> sp.Expr:
     it.
 
     c = 1 is always a fixed point, since equal inputs stay equal. Raises DeclarationError for a net whose stream carries
-    a mean: its map depends on the mean too, so use :func:`nngp`.
+    a mean, as its map depends on the mean too, and for one of several blocks: use :func:`nngp`.
 
     >>> import advmf as mf
     >>> mf.correlation_map(mf.vanilla(u=1, v=1)).subs(mf.symbols.sigma_b, 0)
     c
     """
-    if STATE.mu in step(net).Q.free_symbols:
+    if len(net.blocks) > 1:
+        raise DeclarationError(
+            f"{net.name} has stages of {len(net.blocks)} blocks, each with a correlation map of its own: take correlation_map(Net(stage.block)), "
+            "or nngp(net)."
+        )
+    (block,) = net.blocks
+    if STATE.mu in step(block).Q.free_symbols:
         raise DeclarationError(
             f"The stream of {net.name} carries a mean, so its correlation is no map of c alone; use nngp(net)."
         )
-    after = propagate_pair(net.block, Pair.of(x_sq, x_sq, c * x_sq))
+    after = propagate_pair(block, Pair.of(x_sq, x_sq, c * x_sq))
     above = sp.Dummy("1 + c", positive=True)
 
     def near_opposite(value: sp.Expr) -> sp.Expr:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from advmf.errors import DeclarationError
-from advmf.nets import Block, GaussianLayer, Net, Pointwise, ReLULike, Residual
+from advmf.nets import Block, Dropout, GaussianLayer, Net, Pointwise, ReLULike, Residual, require_repeated
 from advmf.nets.algebra import Algebra
 from advmf.symbols import N
 from advmf.theory.propagation import STATE
@@ -30,20 +30,33 @@ C_OFF, C_DIAG = sp.symbols("c_off c_diag", nonnegative=True)
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What is known of a stage of width N: E Q and E Q² of Q = |.|²/N.
+class Spread:
+    """What is known of a stream of width N: E Q and E Q² of Q = |.|²/N.
 
-    If the coordinates are independent N(0, h) given h, also E h and E h² as ``variance``.
+    If the coordinates are independent given their second moment h, also E h² and their fourth moment over h², as
+    ``law``; and E h and E h² as ``variance`` if they have a symmetric law, N(0, h) or that behind a mask.
     """
 
     Q: sp.Expr
     square: sp.Expr
     variance: tuple[sp.Expr, sp.Expr] | None = None
+    law: tuple[sp.Expr, sp.Expr] | None = None
 
     @staticmethod
-    def gaussian(h: sp.Expr, square: sp.Expr) -> Stage:
+    def independent(h: sp.Expr, square: sp.Expr, fourth: sp.Expr, symmetric: bool = False) -> Spread:
+        """Independent coordinates: Q has the mean h given h, and the variance (fourth - 1) h²/N."""
+        variance = (h, square) if symmetric else None
+        return Spread(h, square * (1 + (fourth - 1) / N), variance, (square, fourth))
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the coordinates are independent N(0, h) given h."""
+        return self.variance is not None and self.law == (self.variance[1], 3)
+
+    @staticmethod
+    def gaussian(h: sp.Expr, square: sp.Expr) -> Spread:
         """Independent N(0, h) coordinates: Q/h is chi-squared over N, so E Q² = E h² (1 + 2/N)."""
-        return Stage(h, square * (1 + 2 / N), (h, square))
+        return Spread.independent(h, square, sp.Integer(3), symmetric=True)
 
     def mean(self, polynomial: sp.Expr) -> sp.Expr:
         """E of a polynomial of degree two in Q, given in ``STATE.Q``."""
@@ -52,8 +65,8 @@ class Stage:
         return sum((c * powers[k] for (k,), c in by_power.terms()), sp.S.Zero)
 
 
-GIVEN = Stage(STATE.Q, STATE.Q**2)
-"""A stage of which only Q is known, and that exactly."""
+GIVEN = Spread(STATE.Q, STATE.Q**2)
+"""A stream of which only Q is known, and that exactly."""
 
 
 def kurtosis(block: ReLULike) -> sp.Expr:
@@ -77,33 +90,51 @@ def _relu_like(activation: Pointwise) -> ReLULike:
     return activation
 
 
-class Fluctuations(Algebra[Stage]):
-    """The stage after each primitive; raises DeclarationError where its law is not exact at every width."""
+class Fluctuations(Algebra[Spread]):
+    """The stream after each primitive; raises DeclarationError where its law is not exact at every width."""
 
-    def gaussian(self, layer: GaussianLayer, state: Stage) -> Stage:
+    def gaussian(self, layer: GaussianLayer, state: Spread) -> Spread:
         h = layer.variance * STATE.Q + layer.bias_variance
-        return Stage.gaussian(state.mean(h), state.mean(sp.expand(h**2)))
+        return Spread.gaussian(state.mean(h), state.mean(sp.expand(h**2)))
 
-    def pointwise(self, activation: Pointwise, state: Stage) -> Stage:
+    def pointwise(self, activation: Pointwise, state: Spread) -> Spread:
         relu = _relu_like(activation)
         gain = relu.alpha
         if activation.linear:
-            scaled = state.variance and (gain * state.variance[0], gain**2 * state.variance[1])
-            return Stage(gain * state.Q, gain**2 * state.square, scaled)
-        if state.variance is None:
+            return self._scaled(state, gain)
+        if state.variance is None or not state.is_gaussian:
             raise DeclarationError(
-                f"{activation!r} acts on a stage whose coordinates are not Gaussian given its variance, so the fluctuations after it have "
+                f"{activation!r} acts on a stream whose coordinates are not Gaussian given its variance, so the fluctuations after it have "
                 "no exact law. Put a Dense() or a Mix() before it, within the residual branch."
             )
         h, square = state.variance
-        # Independent coordinates of second moment αh and fourth moment 3κα²h²: E Q² is their mean square plus variance
-        # over N.
-        return Stage(gain * h, gain**2 * square * (1 + (3 * kurtosis(relu) - 1) / N))
+        # Independent coordinates of second moment αh and fourth moment 3κα²h².
+        return Spread.independent(gain * h, gain**2 * square, 3 * kurtosis(relu))
 
-    def fork(self, state: Stage) -> Stage:
+    def dropout(self, dropout: Dropout, state: Spread) -> Spread:
+        if dropout.rate == 0:
+            return state
+        if state.law is None:
+            raise DeclarationError(
+                f"{dropout!r} acts on a stream whose coordinates are not independent given its variance, so the fluctuations after it have "
+                "no exact law. Put it behind a layer or an activation of the residual branch."
+            )
+        # The mask has the fourth moment 1/(1 - rate)³, over the square of its second 1/(1 - rate).
+        square, fourth = state.law
+        gain = dropout.gain
+        return Spread.independent(gain * state.Q, gain**2 * square, gain * fourth, state.variance is not None)
+
+    @staticmethod
+    def _scaled(state: Spread, gain: sp.Expr) -> Spread:
+        variance = state.variance and (gain * state.variance[0], gain**2 * state.variance[1])
+        return Spread(
+            gain * state.Q, gain**2 * state.square, variance, state.law and (gain**2 * state.law[0], state.law[1])
+        )
+
+    def fork(self, state: Spread) -> Spread:
         return GIVEN
 
-    def add(self, block: Residual, shortcut: Stage, branch: Stage, before: Stage) -> Stage:
+    def add(self, block: Residual, shortcut: Spread, branch: Spread, before: Spread) -> Spread:
         a, b, s = shortcut, branch, block.scale
         centred, other = (b, a) if b.variance else (a, b)
         if centred.variance is None:
@@ -117,15 +148,17 @@ class Fluctuations(Algebra[Stage]):
         square = a.square + 2 * s**2 * a.Q * b.Q + s**4 * b.square + cross
         Q, Q2 = before.mean(sp.expand(a.Q + s**2 * b.Q)), before.mean(sp.expand(square))
         if a.variance is None or b.variance is None:
-            return Stage(Q, Q2)
+            return Spread(Q, Q2)
         h = a.variance[0] + s**2 * b.variance[0]
         h2 = a.variance[1] + 2 * s**2 * a.variance[0] * b.variance[0] + s**4 * b.variance[1]
-        return Stage(Q, Q2, (before.mean(sp.expand(h)), before.mean(sp.expand(h2))))
+        variance = before.mean(sp.expand(h)), before.mean(sp.expand(h2))
+        law = (variance[1], sp.Integer(3)) if a.is_gaussian and b.is_gaussian else None
+        return Spread(Q, Q2, variance, law)
 
 
-def fluctuate(block: Block, stage: Stage) -> Stage:
-    """The stage after ``block``."""
-    return block.apply(Fluctuations(), stage)
+def fluctuate(block: Block, stream: Spread) -> Spread:
+    """The stream after ``block``."""
+    return block.apply(Fluctuations(), stream)
 
 
 @dataclass(frozen=True)
@@ -161,6 +194,12 @@ class Perturbations(Algebra[tuple[Perturbation, ...]]):
         spread = kurtosis(relu) - 1
         return (*state, Perturbation(relu.alpha, spread, 3 * spread))
 
+    def dropout(self, dropout: Dropout, state: tuple[Perturbation, ...]) -> tuple[Perturbation, ...]:
+        # A mask and an activation next to each other act on the same coordinates: their variances do not add.
+        raise DeclarationError(
+            f"{dropout!r} drops coordinates, and what a mask adds to the fluctuations of J(x) is not carried. F2 is about nets without it."
+        )
+
     def fork(self, state: tuple[Perturbation, ...]) -> tuple[Perturbation, ...]:
         return ()
 
@@ -186,8 +225,14 @@ def perturb(block: Block) -> Perturbation:
     return Perturbation.product(block.apply(Perturbations(), ()))
 
 
+def drops(net: Net) -> bool:
+    """Whether coordinates are dropped: F2 does not carry what masks add."""
+    return any(isinstance(leaf, Dropout) for leaf in net.leaves)
+
+
 def require_exact(net: Net) -> None:
-    """Raises DeclarationError for a net whose moment rules hold in the limit alone."""
+    """Raises DeclarationError for a net whose moment rules hold in the limit alone, and for stages."""
+    require_repeated(net)
     if not net.exact:
         raise DeclarationError(
             f"{net.block!r}: its second moments already have an error of order 1/N (net.exact is False: an activation acts on a "

@@ -19,9 +19,10 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.functions import Supremum
-from advmf.nets import Net
+from advmf.nets import Net, Run
 from advmf.symbols import d, eps, x_sq
-from advmf.theory.propagation import STATE, grows_alike, moments, solve
+from advmf.theory.propagation import STATE, grows_alike, moments
+from advmf.theory.recurrence import Recurrence
 from advmf.theory.spike import carries_mean, spike
 from advmf.theory.stream import Stream, Streams, Tangent
 
@@ -71,12 +72,14 @@ def metric(net: Net) -> Metric:
     across = moments(net).j
     if grows_alike(net) and not carries_mean(net):
         return Metric(across, across)
-    before = {"Q": STATE.Q, "mu": STATE.mu, "C": _C, "V": _V, "tau": _TAU}
-    after = net.block.apply(Streams(), Stream(STATE.Q, STATE.mu, (Tangent(_C, _V, _TAU),)))
-    (tangent,) = after.tangents
-    updates = {"Q": after.Q, "mu": after.mu, "C": tangent.C, "V": tangent.V, "tau": tangent.tau}
-    start = {"Q": x_sq, "mu": sp.S.Zero, "C": sp.sqrt(x_sq), "V": sp.S.One, "tau": sp.S.Zero}
-    return Metric(across, solve(updates, before, start)["V"])
+    start = {STATE.Q: x_sq, STATE.mu: sp.S.Zero, _C: sp.sqrt(x_sq), _V: sp.S.One, _TAU: sp.S.Zero}
+
+    def updates(run: Run) -> dict[sp.Symbol, sp.Expr]:
+        after = run.block.apply(Streams(), Stream(STATE.Q, STATE.mu, (Tangent(_C, _V, _TAU),)))
+        (tangent,) = after.tangents
+        return dict(zip(start, (after.Q, after.mu, tangent.C, tangent.V, tangent.tau)))
+
+    return Metric(across, Recurrence.of(net, start, updates).recursion(_V))
 
 
 _C, _V, _TAU = sp.Symbol("C", real=True), sp.Symbol("V", positive=True), sp.Symbol("tau", real=True)

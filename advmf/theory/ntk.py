@@ -1,24 +1,25 @@
 """The neural tangent kernel of the trained matrices of any declared network, and how fast gradient flow lowers the
 adversarial loss itself.
 
-Let the second of two copies have W' = ρ W + (1 - ρ²)^{1/2} W~ for one trained matrix W with entries of variance σ²/N,
-W~ independent. Integration by parts gives, at ρ = 1, ∂_ρ E f(x) f'(x') = (σ²/N) E⟨∂f(x)/∂W, ∂f(x')/∂W⟩: the kernel
-follows from the rules for a pair of inputs, with the cross moment times ρ before each Dense (A. Jacot, F. Gabriel, C.
-Hongler, NeurIPS 2018, for the kernel; the derivation is ours).
+Let the second of two copies have W' = ρ W + (1 - ρ²)^{1/2} W~ for one trained matrix W with entries of variance σ²/n,
+n its columns, W~ independent. Integration by parts gives, at ρ = 1, ∂_ρ E f(x) f'(x') = (σ²/n) E⟨∂f(x)/∂W, ∂f(x')/∂W⟩:
+the kernel follows from the rules for a pair of inputs, with the cross moment times ρ before each Dense (A. Jacot, F.
+Gabriel, C. Hongler, NeurIPS 2018, for the kernel; the derivation is ours).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.functions import Recursion
-from advmf.nets import GaussianLayer, Net
-from advmf.symbols import L, N, c, x_sq, y_sq
+from advmf.nets import Block, GaussianLayer, Net, Residual, Run
+from advmf.symbols import N, c, x_sq, y_sq
 from advmf.theory.pair import DISTANCE, PAIR, ClosePair, Pair, Pairs, distributed
+from advmf.theory.recurrence import Recurrence
 from advmf.theory.trained import require_trained
 
 TANGENT = sp.Symbol("T", real=True)
@@ -26,25 +27,33 @@ TANGENT = sp.Symbol("T", real=True)
 
 
 class DecorrelatedPairs(Pairs):
-    """A pair of streams, the m-th trained matrix of which has entries of the correlation rho_m in the two networks."""
+    """A pair of streams, the m-th trained matrix of which has entries of the correlation rho_m in the two networks.
 
-    def __init__(self) -> None:
+    ``width`` is that of a Gaussian layer's outputs, as a multiple of N.
+    """
+
+    def __init__(self, width: sp.Expr) -> None:
+        self._width = width
         self.rhos: dict[sp.Symbol, sp.Expr] = {}
-        """The correlations, each with the variance of its matrix."""
+        """The correlations, each with the variance of the entries of its matrix, times N."""
 
     def gaussian(self, layer: GaussianLayer, state: Pair) -> Pair:
+        inner = state
         if layer.trained:
             rho = sp.Symbol(f"rho_{len(self.rhos)}", positive=True)
-            self.rhos[rho] = layer.variance
-            state = replace(state, P=rho * state.P)
-        return super().gaussian(layer, state)
+            self.rhos[rho] = layer.variance / state.width
+            inner = replace(state, P=rho * state.P)
+        return replace(super().gaussian(layer, inner), width=self._width)
+
+    def add(self, block: Residual, shortcut: Pair, branch: Pair, before: Pair) -> Pair:
+        return replace(super().add(block, shortcut, branch, before), width=shortcut.width)
 
 
 @public
 @cache
 def ntk(net: Net) -> sp.Expr:
     """Θ(x, x') = Σ_W E⟨∂f_k(x)/∂W, ∂f_k(x')/∂W⟩ over the trained matrices, as N → ∞: |x|²/d = x_sq, |x'|²/d = y_sq,
-    correlation c.
+    correlation c. Each matrix counts in proportion to the width that it maps from.
 
     A recursion over depth, in proportion to N. Raises ArgumentError for a net without a trained matrix.
 
@@ -53,11 +62,15 @@ def ntk(net: Net) -> sp.Expr:
     >>> float(f(L=3, N=100, c=0.5, x_sq=1, y_sq=1, sigma_w=1, sigma_b=0))  # deep linear: L N c
     150.0
     """
-    after = _tangent_step(net)
+    require_trained(net)
     product = sp.sqrt(x_sq * y_sq)
     gap = (x_sq - y_sq) / (sp.sqrt(x_sq) + sp.sqrt(y_sq))
-    start = {"Q": x_sq, "R": y_sq, "D": gap**2 + 2 * product * (1 - c)}
-    return N * _recursion({**after.moments, TANGENT: after.between(TANGENT)}, start, TANGENT)
+
+    def updates(run: Run) -> dict[sp.Symbol, sp.Expr]:
+        after = _tangent_step(run.block, run.before, run.after)
+        return {**after.moments, TANGENT: after.between(TANGENT)}
+
+    return N * _last(net, x_sq, y_sq, gap**2 + 2 * product * (1 - c), updates, TANGENT)
 
 
 @dataclass(frozen=True)
@@ -80,11 +93,10 @@ class _Step:
 
 
 @cache
-def _tangent_step(net: Net) -> _Step:
-    require_trained(net)
-    pairs = DecorrelatedPairs()
-    before = ClosePair(PAIR.first, PAIR.second, (PAIR.first.Q + PAIR.second.Q - DISTANCE) / 2)
-    pair = net.block.apply(pairs, before)
+def _tangent_step(block: Block, width: sp.Expr, after_it: sp.Expr) -> _Step:
+    pairs = DecorrelatedPairs(after_it)
+    before = ClosePair(PAIR.first, PAIR.second, (PAIR.first.Q + PAIR.second.Q - DISTANCE) / 2, width)
+    pair = block.apply(pairs, before)
     equal = dict.fromkeys(pairs.rhos, sp.S.One)
     own = sum((sp.diff(pair.P, rho).subs(equal) / variance for rho, variance in pairs.rhos.items()), sp.S.Zero)
     factor = (-2 * sp.diff(pair.P, DISTANCE)).subs(equal)
@@ -94,14 +106,22 @@ def _tangent_step(net: Net) -> _Step:
     return _Step(moments, distributed(own), distributed(factor))
 
 
-def _recursion(updates: dict[sp.Symbol, sp.Expr], start: dict[str, sp.Expr], wanted: sp.Symbol) -> sp.Expr:
-    """One component of a state that starts as ``start`` says, the rest of it at zero; means only where something
-    depends on them."""
-    means = {PAIR.first.mu, PAIR.second.mu}
-    if not any(means & update.free_symbols for state, update in updates.items() if state not in means):
-        updates = {state: update for state, update in updates.items() if state not in means}
-    begin = sp.Tuple(*(start.get(state.name, sp.S.Zero) for state in updates))
-    return Recursion(L, sp.Tuple(*updates), sp.Tuple(*updates.values()), begin, wanted)
+def _last(
+    net: Net,
+    Q: sp.Expr,
+    R: sp.Expr,
+    distance: sp.Expr,
+    updates: Callable[[Run], dict[sp.Symbol, sp.Expr]],
+    wanted: sp.Symbol,
+) -> sp.Expr:
+    """One component of the state behind all blocks, which starts with these moments and else at zero; means are in it
+    only where something depends on them."""
+    begin, means = {PAIR.first.Q: Q, PAIR.second.Q: R, DISTANCE: distance}, {PAIR.first.mu, PAIR.second.mu}
+    state = Recurrence.of(net, {s: begin.get(s, sp.S.Zero) for s in updates(net.runs[0])}, updates)
+    kept = [s for s in state.start if s not in means]
+    if means & set().union(*map(state.needed, kept)):
+        kept = list(state.start)
+    return state.recursion(wanted, kept)
 
 
 @cache
@@ -112,8 +132,18 @@ def difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
     factor T, E ↦ own(x, x) - 2 own(x, x') + own(x', x') + factor(x, x') E + the differences of factor(x, x) and
     factor(x', x') from it, times their kernels.
     """
-    step = _tangent_step(net)
-    first, second, between = sp.symbols("T_1 T_2 E", real=True)
+    require_trained(net)
+    between = sp.Symbol("E", real=True)
+
+    def updates(run: Run) -> dict[sp.Symbol, sp.Expr]:
+        return _difference_step(_tangent_step(run.block, run.before, run.after), between)
+
+    return _last(net, x_sq, moved, square, updates, between)
+
+
+def _difference_step(step: _Step, between: sp.Symbol) -> dict[sp.Symbol, sp.Expr]:
+    """What a block does to the moments, the kernels of each input, and the difference of :func:`difference`."""
+    first, second = sp.symbols("T_1 T_2", real=True)
     ends = [(kernel, step.equal(end.Q, end.mu)) for kernel, end in ((first, PAIR.first), (second, PAIR.second))]
     updates, change = dict(step.moments), step.factor * between - 2 * step.own
     for kernel, equal in ends:
@@ -121,4 +151,4 @@ def difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
         updates[kernel] = own + factor * kernel
         change += own + (factor - step.factor) * kernel
     updates[between] = distributed(change)
-    return _recursion(updates, {"Q": x_sq, "R": moved, "D": square}, between)
+    return updates

@@ -7,17 +7,19 @@ from typing import Self
 
 import sympy as sp
 
-from advmf.nets import Algebra, Block, GaussianLayer, Norm, Pointwise, Residual
+from advmf.nets import Algebra, Block, Dropout, GaussianLayer, Norm, Pointwise, Residual
 from advmf.theory.stream import Stream, Streams
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two streams x and x', and their cross moment P = E⟨x, x'⟩/N."""
+    """Two streams x and x', and their cross moment P = E⟨x, x'⟩/N; ``width`` times N is the number of coordinates where
+    a reading follows it."""
 
     first: Stream
     second: Stream
     P: sp.Expr
+    width: sp.Expr = sp.S.One
 
     @classmethod
     def of(cls, Q: sp.Expr, R: sp.Expr, P: sp.Expr, mu: sp.Expr = sp.S.Zero, nu: sp.Expr = sp.S.Zero) -> Self:
@@ -95,6 +97,9 @@ class Pairs(Algebra[Pair]):
         if activation.linear:
             return self._after(activation, state, activation.phi(sp.S.One) ** 2 * state.P)
         return self._after(activation, state, state.activated(activation))
+
+    def dropout(self, dropout: Dropout, state: Pair) -> Pair:
+        return self._after(dropout, state, dropout.gain * state.P)
 
     def norm(self, norm: Norm, state: Pair) -> Pair:
         first, second, P = state.first, state.second, state.P

@@ -21,7 +21,7 @@ arXiv:2505.14021); the carried mean and the offset's moments are derived here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
 
@@ -30,9 +30,10 @@ import sympy as sp
 from advmf import symbols
 from advmf.boundary import public
 from advmf.errors import ArgumentError, DeclarationError
-from advmf.functions import GeometricSum, Recursion
+from advmf.functions import GeometricSum
 from advmf.nets import Block, Net, ReLULike
-from advmf.symbols import L, x_sq
+from advmf.symbols import x_sq
+from advmf.theory.recurrence import Recurrence
 from advmf.theory.stream import Offset, Stream, Streams, Tangent
 
 
@@ -81,15 +82,15 @@ def propagate(block: Block, state: Moments) -> Moments:
 
 
 @cache
-def step(net: Net) -> Moments:
-    """The state after one block of ``net``, in terms of :data:`STATE` before it.
+def step(block: Block) -> Moments:
+    """The state after one block, in terms of :data:`STATE` before it.
 
     >>> import advmf as mf
     >>> from advmf.theory.propagation import step
-    >>> step(mf.residual(u=1, v=0)).j
+    >>> step(mf.residual(u=1, v=0).block).j
     j*(sigma_w**2 + 2)/2
     """
-    after = propagate(net.block, STATE)
+    after = propagate(block, STATE)
     return Moments(**{name: _tidy(value) for name, value in after.items().items()})
 
 
@@ -102,17 +103,36 @@ def _tidy(expr: sp.Expr) -> sp.Expr:
 def omega(net: Net) -> sp.Expr:
     """ω, the growth of second moments and of the squared Jacobian per block, derived from the blocks.
 
+    Raises DeclarationError for a block without one such number, and for stages that grow by different ones.
+
     Source: ω_v = ασ_w² and ω_r = 1 + ασ_w² of the paper; here for any declared block.
 
     >>> import advmf as mf
     >>> mf.omega(mf.residual())
     sigma_w**2*(u**2 + v**2)/2 + 1
     """
-    growth = sp.expand(sp.cancel(sp.together(propagate(net.block, STATE).j / STATE.j)))
+    one, *others = growths(net)
+    if any(sp.expand(one - other) != 0 for other in others):
+        factors = ", ".join(map(str, dict.fromkeys((one, *others))))
+        raise DeclarationError(
+            f"The stages of {net.name} grow by different factors, {factors}: there is no omega, one number for all blocks. "
+            "Ask for that of each stage, omega(Net(stage.block)); loss_bound and linear_form take their product."
+        )
+    return one
+
+
+def growths(net: Net) -> tuple[sp.Expr, ...]:
+    """The ω of each block of the net's stages; raises DeclarationError for a block without one."""
+    return tuple(map(_growth, net.blocks))
+
+
+@cache
+def _growth(block: Block) -> sp.Expr:
+    growth = sp.expand(sp.cancel(sp.together(propagate(block, STATE).j / STATE.j)))
     if held := growth.free_symbols & set(STATE.items().values()):
         names = ", ".join(sorted(map(str, held)))
         raise DeclarationError(
-            f"{net.block!r}: the Jacobian grows by {growth!s:.160} per block, which depends on the stream's {names}: there is no omega, one number "
+            f"{block!r}: the Jacobian grows by {growth!s:.160} per block, which depends on the stream's {names}: there is no omega, one number "
             "for all blocks, on which T3, T4, T6, F1 and F2 rest. Nets of activations that scale with their input, as ReLULike does, have one. T1, "
             "T2, the kernels and the capacity hold of all."
         )
@@ -124,19 +144,39 @@ def omega(net: Net) -> sp.Expr:
 
 @cache
 def grows_alike(net: Net) -> bool:
-    """Whether the Jacobian grows by one factor ω in every block, whatever the stream: as it does where activations are
-    homogeneous.
+    """Whether the Jacobian grows by one factor ω in every block of a stage, whatever the stream: as it does where
+    activations are homogeneous.
 
     >>> import advmf as mf
     >>> from advmf.theory.propagation import grows_alike
     >>> [grows_alike(mf.Net(mf.Serial(mf.Dense(), phi))) for phi in (mf.ReLULike(1, 0), mf.Erf())]
     [True, False]
     """
+    return _has(growths, net)
+
+
+def grows_uniformly(net: Net) -> bool:
+    """Whether that factor is the same in all stages: the ω of the net."""
+    return _has(omega, net)
+
+
+def _has(growth: Callable[[Net], object], net: Net) -> bool:
     try:
-        omega(net)
+        growth(net)
     except DeclarationError:
         return False
     return True
+
+
+def grown(net: Net) -> sp.Expr:
+    """The Jacobian factor of a net, by growth alone: ω^L, with the letter ω where the net has one ω.
+
+    >>> import advmf as mf
+    >>> from advmf.theory.propagation import grown
+    >>> grown(mf.vanilla()), grown(mf.pyramid())
+    (omega**L, omega**3)
+    """
+    return OMEGA**net.depth if grows_uniformly(net) else moments(net).j
 
 
 OMEGA = sp.Symbol("omega", positive=True)
@@ -146,7 +186,7 @@ ALPHA = sp.Symbol("alpha", positive=True)
 @public
 @cache
 def moments(net: Net, abbreviate: bool = False) -> Moments:
-    """The state after ``L`` blocks, from ``|x|²/d = x_sq``: in closed form where there is one, else as an exact
+    """The state after all blocks, from ``|x|²/d = x_sq``: in closed form where there is one, else as an exact
     recursion.
 
     A component whose recursion is affine in itself alone is solved by a geometric sum, and the solution is put back
@@ -157,49 +197,41 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
     >>> mf.moments(mf.vanilla(u=1, v=0)).Q
     sigma_b**2*GeometricSum(sigma_w**2/2, L)/2 + x_sq*(sigma_w**2/2)**L
     """
-    growth = omega(net) if abbreviate and grows_alike(net) else None
-
-    def short(rate: sp.Expr, shift: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-        return (OMEGA, with_alpha(shift, net)) if rate == growth else (rate, shift)
-
-    return Moments(**solve(step(net).items(), STATE.items(), START.items(), short))
-
-
-Rule = Callable[[sp.Expr, sp.Expr], tuple[sp.Expr, sp.Expr]]
+    symbols = STATE.items()
+    state = Recurrence.of(net, _by_symbol(START), lambda run: _by_symbol(step(run.block)))
+    short = net if abbreviate and grows_uniformly(net) else None
+    solved = {name: _closed(state, symbol, short) for name, symbol in symbols.items()}
+    return Moments(**{n: state.recursion(symbols[n]) if value is None else value for n, value in solved.items()})
 
 
-def solve(
-    after: Mapping[str, sp.Expr],
-    before: Mapping[str, sp.Expr],
-    start: Mapping[str, sp.Expr],
-    short: Rule = lambda rate, shift: (rate, shift),
-) -> dict[str, sp.Expr]:
-    """The components of a state after L blocks, from those after one block in terms of the symbols ``before`` it.
+def _by_symbol(state: Moments) -> dict[sp.Symbol, sp.Expr]:
+    return dict(zip(STATE.items().values(), state.items().values()))
 
-    ``short`` may abbreviate the rate and the shift of a component that is solved by a geometric sum.
-    """
-    solved: dict[str, sp.Expr] = {}
-    for name in before:
-        needed = closure(name, after, before)
-        rate, shift = _affine(after[name], before[name]) if needed == {name} else (None, None)
-        if rate is not None and shift is not None:
-            _require_solution(rate, shift, start[name])
-            rate, shift = short(rate, shift)
-            solved[name] = rate**L * start[name] + shift * GeometricSum(rate, L)
-        elif not needed:  # the same after every block, and after none what the stream starts with
-            same = sp.simplify(after[name] - start[name]) == 0
-            solved[name] = after[name] if same else sp.Piecewise((start[name], sp.Eq(L, 0)), (after[name], True))
-        else:
-            order = [n for n in before if n in needed | {name}]
-            state, updates, first = (sp.Tuple(*(of[n] for n in order)) for of in (before, after, start))
-            solved[name] = Recursion(L, state, updates, first, before[name])
-    return solved
+
+def _closed(state: Recurrence, symbol: sp.Symbol, net: Net | None) -> sp.Expr | None:
+    """The last value of a component that every block changes by an affine map of it alone, else None; in the ω of a net
+    that is given."""
+    if not state.needed(symbol) <= {symbol}:
+        return None
+    value = state.start[symbol]
+    for after, depth in state.course(symbol):
+        if symbol not in after.free_symbols:  # the same after every block, and after none what the stream starts with
+            same = sp.simplify(after - value) == 0
+            value = after if same else sp.Piecewise((value, sp.Eq(depth, 0)), (after, True))
+            continue
+        rate, shift = _affine(after, symbol)
+        if rate is None or shift is None:
+            return None
+        if net is not None and sp.cancel(rate - omega(net)) == 0:
+            rate, shift = OMEGA, with_alpha(shift, net)
+        value = _geometric(rate, shift, value, depth)
+    return value
 
 
 def abbreviations(net: Net) -> dict[sp.Symbol, sp.Expr]:
     """What ω and α stand for in ``net``: α only where the slopes are symbols, ω only where the Jacobian
     grows as ω^L."""
-    where = {OMEGA: omega(net)} if grows_alike(net) else {}
+    where = {OMEGA: omega(net)} if grows_uniformly(net) else {}
     for squares in slope_squares(net):
         where[ALPHA] = squares / 2
     return where
@@ -228,17 +260,6 @@ def with_alpha(expr: sp.Expr, net: Net) -> sp.Expr:
     return expr.xreplace(dict.fromkeys(slope_squares(net), 2 * ALPHA))
 
 
-def closure(name: str, after: Mapping[str, sp.Expr], before: Mapping[str, sp.Expr]) -> set[str]:
-    """The components on which the recursion of ``name`` depends, itself included if it does."""
-    by_symbol = {symbol: n for n, symbol in before.items()}
-    needed: set[str] = set()
-    frontier = {by_symbol[s] for s in after[name].free_symbols if s in by_symbol}
-    while frontier - needed:
-        needed |= frontier
-        frontier = {by_symbol[s] for n in frontier for s in after[n].free_symbols if s in by_symbol}
-    return needed
-
-
 def _affine(expr: sp.Expr, symbol: sp.Expr) -> tuple[sp.Expr | None, sp.Expr | None]:
     """``(rate, shift)`` with ``expr = rate*symbol + shift``, or ``(None, None)``."""
     expanded = sp.expand(expr)
@@ -249,14 +270,21 @@ def _affine(expr: sp.Expr, symbol: sp.Expr) -> tuple[sp.Expr | None, sp.Expr | N
     return constant + sp.factor(rest), sp.factor(shift)
 
 
-def _require_solution(rate: sp.Expr, shift: sp.Expr, start: sp.Expr) -> None:
-    """That a geometric sum solves x -> rate*x + shift from ``start``, by substitution: at depth 0 and over one step."""
-    # The depth is counted by a letter of its own, for the block itself may depend on L.
-    z, n = sp.Dummy("z", positive=True), sp.Dummy("n", integer=True, nonnegative=True)
-    general = (z**n * start + shift * GeometricSum(z, n)).rewrite(sp.Pow)
-    residue = general.subs(n, n + 1) - z * general - shift
+def _geometric(rate: sp.Expr, shift: sp.Expr, start: sp.Expr, depth: sp.Expr) -> sp.Expr:
+    """The solution of x -> rate*x + shift from ``start``."""
+    _verify_geometric()
+    return rate**depth * start + shift * GeometricSum(rate, depth)
+
+
+@cache
+def _verify_geometric() -> None:
+    """That solution, verified by substitution: at depth 0 and over one step."""
+    rate, n = sp.Dummy("z", positive=True), sp.Dummy("n", integer=True, nonnegative=True)
+    start, shift = sp.symbols("x s", cls=sp.Dummy)
+    general = (rate**n * start + shift * GeometricSum(rate, n)).rewrite(sp.Pow)
+    residue = general.subs(n, n + 1) - rate * general - shift
     if sp.simplify(residue) != 0 or sp.simplify(general.subs(n, 0) - start) != 0:
-        raise ArithmeticError(f"A geometric sum does not solve x -> {rate}*x + {shift}.")
+        raise ArithmeticError("The geometric sum does not solve x -> rate*x + shift.")
 
 
 @public
@@ -273,7 +301,7 @@ def growth_rate(net: Net) -> sp.Expr:
     >>> mf.growth_rate(mf.plain_residual(u=1, v=0)).subs(mf.symbols.sigma_w, 1).evalf(6)
     2.17191
     """
-    after = step(net)
+    after = step(net.block)
     if STATE.mu not in after.Q.free_symbols:
         return omega(net)
     biases = {symbols.sigma_b: 0}

@@ -24,9 +24,9 @@ import sympy as sp
 
 from advmf.errors import ArgumentError
 from advmf.functions import Recursion
-from advmf.nets import Block, Dense, GaussianLayer, Net, Pointwise, Rebuilt, ReLULike, Serial
-from advmf.symbols import L, x_sq
-from advmf.theory.propagation import OMEGA, STATE, grows_alike, moments, omega, step
+from advmf.nets import Block, Dense, GaussianLayer, Net, Pointwise, Rebuilt, ReLULike, rebuilt
+from advmf.symbols import x_sq
+from advmf.theory.propagation import STATE, grown, grows_alike, growths, moments, omega, step
 
 LAMBDA = sp.Symbol("Lambda", positive=True)
 """The largest variance of a direction of J(x), times d, over all inputs; a claim's ``where`` has it."""
@@ -45,13 +45,17 @@ def carries_mean(net: Net) -> bool:
     [False, True, False]
     """
     if not grows_alike(net):
-        return STATE.mu in step(net).Q.free_symbols
-    return sp.expand(step(net).along - omega(net) * STATE.along) != 0
+        return any(STATE.mu in step(block).Q.free_symbols for block in net.blocks)
+    return any(
+        sp.cancel(sp.expand(step(block).along - growth * STATE.along)) != 0
+        for block, growth in zip(net.blocks, growths(net))
+    )
 
 
 @cache
 def spike(net: Net) -> sp.Expr:
-    """Λ, the largest variance of J(x) e √d over unit vectors e and inputs x, as N -> oo: ω^L where no mean is carried.
+    """Λ, the largest variance of J(x) e √d over unit vectors e and inputs x, as N -> oo: ω^L where no mean is carried,
+    and of stages the product of their growths.
 
     Raises DeclarationError for a block without a rule in :class:`Aligned`, if a mean is carried.
 
@@ -62,8 +66,8 @@ def spike(net: Net) -> sp.Expr:
     array([1.500000e+00, 1.023900e+03, 1.073193e+05])
     """
     if not carries_mean(net):
-        return OMEGA**L
-    second = moments(Net(Serial(*net.block.apply(Aligned(), ())))).Q.subs(x_sq, 1)
+        return grown(net)
+    second = moments(rebuilt(net, Aligned())).Q.subs(x_sq, 1)
     if not isinstance(second, Recursion):
         return second
     depth, names, updates, start, variable = (arg.xreplace(_NAMES) for arg in second.args)
@@ -97,8 +101,9 @@ def require_uniform(net: Net, what: str) -> None:
     without ω."""
     omega(net)
     if carries_mean(net):
+        blocks = ", ".join(map(repr, net.blocks))
         raise ArgumentError(
-            f"{what} takes one law of J(x) in all directions, but the stream of {net.block!r} carries a mean: J(x) is larger along x than across it, "
+            f"{what} takes one law of J(x) in all directions, but the stream of {blocks} carries a mean: J(x) is larger along x than across it, "
             "by a share of each matrix that is not that of omega, and the loss that training lowers lies between those of omega^L and of the bound "
             "Lambda. Put a Mix() behind the activation of the branch, or take advmf.loss_bound and advmf.linear_form, which hold."
         )

@@ -9,6 +9,7 @@ map                         Q, μ            C, τ                      V
 =========================== =============== ========================= ================================================
 Gaussian layer              σ²Q + σ_b², 0   σ²C, 0                    σ²V
 activation φ, on z ~ N(0,Q) E φ², E φ       (C/Q) E zφφ', (C/Q) E zφ' (C/Q)² E z²φ'² + (V - C²/Q) E φ'²
+dropout, rate r             Q/(1 - r), μ    C/(1 - r), τ              V/(1 - r)
 rms norm                    1, μ/√Q         0, τ/√Q - μC/Q^{3/2}      V/Q - C²/Q²
 layer norm                  1, 0            0, 0                      the same, of Q - μ², C - μτ, V - τ²
 sum, scale s                Q + s²Q' + 2sμμ' as for Q, with μτ' + τμ' V + s²V' + 2sττ'
@@ -25,7 +26,7 @@ from typing import Self
 
 import sympy as sp
 
-from advmf.nets import Algebra, GaussianLayer, Norm, Pointwise, Residual
+from advmf.nets import Algebra, Dropout, GaussianLayer, Norm, Pointwise, Residual
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class Tangent:
         rest = self.V - self.C**2 / Q
         C, V = along * phi.overlap(Q), along**2 * phi.stretch(Q) + rest * gain
         return replace(self, C=C, V=V, tau=along * phi.tilt(Q))
+
+    def dropped(self, dropout: Dropout) -> Self:
+        """After a mask that is independent of stream and tangent, and the same for both."""
+        return replace(self, C=dropout.gain * self.C, V=dropout.gain * self.V)
 
     def normalised(self, norm: Norm, Q: sp.Expr, mu: sp.Expr) -> Self:
         """After a norm of a stream with these moments."""
@@ -124,6 +129,10 @@ class Streams(Algebra[Stream]):
             return Stream(s**2 * Q, s * state.mu, tuple(each.scaled(s) for each in state.tangents))
         tangents = tuple(each.activated(activation, Q) for each in state.tangents)
         return Stream(activation.second(Q), activation.mean(Q), tangents)
+
+    def dropout(self, dropout: Dropout, state: Stream) -> Stream:
+        tangents = tuple(each.dropped(dropout) for each in state.tangents)
+        return Stream(dropout.gain * state.Q, state.mu, tangents)
 
     def norm(self, norm: Norm, state: Stream) -> Stream:
         tangents = tuple(each.normalised(norm, state.Q, state.mu) for each in state.tangents)

@@ -13,7 +13,7 @@ from functools import cache
 import sympy as sp
 
 from advmf.errors import ArgumentError
-from advmf.nets import Block, Dense, GaussianLayer, Net, Rebuilt, Serial
+from advmf.nets import Block, Dense, GaussianLayer, Net, Rebuilt, rebuilt, require_repeated
 from advmf.theory.propagation import OMEGA, omega, with_alpha
 
 
@@ -56,7 +56,7 @@ class Trained:
         """An expression in the variables at the declared variances, in ω and α: equal to ω, or with α for
         the slopes."""
         value = sp.factor(self.declared(expr))
-        return OMEGA if sp.expand(value - omega(self.net)) == 0 else with_alpha(value, self.net)
+        return OMEGA if sp.cancel(value - omega(self.net)) == 0 else with_alpha(value, self.net)
 
 
 @cache
@@ -68,6 +68,7 @@ def trained(net: Net) -> Trained:
     >>> trained(mf.residual(u=1, v=0)).omega
     z/2 + 1
     """
+    require_repeated(net)
     require_trained(net)
     omega(net)  # refuses by the net as it was declared
     separate, found = _separate(net)
@@ -78,7 +79,7 @@ def trained(net: Net) -> Trained:
 def require_trained(net: Net) -> None:
     """Raises ArgumentError for a net without a trained matrix."""
     if not net.trained:
-        raise ArgumentError(f"{net.block!r} has no trained matrix; put a Dense() into it.")
+        raise ArgumentError(f"{net!r} has no trained matrix; put a Dense() into it.")
 
 
 def separated(net: Net) -> Net:
@@ -88,4 +89,4 @@ def separated(net: Net) -> Net:
 
 def _separate(net: Net) -> tuple[Net, dict[sp.Symbol, sp.Expr]]:
     separated = Separated(len(net.trained) > 1)
-    return Net(Serial(*net.block.apply(separated, ())), name=net.name), separated.variances
+    return rebuilt(net, separated), separated.variances

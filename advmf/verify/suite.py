@@ -63,6 +63,7 @@ NETS = {
     GROWING: ("vanilla", 1 + SHORTCUT_GAIN),
     **{name: (name, SHORTCUT_GAIN) for name in PRESETS if name != "vanilla"},
     "pre_norm": ("pre_norm", 2.0),
+    "pyramid": ("pyramid", 1 + SHORTCUT_GAIN),
 }
 """The networks of a suite: the preset of each, and sigma_w**2 times E phi'^2 at a second moment of one, which is omega
 of the vanilla ones of homogeneous activations."""
@@ -70,7 +71,7 @@ of the vanilla ones of homogeneous activations."""
 DEFAULT_NETS = ("vanilla", GROWING, "residual", "plain_residual", "preactivation")
 """Those of every theorem and each of the default activations."""
 
-EXTRA = (("vanilla", "tanh"), ("vanilla", "gelu"), ("pre_norm", "relu"))
+EXTRA = (("vanilla", "tanh"), ("vanilla", "gelu"), ("pre_norm", "relu"), ("pyramid", "relu"))
 """Networks of other growth, with their activations, for which a suite checks :data:`GENERAL`."""
 
 GENERAL = ("T1", "T2")
@@ -224,7 +225,7 @@ def cases(
             if isinstance(scale, MatrixScale) or THEOREMS[theorem].net:
                 continue
             point = {
-                "L": scale.L, "d": scale.d, "K": scale.K, "sigma_w": (gain / float(phi.gain(sp.S.One))) ** 0.5,
+                "L": int(net.depth) if net.depth.is_Integer else scale.L, "d": scale.d, "K": scale.K, "sigma_w": (gain / float(phi.gain(sp.S.One))) ** 0.5,
                 "sigma_b": profile.sigma_b, "eps": profile.eps, "x_sq": 1.0, **slopes, **scale.at, **(at or {}),
             }  # fmt: skip
             if claims := THEOREMS[theorem].tested(net, exponents):

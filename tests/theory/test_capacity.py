@@ -155,7 +155,7 @@ def test_biases_and_means_leave_a_recursion_that_continues_the_closed_form():
 
 
 def test_the_activation_does_not_see_the_singularity():
-    assert not any(value.has(sp.zoo, sp.nan) for value in jet_step(mf.plain_residual()).items().values())
+    assert not any(value.has(sp.zoo, sp.nan) for value in jet_step(mf.plain_residual().block).items().values())
 
 
 POINT = {"N": 300, "d": 100, "K": 25, "eps": 0.7, "sigma_w": 1.3, "u": 1, "v": 0.2, "x_sq": 1.0, "sigma_b": 0.3}

@@ -23,7 +23,7 @@ UNEQUAL = mf.Net(
     mf.Residual(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Mix()), mf.Dense(), scale="1/2"), name="unequal"
 )
 NETS = {
-    **{name: preset(1, 0.2) for name, preset in mf.PRESETS.items() if name != "plain_residual"},  # which carries a mean
+    **{name: mf.PRESETS[name](1, 0.2) for name in ("vanilla", "residual", "preactivation")},
     "two layers": TWO_LAYER,
     "unequal": UNEQUAL,
 }

@@ -11,7 +11,10 @@ from advmf.nets import PRESETS
 from advmf.verify.verdict import Verdict
 
 TWO_LAYERS = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, "1/5"), mf.Dense(sigma_b=0), scale="7/10"), name="two")
-NETS = {**{name: preset(1, "1/5") for name, preset in PRESETS.items()}, "two": TWO_LAYERS}
+NETS = {
+    **{name: PRESETS[name](1, "1/5") for name in ("vanilla", "residual", "plain_residual", "preactivation")},
+    "two": TWO_LAYERS,
+}
 
 
 def explicit(net, N, nets, L, d, c, sigma_b):

@@ -23,7 +23,7 @@ from advmf.boundary import public
 from advmf.claim import Claim, Equation, Regime, Relation
 from advmf.errors import AdvmfError, ArgumentError, DataError
 from advmf.functions.columns import COLUMNS, having
-from advmf.nets import Block, Net
+from advmf.nets import Block, Net, Stage
 
 FORMAT, VERSION = "advmf claim", 2
 """Version 1 had no depth: its claims are read as holding at every depth."""
@@ -87,7 +87,7 @@ def to_json(claim: Claim) -> str:
         "regime": [flag.name for flag in Regime if flag in claim.regime],
         "assumptions": list(claim.assumptions),
         "source": claim.source,
-        "net": claim.net and {"name": claim.net.name, "block": _block(claim.net.block)},
+        "net": claim.net and _stages(claim.net),
         "heuristic": claim.heuristic,
         "p": None if claim.p is None else _expr(claim.p),
         "q": None if claim.q is None else _expr(claim.q),
@@ -213,8 +213,16 @@ def _equation(r: _Reader) -> Equation:
 
 
 def _net(r: _Reader) -> Net:
+    if "stages" in r.record:
+        rows = [_Reader(s, f"{r.place}.stages[{i}]") for i, s in enumerate(r.get("stages", list, "a list of stages"))]
+        return _built(r.place, lambda: Net(*map(_stage, rows), name=r.text("name")))
     block = _parse_block(r.get("block", list, "a block, [name, ...]"), f"{r.place}.block")
     return _built(r.place, lambda: Net(block, name=r.text("name")))
+
+
+def _stage(r: _Reader) -> Stage:
+    block = _parse_block(r.get("block", list, "a block, [name, ...]"), f"{r.place}.block")
+    return _built(r.place, lambda: Stage(block, r.expr("repeat"), r.expr("width")))
 
 
 def _built(place: str, make: Callable[[], Any]) -> Any:
@@ -319,7 +327,7 @@ def _affordable(head: str, args: list[Any], place: str) -> None:
         whole = base.is_Rational and power.is_Rational and base not in (-1, 0, 1)
         large = whole and _digits(base) * abs(power) > LARGEST
     elif head == "Recursion":
-        large = bool(exact) and args[0] in numbers and args[0] != 0
+        large = bool(exact) and args[0] in numbers and args[0] != 0 and _closed(args)
     elif head == "Mul":
         large = sum(map(_digits, exact)) > LARGEST
     else:
@@ -329,6 +337,15 @@ def _affordable(head: str, args: list[Any], place: str) -> None:
             f"a number of {_digits(n)} digits" if n.is_Rational and _digits(n) > 20 else f"{n!s:.30}" for n in numbers
         )
         raise DataError(f"{place}: {head} of {what} is larger than this reads ({LARGEST}).")
+
+
+def _closed(args: list[Any]) -> bool:
+    """Whether a recursion is one of numbers, which SymPy computes at once: nothing in its steps and starts is left
+    open."""
+    if len(args) != 5 or not all(isinstance(arg, sp.Tuple) for arg in args[1:4]):
+        return True
+    variables, updates, start = args[1:4]
+    return not start.free_symbols and updates.free_symbols <= set(variables)
 
 
 def _digits(number: sp.Rational) -> int:
@@ -344,6 +361,14 @@ def _tower(number: sp.Expr) -> bool:
 
 
 # Networks
+
+
+def _stages(net: Net) -> dict[str, Any]:
+    """A net by its block where it repeats one, else by its stages."""
+    if net.repeated:
+        return {"name": net.name, "block": _block(net.block)}
+    stages = [{"block": _block(s.block), "repeat": _expr(s.repeat), "width": _expr(s.width)} for s in net.stages]
+    return {"name": net.name, "stages": stages}
 
 
 def _block(block: Block) -> list[Any]:

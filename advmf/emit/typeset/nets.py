@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import sympy as sp
 
 from advmf.emit.typeset.lines import Line, Lines
-from advmf.nets import GaussianLayer, Net, Norm, Pointwise, Residual
+from advmf.nets import Block, Dropout, GaussianLayer, Leaves, Net, Norm, Pointwise, Residual
 from advmf.nets.algebra import Algebra
 from advmf.symbols import N, d, z
+
+T = TypeVar("T")
+
+
+INPUTS = sp.Symbol("N_in", positive=True)
+"""The number of columns of a matrix, in a net of several widths."""
 
 
 class Layers(Algebra[tuple[str, bool]]):
@@ -16,7 +24,9 @@ class Layers(Algebra[tuple[str, bool]]):
 
     def __init__(self, net: Net, lines: Lines) -> None:
         self.lines = lines
-        letters = [self._letter(leaf) for leaf in net.leaves if isinstance(leaf, GaussianLayer)]
+        self._inputs = N if all(stage.width == 1 for stage in net.stages) else INPUTS
+        leaves = [leaf for block in net.blocks for leaf in block.apply(Leaves(), ())]
+        letters = [self._letter(leaf) for leaf in leaves if isinstance(leaf, GaussianLayer | Dropout)]
         self._total = {letter: letters.count(letter) for letter in letters}
         self._seen = dict.fromkeys(letters, 0)
         self.laws: list[Line] = []
@@ -24,11 +34,11 @@ class Layers(Algebra[tuple[str, bool]]):
         self.norms: list[Norm] = []
 
     @staticmethod
-    def _letter(layer: GaussianLayer) -> str:
-        return "W" if layer.trained else "V"
+    def _letter(layer: GaussianLayer | Dropout) -> str:
+        return "m" if isinstance(layer, Dropout) else "W" if layer.trained else "V"
 
     def matrix(self, letter: str) -> tuple[str, str]:
-        """The letters of a matrix of a layer, and of its index."""
+        """The letters of a layer's matrix or of a mask, and of its index."""
         self._seen[letter] += 1
         index = f"_{self._seen[letter]}" if self._total[letter] > 1 else ""
         return f"{letter}{index}^l", index.replace("_", ",")
@@ -36,7 +46,7 @@ class Layers(Algebra[tuple[str, bool]]):
     def gaussian(self, layer: GaussianLayer, state: tuple[str, bool]) -> tuple[str, bool]:
         letter = self._letter(layer)
         matrix, index = self.matrix(letter)
-        self.law(f"{letter}_{{ij{index}}}^l", layer.variance / N)
+        self.law(f"{letter}_{{ij{index}}}^l", layer.variance / self._inputs)
         x, is_sum = state
         product = f"{matrix} ({x})" if is_sum else f"{matrix} {x}"
         if layer.bias_deviation == 0:
@@ -46,6 +56,15 @@ class Layers(Algebra[tuple[str, bool]]):
 
     def pointwise(self, activation: Pointwise, state: tuple[str, bool]) -> tuple[str, bool]:
         return f"{self.activation(activation)}({state[0]})", False
+
+    def dropout(self, dropout: Dropout, state: tuple[str, bool]) -> tuple[str, bool]:
+        letter = self._letter(dropout)
+        mask, index = self.matrix(letter)
+        kept, gain = (self.lines.text(e) for e in (1 - dropout.rate, dropout.gain))
+        law = rf"{gain}\,\mathrm{{Bernoulli}}\left({kept}\right)"
+        self.laws.append(Line(rf"{letter}_{{i{index}}}^l", r"\sim", law))
+        x, is_sum = state
+        return rf"{mask} \odot {f'({x})' if is_sum else x}", False
 
     def norm(self, norm: Norm, state: tuple[str, bool]) -> tuple[str, bool]:
         if norm not in self.norms:
@@ -75,13 +94,17 @@ def _named(norm: Norm) -> str:
 
 
 def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
-    """The map of one block, and with ``where`` the laws of its matrices, the activation, the input's and the output's
-    layer."""
-    layers = Layers(net, lines)
-    text, _ = net.block.apply(layers, ("x^{l-1}", False))
-    out = [Line("x^l", "=", text)]
+    """The map of one block, or of each stage's, and with ``where`` the laws of its matrices, the activation, the
+    input's and the output's layer."""
+    layers, n = Layers(net, lines), lines.text
+    texts = {block: block.apply(layers, ("x^{l-1}", False))[0] for block in net.blocks}
+    out = [Line("x^l", "=", texts[block] + span) for block, span in _spans(net, lines)]
     if not where:
         return out
+    if not net.repeated:
+        out += [Line("x^l", r"\in", rf"\mathbb{{R}}^{{{n(w * N)}}}{span}") for w, span in _widths(net, lines)]
+    if INPUTS in {s for line in layers.laws if isinstance(line.right, sp.Basic) for s in line.right.free_symbols}:
+        out.append(Line(n(INPUTS), "=", r"\text{the width that a matrix maps from}"))
     for i, block in enumerate(layers.activations):
         phi = r"\phi" if i == 0 else rf"\phi_{i + 1}"
         out.append(Line(rf"{phi}(z)", "=", block.phi(z)))
@@ -91,11 +114,39 @@ def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
         if norm.centred:
             out.append(Line(r"\bar{x}", "=", r"\frac{1}{N} \sum_i x_i"))
     out += layers.laws
-    n = lines.text
+    last = net.stages[-1].width * N
     out += [
         Line("x^0", "=", r"P^{\mathrm{in}} x"),
         Line(r"P^{\mathrm{in}}_{ij}", r"\sim", 1 / d, law=True),
-        Line("f(x)", "=", rf"P^{{\mathrm{{out}}}} x^{{{n(sp.Symbol('L'))}}}"),
-        Line(r"P^{\mathrm{out}}_{ij}", r"\sim", 1 / N, law=True),
+        Line("f(x)", "=", rf"P^{{\mathrm{{out}}}} x^{{{n(net.depth)}}}"),
+        Line(r"P^{\mathrm{out}}_{ij}", r"\sim", 1 / last, law=True),
     ]
     return out
+
+
+def _spans(net: Net, lines: Lines) -> list[tuple[Block, str]]:
+    """The blocks, with the numbers l of their layers where there are several stages; a block that goes on is one."""
+    return _grouped([(stage.block, stage.repeat) for stage in net.stages], sp.S.One, net, lines)
+
+
+def _widths(net: Net, lines: Lines) -> list[tuple[sp.Expr, str]]:
+    """The widths of the streams, with their numbers l."""
+    first, *others = ((stage.width, stage.repeat) for stage in net.stages)
+    return _grouped([(first[0], first[1] + 1), *others], sp.S.Zero, net, lines)
+
+
+def _grouped(values: list[tuple[T, sp.Expr]], start: sp.Expr, net: Net, lines: Lines) -> list[tuple[T, str]]:
+    """Each value, equal ones in turn together, with its range of l from ``start`` on, in words of LaTeX."""
+    counts: list[tuple[T, sp.Expr]] = []
+    for value, count in values:
+        same = counts and counts[-1][0] == value
+        counts[-1:] = [(value, counts[-1][1] + count)] if same else [*counts[-1:], (value, count)]
+    if net.repeated:
+        return [(value, "") for value, _ in counts]
+    found = []
+    for value, count in counts:
+        low, high = lines.text(start), lines.text(start + count - 1)
+        span = f"l = {low}" if low == high else rf"{low} \le l \le {high}"
+        found.append((value, rf"\;\; ({span})"))
+        start += count
+    return found

@@ -76,7 +76,7 @@ def validated(claims: Sequence[Claim], at: Mapping[str, Any]) -> tuple[Any, dict
                 f"{claim.name} is about an order of growth, which takes a ladder of dimensions: check(claim, at, ladder=(…), along=…)."
             )
     needed = requirements(claims)
-    at = {"x_sq": 1.0, **at}
+    at = {"x_sq": 1.0, **({"L": net.depth} if net.depth.is_Integer else {}), **at}
     if missing := sorted(needed - set(at)):
         raise ArgumentError(f"at lacks {', '.join(missing)}; this check needs {', '.join(sorted(needed))}.")
     refuse_unused("at", set(at) - set(SYMBOLS), needed)

@@ -1,0 +1,93 @@
+"""What the blocks of a net do to a state, one after the other: the one place where stages are composed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from advmf.functions import Recursion
+from advmf.nets import Net, Run
+
+COUNT = sp.Symbol("n", integer=True, nonnegative=True)
+"""How many blocks the stream has passed."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """``copies`` blocks that change a state by the same ``updates``."""
+
+    copies: sp.Expr
+    updates: Mapping[sp.Symbol, sp.Expr]
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """A state that starts as ``start`` and is changed by one piece of a net after the other."""
+
+    start: Mapping[sp.Symbol, sp.Expr]
+    pieces: tuple[Piece, ...]
+
+    @classmethod
+    def of(
+        cls, net: Net, start: Mapping[sp.Symbol, sp.Expr], updates: Callable[[Run], Mapping[sp.Symbol, sp.Expr]]
+    ) -> Recurrence:
+        """The state through ``net``, where ``updates`` says what a block of a run does: runs that do the same are one
+        piece."""
+        pieces: list[Piece] = []
+        for run in net.runs:
+            after = updates(run)
+            if pieces and pieces[-1].updates == after:
+                after, copies = pieces[-1].updates, pieces.pop().copies + run.copies
+            else:
+                copies = run.copies
+            pieces.append(Piece(copies, after))
+        return cls(start, tuple(pieces))
+
+    @property
+    def depth(self) -> sp.Expr:
+        """The number of blocks."""
+        return sp.Add(*(piece.copies for piece in self.pieces))
+
+    def needed(self, symbol: sp.Symbol) -> set[sp.Symbol]:
+        """The components on which the recursion of one depends, itself included if it does."""
+        found: set[sp.Symbol] = set()
+        frontier = self._read(symbol)
+        while frontier - found:
+            found |= frontier
+            frontier = set().union(*map(self._read, frontier))
+        return found
+
+    def _read(self, symbol: sp.Symbol) -> set[sp.Symbol]:
+        return {s for piece in self.pieces for s in piece.updates[symbol].free_symbols} & set(self.start)
+
+    def course(self, symbol: sp.Symbol) -> list[tuple[sp.Expr, sp.Expr]]:
+        """The updates of one component, each with the number of blocks in a row that it is of."""
+        found: list[tuple[sp.Expr, sp.Expr]] = []
+        for piece in self.pieces:
+            update, copies = piece.updates[symbol], piece.copies
+            if found and found[-1][0] == update:
+                copies += found.pop()[1]
+            found.append((update, copies))
+        return found
+
+    def recursion(self, symbol: sp.Symbol, kept: Sequence[sp.Symbol] | None = None) -> sp.Expr:
+        """The last value of a component, as the recursion of those that are ``kept``, or else of those that it needs.
+
+        Where pieces differ the blocks are counted by a component more.
+        """
+        if kept is None:
+            kept = [s for s in self.start if s == symbol or s in self.needed(symbol)]
+        updates, first = [self._update(s) for s in kept], [self.start[s] for s in kept]
+        if any(COUNT in update.free_symbols for update in updates):
+            kept, updates, first = [*kept, COUNT], [*updates, COUNT + 1], [*first, sp.S.Zero]
+        return Recursion(self.depth, sp.Tuple(*kept), sp.Tuple(*updates), sp.Tuple(*first), symbol)
+
+    def _update(self, symbol: sp.Symbol) -> sp.Expr:
+        *before, (last, _) = self.course(symbol)
+        passed, cases = sp.S.Zero, []
+        for update, copies in before:
+            passed += copies
+            cases.append((update, COUNT < passed))
+        return sp.Piecewise(*cases, (last, True)) if cases else last
