@@ -16,7 +16,7 @@ def list_() -> None:
     from advmf.symbols import SYMBOLS
     from advmf.theorems import THEOREMS
     from advmf.theory.norms import ROUTES
-    from advmf.theory.propagation import omega
+    from advmf.theory.propagation import grows_uniformly, omega
     from advmf.verify.catalogue import ACTIVATIONS, PAIRS
 
     out = console()
@@ -26,7 +26,8 @@ def list_() -> None:
     out.print(table, "")
     table = Table("net", "block", "omega", box=None)
     for name, preset in PRESETS.items():
-        table.add_row(name, STEPS[name], str(omega(preset())))
+        net = preset()
+        table.add_row(name, STEPS[name], str(omega(net)) if grows_uniformly(net) else "none: metric(net)")
     out.print(table, "")
     table = Table("activation", "phi(z)", box=None)
     for name, phi in ACTIVATIONS.items():

@@ -225,7 +225,8 @@ def cases(
             if isinstance(scale, MatrixScale) or THEOREMS[theorem].net:
                 continue
             point = {
-                "L": int(net.depth) if net.depth.is_Integer else scale.L, "d": scale.d, "K": scale.K, "sigma_w": (gain / float(phi.gain(sp.S.One))) ** 0.5,
+                "L": int(net.depth) if net.depth.is_Integer else scale.L, "d": scale.d, "K": scale.K,
+                "sigma_w": (gain / float(phi.gain(sp.S.One))) ** 0.5,
                 "sigma_b": profile.sigma_b, "eps": profile.eps, "x_sq": 1.0, **slopes, **scale.at, **(at or {}),
             }  # fmt: skip
             if claims := THEOREMS[theorem].tested(net, exponents):

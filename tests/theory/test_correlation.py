@@ -51,7 +51,7 @@ def oracle(name, L, sigma_w, sigma_b, u, v, x_sq, y_sq, c):
     return P
 
 
-@pytest.mark.parametrize("name", ("vanilla", "residual", "plain_residual", "preactivation"))
+@pytest.mark.parametrize("name", ["vanilla", "residual", "plain_residual", "preactivation"])
 @pytest.mark.parametrize("slopes", [(1.0, 0.0), (1.0, 0.2), (1.0, -1.0), (0.5, 1.5)])
 @pytest.mark.parametrize("c", [-1.0, -0.6, 0.0, 0.3, 0.95, 1.0])
 def test_nngp_against_quadrature(name, slopes, c):

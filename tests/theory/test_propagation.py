@@ -139,7 +139,7 @@ def explicit_moments(net_name, rng, nets=600, N=96, depth=4, sigma_w=1.0, sigma_
     return {k: (m.mean(), m.std() / math.sqrt(nets)) for k, m in means.items()}
 
 
-@pytest.mark.parametrize("name", ("vanilla", "residual", "plain_residual", "preactivation"))
+@pytest.mark.parametrize("name", ["vanilla", "residual", "plain_residual", "preactivation"])
 def test_moments_of_explicit_networks(name):
     """All second moments, along the input and of the offset, within 4.5 standard errors plus the O(1/N) of the inexact
     nets."""
