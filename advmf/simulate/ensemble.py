@@ -32,7 +32,7 @@ QUERIES = 256
 """Vectors that are expected to meet each matrix: as many as an attack of the default strength sends."""
 PAYS = 4
 """Conditioning is faster than explicit weights from about so many times the vectors upwards in width."""
-SAMPLERS = ("auto", "dense", "conditioned")
+SAMPLERS = ("auto", "dense", "conditioned", "limit")
 
 
 SEED, LAYER = 8, 4096
@@ -300,7 +300,7 @@ class Ensemble:
 def sample(
     net: Net,
     *,
-    N: int,
+    N: int | float | str,
     L: int,
     d: int,
     K: int,
@@ -325,9 +325,11 @@ def sample(
     (:mod:`advmf.simulate.conditioned`); "auto" takes the faster one for ``queries``, the number of vectors expected to
     meet each matrix (an attack tells by itself), if it fits the budget, and ``.sampler`` of the result says which.
     Conditioned networks have to be kept between calls; ``keep=False`` forgets them, for networks that are used once.
+    ``N="inf"`` gives networks of infinite width, Gaussian processes that are drawn where they are asked about
+    (:mod:`advmf.simulate.limit`): they have outputs, derivatives and attacks, and no weights.
 
-    Raises ArgumentError for missing or unknown values, DomainError for values outside their domain, and
-    MemoryBudgetError where one network, the seeds of all or the objects of so many layers do not fit, all before
+    Raises ArgumentError for missing or unknown values, DomainError for values outside their domain, DeclarationError for
+    a net whose covariance at N = inf is not known, and MemoryBudgetError where one network, the seeds of all or the objects of so many layers do not fit, all before
     anything is sampled.
 
     >>> import torch, advmf as mf
@@ -338,41 +340,51 @@ def sample(
     """
     if not isinstance(net, Net):
         raise ArgumentError(f"sample takes a Net, such as advmf.residual(u=1, v=0); got {net!r}.")
-    sizes = {"N": N, "L": L, "d": d, "K": K, "nets": nets}
-    for name, size in sizes.items():
-        sizes[name] = whole(name, size, 0 if name == "L" else 1)
+    endless = _endless(N, sampler)
+    given: dict[str, Any] = {"L": L, "d": d, "K": K, "nets": nets} | ({} if endless else {"N": N})
+    sizes = {name: whole(name, size, 0 if name == "L" else 1) for name, size in given.items()}
     if dtype not in (torch.float32, torch.float64):
         raise ArgumentError(f"dtype must be torch.float32 or torch.float64; got {dtype}.")
     if sampler not in SAMPLERS:
         raise ArgumentError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}.")
     queries = whole("queries", queries)
     generator = source(generator, None)
-    numbers = _values(net, {**values, **{k: float(v) for k, v in sizes.items() if k != "nets"}}, set(values))
-    ensemble = Ensemble(
-        net=net,
-        N=sizes["N"],
-        L=sizes["L"],
-        d=sizes["d"],
-        K=sizes["K"],
-        nets=sizes["nets"],
-        values=numbers,
-        seeds=torch.empty(0, dtype=torch.int64, device="cpu"),
-        dtype=dtype,
-        device=torch.device(device),
-        memory=memory,
-        sampler="conditioned" if sampler == "auto" else sampler,
-        queries=queries,
-        keep=keep,
-    )
+    own = {k: float(v) for k, v in sizes.items() if k != "nets"} | ({"N": math.inf} if endless else {})
+    common: dict[str, Any] = {
+        "net": net, **sizes, "values": _values(net, {**values, **own}, set(values)), "dtype": dtype,
+        "seeds": torch.empty(0, dtype=torch.int64, device="cpu"), "device": torch.device(device),
+        "memory": memory, "queries": queries, "keep": keep,
+    }  # fmt: skip
+    if endless:
+        from advmf.simulate.limit import limit_of  # which imports this module
+
+        return seeded(limit_of(**common), generator)
+    ensemble = Ensemble(**common, sampler="conditioned" if sampler == "auto" else sampler)
     if sampler == "auto" and (ensemble.N < PAYS * queries or ensemble.bytes_at_once > memory):
         dense = replace(ensemble, sampler="dense")
         if ensemble.N < PAYS * queries or dense.bytes_at_once <= memory:
             ensemble = dense
     ensemble.check_memory()
+    return seeded(ensemble, generator)
+
+
+def seeded(ensemble: Ensemble, generator: torch.Generator) -> Ensemble:
+    """The ensemble with a seed for each network."""
     shape = (ensemble.nets,)
     seeds = torch.randint(2**63 - 1, shape, generator=generator, device=generator.device, dtype=torch.int64)
     ensemble.seeds = seeds.cpu()
     return ensemble
+
+
+def _endless(N: object, sampler: str) -> bool:
+    """Whether networks of infinite width are asked for; raises ArgumentError where the sampler is one of other
+    widths."""
+    endless = str(N).lower() in ("inf", "oo", "infinity")
+    if endless != (sampler == "limit") and sampler != "auto":
+        raise ArgumentError(
+            f'sampler="limit" is the one of N="inf", and the only one; got sampler={sampler!r} and N={N!r}. Leave sampler out.'
+        )
+    return endless
 
 
 def _values(net: Net, given: Mapping[str, Any], own: set[str]) -> dict[str, float]:

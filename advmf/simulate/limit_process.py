@@ -1,0 +1,283 @@
+"""Gaussian processes of infinite width, drawn at the points that are asked about, with their gradients.
+
+The K outputs of a network are independent with the same law. What was answered is remembered: a point's value, and its
+gradient, are drawn from their law given all numbers before, so that the answers together have the joint law of f and of
+its gradients at these points.
+
+*Increments.* An input is an anchor, at which f and J are drawn. A point near it is known by what it has beyond the
+linear function there: the value ``h = f(x + y) - f(x) - J y`` and the gradient's change. Their covariances hold no
+linear part, so that nothing cancels for small y.
+
+*Span.* Coordinates of a gradient across all points are independent Gaussian sequences of the same covariance, so they
+are drawn as vectors of d numbers. Within the span of the points all numbers are conditioned jointly, by a Cholesky
+factor. A point that leaves the span adds a direction, along which the gradients before become known numbers.
+
+*Digits.* Numbers are in units of their own deviation, or of a thousandth of the linear function's over the same
+distance where that is larger. One counts as known where its variance, given what was answered before, is less than
+:data:`~advmf.simulate.limit_span.FLOOR` in these units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from advmf.errors import DomainError
+from advmf.simulate.limit_jets import Layout
+from advmf.simulate.limit_kernel import Kernel
+from advmf.simulate.limit_span import Factor, Span
+
+LEAST = 1e-6
+"""Share of the linear function's variance that is the least unit of a number."""
+VALUE = -1
+"""What stands for the value of a point among the directions of its gradient."""
+
+Normals = Callable[..., Tensor]
+
+
+class Process:
+    """``nets`` networks of K outputs and d inputs, whose covariance is ``kernel``.
+
+    ``normals(*shape)`` draws (nets, *shape) standard normals in float64, each network's from its own stream.
+    """
+
+    def __init__(
+        self, kernel: Kernel, nets: int, d: int, K: int, normals: Normals, device: torch.device | str = "cpu"
+    ) -> None:
+        options = {"dtype": torch.float64, "device": torch.device(device)}
+        self._kernel, self._nets, self._d, self._K, self._normals = kernel, nets, d, K, normals
+        self.anchor: list[int] = []
+        self.graded: list[int] = []
+        self.x, self.y = (torch.zeros(nets, 0, d, **options) for _ in range(2))
+        self._jets = torch.zeros(nets, 0, 0, 8, **options)
+        self._span = Span(nets, d, options)
+        self._known, self._across = Factor(nets, K, options), Factor(nets, K * d, options)
+        self._entries: list[tuple[int, int]] = []
+        self._scale = torch.zeros(nets, 0, **options)
+        self.value = torch.zeros(nets, 0, K, **options)
+        """f at anchors, and h at other points."""
+        self.gradient = torch.zeros(nets, 0, K, d, **options)
+        """J at anchors, and the gradient's change at other points, in the order of ``graded``."""
+
+    def ask(self, y: Tensor, anchors: Sequence[int | None]) -> list[int]:
+        """Draw the values at points (nets, points, d), given from their anchor, or as they are where that is None: the
+        numbers of the points."""
+        first, new = len(self.anchor), list(range(len(self.anchor), len(self.anchor) + len(anchors)))
+        self.anchor += [i if a is None else a for i, a in zip(new, anchors)]
+        own = torch.tensor([a is None for a in anchors], device=y.device)[:, None]
+        base = torch.cat((self.x, torch.where(own, y, 0.0)), 1)[:, self.anchor[first:]]
+        self.x = torch.cat((self.x, torch.where(own, y, base + y)), 1)
+        self.y = torch.cat((self.y, torch.where(own, 0.0, y)), 1)
+        for vector in y.unbind(1):
+            e = self._span.new(vector)
+            if e is not None:
+                self._enter(e)
+        self._measure(new)
+        draws = self._normals(len(new), self._K)
+        answers = self._drawn(new, [(i, VALUE) for i in new], draws)
+        self.value = torch.cat((self.value, answers), 1)
+        return new
+
+    def differentiate(self, points: Sequence[int]) -> None:
+        """Draw the gradients at points that have none yet."""
+        new = [i for i in dict.fromkeys(points) if i not in self.graded]
+        if not new:
+            return
+        draws, basis = self._normals(len(new), self._K, self._d), self._span.basis
+        r = basis.shape[1]
+        inside = torch.einsum("bikd,brd->birk", draws, basis)
+        entries = [(i, k) for i in new for k in range(r)]
+        along = self._drawn(new, entries, inside.flatten(1, 2)).unflatten(1, (len(new), r))
+        self.graded += new
+        outside = draws - torch.einsum("birk,brd->bikd", inside, basis)
+        sequence = self._sequence(new) / self._gain[..., None]
+        n = len(self.graded) - len(new)
+        across = self._across.extend(sequence[..., :n], sequence[..., n:], outside.flatten(2))
+        across = across.unflatten(2, (self._K, self._d)) * self._unit[:, None, None]
+        found = across + torch.einsum("birk,brd->bikd", along, basis)
+        self.gradient = torch.cat((self.gradient, found), 1)
+
+    def output(self, point: int) -> Tensor:
+        """f at a point, (nets, K)."""
+        at = self.anchor[point]
+        if at == point:
+            return self.value[:, point]
+        linear = torch.einsum("bkd,bd->bk", self.gradients([at])[:, 0], self.y[:, point])
+        return self.value[:, at] + linear + self.value[:, point]
+
+    def beyond(self, point: int) -> Tensor:
+        """What f has at a point beyond the linear function at its anchor, (nets, K)."""
+        return torch.zeros_like(self.value[:, point]) if self.anchor[point] == point else self.value[:, point]
+
+    def gradients(self, points: Sequence[int]) -> Tensor:
+        """J at points whose gradients were drawn, (nets, points, K, d)."""
+        place = {point: at for at, point in enumerate(self.graded)}
+        own = self.gradient[:, [place[i] for i in points]]
+        moved = [a for a, i in enumerate(points) if self.anchor[i] != i]
+        if moved:
+            own[:, moved] += self.gradient[:, [place[self.anchor[points[a]]] for a in moved]]
+        return own
+
+    # -- what points and directions add --------------------------------------------------------------------------------
+
+    def _enter(self, e: Tensor) -> None:
+        """A new direction: the gradients known so far have a coordinate along it."""
+        nets, n, _ = self._across.normals.shape
+        if not n:
+            return
+        normals = self._across.normals.unflatten(2, (self._K, self._d))
+        along = torch.einsum("bmkd,bd->bmk", normals, e)
+        self._across.normals = (normals - along[..., None] * e[:, None, None]).flatten(2)
+        self._known.append(None, self._across.lower, along)
+        k = self._span.basis.shape[1] - 1
+        self._entries += [(i, k) for i in self.graded]
+        self._scale = torch.cat((self._scale, self._unit.expand(nets, n)), 1)
+
+    def _measure(self, new: list[int]) -> None:
+        """The kernel between the new points and all."""
+        d, anchor = self._d, torch.tensor(self.anchor, device=self.x.device)
+        x, y = self.x @ self._span.basis.mT, self.y @ self._span.basis.mT
+        layout = Layout.of(torch.tensor(new, device=x.device), anchor)
+        q = (x**2).sum(2) / d
+        gap = ((2 * x[:, anchor] + y) * y).sum(2) / d
+        distance = (self._apart(x, y, new, layout.same) ** 2).sum(3) / d
+        state = self._kernel(q, gap, distance, layout)
+        found = torch.stack(state.jets.all, 3)
+        if not bool(torch.isfinite(found).all()):
+            raise DomainError(
+                "The covariance at these inputs is not finite, or has no derivative: an input is zero where the net has no biases, or too large."
+            )
+        n = len(self.anchor) - len(new)
+        jets = found.new_zeros(self._nets, len(self.anchor), len(self.anchor), 8)
+        jets[:, :n, :n] = self._jets
+        jets[:, n:] = found
+        jets[:, :n, n:] = found[:, :, :n].transpose(1, 2)[..., _SWAPPED]
+        self._jets, self._coordinates = jets, (x, y)
+        self._points, self._gaps = state.points, gap
+        self._gain = state.gain[:, :, 0]
+        self._unit = (self._gain / d).sqrt()
+
+    def _apart(self, x: Tensor, y: Tensor, rows: Sequence[int], same: Tensor) -> Tensor:
+        """x_i - x_j of the points of ``rows`` and all, (nets, rows, points, r)."""
+        close = y[:, rows, None] - y[:, None]
+        return close if bool(same.all()) else torch.where(same[..., None], close, x[:, rows, None] - x[:, None])
+
+    # -- covariances ---------------------------------------------------------------------------------------------------
+
+    def _drawn(self, points: list[int], entries: list[tuple[int, int]], normals: Tensor) -> Tensor:
+        """Draw numbers of new entries (point, direction) by standard normals (nets, entries, K)."""
+        covariance = self._covariance(points, value=entries[0][1] == VALUE)
+        r1 = self._span.basis.shape[1] + 1
+        place = {i: a for a, i in enumerate(points)}
+        width = 1 if entries[0][1] == VALUE else r1 - 1
+        rows = [place[i] * width + max(0, k) for i, k in entries]
+        columns = [i * r1 + k + 1 for i, k in self._entries + entries]
+        covariance = covariance.flatten(1, 2).flatten(2)[:, rows][:, :, columns]
+        linear = torch.stack([self._size(i) if k == VALUE else self._unit[:, 0] for i, k in entries], 1)
+        n = len(self._entries)
+        scale = (covariance[..., n:].diagonal(dim1=1, dim2=2).clamp(min=0) + LEAST * linear**2).sqrt()
+        self._scale = torch.cat((self._scale, scale), 1)
+        self._entries += entries
+        scaled = covariance / (scale[..., None] * self._scale[:, None])
+        own = scaled[..., n:]
+        return self._known.extend(scaled[..., :n], (own + own.mT) / 2, normals) * scale[..., None]
+
+    def _size(self, i: int) -> Tensor:
+        """The scale of a value: the deviation of f at an anchor, of J y elsewhere."""
+        if self.anchor[i] == i:
+            size = self._points.Q[:, i].sqrt()
+        else:
+            size = self.y[:, i].norm(dim=1) * self._unit[:, 0]
+        return torch.where(size > 0, size, 1.0)
+
+    def _covariance(self, points: list[int], value: bool) -> Tensor:
+        """Of the values of points, or of their gradients, with the values and gradients of all: (nets, points, 1 or r,
+        points, 1 + r)."""
+        own = self._rows(points, value)
+        moved = [a for a, i in enumerate(points) if self.anchor[i] != i]
+        if moved:
+            bases = list(dict.fromkeys(self.anchor[points[a]] for a in moved))
+            at = [bases.index(self.anchor[points[a]]) for a in moved]
+            gradient = self._rows(bases, False)
+            if value:
+                y = self._coordinates[1][:, [points[a] for a in moved]]
+                taken = self._rows(bases, True)[:, at] + torch.einsum("bpr,bprjs->bpjs", y, gradient[:, at])[:, :, None]
+            else:
+                taken = gradient[:, at]
+            own = own.index_add(1, torch.tensor(moved, device=own.device), taken, alpha=-1)
+        # The same on the other side.
+        others = [j for j, b in enumerate(self.anchor) if b != j]
+        if others:
+            base = own[..., [self.anchor[j] for j in others], :]
+            y = self._coordinates[1][:, others]
+            first = base[..., :1] + torch.einsum("bjr,bpwjr->bpwj", y, base[..., 1:])[..., None]
+            own[..., others, :] -= torch.cat((first, base[..., 1:]), -1)
+        return self._with_linear(own, points, value)
+
+    def _rows(self, points: list[int], value: bool) -> Tensor:
+        """What the rest of the kernel gives for f itself, (nets, points, 1 or r, points, 1 + r)."""
+        d = self._d
+        x, y = self._coordinates
+        same = torch.tensor([[self.anchor[i] == b for b in self.anchor] for i in points], device=x.device)
+        apart = self._apart(x, y, points, same)
+        t, q, r, D, qr, qD, rD, DD = self._jets[:, points][..., None].unbind(3)
+        xi, xj = x[:, points, None], x[:, None]
+        if value:
+            return torch.cat((-t / 2, -(r * xj - D * apart) / d), 3)[:, :, None]
+        first = -(q * xi + D * apart) / d
+        inner = (-2 / d**2) * (
+            xi[..., None] * (qr * xj - qD * apart)[..., None, :] + apart[..., None] * (rD * xj - DD * apart)[..., None, :]
+        )
+        present = (self._span.basis.square().sum(2) > 0).to(x)
+        inner += torch.diag_embed(present)[:, None, None] * (D / d)[..., None]
+        return torch.cat((first[..., None], inner), 4).permute(0, 1, 3, 2, 4)
+
+    def _with_linear(self, rows: Tensor, points: list[int], value: bool) -> Tensor:
+        """With what is linear in either input, which increments do not see: the variances and a D0."""
+        d, (x, y) = self._d, self._coordinates
+        gain, p = self._gain, self._points
+        anchors = [j for j, b in enumerate(self.anchor) if b == j]
+        base = [self.anchor[j] for j in range(len(self.anchor))]
+        # Between an anchor's value and the increments of any point.
+        square = (y**2).sum(2) / d
+        by_value = (p.gap - p.slope[:, base] * (self._gaps - square) - gain * square) / 2
+        by_slope = ((p.slope - p.slope[:, base])[..., None] * x[:, base] + (p.slope - gain)[..., None] * y) / d
+        increments = torch.cat((by_value[..., None], by_slope), 2)
+        moved = torch.tensor([b != j for j, b in enumerate(self.anchor)], device=x.device)
+        for a, i in enumerate(points):
+            if self.anchor[i] != i:
+                part = increments[:, i, :1] if value else increments[:, i, 1:]
+                for j in anchors:
+                    rows[:, a, :, j, 0] += part
+                continue
+            if value:
+                rows[:, a, 0] += increments * moved[:, None]
+            for j in anchors:
+                apart = (x[:, i] - x[:, j]) / d
+                if value:
+                    distance = (apart**2).sum(1) * d
+                    rows[:, a, 0, j, 0] += (p.Q[:, i] + p.Q[:, j] - gain[:, 0] * distance) / 2
+                    rows[:, a, 0, j, 1:] += p.slope[:, j, None] * x[:, j] / d + gain * apart
+                else:
+                    rows[:, a, :, j, 0] += p.slope[:, i, None] * x[:, i] / d - gain * apart
+                    present = (self._span.basis.square().sum(2) > 0).to(x)
+                    rows[:, a, :, j, 1:] += torch.diag_embed(present) * (gain / d)[..., None]
+        return rows
+
+    def _sequence(self, new: list[int]) -> Tensor:
+        """The covariance of a coordinate of the gradients across the points, times d: of the new ones with all that
+        are graded."""
+        D = self._jets[..., 3]
+        bases = [self.anchor[i] for i in range(len(self.anchor))]
+        moved = torch.tensor([b != i for i, b in enumerate(bases)], device=D.device).to(D)
+        rows, columns = moved[new][None, :, None], moved[self.graded][None, None]
+        at, to = [bases[i] for i in new], [bases[j] for j in self.graded]
+        own = D[:, new][..., self.graded]
+        own = own - rows * D[:, at][..., self.graded] - columns * D[:, new][..., to] + rows * columns * D[:, at][..., to]
+        return own + (1 - rows) * (1 - columns) * self._gain[..., None]
+
+
+_SWAPPED = [0, 2, 1, 3, 4, 6, 5, 7]
+"""The derivatives of a kernel with its two inputs exchanged."""

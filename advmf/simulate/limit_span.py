@@ -1,0 +1,97 @@
+"""Linear algebra of answers that are drawn one after the other: the span of points, and Cholesky factors that grow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advmf.errors import AccuracyError
+
+NEW = 1e-10
+"""Share of a vector outside of the span below which it adds no direction."""
+FLOOR = 1e-8
+"""Share of a variance that counts as nothing, and below minus which it is an error."""
+_NEVER = 1e150
+"""The pivot of a number that is known already: it says nothing of others."""
+
+
+class Span:
+    """Orthonormal directions of each network's own, (nets, r, d); where a network has fewer than the others, its
+    direction is zero."""
+
+    def __init__(self, nets: int, d: int, options: dict[str, Any]) -> None:
+        self.basis = torch.zeros(nets, 0, d, **options)
+
+    def new(self, y: Tensor) -> Tensor | None:
+        """What a vector (nets, d) has outside of the span, of length one or zero, taken in; None where it is inside for
+        all networks."""
+        size, rest = y.norm(dim=1, keepdim=True), y
+        if self.basis.shape[1] == y.shape[1]:
+            return None
+        for _ in range(2):
+            rest = rest - torch.bmm(torch.bmm(rest[:, None], self.basis.mT), self.basis)[:, 0]
+        share = rest.norm(dim=1, keepdim=True)
+        kept = share > NEW * size
+        if not bool(kept.any()):
+            return None
+        e = torch.where(kept, rest / torch.where(kept, share, 1.0), 0.0)
+        e = e - torch.bmm(torch.bmm(e[:, None], self.basis.mT), self.basis)[:, 0]
+        e = torch.where(kept, e / torch.where(kept, e.norm(dim=1, keepdim=True), 1.0), 0.0)
+        self.basis = torch.cat((self.basis, e[:, None]), 1)
+        return e
+
+
+class Factor:
+    """A Cholesky factor (nets, n, n) of numbers of unit scale, and the standard normals (nets, n, copies) that they are
+    made of."""
+
+    def __init__(self, nets: int, copies: int, options: dict[str, Any]) -> None:
+        self.lower = torch.zeros(nets, 0, 0, **options)
+        self.normals = torch.zeros(nets, 0, copies, **options)
+
+    def extend(self, rows: Tensor, own: Tensor, normals: Tensor) -> Tensor:
+        """New numbers (nets, p, copies) of covariances ``rows`` (nets, p, n) with those before, and ``own`` (nets, p,
+        p), by new normals."""
+        known = torch.linalg.solve_triangular(self.lower, rows.mT, upper=False).mT
+        new, fresh = factored(own - torch.bmm(known, known.mT))
+        normals = normals * fresh[..., None]
+        out = torch.bmm(known, self.normals) + torch.bmm(new, normals)
+        self.append(known, new + torch.diag_embed((~fresh).to(new) * _NEVER), normals)
+        return out
+
+    def append(self, known: Tensor | None, new: Tensor, normals: Tensor) -> None:
+        """Take in rows of the factor; None for numbers that are independent of those before."""
+        nets, n, _ = self.lower.shape
+        p = new.shape[1]
+        lower = self.lower.new_zeros(nets, n + p, n + p)
+        lower[:, :n, :n], lower[:, n:, n:] = self.lower, new
+        if known is not None:
+            lower[:, n:, :n] = known
+        self.lower = lower
+        self.normals = torch.cat((self.normals, normals), 1)
+
+
+def factored(S: Tensor) -> tuple[Tensor, Tensor]:
+    """The Cholesky factor of (nets, p, p), and which columns hold something new: those of the others are zero.
+
+    Raises AccuracyError where a pivot is below minus FLOOR: then it is no covariance.
+    """
+    found, info = torch.linalg.cholesky_ex(S)
+    pivots = found.diagonal(dim1=1, dim2=2)
+    if not bool(info.any()) and bool((pivots**2 > FLOOR).all()):
+        return found, torch.ones_like(pivots, dtype=torch.bool)
+    lower, fresh = torch.zeros_like(S), torch.zeros_like(pivots, dtype=torch.bool)
+    for k in range(S.shape[1]):
+        column = S[:, k:, k] - torch.bmm(lower[:, k:, :k], lower[:, k, :k, None])[..., 0]
+        pivot = column[:, :1]
+        if not bool((pivot >= -FLOOR).all()):
+            raise AccuracyError(
+                f"A variance given what was answered before is {float(pivot.min()):.1e} of that of the linear network, and rounding leaves no less "
+                f"than -{FLOOR:.0e}: the points lie too close together, or too far apart, for the digits of float64. Ask for fewer points, or for "
+                "points at distances that are less different."
+            )
+        fresh[:, k] = pivot[:, 0] > FLOOR
+        lower[:, k:, k] = torch.where(fresh[:, k, None], column / pivot.clamp(min=FLOOR).sqrt(), 0.0)
+    return lower, fresh
