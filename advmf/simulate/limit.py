@@ -31,7 +31,7 @@ from advmf.simulate.race import LEAN, attack_queries
 from advmf.simulate.state import without_gradients
 from advmf.simulate.tapes import Columns, ForwardTape, Matrix
 
-CHUNK = 64 * 2**20
+CHUNK = 192 * 2**20
 """Bytes of networks that are run together on a CPU."""
 BLOCK = 2048
 """So many normals are drawn for a network at a time."""
@@ -42,9 +42,9 @@ CLOSE = 0.01
 class Streams:
     """Standard normals of each network's own seed: whatever networks share a chunk, each has the same."""
 
-    def __init__(self, seeds: Tensor, device: torch.device) -> None:
-        self._seeds, self._device, self._blocks = seeds.tolist(), device, 0
-        self._left = torch.empty(len(seeds), 0, dtype=torch.float64, device="cpu")
+    def __init__(self, seeds: Tensor, dtype: torch.dtype, device: torch.device) -> None:
+        self._seeds, self._dtype, self._device, self._blocks = seeds.tolist(), dtype, device, 0
+        self._left = torch.empty(len(seeds), 0, dtype=dtype, device="cpu")
 
     def __call__(self, *shape: int) -> Tensor:
         """The next normals of each network, (nets, *shape)."""
@@ -52,10 +52,10 @@ class Streams:
         if (short := size - self._left.shape[1]) > 0:
             self._left = torch.cat((self._left, self._drawn(-(-short // BLOCK))), 1)
         taken, self._left = self._left[:, :size], self._left[:, size:]
-        return taken.reshape(len(self._seeds), *shape).to(self._device)
+        return taken.reshape(len(self._seeds), *shape).to(self._device, torch.float64)
 
     def _drawn(self, blocks: int) -> Tensor:
-        out = torch.empty(len(self._seeds), blocks, BLOCK, dtype=torch.float64, device="cpu")
+        out = torch.empty(len(self._seeds), blocks, BLOCK, dtype=self._dtype, device="cpu")
         first, self._blocks = self._blocks, self._blocks + blocks
 
         def fill(share: int) -> None:
@@ -84,9 +84,14 @@ class LimitEnsemble(Ensemble):
 
     @property
     def bytes_per_network(self) -> int:
-        points = self.queries // 2 + 2
+        points = self._points
         numbers = points * (1 + min(points + 1, self.d))
         return 8 * (4 * numbers**2 + 6 * points * self.K * self.d + 2 * BLOCK)
+
+    @property
+    def _points(self) -> int:
+        """How many points so many queries are: each has a way forth and one back, and an input min(K, d) for J."""
+        return max(0, self.queries - min(self.K, self.d)) // 2 + 2
 
     def expect(self, queries: int) -> None:
         self.answered += queries
@@ -103,7 +108,7 @@ class LimitEnsemble(Ensemble):
         if (size := self.bytes_at_once) > self.memory:
             some = "One network" if size == self.bytes_per_network else f"An ensemble of {self.nets} networks"
             raise MemoryBudgetError(
-                f"{some} of infinite width and {self.queries // 2 + 1} points takes {size:,} bytes, and the budget is memory={self.memory:,}. "
+                f"{some} of infinite width and {self._points} points takes {size:,} bytes, and the budget is memory={self.memory:,}. "
                 "Ask for fewer points (an attack: directions=1 and fewer steps, restarts or inputs), lower nets, or raise memory=."
             )
 
@@ -117,7 +122,7 @@ class LimitEnsemble(Ensemble):
         kernel, together = Kernel(self.net, self.L, self.number), self.at_once
         for start in range(sum(chunk.nets for chunk in self._kept), self.nets, together):
             seeds = self.seeds[start : start + together]
-            process = Process(kernel, len(seeds), self.d, self.K, Streams(seeds, self.device), self.device)
+            process = Process(kernel, len(seeds), self.d, self.K, Streams(seeds, self.dtype, self.device), self.device)
             networks = LimitNetworks(
                 self.net, len(seeds), self.d, self.K, Chain(()), self.dtype, self.device, process=process
             )
@@ -174,11 +179,13 @@ class LimitTrace(Trace):
 
     @without_gradients
     def push(self, tangents: Columns) -> Columns:
-        return torch.einsum("bickd,bdic->bkic", self._gradients(tangents), tangents.double()).to(tangents)
+        t = tangents.double().permute(0, 2, 3, 1)[..., None]
+        return (self._gradients(tangents) @ t)[..., 0].permute(0, 3, 1, 2).to(tangents)
 
     @without_gradients
     def pull(self, cotangents: Columns) -> Columns:
-        return torch.einsum("bickd,bkic->bdic", self._gradients(cotangents), cotangents.double()).to(cotangents)
+        c = cotangents.double().permute(0, 2, 3, 1)[..., None]
+        return (self._gradients(cotangents).mT @ c)[..., 0].permute(0, 3, 1, 2).to(cotangents)
 
     @without_gradients
     def shift(self, eta: Columns) -> Trace:
@@ -191,9 +198,10 @@ class LimitTrace(Trace):
         y = process.y[:, base][:, :, None] + eta
         each = [a for a in anchors for _ in range(columns)]
         new = process.ask(y.flatten(1, 2), each)
-        beyond = process.value[:, new].unflatten(1, (inputs, columns))
+        beyond = torch.stack([process.beyond(point) for point in new], 1).unflatten(1, (inputs, columns))
         before = torch.stack([process.beyond(point) for point in base], 1)[:, :, None]
-        change = torch.einsum("bikd,bicd->bick", process.gradients(anchors), eta) + beyond - before
+        linear = torch.stack([process.gradient(a) for a in anchors], 1)
+        change = torch.matmul(eta, linear.mT) + beyond - before
         points = [new[i * columns : (i + 1) * columns] for i in range(inputs)]
         output = change.permute(0, 3, 1, 2).to(self.output.dtype)
         return LimitTrace(self.networks, output, ForwardTape(), process=process, points=points, shifted=True)
@@ -205,7 +213,8 @@ class LimitTrace(Trace):
         """The Jacobians (nets, inputs, columns or 1, K, d)."""
         process, points = self.process, [p for row in self.points for p in row]
         process.differentiate(points)
-        found = process.gradients(points).unflatten(1, (len(self.points), len(self.points[0])))
+        found = torch.stack([process.gradient(p) for p in points], 1)
+        found = found.unflatten(1, (len(self.points), len(self.points[0])))
         return found.expand(-1, -1, columns.shape[3], -1, -1)
 
     def stream(self) -> Columns:

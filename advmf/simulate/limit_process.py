@@ -49,17 +49,14 @@ class Process:
         options = {"dtype": torch.float64, "device": torch.device(device)}
         self._kernel, self._nets, self._d, self._K, self._normals = kernel, nets, d, K, normals
         self.anchor: list[int] = []
-        self.graded: list[int] = []
         self.x, self.y = (torch.zeros(nets, 0, d, **options) for _ in range(2))
         self._jets = torch.zeros(nets, 0, 0, 8, **options)
         self._span = Span(nets, d, options)
         self._known, self._across = Factor(nets, K, options), Factor(nets, K * d, options)
         self._entries: list[tuple[int, int]] = []
         self._scale = torch.zeros(nets, 0, **options)
-        self.value = torch.zeros(nets, 0, K, **options)
-        """f at anchors, and h at other points."""
-        self.gradient = torch.zeros(nets, 0, K, d, **options)
-        """J at anchors, and the gradient's change at other points, in the order of ``graded``."""
+        self._values: list[Tensor] = []
+        self._changes: dict[int, Tensor] = {}
 
     def ask(self, y: Tensor, anchors: Sequence[int | None]) -> list[int]:
         """Draw the values at points (nets, points, d), given from their anchor, or as they are where that is None: the
@@ -76,49 +73,45 @@ class Process:
                 self._enter(e)
         self._measure(new)
         draws = self._normals(len(new), self._K)
-        answers = self._drawn(new, [(i, VALUE) for i in new], draws)
-        self.value = torch.cat((self.value, answers), 1)
+        self._values += self._drawn(new, [(i, VALUE) for i in new], draws).unbind(1)
         return new
 
     def differentiate(self, points: Sequence[int]) -> None:
         """Draw the gradients at points that have none yet."""
-        new = [i for i in dict.fromkeys(points) if i not in self.graded]
+        new = [i for i in dict.fromkeys(points) if i not in self._changes]
         if not new:
             return
         draws, basis = self._normals(len(new), self._K, self._d), self._span.basis
-        r = basis.shape[1]
-        inside = torch.einsum("bikd,brd->birk", draws, basis)
+        r, n = basis.shape[1], len(self._changes)
+        inside = torch.bmm(draws.flatten(1, 2), basis.mT).unflatten(1, (len(new), self._K)).transpose(2, 3)
         entries = [(i, k) for i in new for k in range(r)]
         along = self._drawn(new, entries, inside.flatten(1, 2)).unflatten(1, (len(new), r))
-        self.graded += new
-        outside = draws - torch.einsum("birk,brd->bikd", inside, basis)
-        sequence = self._sequence(new) / self._gain[..., None]
-        n = len(self.graded) - len(new)
-        across = self._across.extend(sequence[..., :n], sequence[..., n:], outside.flatten(2))
-        across = across.unflatten(2, (self._K, self._d)) * self._unit[:, None, None]
-        found = across + torch.einsum("birk,brd->bikd", along, basis)
-        self.gradient = torch.cat((self.gradient, found), 1)
+        graded = [*self._changes, *new]
+        sequence = self._sequence(new, graded) / self._gain[..., None]
+        across = self._across.extend(sequence[..., :n], sequence[..., n:], draws.flatten(2))
+        for at, i in enumerate(new):
+            # Of what is drawn across, the part within the span gives way to what is known there.
+            found = across[:, at].unflatten(1, (self._K, self._d)) * self._unit[:, None]
+            found.baddbmm_(along[:, at].mT - torch.bmm(found, basis.mT), basis)
+            self._changes[i] = found
 
     def output(self, point: int) -> Tensor:
         """f at a point, (nets, K)."""
         at = self.anchor[point]
         if at == point:
-            return self.value[:, point]
-        linear = torch.einsum("bkd,bd->bk", self.gradients([at])[:, 0], self.y[:, point])
-        return self.value[:, at] + linear + self.value[:, point]
+            return self._values[point]
+        linear = torch.bmm(self._changes[at], self.y[:, point, :, None])[..., 0]
+        return self._values[at] + linear + self._values[point]
 
     def beyond(self, point: int) -> Tensor:
         """What f has at a point beyond the linear function at its anchor, (nets, K)."""
-        return torch.zeros_like(self.value[:, point]) if self.anchor[point] == point else self.value[:, point]
+        value = self._values[point]
+        return torch.zeros_like(value) if self.anchor[point] == point else value
 
-    def gradients(self, points: Sequence[int]) -> Tensor:
-        """J at points whose gradients were drawn, (nets, points, K, d)."""
-        place = {point: at for at, point in enumerate(self.graded)}
-        own = self.gradient[:, [place[i] for i in points]]
-        moved = [a for a, i in enumerate(points) if self.anchor[i] != i]
-        if moved:
-            own[:, moved] += self.gradient[:, [place[self.anchor[points[a]]] for a in moved]]
-        return own
+    def gradient(self, point: int) -> Tensor:
+        """J at a point whose gradient was drawn, (nets, K, d)."""
+        at, change = self.anchor[point], self._changes[point]
+        return change if at == point else self._changes[at] + change
 
     # -- what points and directions add --------------------------------------------------------------------------------
 
@@ -127,12 +120,10 @@ class Process:
         nets, n, _ = self._across.normals.shape
         if not n:
             return
-        normals = self._across.normals.unflatten(2, (self._K, self._d))
-        along = torch.einsum("bmkd,bd->bmk", normals, e)
-        self._across.normals = (normals - along[..., None] * e[:, None, None]).flatten(2)
-        self._known.append(None, self._across.lower, along)
+        along = torch.bmm(self._across.normals.unflatten(2, (self._K, self._d)).flatten(1, 2), e[..., None])
+        self._known.append(None, self._across.lower, along[..., 0].unflatten(1, (n, self._K)))
         k = self._span.basis.shape[1] - 1
-        self._entries += [(i, k) for i in self.graded]
+        self._entries += [(i, k) for i in self._changes]
         self._scale = torch.cat((self._scale, self._unit.expand(nets, n)), 1)
 
     def _measure(self, new: list[int]) -> None:
@@ -195,44 +186,65 @@ class Process:
     def _covariance(self, points: list[int], value: bool) -> Tensor:
         """Of the values of points, or of their gradients, with the values and gradients of all: (nets, points, 1 or r,
         points, 1 + r)."""
-        own = self._rows(points, value)
-        moved = [a for a, i in enumerate(points) if self.anchor[i] != i]
+        own = self._values_with(points, None) if value else self._gradients_with(points)
+        moved = [i for i in points if self.anchor[i] != i]
         if moved:
-            bases = list(dict.fromkeys(self.anchor[points[a]] for a in moved))
-            at = [bases.index(self.anchor[points[a]]) for a in moved]
-            gradient = self._rows(bases, False)
+            bases = [self.anchor[i] for i in moved]
             if value:
-                y = self._coordinates[1][:, [points[a] for a in moved]]
-                taken = self._rows(bases, True)[:, at] + torch.einsum("bpr,bprjs->bpjs", y, gradient[:, at])[:, :, None]
+                taken = self._values_with(bases, self._coordinates[1][:, moved])
             else:
-                taken = gradient[:, at]
-            own = own.index_add(1, torch.tensor(moved, device=own.device), taken, alpha=-1)
+                distinct = list(dict.fromkeys(bases))
+                taken = self._gradients_with(distinct)[:, [distinct.index(b) for b in bases]]
+            if len(moved) == len(points):
+                own = own - taken
+            else:
+                own[:, [points.index(i) for i in moved]] -= taken
         # The same on the other side.
         others = [j for j, b in enumerate(self.anchor) if b != j]
         if others:
             base = own[..., [self.anchor[j] for j in others], :]
-            y = self._coordinates[1][:, others]
-            first = base[..., :1] + torch.einsum("bjr,bpwjr->bpwj", y, base[..., 1:])[..., None]
-            own[..., others, :] -= torch.cat((first, base[..., 1:]), -1)
+            base[..., 0] += (self._coordinates[1][:, None, None, others] * base[..., 1:]).sum(4)
+            own[..., others, :] -= base
         return self._with_linear(own, points, value)
 
-    def _rows(self, points: list[int], value: bool) -> Tensor:
-        """What the rest of the kernel gives for f itself, (nets, points, 1 or r, points, 1 + r)."""
-        d = self._d
+    def _pairs(self, points: list[int]) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Of points with all: x_i, x_i - x_j, and the derivatives of the kernel's rest."""
         x, y = self._coordinates
         same = torch.tensor([[self.anchor[i] == b for b in self.anchor] for i in points], device=x.device)
-        apart = self._apart(x, y, points, same)
-        t, q, r, D, qr, qD, rD, DD = self._jets[:, points][..., None].unbind(3)
-        xi, xj = x[:, points, None], x[:, None]
-        if value:
-            return torch.cat((-t / 2, -(r * xj - D * apart) / d), 3)[:, :, None]
-        first = -(q * xi + D * apart) / d
-        inner = (-2 / d**2) * (
-            xi[..., None] * (qr * xj - qD * apart)[..., None, :] + apart[..., None] * (rD * xj - DD * apart)[..., None, :]
-        )
-        present = (self._span.basis.square().sum(2) > 0).to(x)
-        inner += torch.diag_embed(present)[:, None, None] * (D / d)[..., None]
-        return torch.cat((first[..., None], inner), 4).permute(0, 1, 3, 2, 4)
+        return x[:, points, None], self._apart(x, y, points, same), self._jets[:, points][..., None].unbind(3)
+
+    def _values_with(self, points: list[int], y: Tensor | None) -> Tensor:
+        """What the rest of the kernel gives for f itself, and f + J y with y (nets, points, r) if given: (nets, points,
+        1, points, 1 + r)."""
+        d, xj = self._d, self._coordinates[0][:, None]
+        xi, apart, (t, q, r, D, qr, qD, rD, DD) = self._pairs(points)
+        value, slope = -t / 2, -(r * xj - D * apart) / d
+        if y is not None:
+            y = y[:, :, None]
+            along, across = (y * xi).sum(3, keepdim=True), (y * apart).sum(3, keepdim=True)
+            value = value - (q * along + D * across) / d
+            slope = slope + D / d * y
+            slope = slope - 2 / d**2 * ((qr * along + rD * across) * xj - (qD * along + DD * across) * apart)
+        return torch.cat((value, slope), 3)[:, :, None]
+
+    def _gradients_with(self, points: list[int]) -> Tensor:
+        """What the rest of the kernel gives for J, (nets, points, r, points, 1 + r)."""
+        d, xj = self._d, self._coordinates[0][:, None]
+        xi, apart, (_, q, r, D, qr, qD, rD, DD) = self._pairs(points)
+        nets, p, m, k = apart.shape
+        out = apart.new_empty(nets, p, k, m, k + 1)
+        out[..., 0] = (-(q * xi + D * apart) / d).transpose(2, 3)
+        one, other = -2 / d**2 * (qr * xj - qD * apart), -2 / d**2 * (rD * xj - DD * apart)
+        inner = out[..., 1:]
+        torch.mul(xi.transpose(2, 3)[..., None], one[:, :, None], out=inner)
+        inner.addcmul_(apart.transpose(2, 3)[..., None], other[:, :, None])
+        inner.diagonal(dim1=2, dim2=4).add_(self._present[:, None, None] * (D / d))
+        return out
+
+    @property
+    def _present(self) -> Tensor:
+        """One for each direction of a network, and zero where it has none: (nets, r)."""
+        return (self._span.basis.square().sum(2) > 0).to(self.x)
 
     def _with_linear(self, rows: Tensor, points: list[int], value: bool) -> Tensor:
         """With what is linear in either input, which increments do not see: the variances and a D0."""
@@ -262,20 +274,18 @@ class Process:
                     rows[:, a, 0, j, 1:] += p.slope[:, j, None] * x[:, j] / d + gain * apart
                 else:
                     rows[:, a, :, j, 0] += p.slope[:, i, None] * x[:, i] / d - gain * apart
-                    present = (self._span.basis.square().sum(2) > 0).to(x)
-                    rows[:, a, :, j, 1:] += torch.diag_embed(present) * (gain / d)[..., None]
+                    rows[:, a, :, j, 1:] += torch.diag_embed(self._present) * (gain / d)[..., None]
         return rows
 
-    def _sequence(self, new: list[int]) -> Tensor:
-        """The covariance of a coordinate of the gradients across the points, times d: of the new ones with all that
-        are graded."""
+    def _sequence(self, new: list[int], graded: list[int]) -> Tensor:
+        """The covariance of a coordinate of the gradients across the points, times d."""
         D = self._jets[..., 3]
         bases = [self.anchor[i] for i in range(len(self.anchor))]
         moved = torch.tensor([b != i for i, b in enumerate(bases)], device=D.device).to(D)
-        rows, columns = moved[new][None, :, None], moved[self.graded][None, None]
-        at, to = [bases[i] for i in new], [bases[j] for j in self.graded]
-        own = D[:, new][..., self.graded]
-        own = own - rows * D[:, at][..., self.graded] - columns * D[:, new][..., to] + rows * columns * D[:, at][..., to]
+        rows, columns = moved[new][None, :, None], moved[graded][None, None]
+        at, to = [bases[i] for i in new], [bases[j] for j in graded]
+        own = D[:, new][..., graded]
+        own = own - rows * D[:, at][..., graded] - columns * D[:, new][..., to] + rows * columns * D[:, at][..., to]
         return own + (1 - rows) * (1 - columns) * self._gain[..., None]
 
 

@@ -13,6 +13,8 @@ NEW = 1e-10
 """Share of a vector outside of the span below which it adds no direction."""
 FLOOR = 1e-8
 """Share of a variance that counts as nothing, and below minus which it is an error."""
+_ROOM = 16
+"""Numbers that a factor has room for at first."""
 _NEVER = 1e150
 """The pivot of a number that is known already: it says nothing of others."""
 
@@ -48,8 +50,17 @@ class Factor:
     made of."""
 
     def __init__(self, nets: int, copies: int, options: dict[str, Any]) -> None:
-        self.lower = torch.zeros(nets, 0, 0, **options)
-        self.normals = torch.zeros(nets, 0, copies, **options)
+        self._lower = torch.zeros(nets, _ROOM, _ROOM, **options)
+        self._normals = torch.zeros(nets, _ROOM, copies, **options)
+        self._count = 0
+
+    @property
+    def lower(self) -> Tensor:
+        return self._lower[:, : self._count, : self._count]
+
+    @property
+    def normals(self) -> Tensor:
+        return self._normals[:, : self._count]
 
     def extend(self, rows: Tensor, own: Tensor, normals: Tensor) -> Tensor:
         """New numbers (nets, p, copies) of covariances ``rows`` (nets, p, n) with those before, and ``own`` (nets, p,
@@ -57,20 +68,27 @@ class Factor:
         known = torch.linalg.solve_triangular(self.lower, rows.mT, upper=False).mT
         new, fresh = factored(own - torch.bmm(known, known.mT))
         normals = normals * fresh[..., None]
-        out = torch.bmm(known, self.normals) + torch.bmm(new, normals)
+        out = torch.bmm(known, self.normals)
+        out.baddbmm_(new, normals)
         self.append(known, new + torch.diag_embed((~fresh).to(new) * _NEVER), normals)
         return out
 
     def append(self, known: Tensor | None, new: Tensor, normals: Tensor) -> None:
         """Take in rows of the factor; None for numbers that are independent of those before."""
-        nets, n, _ = self.lower.shape
-        p = new.shape[1]
-        lower = self.lower.new_zeros(nets, n + p, n + p)
-        lower[:, :n, :n], lower[:, n:, n:] = self.lower, new
+        n, p = self._count, new.shape[1]
+        if n + p > self._lower.shape[1]:
+            self._grow(n + p)
+        self._lower[:, n : n + p, n : n + p] = new
         if known is not None:
-            lower[:, n:, :n] = known
-        self.lower = lower
-        self.normals = torch.cat((self.normals, normals), 1)
+            self._lower[:, n : n + p, :n] = known
+        self._normals[:, n : n + p] = normals
+        self._count += p
+
+    def _grow(self, least: int) -> None:
+        room, (nets, _, copies), n = max(least, 2 * self._lower.shape[1]), self._normals.shape, self._count
+        lower, normals = self._lower.new_zeros(nets, room, room), self._normals.new_zeros(nets, room, copies)
+        lower[:, :n, :n], normals[:, :n] = self.lower, self.normals
+        self._lower, self._normals = lower, normals
 
 
 def factored(S: Tensor) -> tuple[Tensor, Tensor]:
