@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import sympy as sp
 import torch
@@ -69,6 +69,9 @@ class Ensemble:
     keep: bool
     _kept: list[Networks] = field(default_factory=list, repr=False)
     _budget: Budget = field(init=False, repr=False)
+
+    lean: ClassVar[bool] = False
+    """Whether attacks should ask for few points (:class:`advmf.simulate.networks.Trace`)."""
 
     def __post_init__(self) -> None:
         self._budget = Budget(self.memory)
@@ -328,9 +331,9 @@ def sample(
     ``N="inf"`` gives networks of infinite width, Gaussian processes that are drawn where they are asked about
     (:mod:`advmf.simulate.limit`): they have outputs, derivatives and attacks, and no weights.
 
-    Raises ArgumentError for missing or unknown values, DomainError for values outside their domain, DeclarationError for
-    a net whose covariance at N = inf is not known, and MemoryBudgetError where one network, the seeds of all or the objects of so many layers do not fit, all before
-    anything is sampled.
+    Raises ArgumentError for missing or unknown values, DomainError for values outside their domain, DeclarationError
+    for a net whose covariance at N = inf is not known, and MemoryBudgetError where one network, the seeds of all or the
+    objects of so many layers do not fit, all before anything is sampled.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,

@@ -2,8 +2,8 @@
 
 As N -> oo the outputs of a network become independent Gaussian processes of one covariance (B. Hanin, arXiv:2107.01562;
 for general architectures G. Yang's tensor programs). Such a network has no weights, and needs none: forward passes,
-differences, Jacobians and attacks are drawn from the law of the process and of its gradient, given all that was answered
-before (:mod:`advmf.simulate.limit_process`).
+differences, Jacobians and attacks are drawn from the law of the process and of its gradient, given all that was
+answered before (:mod:`advmf.simulate.limit_process`).
 
 *Independence of the judge.* This sampler knows the limit's covariance, by an algebra of its own
 (:mod:`advmf.simulate.limit_kernel`). So it judges what the theory says of a network *given* the limit. That wide
@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
@@ -79,6 +79,7 @@ class LimitEnsemble(Ensemble):
     where r is the dimension of their span. What has weights, or a stream, is refused by name.
     """
 
+    lean: ClassVar[bool] = True
     answered: int = field(default=0, init=False, repr=False)
     """Vectors that the networks were asked about before."""
 
@@ -122,7 +123,9 @@ class LimitEnsemble(Ensemble):
         kernel, together = Kernel(self.net, self.L, self.number), self.at_once
         for start in range(sum(chunk.nets for chunk in self._kept), self.nets, together):
             seeds = self.seeds[start : start + together]
-            process = Process(kernel, len(seeds), self.d, self.K, Streams(seeds, self.dtype, self.device), self.device)
+            process = Process(
+                kernel, len(seeds), self.d, self.K, Streams(seeds, self.dtype, self.device), self.workspace, self.device
+            )
             networks = LimitNetworks(
                 self.net, len(seeds), self.d, self.K, Chain(()), self.dtype, self.device, process=process
             )
@@ -151,7 +154,9 @@ class LimitNetworks(Networks):
                 points[i] = point
         found: list[int] = [point for point in points if point is not None]
         output = torch.stack([process.output(point) for point in found], 2)
-        return LimitTrace(self, output[..., None].to(self.dtype), ForwardTape(), process=process, points=[[p] for p in found])
+        return LimitTrace(
+            self, output[..., None].to(self.dtype), ForwardTape(), process=process, points=[[p] for p in found]
+        )
 
     def _point(self, x: Tensor) -> int | None:
         """The point at which all networks have the input x (nets, d)."""
@@ -170,11 +175,12 @@ class LimitNetworks(Networks):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitTrace(Trace):
-    """A pass at points of networks of infinite width, ``points[input][column]``, whose gradients are drawn once they are
-    asked for."""
+    """A pass at points of networks of infinite width, ``points[input][column]``, whose gradients are drawn once they
+    are asked for."""
 
     process: Process
     points: list[list[int]]
+    lean: ClassVar[bool] = True
     shifted: bool = False
 
     @without_gradients
@@ -228,7 +234,9 @@ class LimitTrace(Trace):
 
     def _forward(self, what: str) -> ForwardTape:
         if self.shifted:
-            raise ArgumentError(f"{what} needs a forward trace, as networks.trace(x) gives; this one is shifted already.")
+            raise ArgumentError(
+                f"{what} needs a forward trace, as networks.trace(x) gives; this one is shifted already."
+            )
         return ForwardTape()
 
 

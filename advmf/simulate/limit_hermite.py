@@ -76,8 +76,8 @@ class Hermite:
                 break
         else:
             raise AccuracyError(
-                f"The Hermite series of {self.name} does not settle within {TERMS[-1]} terms at deviations up to {float(root.max()):.3g}, so that the "
-                "covariance at N = inf is not known to rounding. Lower sigma_w, sigma_b or the inputs, or take networks of a finite N."
+                f"The Hermite series of {self.name} does not settle within {TERMS[-1]} terms at deviations up to {float(root.max()):.3g}, so "
+                "that the covariance at N = inf is not known to rounding. Lower sigma_w, sigma_b or the inputs, or take networks of a finite N."
             )
         d = self.function.difference(self.function.prepared(own * nodes), moved * nodes)[0] @ basis
         c, k = c[:, anchor] + d, k[:-2]

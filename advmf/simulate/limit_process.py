@@ -12,7 +12,7 @@ linear part, so that nothing cancels for small y.
 are drawn as vectors of d numbers. Within the span of the points all numbers are conditioned jointly, by a Cholesky
 factor. A point that leaves the span adds a direction, along which the gradients before become known numbers.
 
-*Digits.* Numbers are in units of their own deviation, or of a thousandth of the linear function's over the same
+*Digits.* Numbers are in units of their own deviation, or of a thirtieth of the linear function's over the same
 distance where that is larger. One counts as known where its variance, given what was answered before, is less than
 :data:`~advmf.simulate.limit_span.FLOOR` in these units.
 """
@@ -20,17 +20,19 @@ distance where that is larger. One counts as known where its variance, given wha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from advmf.errors import DomainError
+from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.limit_jets import Layout
 from advmf.simulate.limit_kernel import Kernel
 from advmf.simulate.limit_span import Factor, Span
 
-LEAST = 1e-6
-"""Share of the linear function's variance that is the least unit of a number."""
+LEAST = 1e-3
+"""Share of the linear function's variance that is the least unit of a number's variance."""
 VALUE = -1
 """What stands for the value of a point among the directions of its gradient."""
 
@@ -40,14 +42,23 @@ Normals = Callable[..., Tensor]
 class Process:
     """``nets`` networks of K outputs and d inputs, whose covariance is ``kernel``.
 
-    ``normals(*shape)`` draws (nets, *shape) standard normals in float64, each network's from its own stream.
+    ``normals(*shape)`` draws (nets, *shape) standard normals in float64, each network's from its own stream. Raises
+    MemoryBudgetError, before anything is drawn, for points that take more than ``memory`` bytes.
     """
 
     def __init__(
-        self, kernel: Kernel, nets: int, d: int, K: int, normals: Normals, device: torch.device | str = "cpu"
+        self,
+        kernel: Kernel,
+        nets: int,
+        d: int,
+        K: int,
+        normals: Normals,
+        memory: int = MEMORY,
+        device: torch.device | str = "cpu",
     ) -> None:
-        options = {"dtype": torch.float64, "device": torch.device(device)}
+        options: dict[str, Any] = {"dtype": torch.float64, "device": torch.device(device)}
         self._kernel, self._nets, self._d, self._K, self._normals = kernel, nets, d, K, normals
+        self._memory = memory
         self.anchor: list[int] = []
         self.x, self.y = (torch.zeros(nets, 0, d, **options) for _ in range(2))
         self._jets = torch.zeros(nets, 0, 0, 8, **options)
@@ -61,6 +72,10 @@ class Process:
     def ask(self, y: Tensor, anchors: Sequence[int | None]) -> list[int]:
         """Draw the values at points (nets, points, d), given from their anchor, or as they are where that is None: the
         numbers of the points."""
+        points = len(self.anchor) + len(anchors)
+        numbers = points * (1 + min(self._span.basis.shape[1] + len(anchors), self._d))
+        size = 8 * self._nets * (3 * numbers**2 + 3 * points * self._K * self._d)
+        allow(size, self._memory, f"{points} points of {self._nets} networks", "Ask for fewer, or raise memory=")
         first, new = len(self.anchor), list(range(len(self.anchor), len(self.anchor) + len(anchors)))
         self.anchor += [i if a is None else a for i, a in zip(new, anchors)]
         own = torch.tensor([a is None for a in anchors], device=y.device)[:, None]
@@ -83,9 +98,10 @@ class Process:
             return
         draws, basis = self._normals(len(new), self._K, self._d), self._span.basis
         r, n = basis.shape[1], len(self._changes)
-        inside = torch.bmm(draws.flatten(1, 2), basis.mT).unflatten(1, (len(new), self._K)).transpose(2, 3)
-        entries = [(i, k) for i in new for k in range(r)]
-        along = self._drawn(new, entries, inside.flatten(1, 2)).unflatten(1, (len(new), r))
+        inside = torch.bmm(draws.flatten(1, 2), basis.mT).unflatten(1, (len(new), self._K)).transpose(2, 3).flip(2)
+        # The first direction is that of an input, along which homogeneous activations leave next to nothing: it is last.
+        entries = [(i, k) for i in new for k in reversed(range(r))]
+        along = self._drawn(new, entries, inside.flatten(1, 2)).unflatten(1, (len(new), r)).flip(2)
         graded = [*self._changes, *new]
         sequence = self._sequence(new, graded) / self._gain[..., None]
         across = self._across.extend(sequence[..., :n], sequence[..., n:], draws.flatten(2))
@@ -177,10 +193,8 @@ class Process:
 
     def _size(self, i: int) -> Tensor:
         """The scale of a value: the deviation of f at an anchor, of J y elsewhere."""
-        if self.anchor[i] == i:
-            size = self._points.Q[:, i].sqrt()
-        else:
-            size = self.y[:, i].norm(dim=1) * self._unit[:, 0]
+        anchor = self.anchor[i] == i
+        size = self._points.Q[:, i].sqrt() if anchor else self.y[:, i].norm(dim=1) * self._unit[:, 0]
         return torch.where(size > 0, size, 1.0)
 
     def _covariance(self, points: list[int], value: bool) -> Tensor:
@@ -230,7 +244,7 @@ class Process:
     def _gradients_with(self, points: list[int]) -> Tensor:
         """What the rest of the kernel gives for J, (nets, points, r, points, 1 + r)."""
         d, xj = self._d, self._coordinates[0][:, None]
-        xi, apart, (_, q, r, D, qr, qD, rD, DD) = self._pairs(points)
+        xi, apart, (_, q, _, D, qr, qD, rD, DD) = self._pairs(points)
         nets, p, m, k = apart.shape
         out = apart.new_empty(nets, p, k, m, k + 1)
         out[..., 0] = (-(q * xi + D * apart) / d).transpose(2, 3)
