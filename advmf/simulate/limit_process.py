@@ -99,7 +99,7 @@ class Process:
         draws, basis = self._normals(len(new), self._K, self._d), self._span.basis
         r, n = basis.shape[1], len(self._changes)
         inside = torch.bmm(draws.flatten(1, 2), basis.mT).unflatten(1, (len(new), self._K)).transpose(2, 3).flip(2)
-        # The first direction is that of an input, along which homogeneous activations leave next to nothing: it is last.
+        # The first direction is that of an input, and comes last: homogeneous activations leave next to nothing there.
         entries = [(i, k) for i in new for k in reversed(range(r))]
         along = self._drawn(new, entries, inside.flatten(1, 2)).unflatten(1, (len(new), r)).flip(2)
         graded = [*self._changes, *new]

@@ -12,8 +12,8 @@ from advmf.errors import AccuracyError
 NEW = 1e-10
 """Share of a vector outside of the span below which it adds no direction."""
 FLOOR = 1e-7
-"""Share of a variance that counts as nothing, and below minus which it is an error: a hundred times what rounding leaves
-of one."""
+"""Share of a variance that counts as nothing, and below minus which it is an error: a hundred times what rounding
+leaves of one."""
 _ROOM = 16
 """Numbers that a factor has room for at first."""
 _NEVER = 1e150
