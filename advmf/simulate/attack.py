@@ -161,6 +161,8 @@ def attack_trace(
 
     def unit(p: float, q: float) -> Tensor:
         best = operator_norm(J, p, q, generator=source(None, seed)).vector[..., None, :]
+        if trace.lean:  # what is asked first tells on the numbers, and the sign is one of rounding
+            best = best * best.gather(-1, best.abs().argmax(-1, keepdim=True)).sign()
         e = torch.cat((best, _steepest(random, p)), -2)
         return torch.cat((e, -e), -2)
 
