@@ -162,7 +162,8 @@ def attack_trace(
     def unit(p: float, q: float) -> Tensor:
         best = operator_norm(J, p, q, generator=source(None, seed)).vector[..., None, :]
         if trace.lean:  # what is asked first tells on the numbers, and the sign is one of rounding
-            best = best * best.gather(-1, best.abs().argmax(-1, keepdim=True)).sign()
+            weights = torch.arange(1, best.shape[-1] + 1, dtype=best.dtype, device=best.device).cos()
+            best = torch.where((best * weights).sum(-1, keepdim=True) < 0, -best, best)
         e = torch.cat((best, _steepest(random, p)), -2)
         return torch.cat((e, -e), -2)
 

@@ -31,8 +31,6 @@ class Span:
         """What a vector (nets, d) has outside of the span, of length one or zero, taken in; None where it is inside for
         all networks."""
         size, rest = y.norm(dim=1, keepdim=True), y
-        if self.basis.shape[1] == y.shape[1]:
-            return None
         for _ in range(2):
             rest = rest - torch.bmm(torch.bmm(rest[:, None], self.basis.mT), self.basis)[:, 0]
         share = rest.norm(dim=1, keepdim=True)
