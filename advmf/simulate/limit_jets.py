@@ -24,16 +24,25 @@ class Jets:
     qD: Tensor
     rD: Tensor
     DD: Tensor
+    whole: Tensor | None = None
+    """The tensor of which these are views, where there is one."""
+
+    @staticmethod
+    def of(stacked: Tensor) -> Jets:
+        """The jets of a tensor that holds all of them along its first axis."""
+        value, q, r, D, qr, qD, rD, DD = stacked.unbind(0)
+        return Jets(value, q, r, D, qr, qD, rD, DD, stacked)
 
     def times(self, factor: float) -> Jets:
-        return self if factor == 1 else Jets(*(factor * each for each in self.all))
+        return self if factor == 1 else Jets.of(self.stacked * factor)
 
     def plus(self, other: Jets, factor: float) -> Jets:
-        return Jets(*(torch.add(a, b, alpha=factor) for a, b in zip(self.all, other.all)))
+        return Jets.of(torch.add(self.stacked, other.stacked, alpha=factor))
 
     @property
-    def all(self) -> tuple[Tensor, ...]:
-        return tuple(getattr(self, f.name) for f in fields(self))
+    def stacked(self) -> Tensor:
+        """All along a first axis."""
+        return torch.stack([getattr(self, f.name) for f in fields(self)[:8]]) if self.whole is None else self.whole
 
 
 @dataclass(frozen=True)
@@ -164,13 +173,14 @@ def composed(state: State, layout: Layout, gain: float | Tensor, rest: Jets) -> 
     t, slope = state.jets, state.points.slope
     q, r, D = slope[:, layout.rows, None], slope[:, None], state.gain + state.jets.D
     own = gain + rest.D
-    return Jets(
-        gain * t.value + rest.value,
-        own * t.q + rest.q * q,
-        own * t.r + rest.r * r,
-        gain * t.D + rest.D * D,
-        own * t.qr + rest.qr * q * r + rest.qD * q * t.r + rest.rD * r * t.q + rest.DD * t.q * t.r,
-        own * t.qD + (rest.qD * q + rest.DD * t.q) * D,
-        own * t.rD + (rest.rD * r + rest.DD * t.r) * D,
-        own * t.DD + rest.DD * D * D,
-    )
+    by_q, by_r, by_D = rest.qD * q + rest.DD * t.q, rest.rD * r + rest.DD * t.r, rest.DD * D
+    out = own * t.stacked
+    out[0].copy_(gain * t.value).add_(rest.value)
+    out[1].addcmul_(rest.q, q)
+    out[2].addcmul_(rest.r, r)
+    out[3].copy_(gain * t.D).addcmul_(rest.D, D)
+    out[4].addcmul_(rest.qr * q, r).addcmul_(by_q, t.r).addcmul_(rest.rD * r, t.q)
+    out[5].addcmul_(by_q, D)
+    out[6].addcmul_(by_r, D)
+    out[7].addcmul_(by_D, D)
+    return Jets.of(out)

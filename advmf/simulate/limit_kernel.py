@@ -87,25 +87,27 @@ class Rectified:
             mean_gap=jump * p.gap / (root + root[:, layout.anchor]),
             mean_slope=jump / 2 * p.slope / root,
         )
-        rest = rectified_rest(pair).times(-((self.u - self.v) ** 2) / math.pi)
+        rest = rectified_rest(pair, -((self.u - self.v) ** 2) / math.pi)
         return State(state.distance, points, alpha * state.gain, composed(state, layout, alpha, rest))
 
 
-def rectified_rest(pair: Pair) -> Jets:
-    """sqrt(QR) (sin θ - θ cos θ) with its derivatives by Q, R and D, from (E (a - b)²/2 - E (max(a, 0) - max(b, 0))²)
-    times π."""
+def rectified_rest(pair: Pair, factor: float) -> Jets:
+    """``factor`` sqrt(QR) (sin θ - θ cos θ) with its derivatives by Q, R and D.
+
+    With the factor -1/π it is what E (max(a, 0) - max(b, 0))² has beyond E (a - b)²/2."""
     half = pair.bend().clamp(0, 2) / 2
     theta = 2 * half.sqrt().asin()
     sine = 2 * (half * (1 - half)).sqrt()
     short, full = _angle_less_sine(theta, sine)
     s = pair.deviation * sine
-    over = torch.where(s > 0, 0.25 / s, 0.0)
+    over = torch.where(s > 0, factor / 4 / s, 0.0)
+    sine, short = factor / 2 * sine, factor / 2 * short
     first, second = (pair.gap + pair.D) / (2 * pair.Q), (pair.D - pair.gap) / (2 * pair.R)
     return Jets(
-        pair.deviation * full,
-        (-pair.root_gap / pair.sigma * sine - short) / 2,
-        (pair.root_gap / pair.tau * sine - short) / 2,
-        theta / 2,
+        factor * pair.deviation * full,
+        -pair.root_gap / pair.sigma * sine - short,
+        pair.root_gap / pair.tau * sine - short,
+        factor / 2 * theta,
         (first + second) * over,
         -first * over,
         -second * over,
@@ -115,14 +117,18 @@ def rectified_rest(pair: Pair) -> Jets:
 
 def _angle_less_sine(theta: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
     """θ - sin θ and sin θ - θ cos θ."""
-    square = torch.where(theta < SERIES, theta, 0.0) ** 2
+    near = theta < SERIES
+    square = theta**2
     cube = square * theta
     one, other = torch.zeros_like(theta), torch.zeros_like(theta)
     for n in range(7, 0, -1):
         term = (-1.0) ** (n + 1) / math.factorial(2 * n + 1)
-        one, other = one * square + term, other * square + 2 * n * term
-    near = theta < SERIES
-    return torch.where(near, cube * one, theta - sine), torch.where(near, cube * other, sine - theta * theta.cos())
+        one.mul_(square).add_(term)
+        other.mul_(square).add_(2 * n * term)
+    one, other = cube * one, cube * other
+    if bool(near.all()):
+        return one, other
+    return torch.where(near, one, theta - sine), torch.where(near, other, sine - theta * theta.cos())
 
 
 @dataclass(frozen=True)
@@ -251,7 +257,7 @@ class Kernel:
         point's anchor, and ``distance`` (nets, rows, points) the |x - x'|²/d of the pairs of ``layout``."""
         nought = torch.zeros_like(distance)
         points = Points(q, gap, torch.ones_like(q), None, None, None)
-        state = State(distance, points, torch.ones_like(q[:, :1, None]), Jets(*(nought for _ in range(8))))
+        state = State(distance, points, torch.ones_like(q[:, :1, None]), Jets.of(nought.repeat(8, 1, 1, 1)))
         for _ in range(self._depth):
             state = through(self._rules, state, layout)
         return state

@@ -20,7 +20,6 @@ distance where that is larger. One counts as known where its variance, given wha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,16 +55,16 @@ class Process:
         memory: int = MEMORY,
         device: torch.device | str = "cpu",
     ) -> None:
-        options: dict[str, Any] = {"dtype": torch.float64, "device": torch.device(device)}
+        own = torch.empty(nets, 0, dtype=torch.float64, device=device)
         self._kernel, self._nets, self._d, self._K, self._normals = kernel, nets, d, K, normals
         self._memory = memory
         self.anchor: list[int] = []
-        self.x, self.y = (torch.zeros(nets, 0, d, **options) for _ in range(2))
-        self._jets = torch.zeros(nets, 0, 0, 8, **options)
-        self._span = Span(nets, d, options)
-        self._known, self._across = Factor(nets, K, options), Factor(nets, K * d, options)
+        self.x, self.y = (own.new_zeros(nets, 0, d) for _ in range(2))
+        self._jets = own.new_zeros(nets, 0, 0, 8)
+        self._span = Span(self.x)
+        self._known, self._across = Factor(own, K), Factor(own, K * d)
         self._entries: list[tuple[int, int]] = []
-        self._scale = torch.zeros(nets, 0, **options)
+        self._scale = own
         self._values: list[Tensor] = []
         self._changes: dict[int, Tensor] = {}
 
@@ -78,7 +77,7 @@ class Process:
         allow(size, self._memory, f"{points} points of {self._nets} networks", "Ask for fewer, or raise memory=")
         first, new = len(self.anchor), list(range(len(self.anchor), len(self.anchor) + len(anchors)))
         self.anchor += [i if a is None else a for i, a in zip(new, anchors)]
-        own = torch.tensor([a is None for a in anchors], device=y.device)[:, None]
+        own = self._indices([a is None for a in anchors]).bool()[:, None]
         base = torch.cat((self.x, torch.where(own, y, 0.0)), 1)[:, self.anchor[first:]]
         self.x = torch.cat((self.x, torch.where(own, y, base + y)), 1)
         self.y = torch.cat((self.y, torch.where(own, 0.0, y)), 1)
@@ -144,14 +143,14 @@ class Process:
 
     def _measure(self, new: list[int]) -> None:
         """The kernel between the new points and all."""
-        d, anchor = self._d, torch.tensor(self.anchor, device=self.x.device)
+        d, anchor = self._d, self._indices(self.anchor)
         x, y = self.x @ self._span.basis.mT, self.y @ self._span.basis.mT
-        layout = Layout.of(torch.tensor(new, device=x.device), anchor)
+        layout = Layout.of(self._indices(new), anchor)
         q = (x**2).sum(2) / d
         gap = ((2 * x[:, anchor] + y) * y).sum(2) / d
         distance = (self._apart(x, y, new, layout.same) ** 2).sum(3) / d
         state = self._kernel(q, gap, distance, layout)
-        found = torch.stack(state.jets.all, 3)
+        found = state.jets.stacked.movedim(0, 3)
         if not bool(torch.isfinite(found).all()):
             raise DomainError(
                 "The covariance at these inputs is not finite, or has no derivative: an input is zero where the net has no biases, or too large."
@@ -170,6 +169,9 @@ class Process:
         """x_i - x_j of the points of ``rows`` and all, (nets, rows, points, r)."""
         close = y[:, rows, None] - y[:, None]
         return close if bool(same.all()) else torch.where(same[..., None], close, x[:, rows, None] - x[:, None])
+
+    def _indices(self, values: Sequence[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self.x.device)
 
     # -- covariances ---------------------------------------------------------------------------------------------------
 
@@ -224,7 +226,8 @@ class Process:
     def _pairs(self, points: list[int]) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Of points with all: x_i, x_i - x_j, and the derivatives of the kernel's rest."""
         x, y = self._coordinates
-        same = torch.tensor([[self.anchor[i] == b for b in self.anchor] for i in points], device=x.device)
+        anchor = self._indices(self.anchor)
+        same = anchor[points][:, None] == anchor[None]
         return x[:, points, None], self._apart(x, y, points, same), self._jets[:, points][..., None].unbind(3)
 
     def _values_with(self, points: list[int], y: Tensor | None) -> Tensor:
@@ -271,7 +274,7 @@ class Process:
         by_value = (p.gap - p.slope[:, base] * (self._gaps - square) - gain * square) / 2
         by_slope = ((p.slope - p.slope[:, base])[..., None] * x[:, base] + (p.slope - gain)[..., None] * y) / d
         increments = torch.cat((by_value[..., None], by_slope), 2)
-        moved = torch.tensor([b != j for j, b in enumerate(self.anchor)], device=x.device)
+        moved = self._indices([b != j for j, b in enumerate(self.anchor)])
         for a, i in enumerate(points):
             if self.anchor[i] != i:
                 part = increments[:, i, :1] if value else increments[:, i, 1:]
@@ -295,7 +298,7 @@ class Process:
         """The covariance of a coordinate of the gradients across the points, times d."""
         D = self._jets[..., 3]
         bases = [self.anchor[i] for i in range(len(self.anchor))]
-        moved = torch.tensor([b != i for i, b in enumerate(bases)], device=D.device).to(D)
+        moved = self._indices([b != i for i, b in enumerate(bases)]).to(D)
         rows, columns = moved[new][None, :, None], moved[graded][None, None]
         at, to = [bases[i] for i in new], [bases[j] for j in graded]
         own = D[:, new][..., graded]

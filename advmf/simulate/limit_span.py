@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -24,8 +22,9 @@ class Span:
     """Orthonormal directions of each network's own, (nets, r, d); where a network has fewer than the others, its
     direction is zero."""
 
-    def __init__(self, nets: int, d: int, options: dict[str, Any]) -> None:
-        self.basis = torch.zeros(nets, 0, d, **options)
+    def __init__(self, none: Tensor) -> None:
+        self.basis = none
+        """Directions, at first none: (nets, 0, d)."""
 
     def new(self, y: Tensor) -> Tensor | None:
         """What a vector (nets, d) has outside of the span, of length one or zero, taken in; None where it is inside for
@@ -48,9 +47,9 @@ class Factor:
     """A Cholesky factor (nets, n, n) of numbers of unit scale, and the standard normals (nets, n, copies) that they are
     made of."""
 
-    def __init__(self, nets: int, copies: int, options: dict[str, Any]) -> None:
-        self._lower = torch.zeros(nets, _ROOM, _ROOM, **options)
-        self._normals = torch.zeros(nets, _ROOM, copies, **options)
+    def __init__(self, like: Tensor, copies: int) -> None:
+        self._lower = like.new_zeros(len(like), _ROOM, _ROOM)
+        self._normals = like.new_zeros(len(like), _ROOM, copies)
         self._count = 0
 
     @property

@@ -77,7 +77,7 @@ def rest(net, q, r, distance, gap, L=3):
     pairs = torch.tensor([[[0.0, distance]]], dtype=torch.float64)
     layout = Layout.of(torch.tensor([0]), torch.tensor([0, 0]))
     state = Kernel(net, L, number)(moments, gaps, pairs, layout)
-    return float(state.gain), [float(each[0, 0, 1]) for each in state.jets.all]
+    return float(state.gain), state.jets.stacked[:, 0, 0, 1].tolist()
 
 
 def arc_cosine(Q, R, D):
