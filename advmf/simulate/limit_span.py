@@ -104,7 +104,7 @@ def factored(S: Tensor) -> tuple[Tensor, Tensor]:
         pivot = column[:, :1]
         if not bool((pivot >= -FLOOR).all()):
             raise AccuracyError(
-                f"A variance given what was answered before is {float(pivot.min()):.1e} of that of the linear network, and rounding leaves no less "
+                f"A variance given what was answered before is {float(pivot.min()):.1e} of its unit, and rounding leaves no less "
                 f"than -{FLOOR:.0e}: the points lie too close together, or too far apart, for the digits of float64. Ask for fewer points, or for "
                 "points at distances that are less different."
             )
