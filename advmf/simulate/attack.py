@@ -25,7 +25,7 @@ from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.geometry import maximiser, norm, order, project, uniform
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import operator_norm
-from advmf.simulate.race import DIRECTIONS, STEPS, Attack, ascend, attack_queries, norms, race
+from advmf.simulate.race import DIRECTIONS, LEAN, STEPS, Attack, ascend, attack_queries, norms, race
 from advmf.simulate.state import draw_seed, source, tensor, without_gradients
 
 SPREAD = 1.5
@@ -49,9 +49,9 @@ def attack(
     eps: float,
     p: Any,
     q: Any,
-    steps: int = STEPS,
+    steps: int | None = None,
     restarts: int = 1,
-    directions: int = DIRECTIONS,
+    directions: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Attack:
     """Maximise ``||f(x + eta) - f(x)||_q`` over ``||eta||_p <= eps`` for every network and input.
@@ -64,6 +64,10 @@ def attack(
     ``directions`` make a cheaper race, which small balls do not notice; a single one is the optimum of the linearised
     network. The default finds the best known value where ``||eta||_2`` is at most about ``||x||_2 / 10``. Larger balls
     hold many linear regions: there ``steps=50, restarts=3`` find some hundredths more (docs/simulation.md).
+
+    By default 16 directions take 14 steps. For networks of N = inf it is one direction and 8 steps, as every point
+    asked about makes the next ones dearer: the optimum of the linearised network, both signs, and an ascent from the
+    better.
 
     ``x`` has shape (d,), (inputs, d) or (nets, inputs, d). ``p`` and ``q`` are exponents in [1, oo], or sequences of
     equal length for several pairs at the price of little more than one. The random directions are the same for every
@@ -84,6 +88,7 @@ def attack(
     >>> attack(networks, torch.ones(3, 8), eps=0.1, p=[1, 2, "inf"], q=[2, 2, 2]).value.shape
     torch.Size([5, 3, 3])
     """
+    steps, directions = _strength(getattr(networks, "lean", False), steps, directions)
     directions = whole("directions", directions, 1, MOST["starts"])
 
     def queries(networks: Ensemble, pairs: int, steps: int, restarts: int) -> int:
@@ -101,12 +106,12 @@ def pgd(
     eps: float,
     p: Any,
     q: Any,
-    steps: int = 100,
-    restarts: int = 8,
+    steps: int | None = None,
+    restarts: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Attack:
-    """Projected gradient ascent (Madry et al., 2018) from random points of the ball; arguments, result and errors as
-    :func:`attack`.
+    """Projected gradient ascent (Madry et al., 2018) from random points of the ball, by default 100 steps from 8 of
+    them; arguments, result and errors as :func:`attack`. For networks of N = inf it is 16 steps from one point.
 
     The steps ``eta <- P(eta + eps (1 - k/steps) D_p(gradient))`` are the steepest in the lp norm. The linear decay from
     eps beats constant steps of 2.5 eps/steps, by a fifth on balls that hold many linear regions.
@@ -119,6 +124,9 @@ def pgd(
     >>> bool((pgd(networks, x, eps=0.1, p=2, q=2).value <= 1.00001 * found).all())
     True
     """
+    lean = getattr(networks, "lean", False)
+    steps = (2 * LEAN if lean else 100) if steps is None else steps
+    restarts = (1 if lean else 8) if restarts is None else restarts
 
     def queries(networks: Ensemble, pairs: int, steps: int, restarts: int) -> int:
         return 1 + pairs * restarts * (2 * steps + 1)
@@ -133,10 +141,10 @@ def attack_trace(
     *,
     eps: float,
     pairs: Pairs,
-    steps: int = STEPS,
+    steps: int | None = None,
     restarts: int = 1,
     generator: torch.Generator,
-    directions: int = DIRECTIONS,
+    directions: int | None = None,
     jacobian: Float[Tensor, "nets inputs K d"] | None = None,
 ) -> Attack:
     """:func:`attack` on a forward trace, with ``eta`` (nets, inputs, pairs, d); ``jacobian`` is the trace's own, if
@@ -145,6 +153,7 @@ def attack_trace(
     Exponents are floats in [1, inf] and are taken as they are. Raises DomainError for an eps or counts out of range,
     MemoryBudgetError where the starts take more memory than the machine has.
     """
+    steps, directions = _strength(trace.lean, steps, directions)
     eps, (steps, restarts, directions) = _radius(eps, trace.output.dtype), attack_counts(steps, restarts, directions)
     _fit(trace, 2 * restarts * directions * len(pairs))
     J = trace.jacobian() if jacobian is None else jacobian
@@ -152,6 +161,9 @@ def attack_trace(
 
     def unit(p: float, q: float) -> Tensor:
         best = operator_norm(J, p, q, generator=source(None, seed)).vector[..., None, :]
+        if trace.lean:  # what is asked first tells on the numbers, and the sign is one of rounding
+            weights = torch.arange(1, best.shape[-1] + 1, dtype=best.dtype, device=best.device).cos()
+            best = torch.where((best * weights).sum(-1, keepdim=True) < 0, -best, best)
         e = torch.cat((best, _steepest(random, p)), -2)
         return torch.cat((e, -e), -2)
 
@@ -167,10 +179,10 @@ def attack_loss(
     *,
     eps: float,
     p: float,
-    steps: int = STEPS,
+    steps: int | None = None,
     restarts: int = 1,
     generator: torch.Generator,
-    directions: int = DIRECTIONS,
+    directions: int | None = None,
 ) -> Attack:
     """Maximise any loss over ``||eta||_p <= eps`` on a forward trace: ``eta`` (nets, inputs, d) and ``value`` (nets,
     inputs).
@@ -191,6 +203,7 @@ def attack_loss(
     >>> bool((first.value <= attack(networks, torch.ones(1, 8), eps=0.1, p=2, q=2).value).all())
     True
     """
+    steps, directions = _strength(trace.lean, steps, directions)
     eps, (steps, restarts, directions) = _radius(eps, trace.output.dtype), attack_counts(steps, restarts, directions)
     _fit(trace, 2 * restarts * directions)
     J = trace.jacobian()
@@ -207,6 +220,13 @@ def attack_loss(
 
     found = race(trace, starts, [p], objective, eps, steps, restarts, directions)
     return Attack(found.eta[:, :, 0], found.value[:, :, 0])
+
+
+def _strength(lean: bool, steps: int | None, directions: int | None) -> tuple[int, int]:
+    """The steps and directions of an attack, where they are not given: few where every point makes the next ones
+    dearer."""
+    default = (LEAN, 1) if lean else (STEPS, DIRECTIONS)
+    return default[0] if steps is None else steps, default[1] if directions is None else directions
 
 
 def _fit(trace: Trace, starts: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import sympy as sp
 import torch
@@ -34,7 +34,7 @@ QUERIES = 256
 """Vectors that are expected to meet each matrix: as many as an attack of the default strength sends."""
 PAYS = 4
 """Conditioning is faster than explicit weights from about so many times the vectors upwards in width."""
-SAMPLERS = ("auto", "dense", "conditioned")
+SAMPLERS = ("auto", "dense", "conditioned", "limit")
 
 
 SEED, LAYER = 8, 4096
@@ -69,6 +69,9 @@ class Ensemble:
     keep: bool
     _kept: list[Networks] = field(default_factory=list, repr=False)
     _budget: Budget = field(init=False, repr=False)
+
+    lean: ClassVar[bool] = False
+    """Whether attacks should ask for few points (:class:`advmf.simulate.networks.Trace`)."""
 
     def __post_init__(self) -> None:
         self._budget = Budget(self.memory)
@@ -312,7 +315,7 @@ class Ensemble:
 def sample(
     net: Net,
     *,
-    N: int,
+    N: int | float | str,
     L: int | None = None,
     d: int,
     K: int,
@@ -338,11 +341,13 @@ def sample(
     (:mod:`advmf.simulate.conditioned`); "auto" takes the faster one for ``queries``, the number of vectors expected to
     meet each matrix (an attack tells by itself), if it fits the budget, and ``.sampler`` of the result says which.
     Conditioned networks have to be kept between calls; ``keep=False`` forgets them, for networks that are used once.
+    ``N="inf"`` gives networks of infinite width, Gaussian processes that are drawn where they are asked about
+    (:mod:`advmf.simulate.limit`): they have outputs, derivatives and attacks, and no weights.
 
     Raises ArgumentError for missing or unknown values, a depth that is not that of the stages, and an ``N`` of which
-    their widths are no whole multiples, DomainError for values outside their domain, and
-    MemoryBudgetError where one network, the seeds of all or the objects of so many layers do not fit, all before
-    anything is sampled.
+    their widths are no whole multiples, DomainError for values outside their domain, DeclarationError for a net whose
+    covariance at N = inf is not known, and MemoryBudgetError where one network, the seeds of all or the objects of so
+    many layers do not fit, all before anything is sampled.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,
@@ -352,39 +357,50 @@ def sample(
     """
     if not isinstance(net, Net):
         raise ArgumentError(f"sample takes a Net, such as advmf.residual(u=1, v=0); got {net!r}.")
-    sizes = {"N": N, "L": depth_of(net, L), "d": d, "K": K, "nets": nets}
-    for name, size in sizes.items():
-        sizes[name] = whole(name, size, 0 if name == "L" else 1)
+    endless = _endless(N, sampler)
+    given: dict[str, Any] = {"L": depth_of(net, L), "d": d, "K": K, "nets": nets} | ({} if endless else {"N": N})
+    sizes = {name: whole(name, size, 0 if name == "L" else 1) for name, size in given.items()}
     if dtype not in (torch.float32, torch.float64):
         raise ArgumentError(f"dtype must be torch.float32 or torch.float64; got {dtype}.")
     if sampler not in SAMPLERS:
         raise ArgumentError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}.")
-    require_whole(net, sizes["N"], sizes["L"])
+    if not endless:
+        require_whole(net, sizes["N"], sizes["L"])
     queries = whole("queries", queries)
     generator = source(generator, None)
-    numbers = values_of(net, {**values, **{k: float(v) for k, v in sizes.items() if k != "nets"}}, set(values))
-    ensemble = Ensemble(
-        net=net,
-        N=sizes["N"],
-        L=sizes["L"],
-        d=sizes["d"],
-        K=sizes["K"],
-        nets=sizes["nets"],
-        values=numbers,
-        seeds=torch.empty(0, dtype=torch.int64, device="cpu"),
-        dtype=dtype,
-        device=torch.device(device),
-        memory=memory,
-        sampler="conditioned" if sampler == "auto" else sampler,
-        queries=queries,
-        keep=keep,
-    )
+    own = {k: float(v) for k, v in sizes.items() if k != "nets"} | ({"N": math.inf} if endless else {})
+    common: dict[str, Any] = {
+        "net": net, **sizes, "values": values_of(net, {**values, **own}, set(values)), "dtype": dtype,
+        "seeds": torch.empty(0, dtype=torch.int64, device="cpu"), "device": torch.device(device),
+        "memory": memory, "queries": queries, "keep": keep,
+    }  # fmt: skip
+    if endless:
+        from advmf.simulate.limit import limit_of  # which imports this module
+
+        return seeded(limit_of(**common), generator)
+    ensemble = Ensemble(**common, sampler="conditioned" if sampler == "auto" else sampler)
     if sampler == "auto" and (ensemble.N < PAYS * queries or ensemble.bytes_at_once > memory):
         dense = replace(ensemble, sampler="dense")
         if ensemble.N < PAYS * queries or dense.bytes_at_once <= memory:
             ensemble = dense
     ensemble.check_memory()
+    return seeded(ensemble, generator)
+
+
+def seeded(ensemble: Ensemble, generator: torch.Generator) -> Ensemble:
+    """The ensemble with a seed for each network."""
     shape = (ensemble.nets,)
     seeds = torch.randint(2**63 - 1, shape, generator=generator, device=generator.device, dtype=torch.int64)
     ensemble.seeds = seeds.cpu()
     return ensemble
+
+
+def _endless(N: object, sampler: str) -> bool:
+    """Whether networks of infinite width are asked for; raises ArgumentError where the sampler is one of other
+    widths."""
+    endless = str(N).lower() in ("inf", "oo", "infinity")
+    if endless != (sampler == "limit") and sampler != "auto":
+        raise ArgumentError(
+            f'sampler="limit" is the one of N="inf", and the only one; got sampler={sampler!r} and N={N!r}. Leave sampler out.'
+        )
+    return endless

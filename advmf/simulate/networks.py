@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import sympy as sp
 import torch
@@ -133,6 +133,9 @@ class Trace:
     networks: Networks
     output: Columns
     tape: ForwardTape | ShiftTape
+
+    lean: ClassVar[bool] = False
+    """Whether every point asked about makes the next ones dearer, so that attacks should ask for few."""
 
     def _linear(self) -> Tape:
         return Tape(self.tape)

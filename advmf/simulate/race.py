@@ -19,6 +19,8 @@ from advmf.simulate.networks import Trace
 
 DIRECTIONS, STEPS = 16, 14
 """A race: it starts from so many directions, both signs of each, and takes so many steps."""
+LEAN = 8
+"""Steps of a single direction, on networks of infinite width."""
 ROUNDS = ((2, 4), (5, 10))
 """After so many steps one of so many columns goes on, and never less than FINALISTS of them."""
 FINALISTS = 3

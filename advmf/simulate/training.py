@@ -29,6 +29,7 @@ from advmf.simulate.data import Images
 from advmf.simulate.descent import LOSSES, Objective
 from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.geometry import order
+from advmf.simulate.limit import LimitEnsemble, refuse
 from advmf.simulate.state import draw_seed, source, tensor, without_gradients
 
 SEED = 48
@@ -293,6 +294,8 @@ def _run(
 ) -> Run:
     if not isinstance(ensemble, Ensemble):
         raise ArgumentError(f"ensemble must be an Ensemble, as advmf.simulate.sample gives; got {ensemble!r}.")
+    if isinstance(ensemble, LimitEnsemble):
+        refuse("Training")
     generator = source(generator)
     if not ensemble.trained_rows:
         raise ArgumentError("Nothing to train: the net has no Dense layer, or L = 0.")

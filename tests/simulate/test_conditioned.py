@@ -510,7 +510,7 @@ def test_memory_is_refused_before_anything_is_sampled():
 
 
 def test_an_unknown_sampler_is_refused():
-    with pytest.raises(ArgumentError, match="auto, dense, conditioned; got 'sparse'"):
+    with pytest.raises(ArgumentError, match="auto, dense, conditioned, limit; got 'sparse'"):
         networks(mf.vanilla(1, 0), "sparse", nets=1)
     with pytest.raises(DomainError, match="queries"):
         networks(mf.vanilla(1, 0), "conditioned", nets=1, queries=0)

@@ -1,0 +1,127 @@
+"""The covariance of a smooth activation, by its coefficients in Hermite polynomials (F. G. Mehler, 1866).
+
+With c_k the coefficients of phi(sqrt(Q) z) and ρ the correlation, E (φ(a) - φ(b))² is the sum of (c_k - c_k')² + 2 c_k
+c_k' (1 - ρ^k). Differences of coefficients are taken as means of differences of φ, and 1 - ρ^k is a sum of powers times
+1 - ρ, which the distance gives: nothing cancels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from advmf.errors import AccuracyError
+from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, State, composed
+from advmf.simulate.pointwise import Smooth
+
+TERMS = (32, 64, 128, 256, 512, 1024)
+"""Numbers of coefficients that are tried."""
+TAIL = 1e-8
+"""What the last coefficients may weigh, in the mean square of the second derivative. The cut series is a covariance
+itself, that of a polynomial."""
+FAR = 13.0
+
+
+@lru_cache(maxsize=8)
+def _rule(terms: int, device: str) -> tuple[Tensor, Tensor]:
+    """Nodes (n,) of a trapezoidal rule, and the weighted normalised polynomials there, (n, terms + 2)."""
+    step = min(0.1, 2 * math.pi / (2 * math.sqrt(terms) + 45))
+    nodes = torch.arange(-math.ceil(FAR / step), math.ceil(FAR / step) + 1, dtype=torch.float64, device="cpu") * step
+    density = step * torch.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi)
+    rows = [density, density * nodes]
+    for k in range(1, terms + 1):
+        rows.append((nodes * rows[k] - math.sqrt(k) * rows[k - 1]) / math.sqrt(k + 1))
+    return nodes.to(device), torch.stack(rows, 1).to(device)
+
+
+@dataclass(frozen=True)
+class Hermite:
+    """A smooth activation."""
+
+    function: Smooth
+    name: str
+
+    def __call__(self, state: State, layout: Layout) -> State:
+        p, pair = state.points, state.pair(layout)
+        c, d, s = self._coefficients(p, layout.anchor)
+        k = torch.arange(c.shape[2], dtype=c.dtype, device=c.device)
+        base = (k * c[:, :1] ** 2).sum(2)[..., None] / p.Q[:, :1, None]
+        at = layout.anchor
+        points = Points(
+            (c**2).sum(2),
+            (d * (c + c[:, at])).sum(2),
+            2 * (c * s).sum(2) * p.slope,
+            c[..., 0],
+            d[..., 0],
+            s[..., 0] * p.slope,
+        )
+        if not bool((points.mean.abs() > 1e-14 * points.Q.sqrt()).any()):  # type: ignore[union-attr]
+            points = Points(points.Q, points.gap, points.slope, None, None, None)
+        rest = _rest(c, d, s, base, pair, layout)
+        return State(state.distance, points, base * state.gain, composed(state, layout, base, rest))
+
+    def _coefficients(self, p: Points, anchor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The coefficients of every point, by how much they exceed the anchor's, and their derivative by Q."""
+        root = p.Q.sqrt()[..., None]
+        own, moved = root[:, anchor], (p.gap / (root + root[:, anchor])[..., 0])[..., None]
+        for terms in TERMS:
+            nodes, basis = _rule(terms, str(p.Q.device))
+            c = self.function.value(root * nodes) @ basis
+            last, k = c[..., -8:], torch.arange(terms + 2, dtype=c.dtype, device=c.device)
+            if bool(((last**2).sum(-1) * terms**2 <= TAIL * (k * c**2).sum(-1)).all()):
+                break
+        else:
+            raise AccuracyError(
+                f"The Hermite series of {self.name} does not settle within {TERMS[-1]} terms at deviations up to {float(root.max()):.3g}, so "
+                "that the covariance at N = inf is not known to rounding. Lower sigma_w, sigma_b or the inputs, or take networks of a finite N."
+            )
+        d = self.function.difference(self.function.prepared(own * nodes), moved * nodes)[0] @ basis
+        c, k = c[:, anchor] + d, k[:-2]
+        up = ((k + 1) * (k + 2)).sqrt() * c[..., 2:]
+        return c[..., :-2], d[..., :-2], (k * c[..., :-2] + up) / (2 * p.Q[..., None])
+
+
+def _rest(c: Tensor, d: Tensor, s: Tensor, gain: Tensor, pair: Pair, layout: Layout) -> Jets:
+    """E (φ(a) - φ(b))² - gain D with its derivatives by Q, R and D; first as a function of Q, R and w = 1 - ρ."""
+    rows, terms = layout.rows, c.shape[2]
+    w = pair.bend().clamp(0, 2)
+    power = torch.ones((*w.shape, terms), dtype=c.dtype, device=c.device)
+    power[..., 1:] = (1 - w)[..., None]
+    power = power.cumprod(-1)
+    short = torch.zeros_like(power)
+    short[..., 1:] = w[..., None] * power[..., :-1].cumsum(-1)
+    k = torch.arange(terms, dtype=c.dtype, device=c.device)
+    low, lower = torch.zeros_like(power), torch.zeros_like(power)
+    low[..., 1:], lower[..., 2:] = k[1:] * power[..., :-1], (k * (k - 1))[2:] * power[..., :-2]
+    a, b, da, db = c[:, rows, None], c[:, None], s[:, rows, None], s[:, None]
+    apart = layout.between(c, d)
+
+    def total(*factors: Tensor) -> Tensor:
+        out = factors[0]
+        for factor in factors[1:]:
+            out = out * factor
+        return 2 * out.sum(-1)
+
+    both, first, second = a * b, da * b, a * db
+    value = total(both, short) + (apart**2).sum(-1)
+    by_q, by_r, by_w = total(apart, da) + total(first, short), total(second, short) - total(apart, db), total(both, low)
+    by_ww, by_qw, by_rw = -total(both, lower), total(first, low), total(second, low)
+    by_qr = -total(da * db, power)
+    over = 1 / (2 * pair.deviation)
+    w_q, w_r = -(pair.D + pair.gap) / (2 * pair.Q) * over, -(pair.D - pair.gap) / (2 * pair.R) * over
+    w_qd, w_rd = -over / (2 * pair.Q), -over / (2 * pair.R)
+    w_qr = over / (2 * pair.Q) * (1 + (pair.D + pair.gap) / (2 * pair.R))
+    return Jets(
+        value - gain * pair.D,
+        by_q + by_w * w_q,
+        by_r + by_w * w_r,
+        by_w * over - gain,
+        by_qr + by_qw * w_r + by_rw * w_q + by_ww * w_q * w_r + by_w * w_qr,
+        (by_qw + by_ww * w_q) * over + by_w * w_qd,
+        (by_rw + by_ww * w_r) * over + by_w * w_rd,
+        by_ww * over**2,
+    )

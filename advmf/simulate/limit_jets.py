@@ -1,0 +1,186 @@
+"""Pairs of streams of infinite width, and their derivatives by the two inputs: the state of a kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+NOISE = 4 * torch.finfo(torch.float64).eps
+"""Rounding of a squared distance, relative: streams whose angle is within it are parallel."""
+
+
+@dataclass(frozen=True)
+class Jets:
+    """A function of (q, r, D) with its derivatives: ``value``, by q, r and D, and by qr, qD, rD and DD; (nets, rows,
+    points)."""
+
+    value: Tensor
+    q: Tensor
+    r: Tensor
+    D: Tensor
+    qr: Tensor
+    qD: Tensor
+    rD: Tensor
+    DD: Tensor
+    whole: Tensor | None = None
+    """The tensor of which these are views, where there is one."""
+
+    @staticmethod
+    def of(stacked: Tensor) -> Jets:
+        """The jets of a tensor that holds all of them along its first axis."""
+        value, q, r, D, qr, qD, rD, DD = stacked.unbind(0)
+        return Jets(value, q, r, D, qr, qD, rD, DD, stacked)
+
+    def times(self, factor: float) -> Jets:
+        return self if factor == 1 else Jets.of(self.stacked * factor)
+
+    def plus(self, other: Jets, factor: float) -> Jets:
+        return Jets.of(torch.add(self.stacked, other.stacked, alpha=factor))
+
+    @property
+    def stacked(self) -> Tensor:
+        """All along a first axis."""
+        return torch.stack([getattr(self, f.name) for f in fields(self)[:8]]) if self.whole is None else self.whole
+
+
+@dataclass(frozen=True)
+class Points:
+    """Single streams (nets, points): second moment ``Q``, by how much it exceeds that of the point's anchor (``gap``),
+    its derivative by q (``slope``); and the mean of the coordinates in the same way, None for zero."""
+
+    Q: Tensor
+    gap: Tensor
+    slope: Tensor
+    mean: Tensor | None
+    mean_gap: Tensor | None
+    mean_slope: Tensor | None
+
+    def times(self, factor: float) -> Points:
+        """With the second moments times a factor."""
+        return replace(self, Q=factor * self.Q, gap=factor * self.gap, slope=factor * self.slope)
+
+    def plus(self, other: Points, s: float, layout: Layout) -> Points:
+        """The stream ``self + s * other`` of uncorrelated coordinates but for the means."""
+        out = replace(
+            self,
+            Q=self.Q + s**2 * other.Q,
+            gap=self.gap + s**2 * other.gap,
+            slope=self.slope + s**2 * other.slope,
+        )
+        a, b = self.means, other.means
+        if a is None or b is None:
+            kept = a or (b and tuple(s * each for each in b))
+            return out if kept is None else replace(out, mean=kept[0], mean_gap=kept[1], mean_slope=kept[2])
+        at = layout.anchor
+        return Points(
+            out.Q + 2 * s * a[0] * b[0],
+            out.gap + 2 * s * (a[1] * b[0] + a[0][:, at] * b[1]),
+            out.slope + 2 * s * (a[2] * b[0] + a[0] * b[2]),
+            *(x + s * y for x, y in zip(a, b)),
+        )
+
+    @property
+    def means(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        if self.mean is None or self.mean_gap is None or self.mean_slope is None:
+            return None
+        return self.mean, self.mean_gap, self.mean_slope
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which points are paired: those of ``rows`` with all. ``anchor`` is each point's own, ``same`` (rows, points) says
+    where both have the same: then gaps are known to the digits of the points' distance."""
+
+    rows: Tensor
+    anchor: Tensor
+    same: Tensor
+    alike: bool
+
+    @staticmethod
+    def of(rows: Tensor, anchor: Tensor) -> Layout:
+        same = anchor[rows][:, None] == anchor[None]
+        return Layout(rows, anchor, same, bool(same.all()))
+
+    def between(self, value: Tensor, gap: Tensor) -> Tensor:
+        """value_i - value_j of all pairs, by the gaps to the anchor."""
+        close = gap[:, self.rows, None] - gap[:, None]
+        if self.alike:
+            return close
+        same = self.same.reshape(*self.same.shape, *(1 for _ in value.shape[2:]))
+        return torch.where(same, close, value[:, self.rows, None] - value[:, None])
+
+    def crossed(self, a: Points, b: Points) -> Jets:
+        """(m - m')(n - n') with the means m of a and n of b, and its derivatives."""
+        first, second = a.means, b.means
+        assert first is not None and second is not None
+        one, other = self.between(*first[:2]), self.between(*second[:2])
+        (m_q, m_r), (n_q, n_r) = ((slope[:, self.rows, None], slope[:, None]) for slope in (first[2], second[2]))
+        nought = torch.zeros_like(one)
+        return Jets(
+            one * other,
+            m_q * other + one * n_q,
+            -(m_r * other + one * n_r),
+            nought,
+            -(m_q * n_r + m_r * n_q),
+            nought,
+            nought,
+            nought,
+        )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two streams: second moments Q and R, their gap Q - R and the squared distance D; (nets, rows, points)."""
+
+    Q: Tensor
+    R: Tensor
+    gap: Tensor
+    D: Tensor
+    sigma: Tensor
+    tau: Tensor
+    deviation: Tensor
+    root_gap: Tensor
+
+    def bend(self) -> Tensor:
+        """1 - cos θ, zero where that is within the rounding of D."""
+        above = self.D - self.root_gap**2
+        return torch.where(above > NOISE * self.D, above, 0.0) / (2 * self.deviation)
+
+
+@dataclass(frozen=True)
+class State:
+    """A layer's streams: the points, the ``gain`` a and the rest t of ``D = a D0 + t``; ``distance`` is D0, of the
+    inputs."""
+
+    distance: Tensor
+    points: Points
+    gain: Tensor
+    jets: Jets
+
+    def pair(self, layout: Layout) -> Pair:
+        """The pairs of streams."""
+        p, root = self.points, self.points.Q.sqrt()
+        sigma, tau = root[:, layout.rows, None], root[:, None]
+        gap = layout.between(p.Q, p.gap)
+        D = self.gain * self.distance + self.jets.value
+        return Pair(p.Q[:, layout.rows, None], p.Q[:, None], gap, D, sigma, tau, sigma * tau, gap / (sigma + tau))
+
+
+def composed(state: State, layout: Layout, gain: float | Tensor, rest: Jets) -> Jets:
+    """The rest of ``gain D + rest(Q, R, D)`` where D = a D0 + t, with its derivatives by q, r and D0."""
+    t, slope = state.jets, state.points.slope
+    q, r, D = slope[:, layout.rows, None], slope[:, None], state.gain + state.jets.D
+    own = gain + rest.D
+    by_q, by_r, by_D = rest.qD * q + rest.DD * t.q, rest.rD * r + rest.DD * t.r, rest.DD * D
+    out = own * t.stacked
+    out[0].copy_(gain * t.value).add_(rest.value)
+    out[1].addcmul_(rest.q, q)
+    out[2].addcmul_(rest.r, r)
+    out[3].copy_(gain * t.D).addcmul_(rest.D, D)
+    out[4].addcmul_(rest.qr * q, r).addcmul_(by_q, t.r).addcmul_(rest.rD * r, t.q)
+    out[5].addcmul_(by_q, D)
+    out[6].addcmul_(by_r, D)
+    out[7].addcmul_(by_D, D)
+    return Jets.of(out)

@@ -1,0 +1,267 @@
+"""The covariance of a network of infinite width, with the derivatives that gradients need, and without cancellation.
+
+As N -> oo the outputs are independent Gaussian processes. For two inputs let ``Q`` and ``R`` be the second moments of
+their streams and ``D`` the mean square of the difference of the streams, each over N. The kernel is (Q + R - D)/2 at
+the last layer, and each primitive of a block owes a rule for (Q, R, D). At the input they are q = |x|²/d, r = |x'|²/d
+and ``D0 = |x - x'|²/d``.
+
+Close points lose their digits in the product of streams, but not in the distance. So D is carried, as ``D = a D0 + t``:
+``a`` is the gain of the layers at a reference input, and the rest ``t`` falls faster than D0. A linear function has no
+rest. For slopes u, v the rest of a layer is closed, -(u - v)² sqrt(QR) (sin θ - θ cos θ)/π, where θ is the angle of the
+streams by their distance.
+
+The rest has its derivatives by q, r and D0 beside it, each taken once at most in either input: what the covariance of
+gradients consists of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import sympy as sp
+import torch
+from torch import Tensor
+
+from advmf.errors import DeclarationError
+from advmf.nets import GaussianLayer, Net, Norm, Pointwise, ReLULike, Residual
+from advmf.nets.algebra import Algebra
+from advmf.simulate.limit_hermite import Hermite
+from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, State, composed
+from advmf.simulate.pointwise import Smooth
+from advmf.symbols import z
+
+SERIES = 0.5
+"""Below this angle the differences of sines and angles are power series."""
+
+
+class Rule(Protocol):
+    """What a primitive does to a pair of streams."""
+
+    def __call__(self, state: State, layout: Layout) -> State: ...
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A random layer: all moments times its variance, and the biases."""
+
+    variance: float
+    bias: float
+
+    def __call__(self, state: State, layout: Layout) -> State:
+        p = state.points.times(self.variance)
+        points = replace(p, Q=p.Q + self.bias, mean=None, mean_gap=None, mean_slope=None)
+        return State(state.distance, points, state.gain * self.variance, state.jets.times(self.variance))
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A linear activation."""
+
+    factor: float
+
+    def __call__(self, state: State, layout: Layout) -> State:
+        square, p = self.factor**2, state.points
+        means = [None if m is None else self.factor * m for m in (p.mean, p.mean_gap, p.mean_slope)]
+        points = replace(p.times(square), mean=means[0], mean_gap=means[1], mean_slope=means[2])
+        return State(state.distance, points, state.gain * square, state.jets.times(square))
+
+
+@dataclass(frozen=True)
+class Rectified:
+    """The activation of slopes u and v."""
+
+    u: float
+    v: float
+
+    def __call__(self, state: State, layout: Layout) -> State:
+        alpha, jump = (self.u**2 + self.v**2) / 2, (self.u - self.v) / math.sqrt(2 * math.pi)
+        p, pair = state.points, state.pair(layout)
+        root = p.Q.sqrt()
+        points = p.times(alpha)
+        points = replace(
+            points,
+            mean=jump * root,
+            mean_gap=jump * p.gap / (root + root[:, layout.anchor]),
+            mean_slope=jump / 2 * p.slope / root,
+        )
+        rest = rectified_rest(pair, -((self.u - self.v) ** 2) / math.pi)
+        return State(state.distance, points, alpha * state.gain, composed(state, layout, alpha, rest))
+
+
+def rectified_rest(pair: Pair, factor: float) -> Jets:
+    """``factor`` sqrt(QR) (sin θ - θ cos θ) with its derivatives by Q, R and D.
+
+    With the factor -1/π it is what E (max(a, 0) - max(b, 0))² has beyond E (a - b)²/2."""
+    half = pair.bend().clamp(0, 2) / 2
+    theta = 2 * half.sqrt().asin()
+    sine = 2 * (half * (1 - half)).sqrt()
+    short, full = _angle_less_sine(theta, sine)
+    s = pair.deviation * sine
+    over = torch.where(s > 0, factor / 4 / s, 0.0)
+    sine, short = factor / 2 * sine, factor / 2 * short
+    first, second = (pair.gap + pair.D) / (2 * pair.Q), (pair.D - pair.gap) / (2 * pair.R)
+    return Jets(
+        factor * pair.deviation * full,
+        -pair.root_gap / pair.sigma * sine - short,
+        pair.root_gap / pair.tau * sine - short,
+        factor / 2 * theta,
+        (first + second) * over,
+        -first * over,
+        -second * over,
+        over,
+    )
+
+
+def _angle_less_sine(theta: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
+    """θ - sin θ and sin θ - θ cos θ."""
+    near = theta < SERIES
+    square = theta**2
+    cube = square * theta
+    one, other = torch.zeros_like(theta), torch.zeros_like(theta)
+    for n in range(7, 0, -1):
+        term = (-1.0) ** (n + 1) / math.factorial(2 * n + 1)
+        one.mul_(square).add_(term)
+        other.mul_(square).add_(2 * n * term)
+    one, other = cube * one, cube * other
+    if bool(near.all()):
+        return one, other
+    return torch.where(near, one, theta - sine), torch.where(near, other, sine - theta * theta.cos())
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """A norm: the streams in units of their size, less their means where ``centred``."""
+
+    centred: bool
+
+    def __call__(self, state: State, layout: Layout) -> State:
+        if self.centred:
+            state = _without_mean(state, layout)
+        p, pair = state.points, state.pair(layout)
+        root = p.Q.sqrt()
+        gain = 1 / p.Q[:, :1, None]
+        over = 1 / pair.deviation
+        both_q, both_r = (pair.D + pair.gap) / (2 * pair.Q), (pair.D - pair.gap) / (2 * pair.R)
+        rest = Jets(
+            pair.D * (over - gain) - pair.root_gap**2 * over,
+            -both_q * over,
+            -both_r * over,
+            over - gain,
+            (1 + (pair.D + pair.gap) / (2 * pair.R)) * over / (2 * pair.Q),
+            -over / (2 * pair.Q),
+            -over / (2 * pair.R),
+            torch.zeros_like(over),
+        )
+        mean = mean_gap = mean_slope = None
+        if p.mean is not None and p.mean_gap is not None and p.mean_slope is not None:
+            at = layout.anchor
+            root_gap = p.gap / (root + root[:, at])
+            mean = p.mean / root
+            mean_gap = (p.mean_gap * root[:, at] - p.mean[:, at] * root_gap) / (root * root[:, at])
+            mean_slope = p.mean_slope / root - p.mean * p.slope / (2 * root * p.Q)
+        nought = torch.zeros_like(p.Q)
+        points = Points(torch.ones_like(p.Q), nought, nought, mean, mean_gap, mean_slope)
+        return State(state.distance, points, gain * state.gain, composed(state, layout, gain, rest))
+
+
+def _without_mean(state: State, layout: Layout) -> State:
+    p = state.points
+    if p.mean is None or p.mean_gap is None or p.mean_slope is None:
+        return state
+    square = replace(
+        p,
+        Q=p.Q - p.mean**2,
+        gap=p.gap - p.mean_gap * (p.mean + p.mean[:, layout.anchor]),
+        slope=p.slope - 2 * p.mean * p.mean_slope,
+        mean=None,
+        mean_gap=None,
+        mean_slope=None,
+    )
+    return State(state.distance, square, state.gain, state.jets.plus(layout.crossed(p, p), -1.0))
+
+
+@dataclass(frozen=True)
+class Added:
+    """``shortcut(x) + scale * branch(x)``, of which one path is fresh: beside the squares there are the means."""
+
+    shortcut: tuple[Rule, ...]
+    branch: tuple[Rule, ...]
+    scale: float
+
+    def __call__(self, state: State, layout: Layout) -> State:
+        a, b = through(self.shortcut, state, layout), through(self.branch, state, layout)
+        s = self.scale
+        jets = a.jets.plus(b.jets, s**2)
+        p, o = a.points, b.points
+        points = p.plus(o, s, layout)
+        if p.mean is not None and o.mean is not None:
+            jets = jets.plus(layout.crossed(p, o), 2 * s)
+        return State(state.distance, points, a.gain + s**2 * b.gain, jets)
+
+
+def through(rules: Iterable[Rule], state: State, layout: Layout) -> State:
+    """The state after rules, one after the other."""
+    for rule in rules:
+        state = rule(state, layout)
+    return state
+
+
+class Rules(Algebra[tuple[Rule, ...]]):
+    """The rules of a block in the order in which they act; ``number`` gives the value of an expression."""
+
+    def __init__(self, number: Callable[[sp.Expr], float]) -> None:
+        self._number = number
+
+    def gaussian(self, layer: GaussianLayer, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        return (*state, Gaussian(self._number(layer.deviation) ** 2, self._number(layer.bias_deviation) ** 2))
+
+    def pointwise(self, activation: Pointwise, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        if activation.linear:
+            return (*state, Scaled(self._number(activation.phi(sp.S.One))))
+        if isinstance(activation, ReLULike):
+            return (*state, Rectified(self._number(activation.u), self._number(activation.v)))
+        function = Smooth.of(activation.phi(z), self._number)
+        if function.kinks:
+            raise DeclarationError(
+                f"{activation!r} has kinks, and the covariance at N = inf is known to rounding for smooth activations and for ReLULike(u, v) "
+                f"alone. Take one of these, or networks of a finite N."
+            )
+        return (*state, Hermite(function, str(activation)))
+
+    def norm(self, norm: Norm, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        return (*state, Normalised(norm.centred))
+
+    def fork(self, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        return ()
+
+    def add(
+        self, block: Residual, shortcut: tuple[Rule, ...], branch: tuple[Rule, ...], before: tuple[Rule, ...]
+    ) -> tuple[Rule, ...]:
+        return (*before, Added(shortcut, branch, self._number(block.scale)))
+
+
+class Kernel:
+    """The covariance of a net of depth ``L`` at pairs of points; ``number`` gives the value of an expression.
+
+    Raises DeclarationError for a block or an activation that has no rule.
+    """
+
+    def __init__(self, net: Net, L: int, number: Callable[[sp.Expr], float]) -> None:
+        self._blocks = [
+            rules
+            for stage in net.stages
+            for rules in [stage.block.apply(Rules(number), ())] * (L if net.repeated else int(number(stage.repeat)))
+        ]
+
+    def __call__(self, q: Tensor, gap: Tensor, distance: Tensor, layout: Layout) -> State:
+        """The state of the last layer: ``q`` (nets, points) are |x|²/d, ``gap`` by how much they exceed that of a
+        point's anchor, and ``distance`` (nets, rows, points) the |x - x'|²/d of the pairs of ``layout``."""
+        nought = torch.zeros_like(distance)
+        points = Points(q, gap, torch.ones_like(q), None, None, None)
+        state = State(distance, points, torch.ones_like(q[:, :1, None]), Jets.of(nought.repeat(8, 1, 1, 1)))
+        for rules in self._blocks:
+            state = through(rules, state, layout)
+        return state

@@ -1,0 +1,113 @@
+"""Linear algebra of answers that are drawn one after the other: the span of points, and Cholesky factors that grow."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from advmf.errors import AccuracyError
+
+NEW = 1e-10
+"""Share of a vector outside of the span below which it adds no direction."""
+FLOOR = 1e-7
+"""Share of a variance that counts as nothing, and below minus which it is an error: a hundred times what rounding
+leaves of one."""
+_ROOM = 16
+"""Numbers that a factor has room for at first."""
+_NEVER = 1e150
+"""The pivot of a number that is known already: it says nothing of others."""
+
+
+class Span:
+    """Orthonormal directions of each network's own, (nets, r, d); where a network has fewer than the others, its
+    direction is zero."""
+
+    def __init__(self, none: Tensor) -> None:
+        self.basis = none
+        """Directions, at first none: (nets, 0, d)."""
+
+    def new(self, y: Tensor) -> Tensor | None:
+        """What a vector (nets, d) has outside of the span, of length one or zero, taken in; None where it is inside for
+        all networks."""
+        size, rest = y.norm(dim=1, keepdim=True), y
+        for _ in range(2):
+            rest = rest - torch.bmm(torch.bmm(rest[:, None], self.basis.mT), self.basis)[:, 0]
+        share = rest.norm(dim=1, keepdim=True)
+        kept = share > NEW * size
+        if not bool(kept.any()):
+            return None
+        e = torch.where(kept, rest / torch.where(kept, share, 1.0), 0.0)
+        e = e - torch.bmm(torch.bmm(e[:, None], self.basis.mT), self.basis)[:, 0]
+        e = torch.where(kept, e / torch.where(kept, e.norm(dim=1, keepdim=True), 1.0), 0.0)
+        self.basis = torch.cat((self.basis, e[:, None]), 1)
+        return e
+
+
+class Factor:
+    """A Cholesky factor (nets, n, n) of numbers of unit scale, and the standard normals (nets, n, copies) that they are
+    made of."""
+
+    def __init__(self, like: Tensor, copies: int) -> None:
+        self._lower = like.new_zeros(len(like), _ROOM, _ROOM)
+        self._normals = like.new_zeros(len(like), _ROOM, copies)
+        self._count = 0
+
+    @property
+    def lower(self) -> Tensor:
+        return self._lower[:, : self._count, : self._count]
+
+    @property
+    def normals(self) -> Tensor:
+        return self._normals[:, : self._count]
+
+    def extend(self, rows: Tensor, own: Tensor, normals: Tensor) -> Tensor:
+        """New numbers (nets, p, copies) of covariances ``rows`` (nets, p, n) with those before, and ``own`` (nets, p,
+        p), by new normals."""
+        known = torch.linalg.solve_triangular(self.lower, rows.mT, upper=False).mT
+        new, fresh = factored(own - torch.bmm(known, known.mT))
+        normals = normals * fresh[..., None]
+        out = torch.bmm(known, self.normals)
+        out.baddbmm_(new, normals)
+        self.append(known, new + torch.diag_embed((~fresh).to(new) * _NEVER), normals)
+        return out
+
+    def append(self, known: Tensor | None, new: Tensor, normals: Tensor) -> None:
+        """Take in rows of the factor; None for numbers that are independent of those before."""
+        n, p = self._count, new.shape[1]
+        if n + p > self._lower.shape[1]:
+            self._grow(n + p)
+        self._lower[:, n : n + p, n : n + p] = new
+        if known is not None:
+            self._lower[:, n : n + p, :n] = known
+        self._normals[:, n : n + p] = normals
+        self._count += p
+
+    def _grow(self, least: int) -> None:
+        room, (nets, _, copies), n = max(least, 2 * self._lower.shape[1]), self._normals.shape, self._count
+        lower, normals = self._lower.new_zeros(nets, room, room), self._normals.new_zeros(nets, room, copies)
+        lower[:, :n, :n], normals[:, :n] = self.lower, self.normals
+        self._lower, self._normals = lower, normals
+
+
+def factored(S: Tensor) -> tuple[Tensor, Tensor]:
+    """The Cholesky factor of (nets, p, p), and which columns hold something new: those of the others are zero.
+
+    Raises AccuracyError where a pivot is below minus FLOOR: then it is no covariance.
+    """
+    found, info = torch.linalg.cholesky_ex(S)
+    pivots = found.diagonal(dim1=1, dim2=2)
+    if not bool(info.any()) and bool((pivots**2 > FLOOR).all()):
+        return found, torch.ones_like(pivots, dtype=torch.bool)
+    lower, fresh = torch.zeros_like(S), torch.zeros_like(pivots, dtype=torch.bool)
+    for k in range(S.shape[1]):
+        column = S[:, k:, k] - torch.bmm(lower[:, k:, :k], lower[:, k, :k, None])[..., 0]
+        pivot = column[:, :1]
+        if not bool((pivot >= -FLOOR).all()):
+            raise AccuracyError(
+                f"A variance given what was answered before is {float(pivot.min()):.1e} of its unit, and rounding leaves no less "
+                f"than -{FLOOR:.0e}: the points lie too close together, or too far apart, for the digits of float64. Ask for fewer points, or for "
+                "points at distances that are less different."
+            )
+        fresh[:, k] = pivot[:, 0] > FLOOR
+        lower[:, k:, k] = torch.where(fresh[:, k, None], column / pivot.clamp(min=FLOOR).sqrt(), 0.0)
+    return lower, fresh

@@ -1,0 +1,506 @@
+"""Networks of infinite width: their covariance to rounding, and the law of wide networks.
+
+The covariance is held against that of the theory (``mf.nngp``, twice differentiated), which shares no code with it, and
+against mpmath for points that are close. Statistical tests compare samples at a stated false-fail rate of
+``ALPHA`` for every comparison, some eighty of them (seeds are fixed: none has failed by chance); a wrong variance and a
+wrong memory must be caught by the same comparisons.
+"""
+
+import math
+from itertools import pairwise
+
+import mpmath
+import pytest
+import torch
+from scipy import stats
+
+import advmf as mf
+from advmf.errors import (
+    AccuracyError,
+    ArgumentError,
+    DeclarationError,
+    DomainError,
+    MemoryBudgetError,
+)
+from advmf.simulate import limit, limit_kernel, limit_span
+from advmf.simulate.limit_jets import Layout
+from advmf.simulate.limit_kernel import Kernel
+from advmf.simulate.limit_process import Process
+from advmf.simulate.limit_span import factored
+
+ALPHA = 1e-5
+VALUES = {"sigma_w": 1.3, "sigma_b": 0.4}
+NETS = {
+    "vanilla": mf.vanilla(1, 0),
+    "residual": mf.residual(1, 0),
+    "preactivation": mf.preactivation(1, 0),
+    "plain_residual": mf.plain_residual(1, 0),
+    "abs": mf.vanilla(1, -1),
+    "erf": mf.vanilla(phi=mf.Erf()),
+    "tanh": mf.vanilla(phi="tanh"),
+    "plain gelu": mf.plain_residual(phi="gelu"),
+    "pre_norm": mf.pre_norm(1, 0),
+    "post_norm": mf.post_norm(1, 0),
+    "layer norm": mf.Net(mf.Serial(mf.Dense(), mf.ReLULike(1, 0), mf.LayerNorm())),
+    "scaled": mf.Net(mf.Residual(mf.Dense(), mf.Activation("silu"), scale=0.5)),
+    "mixed": mf.Net(mf.Serial(mf.Dense(), mf.Activation("tanh"), mf.Dense(), mf.ReLULike(1, "1/5"), mf.RMSNorm())),
+}
+QUADRATURE = ["tanh", "plain gelu", "scaled", "mixed"]
+"""Nets whose theory has no closed form, of which few pairs are compared, with derivatives by differences."""
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def number(expr):
+    return float(expr.subs({s: VALUES[s.name] for s in expr.free_symbols}))
+
+
+def point(d, seed=1, size=None):
+    x = torch.randn(d, generator=generator(seed), dtype=torch.float64)
+    return x / x.norm() * (math.sqrt(d) if size is None else size)
+
+
+def sample(net, *, N="inf", L=3, d=6, K=2, nets=1, seed=0, **options):
+    options = {"dtype": torch.float64, **VALUES, **options}
+    return mf.simulate.sample(net, N=N, L=L, d=d, K=K, nets=nets, generator=generator(seed), **options)
+
+
+# -- the covariance ----------------------------------------------------------------------------------------------------
+
+
+def rest(net, q, r, distance, gap, L=3):
+    """The gain a and the rest t with its derivatives, for two inputs of the moments q and r."""
+    moments = torch.tensor([[q, r]], dtype=torch.float64)
+    gaps = torch.tensor([[0.0, -gap]], dtype=torch.float64)
+    pairs = torch.tensor([[[0.0, distance]]], dtype=torch.float64)
+    layout = Layout.of(torch.tensor([0]), torch.tensor([0, 0]))
+    state = Kernel(net, L, number)(moments, gaps, pairs, layout)
+    return float(state.gain), state.jets.stacked[:, 0, 0, 1].tolist()
+
+
+def arc_cosine(Q, R, D):
+    """E (max(a, 0) - max(b, 0))² by the arc-cosine kernel, with mpmath's digits."""
+    P, root = (Q + R - D) / 2, mpmath.sqrt(Q * R)
+    c = P / root
+    inner = root * (mpmath.sqrt(1 - c**2) + (mpmath.pi - mpmath.acos(c)) * c) / (2 * mpmath.pi)
+    return Q / 2 + R / 2 - 2 * inner
+
+
+def arc_sine(Q, R, D):
+    """E (erf(a) - erf(b))²."""
+
+    def inner(Q, R, P):
+        return 2 / mpmath.pi * mpmath.asin(2 * P / mpmath.sqrt((1 + 2 * Q) * (1 + 2 * R)))
+
+    return inner(Q, Q, Q) + inner(R, R, R) - 2 * inner(Q, R, (Q + R - D) / 2)
+
+
+def by_mpmath(name, q, r, distance, L=3):
+    """The squared distance of the last streams of a vanilla or a residual net."""
+    w, b = (mpmath.mpf(VALUES[s]) ** 2 for s in ("sigma_w", "sigma_b"))
+    square = {"vanilla": lambda Q: Q / 2, "residual": lambda Q: Q / 2, "erf": lambda Q: arc_sine(0 * Q, Q, Q)}[name]
+    apart = arc_sine if name == "erf" else arc_cosine
+    for _ in range(L):
+        moved = apart(w * q + b, w * r + b, w * distance)
+        keep = 1 if name == "residual" else 0
+        q, r = keep * q + square(w * q + b), keep * r + square(w * r + b)
+        distance = keep * distance + moved
+    return distance
+
+
+@pytest.mark.parametrize("name", ["vanilla", "residual", "erf"])
+@pytest.mark.parametrize("size", [1e-9, 1e-6, 1e-3, 0.3])
+def test_the_distance_has_all_digits_and_its_derivatives_are_right(name, size):
+    """Also where inner products have lost theirs. The derivatives by mpmath, at forty digits."""
+    q, gap, distance = 0.9, 1.7 * size, size**2 * 3.1
+    a, jets = rest(NETS[name], q, q - gap, distance, gap)
+    with mpmath.workdps(60):
+        at = tuple(map(mpmath.mpf, (q, q, distance)))
+        at = (at[0], at[0] - mpmath.mpf(gap), at[2])
+
+        half = mpmath.mpf(VALUES["sigma_w"]) ** 2 / 2
+        gain = {"vanilla": half**3, "residual": (1 + half) ** 3, "erf": mpmath.mpf(a)}[name]
+        assert abs(a - float(gain)) < 1e-15 * a
+
+        def less(q_, r_, D_):
+            return by_mpmath(name, q_, r_, D_) - gain * D_
+
+        exact = less(*at)
+        # Smooth activations are known to the digits of D alone, a kinked one to those of the rest.
+        scale = a * distance if name == "erf" else abs(float(exact))
+        close = 1e-10 if name == "erf" else 2e-13  # a series of Hermite polynomials is cut
+        assert abs(jets[0] - float(exact)) < close * scale
+        orders = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1), (0, 0, 2)]
+        for order, ours in zip(orders, jets[1:]):
+            step = mpmath.mpf(distance) * mpmath.mpf(10) ** -12
+            theirs = float(mpmath.diff(less, at, order, h=step))
+            small = a * size ** (2 - 2 * order[2] - order[0] - order[1] + (order == (1, 1, 0)))
+            assert abs(ours - theirs) < 1e-7 * abs(theirs) + (1e-7 if name == "erf" else 1e-12 * small), order
+
+
+def one_by_one(nets, count):
+    """Normals of which each copy of a network has another one alone: products of answers are covariances."""
+    taken = 0
+
+    def normals(*shape):
+        nonlocal taken
+        out = torch.zeros(nets, *shape, dtype=torch.float64)
+        for i in range(shape[0]):
+            for e in range(shape[2] if len(shape) == 3 else 1):
+                assert taken < count
+                out[(slice(None), i, taken, e) if len(shape) == 3 else (slice(None), i, taken)] = 1
+                taken += 1
+        return out
+
+    return normals
+
+
+def dialogue(process, d):
+    """Two inputs, and points around each, some with both signs, some without gradients."""
+    source = generator(2)
+
+    def draw(*shape):
+        return torch.randn(1, *shape, d, generator=source, dtype=torch.float64)
+
+    (first,) = process.ask(draw(1), [None])
+    process.differentiate([first])
+    y = draw(1) * 0.3
+    process.differentiate(process.ask(torch.cat((y, -y), 1), [first, first]))
+    process.differentiate(process.ask(0.5 * draw(1), [first]))
+    (second,) = process.ask(draw(1), [None])
+    process.differentiate([second])
+    process.ask(0.3 * draw(2), [second, first])
+
+
+def answers(process):
+    """Every number that was answered with its point and coordinate, (numbers, copies)."""
+    points = range(len(process.anchor))
+    found = [((i, None), process.output(i)[0]) for i in points]
+    for i in process._changes:
+        found += [((i, e), column) for e, column in enumerate(process.gradient(i)[0].mT)]
+    return zip(*found)
+
+
+def theory(net, L, d):
+    """The kernel of two inputs by mf.nngp, with the derivatives that torch finds."""
+    kernel = mf.kernel(mf.nngp(net), backend="torch")
+
+    def value(x, y):
+        x_sq, y_sq = (x @ x) / d, (y @ y) / d
+        c = (x @ y) / d / torch.sqrt(x_sq * y_sq)
+        needed = {n: v for n, v in VALUES.items() if n in {s.name for _, e in net.parameters for s in e.free_symbols}}
+        return kernel(L=torch.tensor(L), c=c, x_sq=x_sq, y_sq=y_sq, **needed)
+
+    return value
+
+
+def block(value, x, y):
+    """Cov((f, grad f)(x), (f, grad f)(y)), (1 + d, 1 + d)."""
+    x, y = x.clone().requires_grad_(), y.clone().requires_grad_()
+    k = value(x, y)
+    by_x, by_y = torch.autograd.grad(k, (x, y), create_graph=True)
+    both = torch.stack([torch.autograd.grad(g, y, retain_graph=True)[0] for g in by_x])
+    top = torch.cat((k.detach().reshape(1, 1), by_y.detach()[None]), 1)
+    return torch.cat((top, torch.cat((by_x.detach()[:, None], both), 1)), 0)
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if name not in QUADRATURE])
+def test_answers_have_the_joint_law_of_the_process_and_its_gradient(name):
+    """All covariances of a dialogue, between different points, and all variances of values."""
+    d, L, net = 4, 3, NETS[name]
+    process = Process(Kernel(net, L, number), 1, d, 90, one_by_one(1, 90))
+    dialogue(process, d)
+    labels, vectors = answers(process)
+    ours = torch.stack(vectors) @ torch.stack(vectors).mT
+    value = theory(net, L, d)
+    x = process.x[0]
+    small = 1e-9 if name == "erf" else 1e-11
+    compared, blocks = 0, {}
+    for p, (i, e) in enumerate(labels):
+        for q, (j, f) in enumerate(labels[: p + 1]):
+            if i == j and not (p == q and e is None):
+                continue
+            if (i, j) not in blocks:
+                blocks[i, j] = value(x[i], x[i])[None, None] if i == j else block(value, x[i], x[j])
+            theirs = blocks[i, j][0 if e is None else e + 1, 0 if f is None else f + 1]
+            assert abs(float(ours[p, q] - theirs)) < small * float((ours[p, p] * ours[q, q]).sqrt()), (i, e, j, f)
+            compared += 1
+    assert compared > 300
+
+
+@pytest.mark.parametrize("name", QUADRATURE)
+def test_answers_have_the_law_of_a_quadrature(name):
+    d, L, net = 2, 2, NETS[name]
+    process = Process(Kernel(net, L, number), 1, d, 90, one_by_one(1, 90))
+    dialogue(process, d)
+    labels, vectors = answers(process)
+    ours = torch.stack(vectors) @ torch.stack(vectors).mT
+    kernel, x, h = mf.kernel(mf.nngp(net)), process.x[0], 1e-3
+    steps = torch.eye(d, dtype=torch.float64) * h
+    for i, j in ((1, 0), (2, 1), (4, 2)):
+        grid = [(x[i] + s, x[j] + t) for s in (0 * steps[0], *steps, *-steps) for t in (0 * steps[0], *steps, *-steps)]
+        u, v = (torch.stack(each) for each in zip(*grid))
+        x_sq, y_sq = (u**2).sum(1) / d, (v**2).sum(1) / d
+        at = {"c": (u * v).sum(1) / d / (x_sq * y_sq).sqrt(), "x_sq": x_sq, "y_sq": y_sq}
+        found = torch.as_tensor(kernel(L=L, **{n: z.numpy() for n, z in at.items()}, **VALUES)).reshape(2 * d + 1, -1)
+        plus, minus = slice(1, d + 1), slice(d + 1, None)
+        by_x = (found[plus] - found[minus]) / (2 * h)
+        theirs = torch.zeros(d + 1, d + 1, dtype=torch.float64)
+        theirs[0, 0], theirs[1:, 0] = found[0, 0], by_x[:, 0]
+        theirs[0, 1:] = (found[0, plus] - found[0, minus]) / (2 * h)
+        theirs[1:, 1:] = (by_x[:, plus] - by_x[:, minus]) / (2 * h)
+        for e in range(d + 1):
+            for f in range(d + 1):
+                p, q = (list(labels).index((k, None if c == 0 else c - 1)) for k, c in ((i, e), (j, f)))
+                near = 1e-11 if e == f == 0 else 3e-5
+                assert abs(float(ours[p, q] - theirs[e, f])) < near * float((ours[p, p] * ours[q, q]).sqrt()), (e, f)
+
+
+@pytest.mark.parametrize("name", ["vanilla", "residual", "preactivation"])
+def test_entries_of_a_jacobian_have_the_variance_of_t1(name):
+    """And f, J x are jointly Gaussian with the offset independent of J: E f (J x) = E (J x)²."""
+    d, L, net = 4, 3, NETS[name]
+    process = Process(Kernel(net, L, number), 1, d, 10, one_by_one(1, 10))
+    x = point(d)[None, None]
+    process.differentiate(process.ask(x, [None]))
+    J, f = process.gradient(0)[0], process.output(0)[0]
+    growth = float(mf.kernel(mf.omega(net))(**{"sigma_w": VALUES["sigma_w"]})) ** L
+    torch.testing.assert_close(J.mT @ J, growth / d * torch.eye(d, dtype=torch.float64), rtol=0, atol=1e-12 * growth)
+    along = J @ x[0, 0]
+    assert abs(float(f @ along - along @ along)) < 1e-12 * growth
+
+
+# -- the law of wide networks ------------------------------------------------------------------------------------------
+
+WIDE = {
+    "vanilla": {},
+    "residual": {},
+    "preactivation": {},
+    "plain_residual": {"sigma_w": 0.9},
+    "abs": {},
+    "tanh": {},
+    "pre_norm": {},
+}
+D, LAYERS, EPS = 6, 2, 1.5
+
+
+def observed(networks, steps=2):
+    """Numbers of each network whose laws are compared."""
+    x = point(D)
+    first = networks.forward(x)
+    J = networks.jacobian(x)
+    other = networks.forward(point(D, seed=3))
+    found = mf.simulate.attack(networks, x, eps=EPS, p=2, q=2, steps=steps, directions=1)
+    moved = networks.forward((x + found.eta)[:, None])[:, 0] if networks.sampler != "limit" else None
+    out = {
+        "f": first[:, 0],
+        "f of another": other[:, 1],
+        "product": first[:, 0] * other[:, 0],
+        "entry": J[:, 0, 1],
+        "along": J[:, 1] @ x.to(J),
+        "offset": first[:, 1] - J[:, 1] @ x.to(J),
+        "norm": torch.linalg.matrix_norm(J, 2),
+        "attack": found.value,
+        "gain": found.value / torch.linalg.matrix_norm(J, 2),
+    }
+    assert moved is None or bool(((moved - first).norm(dim=1) - found.value).abs().max() < 1e-5)
+    return {name: value.double().numpy() for name, value in out.items()}
+
+
+def departures(one, two):
+    """The comparisons of two samples that fail."""
+    return [name for name in one if stats.ks_2samp(one[name], two[name], method="asymp").pvalue < ALPHA]
+
+
+def endless(name, nets=2000, **values):
+    return observed(sample(NETS[name], L=LAYERS, d=D, nets=nets, seed=6, **WIDE[name] | values))
+
+
+def wide(name, nets=120):
+    options = WIDE[name] | {"sampler": "conditioned", "queries": 12, "dtype": torch.float32, "keep": True}
+    return observed(sample(NETS[name], N=3000, L=LAYERS, d=D, nets=nets, seed=5, **options))
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_the_law_is_that_of_wide_networks(name):
+    """Of 3,000 units, whose departure from the limit, L sqrt(K d)/N = 0.2 %, so few networks do not show."""
+    nets = 400 if name == "tanh" else 2000
+    assert departures(wide(name), endless(name, nets)) == []
+
+
+def test_another_variance_is_caught():
+    found = departures(wide("vanilla"), endless("vanilla", sigma_w=1.6))
+    assert {"norm", "attack"} <= set(found)
+
+
+def test_networks_that_forget_are_caught(monkeypatch):
+    """Numbers that are drawn as if nothing was asked before have another law."""
+    right = endless("residual")
+    extend = limit_span.Factor.extend
+    monkeypatch.setattr(limit_span.Factor, "extend", lambda f, rows, own, z: extend(f, 0 * rows, own, z))
+    found = departures(right, endless("residual"))
+    assert {"offset", "gain"} <= set(found), found
+
+
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["vanilla", "residual", "plain_residual", "erf", "pre_norm"])
+def test_small_balls_follow_the_linear_law(name):
+    """The attack over eps tends to ||J||: for a smooth activation as eps, for a kinked one as its root. And it grows
+    with eps. Networks of the same seed have the same J."""
+    x, nets = point(D), 6
+    size = float(x.norm())
+
+    def networks():
+        return sample(NETS[name], L=LAYERS, d=D, nets=nets, sigma_b=0.0)
+
+    norm = torch.linalg.matrix_norm(networks().jacobian(x), 2)
+    radii = [1e-13, 1e-6, 1e-4, 1e-2, 0.3, 1.0] + ([3.0, 10.0] if name != "erf" else [])
+    values = [mf.simulate.attack(networks(), x, eps=r * size, p=2, q=2, steps=3).value for r in radii]
+    assert ((values[0] / (radii[0] * size * norm) - 1).abs() < 1e-6).all()
+    for value, r in zip(values[1:4], radii[1:4]):
+        off = (value / (r * size * norm) - 1).abs()
+        assert (off < (3 * r if name == "erf" else 3 * math.sqrt(r))).all(), r
+        assert name == "erf" or bool((off > 0).any())
+    assert all((b > a).all() for a, b in pairwise(values))
+
+
+def test_differences_are_those_of_the_values():
+    """f(x + eta) by a pass of its own, J by differences, and push, pull and Jacobian of one another."""
+    networks, x = sample(NETS["residual"], nets=3), point(6)
+    (chunk,) = networks.chunks()
+    trace = chunk.trace(networks.inputs(torch.stack((x, point(6, seed=4)))))
+    eta = torch.randn(3, 6, 2, 2, generator=generator(7), dtype=torch.float64)
+    shifted = trace.shift(eta)
+    moved = networks.forward((x + eta[:, :, 0, 1])[:, None])[:, 0]
+    torch.testing.assert_close(moved, (trace.output[..., 0] + shifted.output[..., 1])[:, :, 0], rtol=1e-6, atol=1e-6)
+    J = trace.jacobian()
+    t, c = torch.randn(3, 6, 2, 1, dtype=torch.float64), torch.randn(3, 2, 2, 1, dtype=torch.float64)
+    torch.testing.assert_close(trace.push(t), torch.einsum("bikd,bdic->bkic", J, t))
+    torch.testing.assert_close(trace.pull(c), torch.einsum("bikd,bkic->bdic", J, c))
+    small = 1e-4 * eta
+    near = trace.shift(small)
+    pulled = near.pull(c.expand(-1, -1, -1, 2)) - trace.pull(c)
+    assert 0 < float(pulled.abs().max()) < 0.2 * float(trace.pull(c).abs().max())
+    linear = torch.einsum("bikd,bdic->bkic", J, small)
+    assert 0 < float((near.output - linear).abs().max()) < 0.05 * float(linear.abs().max())
+
+
+def test_what_was_answered_is_answered_again():
+    networks, x = sample(NETS["vanilla"], nets=4), point(6)
+    first, J = networks.forward(x), networks.jacobian(x)
+    found = mf.simulate.attack(networks, x, eps=0.5, p=2, q=2)
+    assert torch.equal(networks.forward(x), first) and torch.equal(networks.jacobian(x), J)
+    (trace,) = networks.traces(x)
+    again = trace.shift(found.eta[..., None, None]).output[..., 0, 0].norm(dim=1)
+    torch.testing.assert_close(again, found.value, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["residual", "tanh"])
+def test_the_same_seed_gives_the_same_numbers_whatever_the_chunks(name, monkeypatch):
+    x = point(6)
+
+    def found():
+        networks = sample(NETS[name], nets=7)
+        pairs = {"p": [2, "inf", 1], "q": [2, 1, 2]}
+        return mf.simulate.attack(networks, torch.stack((x, 2 * x)), eps=0.4, steps=3, **pairs).value
+
+    whole = found()
+    monkeypatch.setattr(limit, "CHUNK", 1)
+    # How many terms a series of a smooth activation needs depends on the chunk, and rounding does.
+    torch.testing.assert_close(found(), whole, rtol=1e-5 if name == "tanh" else 1e-7, atol=0)
+    assert not torch.equal(sample(NETS[name], nets=7, seed=1).forward(x), sample(NETS[name], nets=7).forward(x))
+
+
+def test_linear_networks_have_no_rest():
+    networks, x = sample(mf.vanilla(1, 1), nets=3), point(6)
+    J = networks.jacobian(x)
+    for eps in (1e-6, 1.0, 50.0):
+        found = mf.simulate.attack(networks, x, eps=eps, p=2, q=2, steps=2)
+        torch.testing.assert_close(found.value, eps * torch.linalg.matrix_norm(J, 2), rtol=1e-9, atol=0)
+
+
+def test_other_attacks_work_on_them():
+    networks, x = sample(NETS["residual"], nets=3), point(6)
+    best = mf.simulate.attack(networks, x, eps=0.3, p=2, q=2).value
+    assert (mf.simulate.pgd(networks, x, eps=0.3, p=2, q=2, steps=6, restarts=2).value <= 1.1 * best).all()
+    (trace,) = networks.traces(x)
+    first = mf.simulate.attack_loss(
+        trace, lambda output, change: change[..., 0], eps=0.3, p=2, generator=generator(), steps=3
+    )
+    assert (0 < first.value).all() and (first.value[:, 0] <= 1.1 * best).all()
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------------
+
+
+class Odd(mf.nets.Block):
+    """A primitive without rules."""
+
+
+def test_what_has_no_limit_is_refused_by_name():
+    with pytest.raises(DeclarationError, match="kinks"):
+        sample(mf.vanilla(phi="hard_tanh"))
+    with pytest.raises(ArgumentError, match="sampler"):
+        sample(NETS["vanilla"], sampler="dense")
+    with pytest.raises(ArgumentError, match="sampler"):
+        sample(NETS["vanilla"], N=50, sampler="limit")
+    with pytest.raises(DeclarationError, match=r"Odd has no rule in .*limit_kernel\.Rules"):
+        Odd().apply(limit_kernel.Rules(number), ())
+    scaled = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Mix(), scale=mf.symbols.N**-0.5))
+    with pytest.raises(DomainError, match="N must be"):
+        sample(scaled)
+
+
+def test_weights_and_streams_are_refused_by_name():
+    networks = sample(NETS["vanilla"], nets=2)
+    (trace,) = networks.traces(point(6))
+    for call in (trace.stream, lambda: trace.descend(trace.output, 0.1), lambda: trace.gradients(trace.output)):
+        with pytest.raises(ArgumentError, match="neither weights nor a stream"):
+            call()
+    images = mf.simulate.load("digits").resampled(6)
+    with pytest.raises(ArgumentError, match="Training is asked for"):
+        mf.simulate.train(networks, images, loss="adversarial", eps=0.1, p=2, q=2, rate=1e-3, steps=1)
+
+
+def test_an_attack_that_outgrows_its_budget_is_refused_before_any_work():
+    networks = sample(NETS["vanilla"], d=64, nets=100, memory=2**28)
+    with pytest.raises(MemoryBudgetError, match="points"):
+        mf.simulate.attack(networks, point(64), eps=0.1, p=2, q=2, directions=16)
+    assert networks._kept == []
+
+
+def test_an_input_without_a_derivative_is_an_error():
+    with pytest.raises(DomainError, match="not finite"):
+        sample(NETS["vanilla"], sigma_b=0.0).forward(torch.zeros(6))
+
+
+def test_what_is_no_covariance_is_an_error():
+    S = torch.eye(3, dtype=torch.float64)[None].clone()
+    assert bool(factored(S)[1].all())
+    S[0, 2, 2] = 1e-9
+    assert factored(S)[1].tolist() == [[True, True, False]]
+    S[0, 2, 2] = -1e-6
+    with pytest.raises(AccuracyError, match="given what was answered"):
+        factored(S)
+
+
+def test_a_deviation_that_no_series_reaches_is_an_error():
+    with pytest.raises(AccuracyError, match="Hermite series of Activation"):
+        sample(NETS["tanh"], sigma_w=30.0).forward(point(6))
+
+
+def test_small_balls_around_several_inputs_are_an_error_and_no_wrong_answer():
+    """One input of an ensemble at a time is what small balls take."""
+    inputs = torch.stack((point(6), point(6, seed=4)))
+    with pytest.raises(AccuracyError, match="too close together"):
+        mf.simulate.attack(sample(NETS["residual"], nets=20), inputs, eps=1e-6, p=2, q=2)
+    for x in inputs:
+        networks = sample(NETS["residual"], nets=20)
+        ratio = mf.simulate.attack(networks, x, eps=1e-6, p=2, q=2).value / torch.linalg.matrix_norm(
+            networks.jacobian(x), 2
+        )
+        assert ((ratio / 1e-6 - 1).abs() < 3e-3).all()
