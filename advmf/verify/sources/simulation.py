@@ -87,8 +87,9 @@ def check_all(
     to ``d`` pixels if need be.
 
     ``steps``, ``restarts`` and ``directions`` are those of the attack, with its defaults
-    (:func:`advmf.simulate.attack`). ``design`` declares the error rates. With ``sequential`` the simulation stops as soon as every consequence is decided, within
-    the same rates: after 1/2, 1/4, 1/8, … of the networks (:mod:`advmf.verify.sequential`); ``settings`` say when.
+    (:func:`advmf.simulate.attack`). ``design`` declares the error rates. With ``sequential`` the simulation stops as
+    soon as every consequence is decided, within the same rates: after 1/2, 1/4, 1/8, … of the networks
+    (:mod:`advmf.verify.sequential`); ``settings`` say when.
     ``progress`` is called as ``progress(share, what)``. ``parts`` holds what is finished of this very check, pilots,
     and each width up to each look, and gets the rest: a check that was broken off goes on by it. The same seed gives
     the same numbers on the same type of processor, with the same versions of the libraries and as many threads;
@@ -192,7 +193,7 @@ class Simulation:
                 memory=sampling.memory, sampler=sampling.sampler, queries=vectors, keep=False, **given,
             )  # fmt: skip
 
-        plan = {N: _plan(products, partial(draw, N)) for N in self.ladder}
+        plan = {N: _plan(products, partial(draw, N), apart=N == ENDLESS) for N in self.ladder}
         finished = {} if run.parts is None else run.parts
         self._parts = [
             _Part(own, ensemble, images, generators[N], settings, f"N={N}/{share}", finished)
@@ -262,19 +263,23 @@ class Simulation:
             self._progress(nets * ensemble.bytes_per_network / self._total, what)
 
 
-def _plan(products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble]) -> list[tuple[list[sp.Expr], Ensemble]]:
+def _plan(
+    products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble], apart: bool = False
+) -> list[tuple[list[sp.Expr], Ensemble]]:
     """Which products are measured on which ensemble: on one, and where its attacks do not fit into memory, by halves.
+    With ``apart`` each attack has an ensemble of its own: one that asks about more points makes each of them dearer.
 
     Raises MemoryBudgetError where a single attack does not fit.
     """
+    costly = list(filter(attacked, products))
     try:
-        return [(products, draw(products))]
+        if not apart or len(costly) < 2:
+            return [(products, draw(products))]
     except MemoryBudgetError:
-        costly = list(filter(attacked, products))
         if len(costly) < 2:
             raise
-        later = costly[len(costly) // 2 :]
-        return _plan([product for product in products if product not in later], draw) + _plan(later, draw)
+    later = costly[len(costly) // 2 :]
+    return _plan([product for product in products if product not in later], draw, apart) + _plan(later, draw, apart)
 
 
 class _Part:
