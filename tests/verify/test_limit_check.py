@@ -1,5 +1,6 @@
-"""Claims judged on networks of infinite width: true ones stand and wrong ones are refuted, reports say what is taken for
-granted, and what the limit does not judge is refused by name before any work."""
+"""Claims judged on networks of infinite width: true ones stand, and wrong ones are refuted.
+
+Reports say what is taken for granted. What the limit does not judge is refused by name, before any work."""
 
 import json
 import math
