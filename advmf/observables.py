@@ -62,6 +62,8 @@ class Observable(Shown, Function):
     """Whether its moments are polynomials in 1/N, by recursion over the layers."""
     may_vanish = True
     """Whether it may be zero without having underflowed."""
+    weights = False
+    """Whether :meth:`measure` uses the weights or the stream, which networks of infinite width do not have."""
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
         made = super().__new__(cls, *args, **options)
@@ -181,7 +183,7 @@ class SecondMoment(Observable):
     is_nonnegative = True
     tex = "Q_L"
     needs = frozenset()
-    polynomial, may_vanish = True, False
+    polynomial, may_vanish, weights = True, False, True
 
     def measure(self, probe: Any) -> Any:
         return (probe.stream**2).mean(1)
@@ -346,7 +348,7 @@ class Capacity(Observable):
     is_nonnegative = True
     tex = "C{0}"
     needs = frozenset({JACOBIAN})
-    polynomial, may_vanish = True, False
+    polynomial, may_vanish, weights = True, False, True
 
     def measure(self, probe: Any) -> Any:
         return probe.capacity()

@@ -52,6 +52,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Simulate in growing batches, and stop at the first that decides, at the same error rates.",
 )
+@click.option(
+    "--widths",
+    type=click.Choice(["ladder", "limit"]),
+    default="ladder",
+    show_default=True,
+    help="A ladder of widths, extrapolated; or networks of infinite width, which judge claims given the limit.",
+)
 @click.option("--data", help="digits, mnist, fashion-mnist, or the path of an IDX or npz file.")
 @SEED
 @click.option(
@@ -106,8 +113,8 @@ if TYPE_CHECKING:
 def check(
     context: click.Context, file: Path | None,
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None,
-    at: tuple[str, ...], networks: int | str | None, sequential: bool, data: str | None, seed: int, device: str, sampler: str, dtype: str,
-    memory: float | None, full: bool,
+    at: tuple[str, ...], networks: int | str | None, sequential: bool, widths: str, data: str | None, seed: int, device: str,
+    sampler: str, dtype: str, memory: float | None, full: bool,
     store: Path | None, resume: bool, workers: int | None, backend: str, scheduler: str | None, json_path: Output | None,
 ) -> None:  # fmt: skip
     """Check theorems against simulated networks, or the bound of your own in FILE, as 'advmf new' writes it, with its
@@ -133,9 +140,12 @@ def check(
         else:
             suite = cases(theorems, nets, activations, pairs_of(p, q), PAPER if full else QUICK, point(at))
     if all(case.net is None for case in suite):
-        unused(context, "matrices have no networks, images or device", "networks", "data", "device", "sampler")
+        unused(
+            context, "matrices have no networks, images or device", "networks", "widths", "data", "device", "sampler"
+        )
     budget = MEMORY if memory is None else int(memory * 2**30)
     options: dict[str, Any] = {"nets": networks, "data": data, "device": device, "sampler": sampler, "memory": budget}
+    options["widths"] = None if widths == "ladder" else widths
     options["sequential"], options["dtype"] = sequential or None, None if dtype == "float32" else dtype
     command = shlex.join(["advmf", *sys.argv[1:]])
     options |= {"store": store, "resume": resume, "command": command}
@@ -191,9 +201,7 @@ def _write(output: Output, document: Document) -> None:
 
 def _loaded(context: click.Context, file: Path, out: Console, at: Mapping[str, float]) -> Case:
     """The case of a file, whose derivation is verified and told; a refused step ends the check as refuted."""
-    taken = (
-        "at networks sequential data seed device sampler dtype memory store resume workers backend scheduler json_path"
-    )
+    taken = "at networks sequential widths data seed device sampler dtype memory store resume workers backend scheduler json_path"
     alone(context, file, *taken.split())
     from advmf.errors import StepError
     from advmf.verify.own import load

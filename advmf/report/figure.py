@@ -99,7 +99,8 @@ def _joint(finding: Finding) -> list[Point]:
 
 def _told(symbol: str, shown: Sequence[Point], finding: Finding) -> str:
     """The text alternative."""
-    where = ("all together" if math.isinf(p.size) else f"{symbol} = {p.size:,.0f}" for p in shown)
+    joint = len(finding.rungs) > 1
+    where = ("all together" if joint and math.isinf(p.size) else f"{symbol} = {p.size:,.0f}" for p in shown)
     values = "; ".join(f"{place}: {p.value:.4g} ± {p.stderr:.2g}" for place, p in zip(where, shown))
     return f"Predicted: {finding.predicted:.4g}. Measured, with standard errors: {values}."
 
@@ -178,9 +179,11 @@ def _at(value: float) -> str:
 def _short(size: float) -> str:
     """A size in few letters.
 
-    >>> [_short(size) for size in (512, 2048, 100_000, 1_000_000)]
-    ['512', '2048', '100k', '1M']
+    >>> [_short(size) for size in (512, 2048, 100_000, 1_000_000, math.inf)]
+    ['512', '2048', '100k', '1M', '∞']
     """
+    if math.isinf(size):
+        return "∞"
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if size >= 10 * unit or size == unit:
             return f"{size / unit:g}{letter}"

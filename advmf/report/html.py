@@ -281,6 +281,8 @@ def _settings(report: Report) -> Iterator[tuple[str, Element | str]]:
         yield "ladder", f"{settings['along']} = {', '.join(f'{n:,}' for n in ladder.get('ladder', ()))}"
     if "attack" in settings:
         yield "attack", ", ".join(f"{value} {name}" for name, value in settings["attack"].items())
+    if report.given:
+        yield "width", f"infinite, given {settings['given']}"
     if "samplers" in settings:
         yield "sampler", ", ".join(dict.fromkeys(settings["samplers"]))
     if pilot := settings.get("pilot"):

@@ -48,7 +48,8 @@ def tables(claims: Sequence[Checked]) -> list[Table]:
             heads = sorted(dict.fromkeys(_head(c.report) for c in shown), key=_place)
             title = case if len(names) == 1 else name
             lines = tuple(Row(*key, row) for key, row in rows.items())
-            found.append(Table(title, caption(title).text, tuple(heads), lines))
+            given = [f"; {text}" for text in dict.fromkeys(c.report.given for c in shown) if text]
+            found.append(Table(title, "".join([caption(title).text, *given]), tuple(heads), lines))
     return found
 
 

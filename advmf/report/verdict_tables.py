@@ -37,7 +37,8 @@ def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
         titles = [_title(head) for head in heads]
         body_of = table("l" * len(names) + "c" * len(heads), (*names, *titles), body)
         shown = caption(name)
-        tables.append(rf"\paragraph{{{shown.title or literal(name)}}} {shown.tex}." + "\n" + body_of)
+        given = "".join(f", given {prose(text)}" for text in dict.fromkeys(map(_given, own)) if text)
+        tables.append(rf"\paragraph{{{shown.title or literal(name)}}} {shown.tex}{given}." + "\n" + body_of)
     return "\n".join([_legend(), *tables, _findings(rows, lines), _totals(record)])
 
 
@@ -63,6 +64,11 @@ def _table_name(row: Mapping[str, Any]) -> str:
 def _settings(row: Mapping[str, Any]) -> Mapping[str, Any]:
     settings = row.get("settings")
     return settings if isinstance(settings, Mapping) else {}
+
+
+def _given(row: Mapping[str, Any]) -> str:
+    """What numbers at infinite width take for granted."""
+    return str(_settings(row).get("given", ""))
 
 
 def _head(row: Mapping[str, Any]) -> str:

@@ -75,7 +75,7 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
             f"{claim.name} compares {claim.lhs} with 0, and does not say on which scale; "
             "give the claim equations=(Equation(label, lhs, RHS, scale),), of advmf.claim."
         )
-    exact = Regime.LARGE_WIDTH not in claim.regime
+    exact = Regime.LARGE_WIDTH not in claim.regime or math.isinf(max(widths))  # the limit is one width, by itself
     own = Equation(str(claim.lhs), claim.subject, RHS, scale_of(claim.lhs), exact)
     tests: list[Test] = []
     for stated in claim.equations or (own,):

@@ -22,6 +22,7 @@ from advmf.simulate.data import load
 from advmf.verify.controls import controls, differs, weak
 from advmf.verify.provenance import source_sha256
 from advmf.verify.records import Record, Results, canonical, key
+from advmf.verify.sources.endless import require_limit
 from advmf.verify.statistics import Design, holm
 from advmf.verify.store import Store, opened
 from advmf.verify.suite import FAMILY_ALPHA, Case
@@ -168,6 +169,9 @@ def run(
         raise ArgumentError("--resume goes on with a results file; give it with --store FILE.")
     if scheduler is None:  # a cluster has devices of its own
         _require(options.get("device", "cpu"))
+    if isinstance(widths := options.get("widths"), str):
+        for case in suite:
+            require_limit(case.claims, case.at, widths)
     jobs = _jobs(suite, seed, options)
     hashes = _hashes(jobs)
     keys = [job.keys(hashes) for job in jobs]

@@ -302,9 +302,10 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1
     if len(rungs) <= degree:
         raise DomainError(f"A polynomial of degree {degree} needs more than {degree} widths; got {len(rungs)}.")
     h = np.array([1 / rung.N for rung in rungs])
+    h = h / (h.max() or 1.0)  # of infinite width there is one rung, which has no fit
     mean, stderr = np.array([r.mean for r in rungs]), np.array([r.stderr for r in rungs])
-    basis = np.vander((h / h.max()) ** power, degree + 1, increasing=True)
-    root = np.sqrt([r.nets for r in rungs]) * (h / h.max()) ** order
+    basis = np.vander(h**power, degree + 1, increasing=True)
+    root = np.sqrt([r.nets for r in rungs]) * h**order
     solve = np.linalg.pinv(basis * root[:, None]) * root
     weights = solve[0]
     unit = np.ldexp(1.0, np.frexp(np.abs(weights * stderr).max())[1] - 1)  # in which no square overflows or vanishes

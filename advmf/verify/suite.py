@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import sympy as sp
@@ -22,6 +22,7 @@ from advmf.verify.pilot import PILOT
 from advmf.verify.records import statement
 from advmf.verify.sequential import require
 from advmf.verify.sources.arguments import arranged, requirements
+from advmf.verify.sources.endless import LIMIT
 from advmf.verify.sources.matrices import matrices
 from advmf.verify.sources.simulation import networks
 from advmf.verify.verdict import Report
@@ -139,7 +140,8 @@ class Case:
 
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of the check: the profile's, and ``options`` that are not None in their place. Pilots size
-        matrices as well as networks, and keep to the proportions of the profile's ladder of networks."""
+        matrices as well as networks, and keep to the proportions of the profile's ladder of networks. Of infinite width
+        there are as many networks as at all widths of the profile."""
         chosen = {k: v for k, v in options.items() if v is not None}
         require(chosen.get("sequential", False))
         scale = self.scale
@@ -155,8 +157,10 @@ class Case:
             **attack,
             **chosen,
         }
+        if settings["widths"] == LIMIT and "nets" not in chosen:
+            settings["nets"] = sum(scale.nets)
         if isinstance(nets := settings["nets"], int):
-            settings["nets"] = self._ladder(nets)
+            settings["nets"] = self._ladder(nets, settings["widths"])
         return settings
 
     @property
@@ -164,9 +168,9 @@ class Case:
         """The networks of each width of the profile; none of matrices."""
         return () if isinstance(self.scale, MatrixScale) else self.scale.nets
 
-    def _ladder(self, nets: int) -> tuple[int, ...]:
-        """The networks of each width where the smallest has ``nets``."""
-        counts = self.proportions
+    def _ladder(self, nets: int, widths: Sequence[int] | str) -> tuple[int, ...]:
+        """The networks of each width where the smallest has ``nets``; of infinite width there is one."""
+        counts = (1,) if widths == LIMIT else self.proportions
         return tuple(max(2, -(-nets * count // counts[0])) for count in counts)
 
     def check(self, mutants: Sequence[Claim], options: Mapping[str, Any]) -> list[Report]:
@@ -191,7 +195,8 @@ class Case:
             )
         sampling, attack, run = arranged(settings)
         sourced = networks(self.at, sampling, attack)
-        return checked(claims, sourced, run, "nets", design, piloted_by=self.claims, spread=self._ladder)
+        spread = partial(self._ladder, widths=settings["widths"])
+        return checked(claims, sourced, run, "nets", design, piloted_by=self.claims, spread=spread)
 
 
 def cases(

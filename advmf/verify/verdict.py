@@ -83,6 +83,11 @@ class Report:
         return Verdict.worst([finding.verdict for finding in self.findings])
 
     @property
+    def given(self) -> str:
+        """What the verdict takes for granted: of networks of infinite width their kernel, else nothing."""
+        return f"at N = oo, given {given}" if (given := self.settings.get("given")) else ""
+
+    @property
     def estimate(self) -> float:
         return self.findings[0].estimate
 
@@ -164,7 +169,7 @@ class Report:
                 _number(f["resolution"], math.inf),
                 tuple(
                     Rung(
-                        r["N"],
+                        _width(r["N"]),
                         r["nets"],
                         _number(r["mean"], math.nan),
                         _number(r["stderr"], math.inf),
@@ -197,7 +202,8 @@ class Report:
 
     def __str__(self) -> str:
         pair = f" p={self.p} q={self.q}" if self.p else ""
-        lines = [f"{self.theorem} {self.net}{pair}: {self.verdict} ({self.seconds:.1f} s)"]
+        given = f", {self.given}" if self.given else ""
+        lines = [f"{self.theorem} {self.net}{pair}: {self.verdict} ({self.seconds:.1f} s){given}"]
         for f in self.findings:
             lines.append(
                 f"  {f.label}: {f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}"
@@ -222,8 +228,14 @@ def jsonable(value: Any) -> Any:
 
 
 def _written(rung: Rung) -> dict[str, Any]:
-    """A rung's fields; its interval where there is one."""
-    return {name: value for name, value in asdict(rung).items() if name != "interval" or value is not None}
+    """A rung's fields; its interval where there is one, and an infinite width as "inf"."""
+    found = {name: value for name, value in asdict(rung).items() if name != "interval" or value is not None}
+    return found if math.isfinite(rung.N) else {**found, "N": str(rung.N)}
+
+
+def _width(written: Any) -> Any:
+    """The width of a rung, which is text where it is infinite."""
+    return float(written) if isinstance(written, str) else written
 
 
 def _interval(ends: Sequence[float | None] | None) -> tuple[float, float] | None:

@@ -32,6 +32,8 @@ from advmf.verify.sources import matrices
         (("--theorem", "beta", "--networks", "3"), "--networks has no effect here"),
         (("--theorem", "beta", "--data", "mnist"), "--data has no effect here"),
         (("--theorem", "T6.K", "--sampler", "dense"), "--sampler has no effect here"),
+        (("--theorem", "T6.K", "--widths", "limit"), "--widths has no effect here"),
+        (("--theorem", "T2", "--theorem", "F1", "--widths", "limit"), "F1 is about SecondMoment"),
         (("--theorem", "T2", "--theorem", "beta", "--net", "vanilla"), "beta says nothing of vanilla"),
         (("--theorem", "T2", "--theorem", "F2", "--net", "preactivation"), "F2 says nothing of preactivation"),
     ],

@@ -19,9 +19,11 @@ from advmf.observables import ATTACK, Observable
 from advmf.simulate.data import Images
 from advmf.simulate.ensemble import MEMORY
 from advmf.simulate.estimate import AttackSettings
+from advmf.simulate.race import LEAN
 from advmf.symbols import SYMBOLS
 from advmf.verify.check import Run
 from advmf.verify.judge import Test, crossover
+from advmf.verify.sources.endless import ENDLESS, require_limit
 from advmf.verify.tails import TAILS
 
 FLOATS = {"float32": torch.float32, "float64": torch.float64}
@@ -37,12 +39,18 @@ NETS = 128
 class Sampling:
     """How networks are sampled, in the words of :func:`check_all`."""
 
-    widths: Sequence[int] | None = None
+    widths: Sequence[int] | str | None = None
     data: str | Images = "digits"
     dtype: str = "float32"
     device: str = "cpu"
     memory: int = MEMORY
     sampler: str = "auto"
+
+    def attack(self, **given: Any) -> AttackSettings:
+        """How they are attacked: as is given, and else by a short race where they are of infinite width, as every point
+        asked about makes the next ones dearer."""
+        default: dict[str, Any] = {"steps": LEAN, "directions": 1} if isinstance(self.widths, str) else {}
+        return AttackSettings(**default | {name: count for name, count in given.items() if count is not None})
 
 
 def arranged(options: Mapping[str, Any]) -> tuple[Sampling, AttackSettings, Run]:
@@ -52,7 +60,8 @@ def arranged(options: Mapping[str, Any]) -> tuple[Sampling, AttackSettings, Run]
     kinds = {kind: {f.name for f in fields(kind)} - {"eps"} for kind in (Sampling, AttackSettings, Run)}
     refuse_unused("A check of networks", run, set().union(*kinds.values()))
     own = {kind: {name: run[name] for name in names if name in run} for kind, names in kinds.items()}
-    return Sampling(**own[Sampling]), AttackSettings(**own[AttackSettings]), Run(**own[Run])
+    sampling = Sampling(**own[Sampling])
+    return sampling, sampling.attack(**own[AttackSettings]), Run(**own[Run])
 
 
 def attacked(expr: sp.Expr) -> bool:
@@ -134,11 +143,15 @@ def _sides(claim: Claim) -> list[sp.Expr]:
 
 
 def ladder_of(
-    claims: Sequence[Claim], at: Mapping[str, float], widths: Sequence[int] | None, nets: int | Sequence[int]
+    claims: Sequence[Claim], at: Mapping[str, float], widths: Sequence[int] | str | None, nets: int | Sequence[int]
 ) -> dict[int, int]:
     """The widths, rising, with the number of networks of each."""
     large = any(Regime.LARGE_WIDTH in claim.regime for claim in claims)
-    if widths is None:
+    endless = isinstance(widths, str)
+    if isinstance(widths, str):
+        require_limit(claims, at, widths)
+        widths = [ENDLESS]
+    elif widths is None:
         top = int(at["N"]) if "N" in at else _top(claims, at)
         widths = [top // 8, top // 4, top // 2, top] if large else [top]
     single = getattr(nets, "ndim", 1) == 0 or not isinstance(nets, Iterable)
@@ -150,7 +163,7 @@ def ladder_of(
     extrapolated = any(
         Regime.LARGE_WIDTH in c.regime and not all(isinstance(s, TAILS) for s in tested(c)) for c in claims
     )
-    if extrapolated and (len(ladder) < 3 or min(ladder) < 4):
+    if extrapolated and not endless and (len(ladder) < 3 or min(ladder) < 4):
         raise ArgumentError(
             f"A claim about N -> oo is extrapolated from at least three widths of 4 and more; got {list(ladder)}. "
             "Give N >= 32 in at, or widths=(…)."

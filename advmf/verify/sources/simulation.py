@@ -24,7 +24,6 @@ from advmf.observables import Observable, Output
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble, sample
 from advmf.simulate.estimate import AttackSettings, Single, measure, queries
-from advmf.simulate.race import DIRECTIONS, STEPS
 from advmf.simulate.state import draw_seed, source
 from advmf.verify.check import Run, checked, named
 from advmf.verify.counted import Sample, effect_of, judge_counts
@@ -44,6 +43,7 @@ from advmf.verify.sources.arguments import (
     require_stated,
     validated,
 )
+from advmf.verify.sources.endless import ENDLESS, GIVEN
 from advmf.verify.statistics import Design, Rung, Running
 from advmf.verify.tails import Tail
 from advmf.verify.verdict import Finding, Report, jsonable
@@ -56,13 +56,13 @@ def check_all(
     at: Mapping[str, Any],
     *,
     seed: int = 0,
-    widths: Sequence[int] | None = None,
+    widths: Sequence[int] | str | None = None,
     nets: int | Sequence[int] | str = NETS,
     data: str | Images = "digits",
     design: Design | None = None,
-    steps: int = STEPS,
+    steps: int | None = None,
     restarts: int = 1,
-    directions: int = DIRECTIONS,
+    directions: int | None = None,
     dtype: str = "float32",
     device: str = "cpu",
     memory: int = MEMORY,
@@ -79,28 +79,30 @@ def check_all(
     ``"pilot"`` as many as pilots with other networks ask for, to resolve what ``design`` declares), and extrapolated by
     a polynomial of degree 2 in 1/N; claims that hold at every width are averaged over the widths. A claim about a
     ``Probability`` or a ``Quantile`` (:mod:`advmf.observables`) is judged by exact counts at each width by itself, and
-    one about large width at the widest. ``sampler`` and
-    ``memory`` are those of :func:`advmf.simulate.sample`: wide networks are simulated without their weights, and where
-    the attacks of one network would outgrow ``memory``, the pairs (p, q) are shared among several. Every network sees
-    its own image, drawn from ``data`` (a name or path for :func:`advmf.simulate.load`) and resampled to ``d`` pixels if
-    need be.
+    one about large width at the widest. With ``widths="limit"`` claims about large width are judged on networks of
+    infinite width, without a ladder and an extrapolation: the report says that its numbers are given the limit kernel.
+    ``sampler`` and ``memory`` are those of :func:`advmf.simulate.sample`: wide networks are simulated without their
+    weights, and where the attacks of one network would outgrow ``memory``, the pairs (p, q) are shared among several.
+    Every network sees its own image, drawn from ``data`` (a name or path for :func:`advmf.simulate.load`) and resampled
+    to ``d`` pixels if need be.
 
-    ``steps``, ``restarts`` and ``directions`` are those of the attack (:func:`advmf.simulate.attack_trace`). ``design``
-    declares the error rates. With ``sequential`` the simulation stops as soon as every consequence is decided, within
-    the same rates: after 1/2, 1/4, 1/8, … of the networks (:mod:`advmf.verify.sequential`); ``settings`` say when.
+    ``steps``, ``restarts`` and ``directions`` are those of the attack, with its defaults
+    (:func:`advmf.simulate.attack`). ``design`` declares the error rates. With ``sequential`` the simulation stops as
+    soon as every consequence is decided, within the same rates: after 1/2, 1/4, 1/8, … of the networks
+    (:mod:`advmf.verify.sequential`); ``settings`` say when.
     ``progress`` is called as ``progress(share, what)``. ``parts`` holds what is finished of this very check, pilots,
     and each width up to each look, and gets the rest: a check that was broken off goes on by it. The same seed gives
     the same numbers on the same type of processor, with the same versions of the libraries and as many threads;
     elsewhere they agree within their standard errors.
 
-    Raises ArgumentError or DomainError for missing, unknown or inadmissible values, MemoryBudgetError and DataError,
-    all before anything is simulated.
+    Raises ArgumentError or DomainError for missing, unknown or inadmissible values and for claims that the limit does
+    not judge, DeclarationError for a net whose limit is not known, MemoryBudgetError and DataError, all before anything
+    is simulated.
     """
     sampling = Sampling(widths, data, dtype, device, memory, sampler)
     run = Run(nets, seed, sequential, progress, parts)
-    return checked(
-        claims, networks(at, sampling, AttackSettings(None, steps, restarts, directions)), run, "nets", design
-    )
+    attack = sampling.attack(steps=steps, restarts=restarts, directions=directions)
+    return checked(claims, networks(at, sampling, attack), run, "nets", design)
 
 
 def networks(
@@ -191,7 +193,7 @@ class Simulation:
                 memory=sampling.memory, sampler=sampling.sampler, queries=vectors, keep=False, **given,
             )  # fmt: skip
 
-        plan = {N: _plan(products, partial(draw, N)) for N in self.ladder}
+        plan = {N: _plan(products, partial(draw, N), apart=N == ENDLESS) for N in self.ladder}
         finished = {} if run.parts is None else run.parts
         self._parts = [
             _Part(own, ensemble, images, generators[N], settings, f"N={N}/{share}", finished)
@@ -202,7 +204,9 @@ class Simulation:
         self._done, self._progress = 0, run.progress
         self._rounding = 1e3 * torch.finfo(precision).eps
         self._origin: dict[str, Any] = {
-            "widths": list(self.ladder), "samplers": [shares[0][1].sampler for shares in plan.values()],
+            "widths": [N if math.isfinite(N) else str(N) for N in self.ladder],
+            "samplers": [shares[0][1].sampler for shares in plan.values()],
+            **({"given": GIVEN} if ENDLESS in self.ladder else {}),
             "data": images.name, "data_sha256": images.sha256,
             "attack": {"steps": attack.steps, "restarts": attack.restarts, "directions": attack.directions},
             **provenance(sampling.dtype, sampling.device),
@@ -259,19 +263,23 @@ class Simulation:
             self._progress(nets * ensemble.bytes_per_network / self._total, what)
 
 
-def _plan(products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble]) -> list[tuple[list[sp.Expr], Ensemble]]:
+def _plan(
+    products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble], apart: bool = False
+) -> list[tuple[list[sp.Expr], Ensemble]]:
     """Which products are measured on which ensemble: on one, and where its attacks do not fit into memory, by halves.
+    With ``apart`` each attack has an ensemble of its own: one that asks about more points makes each of them dearer.
 
     Raises MemoryBudgetError where a single attack does not fit.
     """
+    costly = list(filter(attacked, products))
     try:
-        return [(products, draw(products))]
+        if not apart or len(costly) < 2:
+            return [(products, draw(products))]
     except MemoryBudgetError:
-        costly = list(filter(attacked, products))
         if len(costly) < 2:
             raise
-        later = costly[len(costly) // 2 :]
-        return _plan([product for product in products if product not in later], draw) + _plan(later, draw)
+    later = costly[len(costly) // 2 :]
+    return _plan([product for product in products if product not in later], draw, apart) + _plan(later, draw, apart)
 
 
 class _Part:

@@ -1,0 +1,60 @@
+"""Claims about N -> oo, judged on networks of infinite width (:mod:`advmf.simulate.limit`): which ones can be.
+
+Such networks are drawn from the limit process. They know its kernel, so that a verdict tests a claim *given* the limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import sympy as sp
+
+from advmf.claim import Claim, Regime
+from advmf.errors import ArgumentError
+from advmf.observables import GRADIENTS, Observable
+from advmf.symbols import N
+
+LIMIT = "limit"
+"""What stands for widths where networks are of infinite width."""
+ENDLESS: int = math.inf  # type: ignore[assignment]
+"""Their width, beside those of ladders, which are whole."""
+GIVEN = "the limit kernel"
+"""What a verdict on them takes for granted."""
+
+
+def require_limit(claims: Sequence[Claim], at: Mapping[str, Any], widths: str) -> None:
+    """Raise ArgumentError unless ``widths`` is LIMIT, and the claims are such as networks of infinite width can judge:
+    about N -> oo, without a number that depends on N, and without weights or a stream."""
+    if widths != LIMIT:
+        raise ArgumentError(
+            f"widths must be whole numbers, e.g. widths=(128, 256, 512), or {LIMIT!r} for networks of infinite width; got {widths!r}."
+        )
+    if "N" in at:
+        raise ArgumentError(f"at gives N = {at['N']}, and networks of widths={LIMIT!r} have N = inf; leave N out.")
+    for claim in claims:
+        if why := next(_hindrances(claim), ""):
+            raise ArgumentError(
+                f"{claim.name} {why}, and networks of infinite width do not tell of that. Take finite widths."
+            )
+
+
+def _hindrances(claim: Claim) -> Iterator[str]:
+    """Why the limit does not judge a claim."""
+    equations = claim.implied
+    sides = [claim.put_in(e.lhs) for e in equations] or [claim.subject]
+    if claim.net is None:
+        yield "is about Gaussian matrices, which have no width"
+    for o in sorted(set().union(*(side.atoms(Observable) for side in sides)), key=sp.default_sort_key):
+        if o.weights or GRADIENTS in o.needs:
+            yield f"is about {o}, which takes the weights or the stream of a network"
+    if Regime.LARGE_WIDTH not in claim.regime:
+        yield f"is no claim about N -> oo (its regime is {claim.regime.name})"
+    for e in equations:
+        if e.order:
+            yield f"has an equation about a coefficient of 1/N ({e.label})"
+    if any(
+        N in side.atoms(sp.Symbol) for side in (*sides, claim.rhs, *(s for e in equations for s in (e.rhs, e.scale)))
+    ):
+        yield "depends on N"
