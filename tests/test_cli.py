@@ -183,7 +183,9 @@ def test_show_and_list():
     runner = CliRunner()
     plain = runner.invoke(cli.main, ["show", "T2", "--net", "vanilla", "--activation", "relu"]).output
     assert "beta*eps*omega**(L/2)" in plain
-    assert "heuristic" in plain
+    assert "heuristic" not in plain
+    sharper = ["show", "T2", "--net", "vanilla", "--p", "2", "--q", "2", "--route", "spectral"]
+    assert "heuristic" in runner.invoke(cli.main, sharper).output
     latex = runner.invoke(cli.main, ["show", "T2", "--net", "vanilla", "--p", "2", "--q", "2", "--latex"]).output
     assert r"\mathcal{L}" in latex
     rhs = runner.invoke(

@@ -82,7 +82,7 @@ def test_another_claim_is_not_equal():
         ({"formula": ["GaussianNorm", ["Integer", "2"]]}, "claim.formula: GaussianNorm"),
         ({"relation": "<"}, "A claim's relation is one of"),
         ({"regime": ["SMALL"]}, "'SMALL' is unknown; expected EXACT"),
-        ({"heuristic": ""}, "disagree"),
+        ({"heuristic": "a step"}, "disagree"),
         ({"net": {"name": "x", "block": ["Conv", 3]}}, "'Conv' with 1 arguments is no block"),
         ({"net": {"name": "x", "block": ["Serial", ["ReLULike", ["Integer", "1"], ["Integer", "0"]]]}}, "claim.net: The block cannot be repeated"),
         ({"net": {"name": "x", "block": ["Dense", ["Integer", "-1"], ["Integer", "0"]]}}, "must be >= 0"),

@@ -126,7 +126,7 @@ def put(record, path, value):
     return record
 
 
-CLAIM = mf.loss_bound(mf.vanilla(u=1, v=0), 2, 2, route="leading")
+CLAIM = mf.loss_bound(mf.vanilla(u=1, v=0), 2, 2, route="spectral")
 
 
 def typeset(record=None, claim=CLAIM):

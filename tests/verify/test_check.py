@@ -60,7 +60,7 @@ def test_reports_are_complete_and_json_ready(t2):
         record
     )
     assert (record["theorem"], record["net"], record["p"], record["q"]) == ("T2", "residual", "inf", "1")
-    assert record["settings"]["heuristic"]
+    assert record["settings"]["regime"] == "Regime.LARGE_WIDTH" and record["settings"]["heuristic"] == ""
     assert len(record["settings"]["data_sha256"]) == 64
     assert "resampled from 64 to 16 pixels" in record["settings"]["data"]
     assert [rung["N"] for rung in record["findings"][0]["rungs"]] == [16, 32, 64, 128]
@@ -190,7 +190,7 @@ def test_bad_claims():
     with pytest.raises(ArgumentError, match="relation is one of"):
         replace(claim, relation="<")
     with pytest.raises(ArgumentError, match="disagree"):
-        replace(claim, heuristic="")
+        replace(claim, heuristic="a step")
 
 
 def test_chunks_do_not_change_a_verdicts_numbers():
