@@ -223,6 +223,11 @@ class LimitTrace(Trace):
         found = found.unflatten(1, (len(self.points), len(self.points[0])))
         return found.expand(-1, -1, columns.shape[3], -1, -1)
 
+    @property
+    def inputs(self) -> Columns:
+        self._forward("inputs")
+        return torch.stack([self.process.x[:, point] for (point,) in self.points], 2)[..., None].to(self.output.dtype)
+
     def stream(self) -> Columns:
         refuse("The stream x^L")
 

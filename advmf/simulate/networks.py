@@ -154,6 +154,20 @@ class Trace:
         tape = ShiftTape(self._forward("shift"))
         return Trace(self.networks, self.networks.map.push(eta, tape), tape)
 
+    @property
+    def inputs(self) -> Columns:
+        """The inputs ``x`` of a forward trace, the images at hand: (nets, d, inputs, columns).
+
+        Raises ArgumentError for a shifted one.
+
+        >>> import advmf as mf
+        >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0)
+        >>> (trace,) = networks.traces(torch.ones(3, 8))
+        >>> trace.inputs.shape, bool((trace.inputs == 1).all())
+        (torch.Size([5, 8, 3, 1]), True)
+        """
+        return self._forward("inputs").met[0][1]
+
     def stream(self) -> Columns:
         """``x^L`` of a forward trace, the input of ``P_out``: (nets, width, inputs, columns)."""
         return self._forward("stream").met[-1][1]

@@ -119,3 +119,15 @@ def test_inputs_that_are_no_numbers():
         e.forward(torch.tensor([1.0, math.nan, 0, 0, 0]))
     with pytest.raises(ArgumentError, match="cotangent must have a last axis of length 3"):
         e.vjp(torch.ones(5), torch.ones(5))
+
+
+@pytest.mark.parametrize("N", [30, "inf"])
+def test_a_trace_has_its_inputs(N):
+    networks = mf.simulate.sample(
+        mf.vanilla(1, 0), N=N, L=2, d=6, K=3, nets=4, sigma_w=1.4, sigma_b=0.1, dtype=torch.float64
+    )
+    x = torch.randn(2, 6, dtype=torch.float64)
+    (trace,) = networks.traces(x)
+    assert torch.equal(trace.inputs[..., 0].mT, x.expand(4, 2, 6))
+    with pytest.raises(mf.errors.ArgumentError, match="inputs needs a forward trace"):
+        _ = trace.shift(torch.full((4, 6, 2, 1), 0.1, dtype=torch.float64)).inputs
