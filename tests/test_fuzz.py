@@ -66,19 +66,20 @@ CALLS = {
         f: {"net": NET}
         for f in (
             mf.omega, mf.moments, mf.nngp, mf.correlation_map, mf.growth_rate, mf.depth_scale, mf.linear_form, mf.capacity,
-            mf.ntk, mf.share, mf.stream_fluctuation, mf.jacobian_norm,
+            mf.ntk, mf.metric, mf.share, mf.stream_fluctuation, mf.jacobian_norm,
         )
     },
     **{
         f: dict(net=NET, **PAIR, route="chevet")
         for f in (mf.loss_bound, mf.weight_variance, mf.half_life, mf.variance_slope, mf.escape_time, mf.capacity_ratio)
     },
-    **{f: dict(net=NET, **PAIR) for f in (mf.loss_decay, mf.euler_identity)},
+    **{f: dict(net=NET, **PAIR) for f in (mf.loss_decay, mf.euler_identity, mf.loss_value)},
     **{f: {"u": 1, "v": 0} for f in (mf.vanilla, mf.residual, mf.plain_residual, mf.preactivation, mf.pre_norm, mf.post_norm)},
     mf.beta: {"p": 2, "q": 2, "route": "chevet"},
     mf.norm_factor: {"p": 2, "q": 2, "route": "best"},
     mf.routes: PAIR,
     mf.beta_quantile: dict(**PAIR, delta=0.1),
+    mf.loss_tail: dict(net=NET, **PAIR, delta=0.1, route="chevet"),
     mf.Route: ROUTE,
     mf.register_route: {"new": mf.Route(**ROUTE), "before": "chevet"},
     mf.Scale: SCALE,

@@ -308,7 +308,7 @@ def test_show_latex_and_mutate_take_a_file(folder):
     paper = invoke("latex", path, "-o", "own.tex")
     assert paper.exit_code == 0, paper.output
     text = (folder / "own.tex").read_text()
-    assert r"\begin{heuristic}[my\_bound" in text and "Derivation: adversarial loss next to a scaled branch" in text
+    assert r"\begin{theorem}[my\_bound" in text and "Derivation: adversarial loss next to a scaled branch" in text
     assert r"\frac{1}{2}\,V^l" in text
     mutated = invoke("mutate", path, "--json", "own.json")
     assert mutated.exit_code == 0, mutated.output

@@ -74,7 +74,7 @@ def document(
 
     >>> import advmf as mf
     >>> text = mf.document([mf.loss_bound(mf.vanilla(), 2, 2)], net=mf.vanilla())
-    >>> text.splitlines()[0], text.count(r"\\begin{heuristic}"), text.rstrip().splitlines()[-1]
+    >>> text.splitlines()[0], text.count(r"\\begin{theorem}"), text.rstrip().splitlines()[-1]
     ('\\\\documentclass[11pt]{article}', 1, '\\\\end{document}')
     """
     if dimensions is not None and not (isinstance(dimensions, Sequence) and len(dimensions) == 2):

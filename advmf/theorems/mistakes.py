@@ -74,8 +74,8 @@ def mistaken(net: Net, kind: type[Mistaken]) -> Net:
 
     >>> import advmf as mf
     >>> from advmf.theorems.mistakes import SecondForGain, mistaken
-    >>> mf.metric(mistaken(mf.vanilla(1, 0), SecondForGain)).across
-    (sigma_w**2/2)**L
+    >>> mistaken(mf.vanilla(1, 0), SecondForGain).activations
+    (SecondForGain(inner=ReLULike(u=1, v=0)),)
     """
     taken = _Mistakes(kind)
     stages = [replace(stage, block=Serial(*stage.block.apply(taken, ()))) for stage in net.stages]

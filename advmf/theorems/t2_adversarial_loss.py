@@ -66,7 +66,7 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
     (beta*eps*omega**(L/2), <Regime.LARGE_WIDTH: 2>)
     >>> claim = mf.loss_bound(mf.vanilla(phi="tanh"), 2, 2)
     >>> claim.formula, mf.kernel(claim)(L=5, sigma_w=1.5, sigma_b=0.3, x_sq=1, d=64, K=10, eps=1).round(3)
-    (sqrt(Lambda)*beta*eps, np.float64(1.299))
+    (sqrt(Lambda)*beta*eps, np.float64(1.305))
     """
     p, q = exponent(p, "p"), exponent(q, "q")
     if route == SPLIT and not paper:

@@ -163,7 +163,7 @@ def test_the_decay_of_the_loss_in_python_is_right_to_many_digits():
 
 def test_the_docstring_says_what_the_function_is():
     space = {}
-    exec(mf.export(mf.loss_bound(mf.residual(), "inf", 2), "python"), space)
+    exec(mf.export(mf.loss_bound(mf.plain_residual(), "inf", 2, paper=True), "python"), space)
     text = space["T2"].__doc__
     for words in (
         "<= beta*eps*omega**(L/2)",
