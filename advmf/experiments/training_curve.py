@@ -13,8 +13,9 @@ from advmf.boundary import whole
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, DomainError, refuse_unused
 from advmf.nets import Net
+from advmf.simulate.budget import MEMORY
 from advmf.simulate.data import load
-from advmf.simulate.ensemble import MEMORY, sample
+from advmf.simulate.sampling import sample
 from advmf.simulate.training import suggest_rate, train, training_queries
 from advmf.theorems.t3_weight_variance import weight_variance
 from advmf.theory.dynamics import share

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import sympy as sp
 
-from advmf.nets import Block, Net, Pointwise, Rebuilt, Serial
+from advmf.nets import Block, Net, Pointwise, Rebuilt, rebuilt
 from advmf.symbols import x_sq
 
 
@@ -77,6 +77,4 @@ def mistaken(net: Net, kind: type[Mistaken]) -> Net:
     >>> mistaken(mf.vanilla(1, 0), SecondForGain).activations
     (SecondForGain(inner=ReLULike(u=1, v=0)),)
     """
-    taken = _Mistakes(kind)
-    stages = [replace(stage, block=Serial(*stage.block.apply(taken, ()))) for stage in net.stages]
-    return Net(*stages, name=net.name)
+    return rebuilt(net, _Mistakes(kind))

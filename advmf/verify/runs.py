@@ -22,7 +22,7 @@ from advmf.simulate.data import load
 from advmf.verify.controls import controls, differs, weak
 from advmf.verify.provenance import source_sha256
 from advmf.verify.records import Record, Results, canonical, key
-from advmf.verify.sources.endless import require_limit
+from advmf.verify.sources.limit import require_limit
 from advmf.verify.statistics import Design, holm
 from advmf.verify.store import Store, opened
 from advmf.verify.suite import FAMILY_ALPHA, Case

@@ -22,7 +22,7 @@ from advmf.verify.pilot import PILOT
 from advmf.verify.records import statement
 from advmf.verify.sequential import require
 from advmf.verify.sources.arguments import arranged, requirements
-from advmf.verify.sources.endless import LIMIT
+from advmf.verify.sources.limit import LIMIT
 from advmf.verify.sources.matrices import matrices
 from advmf.verify.sources.simulation import networks
 from advmf.verify.verdict import Report

@@ -167,14 +167,14 @@ def test_what_was_found_is_printed_though_the_store_is_gone(tmp_path, monkeypatc
     assert result.exit_code == 2 and "was deleted" in result.output and "F1: simulated/predicted" in result.output
 
 
-ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i"
+INFINITE = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i"
 BOMBS = {
     "an endless view": [
         "DROP TABLE results",
-        f"CREATE VIEW results AS {ENDLESS} AS key, 0 AS position, 0 AS place, 0 AS control, '' AS theorem, '' AS net, '' AS activation, "
+        f"CREATE VIEW results AS {INFINITE} AS key, 0 AS position, 0 AS place, 0 AS control, '' AS theorem, '' AS net, '' AS activation, "
         "'' AS p, '' AS q, '' AS verdict, '' AS claim, '' AS report, '' AS sha256 FROM n",
     ],
-    "an endless run": ["DROP TABLE run", f"CREATE VIEW run AS {ENDLESS} AS name, '' AS value FROM n"],
+    "an endless run": ["DROP TABLE run", f"CREATE VIEW run AS {INFINITE} AS name, '' AS value FROM n"],
     "a trigger": ["CREATE TRIGGER t AFTER INSERT ON results BEGIN DELETE FROM run; END"],
     "another table": ["CREATE TABLE more (work TEXT)"],
     "a column that is computed": ["ALTER TABLE results ADD COLUMN x TEXT AS (hex(zeroblob(100000000)))"],

@@ -56,7 +56,9 @@ def _heads(_: Any) -> dict[str, Any]:
     own = [
         value
         for value in vars(observables).values()
-        if isinstance(value, type) and issubclass(value, sp.Function) and value.__module__ == observables.__name__
+        if isinstance(value, type)
+        and issubclass(value, sp.Function)
+        and value.__module__.startswith(observables.__name__)
     ]
     functions = sorted(having("json"), key=lambda head: head.__name__)
     return {head.__name__: head for head in (*_BASICS, *functions, *own)}

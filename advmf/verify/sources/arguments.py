@@ -23,7 +23,7 @@ from advmf.simulate.race import LEAN
 from advmf.symbols import SYMBOLS
 from advmf.verify.check import Run
 from advmf.verify.judge import Test, crossover
-from advmf.verify.sources.endless import ENDLESS, require_limit
+from advmf.verify.sources.limit import INFINITE, require_limit
 from advmf.verify.tails import TAILS
 
 FLOATS = {"float32": torch.float32, "float64": torch.float64}
@@ -150,7 +150,7 @@ def ladder_of(
     endless = isinstance(widths, str)
     if isinstance(widths, str):
         require_limit(claims, at, widths)
-        widths = [ENDLESS]
+        widths = [INFINITE]
     elif widths is None:
         top = int(at["N"]) if "N" in at else _top(claims, at)
         widths = [top // 8, top // 4, top // 2, top] if large else [top]

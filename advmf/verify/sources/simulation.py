@@ -22,8 +22,9 @@ from advmf.claim import Claim
 from advmf.errors import MemoryBudgetError, NonFiniteError, one_of
 from advmf.observables import Observable, Output
 from advmf.simulate.data import Images, load
-from advmf.simulate.ensemble import MEMORY, Ensemble, sample
+from advmf.simulate.ensemble import MEMORY, Ensemble
 from advmf.simulate.estimate import AttackSettings, Single, measure, queries
+from advmf.simulate.sampling import sample
 from advmf.simulate.state import draw_seed, source
 from advmf.verify.check import Run, checked, named
 from advmf.verify.counted import Sample, effect_of, judge_counts
@@ -43,7 +44,7 @@ from advmf.verify.sources.arguments import (
     require_stated,
     validated,
 )
-from advmf.verify.sources.endless import ENDLESS, GIVEN
+from advmf.verify.sources.limit import GIVEN, INFINITE
 from advmf.verify.statistics import Design, Rung, Running
 from advmf.verify.tails import Tail
 from advmf.verify.verdict import Finding, Report, jsonable
@@ -193,7 +194,7 @@ class Simulation:
                 memory=sampling.memory, sampler=sampling.sampler, queries=vectors, keep=False, **given,
             )  # fmt: skip
 
-        plan = {N: _plan(products, partial(draw, N), apart=N == ENDLESS) for N in self.ladder}
+        plan = {N: _plan(products, partial(draw, N), apart=N == INFINITE) for N in self.ladder}
         finished = {} if run.parts is None else run.parts
         self._parts = [
             _Part(own, ensemble, images, generators[N], settings, f"N={N}/{share}", finished)
@@ -206,7 +207,7 @@ class Simulation:
         self._origin: dict[str, Any] = {
             "widths": [N if math.isfinite(N) else str(N) for N in self.ladder],
             "samplers": [shares[0][1].sampler for shares in plan.values()],
-            **({"given": GIVEN} if ENDLESS in self.ladder else {}),
+            **({"given": GIVEN} if INFINITE in self.ladder else {}),
             "data": images.name, "data_sha256": images.sha256,
             "attack": {"steps": attack.steps, "restarts": attack.restarts, "directions": attack.directions},
             **provenance(sampling.dtype, sampling.device),

@@ -18,7 +18,7 @@ from advmf.symbols import N
 
 LIMIT = "limit"
 """What stands for widths where networks are of infinite width."""
-ENDLESS: int = math.inf  # type: ignore[assignment]
+INFINITE: int = math.inf  # type: ignore[assignment]
 """Their width, beside those of ladders, which are whole."""
 GIVEN = "the limit kernel"
 """What a verdict on them takes for granted."""

@@ -1,0 +1,69 @@
+"""The random quantities of one sampled network that claims speak of, each with its name, its LaTeX and how it is
+measured.
+
+An observable is measured by a :class:`~advmf.simulate.estimate.Probe`, which has what can be seen of sampled networks.
+Nothing here imports torch.
+
+Each is an array over one network's output units and directions. ``unit`` and ``direction`` number *different* units and
+directions, so that ``JacobianEntry(0, 0)*JacobianEntry(1, 0)`` is a product of two entries of one column. A claim's
+left-hand side is an :class:`Expectation` of a polynomial in observables: the mean over units and directions of one
+network, then over networks.
+"""
+
+from advmf.observables.law import Expectation, Probability, Quantile, adversarial_loss
+from advmf.observables.measured import (
+    AdversarialLoss,
+    Capacity,
+    EscapeTime,
+    FeatureMaximum,
+    FeatureRadius,
+    HalfLife,
+    JacobianAlong,
+    JacobianEntry,
+    LargestOperatorNorm,
+    LimitLoss,
+    LossDecay,
+    MatrixNorm,
+    Offset,
+    OperatorNorm,
+    Output,
+    SecondMoment,
+    TrainedMatrix,
+    WeightNormSlope,
+    WeightVariance,
+    WeightVarianceSlope,
+)
+from advmf.observables.observable import ATTACK, GRADIENTS, JACOBIAN, SEARCH, Observable, UnitObservable
+
+__all__ = [
+    "ATTACK",
+    "AdversarialLoss",
+    "Capacity",
+    "EscapeTime",
+    "Expectation",
+    "FeatureMaximum",
+    "FeatureRadius",
+    "GRADIENTS",
+    "HalfLife",
+    "JACOBIAN",
+    "JacobianAlong",
+    "JacobianEntry",
+    "LargestOperatorNorm",
+    "LimitLoss",
+    "LossDecay",
+    "MatrixNorm",
+    "Observable",
+    "Offset",
+    "OperatorNorm",
+    "Output",
+    "Probability",
+    "Quantile",
+    "SEARCH",
+    "SecondMoment",
+    "TrainedMatrix",
+    "UnitObservable",
+    "WeightNormSlope",
+    "WeightVariance",
+    "WeightVarianceSlope",
+    "adversarial_loss",
+]

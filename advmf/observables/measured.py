@@ -1,0 +1,228 @@
+"""The observables of the theory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from advmf.observables.observable import ATTACK, GRADIENTS, JACOBIAN, Observable, UnitObservable
+from advmf.symbols import K, d
+
+
+class JacobianEntry(UnitObservable):
+    """``(J(x) e)_i`` for a unit vector ``e`` orthogonal to the input: ``JacobianEntry(unit, direction)``."""
+
+    tex = r"J_{{{}{}}}"
+
+    def measure(self, probe: Any) -> Any:
+        return probe.numbered(probe.across, self.args)
+
+
+class JacobianAlong(UnitObservable):
+    """``(J(x) x)_i``: the Jacobian along the input, ``JacobianAlong(unit)``."""
+
+    tex = r"(Jx)_{{{}}}"
+
+    def measure(self, probe: Any) -> Any:
+        return probe.numbered(probe.along, self.args)
+
+
+class Offset(UnitObservable):
+    """``a(x)_i = f(x)_i - (J(x) x)_i``: ``Offset(unit)``."""
+
+    tex = r"a_{{{}}}"
+
+    def measure(self, probe: Any) -> Any:
+        return probe.numbered(probe.output - probe.along, self.args)
+
+
+class Output(UnitObservable):
+    """``f(x)_i``: ``Output(unit)``."""
+
+    tex = r"f_{{{}}}"
+    needs = frozenset()
+
+    def measure(self, probe: Any) -> Any:
+        return probe.numbered(probe.output, self.args)
+
+
+class SecondMoment(Observable):
+    """``Q_L = |x^L|**2/N``, the second moment of the last stream of one network: ``SecondMoment()``."""
+
+    is_nonnegative = True
+    tex = "Q_L"
+    needs = frozenset()
+    polynomial, may_vanish, weights = True, False, True
+
+    def measure(self, probe: Any) -> Any:
+        return (probe.stream**2).mean(1)
+
+
+class AdversarialLoss(Observable):
+    """``max ‖f(x + eta) - f(x)‖_q`` over ``‖eta‖_p <= eps``: ``AdversarialLoss(p, q)``.
+
+    A simulation bounds it from below, by the best value an attack finds.
+    """
+
+    is_nonnegative = True
+    tex = r"\mathcal{{L}}_{{\mathrm{{adv}}}}^{{{},{}}}"
+    needs = frozenset({JACOBIAN, ATTACK})
+    maximum, may_vanish = True, False
+
+    def measure(self, probe: Any) -> Any:
+        return probe.attack(*self.args).value
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = super()._latex(printer)
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
+class OperatorNorm(Observable):
+    """``‖J(x)‖_{p -> q}``: ``OperatorNorm(p, q)``."""
+
+    is_nonnegative = True
+    tex = r"\lVert J(x)\rVert_{{{}\to {}}}"
+    needs = frozenset({JACOBIAN})
+    may_vanish = False
+
+    def measure(self, probe: Any) -> Any:
+        return probe.norm(*self.args)
+
+
+class LargestOperatorNorm(Observable):
+    """``max ‖J(x + eta)‖_{p -> q}`` over ``‖eta‖_p <= eps``: ``LargestOperatorNorm(p, q)``."""
+
+    is_nonnegative = True
+    tex = r"\max_{{\lVert\eta\rVert_{0} \le \epsilon}}\lVert J(x + \eta)\rVert_{{{0}\to {1}}}"
+
+
+class LimitLoss(Observable):
+    """The adversarial loss of the Gaussian process that a network is as N -> oo: ``LimitLoss(p, q)``."""
+
+    is_nonnegative = True
+    tex = r"\mathcal{{L}}_\infty^{{{},{}}}"
+
+
+class FeatureMaximum(Observable):
+    """``max ⟨g, D(eta)⟩`` over ``‖eta‖_p <= eps`` of a standard Gaussian g, with features D of f(x + eta) - f(x) for
+    each output of that process: ``FeatureMaximum(p)``."""
+
+    is_nonnegative = True
+    tex = r"\max_{{\lVert\eta\rVert_{} \le \epsilon}}\langle g, D(\eta)\rangle"
+
+
+class FeatureRadius(Observable):
+    """``max |D(eta)|`` over ``‖eta‖_p <= eps``, not random: ``FeatureRadius(p)``."""
+
+    is_nonnegative = True
+    tex = r"\max_{{\lVert\eta\rVert_{} \le \epsilon}}\lVert D(\eta)\rVert_2"
+
+
+class MatrixNorm(Observable):
+    """``‖G‖_{p -> q}`` of a K x d matrix G with independent N(0, 1/d) entries: ``MatrixNorm(p, q)``; its mean is the
+    norm factor."""
+
+    is_nonnegative = True
+    letters = frozenset((d, K))
+    tex = r"\lVert G\rVert_{{{}\to {}}}"
+
+
+class TrainedMatrix(Observable):
+    """An observable of a trained matrix of a block, which may be numbered: of the first, the only one, without
+    arguments."""
+
+    def indices(self, printer: Any) -> list[str]:
+        return [f",{printer._print(self.args[-1])}" if self.args else ""]
+
+
+class WeightVariance(Observable):
+    """``|W(t)|_F**2/N`` of a trained matrix at training time t: ``WeightVariance(t)``, or ``WeightVariance(t,
+    number)``."""
+
+    is_nonnegative = True
+    tex = r"\sigma_{{w{1}}}^2({0})"
+
+    def indices(self, printer: Any) -> list[str]:
+        time, *number = map(printer._print, self.args)
+        return [time, "".join(f",{n}" for n in number)]
+
+
+class WeightVarianceSlope(TrainedMatrix):
+    """d/dt of :class:`WeightVariance` at t = 0 under gradient flow of the adversarial loss: ``WeightVarianceSlope(p,
+    q)``, or ``(p, q, number)``.
+
+    The mean over the blocks of a network. Without p and q that of another loss, which is not measured.
+    """
+
+    tex = r"\dot\sigma_{{w{0}}}^2(0)"
+    needs = frozenset({JACOBIAN, ATTACK, GRADIENTS})
+    may_vanish = False
+
+    def measure(self, probe: Any) -> Any:
+        return -2 * probe.pairing(*self.args) / probe.width
+
+    def indices(self, printer: Any) -> list[str]:
+        return ["".join(f",{printer._print(number)}" for number in self.args[2:])]
+
+
+class WeightNormSlope(WeightVarianceSlope):
+    """d/dt of ``|W|_F**2`` under gradient flow of the adversarial loss: ``WeightNormSlope(p, q)``, or ``(p, q,
+    number)``."""
+
+    tex = r"\tfrac{{d}}{{dt}}\lVert W{0}\rVert_F^2"
+
+    def measure(self, probe: Any) -> Any:
+        return -2 * probe.pairing(*self.args)
+
+    def indices(self, printer: Any) -> list[str]:
+        return ["".join(f"_{{{printer._print(number)}}}" for number in self.args[2:])]
+
+
+class LossDecay(Observable):
+    """``-d L_adv/dt = sum_W |dL_adv/dW|_F**2`` under gradient flow on the network's own input, at t = 0: ``LossDecay(p,
+    q)``."""
+
+    is_nonnegative = True
+    tex = r"-\dot{{\mathcal{{L}}}}_{{\mathrm{{adv}}}}^{{{},{}}}"
+    needs = frozenset({JACOBIAN, ATTACK, GRADIENTS})
+    may_vanish = False
+
+    def measure(self, probe: Any) -> Any:
+        return probe.gradient_square(*self.args)
+
+
+class HalfLife(TrainedMatrix):
+    """The time at which :class:`WeightVariance` has halved: ``HalfLife()``, or ``HalfLife(number)``."""
+
+    is_extended_nonnegative = True  # it may never come
+    tex = r"t_{{1/2{0}}}"
+
+    def _eval_is_real(self) -> bool | None:
+        return None
+
+
+class EscapeTime(Observable):
+    """The first time at which omega**L is outside the trainable band [m, M]: ``EscapeTime()``."""
+
+    is_extended_nonnegative = True  # it may never come
+    tex = "t^*"
+
+    def _eval_is_real(self) -> bool | None:
+        return None
+
+
+class Capacity(Observable):
+    """``sum_k (sum_l <W^l, d f_k/d W^l>)**2`` of one network: ``Capacity()``, or ``Capacity(t)`` at training time t."""
+
+    is_nonnegative = True
+    tex = "C{0}"
+    needs = frozenset({JACOBIAN})
+    polynomial, may_vanish, weights = True, False, True
+
+    def measure(self, probe: Any) -> Any:
+        return probe.capacity()
+
+    def queries(self, settings: Any, K: int, d: int) -> int:
+        return K
+
+    def indices(self, printer: Any) -> list[str]:
+        return [f"({printer._print(self.args[0])})" if self.args else ""]
