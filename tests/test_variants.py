@@ -253,7 +253,7 @@ def test_a_file_that_is_wrong_is_told_where(folder, change, code, message):
 
 def test_exit_codes_of_a_file(folder):
     """A wrong assumption passes the derivation, and simulation finds it."""
-    assumed, half = ("omega ** (L / 2)", "omega ** (L / 2) / 2"), ("(net, p, q)\n", '(net, p, q).scaled("1/2")\n')
+    assumed, half = ("scale = omega**L\n", "scale = omega**L / 4\n"), ("(net, p, q)\n", '(net, p, q).scaled("1/2")\n')
     refuted = invoke("check", written(folder, assumed, half))
     assert refuted.exit_code == 1 and "REFUTED" in refuted.output, refuted.output
     weak = invoke(
@@ -293,7 +293,7 @@ def test_a_bound_of_ones_own_is_reported_as_its_own(folder):
         assert "lemma" not in claim.statement["network"] and "[1: " in claim.statement["derivation"]
         assert reproduction(document.command, claim).endswith(".py") or not reproduction(document.command, claim)
         page = html(document)
-        for text in ("my_bound.py, derived there", "mean value inequality", "half the bound", "without the shortcut"):
+        for text in ("my_bound.py, derived there", "metric domination", "half the bound", "without the shortcut"):
             assert text in page, text
         assert "T2: " not in page.replace("form of T2: ", "")
         assert "half the bound" in markdown(document)

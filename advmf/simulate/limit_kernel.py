@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from advmf.errors import DeclarationError
-from advmf.nets import GaussianLayer, Net, Norm, Pointwise, ReLULike, Residual
+from advmf.nets import Dropout, GaussianLayer, Net, Norm, Pointwise, ReLULike, Residual
 from advmf.nets.algebra import Algebra
 from advmf.simulate.limit_hermite import Hermite
 from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, State, composed
@@ -67,6 +67,17 @@ class Scaled:
         means = [None if m is None else self.factor * m for m in (p.mean, p.mean_gap, p.mean_slope)]
         points = replace(p.times(square), mean=means[0], mean_gap=means[1], mean_slope=means[2])
         return State(state.distance, points, state.gain * square, state.jets.times(square))
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A dropout: second moments times ``gain``, and the means as they are."""
+
+    gain: float
+
+    def __call__(self, state: State, layout: Layout) -> State:
+        points, jets = state.points.times(self.gain), state.jets.times(self.gain)
+        return State(state.distance, points, state.gain * self.gain, jets)
 
 
 @dataclass(frozen=True)
@@ -233,6 +244,9 @@ class Rules(Algebra[tuple[Rule, ...]]):
 
     def norm(self, norm: Norm, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
         return (*state, Normalised(norm.centred))
+
+    def dropout(self, dropout: Dropout, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        return (*state, Masked(self._number(dropout.gain)))
 
     def fork(self, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
         return ()

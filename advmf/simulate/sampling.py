@@ -109,6 +109,8 @@ def _is_infinite(N: object, sampler: str) -> bool:
     """Whether networks of infinite width are asked for; raises ArgumentError where the sampler is one of other
     widths."""
     infinite = str(N).lower() in ("inf", "oo", "infinity")
+    if isinstance(N, str) and not infinite:
+        raise ArgumentError(f'N is a whole number, or "inf" for networks of infinite width; got {N!r}.')
     if infinite != (sampler == "limit") and sampler != "auto":
         raise ArgumentError(
             f'sampler="limit" is the one of N="inf", and the only one; got sampler={sampler!r} and N={N!r}. Leave sampler out.'

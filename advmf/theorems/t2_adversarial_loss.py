@@ -22,7 +22,17 @@ from advmf.symbols import K, d, eps, exponent
 from advmf.theorems.theorem import PAPER, Caption, Scale, Theorem, random_network
 from advmf.theorems.wrong import bound
 from advmf.theory.metric import largest, metric
-from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta, beta_quantile, choose, require_upper, routes
+from advmf.theory.norms import (
+    BEST,
+    BETA,
+    ESTIMATE_TOLERANCE,
+    ROUTES,
+    beta,
+    beta_quantile,
+    choose,
+    require_upper,
+    routes,
+)
 from advmf.theory.propagation import abbreviations, grown, grows_alike, growths
 from advmf.theory.spike import LAMBDA, carries_mean, require_uniform
 
@@ -69,6 +79,8 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
     (sqrt(Lambda)*beta*eps, np.float64(1.305))
     """
     p, q = exponent(p, "p"), exponent(q, "q")
+    if route not in (SPLIT, BEST, *ROUTES):
+        raise ArgumentError(f"route must be {SPLIT}, {BEST} or one of {', '.join(ROUTES)}; got {route!r}.")
     if route == SPLIT and not paper:
         return _split_bound(net, p, q)
     factor = beta(p, q, route)

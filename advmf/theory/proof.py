@@ -154,7 +154,7 @@ class Derivation(Shown):
 
     def assume(self, text: str, left: object = None, relation: str = "==", right: object = None) -> Fact:
         """State an assumption, in words and, if it is to be put in somewhere, as ``left relation right``; nothing
-        verifies it."""
+        verifies it. One in words alone bears on every chain after it, which is assumed then."""
         if not text:
             raise StepError(f"{self.name}: an assumption says in words what is assumed.")
         if relation not in list(Relation):
@@ -332,6 +332,8 @@ class Derivation(Shown):
         first, last = self._steps[0], self._steps[-1]
         label = f"step {first.number}" if first == last else f"steps {first.number} to {last.number}"
         facts = [fact.status for step in self._steps for fact in getattr(step.reason, "facts", ())]
+        # An assumption in words bears on all that comes after it, for nothing says where it is put in.
+        facts += [part.fact.status for part in self._parts if part.fact.left is None]
         status = worst(*(step.status for step in self._steps), *facts)
         fact = Fact(label, self._heading, status, first.left, self._relation, last.right, self._conditions)
         return Part(self._heading, fact, tuple(self._steps))

@@ -12,10 +12,10 @@ from dataclasses import replace
 import sympy as sp
 
 import advmf as mf
-from advmf.functions import GaussianMean
-from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, OperatorNorm
-from advmf.symbols import L, eps, sigma_b, sigma_w
-from advmf.theory.lemmas import activation
+from advmf.functions import Conjugate, GaussianMean, GaussianNorm
+from advmf.observables import AdversarialLoss, Expectation, FeatureMaximum, FeatureRadius, LimitLoss
+from advmf.symbols import K, L, d, eps, sigma_b, sigma_w
+from advmf.theory.lemmas import activation, radius
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, Limit, algebra, by, gaussian, lemma
 from advmf.theory.propagation import ALPHA as alpha
@@ -55,20 +55,18 @@ def derive(net: mf.Net) -> Derivation:
     proof.step(sp.exp(alpha * sigma_w**4 / 2), Limit(L, sp.oo), "a constant")
 
     bound = claim(net)
-    norm, largest = Expectation(OperatorNorm(p, q)), Expectation(LargestOperatorNorm(p, q))
-    everywhere = proof.assume(
-        "the law of J(x), the same at every x, bounds its largest norm over the ball", largest, "<=", norm
-    )
-    law = proof.assume(
-        "T1, as N -> oo: J(x) has the law of omega^(L/2) G, with G of K x d independent N(0, 1/d) entries",
-        norm, "==", omega ** (L / 2) * Expectation(MatrixNorm(p, q)),
-    )  # fmt: skip
+    proof.assume("as N -> oo the outputs converge in law to independent Gaussian processes on the ball")
+    proof.assume("T1: the gradients of an output are N(0, omega^L/d I) at every x")
+    (inner, outer), length, scale = radius(p, q), GaussianNorm(K, q), omega**L
     factor = proof.define(beta, mf.beta(p, q), "norm factor")
-    proof.begin(Expectation(AdversarialLoss(p, q)), "the bound")
-    proof.step(eps * largest, lemma("mean value inequality", p=p, q=q))
-    proof.step(eps * norm, by(everywhere))
-    proof.step(eps * omega ** (L / 2) * Expectation(MatrixNorm(p, q)), by(law), "a norm is homogeneous")
-    proof.step(eps * omega ** (L / 2) * factor.right, lemma("Chevet", p=p, q=q))
+    proof.begin(Expectation(AdversarialLoss(p, q)), "the bound, as N -> oo")
+    proof.step(Expectation(LimitLoss(p, q)), lemma("uniform integrability", p=p, q=q))
+    parts = outer * Expectation(FeatureMaximum(p)) + FeatureRadius(p) * length
+    proof.step(parts, lemma("Chevet on bounded sets", p=p, q=q))
+    first = outer * eps * sp.sqrt(scale / d) * GaussianNorm(d, Conjugate(p))
+    proof.step(first + FeatureRadius(p) * length, lemma("Sudakov-Fernique", p=p, scale=scale))
+    second = eps * sp.sqrt(scale / d) * inner * length
+    proof.step(first + second, lemma("metric domination", p=p, scale=scale))
     proof.step(eps * beta * omega ** (L / 2), by(factor))
     proof.step(bound.rhs, by(factor, rate))
     proof.concludes(bound)

@@ -42,6 +42,7 @@ NETS = {
     "pre_norm": mf.pre_norm(1, 0),
     "post_norm": mf.post_norm(1, 0),
     "layer norm": mf.Net(mf.Serial(mf.Dense(), mf.ReLULike(1, 0), mf.LayerNorm())),
+    "dropped": mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Dropout("1/5"))),
     "scaled": mf.Net(mf.Residual(mf.Dense(), mf.Activation("silu"), scale=0.5)),
     "mixed": mf.Net(mf.Serial(mf.Dense(), mf.Activation("tanh"), mf.Dense(), mf.ReLULike(1, "1/5"), mf.RMSNorm())),
 }
@@ -183,6 +184,14 @@ def answers(process):
     return zip(*found)
 
 
+def answered(net, L, d):
+    """A process after a dialogue, the labels of its answers, and their covariance."""
+    process = Process(Kernel(net, L, number), 1, d, 90, one_by_one(1, 90))
+    dialogue(process, d)
+    labels, vectors = answers(process)
+    return process, labels, torch.stack(vectors) @ torch.stack(vectors).mT
+
+
 def theory(net, L, d):
     """The kernel of two inputs by mf.nngp, with the derivatives that torch finds."""
     kernel = mf.kernel(mf.nngp(net), backend="torch")
@@ -210,10 +219,7 @@ def block(value, x, y):
 def test_answers_have_the_joint_law_of_the_process_and_its_gradient(name):
     """All covariances of a dialogue, between different points, and all variances of values."""
     d, L, net = 4, 3, NETS[name]
-    process = Process(Kernel(net, L, number), 1, d, 90, one_by_one(1, 90))
-    dialogue(process, d)
-    labels, vectors = answers(process)
-    ours = torch.stack(vectors) @ torch.stack(vectors).mT
+    process, labels, ours = answered(net, L, d)
     value = theory(net, L, d)
     x = process.x[0]
     small = 1e-9 if name == "erf" else 1e-11
@@ -233,10 +239,7 @@ def test_answers_have_the_joint_law_of_the_process_and_its_gradient(name):
 @pytest.mark.parametrize("name", QUADRATURE)
 def test_answers_have_the_law_of_a_quadrature(name):
     d, L, net = 2, 2, NETS[name]
-    process = Process(Kernel(net, L, number), 1, d, 90, one_by_one(1, 90))
-    dialogue(process, d)
-    labels, vectors = answers(process)
-    ours = torch.stack(vectors) @ torch.stack(vectors).mT
+    process, labels, ours = answered(net, L, d)
     kernel, x, h = mf.kernel(mf.nngp(net)), process.x[0], 1e-3
     steps = torch.eye(d, dtype=torch.float64) * h
     for i, j in ((1, 0), (2, 1), (4, 2)):
@@ -444,6 +447,8 @@ class Odd(mf.nets.Block):
 def test_what_has_no_limit_is_refused_by_name():
     with pytest.raises(DeclarationError, match="kinks"):
         sample(mf.vanilla(phi="hard_tanh"))
+    with pytest.raises(ArgumentError, match='N is a whole number, or "inf"'):
+        sample(NETS["vanilla"], N="infty")
     with pytest.raises(ArgumentError, match="sampler"):
         sample(NETS["vanilla"], sampler="dense")
     with pytest.raises(ArgumentError, match="sampler"):

@@ -219,5 +219,7 @@ def test_what_is_refused():
         mf.loss_tail(mf.plain_residual(1, 0), 2, 2, "1/10", "split")
     with pytest.raises(DeclarationError, match="there is no omega"):
         mf.loss_bound(SMOOTH["tanh"], 2, 2, paper=True)
+    with pytest.raises(ArgumentError, match="route must be split, best or one of spectral"):
+        mf.loss_bound(mf.vanilla(), 2, 2, "splitt")
     with pytest.raises(ArgumentError, match="one of its symbols"):
         Supremum(mf.symbols.d, sp.Integer(2), 0, 1)

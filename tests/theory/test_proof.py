@@ -377,6 +377,16 @@ def test_a_derivation_concludes_only_its_own_claim():
         proof.concludes(claim)
 
 
+def test_an_assumption_in_words_bears_on_what_comes_after_it():
+    proof = chain(sp.sqrt(eps**2))
+    proof.step(eps, algebra)
+    assert proof.result.status is Status.PROVED
+    proof.assume("in words alone")
+    proof.begin(sp.sqrt(eps**2))
+    proof.step(eps, algebra)
+    assert proof.result.status is Status.ASSUMED and proof.parts[0].fact.status is Status.PROVED
+
+
 # Lemmas.
 
 TIGHT = {"Gaussian Poincaré": 0.05, "Borell-TIS": 0.05}
