@@ -215,14 +215,14 @@ class Capacity(Observable):
 
     is_nonnegative = True
     tex = "C{0}"
-    needs = frozenset({JACOBIAN})
+    needs = frozenset()
     polynomial, may_vanish, weights = True, False, True
 
     def measure(self, probe: Any) -> Any:
         return probe.capacity()
 
     def queries(self, settings: Any, K: int, d: int) -> int:
-        return K
+        return 1
 
     def indices(self, printer: Any) -> list[str]:
         return [f"({printer._print(self.args[0])})" if self.args else ""]

@@ -94,7 +94,7 @@ def queries(products: Sequence[sp.Expr], settings: AttackSettings, K: int, d: in
     """
     observables = _observables(products)
     if not any(o.needs for o in observables):
-        return 1
+        return 1 + sum(o.queries(settings, K, d) for o in observables)
     pairs, slopes = attacked(observables), attacked(observables, GRADIENTS)
     attacks = attack_queries(K, d, len(pairs), settings.steps, settings.restarts, settings.directions)
     return attacks + _GRADIENT * len(slopes) + sum(o.queries(settings, K, d) for o in observables)
@@ -268,14 +268,35 @@ def measure(
     observables = _observables(products)
     probe = Probe(trace, x, settings, generator, attacked(observables))
     arrays = _arrays(probe, observables)
-    return torch.stack([_of_networks(p, arrays, probe.nets) for p in products], dim=1)
+    averages = _Averages(arrays, probe.nets)
+    return torch.stack([averages.of(p) for p in products], dim=1)
 
 
-def _of_networks(product: sp.Expr, arrays: dict[sp.Basic, Tensor], nets: int) -> Float[Tensor, " nets"]:
-    """The number of each network."""
-    single = isinstance(product, Single)
-    values: Tensor = _evaluate(product.args[0] if single else product, arrays).double().broadcast_to(nets, -1, -1)
-    return values[:, 0, 0] if single else values.mean((1, 2))
+class _Averages:
+    """The number of each network for a product: the mean over its units and directions, or of a :class:`Single` the
+    first. The mean of a sum is that of its terms, and each term is averaged once for all products that have it."""
+
+    def __init__(self, arrays: dict[sp.Basic, Tensor], nets: int) -> None:
+        self._arrays, self._nets = arrays, nets
+        self._device = next(iter(arrays.values())).device
+        self._known: dict[sp.Expr, Tensor] = {}
+
+    def of(self, product: sp.Expr) -> Float[Tensor, " nets"]:
+        """The number of each network."""
+        if isinstance(product, Single):
+            return self._values(product.args[0])[:, 0, 0]
+        terms = [term.as_coeff_Mul() for term in sp.Add.make_args(product)]
+        return torch.stack([float(number) * self._mean(term) for number, term in terms]).sum(0)
+
+    def _mean(self, term: sp.Expr) -> Tensor:
+        if term not in self._known:
+            values = self._values(term) if term.has(Observable) else torch.ones(self._nets, 1, 1, dtype=torch.float64)
+            self._known[term] = values.mean((1, 2)).to(self._device)
+        return self._known[term]
+
+    def _values(self, expr: sp.Expr) -> Float[Tensor, "nets units directions"]:
+        found: Tensor = _evaluate(expr, self._arrays).double().broadcast_to(self._nets, -1, -1)
+        return found
 
 
 def _arrays(probe: Probe, observables: Sequence[Observable]) -> dict[sp.Basic, Tensor]:
@@ -337,7 +358,12 @@ def _evaluate(expr: sp.Expr, arrays: dict[sp.Basic, Tensor]) -> Any:
     if isinstance(expr, sp.Abs):
         return _evaluate(expr.args[0], arrays).abs()
     if isinstance(expr, sp.Pow) and expr.exp.is_number:
-        return _evaluate(expr.base, arrays) ** float(expr.exp)
+        base, halves = _evaluate(expr.base, arrays), expr.exp / 2
+        if expr.base in arrays and halves.is_Integer and halves > 0:
+            # Even powers are products of squares, which many terms have in common.
+            square = arrays.setdefault(expr.base**2, base * base)
+            return square if halves == 1 else square ** int(halves)
+        return base ** float(expr.exp)
     if isinstance(expr, sp.Add | sp.Mul):
         first, *rest = (_evaluate(arg, arrays) for arg in expr.args)
         for value in rest:

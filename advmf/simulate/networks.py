@@ -21,7 +21,7 @@ from advmf.nets import Block, Dropout, GaussianLayer, Net, Norm, Pointwise, Resi
 from advmf.nets.algebra import Algebra
 from advmf.simulate.pointwise import Function, Smooth
 from advmf.simulate.state import lasting, without_gradients
-from advmf.simulate.tapes import AnyTape, Columns, ForwardTape, GradientTape, Matrix, ShiftTape, Tape
+from advmf.simulate.tapes import AnyTape, Columns, ForwardTape, GradientTape, Matrix, ScalingTape, ShiftTape, Tape
 from advmf.symbols import z
 
 
@@ -34,12 +34,12 @@ class Linear:
     trained: bool = False
 
     def push(self, x: Columns, tape: AnyTape) -> Columns:
-        tape.meet(self, x)
+        x = tape.meet(self, x)
         y = self.weight.matmul(x.flatten(2)).unflatten(2, x.shape[2:])
         return y if self.bias is None or not tape.affine else y.add_(self.bias[..., None, None])
 
     def pull(self, c: Columns, tape: Tape) -> Columns:
-        tape.meet(self, c)
+        c = tape.meet(self, c)
         return self.weight.rmatmul(c.flatten(2)).unflatten(2, c.shape[2:])
 
 
@@ -197,6 +197,14 @@ class Trace:
             raise DomainError(f"descend takes a finite rate; got {rate}.")
         for weight, delta, x in self.gradients(cotangents):
             weight.add(-rate * delta, x)
+
+    @lasting
+    def scaling(self) -> Columns:
+        """How the outputs of a forward trace change when all trained matrices grow in proportion to themselves: ``sum_W
+        <W, df_k/dW>``, (nets, K, inputs, 1), by one push."""
+        forward = self._forward("scaling")
+        still = torch.zeros_like(self.inputs)
+        return self.networks.map.push(still, ScalingTape(forward))
 
     @lasting
     def gradients(self, cotangents: Columns) -> list[tuple[Matrix, Tensor, Tensor]]:

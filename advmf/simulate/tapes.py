@@ -67,8 +67,9 @@ class Tape:
         self._forwards, self._backwards = 0, len(met.kept)
         self._normalised, self._denormalised = 0, len(met.norms)
 
-    def meet(self, layer: Layer, z: Columns) -> None:
-        """What a linear layer is given, on the way forwards or back; nothing is kept."""
+    def meet(self, layer: Layer, z: Columns) -> Columns:
+        """What a linear layer is given, on the way forwards or back, and takes; nothing is kept."""
+        return z
 
     def activate(self, function: Function, z: Columns) -> Columns:
         self._forwards += 1
@@ -101,9 +102,23 @@ class GradientTape(Tape):
         super().__init__(met)
         self.met: list[tuple[Layer, Columns]] = []
 
-    def meet(self, layer: Layer, z: Columns) -> None:
+    def meet(self, layer: Layer, z: Columns) -> Columns:
         if layer.trained:
             self.met.append((layer, z))
+        return z
+
+
+class ScalingTape(Tape):
+    """A push of how everything changes when all trained matrices grow in proportion to themselves: each adds W h to its
+    output, for its input h, by taking the tangent and h together."""
+
+    def __init__(self, met: ForwardTape) -> None:
+        super().__init__(met)
+        self._inputs = iter(met.met)
+
+    def meet(self, layer: Layer, z: Columns) -> Columns:
+        _, own = next(self._inputs)
+        return z + own if layer.trained else z
 
 
 class ForwardTape:
@@ -118,8 +133,9 @@ class ForwardTape:
         self.norms: list[tuple[Tensor, Tensor]] = []
         """The unit stream behind each norm, and the size that it was divided by."""
 
-    def meet(self, layer: Layer, z: Columns) -> None:
+    def meet(self, layer: Layer, z: Columns) -> Columns:
         self.met.append((layer, z))
+        return z
 
     def activate(self, function: Function, z: Columns) -> Columns:
         self.kept.append(z)
@@ -152,8 +168,9 @@ class ShiftTape:
         self._functions: list[Function] = []
         self.norms: list[tuple[Tensor, Tensor]] = []
 
-    def meet(self, layer: Layer, z: Columns) -> None:
+    def meet(self, layer: Layer, z: Columns) -> Columns:
         """Nothing is kept."""
+        return z
 
     def activate(self, function: Function, z: Columns) -> Columns:
         difference, kept = function.difference(self._base.prepared(len(self.kept), function), z)

@@ -32,8 +32,10 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     shortcut with u != v carries one, and then ``J(x)x`` has another variance and is correlated with a if there are
     biases. Both are derived here by propagating the offset a beside the stream.
 
-    The claims carry their testable consequences in ``equations``: second and fourth moments of the entries, products of
-    distinct entries in a row, in a column and neither, the Jacobian along x, and cross moments of J and a.
+    The claims carry their testable consequences in ``equations``: second moments and fourth cumulants of the entries,
+    products of distinct entries in a row, in a column and neither, the Jacobian along x, and the covariances of J and a
+    and of their squares. Of fourth order is what variances do not say already: the fourth cumulant of J is E J⁴ - 6 s
+    E J² + 3 s² for the variance s that is claimed, and the covariance of squares E (J² - s)(J'² - s).
 
     >>> import advmf as mf
     >>> law_of_J, law_of_a, independence = mf.linear_form(mf.residual(u=1, v=0))
@@ -74,13 +76,13 @@ def _linear_form(net: Net, declared: Net, alike: bool = False) -> tuple[Claim, C
             for label, product, order in (
                 ("E J²", JacobianEntry(0, 0) ** 2, 2),
                 ("E (Jx)²", JacobianAlong(0) ** 2, 2),
-                ("E J⁴", JacobianEntry(0, 0) ** 4, 4),
-                ("E (Jx)⁴", JacobianAlong(0) ** 4, 4),
+                ("4th cumulant of J", JacobianEntry(0, 0) ** 4, 4),
+                ("4th cumulant of Jx", JacobianAlong(0) ** 4, 4),
                 ("E JJ', one row", JacobianEntry(0, 0) * JacobianEntry(0, 1), 2),
                 ("E JJ', one column", JacobianEntry(0, 0) * JacobianEntry(1, 0), 2),
-                ("E J²J'², one row", JacobianEntry(0, 0) ** 2 * JacobianEntry(0, 1) ** 2, 4),
-                ("E J²J'², one column", JacobianEntry(0, 0) ** 2 * JacobianEntry(1, 0) ** 2, 4),
-                ("E J²J'², neither", JacobianEntry(0, 0) ** 2 * JacobianEntry(1, 1) ** 2, 4),
+                ("Cov(J², J'²), one row", JacobianEntry(0, 0) ** 2 * JacobianEntry(0, 1) ** 2, 4),
+                ("Cov(J², J'²), one column", JacobianEntry(0, 0) ** 2 * JacobianEntry(1, 0) ** 2, 4),
+                ("Cov(J², J'²), neither", JacobianEntry(0, 0) ** 2 * JacobianEntry(1, 1) ** 2, 4),
             )
         ),
         **named,
@@ -93,9 +95,9 @@ def _linear_form(net: Net, declared: Net, alike: bool = False) -> tuple[Claim, C
         regime=Regime.LARGE_WIDTH,
         equations=(
             of_a.equation("E a²", Offset(0) ** 2, where, exact=exact),
-            of_a.equation("E a⁴", Offset(0) ** 4, where),
+            of_a.equation("4th cumulant of a", Offset(0) ** 4, where),
             of_a.equation("E aa'", Offset(0) * Offset(1), where),
-            of_a.equation("E a²a'²", Offset(0) ** 2 * Offset(1) ** 2, where),
+            of_a.equation("Cov(a², a'²)", Offset(0) ** 2 * Offset(1) ** 2, where),
         ),
         **named,
     )
@@ -108,9 +110,9 @@ def _linear_form(net: Net, declared: Net, alike: bool = False) -> tuple[Claim, C
         equations=(
             of_both.equation("E (Jx)a", JacobianAlong(0) * Offset(0), where, exact=exact),
             of_both.equation("E Ja", JacobianEntry(0, 0) * Offset(0), where),
-            of_both.equation("E J²a²", JacobianEntry(0, 0) ** 2 * Offset(0) ** 2, where),
-            of_both.equation("E (Jx)²a²", JacobianAlong(0) ** 2 * Offset(0) ** 2, where),
-            of_both.equation("E (Jx)²a'²", JacobianAlong(0) ** 2 * Offset(1) ** 2, where),
+            of_both.equation("Cov(J², a²)", JacobianEntry(0, 0) ** 2 * Offset(0) ** 2, where),
+            of_both.equation("Cov((Jx)², a²)", JacobianAlong(0) ** 2 * Offset(0) ** 2, where),
+            of_both.equation("Cov((Jx)², a'²)", JacobianAlong(0) ** 2 * Offset(1) ** 2, where),
         ),
         **named,
     )
@@ -136,10 +138,21 @@ class _Law:
             return self.cross
         return sp.S.Zero
 
-    def moment(self, product: sp.Expr) -> sp.Expr:
-        """E of a product of observables: the sum over all pairings of products of covariances (Isserlis)."""
-        factors = [base for base, power in product.as_powers_dict().items() for _ in range(int(power))]
-        return self._pairings(factors)
+    def moment(self, polynomial: sp.Expr) -> sp.Expr:
+        """E of a polynomial in observables: of each product the sum over all pairings of products of covariances
+        (Isserlis)."""
+        observables = sorted(polynomial.atoms(Observable), key=sp.default_sort_key)
+        terms = sp.Poly(polynomial, *observables).terms()
+        return sp.Add(
+            *(coefficient * self._pairings([o for o, n in zip(observables, powers) for _ in range(n)])
+              for powers, coefficient in terms)
+        )  # fmt: skip
+
+    def beyond(self, product: sp.Expr) -> sp.Expr:
+        """What a product of fourth order says beyond the variances: each power of an observable becomes the Hermite
+        polynomial of that degree for its variance, so that its mean is a cumulant or a covariance of squares."""
+        return sp.Mul(*(_hermite(base, int(power), self.covariance(base, base))
+                        for base, power in product.as_powers_dict().items()))  # fmt: skip
 
     def _pairings(self, factors: list[Observable]) -> sp.Expr:
         if not factors:
@@ -153,15 +166,27 @@ class _Law:
         self, label: str, product: sp.Expr, where: Mapping[sp.Symbol, sp.Expr], exact: bool = False
     ) -> Equation:
         """E of ``product`` equals its Gaussian value, on the scale that it has for independent factors of the same
-        variances."""
+        variances. A product of fourth order is taken :meth:`beyond` the variances: these are tested by themselves, and
+        the size of a network's stream, by which its squares scatter, enters in second order only."""
         scale = sp.Mul(
             *(
                 self.moment(base**power) if power % 2 == 0 else self.covariance(base, base) ** (power / 2)
                 for base, power in product.as_powers_dict().items()
             )
         )
-        value = self.moment(product)
-        return Equation(label, Expectation(product), _explicit(value, where), _explicit(scale, where), exact)
+        tested = product if sum(product.as_powers_dict().values()) < 4 else self.beyond(product)
+        value = self.moment(tested)
+        lhs, rhs, unit = (_explicit(side, where) for side in (tested, value, scale))
+        return Equation(label, Expectation(lhs), rhs, unit, exact)
+
+
+def _hermite(x: sp.Expr, degree: int, variance: sp.Expr) -> sp.Expr:
+    """The polynomial in x of this degree and leading coefficient 1 that is orthogonal to all of lower degree where x is
+    Gaussian of this variance."""
+    lower, found = sp.S.Zero, sp.S.One
+    for k in range(degree):
+        lower, found = found, sp.expand(x * found - k * variance * lower)
+    return found
 
 
 def _explicit(expr: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:

@@ -88,7 +88,7 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
                 f"{claim.name}: the left-hand side must be an Expectation of observables to be measured, or a Probability or "
                 f"a Quantile; got {e.lhs}."
             )
-        product = e.lhs.args[0].subs({s: sp.Float(at[s.name]) for s in e.lhs.free_symbols if s.name in at})
+        product = numeric(e.lhs.args[0], at, widths)
         if measurable(product, int(at["d"]), int(at["K"])):
             degree = (
                 sp.Poly(product, *sorted(e.lhs.observables, key=str)).total_degree() if product.is_polynomial() else 0
@@ -106,6 +106,26 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
             f"{claim.name}: a bound of 0 at this point has no scale to resolve a departure on; give another point."
         )
     return tests
+
+
+def numeric(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> sp.Expr:
+    """An expression in observables with numbers for all else, the same at every width.
+
+    Raises ArgumentError for a coefficient that depends on the width, or is not finite.
+    """
+    observables = sorted(expr.atoms(Observable), key=sp.default_sort_key)
+    if not expr.is_polynomial(*observables):
+        return expr.subs({s: sp.Float(at[s.name]) for s in expr.free_symbols if s.name in at})
+    found = sp.S.Zero
+    for powers, coefficient in sp.Poly(expr, *observables, domain="EX").terms():
+        value = coefficient
+        if not coefficient.is_number:
+            at_each = set(at_widths(coefficient, at, widths).values())
+            if len(at_each) > 1:
+                raise ArgumentError(f"{coefficient} depends on N, and is a factor of what is measured: {expr}.")
+            value = sp.Float(at_each.pop())
+        found += value * sp.Mul(*(o**power for o, power in zip(observables, powers)))
+    return found
 
 
 def crossover(product: sp.Expr, at: Mapping[str, float]) -> float | None:

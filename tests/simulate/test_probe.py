@@ -19,7 +19,7 @@ SHIPPED = [
     if isinstance(kind, type) and issubclass(kind, Observable) and kind.measure is not Observable.measure
 ]
 NEEDED = {
-    "jacobian": JACOBIAN, "sound": JACOBIAN, "across": JACOBIAN, "along": JACOBIAN, "norm": JACOBIAN, "capacity": JACOBIAN,
+    "jacobian": JACOBIAN, "sound": JACOBIAN, "across": JACOBIAN, "along": JACOBIAN, "norm": JACOBIAN,
     "attack": ATTACK, "gradients": GRADIENTS, "pairing": GRADIENTS, "gradient_square": GRADIENTS,
 }  # fmt: skip
 """What each part of a probe costs."""
@@ -121,5 +121,6 @@ def test_the_jacobian_is_asked_first(trace, monkeypatch):
     ask, measured = type(trace).jacobian, estimate.capacity
     monkeypatch.setattr(type(trace), "jacobian", lambda self: asked.append("jacobian") or ask(self))
     monkeypatch.setattr(estimate, "capacity", lambda found: asked.append("capacity") or measured(found))
-    measure(trace, torch.ones(4, 6, 1, 1, dtype=torch.float64), [observables.Capacity()], SETTINGS, torch.Generator())
+    products = [observables.Capacity(), observables.OperatorNorm(2, 2)]
+    measure(trace, torch.ones(4, 6, 1, 1, dtype=torch.float64), products, SETTINGS, torch.Generator())
     assert asked == ["jacobian", "capacity"]

@@ -108,6 +108,26 @@ def test_the_capacity_of_a_vanilla_network_is_that_of_its_outputs():
         assert torch.allclose(found, square, rtol=1e3 * ROUNDING, atol=0) == same
 
 
+@pytest.mark.parametrize(
+    "net", [mf.vanilla(1, 0), mf.residual(1, 0), mf.preactivation(1, 0), mf.pyramid(1, 0), mf.pre_norm(1, 0)]
+)
+def test_the_capacity_is_that_of_the_pairings_with_every_gradient(net):
+    """One push, against a pull for each output."""
+    given = {name: value for name, value in {"L": 3, "sigma_w": 1.3, "sigma_b": 0.2}.items()}
+    if not net.repeated:
+        del given["L"]
+    ensemble = mf.simulate.sample(net, N=24, d=6, K=3, nets=4, dtype=torch.float64, generator=generator(), **given)
+    (chunk,) = ensemble.chunks()
+    trace = chunk.trace(ensemble.inputs(torch.ones(6, dtype=torch.float64)))
+    square = torch.zeros(4, dtype=torch.float64)
+    for k in range(3):
+        pull = torch.zeros_like(trace.output)
+        pull[:, k] = 1
+        paired = [(delta * weight.matmul(x)).sum((1, 2)) for weight, delta, x in trace.gradients(pull)]
+        square += torch.stack(paired).sum(0) ** 2
+    torch.testing.assert_close(capacity(trace), square, rtol=1e-10, atol=0)
+
+
 # -- gradients ---------------------------------------------------------------------------------------------------------
 
 
