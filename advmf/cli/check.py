@@ -55,9 +55,8 @@ if TYPE_CHECKING:
 @click.option(
     "--widths",
     type=click.Choice(["ladder", "limit"]),
-    default="ladder",
-    show_default=True,
-    help="A ladder of widths, extrapolated; or networks of infinite width, which judge claims given the limit.",
+    help="A ladder of widths, extrapolated; or networks of infinite width, which judge claims given the limit. "
+    "Default: as each theorem has it.",
 )
 @click.option("--data", help="digits, mnist, fashion-mnist, or the path of an IDX or npz file.")
 @SEED
@@ -113,7 +112,7 @@ if TYPE_CHECKING:
 def check(
     context: click.Context, file: Path | None,
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None,
-    at: tuple[str, ...], networks: int | str | None, sequential: bool, widths: str, data: str | None, seed: int, device: str,
+    at: tuple[str, ...], networks: int | str | None, sequential: bool, widths: str | None, data: str | None, seed: int, device: str,
     sampler: str, dtype: str, memory: float | None, full: bool,
     store: Path | None, resume: bool, workers: int | None, backend: str, scheduler: str | None, json_path: Output | None,
 ) -> None:  # fmt: skip
@@ -138,14 +137,16 @@ def check(
         if file:
             suite = [_loaded(context, file, out, point(at))]
         else:
-            suite = cases(theorems, nets, activations, pairs_of(p, q), PAPER if full else QUICK, point(at))
+            pairs = pairs_of(p, q) if p or q else ()
+            finite = widths == "ladder" or sampler != "auto"
+            suite = cases(theorems, nets, activations, pairs, PAPER if full else QUICK, point(at), ladder=finite)
     if all(case.net is None for case in suite):
         unused(
             context, "matrices have no networks, images or device", "networks", "widths", "data", "device", "sampler"
         )
     budget = MEMORY if memory is None else int(memory * 2**30)
     options: dict[str, Any] = {"nets": networks, "data": data, "device": device, "sampler": sampler, "memory": budget}
-    options["widths"] = None if widths == "ladder" else widths
+    options["widths"] = "limit" if widths == "limit" else None
     options["sequential"], options["dtype"] = sequential or None, None if dtype == "float32" else dtype
     command = shlex.join(["advmf", *sys.argv[1:]])
     options |= {"store": store, "resume": resume, "command": command}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.imagefiles import read_idx, read_npz
 from advmf.simulate.state import source
 
+DIGITS = "datasets/data/digits.csv.gz"
+"""Where scikit-learn has its digits."""
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 """Where Debian's package dataset-fashion-mnist puts the training images."""
 
@@ -160,10 +163,17 @@ def load(name: str = "digits") -> Images:
 
 
 def _digits() -> Images:
+    name = "digits (scikit-learn, 8x8)"
+    # The images alone: to import scikit-learn takes seconds.
+    spec = find_spec("sklearn")
+    file = Path(spec.submodule_search_locations[0], DIGITS) if spec and spec.submodule_search_locations else Path()
+    if file.is_file():
+        rows = np.loadtxt(file, delimiter=",")
+        return Images(name, rows[:, :-1] / 16.0, rows[:, -1].astype(int))
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    return Images("digits (scikit-learn, 8x8)", bunch.data / 16.0, bunch.target)
+    return Images(name, bunch.data / 16.0, bunch.target)
 
 
 def _mnist() -> Images:

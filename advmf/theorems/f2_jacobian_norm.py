@@ -91,7 +91,14 @@ F2 = Theorem(
     script="f_finite_width",
     steps="printed",
     scales={
-        "quick": Scale(L=2, d=64, K=10, widths=(250, 500, 1000, 2000), nets=(4000, 9000, 9000, 1500)),
+        "quick": Scale(
+            L=1,
+            d=784,
+            K=10,
+            widths=(500, 1000, 2000, 4000),
+            nets=(2100, 4200, 4200, 1050),
+            effects={"effect_fourth": 0.15},
+        ),
         "sharp": Scale(L=2, d=64, K=10, widths=(250, 500, 1000, 2000), nets=(2000, 8000, 16_000, 2000)),
         "paper": Scale(L=10, d=784, K=10, widths=(4000, 8000, 16_000, 32_000), nets=(3000, 3000, 1500, 750)),
     },

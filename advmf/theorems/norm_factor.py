@@ -63,7 +63,7 @@ BETA_PQ = Theorem(
     steps="nothing",
     captions={"beta": Caption("simulated/predicted", "Simulated/predicted", title="Norm factor")},
     scales={
-        "quick": MatrixScale(d=784, K=10, samples=1000),
+        "quick": MatrixScale(d=784, K=10, samples=1200, searched=80),
         "paper": MatrixScale(d=3072, K=100, samples=400),
     },
 )

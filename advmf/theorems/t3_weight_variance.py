@@ -361,6 +361,7 @@ T3 = Theorem(
             directions=1,
             steps=2,
             at={"sigma_b": 0.0, "eps": 0.02},
+            effects={"effect": 0.1},
         ),
         "paper": Scale(
             2,

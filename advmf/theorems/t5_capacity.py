@@ -97,7 +97,15 @@ T5 = Theorem(
     wrong=lambda claim: [deeper(claim), twice(claim)],
     script="t5_capacity",
     scales={
-        "quick": Scale(L=2, d=64, K=8, widths=(24, 48, 96, 192), nets=(3600,) * 4, at={"sigma_b": 0.0}),
+        "quick": Scale(
+            L=2,
+            d=8,
+            K=512,
+            widths=(512, 1024, 2048, 4096),
+            nets=(800,) * 4,
+            at={"sigma_b": 0.0},
+            effects={"effect": 0.05},
+        ),
         "paper": Scale(L=4, d=784, K=10, widths=(64, 128, 256, 512), nets=(20_000,) * 4, at={"sigma_b": 0.0}),
     },
 )

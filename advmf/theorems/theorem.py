@@ -13,7 +13,7 @@ from typing import Any
 
 from advmf.boundary import public, whole
 from advmf.claim import Claim
-from advmf.errors import ArgumentError
+from advmf.errors import ArgumentError, one_of
 from advmf.nets import Net
 from advmf.theory.finite_width import drops
 from advmf.theory.propagation import grows_alike
@@ -37,32 +37,45 @@ def random_network(net: Net) -> tuple[str, ...]:
     return RANDOM_NETWORK if net.repeated else STAGES
 
 
+EFFECTS = ("effect", "effect_fourth", "effect_probability")
+"""The departures that a suite declares, as :class:`advmf.Design` names them."""
+
+LIMIT = "limit"
+"""What stands for widths where networks are of infinite width."""
+
+
 @public
 @dataclass(frozen=True)
 class Scale:
     """How a theorem is simulated: depth, dimensions, ladder of widths, networks of each width, directions and steps of
     an attack.
 
-    Directions and steps that are not given are those of :func:`advmf.check_all`.
+    ``widths="limit"`` stands for networks of infinite width, with one number of ``nets``. Directions and steps that are
+    not given are those of :func:`advmf.check_all`. ``effects`` are the departures that a suite has to resolve, by the
+    names that they have in :class:`advmf.Design`; those that are not given are its defaults.
     """
 
     L: int
     d: int
     K: int
-    widths: tuple[int, ...]
+    widths: tuple[int, ...] | str
     nets: tuple[int, ...]
     directions: int | None = None
     steps: int | None = None
     at: Mapping[str, float] = field(default_factory=dict)
     """Values of this theorem's own point: T3 is about small balls without biases."""
+    effects: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("L", "d", "K"):
             object.__setattr__(self, name, whole(name, getattr(self, name), 0 if name == "L" else 1))
-        for name, least in (("widths", 1), ("nets", 2)):
-            object.__setattr__(self, name, _counts(name, getattr(self, name), least))
-        if len(self.widths) != len(self.nets):
+        if self.widths != LIMIT:
+            object.__setattr__(self, "widths", _counts("widths", self.widths, 1))
+        object.__setattr__(self, "nets", _counts("nets", self.nets, 2))
+        if (1 if self.widths == LIMIT else len(self.widths)) != len(self.nets):
             raise ArgumentError(f"nets has a number of networks for each of the widths {self.widths}; got {self.nets}.")
+        for name in self.effects:
+            one_of("effect", name, EFFECTS)
         for name, value in self.at.items():
             try:
                 float(value)
@@ -74,17 +87,24 @@ class Scale:
 @dataclass(frozen=True)
 class MatrixScale:
     """How a statement about Gaussian matrices is simulated: dimensions, samples, and a ladder along one of the
-    dimensions."""
+    dimensions.
+
+    Of norms that no rule gives exactly, and a search of each matrix brackets, there are ``searched`` samples: the
+    search takes long, and these norms scatter little.
+    """
 
     d: int
     K: int
     samples: int
     along: str = "d"
     ladder: tuple[int, ...] = ()
+    searched: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("d", 1), ("K", 1), ("samples", 2)):
             object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        if self.searched is not None:
+            object.__setattr__(self, "searched", whole("searched", self.searched, 2))
         object.__setattr__(self, "ladder", _counts("ladder", self.ladder, 1))
 
 

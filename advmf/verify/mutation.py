@@ -30,6 +30,7 @@ from advmf.theorems.theorem import MatrixScale
 from advmf.verify.judge import consequences
 from advmf.verify.pilot import ROOM
 from advmf.verify.runs import settings_of
+from advmf.verify.sources.limit import INFINITE, LIMIT
 from advmf.verify.sources.matrices import check_matrices
 from advmf.verify.sources.simulation import measured
 from advmf.verify.suite import Case
@@ -267,6 +268,7 @@ def resolving(case: Case, options: Mapping[str, Any], times: float) -> dict[str,
 def _judge_networks(case: Case, options: Mapping[str, Any]) -> Iterator[Mutant]:
     settings = case.settings(options)
     design, widths = settings.pop("design"), settings["widths"]
+    widths = (INFINITE,) if widths == LIMIT else widths
     born = []
     for claim in case.claims:
         for *how, wrong in mutants(case, claim):

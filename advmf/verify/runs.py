@@ -23,7 +23,7 @@ from advmf.verify.controls import controls, differs, weak
 from advmf.verify.provenance import source_sha256
 from advmf.verify.records import Record, Results, canonical, key
 from advmf.verify.sources.limit import require_limit
-from advmf.verify.statistics import Design, holm
+from advmf.verify.statistics import holm
 from advmf.verify.store import Store, opened
 from advmf.verify.suite import FAMILY_ALPHA, Case
 from advmf.verify.verdict import Report, Verdict
@@ -231,11 +231,18 @@ def _refuted(report: Report, claims: int) -> Report:
 def settings_of(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What the numbers of each case depend on beside its claims: the options that are not None, the seed, the rates,
     and its device."""
-    design = options.get("design") or Design(alpha=FAMILY_ALPHA / sum(len(case.claims) for case in suite))
+    alpha = FAMILY_ALPHA / sum(len(case.claims) for case in suite)
     chosen = {name: value for name, value in options.items() if value is not None}
     devices = _devices(chosen.get("device", "cpu"))
-    own = {"seed": seed, "design": design}
-    return [{**chosen, **own, "device": devices[i % len(devices)]} for i in range(len(suite))]
+    return [
+        {
+            **chosen,
+            "seed": seed,
+            "design": chosen.get("design") or case.design(alpha),
+            "device": devices[i % len(devices)],
+        }
+        for i, case in enumerate(suite)
+    ]
 
 
 def _jobs(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[Job]:

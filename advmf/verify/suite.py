@@ -22,9 +22,10 @@ from advmf.verify.pilot import PILOT
 from advmf.verify.records import statement
 from advmf.verify.sequential import require
 from advmf.verify.sources.arguments import arranged, requirements
-from advmf.verify.sources.limit import LIMIT
+from advmf.verify.sources.limit import LIMIT, has_limit
 from advmf.verify.sources.matrices import matrices
 from advmf.verify.sources.simulation import networks
+from advmf.verify.statistics import Design
 from advmf.verify.verdict import Report
 
 
@@ -70,7 +71,7 @@ NETS = {
 of the vanilla ones of homogeneous activations."""
 
 DEFAULT_NETS = ("vanilla", GROWING, "residual", "plain_residual", "preactivation")
-"""Those of every theorem and each of the default activations."""
+"""Those that are meant where no network is named."""
 
 EXTRA = (
     (GROWING, "tanh"),
@@ -79,14 +80,50 @@ EXTRA = (
     ("pre_norm", "relu"),
     ("pyramid", "relu"),
 )
-"""Networks of other growth, with their activations, for which a suite checks :data:`GENERAL`. GELU at two points: what
-one of them cannot tell from a claim the other can."""
+"""Networks of other growth, with their activations, of which :data:`GENERAL` is checked beside these. GELU stands at
+two points, for a mistake in T1 may be too small to be seen at one."""
 
 GENERAL = ("T1", "T2")
-"""What holds of them."""
+"""The theorems that hold for the networks of :data:`EXTRA`."""
+
+ALL = tuple((name, activation) for activation in DEFAULT_ACTIVATIONS for name in DEFAULT_NETS)
+"""Every default network with every default activation."""
+
+DIAGONAL = (("1", "1"), ("2", "2"), ("inf", "inf"))
+"""The pairs (p, q) with p = q: a ball and a norm of the same kind."""
+
+Rows = Mapping[tuple[str, str], tuple[tuple[str, str], ...]]
+"""Networks with their activations, and the pairs (p, q) at which a theorem is checked for each."""
+
+SELECTED: Mapping[str, Rows] = {
+    "T1": dict.fromkeys((*ALL, *EXTRA), PAIRS),
+    "T2": {
+        **dict.fromkeys(((name, "relu") for name in (*DEFAULT_NETS, "pyramid")), PAIRS),
+        **dict.fromkeys(((name, "leaky_relu") for name in (GROWING, "plain_residual")), PAIRS),
+        **dict.fromkeys(((GROWING, "tanh"), (GROWING, "gelu"), ("pre_norm", "relu")), DIAGONAL),
+    },
+    "T3": {
+        (GROWING, "relu"): PAIRS,
+        (GROWING, "leaky_relu"): DIAGONAL,
+        ("residual", "relu"): (("inf", "2"), ("inf", "inf")),
+        ("preactivation", "relu"): (("inf", "inf"),),
+    },
+    "T5": dict.fromkeys(ALL, PAIRS),
+    "F2": {(GROWING, "relu"): PAIRS},
+}
+"""What a suite checks where nothing is chosen but theorems. Pairs, activations and networks whose verdicts would say
+the same again are left to a choice by name, and to the paper's scale. A theorem that is not here is checked for
+:data:`ALL`."""
+
+FINITE: Rows = {(GROWING, "relu"): (("2", "2"), ("inf", "inf")), ("residual", "relu"): (("inf", "inf"),)}
+"""Where a theorem that is checked at N = oo is checked on a ladder of finite widths as well: a verdict at N = oo takes
+the limit for granted, and the ladder tests it."""
 
 MATRIX = "matrix"
 """What stands for a net where there is none."""
+
+FINITE_SCALE = "finite"
+"""What a theorem that is checked at N = oo calls its scale of finite widths."""
 
 FAMILY_ALPHA = 0.01
 """Probability that a suite of true claims shows any REFUTED; shared equally among its claims."""
@@ -106,6 +143,8 @@ class Case:
     """The text of the derivation of a theorem of one's own."""
     code: str = ""
     """The hash of its file: its numbers depend on it."""
+    own: Scale | MatrixScale | None = None
+    """How it is simulated, if not by the profile."""
 
     @property
     def name(self) -> str:
@@ -114,7 +153,7 @@ class Case:
     @property
     def scale(self) -> Scale | MatrixScale:
         """How it is simulated."""
-        return self.profile.scales[self.theorem]
+        return self.own or self.profile.scales[self.theorem]
 
     @cached_property
     def statements(self) -> tuple[dict[str, Any], ...]:
@@ -124,11 +163,11 @@ class Case:
 
     @property
     def point(self) -> Mapping[str, float]:
-        """A single point of the case: its smallest width, or its largest dimension."""
+        """A single point of the case: its smallest width, if that is finite, or its largest dimension."""
         scale = self.scale
         if isinstance(scale, MatrixScale):
             return {**self.at, **({scale.along: scale.ladder[-1]} if scale.ladder else {})}
-        return {**self.at, "N": scale.widths[0]}
+        return dict(self.at) if isinstance(scale.widths, str) else {**self.at, "N": scale.widths[0]}
 
     @property
     def uses(self) -> set[str]:
@@ -137,6 +176,10 @@ class Case:
         if isinstance(scale, MatrixScale):
             return {"d", "K"} - ({scale.along} if scale.ladder else set())
         return requirements(self.claims) | {"x_sq"}
+
+    def design(self, alpha: float) -> Design:
+        """The error rates of its check, and the departures that it has to resolve."""
+        return Design(alpha=alpha, **(self.scale.effects if isinstance(self.scale, Scale) else {}))
 
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of the check: the profile's, and ``options`` that are not None in their place. Pilots size
@@ -147,8 +190,9 @@ class Case:
         scale = self.scale
         if isinstance(scale, MatrixScale):
             common = {k: v for k, v in chosen.items() if k in ("seed", "design", "sequential", "progress", "samples")}
-            samples = PILOT if chosen.get("nets") == PILOT else scale.samples
-            return {"along": scale.along, "ladder": scale.ladder, "samples": samples, **common}
+            piloted = chosen.get("nets") == PILOT
+            samples = {"samples": PILOT} if piloted else {"samples": scale.samples, "searched": scale.searched}
+            return {"along": scale.along, "ladder": scale.ladder, **samples, **common}
         attack = {k: v for k, v in (("directions", scale.directions), ("steps", scale.steps)) if v is not None}
         settings: dict[str, Any] = {
             "widths": scale.widths,
@@ -187,7 +231,7 @@ class Case:
             )
             return checked(
                 claims,
-                matrices(self.at, settings["ladder"], settings["along"]),
+                matrices(self.at, settings["ladder"], settings["along"], settings.get("searched")),
                 run,
                 "samples",
                 design,
@@ -206,8 +250,12 @@ def cases(
     pairs: Sequence[tuple[object, object]] = (),
     profile: Profile = QUICK,
     at: Mapping[str, float] | None = None,
+    ladder: bool = False,
 ) -> list[Case]:
-    """The cases of a suite; an empty selection means all. ``at`` overrides the profile's point.
+    """The cases of a suite. Where theorems alone are chosen, or nothing, the quick profile has those of
+    :data:`SELECTED`; with nets, activations or pairs it has all nine pairs, the default nets and both default
+    activations of what is not named. ``at`` overrides the profile's point. With ``ladder`` a theorem that is checked at
+    N = oo is checked at finite widths alone, and so it is for a net of which no limit is known.
 
     The vanilla network is checked at two points, omega = 1 and 1.5, unless ``at`` has its sigma_w.
 
@@ -222,29 +270,37 @@ def cases(
         names = [name for name in names if name != GROWING]
         if "sigma_w" not in (at or {}):
             names.insert(names.index("vanilla") + 1, GROWING)
-    exponents = [(str(exponent(p, "p")), str(exponent(q, "q"))) for p, q in pairs] or list(PAIRS)
+    exponents = tuple((str(exponent(p, "p")), str(exponent(q, "q"))) for p, q in pairs) or PAIRS
     found, why = [], dict[str, str]()
     kinds = choose("activation", activations, ACTIVATIONS, DEFAULT_ACTIVATIONS)
-    subjects = [(name, activation, wanted) for activation in kinds for name in names]
-    if not nets and not activations:
-        subjects += [(*extra, tuple(t for t in wanted if t in GENERAL)) for extra in EXTRA]
-    for name, activation, chosen in subjects:
-        phi, (preset, gain) = ACTIVATIONS[activation], NETS[name]
-        net = replace(PRESETS[preset](phi=phi), name=name)
-        slopes = {"u": float(phi.u), "v": float(phi.v)} if isinstance(phi, ReLULike) else {}
-        for theorem in chosen:
-            scale = profile.scales[theorem]
-            if isinstance(scale, MatrixScale) or THEOREMS[theorem].net:
-                continue
-            point = {
-                "L": int(net.depth) if net.depth.is_Integer else scale.L, "d": scale.d, "K": scale.K,
-                "sigma_w": (gain / float(phi.gain(sp.S.One))) ** 0.5,
-                "sigma_b": profile.sigma_b, "eps": profile.eps, "x_sq": 1.0, **slopes, **scale.at, **(at or {}),
-            }  # fmt: skip
-            if claims := THEOREMS[theorem].tested(net, exponents):
-                found.append(Case(theorem, net, activation, claims, point, profile))
-            else:
+    named = bool(nets or activations or pairs) or profile.name == PAPER.name
+    others = () if nets or activations else EXTRA
+    for theorem in wanted:
+        rows = dict.fromkeys(
+            (*((name, kind) for kind in kinds for name in names), *(others if theorem in GENERAL else ())), exponents
+        )
+        if not named and theorem in SELECTED:
+            rows = {row: own for row, own in SELECTED[theorem].items() if row in rows}
+        scale = profile.scales[theorem]
+        if isinstance(scale, MatrixScale) or THEOREMS[theorem].net:
+            continue
+        for (name, activation), own in rows.items():
+            net = _net(name, activation)
+            point = _point(net, scale, profile, NETS[name][1], at)
+            claims = THEOREMS[theorem].tested(net, own)
+            if not claims:
                 why[theorem] = THEOREMS[theorem].silent(net) or "none of its claims is about such a net"
+                continue
+            case = Case(theorem, net, activation, claims, point, profile)
+            finite = THEOREMS[theorem].scales.get(FINITE_SCALE)
+            if scale.widths != LIMIT or finite is None:
+                found.append(case)
+            elif ladder or not has_limit(net):
+                found.append(replace(case, own=finite))
+            else:
+                found.append(case)
+                if also := () if named else FINITE.get((name, activation), ()):
+                    found.append(replace(case, claims=THEOREMS[theorem].tested(net, also), own=finite))
     for theorem in () if nets or activations else wanted:
         scale = profile.scales[theorem]
         if THEOREMS[theorem].net:
@@ -263,6 +319,22 @@ def cases(
         )
     refuse_unused("at", at or {}, set().union(*(case.uses for case in found)))
     return found
+
+
+def _net(name: str, activation: str) -> Net:
+    """A network of a suite."""
+    return replace(PRESETS[NETS[name][0]](phi=ACTIVATIONS[activation]), name=name)
+
+
+def _point(net: Net, scale: Scale, profile: Profile, gain: float, at: Mapping[str, float] | None) -> dict[str, float]:
+    """Where a network is checked: ``gain`` is sigma_w**2 times E phi'^2 at a second moment of one."""
+    (phi,) = dict.fromkeys(net.activations)
+    slopes = {"u": float(phi.u), "v": float(phi.v)} if isinstance(phi, ReLULike) else {}
+    return {
+        "L": int(net.depth) if net.depth.is_Integer else scale.L, "d": scale.d, "K": scale.K,
+        "sigma_w": (gain / float(phi.gain(sp.S.One))) ** 0.5,
+        "sigma_b": profile.sigma_b, "eps": profile.eps, "x_sq": 1.0, **slopes, **scale.at, **(at or {}),
+    }  # fmt: skip
 
 
 def own_case(theorem: Theorem, claims: Sequence[Claim], at: Mapping[str, Any] | None = None) -> Case:

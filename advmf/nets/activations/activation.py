@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
@@ -14,6 +15,12 @@ from advmf.functions.curves import require_lipschitz
 from advmf.nets.algebra import Algebra, S
 from advmf.nets.block import Block
 from advmf.symbols import z
+
+
+@lru_cache(maxsize=256)
+def _simplified(expr: sp.Expr) -> sp.Expr:
+    """An expression simplified, once: every rule asks whether a slope is constant."""
+    return sp.simplify(expr)
 
 
 class Pointwise(Block, ABC):
@@ -59,7 +66,7 @@ class Pointwise(Block, ABC):
     @property
     def linear(self) -> bool:
         """Whether phi(z) is a multiple of z."""
-        return bool(self.phi(sp.S.Zero) == 0 and not sp.simplify(self.slope).has(z))
+        return bool(self.phi(sp.S.Zero) == 0 and not _simplified(self.slope).has(z))
 
     @property
     def homogeneous(self) -> bool:

@@ -12,16 +12,31 @@ from typing import Any
 import sympy as sp
 
 from advmf.claim import Claim, Regime
-from advmf.errors import ArgumentError
+from advmf.errors import ArgumentError, DeclarationError
+from advmf.nets import Net
 from advmf.observables import GRADIENTS, Observable
+from advmf.simulate.limit_kernel import Kernel
 from advmf.symbols import N
+from advmf.theorems.theorem import LIMIT
 
-LIMIT = "limit"
-"""What stands for widths where networks are of infinite width."""
 INFINITE: int = math.inf  # type: ignore[assignment]
 """Their width, beside those of ladders, which are whole."""
 GIVEN = "the limit kernel"
 """What a verdict on them takes for granted."""
+
+
+def has_limit(net: Net) -> bool:
+    """Whether networks of infinite width can be drawn of a net.
+
+    >>> import advmf as mf
+    >>> has_limit(mf.vanilla(1, 0)), has_limit(mf.vanilla(phi=mf.Activation("elu")))
+    (True, False)
+    """
+    try:
+        Kernel(net, 1, lambda expr: 1.0)
+    except DeclarationError:
+        return False
+    return True
 
 
 def require_limit(claims: Sequence[Claim], at: Mapping[str, Any], widths: str) -> None:

@@ -18,7 +18,9 @@ from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, refuse_unused
 from advmf.events import event_of, letters, quantity
 from advmf.observables import Expectation, MatrixNorm, Probability, Quantile
+from advmf.simulate.geometry import order
 from advmf.simulate.matrices import GaussianNorms, gaussian_norms
+from advmf.simulate.opnorm import enumerable
 from advmf.symbols import SYMBOLS
 from advmf.verify.check import Run, checked
 from advmf.verify.counted import Sample, judge_counts
@@ -81,17 +83,24 @@ def check_matrices(
 
 
 def matrices(
-    at: Mapping[str, Any], ladder: Sequence[int] = (), along: str = "d"
+    at: Mapping[str, Any], ladder: Sequence[int] = (), along: str = "d", searched: int | None = None
 ) -> Callable[[Sequence[Claim], Run], Matrices]:
-    """What makes the matrices of a run at a point, or over a ladder of dimensions."""
-    return lambda claims, run: Matrices(claims, at, ladder, along, run)
+    """What makes the matrices of a run at a point, or over a ladder of dimensions; of norms that are searched for
+    ``searched`` are sampled, if given."""
+    return lambda claims, run: Matrices(claims, at, ladder, along, run, searched)
 
 
 class Matrices:
     """The Gaussian matrices of a check, of which as many are sampled as are asked for."""
 
     def __init__(
-        self, claims: Sequence[Claim], at: Mapping[str, Any], ladder: Sequence[int], along: str, run: Run
+        self,
+        claims: Sequence[Claim],
+        at: Mapping[str, Any],
+        ladder: Sequence[int],
+        along: str,
+        run: Run,
+        searched: int | None = None,
     ) -> None:
         samples = whole("samples", run.count, 2)
         self.at, self._claims, self._along, self._ladder = _validated(claims, at, ladder, along), claims, along, ladder
@@ -99,12 +108,15 @@ class Matrices:
         self.schedule = looks([samples], run.sequential)
         self._rungs = [{**self.at, along: int(v)} for v in sorted(ladder)] or [self.at]
         pairs = list(dict.fromkeys(map(_pair, claims)))
+        top, fewer = self._rungs[-1], min(samples, searched or samples)
+        hard = [pair for pair in pairs if not enumerable(top["K"], top["d"], *map(order, pair))]
+        self._counts = {pair: fewer if pair in hard else samples for pair in pairs}
         step = portion(run.progress, len(self._rungs))
-        self._sampled = [_Sampled(rung, pairs, samples, run.seed, step) for rung in self._rungs]
+        self._sampled = [_Sampled(rung, self._counts, run.seed, step) for rung in self._rungs]
 
     def judged(self, look: Look, design: Design) -> list[tuple[Finding]]:
         """The finding on each claim."""
-        found = [each.upto(look.count(self._samples)) for each in self._sampled]
+        found = [each.upto(look) for each in self._sampled]
         norms = [[each[_pair(claim)] for each in found] for claim in self._claims]
         return [(_judge(claim, own, self._rungs, self._along, design),) for claim, own in zip(self._claims, norms)]
 
@@ -118,7 +130,8 @@ class Matrices:
         exact = all(each.exact(_pair(claim)) for each in self._sampled)
         stopped = told(look, self._samples) if self._sequential else {}
         over = {"along": self._along, "ladder": list(self._ladder)} if self._ladder else {}
-        return {"samples": look.count(self._samples), **stopped, "exact": exact, **provenance("float64", "cpu"), **over}
+        samples = look.count(self._counts[_pair(claim)])
+        return {"samples": samples, **stopped, "exact": exact, **provenance("float64", "cpu"), **over}
 
     def named(self, claim: Claim) -> tuple[str, str, str | None, str | None]:
         p, q = (str(e).replace("oo", "inf") for e in _pair(claim))
@@ -126,7 +139,40 @@ class Matrices:
 
 
 class _Sampled:
-    """The norms of the matrices of one rung, of which as many are sampled as are asked for."""
+    """The norms of the matrices of one rung, of which as many are sampled for each pair (p, q) as are asked for.
+
+    Pairs of as many samples share their matrices.
+    """
+
+    def __init__(
+        self,
+        rung: Mapping[str, int],
+        counts: Mapping[tuple[sp.Expr, sp.Expr], int],
+        seed: int,
+        progress: Progress | None,
+    ) -> None:
+        totals = dict.fromkeys(counts.values())
+        step = portion(progress, len(totals))
+        self._groups = [
+            _Group(rung, [pair for pair, count in counts.items() if count == total], total, seed, step)
+            for total in totals
+        ]
+
+    def upto(self, look: Look) -> dict[tuple[Any, Any], tuple[torch.Tensor, torch.Tensor]]:
+        """What was found of the norms of the matrices of a look, and their certified upper bounds."""
+        return {pair: found for group in self._groups for pair, found in group.upto(look).items()}
+
+    def exact(self, pair: tuple[sp.Expr, sp.Expr]) -> bool:
+        return next(group for group in self._groups if pair in group.pairs).exact(pair)
+
+    def finish(self) -> None:
+        """No more matrices are wanted."""
+        for group in self._groups:
+            group.finish()
+
+
+class _Group:
+    """The matrices of one rung for some pairs."""
 
     def __init__(
         self,
@@ -136,28 +182,28 @@ class _Sampled:
         seed: int,
         progress: Progress | None,
     ) -> None:
-        self._d, self._K, self._pairs, self._samples = rung["d"], rung["K"], pairs, samples
+        self.pairs = pairs
+        self._d, self._K, self._samples = rung["d"], rung["K"], samples
         own = hashlib.sha256(f"{seed}|{self._d}|{self._K}".encode()).digest()[:7]
         self._generator = torch.Generator().manual_seed(int.from_bytes(own, "big"))
         self._progress, self._reported = progress, 0.0
         self._blocks: list[dict[tuple[Any, Any], GaussianNorms]] = []
         self._count = 0
 
-    def upto(self, samples: int) -> dict[tuple[Any, Any], tuple[torch.Tensor, torch.Tensor]]:
-        """What was found of the norms of the first ``samples`` matrices, and their certified upper bounds."""
+    def upto(self, look: Look) -> dict[tuple[Any, Any], tuple[torch.Tensor, torch.Tensor]]:
+        samples = look.count(self._samples)
         if samples > self._count:
             before, more = self._count, samples - self._count
             options: dict[str, Any] = {"samples": more, "generator": self._generator, "signs": SIGNS, "certify": True}
             options["progress"] = lambda done, total: self._advanced((before + more * done / total) / self._samples)
-            self._blocks.append(gaussian_norms(self._d, self._K, self._pairs, **options))
+            self._blocks.append(gaussian_norms(self._d, self._K, self.pairs, **options))
             self._count = samples
-        return {pair: (self._joined(pair, "lower"), self._joined(pair, "upper")) for pair in self._pairs}
+        return {pair: (self._joined(pair, "lower"), self._joined(pair, "upper")) for pair in self.pairs}
 
     def exact(self, pair: tuple[sp.Expr, sp.Expr]) -> bool:
         return self._blocks[0][pair].exact
 
     def finish(self) -> None:
-        """No more matrices are wanted."""
         self._advanced(1.0)
 
     def _joined(self, pair: tuple[sp.Expr, sp.Expr], end: str) -> torch.Tensor:
