@@ -72,22 +72,30 @@ def ratio(name, p, q, eps, nets=None, scale=1.0):
 
 @pytest.mark.parametrize("name", NETS)
 def test_the_bound_holds_for_every_pair_and_radius(name):
-    """The control: 0.4 times the bound is exceeded by as many standard errors in every small ball."""
+    """The control: a share of the bound is exceeded by as many standard errors in every small ball. It is 0.6, and 0.35
+    where a mean is carried and Λ is the growth along x."""
+    share = 0.35 if name.startswith("plain") else 0.6
     for p, q in PAIRS:
         for eps in epsilons(p):
             mean, error = ratio(name, p, q, eps, nets=48)
             assert mean < 1 + ALLOWED * error, (p, q, eps)
             if eps <= LADDER:
-                assert mean > 0.4 + ALLOWED * error, (p, q, eps)
+                assert mean > share + ALLOWED * error, (p, q, eps)
+
+
+def cell(mean, error):
+    """A number with its standard error in the last digit, in brackets."""
+    return f"{mean:.3f}({1000 * error:.0f})" if mean > 1e-3 else "< 0.001"
 
 
 if __name__ == "__main__":
     start = time.perf_counter()
     torch.set_num_threads(1)
+    print("| net | ball |", " | ".join(f"{p}, {q}" for p, q in PAIRS), "|")
+    print("| --- " * (2 + len(PAIRS)) + "|")
     for name in sys.argv[1:] or NETS:
-        print(f"\n{name}, {NETS[name][2]} networks for each number\n")
-        print("| p, q | r = 0.001 | ε = 0.1 | r = 0.1 | r = 0.5 | r = 1 |\n| --- | --- | --- | --- | --- | --- |")
-        for p, q in PAIRS:
-            cells = ("{:.3f} ± {:.3f}".format(*ratio(name, p, q, eps)) for eps in epsilons(p))
-            print("|", " | ".join([f"{p}, {q}", *cells]), "|", flush=True)
-    print(f"\n{time.perf_counter() - start:.0f} s")
+        for i, r in enumerate(RADII):
+            ball = f"ε = {r}" if i == 1 else f"r = {r}"
+            cells = [cell(*ratio(name, p, q, epsilons(p)[i])) for p, q in PAIRS]
+            print("|", " | ".join([name, ball, *cells]), "|", flush=True)
+    print(f"{time.perf_counter() - start:.0f} s")
