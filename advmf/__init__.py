@@ -21,6 +21,7 @@ _HOME = {
     "advmf.theory.propagation": "growth_rate moments omega",
     "advmf.theory.correlation": "correlation_map depth_scale nngp",
     "advmf.theory.metric": "Metric metric",
+    "advmf.theory.depth": "DepthLaw depth_law",
     "advmf.theory.norms": "Route beta beta_quantile register_route routes",
     "advmf.theorems.t1_linear_form": "linear_form",
     "advmf.theorems.t2_adversarial_loss": "loss_bound loss_tail loss_value",

@@ -65,7 +65,7 @@ CALLS = {
     **{
         f: {"net": NET}
         for f in (
-            mf.omega, mf.moments, mf.nngp, mf.correlation_map, mf.growth_rate, mf.depth_scale, mf.linear_form, mf.capacity,
+            mf.omega, mf.moments, mf.nngp, mf.correlation_map, mf.growth_rate, mf.depth_law, mf.depth_scale, mf.linear_form, mf.capacity,
             mf.ntk, mf.metric, mf.share, mf.stream_fluctuation, mf.jacobian_norm,
         )
     },

@@ -281,12 +281,12 @@ class Ensemble:
     @public
     def jvp(self, x: Tensor, tangent: Tensor) -> Tensor:
         """J(x) t for one tangent of shape (d,), or one per input and network as for x: (nets, [inputs,] K)."""
-        return self._linear(x, tangent, self.d, "tangent", Trace.push)
+        return self._linear(x, tangent, self.d, "tangent", lambda trace, own: trace.push(own))
 
     @public
     def vjp(self, x: Tensor, cotangent: Tensor) -> Tensor:
         """J(x)^T c for one cotangent of shape (K,), or one per input and network: (nets, [inputs,] d)."""
-        return self._linear(x, cotangent, self.K, "cotangent", Trace.pull)
+        return self._linear(x, cotangent, self.K, "cotangent", lambda trace, own: trace.pull(own))
 
     def _linear(self, x: Tensor, t: Tensor, n: int, name: str, apply: Callable[[Trace, Tensor], Tensor]) -> Tensor:
         t = tensor(t, name, dtype=self.dtype, device=self.device)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from advmf.functions import NormalMean
 from advmf.nets import Block, Net, Pointwise, Rebuilt, rebuilt
-from advmf.symbols import x_sq
+from advmf.symbols import x_sq, z
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,47 @@ class FirstForGain(Mistaken):
 
     def gain(self, Q: sp.Expr) -> sp.Expr:
         return self.inner.gain(x_sq)
+
+
+WITHOUT_TAIL = "the pair kernel without its tail"
+"""What a claim is called that comes of :class:`WithoutTail`."""
+
+
+@dataclass(frozen=True)
+class WithoutTail(Mistaken):
+    """The Hermite series of the pair kernel E phi(a)phi(b) is cut behind its linear term: what is left is
+    E phi(a) E phi(b) + P E phi'(a) E phi'(b).
+
+    The other means follow from the kernel by differentiation, as by Price's theorem, and lose their tails too: E phi'^2
+    becomes (E phi')^2. The means of phi itself have none.
+    """
+
+    @property
+    def homogeneous(self) -> bool:
+        return False
+
+    def second(self, Q: sp.Expr) -> sp.Expr:
+        return self.product(Q, Q, Q)
+
+    def gain(self, Q: sp.Expr) -> sp.Expr:
+        return self._slope(Q) ** 2
+
+    def overlap(self, Q: sp.Expr) -> sp.Expr:
+        return self.inner.tilt(Q) * self.inner.mean(Q) + self._bent(Q) * self._slope(Q)
+
+    def stretch(self, Q: sp.Expr) -> sp.Expr:
+        return self.inner.tilt(Q) ** 2 + self._bent(Q) ** 2 / Q
+
+    def product(self, Q: sp.Expr, R: sp.Expr, P: sp.Expr) -> sp.Expr:
+        return self.inner.mean(Q) * self.inner.mean(R) + P * self._slope(Q) * self._slope(R)
+
+    def _slope(self, Q: sp.Expr) -> sp.Expr:
+        """E phi'(a)."""
+        return NormalMean(sp.Lambda(z, self.inner.slope), Q)
+
+    def _bent(self, Q: sp.Expr) -> sp.Expr:
+        """E a² phi'(a)."""
+        return NormalMean(sp.Lambda(z, z**2 * self.inner.slope), Q)
 
 
 class _Mistakes(Rebuilt):

@@ -17,7 +17,7 @@ from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.nets import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset
 from advmf.symbols import d
-from advmf.theorems.mistakes import FirstForGain, SecondForGain, mistaken
+from advmf.theorems.mistakes import WITHOUT_TAIL, FirstForGain, SecondForGain, WithoutTail, mistaken
 from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import equality, law, twice_the_variance
 from advmf.theory.propagation import START, abbreviations, grows_alike, moments
@@ -206,7 +206,8 @@ def _explicit(expr: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
 
 def _wrong(claim: Claim) -> list[Claim]:
     """Those of a law; and where the network asks for more than growth, what one would take for it: all directions
-    alike, E φ²/Q for E φ'², the variance of the input for that of each layer."""
+    alike, E φ²/Q for E φ'², the variance of the input for that of each layer, the pair kernel without the tail of its
+    series."""
     if claim.relation is not Relation.LAW:
         return equality(claim)
     if isinstance(claim.lhs, Offset):
@@ -218,6 +219,7 @@ def _wrong(claim: Claim) -> list[Claim]:
     if not grows_alike(net):
         taken["E phi^2 for E phi'^2"] = _linear_form(mistaken(net, SecondForGain), net)[0]
         taken["the input's variance for each layer's"] = _linear_form(mistaken(net, FirstForGain), net)[0]
+        taken[WITHOUT_TAIL] = _linear_form(mistaken(net, WithoutTail), net)[0]
     others = [replace(other, name=f"{claim.name} [{mistake}]") for mistake, other in taken.items()]
     said = (claim.rhs, claim.equations)
     return [*law(claim), *(other for other in others if (other.rhs, other.equations) != said)]

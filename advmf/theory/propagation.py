@@ -134,7 +134,7 @@ def _growth(block: Block) -> sp.Expr:
         raise DeclarationError(
             f"{block!r}: the Jacobian grows by {growth!s:.160} per block, which depends on the stream's {names}: there is no omega, one number "
             "for all blocks, on which T3, T4, T6, F1 and F2 rest. Nets of activations that scale with their input, as ReLULike does, have one. T1, "
-            "T2, the kernels and the capacity hold of all."
+            "T2, the kernels and the capacity hold of all. Where the Jacobian grows as a power of L, depth_law(net) has it."
         )
     constant, rest = (
         growth.as_independent(*growth.free_symbols, as_Add=True) if growth.free_symbols else (growth, sp.S.Zero)

@@ -10,6 +10,7 @@ import math
 from itertools import pairwise
 
 import mpmath
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -347,6 +348,89 @@ def test_networks_that_forget_are_caught(monkeypatch):
     assert {"offset", "gain"} <= set(found), found
 
 
+# -- the law of explicit draws -----------------------------------------------------------------------------------------
+
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+
+
+def relu_mean(Q, R, P):
+    """E relu(a) relu(b), by the arc-cosine kernel."""
+    root = np.sqrt(Q * R)
+    c = np.clip(P / root, -1, 1)
+    return root * (np.sqrt(1 - c**2) + (np.pi - np.arccos(c)) * c) / (2 * np.pi)
+
+
+def tanh_mean(Q, R, P):
+    """E tanh(a) tanh(b), by a rule in the plane."""
+    c = np.clip(P / np.sqrt(Q * R), -1, 1)[..., None, None]
+    half, rest = np.sqrt((1 + c) / 2) * NODES[:, None], np.sqrt((1 - c) / 2) * NODES
+    first, second = (np.tanh(np.sqrt(q)[..., None, None] * e) for q, e in ((Q, half + rest), (R, half - rest)))
+    return (first * second * WEIGHTS[:, None] * WEIGHTS).sum((-2, -1))
+
+
+BY_HAND = {"vanilla": (relu_mean, 0), "residual": (relu_mean, 1), "tanh": (tanh_mean, 0)}
+"""The mean over a pair, and whether a shortcut keeps the stream."""
+
+
+def by_hand(name, x, L=LAYERS):
+    """The covariance of a net's output at points (points, d), by NumPy alone."""
+    mean, kept = BY_HAND[name]
+    w, b = VALUES["sigma_w"] ** 2, VALUES["sigma_b"] ** 2
+    P = x @ x.T / x.shape[1]
+    for _ in range(L):
+        h = w * P + b
+        Q = np.broadcast_to(np.diag(h)[:, None], h.shape)
+        P = kept * P + mean(Q, Q.T, h)
+    return P
+
+
+def asked(name, nets, explicit=False, blind=False, h=1e-3):
+    """Three values and two directional derivatives of networks at random points, as columns: the networks' own, or
+    drawn with the covariance by hand, of which derivatives are differences. ``blind`` draws forget what they have in
+    common."""
+    x, v = np.random.default_rng(5).standard_normal((2, 3, D))
+    x[1] = x[0] + 0.3 * x[1]
+    if explicit:
+        points = np.concatenate([x, x[:2] + h * v[:2], x[:2] - h * v[:2]])
+        to = np.zeros((5, 7))
+        to[:3, :3] = np.eye(3)
+        for i in (0, 1):
+            to[3 + i, 3 + i], to[3 + i, 5 + i] = 0.5 / h, -0.5 / h
+        covariance = to @ by_hand(name, points) @ to.T
+        covariance = np.diag(np.diag(covariance)) if blind else covariance
+        return np.random.default_rng(6).multivariate_normal(np.zeros(5), covariance, 2 * nets)
+    networks = sample(NETS[name], L=LAYERS, d=D, nets=nets, seed=8)
+    x, v = torch.from_numpy(x), torch.from_numpy(v)
+    first, slope = networks.forward(x[0]), networks.jvp(x[0], v[0])
+    rest = [networks.forward(x[1]), networks.jvp(x[1], v[1]), networks.forward(x[2])]
+    columns = [first, rest[0], rest[2], slope, rest[1]]
+    return torch.stack([each.double().flatten() for each in columns], 1).numpy()
+
+
+def mixtures(rows):
+    """Each column, each sum and difference of two, and each product: their laws tell the covariance."""
+    size = np.array([1, 1, 1, 1.5, 1.5])
+    scaled = rows / size
+    out = {f"{i}": scaled[:, i] for i in range(5)}
+    for i in range(5):
+        for j in range(i):
+            out[f"{j}*{i}"] = scaled[:, i] * scaled[:, j]
+            out[f"{j}-{i}"] = scaled[:, i] - scaled[:, j]
+    return out
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_the_law_is_that_of_explicit_draws(name):
+    """Values and derivatives, asked for one after the other, against draws of all at once from a multivariate normal
+    whose covariance NumPy computes. Draws that forget what they share are told apart."""
+    nets = 500 if name == "tanh" else 2000
+    found = mixtures(asked(name, nets))
+    assert departures(found, mixtures(asked(name, 4000, explicit=True))) == []
+    told = departures(found, mixtures(asked(name, 4000, explicit=True, blind=True)))
+    assert {"0*1", "0-1", "1-2"} & set(told) and len(told) >= 4, told
+
+
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 
@@ -390,6 +474,21 @@ def test_differences_are_those_of_the_values():
     assert 0 < float(pulled.abs().max()) < 0.2 * float(trace.pull(c).abs().max())
     linear = torch.einsum("bikd,bdic->bkic", J, small)
     assert 0 < float((near.output - linear).abs().max()) < 0.05 * float(linear.abs().max())
+
+
+@pytest.mark.parametrize("name", ["vanilla", "tanh"])
+def test_products_with_the_jacobian_are_those_of_its_entries(name):
+    """Whichever is asked for first."""
+    x, t, c = torch.stack([point(6, seed=i) for i in (1, 2)]), point(6, seed=3), point(2, seed=4)
+    for early in (True, False):
+        networks = sample(NETS[name], nets=3, seed=4)
+        J = networks.jacobian(x) if early else None
+        along, back = networks.jvp(x, t), networks.vjp(x, c)
+        J = networks.jacobian(x) if J is None else J
+        assert along.shape == (3, 2, 2) and back.shape == (3, 2, 6)
+        torch.testing.assert_close(along, J @ t, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(back, J.mT @ c, rtol=1e-12, atol=1e-12)
+    assert networks.jvp(x[0], t).shape == (3, 2) and networks.vjp(x[0], c).shape == (3, 6)
 
 
 def test_what_was_answered_is_answered_again():
