@@ -35,6 +35,9 @@ def growth_order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
     leading = leading.replace(sp.Piecewise, lambda *cases: _last(cases, symbol))
     norms = [e for e in leading.atoms(GaussianNorm, NumericNorm) if not e.has(symbol)]
     leading = leading.xreplace({e: sp.Dummy(positive=True) for e in norms})
+    known = _order(leading, symbol)
+    if known and all(each.is_number and each.is_finite for each in known):
+        return known
     slope = symbol * sp.diff(sp.log(leading), symbol)
     try:
         power = sp.limit(slope, symbol, sp.oo)
@@ -46,6 +49,30 @@ def growth_order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
             f"SymPy finds no power of {symbol} that {expr} grows by; give numbers for p and q, and the route 'chevet' or 'leading'."
         )
     return power, log_power
+
+
+def _order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr] | None:
+    """The exponents of sums, products and powers of the symbol and its logarithms that end up positive, term by term:
+    of a sum those of its largest term. None for anything else, of which a limit is asked."""
+    if not expr.has(symbol):
+        return (sp.S.Zero, sp.S.Zero) if expr.is_positive else None
+    if expr == symbol:
+        return sp.S.One, sp.S.Zero
+    if isinstance(expr, sp.log):
+        inner = _order(expr.args[0], symbol)
+        return (sp.S.Zero, sp.S.One) if inner and inner[0].is_positive else None
+    if isinstance(expr, sp.Pow) and not expr.exp.has(symbol):
+        inner = _order(expr.base, symbol)
+        return inner and (expr.exp * inner[0], expr.exp * inner[1])
+    if isinstance(expr, sp.Mul | sp.Add):
+        parts = [_order(arg, symbol) for arg in expr.args]
+        if any(part is None or not (part[0].is_number and part[1].is_number) for part in parts):
+            return None
+        found: list[tuple[sp.Expr, sp.Expr]] = [part for part in parts if part]
+        if isinstance(expr, sp.Add):
+            return max(found, key=lambda part: (part[0].evalf(), part[1].evalf()))
+        return sp.Add(*(a for a, _ in found)), sp.Add(*(b for _, b in found))
+    return None
 
 
 def _last(cases: Sequence[sp.Tuple], symbol: sp.Symbol) -> sp.Expr:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from advmf.claim import Claim
-from advmf.emit.kernels import kernel
 from advmf.events import event_of
 from advmf.observables import Probability
 from advmf.symbols import N
 from advmf.theorems import wrong_versions
+from advmf.verify.values import value
 
 
 def controls(claim: Claim, of: str = "") -> list[Claim]:
@@ -45,8 +44,9 @@ def differs(claim: Claim, mutant: Claim, at: Mapping[str, float]) -> bool:
         own, other = (event_of(each.subject).threshold for each in (claim, mutant))
         sides.append((own, other, own))
     return any(
-        abs(_at(b, at) - _at(a, at)) >= CHANGE * abs(_at(scale, at)) > 0
+        abs(value(b, at) - value(a, at)) >= CHANGE * abs(value(scale, at)) > 0
         for a, b, scale in [(claim.rhs, mutant.rhs, claim.rhs), *sides]
+        if a != b
     )
 
 
@@ -54,8 +54,3 @@ def weak(mutant: Claim) -> Claim:
     """The mutant, named as one that does not differ from its claim at the point of a check, and is hardly refuted
     there."""
     return replace(mutant, name=f"{mutant.name.removesuffix(']')}: next to no change at this point]")
-
-
-def _at(expr: Any, at: Mapping[str, float]) -> float:
-    compiled = kernel(expr)
-    return float(compiled(**{name: at[name] for name in compiled.arguments}))

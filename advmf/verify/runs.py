@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from advmf import __version__
 from advmf.claim import Claim
 from advmf.errors import AdvmfError, ArgumentError, WorkerError
 from advmf.simulate.data import load
+from advmf.theorems import SHIPPED
 from advmf.verify.controls import controls, differs, weak
 from advmf.verify.provenance import source_sha256
 from advmf.verify.records import Record, Results, canonical, key
@@ -31,6 +33,8 @@ from advmf.verify.workers import TAKEN_OVER, Progress, Unfinished, compute, one_
 
 ALLOCATION = re.compile(r"out of memory|allocate memory|alloc_cpu|bad_alloc", re.IGNORECASE)
 """What the words of an error have in common that torch raises where memory is short."""
+PACKAGED = frozenset(theorem.name for whole in SHIPPED for theorem in (whole, *whole.parts))
+"""The names of the package's own theorems."""
 PATIENCE = 60.0
 """After so many seconds a worker hands in what is finished of a case."""
 
@@ -47,17 +51,23 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """A case with wrong versions of its claims, and ``settings``: all that their numbers depend on."""
+    """A case and ``settings``: all that its numbers depend on. ``beside`` are the cases of the suite about the same
+    network at other points, which tell where its wrong versions are checked."""
 
     position: int
     case: Case
-    mutants: tuple[Claim, ...]
+    beside: tuple[Case, ...]
     settings: Mapping[str, Any]
+
+    @cached_property
+    def mutants(self) -> tuple[Claim, ...]:
+        """The wrong versions of its claims. They take seconds to derive, and so a worker derives them."""
+        return wrong_versions(self.case, self.beside)
 
     def packed(self, parts: Mapping[str, Any]) -> Packed:
         """The job as workers get it, with what is finished of it."""
         name = f"{self.case.theorem} {self.case.name} {self.case.activation}".strip()
-        return Packed(name, cloudpickle.dumps((self.case, self.mutants, self.settings)), parts, PATIENCE)
+        return Packed(name, cloudpickle.dumps((self.case, self.beside, self.settings)), parts, PATIENCE)
 
     def keys(self, hashes: Mapping[str, str]) -> list[str]:
         """The key of each claim and mutant in a store; data counts by what it holds."""
@@ -101,10 +111,11 @@ class Packed:
     ) -> list[dict[str, Any]] | Unfinished:
         """The reports of the claims and of the mutants, as JSON-ready values. ``keep`` gets what is finished meanwhile;
         where there is none, as on a worker, a long job hands it in, to be sent again with it."""
-        case, mutants, settings = pickle.loads(self.content)
+        case, beside, settings = pickle.loads(self.content)
         parts = Parts(self.parts, keep, self.patience)
         try:
             with one_thread():
+                mutants = wrong_versions(case, beside)
                 return [r.to_dict() for r in case.check(mutants, {**settings, "progress": progress, "parts": parts})]
         except HandedIn:
             return Unfinished(dict(parts), replace(self, parts=dict(parts)))
@@ -174,9 +185,13 @@ def run(
             require_limit(case.claims, case.at, widths)
     jobs = _jobs(suite, seed, options)
     hashes = _hashes(jobs)
-    keys = [job.keys(hashes) for job in jobs]
     where: Any = nullcontext((None, Results({}, "", ())))
+    keys: list[list[str]] = []
+    for job in jobs:
+        if job.case.theorem not in PACKAGED:  # somebody's own may have none, which is told before any work
+            _ = job.mutants
     if store is not None:
+        keys = [job.keys(hashes) for job in jobs]
         where = opened(store, _configuration(jobs, keys, hashes, seed), command=command, resume=resume)
     with where as (file, found):
         assert file is None or isinstance(file, Store)
@@ -246,46 +261,49 @@ def settings_of(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) ->
 
 
 def _jobs(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[Job]:
-    found = zip(suite, wrong_versions(suite), settings_of(suite, seed, options))
-    return [Job(position, *each) for position, each in enumerate(found)]
+    found = zip(suite, settings_of(suite, seed, options))
+    return [Job(position, case, beside(case, suite), settings) for position, (case, settings) in enumerate(found)]
 
 
-def wrong_versions(suite: Sequence[Case]) -> list[tuple[Claim, ...]]:
-    """The negative controls of each case.
+def beside(case: Case, suite: Sequence[Case]) -> tuple[Case, ...]:
+    """The cases of a suite that are about the same network at another point."""
+    same = case.theorem, case.activation, case.net
+    return tuple(other for other in suite if other is not case and (other.theorem, other.activation, other.net) == same)
 
-    One that changes next to nothing at the point of its case is left to another of the suite where it does, as L + 1 at
-    omega = 1. Where there is none it is checked all the same, for nobody else would say that it cannot be told from the
-    claim; :func:`weak` is its name then.
+
+def wrong_versions(case: Case, beside: Sequence[Case] = ()) -> tuple[Claim, ...]:
+    """The negative controls of a case.
+
+    One that changes next to nothing at the point of its case is left to one of the cases ``beside`` where it does, as
+    L + 1 at omega = 1. Where there is none it is checked all the same, for nobody else would say that it cannot be told
+    from the claim; :func:`weak` is its name then.
 
     Raises ArgumentError for a claim of which no wrong version is known.
     """
-    made = []
-    for case in suite:
-        for claim in case.claims:
-            mutants = controls(claim)
-            if not mutants:
-                raise ArgumentError(
-                    f"{claim.name}: its theorem knows no wrong version of it, so that nothing shows that its check can fail. Let wrong(claim) return "
-                    "a list of wrong claims."
-                )
-            if len({each.name for each in (claim, *mutants)}) <= len(mutants):
-                raise ArgumentError(
-                    f"{claim.name}: wrong must give each wrong version a name of its own, as Claim.scaled does."
-                )
-            made += [(case, mutant, differs(claim, mutant, case.point)) for mutant in mutants]
+    found = []
+    for claim in case.claims:
+        mutants = controls(claim)
+        if not mutants:
+            raise ArgumentError(
+                f"{claim.name}: its theorem knows no wrong version of it, so that nothing shows that its check can fail. Let wrong(claim) return "
+                "a list of wrong claims."
+            )
+        if len({each.name for each in (claim, *mutants)}) <= len(mutants):
+            raise ArgumentError(
+                f"{claim.name}: wrong must give each wrong version a name of its own, as Claim.scaled does."
+            )
+        for mutant in mutants:
+            if differs(claim, mutant, case.point):
+                found.append(mutant)
+            elif not any(_told(claim, mutant, other) for other in beside):
+                found.append(weak(mutant))
+    return tuple(found)
 
-    def name(case: Case, mutant: Claim) -> tuple[Any, ...]:
-        return case.theorem, case.activation, case.net, mutant.name, mutant.p, mutant.q
 
-    told = {name(case, mutant) for case, mutant, differ in made if differ}
-    return [
-        tuple(
-            mutant if differ else weak(mutant)
-            for of, mutant, differ in made
-            if of is case and (differ or name(case, mutant) not in told)
-        )
-        for case in suite
-    ]
+def _told(claim: Claim, mutant: Claim, other: Case) -> bool:
+    """Whether another case has the same claim, and its point tells the mutant from it."""
+    same = any((own.name, own.p, own.q) == (claim.name, claim.p, claim.q) for own in other.claims)
+    return same and differs(claim, mutant, other.point)
 
 
 def _require(device: str) -> None:

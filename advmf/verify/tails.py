@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import sympy as sp
 
 from advmf.claim import RHS, Claim, Equation, Regime, Relation
-from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.events import Event, event_of, quantity
 from advmf.observables import Probability, Quantile
 from advmf.simulate.estimate import Single, measurable
 from advmf.symbols import N
 from advmf.verify.searches import trusted
+from advmf.verify.values import value
 
 TAILS = (Probability, Quantile)
 """What is checked by counting networks."""
@@ -99,11 +99,9 @@ def of_matrices(claim: Claim, at: Mapping[str, float]) -> list[Tail]:
 
 def at_widths(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> dict[int, float]:
     """The value of an expression at every width; raises ArgumentError where it is not finite."""
-    compiled = kernel(expr)
     values = {}
     for width in widths:
-        point = {**at, "N": width}
-        values[width] = float(compiled(**{name: point[name] for name in compiled.arguments}))
+        values[width] = value(expr, {**at, "N": width})
         if not math.isfinite(values[width]):
             raise ArgumentError(
                 f"{expr} is {values[width]} at this point, which no simulation can be compared with; take a smaller L or sigma_w."
@@ -134,8 +132,8 @@ def _of_quantile(
     predicted, scale, deltas = (
         at_widths(side, at, widths) for side in (equation.rhs, equation.scale, equation.lhs.args[1])
     )
-    for width, value in deltas.items():
-        _require_probability(claim.name, f"delta of {equation.lhs}", value, width)
+    for width, delta in deltas.items():
+        _require_probability(claim.name, f"delta of {equation.lhs}", delta, width)
     _require_scale(claim.name, predicted, scale)
     return Tail(
         equation.label, product, predicted, scale, _exact(claim, equation), states, 1, {}, False, deltas,
@@ -191,8 +189,8 @@ def _require_probability(name: str, what: str, value: float, width: int) -> None
 
 
 def _require_scale(name: str, predicted: Mapping[int, float], scale: Mapping[int, float]) -> None:
-    for width, value in scale.items():
-        if value == 0:
+    for width, size in scale.items():
+        if size == 0:
             raise ArgumentError(
                 f"{name}: a quantile that is compared with {predicted[width]:g} at a width of {width} has no scale to resolve a "
                 "departure on; give another point, or claim the probability of the event."

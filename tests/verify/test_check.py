@@ -18,7 +18,7 @@ from advmf.symbols import L
 from advmf.theorems import THEOREMS
 from advmf.theory.norms import beta
 from advmf.verify.controls import controls
-from advmf.verify.runs import run, wrong_versions
+from advmf.verify.runs import beside, run, wrong_versions
 from advmf.verify.statistics import Design
 from advmf.verify.suite import GROWING, QUICK, Scale, cases
 from advmf.verify.verdict import Verdict
@@ -278,7 +278,8 @@ def test_every_control_of_the_quick_suite_is_told_from_its_claim_at_one_of_its_p
     """At omega = 1 the depth of a vanilla network does not show, and what does is left to the point where it grows."""
     suite = cases(activations=["relu"]) + cases([name for name, theorem in THEOREMS.items() if theorem.matrices])
     made = {}
-    for case, mutants in zip(suite, wrong_versions(suite)):
+    for case in suite:
+        mutants = wrong_versions(case, beside(case, suite))
         own = made.setdefault((case.theorem, case.net, case.activation), set())
         own |= {(m.name, m.p, m.q) for m in mutants}
         for claim in case.claims:
