@@ -14,6 +14,7 @@ from advmf.errors import ArgumentError, StepError
 from advmf.symbols import u, v
 from advmf.theorems import THEOREMS
 from advmf.theorems.derivations import derived
+from advmf.theorems.scripted import Printed
 from advmf.theory.proof import Status
 from advmf.theory.propagation import ALPHA
 
@@ -102,8 +103,8 @@ def test_the_steps_to_T4_and_T5_for_given_slopes():
 
 
 def test_every_theorem_has_steps_or_an_error_that_says_where_they_are():
-    assert {theorem.script for theorem in THEOREMS.values()} == {path.stem for path in FOLDER.glob("*.py")}
-    printed = {name: theorem.script for name, theorem in THEOREMS.items() if theorem.steps == "printed"}
+    assert {theorem.derive.script for theorem in THEOREMS.values()} == {path.stem for path in FOLDER.glob("*.py")}
+    printed = {name: t.derive.script for name, t in THEOREMS.items() if isinstance(t.derive, Printed)}
     for name, script in printed.items():
         with pytest.raises(ArgumentError, match=rf"^{name} has no Derivation: .*{script}"):
             mf.derivations(name.lower(), mf.vanilla())

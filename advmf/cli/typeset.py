@@ -121,7 +121,9 @@ def _sections(
             proofs = scripts.derivations(name, net) if derivations and scripts.derived(name, net) else []
             sections.append(Section(f"{name}: {theorem.head}", claims, proofs, f"{_sentence(theorem.text)}."))
     if matrices:
-        own = [name for name in chosen if THEOREMS[name].steps == "nothing"] if derivations else []
+        own = (
+            [name for name in chosen if THEOREMS[name].matrices and scripts.derived(name, None)] if derivations else []
+        )
         proofs = [proof for name in own for proof in scripts.derivations(name)]
         sections.append(Section("Norm factor and dimensions", matrices, proofs))
     return sections

@@ -6,6 +6,7 @@ from advmf.boundary import public
 from advmf.claim import Claim, Regime, Relation
 from advmf.observables import Expectation, MatrixNorm
 from advmf.symbols import exponent
+from advmf.theorems.scripted import Netless
 from advmf.theorems.theorem import Caption, MatrixScale, Theorem
 from advmf.theorems.wrong import bound, exchanged, twice
 from advmf.theory.norms import BEST, BETA, CHEVET, ESTIMATE_TOLERANCE, choose
@@ -59,8 +60,7 @@ BETA_PQ = Theorem(
     tests=lambda net, pairs: [norm_factor(p, q) for p, q in pairs],
     wrong=_wrong,
     matrices=True,
-    script="beta_tilted",
-    steps="nothing",
+    derive=Netless("beta_tilted"),
     captions={"beta": Caption("simulated/predicted", "Simulated/predicted", title="Norm factor")},
     scales={
         "quick": MatrixScale(d=784, K=10, samples=1000),

@@ -18,6 +18,7 @@ from advmf.nets import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset
 from advmf.symbols import d
 from advmf.theorems.mistakes import FirstForGain, SecondForGain, mistaken
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import equality, law, twice_the_variance
 from advmf.theory.propagation import START, abbreviations, grows_alike, moments
@@ -195,7 +196,7 @@ T1 = Theorem(
     source=PAPER,
     tests=lambda net, pairs: list(linear_form(net)),
     wrong=_wrong,
-    script="t1_linear_form",
+    derive=Scripted("t1_linear_form"),
     scales={
         "quick": Scale(L=4, d=64, K=32, widths=(32, 64, 256, 512), nets=(2400, 3600, 1200, 1800)),
         "sharp": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 512), nets=(3000, 6000, 3000, 6000)),

@@ -19,6 +19,7 @@ from advmf.functions import GaussianNorm
 from advmf.nets import Net, Norm
 from advmf.observables import AdversarialLoss, Probability, adversarial_loss
 from advmf.symbols import K, d, eps, exponent
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.theorem import PAPER, Caption, Scale, Theorem, random_network
 from advmf.theorems.wrong import bound
 from advmf.theory.metric import largest, metric
@@ -231,7 +232,7 @@ T2 = Theorem(
     states=lambda net, p, q, route: [loss_bound(net, p, q, route)],
     tests=lambda net, pairs: [loss_bound(net, p, q) for p, q in pairs],
     wrong=bound,
-    script="t2_adversarial_loss",
+    derive=Scripted("t2_adversarial_loss"),
     scales={
         "quick": Scale(
             L=5, d=64, K=10, widths=(512, 2048, 10_000, 100_000), nets=(48, 48, 56, 16), directions=1, steps=5

@@ -31,6 +31,7 @@ from advmf.observables import (
     WeightVarianceSlope,
 )
 from advmf.symbols import K, L, N, d, eps, exponent, t, x_sq
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.t2_adversarial_loss import loss_bound
 from advmf.theorems.theorem import (
     GROWTH,
@@ -350,7 +351,7 @@ T3 = Theorem(
     tests=_tests,
     wrong=_wrong,
     needs=(REPEATED, GROWTH, UNIFORM),
-    script="t3_weight_variance",
+    derive=Scripted("t3_weight_variance"),
     scales={
         "quick": Scale(
             2,

@@ -20,6 +20,7 @@ from advmf.functions import Flow
 from advmf.nets import Net
 from advmf.observables import EscapeTime
 from advmf.symbols import L, M, m, t
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.t3_weight_variance import T3, training_claim
 from advmf.theorems.theorem import PAPER, Theorem
 from advmf.theorems.wrong import equality
@@ -109,5 +110,5 @@ T4 = Theorem(
         "it is about the course of training, and a check measures networks at t = 0. 'advmf show T4' gives its formula, 'advmf phase' draws it, and "
         "'advmf train' compares trained networks with T3, from which it follows."
     ),
-    script="t4_trainability",
+    derive=Scripted("t4_trainability"),
 )

@@ -18,6 +18,7 @@ from advmf.functions import Recursion
 from advmf.nets import Net
 from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, t
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.t3_weight_variance import T3, training_claim
 from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import deeper, twice
@@ -95,7 +96,7 @@ T5 = Theorem(
     states=_states,
     tests=lambda net, pairs: [capacity(net)],
     wrong=lambda claim: [deeper(claim), twice(claim)],
-    script="t5_capacity",
+    derive=Scripted("t5_capacity"),
     scales={
         "quick": Scale(L=2, d=64, K=8, widths=(24, 48, 96, 192), nets=(3600,) * 4, at={"sigma_b": 0.0}),
         "paper": Scale(L=4, d=784, K=10, widths=(64, 128, 256, 512), nets=(20_000,) * 4, at={"sigma_b": 0.0}),

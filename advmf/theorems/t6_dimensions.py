@@ -17,6 +17,7 @@ from advmf.functions import Conjugate
 from advmf.nets import Net
 from advmf.symbols import K, d
 from advmf.theorems.norm_factor import norm_factor
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.t2_adversarial_loss import loss_bound
 from advmf.theorems.t3_weight_variance import T3, variance_slope
 from advmf.theorems.theorem import GROWTH, PAPER, Caption, MatrixScale, Theorem
@@ -88,7 +89,7 @@ def _along(size: str, dimension: str, **scales: MatrixScale) -> Theorem:
         tests=lambda net, pairs: [growth(norm_factor(p, q), size) for p, q in pairs],
         wrong=_wrong,
         matrices=True,
-        script="t6_dimensions",
+        derive=Scripted("t6_dimensions"),
         scales=scales,
         captions={
             f"T6.{size}": Caption(
@@ -105,7 +106,7 @@ T6 = Theorem(
     states=_states,
     wrong=_wrong,
     needs=(GROWTH,),
-    script="t6_dimensions",
+    derive=Scripted("t6_dimensions"),
     parts=(
         _along(
             "d",

@@ -135,8 +135,9 @@ class Theorem:
     """What is known of a theorem, the package's or one's own.
 
     ``states(net, p, q, route)`` gives all its claims about a net, and ``tests(net, pairs)`` those that a check measures
-    at t = 0: none where it says nothing of the net. Without ``states`` these are all. One's own is about ``net``, a
-    declared network, and has ``derive(net)``, a derivation or a list of them that end in its claims.
+    at t = 0: none where it says nothing of the net. Without ``states`` these are all. ``derive(net)`` gives a
+    derivation, or a list of them, that end in its claims; the package's theorems take theirs from scripts
+    (:class:`advmf.theorems.scripted.Scripted`). One's own is about ``net``, a declared network.
 
     ``tests`` is left out where a check measures nothing, with the reason in ``unchecked``, and where the theorem is
     checked by its ``parts``. ``wrong(claim)`` gives the wrong versions of a claim, which a check must refute.
@@ -166,11 +167,6 @@ class Theorem:
     scales: Mapping[str, Scale | MatrixScale] = field(default_factory=dict)
     captions: Mapping[str, Caption] = field(default_factory=dict)
     """By the name of the claim where each has a table of its own, else by that of the theorem."""
-    script: str = ""
-    """The file in ``derivations/`` that derives it, without its ending."""
-    steps: str = "nets"
-    """What its ``derive`` takes: "nets" for the vanilla or the residual network, "nothing" for no net; "printed" where
-    it returns no Derivation, but verifies and prints its steps."""
     parts: tuple[Theorem, ...] = ()
     needs: tuple[Need, ...] = ()
     """What it asks of a net: of one that lacks any, it states and tests nothing."""
