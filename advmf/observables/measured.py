@@ -103,8 +103,10 @@ class LimitLoss(Observable):
 
 
 class FeatureMaximum(Observable):
-    """``max ⟨g, D(eta)⟩`` over ``‖eta‖_p <= eps`` of a standard Gaussian g: ``FeatureMaximum(p)``. D(eta) are the
-    features of f(x + eta) - f(x) for one output of the limiting Gaussian process."""
+    """``max ⟨g, D(eta)⟩`` over ``‖eta‖_p <= eps`` of a standard Gaussian g, with D the features of f(x + eta) - f(x)
+    for one output of that process: ``FeatureMaximum(p)``.
+
+    "That process" is the one of :class:`LimitLoss`."""
 
     is_nonnegative = True
     tex = r"\max_{{\lVert\eta\rVert_{} \le \epsilon}}\langle g, D(\eta)\rangle"
