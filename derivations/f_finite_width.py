@@ -24,7 +24,7 @@ kappa_of_slopes = (u**4 + v**4) / 2 / alpha**2
 
 
 def say(number: str, text: str, left: sp.Expr, right: sp.Expr) -> sp.Expr:
-    """Print ``left = right`` under a heading; they have to be equal."""
+    """Print ``left = right`` under a heading, after verifying that they are equal."""
     assert sp.simplify(sp.expand(left - right)) == 0, f"step {number}: {left} is not {right}"
     print(f"  {number}  {text}\n        {left} = {right}")
     return right
@@ -37,7 +37,8 @@ def gaussian(right: sp.Expr, left: sp.Expr) -> sp.Expr:
 
 
 def isserlis(factors: tuple[tuple[object, ...], ...]) -> int:
-    """E of a product of standard Gaussians, equal where their labels are, by summing over all pairings."""
+    """E of a product of standard Gaussians by summing over all pairings; factors with equal labels are the same
+    Gaussian."""
     if not factors:
         return 1
     first, rest = factors[0], factors[1:]
