@@ -12,13 +12,13 @@ from advmf.theory.proof import Derivation
 
 @public
 def derivations(theorem: str, net: Net | None = None) -> list[Derivation]:
-    """The derivations of a theorem about a net, run and so verified.
+    """The derivations of a theorem about a net; they are run, and so verified.
 
     The package's theorems have steps for the vanilla and the residual network, of any slopes; ``beta`` takes no net. A
-    registered theorem has those of its own ``derive``, about its own net unless one is given.
+    registered theorem is derived by its own ``derive``, for its own net unless one is given.
 
-    Raises ArgumentError for an unknown theorem, for one or a net without a derivation, and where the scripts are
-    missing from the installation, StepError for a step that is wrong.
+    Raises ArgumentError for an unknown theorem, for a theorem or a net without a derivation, and where the installation
+    lacks the scripts. Raises StepError for a wrong step.
 
     >>> import advmf as mf
     >>> [found] = mf.derivations("T1", mf.vanilla())
@@ -39,7 +39,7 @@ def derivations(theorem: str, net: Net | None = None) -> list[Derivation]:
 
 
 def derived(theorem: str, net: Net | None) -> bool:
-    """Whether :func:`derivations` has steps to a theorem, by its name in the catalogue, for a net.
+    """Whether :func:`derivations` has steps for a theorem, given by its name in the catalogue, and a net.
 
     >>> import advmf as mf
     >>> derived("T1", mf.vanilla(1, 0)), derived("T1", mf.preactivation()), derived("F1", mf.vanilla())

@@ -14,12 +14,12 @@ from advmf.theory.norms import BEST, BETA, CHEVET, ESTIMATE_TOLERANCE, choose
 
 @public
 def norm_factor(p: object, q: object, route: str = BEST) -> Claim:
-    """The claim that the mean of ‖G‖_{p -> q}, for a K x d matrix of independent N(0, 1/d) entries, is what a route to
-    β_{p,q} says.
+    """The claim that the mean of ‖G‖_{p -> q}, for a K x d matrix of independent N(0, 1/d) entries, agrees with a route
+    to β_{p,q}.
 
-    ``p``, ``q`` and ``route`` are those of :func:`beta`, and so are the errors. Equal for an exact route, bounded by an
-    upper or a lower one, and close to an estimate: within 3 % where the smaller dimension is at least 10 and the larger
-    at least 50, and within 7 % elsewhere.
+    ``p``, ``q``, ``route`` and the errors are those of :func:`beta`. For an exact route the claim is an equality, for
+    an upper or a lower one a bound. For an estimate it states agreement within 3 % where the smaller dimension is at
+    least 10 and the larger at least 50, and within 7 % elsewhere.
 
     >>> import advmf as mf
     >>> [mf.norm_factor("inf", 1, route).relation for route in ("tilted", "lower", "estimate")]

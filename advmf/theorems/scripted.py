@@ -77,7 +77,7 @@ class Printed(Scripted):
 
 
 def folder() -> Path:
-    """Where the scripts lie; raises ArgumentError where the installation lacks them."""
+    """The folder of the scripts; raises ArgumentError where the installation lacks them."""
     package = Path(advmf.__file__).parent
     for candidate in (package / "derivations", package.parent / "derivations"):
         if candidate.is_dir() and any(candidate.glob("t1_*.py")):

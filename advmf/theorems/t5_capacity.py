@@ -56,9 +56,9 @@ def capacity(net: Net) -> Claim:
 
 @public
 def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1) -> Claim:
-    """T5 after training for a time t, over T5 at t = 0: the variances of T3 put into :func:`capacity`.
+    """The ratio of T5 after training for a time t to T5 at t = 0, from the variances of T3 put into :func:`capacity`.
 
-    To first order (:func:`advmf.first_order`) it falls in proportion to L ε β/N. Arguments and errors are those of
+    To first order (:func:`advmf.first_order`) its fall is proportional to L ε β/N. Arguments and errors are those of
     :func:`advmf.weight_variance`.
 
     >>> import advmf as mf
