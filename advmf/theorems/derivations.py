@@ -42,8 +42,8 @@ def derived(theorem: str, net: Net | None) -> bool:
     """Whether :func:`derivations` has steps for a theorem, given by its name in the catalogue, and a net.
 
     >>> import advmf as mf
-    >>> derived("T1", mf.vanilla(1, 0)), derived("T1", mf.preactivation()), derived("F1", mf.vanilla())
-    (True, False, False)
+    >>> derived("T1", mf.vanilla(1, 0)), derived("T1", mf.preactivation()), derived("beta", None)
+    (True, False, True)
     """
     derive = THEOREMS[theorem].derive
     return derive.covers(net) if isinstance(derive, Scripted) else derive is not None

@@ -16,7 +16,7 @@ from advmf.functions import Recursion
 from advmf.nets import Net
 from advmf.observables import Expectation, SecondMoment
 from advmf.symbols import L, N, x_sq
-from advmf.theorems.scripted import Printed
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.theorem import EXACT, RANDOM_NETWORK, REPEATED, Need, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import Spread, fluctuate, require_exact
@@ -105,7 +105,7 @@ F1 = Theorem(
     tests=lambda net, pairs: [stream_fluctuation(net)],
     wrong=widths,
     needs=(REPEATED, EXACT, FOLLOWS),
-    derive=Printed("f_finite_width"),
+    derive=Scripted("f_finite_width", "stream"),
     scales={
         "quick": Scale(L=4, d=64, K=2, widths=(24, 48, 96, 192), nets=(40_000,) * 4),
         "paper": Scale(L=10, d=784, K=2, widths=(64, 128, 256, 512), nets=(20_000,) * 4),

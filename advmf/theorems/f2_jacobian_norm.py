@@ -16,7 +16,7 @@ from advmf.nets import Net
 from advmf.observables import Expectation, OperatorNorm
 from advmf.symbols import K, L, N, d
 from advmf.theorems.f1_stream_fluctuation import SOURCE
-from advmf.theorems.scripted import Printed
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.theorem import EXACT, MASKLESS, RANDOM_NETWORK, REPEATED, Caption, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import C_DIAG, C_OFF, perturb, require_exact
@@ -90,7 +90,7 @@ F2 = Theorem(
     tests=lambda net, pairs: [jacobian_norm(net)],
     wrong=widths,
     needs=(REPEATED, MASKLESS, EXACT),
-    derive=Printed("f_finite_width"),
+    derive=Scripted("f_finite_width", "jacobian"),
     scales={
         "quick": Scale(L=2, d=64, K=10, widths=(250, 500, 1000, 2000), nets=(4000, 9000, 9000, 1500)),
         "sharp": Scale(L=2, d=64, K=10, widths=(250, 500, 1000, 2000), nets=(2000, 8000, 16_000, 2000)),

@@ -22,8 +22,9 @@ from advmf.theory.propagation import slopes
 class Scripted:
     """The ``derive`` of a script, for the vanilla and the residual network of any slopes.
 
-    ``script`` is the name of a file in ``derivations/`` without its ending; the file defines ``derive(net)``. Calling
-    the value loads the file and runs its steps. It raises ArgumentError for any other network.
+    ``script`` is the name of a file in ``derivations/`` without its ending, and ``function`` the name of a function in
+    it, which takes a net. Calling the value loads the file and runs its steps. It raises ArgumentError for any other
+    network.
 
     >>> import advmf as mf
     >>> derive = Scripted("t1_linear_form")
@@ -34,6 +35,7 @@ class Scripted:
     """
 
     script: str
+    function: str = "derive"
 
     def covers(self, net: Net | None) -> bool:
         """Whether the script has steps for this network."""
@@ -44,7 +46,7 @@ class Scripted:
         return bool(own) and net in (vanilla(*own), residual(*own))
 
     def refusal(self, net: Net | None) -> str:
-        """Why there are no steps for a network that is not covered: the rest of a sentence that begins with a name."""
+        """The message for a network without steps: the rest of a sentence that begins with the theorem's name."""
         return (
             f"is derived step by step for advmf.vanilla(u, v) and advmf.residual(u, v); got {net!r}. Write the steps for another "
             "net as an advmf.theory.proof.Derivation: 'advmf new' begins one."
@@ -53,7 +55,7 @@ class Scripted:
     def __call__(self, net: Net | None) -> Any:
         if not self.covers(net):
             raise ArgumentError(f"{self.script} {self.refusal(net)}")
-        return _load(folder() / f"{self.script}.py").derive(net)
+        return getattr(_load(folder() / f"{self.script}.py"), self.function)(net)
 
 
 class Netless(Scripted):
@@ -62,18 +64,6 @@ class Netless(Scripted):
     def covers(self, net: Net | None) -> bool:
         """True: no network matters."""
         return True
-
-
-class Printed(Scripted):
-    """A script that verifies and prints its steps, and returns no Derivation."""
-
-    def covers(self, net: Net | None) -> bool:
-        """False: there is no Derivation for any network."""
-        return False
-
-    def refusal(self, net: Net | None) -> str:
-        """Where the steps are instead."""
-        return f"has no Derivation: its steps are verified and printed by 'python {folder() / self.script}.py'."
 
 
 def folder() -> Path:
