@@ -1,8 +1,8 @@
-"""The boundary of the package: no wrong call of a public function ends in a traceback from inside.
+"""The boundary of the package: a wrong call of a public function never ends in a traceback from inside.
 
-Names of arguments are checked before anything runs. What a value must fulfil is checked by the function itself, in its
-own words; where it failed on a value of another type than its signature says, the error is an
-:class:`~advmf.errors.ArgumentError` that names the argument, what was expected and what was given.
+Names of arguments are checked before anything runs. The function itself checks values, with its own error messages. If
+it fails on a value whose type differs from its signature, the error becomes an :class:`~advmf.errors.ArgumentError`
+that names the argument, the expected type and the given value.
 """
 
 from __future__ import annotations
@@ -46,19 +46,21 @@ WORDS = {
     "Callable": "a function",
     "Tensor": "a tensor",
 }
-"""What an error calls the values of a type, by the type's name."""
+"""The words for values of a type in an error, by the type's name."""
 
 NUMBERS: dict[Any, type] = {int: numbers.Integral, float: numbers.Real}
 """A number may be Python's, NumPy's or SymPy's."""
 
 
 def public(thing: T) -> T:
-    """Let no wrong call of a public function, or of the constructor of a class, end in a traceback from inside.
+    """A decorator: a wrong call of a public function, or of the constructor of a class, raises an error of advmf
+    instead of a traceback from inside.
 
     ``int`` and ``float`` stand for whole and real numbers of any library, and every item of a sequence or mapping is
     checked.
 
-    Raises ArgumentError for a missing or unknown argument, and for one of the wrong type on which the function failed.
+    Raises ArgumentError for a missing or unknown argument, and for an argument of the wrong type on which the function
+    failed.
 
     >>> from collections.abc import Sequence
     >>> @public
@@ -83,7 +85,7 @@ def public(thing: T) -> T:
 
 
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with the names of its arguments checked, and where it fails their annotations."""
+    """The function with a check of its arguments' names before the call, and of their annotations if the call fails."""
     signature = inspect.signature(function)
     name = function.__qualname__.removesuffix(".__init__")
 
@@ -114,9 +116,9 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
-    """A whole number of any library as Python's own.
+    """A whole number of any library as a Python integer.
 
-    Raises ArgumentError for what is no whole number, DomainError for one below ``least`` or above ``most``.
+    Raises ArgumentError for a value that is no whole number, DomainError for one below ``least`` or above ``most``.
 
     >>> import numpy as np
     >>> whole("steps", np.int64(3))
@@ -140,7 +142,7 @@ def whole(name: str, value: object, least: int = 1, most: int | None = None) -> 
 
 
 def _given(value: Any, kind: Any) -> Collection[Any]:
-    """The values behind one parameter: several behind ``*args`` and ``**kwargs``."""
+    """The values of one parameter: several for ``*args`` and ``**kwargs``."""
     if kind is inspect.Parameter.VAR_POSITIONAL:
         return cast(Collection[Any], value)
     return cast(Collection[Any], value.values()) if kind is inspect.Parameter.VAR_KEYWORD else (value,)
@@ -158,7 +160,7 @@ def _misfit(name: str, signature: inspect.Signature, given: Mapping[str, Any], e
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value is of the annotated type, its items too where they can be looked at without being used up."""
+    """Whether a value is of the annotated type, and its items too where they can be read without being consumed."""
     if hint in (Any, object):
         return True
     if hint is None:
@@ -192,7 +194,7 @@ def _items_fit(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:
 
 
 def described(hint: Any) -> str:
-    """What an annotation asks for, in words.
+    """The type that an annotation requires, in words.
 
     >>> described(int | str | None)
     'an integer, a string or None'
@@ -216,9 +218,9 @@ def described(hint: Any) -> str:
 
 
 def shown(value: object) -> str:
-    """A value in an error: short, whatever it is, with its type."""
+    """A value as shown in an error: shortened, with its type."""
     try:
         text = reprlib.repr(value)
-    except Exception:  # a foreign object's own mistake must not hide ours
+    except Exception:  # an error in a foreign object's repr must not hide ours
         text = "a value without a repr"
     return f"{text} ({type(value).__name__})"

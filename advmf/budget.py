@@ -1,5 +1,5 @@
-"""What a request will take, in bytes or seconds, is compared with what it may take before anything is allocated or
-begun."""
+"""Limits of bytes and seconds: the estimated cost of a request is compared with its limit before anything is allocated
+or begun."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 from advmf.errors import BudgetError, MemoryBudgetError
 
 SECONDS = 3600.0
-"""What one evaluation of a formula may take by estimate: a recursion of ordinary length takes milliseconds."""
+"""The most seconds, by estimate, that one evaluation of a formula may take; a recursion of ordinary length takes
+milliseconds."""
 
 
 def allow(size: int, limit: int, what: str, advice: str) -> None:
-    """Raises MemoryBudgetError where ``what`` takes more than ``limit`` bytes; ``advice`` says what would take less.
+    """Raise MemoryBudgetError where ``what`` takes more than ``limit`` bytes; ``advice`` says how to use less.
 
     >>> allow(2**20, 2**30, "A matrix", "Lower N")
     """
@@ -23,8 +24,7 @@ def allow(size: int, limit: int, what: str, advice: str) -> None:
 
 
 def allow_seconds(seconds: float, what: str, advice: str) -> None:
-    """Raises BudgetError where ``what`` takes more than :data:`SECONDS` by estimate; ``advice`` says what would take
-    less.
+    """Raise BudgetError where ``what`` takes more than :data:`SECONDS` by estimate; ``advice`` says how to use less.
 
     >>> allow_seconds(1e6, "A long loop", "Lower L")
     Traceback (most recent call last):
@@ -37,7 +37,8 @@ def allow_seconds(seconds: float, what: str, advice: str) -> None:
 
 @cache
 def machine_memory() -> int:
-    """Bytes of memory that this process may use at most: the machine's, or less where its group has a limit."""
+    """The most bytes of memory that this process may use: the machine's, or less where its control group has a
+    limit."""
     found = [2**63 - 1]
     try:
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -21,11 +21,11 @@ from advmf.observables import Probability, Quantile
 
 
 class Regime(enum.Flag):
-    """Where a claim holds.
+    """The regime in which a claim holds.
 
     ``EXACT``: at every width and dimension. ``LARGE_WIDTH``: as N -> oo. ``LARGE_DIMENSION``: as d or K -> oo.
-    ``SMALL_BALL``: as eps -> 0, where the ball of perturbations comes to lie in one linear region of the network.
-    ``HEURISTIC``: rests on a step that is not proved, named in the claim's ``heuristic``. They combine:
+    ``SMALL_BALL``: as eps -> 0, where the ball of perturbations lies in one linear region of the network.
+    ``HEURISTIC``: the claim rests on an unproved step, named in its ``heuristic``. Regimes combine:
     ``Regime.LARGE_WIDTH | Regime.HEURISTIC``.
     """
 
@@ -37,11 +37,11 @@ class Regime(enum.Flag):
 
 
 class Relation(enum.StrEnum):
-    """What a claim says of its two sides.
+    """The relation that a claim states between its two sides.
 
-    ``approx``: they agree up to a relative ``tolerance``. ``asymp``: they are of the same order. ``~``: the left one
-    has independent centred Gaussian entries whose variance is the right one. Each member knows its LaTeX ``tex``, and
-    whether it is contradicted by what is ``above`` the right-hand side and by what is ``below``.
+    ``approx``: they agree up to a relative ``tolerance``. ``asymp``: they are of the same order. ``~``: the left side
+    has independent centred Gaussian entries whose variance is the right side. Each member has its LaTeX ``tex``, and
+    tells whether a value ``above`` the right-hand side contradicts it, and whether one ``below`` does.
 
     >>> Relation("<=").above, Relation("<=").below, Relation(">=").bound, Relation.EQUAL.bound
     (True, False, True, False)
@@ -65,7 +65,7 @@ class Relation(enum.StrEnum):
 
     @property
     def bound(self) -> bool:
-        """Whether it is contradicted on one side only."""
+        """Whether it is contradicted by values on one side only."""
         return self.above != self.below
 
     def __repr__(self) -> str:
@@ -73,17 +73,17 @@ class Relation(enum.StrEnum):
 
 
 RHS = sp.Symbol("rhs", real=True)
-"""What stands in an :class:`Equation` for the right-hand side of its claim."""
+"""The symbol that stands in an :class:`Equation` for the right-hand side of its claim."""
 
 
 @public
 @dataclass(frozen=True)
 class Equation(Shown):
-    """What a claim implies, tested as ``(lhs - rhs)/scale = 0``; ``exact`` at every width.
+    """A consequence of a claim, tested as ``(lhs - rhs)/scale = 0``; ``exact`` if it holds at every width.
 
-    :data:`RHS` stands for the claim's right-hand side, so that an equation follows whatever the claim is changed to. Of
-    a bound it is tested in the bound's direction: ``(lhs - rhs)/scale <= 0`` for ``<=``. The sides differ by
-    o(N**-order): at ``order`` 1 the coefficient of 1/N is tested, and ``scale`` is that coefficient's.
+    :data:`RHS` stands for the claim's right-hand side, so that an equation follows every change of the claim. For a
+    bound it is tested in the bound's direction: ``(lhs - rhs)/scale <= 0`` for ``<=``. The sides differ by
+    o(N**-order). At ``order`` 1 the coefficient of 1/N is tested, and ``scale`` is the scale of that coefficient.
     """
 
     label: str
@@ -99,7 +99,7 @@ class Equation(Shown):
 
     @property
     def states(self) -> bool:
-        """Whether it says anything of the claim's right-hand side."""
+        """Whether it involves the claim's right-hand side."""
         return bool(self.lhs.has(RHS) or self.rhs.has(RHS))
 
     def of(self, rhs: sp.Expr) -> Equation:
@@ -118,17 +118,18 @@ def _is_tolerance(value: object) -> bool:
 class Claim(Shown):
     """``lhs relation rhs``.
 
-    ``formula`` is the right-hand side in the paper's abbreviations (``omega``, ``beta``), ``where`` what these stand
-    for; ``rhs`` is the formula with the abbreviations put in. ``equations`` are the testable consequences of a law
-    (relation ``~``) or of an independence, in which :data:`RHS` stands for the right-hand side; ``implied`` has it put
-    in. A check of a claim with equations tests these alone, so that one of them at least has to speak of the right-hand
-    side. A claim about Gaussian matrices has no ``net``.
+    ``formula`` is the right-hand side in the paper's abbreviations (``omega``, ``beta``), and ``where`` has their
+    meanings; ``rhs`` is the formula with the meanings put in. ``equations`` are the testable consequences of a law
+    (relation ``~``) or of an independence. In them :data:`RHS` stands for the right-hand side; ``implied`` has it put
+    in. A check of a claim with equations tests only these, so at least one of them must involve the right-hand side. A
+    claim about Gaussian matrices has no ``net``.
 
-    ``tolerance`` is what is allowed besides, relative to the right-hand side: a number, or an expression in letters of
+    ``tolerance`` is an allowed deviation relative to the right-hand side: a number, or an expression in the symbols of
     the point. ``allowed`` is its value at a point.
 
-    A claim holds from the depth L = ``depth`` on: one about a trained matrix from 1 on, for there is none at L = 0. Its
-    kernel, a check and a function in Python refuse less, and a derivation may rest on L >= ``depth``.
+    A claim holds from the depth L = ``depth`` on. A claim about a trained matrix holds from 1 on, because there is no
+    matrix at L = 0. Its kernel, a check and an exported Python function refuse a smaller depth, and a derivation may
+    rest on L >= ``depth``.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.vanilla(u=1, v=0), p=2, q=2, route="leading")
@@ -179,7 +180,7 @@ class Claim(Shown):
             )
 
     def allowed(self, at: Mapping[str, float]) -> float:
-        """The tolerance at a point; raises ArgumentError where ``at`` lacks a letter of it.
+        """The tolerance at a point; raises ArgumentError where ``at`` lacks one of its symbols.
 
         >>> import advmf as mf
         >>> claim = mf.norm_factor("inf", 1, "estimate")
@@ -200,18 +201,18 @@ class Claim(Shown):
 
     @property
     def subject(self) -> sp.Expr:
-        """The left-hand side; of a probability or a quantile in the registry's symbols."""
+        """The left-hand side; that of a probability or a quantile is in the registry's symbols."""
         return self.put_in(self.lhs) if isinstance(self.lhs, Probability | Quantile) else self.lhs
 
     def put_in(self, expr: sp.Expr) -> sp.Expr:
-        """An expression with what its abbreviations stand for put in."""
+        """An expression with the meanings of its abbreviations put in."""
         for symbol, meaning in self.where.items():
             expr = expr.subs(symbol, meaning)
         return expr
 
     @property
     def implied(self) -> tuple[Equation, ...]:
-        """The equations with the claim's right-hand side put in: what a check tests.
+        """The equations with the claim's right-hand side put in, as a check tests them.
 
         >>> import advmf as mf
         >>> law = mf.linear_form(mf.vanilla(u=1, v=0))[0]
@@ -223,10 +224,10 @@ class Claim(Shown):
 
     @public
     def scaled(self, factor: object) -> Claim:
-        """The same claim with its right-hand side multiplied by ``factor``, and what it implies with it: a mutant, for
+        """The same claim with its right-hand side, and so its equations, multiplied by ``factor``: a mutant, for
         negative controls.
 
-        An order of growth, and what is said to vanish, are the same at any factor.
+        A factor does not change an order of growth, or a right-hand side of zero.
         """
         return replace(self, name=f"{self.name} x {factor}", formula=expression(factor) * self.formula)
 

@@ -1,11 +1,11 @@
-"""The errors that advmf raises on purpose: each says what was given, what was expected and what to do."""
+"""The errors that advmf raises on purpose. Each says what was given, what was expected and what to do."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def printable(text: str) -> str:
-    """Text for a terminal: signs that command it, as ESC does, are written as ``\\x1b``.
+    """Text that is safe for a terminal: control characters such as ESC are written as ``\\x1b``.
 
     >>> print(printable("a\\x1b[2Jb"))
     a\\x1b[2Jb
@@ -14,7 +14,7 @@ def printable(text: str) -> str:
 
 
 class AdvmfError(Exception):
-    """Base of every error that advmf raises on purpose; what it quotes from files commands no terminal."""
+    """Base of every error that advmf raises on purpose. Text that it quotes from files is safe for a terminal."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
@@ -29,11 +29,11 @@ class DomainError(AdvmfError, ValueError):
 
 
 class NonFiniteError(DomainError):
-    """Numbers that were computed have become NaN or infinite where finite ones are needed."""
+    """Computed numbers are NaN or infinite where finite ones are needed."""
 
 
 class AccuracyError(AdvmfError, ArithmeticError):
-    """A number cannot be computed to the digits that are promised."""
+    """A number cannot be computed to the promised accuracy."""
 
 
 class ArgumentError(AdvmfError, TypeError):
@@ -57,11 +57,11 @@ class DataError(AdvmfError, ValueError):
 
 
 class StepError(AdvmfError, ValueError):
-    """A step of a derivation that is wrong, or that nothing here can verify."""
+    """A step of a derivation is wrong, or cannot be verified."""
 
 
 class OutputError(AdvmfError, OSError):
-    """A file cannot be written; what it held before is as it was."""
+    """A file cannot be written; its old content is unchanged."""
 
 
 class StoreError(AdvmfError, RuntimeError):
@@ -69,12 +69,12 @@ class StoreError(AdvmfError, RuntimeError):
 
 
 class WorkerError(AdvmfError, RuntimeError):
-    """Workers could not be reached, or died over and over at the same case; what was finished is kept."""
+    """Workers could not be reached, or died repeatedly at the same case; finished cases are kept."""
 
 
 def one_of(kind: str, name: str, known: Iterable[str]) -> str:
-    """The known name that is meant, in whatever case it is written; raises ArgumentError, with the names that are near,
-    for another.
+    """The known name that equals ``given`` up to upper and lower case; raises ArgumentError, which suggests similar
+    names, if there is none.
 
     >>> one_of("net", "Vanilla", ("vanilla", "residual"))
     'vanilla'
@@ -94,7 +94,7 @@ def one_of(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def refuse_unused(where: str, given: Iterable[str], used: Iterable[str]) -> None:
-    """Raise ArgumentError, with the names that are near, for a given name that nothing uses.
+    """Raise ArgumentError, which suggests similar names, for a given name that nothing uses.
 
     >>> refuse_unused("at", ["k"], ["d", "K"])
     Traceback (most recent call last):

@@ -1,5 +1,5 @@
-"""What an event, or a quantile, says of the number of one network: which polynomial in observables is compared, and
-with what."""
+"""Events and quantiles for the numbers of one network: which polynomial in observables is compared, and with which
+threshold."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from advmf.observables import Expectation, Observable, Probability, Quantile
 from advmf.symbols import N
 
 RELATIONS = {sp.Gt: (True, False), sp.Ge: (True, True), sp.Lt: (False, False), sp.Le: (False, True)}
-"""Of each relation between sides, whether the left one is the larger, and whether they may be equal."""
+"""For each relation: whether the left side is the larger, and whether equality is allowed."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """``product`` is above the ``threshold``, or below it; at it as well where the event is ``closed``.
+    """The event that ``product`` is above the ``threshold``, or below it; if ``closed``, equality is included.
 
-    ``product`` is what speaks of observables, without terms and factors that do not. ``factor`` was divided by: where
-    it is negative, above and below change places.
+    ``product`` has only the terms and factors with observables. Both sides were divided by ``factor``; where it is
+    negative, above and below are exchanged.
 
     >>> from advmf.observables import MatrixNorm
     >>> from advmf.symbols import d
@@ -42,15 +42,16 @@ class Event:
 
     @property
     def upper(self) -> bool:
-        """Whether the event is that the product is large, for a factor of letters as their registry has them."""
+        """Whether the event is that the product is large; the sign of a symbolic factor follows from the registry's
+        domains."""
         return self.above is not bool(self.factor.is_negative)
 
 
 def event_of(probability: Probability) -> Event:
-    """The event of a probability, as one network decides it.
+    """The event of a probability, in a form that can be decided for one network.
 
-    Raises ArgumentError for what is no single inequality, for one that holds always or never, for sides without
-    observables, or with a mean over networks, and for what is no polynomial in observables.
+    Raises ArgumentError for anything but a single inequality, for one that holds always or never, for sides without
+    observables, or with a mean over networks, and for sides that are no polynomial in observables.
     """
     (said,) = probability.args
     if said in (sp.true, sp.false):
@@ -72,12 +73,13 @@ def event_of(probability: Probability) -> Event:
 
 
 def bare(expr: sp.Basic) -> sp.Basic:
-    """The expression with a name in place of every observable, which would have all the letters of a network."""
+    """The expression with a plain symbol in place of every observable, since an observable depends on all letters of a
+    network."""
     return expr.xreplace({o: sp.Dummy(real=True) for o in expr.atoms(Observable)})
 
 
 def letters(lhs: sp.Expr) -> set[sp.Symbol]:
-    """The letters that a probability, or a quantile, needs values of, beside those of its observables.
+    """The symbols whose values a probability or a quantile needs, besides those of its observables.
 
     >>> from advmf.observables import SecondMoment
     >>> from advmf.symbols import sigma_w
@@ -88,7 +90,7 @@ def letters(lhs: sp.Expr) -> set[sp.Symbol]:
 
 
 def quantity(quantile: Quantile) -> sp.Expr:
-    """What a quantile is of; raises ArgumentError for what is no polynomial in observables."""
+    """The polynomial in observables that a quantile is about; raises ArgumentError if it is no such polynomial."""
     (found, _) = quantile.args
     _require_polynomial(found, found)
     _require_one_width(found, found)
@@ -130,7 +132,7 @@ def _require_one_width(product: sp.Expr, said: sp.Basic) -> None:
 
 
 def _odd(expr: sp.Expr) -> sp.Expr | None:
-    """A part with observables that is no sum, product, power by a number, or size of such."""
+    """A part with observables that is no sum, product, numeric power or absolute value of such."""
     if isinstance(expr, Observable) or not expr.has(Observable):
         return None
     if isinstance(expr, sp.Pow) and not expr.exp.is_number:

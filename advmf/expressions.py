@@ -1,5 +1,4 @@
-"""Strings as expressions, by a small grammar and without evaluating any code: the one place where text becomes a
-formula.
+"""Parsing strings as expressions, by a small grammar and without evaluating code. Text becomes a formula only here.
 
 SymPy's own ``sympify`` passes strings to ``eval``.
 """
@@ -15,9 +14,9 @@ import sympy as sp
 from advmf.errors import ArgumentError
 
 LONGEST, DEEPEST = 2_000, 50
-"""Signs of a text, and brackets within brackets."""
+"""The most characters of a text, and the most nested brackets."""
 LARGEST = 4_000
-"""Digits of a number, which SymPy computes at once; Python writes no more than 4,300."""
+"""The most digits of a number, since SymPy computes it at once; Python writes at most 4,300."""
 FACTORIAL = 1_000
 """The largest number whose factorial or gamma function is computed."""
 
@@ -43,10 +42,10 @@ _TOKEN = re.compile(
 
 
 def expression(value: object, numbers_only: bool = True) -> Any:
-    """A number, a SymPy expression, or a string as a SymPy expression; with ``numbers_only=False`` also what stands for
-    no number: an equation, a set, a matrix.
+    """A number, a SymPy expression, or a string as a SymPy expression. With ``numbers_only=False`` equations, sets and
+    matrices are accepted too.
 
-    A string is made of numbers, the symbols of :data:`advmf.symbols.SYMBOLS`, pi, E, oo, ``+ - * / **`` (or ``^``),
+    A string consists of numbers, the symbols of :data:`advmf.symbols.SYMBOLS`, pi, E, oo, ``+ - * / **`` (or ``^``),
     brackets and SymPy's elementary functions. Decimals are exact: ``"0.1"`` is 1/10. Raises ArgumentError, which names
     the place, for anything else, and for numbers that would keep SymPy busy.
 
@@ -78,7 +77,7 @@ def expression(value: object, numbers_only: bool = True) -> Any:
 
 
 class _Parser:
-    """Recursive descent; sums hold products, these signed factors, these powers, these atoms."""
+    """A recursive-descent parser: sums of products of signed factors, which are powers of atoms."""
 
     def __init__(self, text: str) -> None:
         self.text, self.at, self.depth = text, 0, 0

@@ -1,4 +1,4 @@
-"""Notebooks show a value as its formula: the door between values, which know nothing of LaTeX, and what sets them."""
+"""How notebooks show values as formulas. Values know nothing of LaTeX; the code that sets them registers here."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ _setters: list[Callable[[object], str]] = [repr]
 
 
 def shown_by(setter: Callable[[object], str]) -> None:
-    """Let ``setter`` give the LaTeX of every :class:`Shown` value; the package registers its own when it is
-    imported."""
+    """Register ``setter``, which gives the LaTeX of every :class:`Shown` value; the package registers its own when it
+    is imported."""
     _setters.append(setter)

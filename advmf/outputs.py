@@ -1,6 +1,6 @@
-"""Files to write: tested before the work that fills them, then replaced at once.
+"""Output files: tested before the work that fills them, then replaced atomically.
 
-Every command and every function that writes a file does it here, so that links, modes, pipes, devices and ``-`` are
+Every command and every function that writes a file uses this module, so that links, modes, pipes, devices and ``-`` are
 treated alike.
 """
 
@@ -24,12 +24,12 @@ STANDARD = "-"
 
 
 class Output:
-    """A place to write to; that it can be written is tested when it is made.
+    """A file or stream to write to; whether it can be written is tested when the object is made.
 
-    A regular file is replaced at once, so that a reader never sees half of it. A link is followed, and the file keeps
-    its mode and its owner. A file that cannot be replaced so (one with several names, or in a folder that cannot be
-    written) is written in place, as is what is no regular file: a pipe, or a device. ``-`` is standard output, and so
-    is any other name of it. Text is UTF-8.
+    A regular file is replaced atomically, so that a reader never sees half of it. A link is followed, and the file
+    keeps its mode and its owner. A file that cannot be replaced in this way (one with several names, or in a folder
+    without write permission) is written in place, and so are pipes and devices. ``-`` is standard output, and so is any
+    other name of it. Text is UTF-8.
 
     Raises OutputError.
 
@@ -44,7 +44,7 @@ class Output:
         self.standard = str(path) == STANDARD or _is_standard(self.path)
         self._real = self.path
         self.replaced = False
-        """Whether a later text takes the place of an earlier one; else the one follows the other."""
+        """Whether a later text replaces an earlier one; otherwise it is appended."""
         if self.standard:
             if _closed():
                 raise OutputError("Standard output is closed; give the path of a file.")
@@ -57,14 +57,14 @@ class Output:
             raise _refused(self.path, error) from None
         self.replaced = found is None or stat.S_ISREG(found.st_mode)
         if self.replaced:
-            self._real = Path(os.path.realpath(self.path))  # of what is no file, such as /dev/fd/3, this may be no path
+            self._real = Path(os.path.realpath(self.path))  # for a special name such as /dev/fd/3 this may be no path
         self._test(found)
 
     def __str__(self) -> str:
         return "standard output" if self.standard else str(self.path)
 
     def same(self, other: Output | Path) -> bool:
-        """Whether it is the regular file, or the standard output, that another is."""
+        """Whether it is the same regular file as another output, or both are standard output."""
         if isinstance(other, Output):
             if self.standard or other.standard:
                 return self.standard and other.standard
@@ -78,8 +78,8 @@ class Output:
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """A binary file; what was written there takes its place when the block ends well, and is gone otherwise. Raises
-        OutputError."""
+        """A context with a binary file; its content becomes the output when the block ends without an error, and is
+        dropped otherwise. Raises OutputError."""
         try:
             if self.standard:
                 with _standard() as file:
@@ -116,7 +116,7 @@ class Output:
             raise _refused(self.path, error) from None
 
     def _part(self) -> tuple[Path, int] | None:
-        """A new file beside a regular one, with its mode and owner, to take its place; None where there can be none."""
+        """A new file beside a regular one, with its mode and owner, to replace it; None where that is impossible."""
         if not self.replaced:
             return None
         try:
@@ -144,7 +144,7 @@ class Output:
 
 
 def apart(outputs: Iterable[Output], inputs: Iterable[Path] = ()) -> None:
-    """Raise OutputError where two outputs are one file, or where an output is one of the files that are read.
+    """Raise OutputError where two outputs are the same file, or an output is also an input.
 
     >>> apart([Output("a.json"), Output("./a.json")])
     Traceback (most recent call last):
@@ -176,7 +176,7 @@ def _replacing(part: tuple[Path, int], path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _standard() -> Iterator[BinaryIO]:
-    """Standard output, as UTF-8 whatever the locale; bytes where it takes text alone are an error."""
+    """Standard output, as UTF-8 in every locale; raises OutputError for bytes where it takes only text."""
     own: Any = sys.stdout
     own.flush()
     if hasattr(own, "buffer"):
@@ -196,7 +196,7 @@ def _closed() -> bool:
 
 
 def _is_standard(path: Path) -> bool:
-    """Whether a path is another name of what standard output goes to, such as /dev/stdout."""
+    """Whether a path is another name of the target of standard output, such as /dev/stdout."""
     with suppress(OSError, ValueError, AttributeError):
         return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
     return False

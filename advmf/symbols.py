@@ -114,11 +114,12 @@ L, N, d, K, sigma_w, sigma_b, u, v, eps, p, q, t, M, m, x_sq, y_sq, c, lam, pull
 )
 
 z = sp.Symbol("z", real=True)
-"""The argument of an activation: bound in it, and so no symbol of a formula."""
+"""The argument of an activation. It is bound there, and so is no symbol of a formula."""
 
 
 def fraction(value: float) -> sp.Expr:
-    """The simplest fraction of a denominator up to a million that is a float, or else that of its decimal digits.
+    """The simplest fraction with denominator up to a million that equals a float; without one, the fraction of its
+    decimal digits.
 
     >>> from advmf.symbols import fraction
     >>> fraction(4 / 3), fraction(0.1), fraction(1 + 1e-9)

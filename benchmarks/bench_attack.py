@@ -1,9 +1,9 @@
-"""The attack against projected gradient ascent of 100 steps from 8 starts: what it finds and what it costs, in the same
-run.
+"""The attack against projected gradient ascent of 100 steps from 8 starts: the values found and the time taken, in the
+same run.
 
-``value ratio`` is the mean over networks of the attack's values over that of the ascent's, and with so few networks
-scatters by some 0.03; ``time ratio`` is time over time. One thread, so that ratios do not depend on what else the
-machine does.
+``value ratio`` is the attack's mean value over networks, divided by the ascent's; with so few networks it scatters by
+about 0.03. ``time ratio`` is the ratio of their times. One thread is used, so that ratios do not depend on the load of
+the machine.
 """
 
 import math
@@ -19,7 +19,7 @@ N, L, D, K, NETS = 500, 10, 784, 10, 2
 NETWORKS = {"vanilla": (mf.vanilla(1, 0), 2**0.5), "residual": (mf.residual(1, 0), 1.0)}
 PAIRS = [(p, q) for p in (1, 2, math.inf) for q in (1, 2, math.inf)]
 SIZES = {"small": 0.1, "large": 1.0}
-"""Euclidean norm of the perturbations of a ball."""
+"""The Euclidean norm of the perturbations in each ball."""
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -45,7 +45,7 @@ def eps(p, size):
 
 
 def compare(benchmark, networks, arguments):
-    """Times the attack, then the ascent for the same problems: a list of keyword arguments."""
+    """Time the attack, then the ascent, on the same problems, given as a list of keyword arguments."""
 
     def run():
         return [attack(networks, point(), **own).value for own in arguments]
@@ -105,9 +105,9 @@ BALLS = {"|x|/10": 0.1, "|x|/2": 0.5}
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("p", EXPONENTS)
 def test_share_of_the_best_found(benchmark, name, p, ball):
-    """Mean and worst network of the table in docs/simulation.md, for q = 1, 2, oo: the default, ``steps=50,
-    restarts=3``, and projected ascent of 100 steps from 8 points, each over the best that any of them and a race of 6
-    times 100 steps found."""
+    """Mean and worst network for the table in docs/simulation.md, for q = 1, 2, oo. The methods are the default,
+    ``steps=50, restarts=3``, and projected ascent of 100 steps from 8 points. Each value is divided by the best one
+    found by any of them or by a race of 6 restarts with 100 steps."""
     net, sigma_w = NETWORKS[name]
     networks = mf.simulate.sample(
         net, N=150, L=5, d=64, K=K, nets=16, generator=torch.Generator().manual_seed(0), sigma_w=sigma_w, sigma_b=0.0

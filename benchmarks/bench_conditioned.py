@@ -2,8 +2,8 @@
 sides.
 
 An attack of 12 steps from the optimum of the linearised network; L = 10, d = 784, K = 10, one input, all cores.
-``ratio`` is networks per second over networks per second. Allocation of fresh memory counts as well: it is part of the
-price of a new network.
+``ratio`` is networks per second without weights over networks per second with them. Allocating new memory is included,
+because every new network needs it.
 """
 
 import math
@@ -29,7 +29,7 @@ def point():
 
 
 def attacked(sampler, N, nets, seed=0):
-    """The seconds that it takes to sample and attack ``nets`` networks, and the attack's mean value."""
+    """The seconds to sample and attack ``nets`` networks, and the attack's mean value."""
     start = time.perf_counter()
     networks = mf.simulate.sample(
         mf.vanilla(1, 0), N=N, L=L, d=D, K=K, nets=nets, sampler=sampler, queries=QUERIES, sigma_w=2**0.5, sigma_b=0.0,
@@ -110,10 +110,11 @@ def test_where_conditioning_pays(benchmark, pairs, directions, steps, times):
 
 @pytest.mark.parametrize(("N", "count"), [(10**5, 1), (10**6, 1), (10**6, 4)])
 def test_bandwidth_of_the_long_passes(benchmark, N, count):
-    """Bytes of factors that a question to a matrix of 80 answers must read, per second, over those that a copy moves.
+    """Bytes of factors that a question to a matrix with 80 answers must read per second, over the bytes per second that
+    a copy moves.
 
-    The question was asked before, so that nothing is drawn: ``[Q; H]`` for the coordinates, ``Q`` for what is new, and
-    ``[G; P]``.
+    The question was asked before, so nothing is drawn. It reads ``[Q; H]`` for the coordinates, ``Q`` for the new part,
+    and ``[G; P]``.
     """
     W = ConditionedMatrix(1, N, N, 1 / math.sqrt(N), generator=torch.Generator().manual_seed(0), queries=40)
     for ask in (W.rmatmul, W.matmul):

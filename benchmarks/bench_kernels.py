@@ -1,5 +1,5 @@
-"""Kernels against what else evaluates a formula: lambdify, numexpr, numba, torch.compile, jax.jit, and C written by
-hand as the limit.
+"""Kernels against other ways to evaluate a formula: lambdify, numexpr, numba, torch.compile, jax.jit, and handwritten C
+as the limit.
 
 Three formulas, each at 10⁴ and 10⁶ scattered points and on an open grid of 10⁶; the peers of a group do the same work
 in the same run. Numbers agree to 1e-12, or the benchmark fails. Numba and numexpr come with ``pip install -e
@@ -48,7 +48,7 @@ SHAPES = {"10^4": 10**4, "10^6": 10**6, "grid": None}
 
 @cache
 def points(name, shape):
-    """Arguments by name: scattered, or a grid of as many axes as arguments, of 10⁶ points in all."""
+    """Arguments by name: scattered points, or a grid with one axis per argument and 10⁶ points in total."""
     random, names = np.random.default_rng(0), sorted(s.name for s in FORMULAS[name].free_symbols)
     if SHAPES[shape]:
         return {a: random.uniform(*RANGES[a], SHAPES[shape]) for a in names}
@@ -75,7 +75,7 @@ def numpy(name, at):
 
 
 def elementwise(name, at):
-    """The native kernel on the grid written out: what broadcasting saves."""
+    """The native kernel on the grid written out, to measure what broadcasting saves."""
     f, full = (
         mf.kernel(FORMULAS[name], "native"),
         dict(zip(at, map(np.ascontiguousarray, np.broadcast_arrays(*at.values())))),
@@ -131,7 +131,7 @@ def torch_compile(name, at):
     torch = pytest.importorskip("torch")
     torch.set_num_threads(threads())
     names, expr = symbols(name)
-    # In tensors' own functions, and with numbers for constants.
+    # With torch's functions, and with numbers for constants.
     expr = expr.replace(sp.Max, lambda x, y: (x + y + sp.Abs(x - y)) / 2).replace(
         sp.gamma, lambda x: sp.exp(sp.loggamma(x))
     )
@@ -200,7 +200,7 @@ def test_formula(benchmark, name, shape, peer):
 @pytest.mark.parametrize("backend", ["numpy", "native"])
 @pytest.mark.parametrize("cached", [False, True])
 def test_first_call(benchmark, name, backend, cached, tmp_path, monkeypatch):
-    """From a claim to its first numbers: with nothing compiled, and with all compiled before."""
+    """The time from a claim to its first numbers: with nothing compiled, and with everything compiled before."""
     from advmf.emit import kernels
     from advmf.emit.engine.native import _loaded
 
@@ -224,7 +224,7 @@ def test_first_call(benchmark, name, backend, cached, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize("count", [1, threads()])
 def test_cores(benchmark, monkeypatch, name, size, count):
-    """From how many elements on all cores together are faster than one: what SHARED of engine/cores.py says."""
+    """The number of elements from which on all cores together are faster than one, to set SHARED of engine/cores.py."""
     benchmark.group = f"{name} on {size} points"
     monkeypatch.setattr(cores, "SHARED", 0)
     monkeypatch.setattr(cores, "threads", lambda: count)

@@ -1,8 +1,8 @@
 """Networks of infinite width against those without weights at N = 10^4: the same attack in the same run, the sampling
 included on both sides.
 
-Eight steps from the optimum of the linearised network, p = q = 2, L = 10, d = 64, K = 10. ``ratio`` is networks per
-second over networks per second. The cost does not depend on N, as there is none.
+Eight steps from the optimum of the linearised network, p = q = 2, L = 10, d = 64, K = 10. ``ratio`` is networks of
+infinite width per second over networks without weights per second. The cost at infinite width does not depend on any N.
 """
 
 import time
@@ -21,11 +21,11 @@ def point():
 
 
 RELU, TANH = (mf.vanilla(1, 0), 2**0.5), (mf.vanilla(phi="tanh"), 1.2)
-"""Nets with the deviation of their weights."""
+"""Nets, each with the deviation of its weights."""
 
 
 def attacked(N, nets, eps, net):
-    """The seconds that it takes to sample and attack ``nets`` networks, and the attack's mean value."""
+    """The seconds to sample and attack ``nets`` networks, and the attack's mean value."""
     start = time.perf_counter()
     networks = mf.simulate.sample(
         net[0], N=N, L=L, d=D, K=K, nets=nets, sigma_w=net[1], sigma_b=0.0, keep=False, queries=30,

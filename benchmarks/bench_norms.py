@@ -2,8 +2,8 @@
 allows, signs by enumeration against trying them all with one product, and the sharp routes to the norm factor against
 simulating it.
 
-``found`` is the mean share of the best value that either found; ``time ratio`` is the peer's time over ours, in the
-same run.
+``found`` is the mean of the value found over the best value that either method found; ``time ratio`` is the peer's time
+over ours, in the same run.
 """
 
 import math
@@ -62,7 +62,8 @@ def test_signs_against_one_product(benchmark, q):
 
 @pytest.mark.parametrize(("route", "p", "q"), [("tilted", math.inf, 1), ("extremal", 1, 3), ("estimate", 1.5, 3)])
 def test_routes_against_simulation(benchmark, route, p, q):
-    """Each new pair of dimensions costs a law of norms; simulation to the same 1 % takes some tens of matrices."""
+    """The routes compute a law of norms for each new pair of dimensions; a simulation to 1 % takes some tens of
+    matrices."""
     kernel = mf.kernel(mf.beta(p, q, route))
     sizes = iter(range(400, 10_000, 7))
     benchmark.pedantic(lambda: kernel(d=next(sizes), K=10), rounds=5, warmup_rounds=1)

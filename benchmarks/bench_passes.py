@@ -2,7 +2,7 @@
 weights.
 
 Both go through networks whose weights together exceed the last cache, on one thread, so that the ratio does not depend
-on what else the machine does. ``torch.bmm`` runs in the better of its two layouts, on weights and columns alone.
+on the load of the machine. ``torch.bmm`` runs in the better of its two layouts, on weights and columns alone.
 """
 
 import time

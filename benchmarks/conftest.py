@@ -1,11 +1,11 @@
-"""What benchmarks share."""
+"""Shared settings of the benchmarks."""
 
 import pytest
 
 
 @pytest.fixture
 def one_thread():
-    """One torch thread, so that ratios do not depend on what else the machine does."""
+    """One torch thread, so that ratios do not depend on the load of the machine."""
     import torch
 
     before = torch.get_num_threads()

@@ -21,7 +21,7 @@ g, h = sp.Symbol("g", positive=True), sp.Symbol("h", positive=True)
 
 
 def derive(net: mf.Net | None = None) -> Derivation:
-    """The bound at any m; no net matters."""
+    """The bound at any m. It is about Gaussian matrices alone: ``net`` is not used, and may be None."""
     proof = Derivation("beta", "tilted bound on the norm factor, p = oo and q = 1")
     proof.assume("the norm is the maximum of <y, G x> over sign vectors x, y: |x| = a = sqrt(d), |y| = b = sqrt(K)")
     x1, y1 = sp.symbols("x_1 y_1", real=True)
@@ -55,7 +55,8 @@ def derive(net: mf.Net | None = None) -> Derivation:
 
 
 def simulate() -> None:
-    """‖G‖_{oo -> 1} of 3 x 5 matrices by all signs: below the tilted bound at its best m, which is below Chevet's."""
+    """Check that ‖G‖_{oo -> 1} of 3 x 5 matrices, by all signs, is below the tilted bound at its best m, and that below
+    Chevet's."""
     G = np.random.default_rng(0).standard_normal((4000, 3, 5))
     signs = np.array(list(itertools.product((-1, 1), repeat=3)))
     norms = np.abs(np.einsum("sk,nkd->nsd", signs, G)).sum(-1).max(-1)

@@ -1,8 +1,8 @@
 """F1 and F2 step by step: the fluctuations of the last stream, exactly at width N, and the first order in 1/N of the
 Jacobian's norm.
 
-Run it to read it: ``python derivations/f_finite_width.py``. Every step is verified when it is printed, and the last
-lines are compared with what the package derives from the declared blocks.
+Run it to read it: ``python derivations/f_finite_width.py``. Every step is verified as it is taken, and both derivations
+end in exactly the expressions that the package derives from the declared blocks.
 """
 
 import itertools
@@ -12,36 +12,33 @@ import sympy as sp
 from scipy import integrate
 
 import advmf as mf
-from advmf.functions import SpectralNorm
+from advmf.functions import GaussianMean, Recursion, SpectralNorm
+from advmf.observables import Expectation, OperatorNorm, SecondMoment
 from advmf.special import spectral_norm
-from advmf.symbols import K, L, N, d, sigma_b, sigma_w, u, v, x_sq
+from advmf.symbols import K, L, N, d, sigma_b, sigma_w, x_sq
+from advmf.theory.finite_width import C_DIAG, C_OFF
+from advmf.theory.lemmas import activation
+from advmf.theory.proof import Derivation, Fact, Limit, algebra, by, gaussian
+from advmf.theory.propagation import ALPHA as alpha
+from advmf.theory.propagation import OMEGA as omega
+from advmf.theory.propagation import slopes as slopes_of
 
-z = sp.Symbol("z", real=True)
-h, q, s, t = sp.symbols("h q s t", positive=True)
-alpha, y = (u**2 + v**2) / 2, sp.Symbol("y", positive=True)
-kappa = sp.Symbol("kappa", positive=True)
-kappa_of_slopes = (u**4 + v**4) / 2 / alpha**2
-
-
-def say(number: str, text: str, left: sp.Expr, right: sp.Expr) -> sp.Expr:
-    """Print ``left = right`` under a heading; they have to be equal."""
-    assert sp.simplify(sp.expand(left - right)) == 0, f"step {number}: {left} is not {right}"
-    print(f"  {number}  {text}\n        {left} = {right}")
-    return right
+z, w, t = sp.symbols("z w t", real=True)
+h, q, s, g, r, y, kappa = sp.symbols("h q s g r y kappa", positive=True)
+Q, S = sp.symbols("Q S", positive=True)
+mixing = sp.Symbol("M", positive=True)
 
 
-def gaussian(right: sp.Expr, left: sp.Expr) -> sp.Expr:
-    """E of a function of z ~ N(0, h) that is ``right`` for z > 0 and ``left`` for z < 0, by integration."""
-    density = sp.exp(-(z**2) / (2 * h)) / sp.sqrt(2 * sp.pi * h)
-    return sp.simplify(sp.integrate(right * density, (z, 0, sp.oo)) + sp.integrate(left * density, (z, -sp.oo, 0)))
+def derive(net: mf.Net) -> list[Derivation]:
+    """F1 and F2 for the vanilla or the residual network, of any slopes."""
+    return [stream(net), jacobian(net)]
 
 
-def isserlis(factors: tuple[tuple[object, ...], ...]) -> int:
-    """E of a product of standard Gaussians, equal where their labels are, by summing over all pairings."""
-    if not factors:
-        return 1
-    first, rest = factors[0], factors[1:]
-    return sum(isserlis(rest[:i] + rest[i + 1 :]) for i, other in enumerate(rest) if other == first)
+def _slopes(proof: Derivation, net: mf.Net) -> tuple[Fact, Fact]:
+    """The definitions of the mean square and the kurtosis of the slopes."""
+    u, v = slopes_of(net)
+    slopes = proof.define(alpha, (u**2 + v**2) / 2, "mean square of the slopes")
+    return slopes, proof.define(kappa, (u**4 + v**4) / 2 / alpha**2, "their fourth moment over the square of that")
 
 
 def mean_of_squares(second: sp.Expr, fourth: sp.Expr) -> sp.Expr:
@@ -49,138 +46,213 @@ def mean_of_squares(second: sp.Expr, fourth: sp.Expr) -> sp.Expr:
     return (N * fourth + N * (N - 1) * second**2) / N**2
 
 
-def fluctuations() -> dict[str, sp.Expr]:
-    """Steps 1 to 5: E Q'² after one block, given Q = q."""
-    print("\nThe stream: Q = |x|^2/N, block by block, given the Q = q before it")
-    say("1", "an activation on N(0, h), by integration: E phi^4 = 3 kappa alpha^2 h^2",
-        gaussian(u**4 * z**4, v**4 * z**4), 3 * kappa_of_slopes * alpha**2 * h**2)  # fmt: skip
-    active = say("2", "N independent coordinates of second moment alpha h: E Q'^2, with y = alpha h",
-                 mean_of_squares(y, 3 * kappa * y**2), y**2 * (1 + (3 * kappa - 1) / N))  # fmt: skip
-    layer = say("3", "a Gaussian layer is the case kappa = alpha = 1: E Q'^2 = E h^2 (1 + 2/N), also for x^0 = P_in x",
-                mean_of_squares(h, gaussian(z**4, z**4)), h**2 * (1 + 2 / N))  # fmt: skip
-    # <x, y>/N for y ~ N(0, g I) is N(0, g |x|²/N²).
-    variance = sp.Symbol("g", positive=True)
-    cross = say("4", "a branch N(0, g) given x: the cross term 2 s <x, b>/N has mean 0 and mean square",
-                (2 * s) ** 2 * variance * N * q / N**2, 4 * s**2 * variance * q / N)  # fmt: skip
+def square_after(shortcut: bool) -> sp.Expr:
+    """E[Q'² | q] after a block, by steps 1 to 4 of F1: a polynomial of degree two in q."""
     pre = sigma_w**2 * q + sigma_b**2
-    vanilla = active.subs(y, alpha * pre)
-    residual = q**2 + 2 * q * alpha * pre + cross.subs({s: 1, variance: alpha * pre}) + vanilla * layer.subs(h, 1)
-    print(
-        "  5  vanilla and residual blocks: E[Q'^2 | q], polynomials of degree two in q; their means are linear in E Q^2, E Q"
+    active = (alpha * pre) ** 2 * (1 + (3 * kappa - 1) / N)
+    if not shortcut:
+        return active
+    return q**2 + 2 * q * alpha * pre + 4 * q * alpha * pre / N + active * (1 + 2 / N)
+
+
+def stream(net: mf.Net) -> Derivation:
+    """F1: E Q'² after one block, given Q = q, and its iteration over the blocks."""
+    shortcut = isinstance(net.block, mf.Residual)
+    proof = Derivation("F1", f"second moment of Q_L = |x^L|^2/N of the {net.name} network, at every width N")
+    slopes, kurtosis = _slopes(proof, net)
+    u, v = slopes_of(net)
+    proof.begin(GaussianMean(activation(sp.sqrt(h) * z, u, v) ** 4, z), "the activation on N(0, h), fourth moment")
+    proof.step(3 * (u**4 + v**4) / 2 * h**2, gaussian)
+    proof.step(3 * kappa * alpha**2 * h**2, by(kurtosis))
+    proof.begin(mean_of_squares(y, 3 * kappa * y**2), "E Q^2 of N independent coordinates of second moment y = alpha h")
+    proof.step(y**2 * (1 + (3 * kappa - 1) / N), algebra)
+    proof.begin(
+        mean_of_squares(h, GaussianMean((sp.sqrt(h) * z) ** 4, z)), "E Q^2 after a Gaussian layer, also x^0 = P_in x"
     )
-    return {"vanilla": vanilla, "residual": residual}
-
-
-def compare_streams(after: dict[str, sp.Expr]) -> None:
-    """Step 6: iterate the polynomials and compare with the package's F1."""
-    values = {sigma_w: sp.Rational(6, 5), u: 1, v: sp.Rational(1, 5), x_sq: sp.Rational(3, 4), N: 9}
-    for name, square in after.items():
-        square = square.subs(kappa, kappa_of_slopes)
-        mean = (0 if name == "vanilla" else q) + alpha * (sigma_w**2 * q + sigma_b**2)
-        for bias in (0, sp.Rational(1, 3)):
-            point = {**values, sigma_b: bias}
-            first, second = x_sq.subs(point), (x_sq**2 * (1 + 2 / N)).subs(point)
-            claim = mf.stream_fluctuation(mf.PRESETS[name]())
-            for depth in range(5):
-                assert sp.simplify(claim.rhs.subs(point).subs(L, depth) - second) == 0, (name, bias, depth)
-                by_power = sp.Poly(sp.expand(square.subs(point)), q)
-                second = sum(c * (sp.S.One, first, second)[k] for (k,), c in by_power.terms())
-                first = mean.subs(point).subs(q, first)
-        print(
-            f"  6  iterated from E Q_0 = x_sq, E Q_0^2 = x_sq^2 (1 + 2/N): equal to the package's F1 for the {name} network"
+    proof.step(mean_of_squares(h, 3 * h**2), gaussian)
+    proof.step(h**2 * (1 + 2 / N), algebra)
+    if shortcut:
+        proof.begin(
+            GaussianMean((2 * s * sp.sqrt(g * N * q) * z / N) ** 2, z),
+            "mean square of the cross term 2 s <x, b>/N, for b of N(0, g) coordinates given x",
         )
+        proof.step(4 * s**2 * g * q / N, gaussian)
+
+    square = sp.Poly(sp.expand(square_after(shortcut)), q)
+    after = sum(c * (sp.S.One, Q, S)[k] for (k,), c in square.terms())
+    mean = int(shortcut) * Q + alpha * (sigma_w**2 * Q + sigma_b**2)
+    claim = mf.stream_fluctuation(net)
+    lhs = Expectation(SecondMoment() ** 2)
+    tower = proof.assume(
+        "block by block: given the block before, the coordinates are independent, so that E Q and S = E Q^2 follow these steps",
+        lhs, "==", Recursion(L, sp.Tuple(Q, S), sp.Tuple(mean, after), sp.Tuple(x_sq, x_sq**2 * (1 + 2 / N)), S),
+    )  # fmt: skip
+    proof.begin(lhs, "the second moment of Q_L")
+    proof.step(tower.right, by(tower))
+    proof.step(claim.formula, by(kurtosis, slopes))
+    assert proof.concludes(claim).right == claim.formula
+    return proof
 
 
-def slopes_are_independent() -> None:
-    """Step 7: the symmetry on which F2 rests."""
-    print("\nThe Jacobian: J = P_out (block) ... (block) P_in")
+def jacobian(net: mf.Net) -> Derivation:
+    """F2: the random factors 1 + E of the blocks, and the largest singular value of G changed by them."""
+    shortcut = isinstance(net.block, mf.Residual)
+    proof = Derivation("F2", f"spectral norm of the Jacobian of the {net.name} network, to first order in 1/N")
+    slopes, kurtosis = _slopes(proof, net)
+    gain = alpha * sigma_w**2
+    off, diag = block_factor(gain, shortcut)
+    growing = proof.define(omega, int(shortcut) + gain, "gain of a block")
+    letters = [
+        proof.define(
+            letter, sp.factor(value.subs(kappa, kurtosis.right).subs(alpha, slopes.right)), f"{title} of a block"
+        )
+        for letter, value, title in ((C_OFF, off, "N Var E_12"), (C_DIAG, diag, "N Var E_11"))
+    ]
+    _symmetry(proof, net)
+    _factors(proof, net, kurtosis, slopes)
+    if shortcut:
+        _cross_terms(proof, gain)
+    for value, letter in zip((off, diag), letters):
+        proof.begin(value, "the factors of a block together")
+        proof.step(letter.left, by(letter, kurtosis, slopes))
+    proof.begin(
+        N * (square_after(shortcut).subs({sigma_b: 0, q: 1}) - growing.right**2) / growing.right**2,
+        "without biases, N times the relative variance of Q' after a block (F1)",
+    )
+    proof.step(diag, Limit(N, sp.oo), "it is c_diag")
+    expected = _perturbation(proof)
+    _edge(proof)
+    _by_parts(proof)
+
+    one, three = SpectralNorm(K, d, 1), SpectralNorm(K, d, 3)
+    a, b = sp.symbols("E_11 E_12", real=True)
+    top, low = sp.symbols("s_1 s_2", positive=True)
+    second = sp.expand(expected).coeff(t, 2)
+    on_diagonal, of_mixing = (
+        sp.simplify(second.coeff(a, 2) / top),
+        sp.simplify(second.coeff(b, 2) / top * (top**2 - low**2) / low**2),
+    )
+    bracket = one + (of_mixing * (1 + L * C_OFF) * mixing + on_diagonal * (2 + L * C_DIAG) * one) / N
+    claim, lhs = mf.jacobian_norm(net), Expectation(OperatorNorm(2, 2))
+    proof.begin(lhs, "the norm of the Jacobian")
+    mixed = proof.assume(
+        "M is the mean of s_1 sum_j s_j^2/(s_1^2 - s_j^2), s_j the singular values of a Gaussian K x d matrix, and the integral of the "
+        "derivative above vanishes",
+        mixing, "==", (three - (K + d) * one) / 2,
+    )  # fmt: skip
+    expansion = proof.assume(
+        "the E of layers add in variance, so that with P_out N Var E_1j is 1 + L c_off and N Var E_11 is 2 + L c_diag; they do not depend "
+        "on the Gaussian matrix, and terms beyond 1/N are left out",
+        lhs, "==", omega ** (L / 2) / sp.sqrt(d) * bracket,
+    )  # fmt: skip
+    proof.step(expansion.right, by(expansion))
+    proof.step(claim.formula, by(mixed))
+    assert proof.concludes(claim).right == claim.formula
+    return proof
+
+
+def block_factor(gain: sp.Expr, shortcut: bool) -> tuple[sp.Expr, sp.Expr]:
+    """N times the variances of E_12 and E_11 of a block: those of its layers, and of the cross term of a shortcut."""
+    off, diag = 1 + (kappa - 1), 2 + 3 * (kappa - 1)
+    if not shortcut:
+        return off, diag
+    return tuple((c * gain + gain**2 * own) / (1 + gain) ** 2 for c, own in ((2, off + 1), (4, diag + 2)))  # type: ignore[return-value]
+
+
+def _symmetry(proof: Derivation, net: mf.Net) -> None:
+    """E[slope(z) g(z)] = (u + v)/2 E g(z) for even g: the sign of z is independent of the rest."""
+    u, v = slopes_of(net)
     for power in (2, 4, 6):
         for right, left in ((u, v), (u**2, v**2)):
-            assert (
-                sp.simplify(
-                    gaussian(right * z**power, left * z**power) - (right + left) / 2 * gaussian(z**power, z**power)
-                )
-                == 0
-            )
-    print(
-        "  7  E[slope(z) g(z)] = (u + v)/2 E g(z) for even g (verified for powers): the sign of z is independent of the rest. A flip"
-    )
-    print(
-        "     of signs of rows of W (and b) is undone by the columns of the next matrix: slopes are independent of all matrices"
-    )
+            slope = sp.Piecewise((right, z >= 0), (left, True))
+            proof.begin(GaussianMean(slope * z**power, z), "a slope, or its square, times an even power of z")
+            proof.step((right + left) / 2 * sp.factorial2(power - 1), gaussian, "it is independent of |z|")
 
 
-def factors() -> dict[str, tuple[sp.Expr, sp.Expr, sp.Expr]]:
-    """Steps 8 to 10: gain and N times the variances of E_12 and E_11, of the factor (1 + E) of one block."""
-    width = 3
-    wishart = {}
-    for i, j in ((0, 1), (0, 0)):
-        total = sum(isserlis(((i, k), (j, k), (i, l), (j, l))) for k, l in itertools.product(range(width), repeat=2))
-        wishart[i, j] = sp.Rational(total - (width**2 if i == j else 0), width)
-    say(
-        "8",
-        "a Gaussian matrix: 1 + E = W W^T of N columns over N; N Var E_12 by pairings",
-        wishart[0, 1],
-        sp.Integer(1),
+def _factors(proof: Derivation, net: mf.Net, kurtosis: Fact, slopes: Fact) -> None:
+    """N times the variances of E_12 and E_11 of the factor 1 + E of a Gaussian layer and an activation."""
+    u, v = slopes_of(net)
+    proof.begin(
+        N * (N * GaussianMean((z * w) ** 2, z, w) + N * (N - 1) * GaussianMean(z * w, z, w) ** 2) / N**2,
+        "a Gaussian matrix, 1 + E = W W^T of N columns over N: N Var E_12",
     )
-    say("", "and N Var E_11", wishart[0, 0], sp.Integer(2))
-    spread = sp.expand((u**4 + v**4) / 2 - alpha**2) / alpha**2
-    # E_ij = sum_k U_ik U_jk (slope_k²/alpha - 1) with U ~ N(0, 1/N).
-    off = say(
-        "9",
-        "slopes: N Var E_12 = Var(slope^2)/alpha^2",
-        isserlis(((0,), (0,), (1,), (1,))) * spread,
-        kappa_of_slopes - 1,
+    proof.step(1, gaussian)
+    proof.begin(
+        N * ((N * GaussianMean(z**4, z) + N * (N - 1) * GaussianMean(z**2, z) ** 2) / N**2 - 1), "and N Var E_11"
     )
-    diag = say("", "and N Var E_11, three times that", isserlis(((0,),) * 4) * spread, 3 * kappa_of_slopes - 3)
-    vanilla = (alpha * sigma_w**2, 1 + off, 2 + diag)
-    gain, branch_off, branch_diag = vanilla[0], vanilla[1] + 1, vanilla[2] + 2
-    # X_ij + X_ji with independent entries of variance gain/N.
-    cross = {False: sp.Integer(2), True: sp.Integer(4)}
-    both = [
-        (cross[on_diagonal] * gain + gain**2 * own) / (1 + gain) ** 2
-        for on_diagonal, own in ((False, branch_off), (True, branch_diag))
-    ]
-    print(
-        "  10 a shortcut adds X + X^T, of variances 2 gain/N off and 4 gain/N on the diagonal; factors of layers add in variance"
+    proof.step(2, gaussian)
+    spread = ((u**2 / alpha - 1) ** 2 + (v**2 / alpha - 1) ** 2) / 2
+    proof.begin(GaussianMean(z**2 * w**2, z, w) * spread, "slopes, for a Gaussian matrix U over sqrt(N): N Var E_12")
+    proof.assume(
+        "a flip of signs of rows of W and b is undone by the columns of the next matrix, so that slopes are independent of all matrices"
     )
-    return {"vanilla": vanilla, "residual": (1 + gain, *both)}
+    proof.step(spread, gaussian)
+    proof.step(kappa - 1, by(kurtosis, slopes))
+    proof.begin(GaussianMean(z**4, z) * spread, "and N Var E_11")
+    proof.step(3 * spread, gaussian)
+    proof.step(3 * (kappa - 1), by(kurtosis, slopes))
 
 
-def perturbation() -> sp.Expr:
-    """Step 11: the largest singular value of (1 + tE)^{1/2} G to second order, for a general 2 x 2 E."""
+def _cross_terms(proof: Derivation, gain: sp.Expr) -> None:
+    """The cross term X + X^T of a shortcut and its branch, X of independent entries of variance gain/N."""
+    for title, entry, cross in (("off", z + w, 2), ("on", 2 * z, 4)):
+        variables = [x for x in (z, w) if entry.has(x)]
+        proof.begin(
+            GaussianMean(gain * entry**2, *variables),
+            f"a shortcut adds X + X^T: N times its variance {title} the diagonal",
+        )
+        proof.step(cross * gain, gaussian)
+
+
+def _perturbation(proof: Derivation) -> sp.Expr:
+    """The largest singular value of (1 + tE)^{1/2} G to second order, for a general 2 x 2 E."""
     a, b, c = sp.symbols("E_11 E_12 E_22", real=True)
     top, low = sp.symbols("s_1 s_2", positive=True)
-    root = sp.diag(top, low)
-    matrix = root * (sp.eye(2) + t * sp.Matrix([[a, b], [b, c]])) * root
-    gap = top**2 - low**2
-    expected = top * (1 + t * a / 2 + t**2 * (low**2 * b**2 / gap / 2 - a**2 / 8))
-    residue = sp.expand((matrix - expected**2 * sp.eye(2)).det(method="berkowitz"))
+    expected = top * (1 + t * a / 2 + t**2 * (low**2 * b**2 / (top**2 - low**2) / 2 - a**2 / 8))
+    size = expected**2
+    residue = (top**2 * (1 + t * a) - size) * (low**2 * (1 + t * c) - size) - (t * b * top * low) ** 2
     for k in range(3):
-        assert sp.simplify(residue.coeff(t, k)) == 0, f"step 11, order {k}"
-    print(
-        f"  11 the largest singular value of G changed by 1 + E, verified in its characteristic equation up to E^2:\n        {expected.subs(t, 1)}"
-    )
+        proof.begin(
+            sp.Derivative(residue, (t, k)) if k else residue,
+            f"the singular value s_1 of G, changed by (1 + t E)^(1/2), in its characteristic equation: order {k} in t",
+        )
+        proof.step(0, Limit(t, sp.S.Zero))
     return expected
 
 
-def mixing() -> sp.Expr:
-    """Step 12: E[s_1 sum_j s_j²/(s_1² - s_j²)] by parts against the joint Wishart density."""
+def _by_parts(proof: Derivation) -> None:
+    """The divergence of lambda_1^{3/2} times the joint Wishart density, over the density, for three eigenvalues."""
     m = 3
     n = sp.Symbol("n", positive=True)
     lam = sp.symbols(f"lambda_1:{m + 1}", positive=True)
     density = sp.Mul(*(x ** ((n - m - 1) / 2) * sp.exp(-x / 2) for x in lam)) * sp.Mul(
         *(lam[i] - lam[j] for i, j in itertools.combinations(range(m), 2))
     )
-    flux = lam[0] ** sp.Rational(3, 2) * density
     sums = sum(lam[j] / (lam[0] - lam[j]) for j in range(1, m))
     top = sp.sqrt(lam[0])
-    by_parts = sp.simplify(sp.diff(flux, lam[0]) / density - (top * sums - (top**3 - (n + m) * top) / 2))
-    assert by_parts == 0, f"step 12: {by_parts}"
-    print(
-        "  12 d/d lambda_1 of lambda_1^(3/2) times the joint Wishart density integrates to 0; over the density it is (verified, m = 3)"
+    proof.begin(
+        sp.Derivative(lam[0] ** sp.Rational(3, 2) * density, lam[0]) / density,
+        "d/d lambda_1 of lambda_1^(3/2) times the joint Wishart density, over the density, at m = 3",
     )
-    print("        s_1 sum_j s_j^2/(s_1^2 - s_j^2) - (s_1^3 - (n + m) s_1)/2")
+    proof.step(
+        top * sums - (top**3 - (n + m) * top) / 2, algebra, "s_1 sum_j s_j^2/(s_1^2 - s_j^2) - (s_1^3 - (n + m) s_1)/2"
+    )
+
+
+def _edge(proof: Derivation) -> None:
+    """For large K and d: the edge min_z (1 + 1/z)(1 + z K/d)(1 + t z K), t = (1 + L c_off)/N, to first order in t."""
+    start = sp.sqrt(d / K)
+    proof.begin(
+        sp.Derivative(sp.log(1 + 1 / r) + sp.log(1 + r * K / d), r), "for large K, d: the edge of the spectrum at t = 0"
+    )
+    proof.step(0, Limit(r, start), "its minimum is at sqrt(d/K)")
+    proof.begin(sp.Derivative(sp.log(1 + t * r * K), t) / 2, "half its slope in t = (1 + L c_off)/N")
+    proof.step(r * K / 2, Limit(t, sp.S.Zero))
+    proof.step(sp.sqrt(K * d) / 2, Limit(r, start), "which is T/2 in the bracket, with T -> sqrt(K d)")
+
+
+def quadrature() -> None:
+    """The mean of the by-parts identity for two eigenvalues, by quadrature at K = 2, d = 5."""
     columns = 5
 
     def joint(low: float, high: float) -> float:
@@ -191,57 +263,16 @@ def mixing() -> sp.Expr:
 
     found = moment(lambda b, a: a * b**2 / (a**2 - b**2) if a > b else 0.0) / moment(lambda b, a: 1.0)
     one, three = spectral_norm(2, columns, [1, 3])
-    assert abs(found - (three - (2 + columns) * one) / 2) < 1e-7 * found
-    print(
-        f"     by quadrature at K = 2, d = 5: {found:.6f} = (E s_1^3 - (K + d) E s_1)/2 = {(three - (2 + columns) * one) / 2:.6f}"
-    )
-    one, three = SpectralNorm(K, d, 1), SpectralNorm(K, d, 3)
-    return (three / one - K - d) / 2
+    wanted = (three - (2 + columns) * one) / 2
+    assert abs(found - wanted) < 1e-7 * found
+    print(f"M by quadrature at K = 2, d = 5: {found:.6f} = (E s_1^3 - (K + d) E s_1)/2 = {wanted:.6f}")
 
 
 def main() -> None:
-    """Print and verify the derivation."""
-    print((__doc__ or "Finite width.").splitlines()[0])  # python -OO has no docstrings
-    after = fluctuations()
-    compare_streams(after)
-    slopes_are_independent()
-    blocks = factors()
-    expansion = perturbation()
-    T = mixing()
-    a, b = sp.symbols("E_11 E_12", real=True)
-    second = sp.expand(expansion).coeff(t, 2)
-    top, low = sp.symbols("s_1 s_2", positive=True)
-    on_diagonal, mixed = (
-        sp.simplify(second.coeff(a, 2) / top),
-        sp.simplify(second.coeff(b, 2) / top * (top**2 - low**2) / low**2),
-    )
-    for name, (gain, off, diag) in blocks.items():
-        print(f"\nThe {name} network: with P_out, N Var E_12 = 1 + L c_off, N Var E_11 = 2 + L c_diag")
-        bracket = 1 + (mixed * (1 + L * off) * T + on_diagonal * (2 + L * diag)) / N
-        result = gain ** (L / 2) * SpectralNorm(K, d, 1) / sp.sqrt(d) * bracket
-        net = mf.PRESETS[name]()
-        claim = mf.jacobian_norm(net)
-        numbers = {SpectralNorm(K, d, 1): 3, SpectralNorm(K, d, 3): 31}
-        point = {K: 2, d: 4, N: 9, sigma_w: sp.Rational(6, 5), u: 1, v: sp.Rational(1, 5)}
-        for depth in (0, 2, 6):
-            difference = (claim.rhs - result).xreplace(numbers).subs(point).subs(L, depth)
-            assert difference == 0, (name, depth, difference)
-        print(
-            f"     E|J| = omega^(L/2) E s_1/sqrt(d) (1 + ({mixed} (1 + L c_off) T + {on_diagonal} (2 + L c_diag))/N), T = {T}"
-        )
-        print(f"     equal to the package's F2: {claim.formula}")
-        square = after[name].subs({sigma_b: 0, kappa: kappa_of_slopes, q: 1}) / gain**2
-        inverse = sp.Dummy("inverse")
-        first = sp.diff(square.subs(N, 1 / inverse), inverse).subs(inverse, 0)
-        text = "c_diag agrees with F1 without biases: E Q'^2/(E Q')^2 = 1 + c_diag/N + O(1/N^2)"
-        say("13", text, sp.factor(first), sp.factor(diag))
-    edge = sp.log(1 + 1 / z) + sp.log(1 + z * K / d) + sp.log(1 + t * z * K)
-    start = sp.sqrt(d / K)
-    slope = sp.diff(edge, t).subs(t, 0).subs(z, start)
-    assert sp.simplify(sp.diff(edge.subs(t, 0), z).subs(z, start)) == 0
-    say("14", "for large K, d: the edge min_z (1 + 1/z)(1 + zK/d)(1 + t z K), t = (1 + L c_off)/N, starts at z = sqrt(d/K); half its slope",
-        sp.simplify(slope / 2), sp.sqrt(K * d) / 2)  # fmt: skip
-    print("     which is the bracket's (1 + L c_off) T/2 with T -> sqrt(K d)")
+    """Print and verify the derivations, and check the mean of singular values by quadrature."""
+    for net in (mf.vanilla(), mf.residual()):
+        print(*derive(net), sep="\n\n", end="\n\n")
+    quadrature()
     print("\nverified")
 
 

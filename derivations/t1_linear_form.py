@@ -90,7 +90,7 @@ def derive(net: mf.Net) -> Derivation:
     proof.step(
         path, lemma("induction", depth=L, variables=(A,), updates=(omega * A + bias,), start=(0,), paths=(path,), of=A)
     )
-    if law_a.formula != path:  # which has the number that alpha is for given slopes
+    if law_a.formula != path:  # for given slopes it has a number in place of alpha
         proof.step(law_a.formula, by(slopes))
     assert proof.concludes(law_a).right == law_a.formula
 

@@ -1,5 +1,5 @@
 """T2 step by step: the mean adversarial loss is at most eps beta omega^(L/2), for every (p, q), or eps beta
-Lambda^(1/2) in networks that grow otherwise.
+Lambda^(1/2) in networks without a single growth factor omega.
 
 Run it to read it: ``python derivations/t2_adversarial_loss.py``. The proof is metric domination. As N -> oo each output
 is a Gaussian process on the ball, f_k(x + eta) - f_k(x) = <g_k, D(eta)> with features D. If no eigenvalue of Sigma is
@@ -69,7 +69,8 @@ def derive(net: mf.Net) -> Derivation:
 
 
 def main() -> None:
-    """Print and verify the derivations, and that the result for symbols is that for the nine pairs of the paper."""
+    """Print and verify the derivations; also verify that the result for symbolic p and q gives that for the nine pairs
+    of the paper."""
     for net in (mf.vanilla(), mf.residual(), mf.plain_residual(), mf.vanilla(phi="tanh"), mf.pre_norm()):
         proof = derive(net)
         print(proof, end="\n\n")

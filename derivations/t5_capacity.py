@@ -73,7 +73,7 @@ def derive(net: mf.Net) -> Derivation:
 
 
 def _smoothness(proof: Derivation, u: sp.Expr, v: sp.Expr) -> None:
-    """Why the activation counts as linear in the cross moment: what is beyond is of the order (1 - c)^(3/2)."""
+    """Why the activation counts as linear in the cross moment: the rest is of the order (1 - c)^(3/2)."""
     second = c * z + sp.sqrt(1 - c**2) * w
     proof.begin(
         GaussianMean(activation(z, u, v) * activation(second, u, v), z, w),

@@ -40,8 +40,8 @@ def _order(
     power: sp.Expr,
     log: bool,
 ) -> None:
-    """Chevet's bound over ``power``, and sqrt(log) where a maximum of Gaussians stands, tends to a constant; so says
-    the package."""
+    """Derive that Chevet's bound over ``power``, and over sqrt(log) for a maximum of Gaussians, tends to a constant;
+    the package states the same order."""
     order = power * sp.sqrt(sp.log(size)) if log else power
     terms, norm = mf.beta(*pair), GaussianNorm(size, r)
     proof.begin(terms / order, f"p = {pair[0]}, q = {pair[1]}: Chevet's two terms over the order in {size}")

@@ -116,8 +116,8 @@ def check(
     sampler: str, dtype: str, memory: float | None, full: bool,
     store: Path | None, resume: bool, workers: int | None, backend: str, scheduler: str | None, json_path: Output | None,
 ) -> None:  # fmt: skip
-    """Check theorems against simulated networks, or the bound of your own in FILE, as 'advmf new' writes it, with its
-    derivation.
+    """Check theorems against simulated networks. With FILE, check your own bound and its derivation; 'advmf new' writes
+    such a file.
 
     Every claim comes with negative controls: wrong versions of it that the same check must refute.
 
@@ -167,7 +167,7 @@ def check(
                         _write(json_path, document)
         except KeyboardInterrupt as error:
             interrupted = Exit.TERMINATED if isinstance(error, Terminated) else Exit.INTERRUPTED
-        except AdvmfError as error:  # what was found is shown all the same
+        except AdvmfError as error:  # the results so far are shown anyway
             failure = error
     if found or interrupted:
         refuted = [name for name in document.names if name not in document.missed] if file else ()
@@ -182,7 +182,7 @@ def check(
 
 
 def _show(out: Console, document: Document, json_path: Output | None, refuted: Sequence[str] = ()) -> AdvmfError | None:
-    """Write and print all there is; the error of what could not be written, when the rest is out."""
+    """Write and print all results; an error in writing one is raised after the others are out."""
     failure = None
     if json_path:
         try:
@@ -201,7 +201,7 @@ def _write(output: Output, document: Document) -> None:
 
 
 def _loaded(context: click.Context, file: Path, out: Console, at: Mapping[str, float]) -> Case:
-    """The case of a file, whose derivation is verified and told; a refused step ends the check as refuted."""
+    """The case of a file, after its derivation is verified and summarised; a refused step ends the check as refuted."""
     taken = "at networks sequential widths data seed device sampler dtype memory store resume workers backend scheduler json_path"
     alone(context, file, *taken.split())
     from advmf.errors import StepError
@@ -227,7 +227,7 @@ def _loaded(context: click.Context, file: Path, out: Console, at: Mapping[str, f
 
 
 def _summarise(document: Document) -> None:
-    """Append the results to the summary of a GitHub job, where this is one."""
+    """Append the results to the job summary if this runs as a GitHub job."""
     from advmf.report.markdown import markdown
 
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):

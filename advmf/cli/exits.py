@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, whatever happens."""
+"""How commands end: a defined exit code in every case."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from advmf.outputs import Output, apart
 
 
 class Exit(IntEnum):
-    """The exit codes. A verdict's is never that of a failure: 1 means refuted, and nothing else."""
+    """The exit codes. Verdicts and failures have different ones: 1 means refuted, and nothing else."""
 
     NOTHING_REFUTED = 0
     REFUTED = 1
     USAGE = 2
     """Bad arguments, and files that cannot be read or written: one line says which."""
     UNDERPOWERED = 3
-    """Nothing was refuted, but something could not have been, or a negative control was not."""
+    """Nothing was refuted, but some claim was underpowered, or a negative control was not refuted."""
     CRASHED = 4
-    """An error that nobody foresaw: a fault of advmf."""
+    """An unexpected error: a bug of advmf."""
     INTERRUPTED = 130
-    """Ctrl-C; as shells count, 128 + the signal."""
+    """Ctrl-C; 128 + the signal, by the convention of shells."""
     READER_GONE = 141
-    """Whoever read standard output has ended, as ``head`` does."""
+    """The reader of standard output has ended, as ``head`` does."""
     TERMINATED = 143
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What is wrong with a disk on which an open file can no longer be written."""
+"""The errors of a disk on which an open file can no longer be written."""
 
 
 class Command(click.Command):
-    """A command whose outputs are different files, and none of those that it reads."""
+    """A command that requires its outputs to be different files, and none of its inputs."""
 
     def invoke(self, context: click.Context) -> Any:
         values = [v for value in context.params.values() for v in (value if isinstance(value, tuple) else (value,))]
@@ -58,7 +58,7 @@ class Command(click.Command):
 
 
 class Commands(click.Group):
-    """The group of all commands. Click ends in 1 whatever is wrong; here the exit code tells."""
+    """The group of all commands. Click exits by 1 for every error; here the exit code says which kind it was."""
 
     command_class = Command
 
@@ -75,7 +75,7 @@ def _code_of(call: Callable[[], Any]) -> int:
         try:
             code = call()
         except SystemExit as end:
-            bare = end.code == 1 and not isinstance(end.code, Exit)  # click's way to say that a pipe was broken
+            bare = end.code == 1 and not isinstance(end.code, Exit)  # so click reports a broken pipe
             code = Exit.READER_GONE if bare else end.code
         except click.ClickException as error:
             with suppress(OSError):
@@ -83,7 +83,7 @@ def _code_of(call: Callable[[], Any]) -> int:
             return Exit.USAGE
         except BrokenPipeError:
             return Exit.READER_GONE
-        except BaseException as error:  # libraries that are being imported make other errors of an interrupt
+        except BaseException as error:  # libraries turn an interrupt during their import into other errors
             if interrupted or isinstance(error, KeyboardInterrupt | click.Abort):
                 _say("interrupted")
                 return Exit.INTERRUPTED
@@ -99,10 +99,10 @@ def _code_of(call: Callable[[], Any]) -> int:
 
 @contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """A list that is no longer empty when Ctrl-C came."""
+    """A list that is filled when Ctrl-C comes."""
     came: list[int] = []
     before = signal.getsignal(signal.SIGINT)
-    # A process that was told to ignore Ctrl-C, as one in the background is, goes on ignoring it.
+    # A process that ignores Ctrl-C, as one started in the background does, continues to ignore it.
     own = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
 
     def note(number: int, frame: object) -> None:
@@ -119,8 +119,8 @@ def _interrupts() -> Iterator[list[int]]:
 
 
 def _standard_streams() -> None:
-    """Standard streams for a process that was started without: nobody sees what is printed, and no file that is opened
-    gets their numbers."""
+    """Standard streams for a process that was started without them. Output is dropped, and no opened file gets their
+    numbers."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
@@ -128,17 +128,17 @@ def _standard_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, Nowhere(io.FileIO(os.devnull, "w"), encoding="utf-8"))
         elif hasattr(stream := getattr(sys, name), "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a locale that lacks a letter is no reason to end
+            stream.reconfigure(errors="backslashreplace")  # a locale that lacks a letter must not end the command
 
 
 class Nowhere(io.TextIOWrapper):
-    """What a closed stream is for those that print."""
+    """A stream in place of a closed one, for code that prints."""
 
     nowhere = True
 
 
 def _flushed(code: int) -> int:
-    """The exit code, once all that was printed is out."""
+    """The exit code, after all printed text has been flushed."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -148,7 +148,7 @@ def _flushed(code: int) -> int:
         code = Exit.USAGE
     else:
         return code
-    with suppress(OSError, ValueError, AttributeError):  # else Python tries again at its end, and exits by 120
+    with suppress(OSError, ValueError, AttributeError):  # otherwise Python tries again at exit, and exits by 120
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)

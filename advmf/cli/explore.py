@@ -1,4 +1,4 @@
-"""``advmf norms``, ``advmf phase`` and ``advmf train``: theory beside simulation, as tables and figures."""
+"""``advmf norms``, ``advmf phase`` and ``advmf train``: theory and simulation side by side, as tables and figures."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 def norms(
     d: int, K: int, exponents: tuple[str, ...], routes: tuple[str, ...], samples: int, seed: int, plot: Output | None, json_path: Output | None
 ) -> None:  # fmt: skip
-    """Simulate the norm factor beta over a square of (p, q), and divide by what the routes say.
+    """Simulate the norm factor beta over a square of (p, q), and divide it by the values of the routes.
 
-    A simulated norm is a lower bound where it cannot be exact; the bracket column is the mean certified upper bound
-    over it.
+    A simulated norm is a lower bound where it cannot be exact. The bracket column is the mean certified upper bound,
+    divided by it.
     """
     with usage_errors(), progress(1) as advance:
         from advmf.experiments import figures
@@ -90,7 +90,7 @@ _PLOT = click.option("--plot", type=OutputFile(), help="Draw it here (png, pdf, 
 
 
 PHASE = ("eps", "d", "K", "m", "M", "sigma_w", "N", "L")
-"""What a point of a phase diagram has."""
+"""The quantities of a point of a phase diagram."""
 
 
 @main.command()
@@ -175,9 +175,9 @@ def train(
     net: str, activation: str, p: str, q: str, N: tuple[int, ...], at: tuple[str, ...], networks: int, steps: int, seed: int, data: str,
     plot: Output | None,
 ) -> None:  # fmt: skip
-    """T3: train networks on the adversarial loss, and compare their weight variance with the theory's over time.
+    """T3: train networks on the adversarial loss, and compare their weight variance over time with the theory.
 
-    The step size is the largest at which a step is a gradient flow up to 1 % of the change.
+    The step size is the largest at which a step follows the gradient flow up to 1 % of the change.
     """
     widths = N or (250, 1000)
     with usage_errors(), progress(len(widths), "widths") as advance:

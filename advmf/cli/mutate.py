@@ -1,4 +1,4 @@
-"""``advmf mutate``: how many wrong versions of the theorems the checks refute."""
+"""``advmf mutate``: the share of wrong versions of the theorems that the checks refute."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def mutate(
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None, at: tuple[str, ...],
     times: float | None, networks: int | None, quick: bool, seed: int, workers: int | None, survivors: int, json_path: Output | None,
 ) -> None:  # fmt: skip
-    """Judge the checks: perturb every claim, or that of the bound of your own in FILE, systematically, and count which
-    mutants are refuted.
+    """Judge the checks: perturb every claim systematically, or that of your own bound in FILE, and count the refuted
+    mutants.
 
-    The score is the share caught of the mutants that change the value by 5 % or more, with as many networks as resolve
-    that; a bound that is raised, or lowered to what attacks do not exceed by 5 %, cannot be caught and is listed with
-    this reason. The JSON is written after every case.
+    The score is the share refuted of the mutants that change the value by 5 % or more, with enough networks to resolve
+    that. A bound cannot be refuted if it is raised, or lowered to a value that attacks do not exceed by 5 %; it is
+    listed with this reason. The JSON is written after every case.
     """
     if quick and (times or networks):
         raise click.UsageError("--quick takes the networks of 'advmf check'; leave out --times and --networks.")

@@ -1,4 +1,4 @@
-"""``advmf new``: a file to begin a bound of one's own with."""
+"""``advmf new``: a template file for a bound of your own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from advmf.cli.shared import main, usage_errors
 from advmf.outputs import Output
 
 TEMPLATE_NAME = "my_bound"
-"""The name in the template, for which the chosen one is put in."""
+"""The name in the template, which is replaced by the chosen one."""
 
 
 @main.command()
@@ -22,7 +22,7 @@ TEMPLATE_NAME = "my_bound"
 @click.option("--force", is_flag=True, help="Replace a file of that name.")
 def new(name: str, force: bool) -> None:
     """Write NAME.py into the current folder: a net, a claim, its derivation, and the theorem that is checked. It runs
-    as it stands."""
+    without changes."""
     path = Path(f"{name}.py")
     if not name.isidentifier() or keyword.iskeyword(name):
         hint = f"; write 'advmf new {name[:-3]}'" if name.endswith(".py") and name[:-3].isidentifier() else ""

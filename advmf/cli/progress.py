@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal; elsewhere, as in the log of a job, a plain line now and then."""
+"""Progress on standard error: a bar on a terminal; elsewhere, as in the log of a job, occasional plain lines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from datetime import timedelta
 from typing import Any
 
 LEAST, MOST = 10.0, 60.0
-"""Seconds between two lines: at least, though a tenth of the work was done meanwhile; and at most, though nothing was.
+"""The least and the most seconds between two lines: LEAST even if a tenth of the work was done meanwhile, MOST even if
+nothing was.
 """
 
 
 @contextmanager
 def progress(count: int, unit: str = "cases") -> Iterator[Callable[[float, str], None]]:
-    """The function to call with the share of one of ``count`` pieces of work that was done since the last call, and
-    what is being done: a share of 0 names a piece that begins, and the words of later calls are about it."""
+    """A function that reports progress on ``count`` pieces of work. It is called with the share of one piece done since
+    the last call, and a text. A share of 0 announces a piece that begins; the texts of later calls are about that
+    piece."""
     from rich.console import Console
 
     # FORCE_COLOR, which many CI systems set, makes a pipe a terminal for rich.
@@ -35,7 +37,7 @@ def _bar(count: int) -> Iterator[Callable[[float, str], None]]:
     from advmf.verify.workers import TAKEN_OVER
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    # Time left is told from the last ten minutes: cases on workers finish in bursts.
+    # Time left is estimated from the last ten minutes, because cases on workers finish in bursts.
     with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=600) as bar:
         task = bar.add_task("", total=count)
         case = ""
@@ -70,15 +72,15 @@ def _lines(count: int, unit: str) -> Iterator[Callable[[float, str], None]]:
 
 
 def _print(line: str) -> None:
-    with suppress(OSError, ValueError):  # a log that is gone ends no run
+    with suppress(OSError, ValueError):  # a lost log must not end a run
         print(line, file=sys.stderr, flush=True)
 
 
 class Lines:
-    """Progress as lines: one for every tenth of the work, and one a minute while nothing finishes; none for what takes
-    seconds.
+    """Progress as lines: one for every tenth of the work, and one a minute while nothing finishes; none for work of a
+    few seconds.
 
-    ``write`` gets each line, and ``clock`` tells the time in seconds.
+    ``write`` gets each line, and ``clock`` gives the time in seconds.
 
     >>> now = iter(range(0, 1000, 30))
     >>> lines = Lines(4, "cases", print, clock=lambda: next(now))
@@ -95,7 +97,7 @@ class Lines:
         self._tenth = 0
 
     def advance(self, share: float, what: str) -> None:
-        """Count a share of a piece of work, and tell it if it is time."""
+        """Count a share of a piece of work, and write a line if one is due."""
         from advmf.verify.workers import TAKEN_OVER
 
         with self._lock:
@@ -106,7 +108,7 @@ class Lines:
         self.tell()
 
     def tell(self) -> None:
-        """Write a line, if it is time."""
+        """Write a line if one is due."""
         with self._lock:
             now, done = self._clock(), round(self._done, 6)
             tenth, silent = int(10 * done / self._count), now - self._told

@@ -25,11 +25,11 @@ ENDINGS = (".html", ".md", ".xml", ".json")
 )  # fmt: skip
 @click.option("--markdown", "shown", is_flag=True, help="Print Markdown, for a pull request.")
 def report(results: Path | None, outputs: tuple[Output, ...], shown: bool) -> None:
-    """Report RESULTS, a file that 'advmf check' wrote with --store (also while it runs) or with --json; if it is not
-    given, the store in the current folder: 'advmf report out.html' is enough where there is one.
+    """Report RESULTS, a file that 'advmf check' wrote with --store (also while it runs) or with --json. Without RESULTS
+    the store in the current folder is taken: 'advmf report out.html' is enough where there is one.
 
-    The page stands alone: it holds verdicts, formulas, numbers, figures, the origin of the numbers and the commands
-    that repeat them, and it loads nothing.
+    The page is standalone and loads nothing. It holds verdicts, formulas, numbers, figures, the origin of the numbers
+    and the commands that repeat them.
     """
     if results is not None and results.suffix in ENDINGS[:3] and not outputs:
         outputs, results = (OutputFile().convert(results, None, None),), None
@@ -52,7 +52,7 @@ def report(results: Path | None, outputs: tuple[Output, ...], shown: bool) -> No
 
 
 def _only_store() -> Path:
-    """The one store in the current folder, told by its first bytes."""
+    """The only store in the current folder, recognised by its first bytes."""
     from advmf.verify.store import is_store
 
     found = [path for path in sorted(Path().iterdir()) if path.is_file() and is_store(path)]

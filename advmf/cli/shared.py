@@ -1,4 +1,4 @@
-"""What the commands share: the group, errors as usage, the console."""
+"""Shared parts of the commands: the group, errors of usage, the console."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def usage_errors() -> Iterator[None]:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: a run is wound up as by Ctrl-C."""
+    """SIGTERM: a run ends in an orderly way, as by Ctrl-C."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM raises Terminated, so that a batch system's end of time is an orderly one."""
+    """Let SIGTERM raise Terminated, so that a run ends in an orderly way when a batch system's time is up."""
 
     def stop(number: int, frame: object) -> None:
         raise Terminated
@@ -87,8 +87,8 @@ def point(at: Sequence[str]) -> dict[str, float]:
 
 
 def alone(context: click.Context, file: Path, *allowed: str) -> None:
-    """Raise for an option that was given beside a file with a bound of one's own, which says the rest itself;
-    ``allowed`` are their names."""
+    """Raise UsageError for an option that was given with a user's file, which determines everything else itself.
+    ``allowed`` are the names of options that may be given."""
     for option in context.command.params:
         given = context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
         if given and isinstance(option, click.Option) and option.name not in allowed:
@@ -106,7 +106,7 @@ def unused(context: click.Context, why: str, *names: str) -> None:
 
 
 def own_file(names: Sequence[str]) -> Path | None:
-    """The file with a bound of one's own that stands in the place of theorems, or none."""
+    """The file with a user's bound that was given in place of theorems, or none."""
     files = [name for name in names if name.endswith(".py")]
     if files and len(names) > 1:
         raise click.UsageError(f"A file stands alone; got {' '.join(names)}.")
@@ -124,7 +124,7 @@ def declared(net: str, activation: str | None) -> Net:
 
 
 def statement_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which statement is meant: network, slopes, exponents, route."""
+    """The options that select a statement: network, slopes, exponents, route."""
     options = (
         click.option("--net", default="residual", show_default=True, help="Network: see 'advmf list'."),
         click.option("--activation", help="Activation by name; its slopes stay symbols if not given."),

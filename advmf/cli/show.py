@@ -62,7 +62,7 @@ def list_() -> None:
 def show(
     context: click.Context, theorem: str, net: str, activation: str | None, p: str, q: str, route: str, form: str
 ) -> None:
-    """Show what THEOREM says of a network, or the bound of your own in a file, as 'advmf new' writes it."""
+    """Show what THEOREM says of a network. THEOREM may be a file with your own bound, as 'advmf new' writes it."""
     with usage_errors():
         from advmf.emit.export import export
         from advmf.errors import ArgumentError

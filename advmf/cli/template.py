@@ -21,7 +21,7 @@ from advmf.theory.proof import Derivation, algebra, by, gaussian, lemma
 from advmf.theory.propagation import ALPHA as alpha
 from advmf.theory.propagation import OMEGA as omega
 
-# 1. The network: one block, which stands L times. Blocks are Dense (trained), Mix (not trained), ReLULike, Serial and
+# 1. The network: one block, repeated L times. Blocks are Dense (trained), Mix (not trained), ReLULike, Serial and
 # Residual.
 SLOPES = sp.Integer(1), sp.Rational(1, 10)
 SCALE = sp.Rational(1, 2)
@@ -32,8 +32,7 @@ p, q = sp.oo, sp.Integer(2)
 
 
 def claim(net: mf.Net) -> mf.Claim:
-    """What is claimed. This is T2 of the net above; for another left-hand or right-hand side use mf.Claim, or
-    dataclasses.replace."""
+    """The claim: T2 of the net above. For another left-hand or right-hand side use mf.Claim, or dataclasses.replace."""
     return mf.loss_bound(net, p, q)
 
 
@@ -79,8 +78,8 @@ def derive(net: mf.Net) -> Derivation:
     return proof
 
 
-# 4. The theorem, as the package's own are: sampled networks of several widths are attacked, and extrapolated to N ->
-# oo. The wrong versions must be refuted by the same check; by_form has those that bounds have in common, and you may
+# 4. The theorem, of the same class as the package's: sampled networks of several widths are attacked, and extrapolated
+# to N -> oo. The wrong versions must be refuted by the same check; by_form has those common to all bounds, and you may
 # list your own.
 SIZES = {"L": 4, "d": 64, "K": 4}
 POINT = {"sigma_w": 1.5, "sigma_b": 0.1, "eps": 0.1}
@@ -97,7 +96,7 @@ THEOREM = mf.Theorem(
 
 
 def main() -> None:
-    """Print all there is to know."""
+    """Print the derivation, the formula, its LaTeX, some values and the verdicts."""
     bound = claim(NET)
     print(derive(NET), end="\n\n")
     print(bound, bound.where, sep="\n", end="\n\n")

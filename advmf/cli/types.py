@@ -1,4 +1,4 @@
-"""Kinds of values that options take, and the options that several commands share."""
+"""The types of option values, and options that several commands share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from advmf.outputs import Output
 
 
 class Networks(click.ParamType):
-    """A number of networks, or the word for as many as pilots ask for."""
+    """A number of networks, or the word ``pilot`` for the number that pilot runs determine."""
 
     name = "n|pilot"
 

@@ -55,11 +55,12 @@ def latex_(
     theorems: tuple[str, ...], output: Output, net: str, activation: str | None, p: str, q: str, route: str, d: int, K: int,
     results: Path | None, fragment: bool, macros: bool, derivations: bool,
 ) -> None:  # fmt: skip
-    """Set THEOREMS (all of them if none is given), or the bound of your own in a file, as a LaTeX document that
-    compiles as it is.
+    """Set THEOREMS (all of them if none is given), or your own bound in a file, as a LaTeX document that compiles
+    without changes.
 
-    The notation, the network, every claim with its assumptions, regime and source, the derivations step by step, the
-    table of norm factors, and with --results the verdicts of a check on these theorems and this network.
+    The document has the notation, the network, every claim with its assumptions, regime and source, the derivations
+    step by step, and the table of norm factors. With --results it has the verdicts of a check on these theorems and
+    this network.
     """
     with usage_errors():
         from advmf.report.paper import document
@@ -100,8 +101,8 @@ def _own(file: Path, derivations: bool) -> tuple[Net | None, Section]:
 def _sections(
     chosen: tuple[str, ...], net: Net, at: tuple[str, str, str], asked: bool, derivations: bool
 ) -> list[Section]:
-    """One section per theorem, and one for what is said of Gaussian matrices; raises ArgumentError where one asked for
-    says nothing."""
+    """One section per theorem, and one for all claims about Gaussian matrices; raises ArgumentError where a requested
+    theorem says nothing."""
     from advmf.errors import ArgumentError
     from advmf.report.paper import Section
     from advmf.theorems import THEOREMS
@@ -121,12 +122,14 @@ def _sections(
             proofs = scripts.derivations(name, net) if derivations and scripts.derived(name, net) else []
             sections.append(Section(f"{name}: {theorem.head}", claims, proofs, f"{_sentence(theorem.text)}."))
     if matrices:
-        own = [name for name in chosen if THEOREMS[name].steps == "nothing"] if derivations else []
+        own = (
+            [name for name in chosen if THEOREMS[name].matrices and scripts.derived(name, None)] if derivations else []
+        )
         proofs = [proof for name in own for proof in scripts.derivations(name)]
         sections.append(Section("Norm factor and dimensions", matrices, proofs))
     return sections
 
 
 def _sentence(text: str) -> str:
-    """Its first letter large, unless a formula stands there."""
+    """The text with a capital first letter, unless it begins with a formula."""
     return text[:1].upper() + text[1:] if text[:2].isalpha() else text

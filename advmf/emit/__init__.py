@@ -1,1 +1,1 @@
-"""What a claim becomes: text, LaTeX and array functions."""
+"""Output forms of a claim: text, LaTeX and array functions."""

@@ -1,5 +1,5 @@
-"""Expressions as SymPy builds them: what ``evaluate=False`` left undone is done, at one door, before printing and
-compiling."""
+"""A canonical form of expressions for printing and compiling: whatever ``evaluate=False`` left unevaluated is evaluated
+here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def evaluating(function: _F) -> _F:
-    """The function, within which SymPy evaluates, also where it is called under ``sympy.evaluate(False)``."""
+    """The function, run with SymPy's evaluation on, even where it is called under ``sympy.evaluate(False)``."""
 
     @wraps(function)
     def inside(*args: Any, **settings: Any) -> Any:
@@ -25,9 +25,9 @@ def evaluating(function: _F) -> _F:
 
 
 def canonical(expr: Any) -> Any:
-    """An equal expression in which sums and products are flat, with one number each, as printers and kernels expect.
+    """An equal expression with flat sums and products, each with a single number, as printers and kernels expect.
 
-    A number in front of a sum stays there, for people have put it there: SymPy would multiply it into the sum.
+    A number in front of a sum stays there, because its author put it there; SymPy would multiply it into the sum.
     Functions are not evaluated.
 
     >>> x = sp.Symbol("x")
@@ -60,7 +60,7 @@ def _rebuilt(expr: Any, args: tuple[Any, ...]) -> Any:
 
 
 def _endless(base: Any, exponent: Any) -> bool:
-    """Whether a power of numbers is one that nobody should write out, such as 2**10**9."""
+    """Whether a power of numbers is too large to write out, such as 2**10**9."""
     return bool(base.is_number and exponent.is_number and abs(exponent) > 1000)
 
 

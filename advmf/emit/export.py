@@ -14,7 +14,7 @@ from advmf.emit.latex import latex
 from advmf.errors import ArgumentError
 
 FORMATS = ("text", "latex", "sympy", "srepr", "python", "json")
-"""What :func:`export` writes."""
+"""The formats that :func:`export` writes."""
 
 
 @public
@@ -24,11 +24,11 @@ def export(claim: Claim, form: str) -> str:
     ``text``: statement, abbreviations, regime, assumptions and source, for people. ``latex``: as :func:`advmf.latex`.
     ``sympy`` and ``srepr``: the right-hand side, as SymPy prints it and as SymPy's ``srepr``, which keeps the
     assumptions of symbols. ``python``: a function that needs no advmf
-    (:func:`advmf.emit.formats.python_source.python_source`). ``json``: the whole claim, to be read again by
-    :func:`advmf.from_json`.
+    (:func:`advmf.emit.formats.python_source.python_source`). ``json``: the whole claim, which :func:`advmf.from_json`
+    reads back.
 
-    Raises ArgumentError for what is no claim and for another form, UnsupportedFunctionError where a claim has no such
-    form.
+    Raises ArgumentError for a value that is no claim and for an unknown format, UnsupportedFunctionError where a claim
+    has no such form.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.vanilla(u=1, v=0), 2, 2, route="leading")
@@ -48,7 +48,8 @@ def export(claim: Claim, form: str) -> str:
 
 
 def text(claim: Claim) -> str:
-    """The claim in plain text: a line for the statement, and one for everything that belongs to it."""
+    """The claim in plain text: a line for the statement, then a line for each abbreviation, the regime, the assumptions
+    and the source."""
     rows = [str(claim)]
     if claim.where:
         rows.append("  where       " + "; ".join(f"{k} = {v}" for k, v in claim.where.items()))

@@ -2,9 +2,9 @@
 
 :func:`kernel` lowers SymPy expressions to one list of instructions (:mod:`~advmf.emit.engine.lower`). A :class:`Kernel`
 evaluates it in plain floating-point numbers (:mod:`~advmf.emit.engine.plain`), each operation at the size of the axes
-it depends on (:mod:`~advmf.emit.engine.grid`), by NumPy (:mod:`~advmf.emit.engine.blocks`) or generated C
-(:mod:`~advmf.emit.engine.native`); and where these overflow, on numbers of any size (:mod:`~advmf.emit.engine.rules`,
-:mod:`~advmf.emit.engine.scaled`), as torch does throughout.
+it depends on (:mod:`~advmf.emit.engine.grid`). This is done by NumPy (:mod:`~advmf.emit.engine.blocks`) or by generated
+C (:mod:`~advmf.emit.engine.native`). Elements where these overflow are computed again on numbers of any size
+(:mod:`~advmf.emit.engine.rules`, :mod:`~advmf.emit.engine.scaled`). Torch uses such numbers throughout.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ LIBRARY = {"auto": "numpy", "numpy": "numpy", "native": "numpy", "torch": "torch
 """The backends, and the array library of each."""
 _FLOAT = np.dtype(float)
 LARGE = 1 << 17
-"""Elements from which on the backend "auto" is native: a build, once on a machine, costs as much as a few such calls of
-NumPy."""
+"""The backend "auto" is native from this many elements on. A build, once per machine, costs as much as a few such calls
+of NumPy."""
 
 
 @public
 def kernel(claim: Any, backend: str = "auto", *, grad: str | Sequence[str] = ()) -> Kernel:
-    """Compile the right-hand side of a claim, or any real SymPy expression, to a :class:`Kernel`; of several in a list,
-    together.
+    """Compile the right-hand side of a claim, or any real SymPy expression, to a :class:`Kernel`. A list of several is
+    compiled together.
 
     ``grad`` names symbols: the kernel then gives the value and a dict of its derivatives by name. Backends:
 
@@ -60,8 +60,8 @@ def kernel(claim: Any, backend: str = "auto", *, grad: str | Sequence[str] = ())
                   :func:`advmf.emit.engine.native.native_support` says
     ``"torch"``   tensors on any device, with gradients of any order
 
-    Raises ArgumentError for what is no real scalar expression and UnsupportedFunctionError for a function without an
-    array form, which :func:`register` can give it.
+    Raises ArgumentError for a value that is no real scalar expression, and UnsupportedFunctionError for a function
+    without an array form; :func:`register` adds one.
 
     >>> from advmf.emit.kernels import kernel
     >>> from advmf.symbols import L, eps, sigma_w
@@ -112,18 +112,18 @@ class Kernel(Shown):
     """Formulas as a vectorised function of their symbols, by keyword: ``f(L=10, sigma_w=[1.0, 1.2])``.
 
     Arguments are numbers or arrays, broadcast against each other; integer symbols (L, N, d, K) take any real number of
-    their domain, and ``"inf"`` or ``"oo"`` stands for infinity. A symbol of the theory that this formula does not hold
-    is ignored, so that one set of values serves many formulas. One formula gives an array (a float64 for scalars),
-    several give a tuple, and with ``grad`` the result is a pair: these, and a dict of the like by symbol. A result too
-    large for a float is inf; :meth:`log` has its log. NumPy and native code compute in float64, ``dtype=`` converts the
-    results, and ``out=`` takes the array to write to, for several formulas or derivatives a list of them in this order.
-    Beyond the results a large grid needs little memory. Torch computes in float64 with gradients and gives tensors on
-    the device and of the dtype of the tensors given (float64 if none is floating).
+    their domain, and ``"inf"`` or ``"oo"`` stands for infinity. A symbol of the theory that does not occur in the
+    formula is ignored, so that one set of values serves many formulas. One formula gives an array (a float64 for
+    scalars), several give a tuple. With ``grad`` the result is a pair: the values, and a dict from each symbol to the
+    derivatives. A result too large for a float is inf; :meth:`log` gives its logarithm. NumPy and native code compute
+    in float64. ``dtype=`` converts the results, and ``out=`` is the array to write to, or for several formulas or
+    derivatives a list in this order. Besides the results a large grid needs little memory. Torch computes in float64
+    with gradients and gives tensors on the device and of the dtype of the tensors given (float64 if none is floating).
 
     Raises ArgumentError for a missing or unknown argument, for shapes that do not broadcast and for an unfit ``out`` or
-    ``dtype``, DomainError for a value that is NaN, complex, not numeric, or outside its symbol's domain, and before
-    anything is computed MemoryBudgetError where the results outgrow the machine's memory, BudgetError where a recursion
-    would take more than an hour. The L of a claim's kernel starts at the claim's ``depth``.
+    ``dtype``, DomainError for a value that is NaN, complex, not numeric, or outside its symbol's domain. Before
+    anything is computed it raises MemoryBudgetError where the results outgrow the machine's memory, and BudgetError
+    where a recursion would take more than an hour. The L of a claim's kernel starts at the claim's ``depth``.
 
     >>> from advmf.emit.kernels import kernel
     >>> from advmf.symbols import d
@@ -184,8 +184,8 @@ class Kernel(Shown):
         return (shaped[0], dict(zip(self.grad, shaped[1:]))) if self.grad else shaped[0]
 
     def log(self, /, *args: Any, out: Any = None, dtype: Any = None, **values: Any) -> Any:
-        """The natural logarithm of the value's magnitude, also where that is too large or too small for a float;
-        without derivatives."""
+        """The natural logarithm of the value's magnitude, without derivatives; valid also where the value is too large
+        or too small for a float."""
         results = self._evaluate(self._log_program, args, values, out, dtype)
         return tuple(results) if isinstance(self.expr, sp.Tuple) else results[0]
 
@@ -276,10 +276,10 @@ class Kernel(Shown):
         return outs if out is not None or shape else [array[()] for array in outs]
 
     def _directly(self, values: dict[str, Any]) -> list[np.ndarray] | None:
-        """The outputs for arrays of float64 of one shape, where one stage computes them; None for all else, and where
-        that stage cannot.
+        """The outputs for float64 arrays of one shape if a single stage computes them; None in all other cases, and
+        where the stage fails.
 
-        It does what :meth:`_evaluate` does, without the preparations that take as long as some thousand elements.
+        It is a fast version of :meth:`_evaluate`, without preparations that take as long as some thousand elements.
         """
         inputs: list[Any] = [values.get(name) for name in self.arguments]
         first = inputs[0] if len(inputs) == len(values) > 0 else None
@@ -296,14 +296,14 @@ class Kernel(Shown):
         return outs if engine(stage, bounds, [inputs[j] for j in places], outs) is None else None
 
     def _native(self, size: int) -> bool:
-        """Whether native code evaluates so many elements."""
+        """Whether native code evaluates this many elements."""
         return self.backend != "numpy" and (self.backend == "native" or size >= LARGE) and available()
 
     def fill(
         self, program: Program, inputs: list[np.ndarray], shape: tuple[int, ...], outs: list[np.ndarray], fresh: bool
     ) -> None:
-        """Write the outputs of a program to arrays of the common shape of the inputs, ``fresh`` ones or any; the engine
-        is the backend's."""
+        """Write the outputs of a program to arrays with the common shape of the inputs; ``fresh`` says whether the
+        arrays are new. The engine is the backend's."""
         size = math.prod(shape)
         if size < FEW:
             self._check(inputs)

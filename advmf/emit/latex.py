@@ -27,10 +27,10 @@ def latex(obj: Claim | Equation | Net | sp.Basic | Any, where: bool = True) -> s
     """LaTeX of a claim, one of its equations, a network, a derivation or one of its steps, a kernel, or a SymPy
     expression.
 
-    A claim is set as ``lhs relation formula`` in the paper's abbreviations, followed by what they stand for unless
-    ``where`` is False, and by the recursion or flow of a quantity that has no closed form. A network is set as its
-    layers with their laws, a derivation as an ``align*`` environment. :func:`advmf.document` sets a whole paper. Raises
-    ArgumentError for anything else.
+    A claim is set as ``lhs relation formula`` in the paper's abbreviations. Their meanings follow unless ``where`` is
+    False, and then the recursion or flow of a quantity without a closed form. A network is set as its layers with their
+    laws, a derivation as an ``align*`` environment. :func:`advmf.document` sets a whole paper. Raises ArgumentError for
+    anything else.
 
     >>> import advmf as mf
     >>> print(mf.latex(mf.loss_bound(mf.residual(u=1, v=0), 2, 2, route="leading"), where=False))
@@ -61,6 +61,6 @@ def latex(obj: Claim | Equation | Net | sp.Basic | Any, where: bool = True) -> s
 
 
 def displayed(value: Any) -> str:
-    """What a notebook is given to show a value: its LaTeX, in the mode of displayed formulas."""
+    """The text by which a notebook shows a value: its LaTeX, as a displayed formula."""
     text = latex(value)
     return text if isinstance(value, Derivation) else f"$\\displaystyle {text}$"

@@ -1,1 +1,1 @@
-"""What is measured beside verdicts: phase diagrams, training curves, tables of norms, and their figures."""
+"""Experiments without verdicts: phase diagrams, training curves, tables of norms, and their figures."""

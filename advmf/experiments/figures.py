@@ -1,5 +1,5 @@
-"""Figures, by matplotlib: ``pip install 'advmf[plot]'``. Colours are told apart by the colour-blind, and axes carry the
-symbols."""
+"""Figures, by matplotlib: ``pip install 'advmf[plot]'``. Colours are distinguishable for the colour-blind, and axes are
+labelled with the symbols."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _save(pyplot: Any, figure: Any, target: Path | Output) -> None:
 
 
 def norm_ratios(table: NormTable, path: Path | Output) -> None:
-    """Simulated over predicted norm factors, a square of exponents for each route; 1 is white, bounds that are loose
+    """Simulated over predicted norm factors, with a square of exponents for each route; 1 is white, and loose bounds
     are purple."""
     pyplot = _pyplot()
     labels = ["$\\infty$" if r.is_infinite else f"{float(r):g}" for r in table.exponents]
@@ -145,8 +145,8 @@ Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
 def lines(x: Sequence[float], series: Series, path: Path | Output, xlabel: str, ylabel: str, title: str = "") -> None:
-    """Curves over a common axis, each with error bars, a colour and a mark of its own; a logarithmic axis where x spans
-    a decade."""
+    """Curves over a common axis, each with error bars and its own colour and marker. The axis is logarithmic where x
+    spans a decade."""
     pyplot = _pyplot()
     figure, axis = pyplot.subplots(figsize=(5.2, 3.9), layout="constrained")
     for (label, (values, errors)), colour, mark in zip(series.items(), _COLOURS, "os^Dv"):

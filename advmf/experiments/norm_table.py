@@ -1,4 +1,4 @@
-"""Simulated norm factors over the routes' values, on a square of exponents."""
+"""Tables of norm factors on a square of exponents: simulated values, and their ratios to the routes' values."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class NormTable:
     cells: tuple[tuple[Cell, ...], ...]
 
     def to_json(self) -> str:
-        """The table as JSON: numbers, and what makes them again; the error of a single matrix, which has
-        none, is null."""
+        """The table as JSON: the numbers, and the settings that reproduce them. The standard error is null for a single
+        matrix, which has none."""
         head = {"version": __version__, "d": self.d, "K": self.K, "samples": self.samples, "seed": self.seed}
         pairs = [
             {"p": _name(c.p), "q": _name(c.q), "mean": c.mean, "stderr": c.stderr, "upper": c.upper, "exact": c.exact, "beta": c.beta}
@@ -76,7 +76,7 @@ def norm_table(
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> NormTable:
-    """Simulate the norm factor for all pairs of ``exponents``, beside its value by each of the routes.
+    """Simulate the norm factor for all pairs of ``exponents``, and give its value by each of the routes.
 
     Raises ArgumentError for an unknown route and for sizes and counts that :func:`advmf.simulate.gaussian_norms`
     refuses, DomainError for exponents outside [1, oo].

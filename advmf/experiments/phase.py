@@ -18,7 +18,8 @@ from advmf.theory.propagation import omega
 
 @dataclass(frozen=True)
 class PhaseDiagram:
-    """Over a grid of two quantities: whether omega**L starts in the band [m, M], and when training takes it out.
+    """For each point of a grid of two quantities: whether omega**L starts in the band [m, M], and when training takes
+    it out.
 
     ``trainable[i, j]`` and ``escape[i, j]`` are at ``rows[i]`` and ``columns[j]`` of the quantities named in ``axes``.
     An escape time is zero where the start is outside the band and infinite where omega**L never leaves it.
@@ -38,9 +39,9 @@ def phase_diagram(
     """T4 over a grid: the initial verdict and the escape time of every network on it.
 
     ``axes`` name the two quantities whose values are sequences, for instance ``("L", "N")`` or ``("sigma_w", "L")``;
-    ``sigma_w_sq`` stands for the square of ``sigma_w``. All others are numbers: eps, d, K, m, M and what else the net's
-    kernel asks for. Raises ArgumentError for axes that are not two sequences, else as kernels and
-    :func:`advmf.escape_time` do.
+    ``sigma_w_sq`` stands for the square of ``sigma_w``. All others are numbers: eps, d, K, m, M and whatever else the
+    net's kernel needs. Raises ArgumentError for axes that are not two sequences, and the errors of kernels and of
+    :func:`advmf.escape_time`.
 
     >>> import advmf as mf
     >>> found = mf.phase_diagram(mf.vanilla(1, 0), 2, 2, ("sigma_w_sq", "L"), sigma_w_sq=[1, 2, 3], L=[2, 8],
@@ -69,7 +70,7 @@ def phase_diagram(
 
 
 def _rank(values: object) -> int:
-    """The number of axes of values that may be anything; 0 of what is no array of numbers."""
+    """The number of axes of any value; 0 for a value that is no array of numbers."""
     try:
         return np.asarray(values, float).ndim
     except (TypeError, ValueError):

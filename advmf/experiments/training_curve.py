@@ -21,13 +21,13 @@ from advmf.theorems.t3_weight_variance import weight_variance
 from advmf.theory.dynamics import share
 
 RESOLUTION = 0.01
-"""The part of a step's change of the variance that may come from the step not being infinitesimal."""
+"""The share of a step's change of the variance that may come from its finite size."""
 
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """By how much the weight variance has changed at each ``time``, simulated and predicted, and the adversarial loss
-    over its start.
+    """The change of the weight variance at each ``time``, simulated and predicted, and the adversarial loss relative to
+    its start.
 
     The variance is its mean over the trained matrices. All arrays are (logs,), from the first step on: ``change``
     (negative) with its standard error over networks, ``predicted`` by T3, ``loss`` relative to the first batch's.
@@ -48,7 +48,7 @@ class TrainingCurve:
         return self.change / self.predicted
 
     def holds_until(self, tolerance: float = 0.1) -> float:
-        """The last time up to which the ratio stays within ``tolerance`` of 1; 0 if it never does. A noisy curve leaves
+        """The last time up to which the ratio stays within ``tolerance`` of 1; 0 if there is none. Noise makes it
         earlier."""
         off = ~(np.abs(self.ratio - 1) <= tolerance)  # also where there is no ratio
         return float(self.time[-1] if not off.any() else self.time[off.argmax() - 1] if off.argmax() else 0.0)
@@ -76,8 +76,8 @@ def training_curve(
     ``estimate``.
 
     ``at`` gives L, d, K, eps and the net's symbols; images are scaled to |x|²/d = 1. The step size is the largest at
-    which a step is a gradient flow up to ``resolution`` in σ_w² (:func:`advmf.simulate.suggest_rate`), unless ``rate``
-    is given. Raises ArgumentError and DomainError for missing or inadmissible values, and what
+    which a step follows the gradient flow up to ``resolution`` in σ_w² (:func:`advmf.simulate.suggest_rate`), unless
+    ``rate`` is given. Raises ArgumentError and DomainError for missing or inadmissible values, and what
     :func:`advmf.simulate.train` raises.
 
     >>> import advmf as mf
@@ -125,7 +125,7 @@ def training_curve(
 
 
 def _whole(value: Any) -> Any:
-    """A whole number as an integer, whatever its type; anything else as it is, to be refused where it is used."""
+    """A whole number of any type as an integer; anything else is returned unchanged, and refused where it is used."""
     try:
         return int(value) if value == int(value) else value
     except (TypeError, ValueError, OverflowError):

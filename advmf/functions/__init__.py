@@ -1,7 +1,7 @@
 """The special functions of the theory, as SymPy functions that stay exact until numbers are asked for.
 
-Each knows its closed forms, its LaTeX and how to evaluate itself. Its file registers its other columns: arrays, native
-code, source text and the like (:mod:`advmf.functions.columns`).
+Each class has its closed forms, its LaTeX and its numbers. Its file also registers *columns*: how the function is
+computed on arrays and in native code, written as source, and so on (:mod:`advmf.functions.columns`).
 """
 
 from advmf.functions.arc_cosine import ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope

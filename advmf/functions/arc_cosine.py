@@ -16,8 +16,8 @@ from advmf import special
 from advmf.functions.columns import register
 
 SNAP = 1 + 2.0**-51
-"""Correlations within rounding of 1 count as 1: that of two equal inputs, of which a missing ulp would cost the slope
-eight digits."""
+"""Correlations within rounding of 1 count as 1. For two equal inputs, one missing ulp would cost the slope eight
+digits."""
 
 
 class CosineKernel(Function):
@@ -27,7 +27,7 @@ class CosineKernel(Function):
 
     @property
     def correlation(self) -> sp.Expr:
-        """What stands in the bracket of κ."""
+        """The argument of κ."""
         return self.args[0]
 
     def _eval_is_real(self) -> bool:
@@ -93,11 +93,11 @@ class ArcCosineSlope(CosineKernel):
 
 
 class ArcCosineRest(CosineKernel):
-    """What :class:`ArcCosine` has above its tangent at c = 1, ``ArcCosineRest(a, b)`` = κ₁(c) - c with 1 - c = a - b
-    and a ≥ b ≥ 0.
+    """The difference of :class:`ArcCosine` and its tangent at c = 1: ``ArcCosineRest(a, b)`` = κ₁(c) - c, with 1 - c =
+    a - b and a ≥ b ≥ 0.
 
-    It is κ₁(a - b - 1) as well. Next to c = 1 it falls as (1 - c)^{3/2}, and 1 - c has digits that c has not. A
-    difference a - b within rounding of b counts as 0.
+    It equals κ₁(a - b - 1). Next to c = 1 it falls as (1 - c)^{3/2}, and 1 - c keeps digits that rounding takes from c.
+    A difference a - b within rounding of b counts as 0.
 
     >>> from advmf.functions import ArcCosineRest
     >>> ArcCosineRest(0, 0), ArcCosineRest(1, 0), ArcCosineRest(2, 0)
@@ -158,7 +158,8 @@ class ArcCosineRestSlope(CosineKernel):
 
 
 def _within(expr: sp.Expr, prec: int) -> sp.Expr:
-    """A function of a - b in [0, 2], to which a difference of numbers that rounding has put beyond is taken back."""
+    """A function of a - b, with a difference of numbers that rounding has put outside [0, 2] moved back to that
+    interval."""
     a, b = (arg._eval_evalf(prec) for arg in expr.args)
     return expr.func(sp.Min(2, sp.Max(0, a - b)), 0) if a.is_Float or b.is_Float else expr
 
@@ -167,7 +168,7 @@ _WRITTEN = {"json": True, "notation": lambda e: e.doit(), "bracket": lambda e: e
 
 register(
     ArcCosine,
-    # The slope is finite at c = 1, where that of the formula is a difference of infinities.
+    # The slope is finite at c = 1, where the formula's slope would be a difference of infinities.
     scaled=lambda a, c: a.value(
         a.sloped(special.arc_cosine, lambda c, ops: (1 - ops.acos(ops.clip(c, -1.0, 1.0)) / math.pi,), a.linear(c))
     ),

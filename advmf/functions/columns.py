@@ -1,6 +1,6 @@
 """The columns of special functions: how each is computed and written.
 
-A function's own file registers them. What engines and printers know of a function stands here, and nowhere in them.
+A function's own file registers its columns. Engines and printers read them and know no function by name.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from advmf.errors import ArgumentError
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """What is known of a special function besides its SymPy class; a column without a value is refused by its name, or
-    has the default that its words say.
+    """What is known of a special function besides its SymPy class.
 
-    ``arrays`` is the library's arithmetic of numbers of any size, :class:`advmf.emit.engine.scaled.Arrays`. ``builder``
-    is the list of elementary operations that NumPy and native code print, :class:`advmf.emit.engine.plain.Plain`.
+    A use that needs a missing column is refused with the function's name, unless the column's text gives a default.
+
+    ``arrays`` below is the arithmetic of numbers of any size in an array library,
+    :class:`advmf.emit.engine.scaled.Arrays`. ``builder`` collects elementary operations for NumPy and native code,
+    :class:`advmf.emit.engine.plain.Plain`.
     """
 
     numpy: Callable[..., Any] | None = None
@@ -29,35 +31,36 @@ class Columns:
     torch: Callable[..., Any] | Literal["numpy"] | None = None
     """A function of tensors, or ``"numpy"`` for the numbers of NumPy without derivatives."""
     elementwise: bool = False
-    """Whether ``numpy`` may be called on parts of arrays; else it is given whole ones."""
+    """Whether ``numpy`` may be called on parts of arrays; otherwise it gets whole arrays."""
     scaled: Callable[..., Any] | None = None
     """``scaled(arrays, *values)``: the value for a library that has no column of its own."""
     plain: Callable[..., int] | None = None
-    """``plain(builder, *slots)``: the function in elementary operations, for NumPy and native code. It is called as a
-    whole without them."""
+    """``plain(builder, *slots)``: the function in elementary operations, for NumPy and native code. Without this column
+    it is called as a whole."""
     near_one: bool = False
-    """Whether the first operand is next to 1 at times. ``plain`` then takes ``plus_one=True`` where its first slot
-    holds the operand less 1."""
+    """Whether the first operand may be close to 1. ``plain`` then takes ``plus_one=True`` where its first slot holds
+    the operand minus 1."""
     applied: Callable[[Any], Any] | None = None
-    """Another expression, to compute and to write as source in place of an application; or what is called, with its
-    operands in a tuple. The function with its arguments by default."""
+    """Another expression that is computed, and written as source, in place of an application; or the function to call
+    and a tuple of its operands. The default is the function itself with its arguments."""
     inverse: Callable[[Any], sp.Expr] | None = None
-    """One over an application, where that is known to more digits."""
+    """The reciprocal of an application, where it is known to more digits than the application."""
     differentiated: Callable[[Any], sp.Expr] | None = None
-    """The expression whose derivative is taken, if not that of the application."""
+    """The expression to differentiate in place of the application."""
     python: str | Callable[..., Any] | None = None
-    """The source of a function of numbers on top of ``math``, or a function of :mod:`advmf.special` to take along."""
+    """The source of a function of numbers that uses ``math``, or a function of :mod:`advmf.special` whose source is
+    copied."""
     json: bool = False
     """Whether JSON knows the function, by the name of its class."""
     grows: bool = False
-    """Whether SymPy writes out its value at whole numbers. JSON refuses large ones."""
+    """Whether SymPy writes out its value at whole numbers. JSON refuses large whole numbers then."""
     notation: Callable[[Any], sp.Expr | None] | None = None
     """The closed form in a table of notation; None for the first sentence of the docstring. Without this column the
     table has no row for the function."""
     bracket: Callable[[Any], sp.Expr] | None = None
-    """What stands in the bracket of its LaTeX, at which a line may be broken."""
+    """The expression inside the brackets of its LaTeX, where a line may be broken."""
     large_operator: bool = False
-    """Whether its LaTeX begins with a large operator, such as a sum: it stands last in a product, and in no
+    """Whether its LaTeX begins with a large operator, such as a sum. It then stands last in a product, and in no
     fraction."""
 
     @property
@@ -72,10 +75,10 @@ COLUMNS: dict[Any, Columns] = {}
 """The columns of every special function, the package's and those of users."""
 
 RESERVED: set[Any] = set()
-"""The heads that are the arithmetic of kernels itself; :mod:`advmf.emit.engine.rules` lists them."""
+"""The functions that belong to the arithmetic of kernels itself; :mod:`advmf.emit.engine.rules` lists them."""
 
 NONE = Columns()
-"""The columns of what is not registered."""
+"""The columns of a function that is not registered."""
 
 
 def having(column: str) -> tuple[Any, ...]:
@@ -85,10 +88,11 @@ def having(column: str) -> tuple[Any, ...]:
 
 @public
 def register(head: Any, **columns: Any) -> None:
-    """Give a SymPy function its columns, which :class:`Columns` lists; those of an earlier call stay.
+    """Give a SymPy function its columns, which :class:`Columns` lists; columns of an earlier call stay.
 
-    ``numpy=`` and ``torch=`` take one array for each argument, and suffice for kernels. Raises ArgumentError for what
-    is no class of SymPy functions, for an unknown or empty column, and for a function that has a rule of its own.
+    ``numpy=`` and ``torch=`` take one array for each argument, and suffice for kernels. Raises ArgumentError if
+    ``head`` is no class of SymPy functions, for an unknown or empty column, and for a function that kernels already
+    have a rule for.
 
     >>> import sympy as sp
     >>> from scipy.special import zeta

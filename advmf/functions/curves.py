@@ -15,7 +15,7 @@ from advmf.functions.gaussian_mean import KINKED
 
 @lru_cache(maxsize=1024)
 def slope(f: sp.Lambda) -> sp.Lambda:
-    """f', but at its kinks: the derivative of a sign, zero, is right everywhere else."""
+    """f' away from its kinks. There the derivative of a sign is zero, as it is taken here."""
     (z,) = f.variables
     found = sp.diff(f.expr, z).replace(sp.DiracDelta, lambda *_: sp.S.Zero)
     if left := found.atoms(sp.Derivative, sp.Subs):
@@ -31,7 +31,7 @@ def smooth(f: sp.Lambda) -> bool:
 
 @lru_cache(maxsize=1024)
 def kinks(f: sp.Lambda) -> tuple[sp.Expr, ...]:
-    """The places where f has a kink or a jump; raises ArgumentError where SymPy finds them not.
+    """The places where f has a kink or a jump; raises ArgumentError where SymPy does not find them.
 
     >>> import sympy as sp
     >>> from advmf.functions.curves import kinks
@@ -56,7 +56,7 @@ def kinks(f: sp.Lambda) -> tuple[sp.Expr, ...]:
 
 
 def _edges(atom: sp.Expr) -> set[sp.Expr]:
-    """What is zero where a function has a kink."""
+    """Expressions that are zero where a function has a kink."""
     if isinstance(atom, sp.Piecewise):
         return {c.lhs - c.rhs for c in atom.atoms(sp.core.relational.Relational)}
     if isinstance(atom, (sp.Max, sp.Min)):
@@ -65,8 +65,8 @@ def _edges(atom: sp.Expr) -> set[sp.Expr]:
 
 
 def _branches(expr: sp.Expr) -> set[sp.Expr]:
-    """The smooth expressions of which a kinked one is made: their zeros are among those of the expression, or do no
-    harm."""
+    """The smooth expressions of which a kinked one is made. Their zeros include those of the expression, and further
+    ones do no harm."""
     atom = next(iter(expr.atoms(*KINKED)), None)
     if atom is None:
         return {expr}
@@ -81,7 +81,7 @@ def _branches(expr: sp.Expr) -> set[sp.Expr]:
 
 
 class LogOnePlusExp(sp.Function):
-    """ln(1 + e^w) as libraries have it, which does not overflow; it stands in no formula."""
+    """ln(1 + e^w) by the library function that does not overflow; for code only, it stands in no formula."""
 
     def _numpycode(self, printer: Any) -> str:
         return f"{printer._module_format('numpy.logaddexp')}(0.0, {printer._print(self.args[0])})"
@@ -89,7 +89,7 @@ class LogOnePlusExp(sp.Function):
 
 @lru_cache(maxsize=1024)
 def stable(expr: sp.Expr, z: sp.Symbol) -> sp.Expr:
-    """The same function for floating-point numbers: exponentials overflow in a quotient or a logarithm that does not.
+    """The same function in a form that does not overflow where an exponential in a quotient or a logarithm would.
 
     >>> import sympy as sp
     >>> from advmf.functions.curves import stable
@@ -103,7 +103,7 @@ def stable(expr: sp.Expr, z: sp.Symbol) -> sp.Expr:
     for e in sorted(under, key=sp.default_sort_key):
         all_of_them = [other for other in expr.atoms(sp.exp) if other.has(z)]
         powers = {other: sp.simplify(other.args[0] / e.args[0]) for other in all_of_them}
-        if all(power.is_Integer for power in powers.values()):  # else the quotient is none in one exponential
+        if all(power.is_Integer for power in powers.values()):  # else it is no quotient in one exponential
             t = sp.Dummy("t")
             ratio = expr.xreplace({other: ((1 + t) / (1 - t)) ** power for other, power in powers.items()})
             expr = sp.factor_terms(sp.cancel(sp.together(ratio)).xreplace({t: sp.tanh(e.args[0] / 2)}))
@@ -112,7 +112,7 @@ def stable(expr: sp.Expr, z: sp.Symbol) -> sp.Expr:
 
 @lru_cache(maxsize=1024)
 def compiled(f: sp.Lambda, parameters: tuple[sp.Symbol, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The function and its kinks as functions of arrays, of the parameters too."""
+    """The function and its kinks as functions of arrays; the parameters are arguments too."""
     (z,) = f.variables
     library = ["scipy", "numpy"]
     return sp.lambdify((z, *parameters), stable(f.expr, z), library), sp.lambdify(parameters, kinks(f), library)
@@ -120,10 +120,10 @@ def compiled(f: sp.Lambda, parameters: tuple[sp.Symbol, ...]) -> tuple[Callable[
 
 @lru_cache(maxsize=1024)
 def require_lipschitz(f: sp.Lambda) -> None:
-    """Raise ArgumentError for a function that is not real, does not depend on its variable, jumps, or has a slope that
-    is larger a million away from zero than near it.
+    """Raise ArgumentError for a function that is not real, does not depend on its variable, or jumps, and for one whose
+    slope at a distance of a million from zero is larger than near zero.
 
-    Letters in it count as 1.
+    Free symbols in it are set to 1.
 
     >>> import sympy as sp
     >>> from advmf.functions.curves import require_lipschitz
@@ -146,7 +146,7 @@ def require_lipschitz(f: sp.Lambda) -> None:
 
 
 def _fault(f: sp.Lambda) -> str:
-    """Why a function without letters is not Lipschitz, as far as its numbers tell."""
+    """Why a function without free symbols is not Lipschitz, as far as its numbers tell."""
     (phi, places), (change, _) = compiled(f, ()), compiled(slope(f), ())
     with np.errstate(all="ignore"):
         for place in np.asarray(places(), complex):
@@ -156,6 +156,6 @@ def _fault(f: sp.Lambda) -> str:
                     return f"it jumps at z = {place.real:g}"
         near, far = np.linspace(-10.0, 10.0, 2001), 1e6 * np.linspace(1.0, 2.0, 101)
         steep, steeper = (np.abs(np.broadcast_to(change(x), x.shape)) for x in (near, np.concatenate([far, -far])))
-        # A slope that is infinite at one point alone is none of a Lipschitz function either.
+        # A Lipschitz function has no infinite slope, not even at a single point.
         bounded = np.isfinite(steep).all() and (steeper <= 10 * (1 + steep.max())).all()
     return "" if bounded else "its slope is not bounded, or its formula overflows for large |z|"

@@ -16,9 +16,9 @@ from advmf.functions.q_exponential import QExponential
 class Flow(Function):
     """One component of the solution of a system: ``Flow(t, variables, rates, start, variable)``.
 
-    The ``variables``, whose derivatives in t are ``rates`` in terms of them, have the values ``start`` at t = 0. It is
-    exact: it stands where the system has no elementary solution. Variables declared positive are integrated by their
-    logarithms, and so stay positive. ``doit`` gives the closed form of a single power law.
+    The ``variables`` have the values ``start`` at t = 0 and the derivatives ``rates`` in t, which are expressions in
+    the variables. A Flow is exact and is used where the system has no elementary solution. Variables declared positive
+    are integrated by their logarithms, and so stay positive. ``doit`` gives the closed form of a single power law.
 
     >>> import sympy as sp
     >>> from advmf.functions import Flow
@@ -89,7 +89,7 @@ class Flow(Function):
 
 
 _DOUBLE_PRECISION = 60
-"""The bits up to which double precision serves."""
+"""The precision, in bits, up to which double precision is used."""
 
 
 def _double(variables: sp.Tuple, slopes: list[sp.Expr], start: list[sp.Expr], t: sp.Expr) -> Any:
@@ -124,8 +124,7 @@ def power_law(rate: sp.Expr, z: sp.Symbol, start: sp.Expr, t: sp.Expr) -> sp.Exp
         return None
     first, clock = rate.xreplace({z: start}), sp.Dummy("t")
     solution = start * QExponential(sp.simplify(first / start) * clock, r)
-    # The solution is start*w with dw/dt = (first/start) w**r; put into the equation, that asks rate(start*w) =
-    # first*w**r.
+    # The solution is start*w with dw/dt = (first/start) w**r. The equation then requires rate(start*w) = first*w**r.
     w = sp.Dummy("w", positive=True)
     if sp.simplify(rate.xreplace({z: start * w}) / first / w**r) != 1 or solution.subs(clock, 0) != start:
         raise ArithmeticError(f"{solution} does not solve {z}' = {rate} from {start}.")
@@ -138,4 +137,4 @@ def power_of(rate: sp.Expr, z: sp.Symbol) -> sp.Expr | None:
     return None if r.has(z) else r
 
 
-register(Flow, json=True, bracket=lambda e: e.args[0])  # how it is solved and written is the engine's
+register(Flow, json=True, bracket=lambda e: e.args[0])  # the engines solve and write it

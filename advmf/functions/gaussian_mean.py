@@ -1,5 +1,5 @@
-"""The mean of a function of standard Gaussians, as a SymPy function that stays as it is until its value is
-asked for."""
+"""The mean of a function of standard Gaussians, as a SymPy function that stays unevaluated until ``doit`` or
+``evalf``."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ KINKED = (sp.Max, sp.Min, sp.Abs, sp.sign, sp.Heaviside, sp.Piecewise)
 class GaussianMean(Function):
     """E f(z, z', ...) over independent standard Gaussians: ``GaussianMean(f, z, ...)``.
 
-    ``doit`` integrates one variable after the other: a function that is a polynomial on either side of zero by the half
-    moments ``E z**k 1(z > 0) = 2**(k/2 - 1) Gamma((k+1)/2)/sqrt(pi)``, another one by SymPy's integral. ``evalf`` is by
-    quadrature, for one variable or, to double precision, two, between the kinks of f, which lie at zero or on lines
-    through zero.
+    ``doit`` integrates one variable after the other. A function that is a polynomial on either side of zero is
+    integrated by the half moments ``E z**k 1(z > 0) = 2**(k/2 - 1) Gamma((k+1)/2)/sqrt(pi)``, any other by SymPy's
+    integral. ``evalf`` uses quadrature for one variable or, to double precision, two. It integrates between the kinks
+    of f, which must lie at zero or on lines through zero.
 
     >>> import sympy as sp
     >>> from advmf.functions import GaussianMean
@@ -133,7 +133,7 @@ def _plane(f: sp.Expr, z: sp.Symbol, w: sp.Symbol) -> float:
 
 
 def _lines(f: sp.Expr) -> Iterator[sp.Expr]:
-    """What changes sign where f has a kink."""
+    """Expressions that change sign where f has a kink."""
     for atom in f.atoms(*KINKED):
         if isinstance(atom, sp.Piecewise):
             for condition in atom.atoms(sp.core.relational.Relational):
@@ -144,4 +144,4 @@ def _lines(f: sp.Expr) -> Iterator[sp.Expr]:
             yield atom.args[0]
 
 
-register(GaussianMean, json=True)  # a kernel has no numbers of it: take doit(), or NormalMean
+register(GaussianMean, json=True)  # kernels cannot compute it: take doit(), or NormalMean

@@ -12,7 +12,7 @@ from advmf.functions.columns import register
 from advmf.functions.conjugate import Conjugate, positive_number
 
 LARGE = 64
-"""No n that a dimension can be has 2 ln n beyond it."""
+"""For every n that can be a dimension, 2 ln n is below this."""
 
 
 def _jensen(n: sp.Expr, r: sp.Expr) -> sp.Expr:
@@ -51,8 +51,8 @@ class GaussianNorm(Function):
     def bound(self) -> sp.Expr:
         """The leading term, which is an upper bound: Jensen for r < oo, sqrt(2 ln 2n) for r = oo.
 
-        A norm falls with r, and Jensen's bound rises again beyond some 2 ln n: the bound of r' = max(2, 2 ln n) is
-        taken where r is larger.
+        A norm falls with r, while Jensen's bound rises again beyond about 2 ln n. Where r is larger than r' = max(2, 2
+        ln n), the bound at r' is taken.
         """
         n, r = self.args
         at_infinity = sp.sqrt(2 * sp.log(2 * n))
@@ -60,7 +60,7 @@ class GaussianNorm(Function):
             return at_infinity
         if r.is_number and r <= 2:
             return _jensen(n, r)
-        # Where n is so large that LARGE is less than 2 ln n, it is r' for every larger r.
+        # Where n is so large that LARGE < 2 ln n, r' is used for every larger r.
         last = sp.Min(r, LARGE)
         parts = [
             (_jensen(n, last), sp.Or(r <= 2, 2 * sp.log(n) >= last)),
@@ -95,7 +95,7 @@ class GaussianNorm(Function):
 
 
 def _applied(norm: GaussianNorm) -> Any:
-    """The norm by n and 1/r, in closed form at r = 2 for a dimension."""
+    """The norm as a function of n and 1/r; at r = 2, for a symbol that is a dimension, the closed form."""
     n, r = norm.args
     if r == 2 and n.is_integer and n.is_positive:
         return norm.doit(deep=False)

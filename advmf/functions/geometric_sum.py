@@ -61,7 +61,8 @@ class GeometricSum(Function):
 
 
 def _scaled(a: Any, z: Any, n: Any) -> Any:
-    """``n*phi(n*t)/phi(t)`` with t = ln z, which is smooth at z = 1; far below, the quotient itself."""
+    """``n*phi(n*t)/phi(t)`` with t = ln z, which is smooth at z = 1; far below z = 1, the quotient ``(z**n - 1)/(z -
+    1)``."""
     near, zero, one = a.linear(z) > 0.5, a.value(a.array(0.0)), a.value(a.array(1.0))
     rest = None if z.rest is None else a.where(near, z.rest, 0.0)
     t = a.log_abs(a.select(near, z, one)._replace(rest=rest))

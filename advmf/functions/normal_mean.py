@@ -20,8 +20,8 @@ from advmf.functions.curves import compiled, slope, smooth
 
 @dataclass(frozen=True)
 class Integrand:
-    """The functions of a mean and their parameters: a function of numbers, as engines call it, and of SymPy
-    expressions."""
+    """The functions of a mean and their parameters. Engines call it as a function of numbers; it can also be
+    differentiated."""
 
     kind: type[OverGaussians]
     functions: tuple[sp.Lambda, ...]
@@ -32,29 +32,30 @@ class Integrand:
         return self.kind.__name__
 
     def numbers(self, *arrays: Any) -> Any:
-        """The mean at the arrays of the moments and then of the parameters."""
+        """The mean for arrays of the moments, followed by arrays of the parameters."""
         return self.kind.arrays(self.functions, self.parameters)(*arrays)
 
     def slope(self, number: int) -> tuple[sp.Expr, tuple[sp.Symbol, ...]]:
-        """The derivative by one of the arguments, and the symbols that stand for all of them."""
+        """The derivative with respect to one argument, and the symbols that stand for all arguments."""
         moments = _LETTERS[: 2 * self.kind.places - 1]
         symbols = (*moments, *self.parameters)
         return self.kind(*self.functions, *moments).diff(symbols[number]), symbols
 
 
 _LETTERS = (sp.Symbol("Q_1", positive=True), sp.Symbol("Q_2", positive=True), sp.Symbol("P_12", real=True))
-"""What stands for the moments in a derivative."""
+"""The symbols that stand for the moments in a derivative."""
 
 
 class OverGaussians(Function):
-    """Base of means whose first arguments are functions, SymPy Lambdas of one variable, and whose last are moments."""
+    """Base of means whose first arguments are functions (SymPy Lambdas of one variable) and whose last arguments are
+    moments."""
 
     places: int
     """How many functions come first."""
     closed: ClassVar[Callable[..., sp.Expr | None]]
-    """The value where it is elementary, of all arguments."""
+    """The elementary value for given arguments, or None."""
     arrays: ClassVar[Callable[..., Callable[..., Any]]]
-    """The mean as a function of arrays, the moments and then the parameters, of the functions and parameters."""
+    """Makes a function of arrays (the moments, then the parameters) from the functions and the parameter symbols."""
 
     @classmethod
     def eval(cls, *args: sp.Expr) -> sp.Expr | None:
@@ -80,7 +81,7 @@ class OverGaussians(Function):
 
     @property
     def head(self) -> Integrand:
-        """What is left without the moments."""
+        """The mean without its moments, as engines call it."""
         return Integrand(self.func, self.functions, self.parameters)
 
     @property
@@ -121,7 +122,7 @@ class OverGaussians(Function):
 class NormalMean(OverGaussians):
     """E f(a) of a ~ N(0, Q): ``NormalMean(f, Q)`` with f a SymPy Lambda.
 
-    Polynomials are integrated, and odd functions have the mean zero; the numbers of others are those of
+    Polynomials are integrated, and odd functions have mean zero. Other means get their numbers from
     :func:`advmf.special.normal_mean`, to twelve digits. Its derivative in Q is E f''(a)/2, or E a f'(a)/(2Q) where f
     has kinks.
 
@@ -171,7 +172,7 @@ class PairMean(OverGaussians):
     SymPy Lambdas.
 
     Its derivatives are of the same kind, by Price's theorem: E f'(a)g'(b) in P, E f''(a)g(b)/2 in Q. Where f has kinks
-    the latter is (E a f'(a) g(b) - P E f'(a)g'(b))/(2Q). Its numbers are those of :func:`advmf.special.pair_mean`, to
+    the latter is (E a f'(a) g(b) - P E f'(a)g'(b))/(2Q). Its numbers come from :func:`advmf.special.pair_mean`, to
     twelve digits.
 
     >>> import sympy as sp

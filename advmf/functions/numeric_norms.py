@@ -1,5 +1,5 @@
-"""Norms of Gaussian matrices, and the largest of several norms, which are known by their numbers; :mod:`advmf.special`
-has these."""
+"""Norms of Gaussian matrices, and the largest of several norms, which have numbers but no closed form. The numbers come
+from :mod:`advmf.special`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from advmf.functions.gaussian_norm import GaussianNorm
 
 
 class NumericNorm(Function):
-    """Base of the functions that are known by their numbers alone: ``numbers`` gives them, ``tex`` is LaTeX with ``{}``
-    for each argument."""
+    """Base of the functions without a closed form: ``numbers`` computes them, ``tex`` is LaTeX with ``{}`` for each
+    argument."""
 
     numbers: ClassVar[Callable[..., Any]]
     tex: ClassVar[str]
@@ -39,7 +39,7 @@ class SpectralNorm(NumericNorm):
     """E s_1**r for the largest singular value of a ``K x d`` standard Gaussian matrix: ``SpectralNorm(K, d, r)``, r >
     0.
 
-    Symmetric in K and d; a matrix of one row has chi moments. Its numbers, for whole K and d, are those of
+    It is symmetric in K and d, and a matrix of one row has chi moments. Its numbers, for whole K and d, come from
     :func:`advmf.special.spectral_norm`.
 
     >>> from advmf.functions import SpectralNorm
@@ -68,7 +68,7 @@ class ExtremeNorm(NumericNorm):
     """E max_{j<=n} ‖g_m^{(j)}‖_r over ``n`` independent standard Gaussian vectors of length ``m``: ``ExtremeNorm(n, m,
     r)``, r in [1, oo].
 
-    Its numbers, for whole m, are those of :func:`advmf.special.extreme_norm`.
+    Its numbers, for whole m, come from :func:`advmf.special.extreme_norm`.
 
     >>> import sympy as sp
     >>> from advmf.functions import ExtremeNorm
@@ -90,7 +90,7 @@ class ExtremeNormQuantile(NumericNorm):
     """The number that max_{j<=n} ‖g_m^{(j)}‖_r exceeds with probability ``delta``: ``ExtremeNormQuantile(n, m, r,
     delta)``.
 
-    Its numbers are those of :func:`advmf.special.extreme_norm_quantile`.
+    Its numbers come from :func:`advmf.special.extreme_norm_quantile`.
 
     >>> from advmf.functions import ExtremeNormQuantile
     >>> ExtremeNormQuantile(1, 2, 2, 0.5).evalf(7)  # sqrt(2 ln 2)
@@ -105,8 +105,8 @@ class TiltedNorm(NumericNorm):
     """The bound on E‖G‖_{p -> q} of a ``K x d`` standard Gaussian matrix by exponential moments: ``TiltedNorm(K, d, p,
     q)``.
 
-    For p in {2, oo} and q in {1, 2} it is the least value over m > 0 of :meth:`at`. Its numbers are those of
-    :func:`advmf.special.tilted_norm`, which says why.
+    For p in {2, oo} and q in {1, 2} it is the least value over m > 0 of :meth:`at`. Its numbers come from
+    :func:`advmf.special.tilted_norm`, which also explains the bound.
 
     >>> from advmf.functions import TiltedNorm
     >>> TiltedNorm(50, 50, 2, 2).evalf(6)
@@ -149,8 +149,8 @@ def _log_moment_of_sum(n: sp.Expr, s: sp.Expr) -> sp.Expr:
 
 
 def _log_moment_of_chi(n: sp.Expr, s: sp.Expr) -> sp.Expr:
-    """ln E exp(s R) for R of the chi law with n degrees of freedom: even and odd powers of s are confluent
-    hypergeometric series."""
+    """ln E exp(s R) for R of the chi law with n degrees of freedom, by confluent hypergeometric series for even and odd
+    powers of s."""
     half = sp.Rational(1, 2)
     even = sp.hyper([n * half], [half], s**2 / 2)
     odd = sp.hyper([(n + 1) * half], [3 * half], s**2 / 2)
@@ -161,7 +161,7 @@ class EstimatedNorm(NumericNorm):
     """An estimate of E‖G‖_{p -> q} of a ``K x d`` standard Gaussian matrix: ``EstimatedNorm(K, d, p, q)``, p, q in [1,
     oo].
 
-    Its numbers, for whole K and d, are those of :func:`advmf.special.estimated_norm`, which says how.
+    Its numbers, for whole K and d, come from :func:`advmf.special.estimated_norm`, which also explains the method.
 
     >>> import sympy as sp
     >>> from advmf.functions import EstimatedNorm

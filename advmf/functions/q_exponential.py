@@ -14,7 +14,7 @@ from advmf.functions.columns import register
 class QExponential(Function):
     """The solution of y' = y**r, y(0) = 1: ``QExponential(x, r) = (1 + (1 - r)*x)**(1/(1 - r))``, and exp(x) at r = 1.
 
-    For r < 1 it is zero where the base is negative, having reached zero at a finite x; for r > 1 it decays like a power
+    For r < 1 it reaches zero at a finite x and stays zero where the base is negative. For r > 1 it decays like a power
     of -x.
 
     >>> import sympy as sp
@@ -110,7 +110,7 @@ class QLogarithm(Function):
 
 
 def _scaled_exponential(a: Any, x: Any, r: Any) -> Any:
-    """exp(log1p(w)/(1 - r)) with w = (1 - r)x, smooth at r = 1; beyond w = -1 zero or infinite."""
+    """exp(log1p(w)/(1 - r)) with w = (1 - r)x, smooth at r = 1; zero or infinite where w < -1."""
     rest = 1 - a.linear(r)
     w = a.multiply(a.value(rest), x)
     line = a.linear(w)
@@ -129,7 +129,7 @@ def _scaled_logarithm(a: Any, y: Any, r: Any) -> Any:
 
 
 def _plain_exponential(a: Any, x: int, r: int) -> int:
-    """exp(x ln(1 + w)/w) with w = (1 - r)x; beyond w = -1 zero or infinite."""
+    """exp(x ln(1 + w)/w) with w = (1 - r)x; zero or infinite where w < -1."""
     x, r = a.value(x), a.value(r)
     zero, one = a.const(0.0), a.const(1.0)
     rest = a.op("sub", one, r)

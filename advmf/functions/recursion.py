@@ -11,20 +11,20 @@ from advmf.budget import allow_seconds
 from advmf.functions.columns import register
 
 DEEPEST, LONGEST = 10_000, 100_000
-"""The most steps of a recursion that become a rational number, and the bits of one beyond which it is left as it
-stands."""
+"""Limits of exact evaluation: the largest number of steps, and the largest number of bits of a rational value. Beyond
+either, a recursion stays unevaluated."""
 
 STEP = 1e-4
-"""Seconds that SymPy takes for one variable of a step of a recursion, at least."""
+"""A lower bound on the seconds that SymPy takes for one variable in one step of a recursion."""
 
 
 class Recursion(Function):
     """One component of a state after ``L`` steps: ``Recursion(L, variables, updates, start, variable)``.
 
     ``variables`` are the symbols of the state, ``updates`` their next values in terms of them, ``start`` their values
-    at depth 0. It is exact: it stands where the recursion has no elementary solution in symbolic ``L``. Rational
-    numbers become a number for up to 10,000 steps, as long as it has no more than 100,000 bits; ``evalf`` raises
-    BudgetError for steps that would take more than an hour.
+    at depth 0. A Recursion is exact and is used where there is no elementary solution in symbolic ``L``. With rational
+    arguments it evaluates to a number, for up to 10,000 steps and results of up to 100,000 bits. ``evalf`` raises
+    BudgetError where the steps would take more than an hour.
 
     >>> import sympy as sp
     >>> from advmf.functions import Recursion
@@ -67,7 +67,8 @@ class Recursion(Function):
         return self.func(depth._subs(old, new), variables, updates._subs(old, new), start._subs(old, new), variable)
 
     def _eval_derivative(self, s: sp.Symbol) -> sp.Expr:
-        """The derivative by a letter of the updates or of the start is one more variable of the recursion."""
+        """The derivative with respect to a symbol in the updates or the start, as one more variable of the
+        recursion."""
         depth, variables, updates, start, variable = self.args
         if s not in self.free_symbols:
             return sp.S.Zero
@@ -109,4 +110,4 @@ class Recursion(Function):
         return text if exp is None else rf"{{{text}}}^{{{exp}}}"
 
 
-register(Recursion, json=True)  # a loop: how it runs and is written is the engine's
+register(Recursion, json=True)  # a loop: the engines run and write it

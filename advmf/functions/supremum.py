@@ -16,14 +16,14 @@ POINTS = 49
 """The values of the letter at which an expression is evaluated: both ends, and Chebyshev's points between them."""
 
 NODES = [-math.cos(math.pi * k / (POINTS - 1)) for k in range(POINTS)]
-"""Where these are in an interval from -1 to 1."""
+"""The places of these values in the interval from -1 to 1."""
 
 
 class Supremum(Function):
     """sup of ``expr`` over ``low <= variable <= high``: ``Supremum(expr, variable, low, high)``.
 
-    Its numbers are those of the largest of :data:`POINTS` values, the ends among them, and between them of the parabola
-    through the largest and its neighbours. An interval whose ends meet is one point.
+    Its number is found from :data:`POINTS` values, the ends among them: the vertex of the parabola through the largest
+    value and its neighbours, or the value itself at an end. An interval whose ends meet is one point.
 
     >>> import sympy as sp
     >>> from advmf.functions import Supremum
@@ -39,7 +39,7 @@ class Supremum(Function):
         return expr.subs(variable, low) if low == high else None
 
     def doit(self, **hints: Any) -> sp.Expr:
-        """The crest of the values at the points."""
+        """The :class:`Crest` of the values at the points."""
         expr, variable, low, high = self.args
         if variable not in expr.free_symbols:
             return expr

@@ -2,11 +2,11 @@
 
 A network is ``x^0 = P_in x``, then ``L`` copies of one block of width ``N``, then ``f(x) = P_out x^L``; ``P_in`` has
 entries N(0, 1/d), ``P_out`` entries N(0, 1/N), and neither is trained. The block is built from :class:`Dense`,
-:class:`ReLULike`, :class:`Mix`, :class:`Serial` and :class:`Residual`. Several blocks and widths are a :class:`Stage`
-each.
+:class:`ReLULike`, :class:`Mix`, :class:`Serial` and :class:`Residual`. A net with several blocks or widths has a
+:class:`Stage` for each.
 
-The same value gives the theory, the formulas, the kernels and the simulated network. What the theory cannot carry is
-refused here, with the reason:
+The same value gives the theory, the formulas, the kernels and the simulated network. A network that the theory cannot
+carry is refused when it is declared, with the reason:
 
 >>> import advmf as mf
 >>> mf.Net(mf.Serial(mf.ReLULike(1, 0), mf.ReLULike(1, 0)))

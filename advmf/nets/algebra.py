@@ -1,8 +1,8 @@
 """Readings of a network: what a random layer, an activation and a sum of two paths do to a state.
 
-A reading is an *algebra*: a value with a rule for each primitive. A block says once how it is made of these
-(:meth:`advmf.nets.Block.apply`), and all readings follow: moments, kernels, fluctuations, LaTeX and the maps of a
-simulation.
+A reading is an *algebra*: a value with a rule for each primitive block. A composed block says once how it is made of
+primitives (:meth:`advmf.nets.Block.apply`). All readings follow from that: moments, kernels, fluctuations, LaTeX and
+the maps of a simulation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ Rule = TypeVar("Rule", bound=Callable[..., Any])
 
 
 class Algebra(Generic[S]):
-    """What each primitive does to a state. A primitive without a rule is refused by name, with DeclarationError.
+    """A rule for each primitive: how it changes a state. A primitive without a rule is refused by name, with
+    DeclarationError.
 
     >>> import advmf as mf
     >>> class Depth(Algebra[int]):
@@ -54,11 +55,12 @@ class Algebra(Generic[S]):
         return state
 
     def add(self, block: Residual, shortcut: S, branch: S, before: S) -> S:
-        """The state of shortcut + scale * branch, from those at the ends of the paths and the one before them."""
+        """The state of shortcut + scale * branch, from the states at the ends of both paths and the state ``before``
+        them."""
         raise self.refusal(block)
 
     def other(self, block: Block, state: S) -> S:
-        """The state after a primitive of another kind, by the rule that :meth:`rule` has registered."""
+        """The state after a primitive of another kind, by the rule registered with :meth:`rule`."""
         for reading in type(self).__mro__:
             if found := vars(reading).get("_rules", {}).get(type(block)):
                 after: S = found(self, block, state)

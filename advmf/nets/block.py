@@ -1,4 +1,4 @@
-"""Blocks and what is made of them: one after the other, and side by side."""
+"""The base of all blocks, and the two ways to compose them: in series, and as a residual sum."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from advmf.symbols import fraction
 class Block:
     """Base of every block: a random map of the width-``N`` stream to itself.
 
-    A block made of others defines :meth:`apply` by theirs; a primitive of another kind registers its rule in each
+    A block made of others defines :meth:`apply` by theirs. A new kind of primitive registers a rule in each
     :class:`~advmf.nets.algebra.Algebra` that is to read it.
     """
 
     kinds: ClassVar[dict[str, type[Block]]] = {}
-    """Every kind of block by name, one's own too: files are read by it. The package's own keep their names."""
+    """Every kind of block by name, users' kinds included; JSON files are read with it. A user's kind cannot take the
+    name of one of the package's."""
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
@@ -30,13 +31,13 @@ class Block:
             Block.kinds[cls.__name__] = cls
 
     def apply(self, algebra: Algebra[S], state: S) -> S:
-        """What the block does to a state; raises DeclarationError, with the block's name, where the algebra has no rule
-        for it."""
+        """The state after the block; raises DeclarationError, with the block's name, where the algebra has no rule for
+        it."""
         return algebra.other(self, state)
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """The blocks and expressions of which :meth:`of` makes an equal block: the fields of a dataclass."""
+        """The blocks and expressions from which :meth:`of` makes an equal block; for a dataclass, its fields."""
         return tuple(getattr(self, f.name) for f in fields(self)) if is_dataclass(self) else ()
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Dropout: coordinates of the stream that are dropped at random."""
+"""Dropout: random coordinates of the stream are set to zero."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Dropout(Block):
     inputs. This is the mode of training. So the map is linear. It keeps the mean of the coordinates and divides all
     second moments by ``1 - rate``. ``rate`` is a number in [0, 1) or an expression.
 
-    Behind it coordinates are no longer Gaussian: a Gaussian layer has to follow before an activation may.
+    After it the coordinates are no longer Gaussian, so a Gaussian layer must stand between it and the next activation.
 
-    Source: N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov, JMLR 15, 2014; with the mean-field
-    theory of S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein, Deep Information Propagation, ICLR 2017, but for
-    their masks, which are drawn anew for each input.
+    Source: N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov, JMLR 15, 2014; the mean-field
+    theory is that of S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein, Deep Information Propagation, ICLR 2017,
+    except that their masks are drawn anew for each input.
 
     Raises DeclarationError for a rate outside [0, 1).
 
@@ -45,7 +45,7 @@ class Dropout(Block):
 
     @property
     def gain(self) -> sp.Expr:
-        """By how much second moments grow: 1/(1 - rate)."""
+        """The factor by which second moments grow, 1/(1 - rate)."""
         return 1 / (1 - self.rate)
 
     def apply(self, algebra: Algebra[S], state: S) -> S:

@@ -48,7 +48,7 @@ class GaussianLayer(Block, ABC):
 @public
 @dataclass(frozen=True)
 class Dense(GaussianLayer):
-    """A trained layer ``x -> W x + b`` with ``W`` of entries N(0, sigma_w**2/N) and ``b`` of entries N(0, sigma_b**2).
+    """A trained layer ``x -> W x + b``; ``W`` has entries N(0, sigma_w**2/N) and ``b`` has entries N(0, sigma_b**2).
 
     >>> import advmf as mf
     >>> mf.Dense()

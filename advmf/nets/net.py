@@ -25,8 +25,8 @@ class Stage:
     ``repeat`` is a whole number or an expression, ``L`` unless given; ``width`` a positive fraction. The first Gaussian
     layer of the first copy maps from the width of the stage before; every other layer keeps the stage's own.
 
-    Raises DeclarationError for what is no block, a number of copies that is not whole or below one, and a width that is
-    no positive fraction.
+    Raises DeclarationError for a ``block`` that is none, a number of copies that is not whole or below one, and a width
+    that is no positive fraction.
 
     >>> import advmf as mf
     >>> block = mf.Serial(mf.Dense(), mf.ReLULike(1, 0))
@@ -56,7 +56,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Run:
-    """``copies`` of a block that all map from the width ``before`` to the width ``after``, as multiples of N."""
+    """Adjacent ``copies`` of a block that map from the width ``before`` to the width ``after``, as multiples of N."""
 
     block: Block
     copies: sp.Expr
@@ -123,7 +123,7 @@ class Net(Shown):
             if stage.repeat == 1:
                 continue
             try:
-                # A second pass reaches the fixed point, because every property but freshness can only be lost.
+                # A second pass reaches the fixed point: every property except freshness can be lost but not regained.
                 stream = stage.block.apply(Coordinates(), stream)
             except DeclarationError as error:
                 raise DeclarationError(f"The block cannot be repeated: on its second use, {error}") from None
@@ -131,7 +131,7 @@ class Net(Shown):
 
     @property
     def repeated(self) -> bool:
-        """Whether it is one block, repeated L times at the width N."""
+        """Whether the net is one block, repeated L times at the width N."""
         return self.stages == (Stage(self.stages[0].block),)
 
     @property
@@ -147,7 +147,7 @@ class Net(Shown):
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """The stages, the first copy of one that changes the width by itself.
+        """The stages as runs; where a stage changes the width, its first copy is a run by itself.
 
         >>> import advmf as mf
         >>> [(run.copies, run.before, run.after) for run in mf.pyramid(widths=(2, 1), repeat=3).runs]
@@ -173,8 +173,8 @@ class Net(Shown):
 
     @property
     def leaves(self) -> tuple[Block, ...]:
-        """The primitives of the block, or of one copy of each stage's, in the order in which they act, and each sum
-        before the primitives of its paths."""
+        """The primitives of one copy of each stage's block, in the order in which they act; a sum stands before the
+        primitives of its paths."""
         return tuple(leaf for stage in self.stages for leaf in stage.block.apply(Leaves(), ()))
 
     @property
@@ -189,7 +189,7 @@ class Net(Shown):
 
     @property
     def parameters(self) -> Iterator[tuple[str, sp.Expr]]:
-        """Every number or expression that the net declares, with its name; of a function of z the other symbols in
+        """Every number or expression that the net declares, with its name; for a function of z, the other symbols in
         it.
 
         >>> import advmf as mf
@@ -207,7 +207,7 @@ class Net(Shown):
 
 
 def require_repeated(net: Net) -> None:
-    """Raises DeclarationError for a net that is not one block, repeated L times at the width N."""
+    """Raise DeclarationError for a net that is not one block, repeated L times at the width N."""
     if not net.repeated:
         raise DeclarationError(
             f"{net!r} is made of stages, and what is asked for is about one block that is repeated L times at the width N. "
@@ -216,13 +216,13 @@ def require_repeated(net: Net) -> None:
 
 
 def rebuilt(net: Net, reading: Rebuilt) -> Net:
-    """The net with each of its blocks as ``reading`` makes it again."""
+    """The net with each block replaced by the block that ``reading`` makes of it."""
     stages = (replace(stage, block=Serial(*stage.block.apply(reading, ()))) for stage in net.stages)
     return Net(*stages, name=net.name)
 
 
 def _require_width(stage: Stage, width: sp.Expr) -> None:
-    """Raises DeclarationError for a block that leaves another width than its stage's."""
+    """Raise DeclarationError for a block whose output width is not that of its stage."""
     if width != stage.width:
         raise DeclarationError(
             f"{stage.block!r} holds no Gaussian layer that maps from the width {width} N to {stage.width} N. Put a Mix() or a Dense() into it."

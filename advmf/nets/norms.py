@@ -12,10 +12,11 @@ from advmf.nets.block import Block
 
 
 class Norm(Block, ABC):
-    """A map x -> x/rms(x), or of x less the mean of its coordinates, where rms(x)² is the mean of their squares."""
+    """A map x -> x/rms(x), where rms(x)² is the mean of the squared coordinates; a centred norm first subtracts their
+    mean."""
 
     centred: ClassVar[bool]
-    """Whether the mean of the coordinates is taken off first."""
+    """Whether the mean of the coordinates is subtracted first."""
 
     def apply(self, algebra: Algebra[S], state: S) -> S:
         return algebra.norm(self, state)

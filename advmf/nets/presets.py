@@ -1,4 +1,4 @@
-"""The networks of the paper, and those of practice."""
+"""The preset networks: those of the paper, and common ones of practice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def vanilla(u: object = symbols.u, v: object = symbols.v, *, phi: object = None)
 
 @public
 def residual(u: object = symbols.u, v: object = symbols.v, *, phi: object = None) -> Net:
-    """``x <- x + V phi(W x + b)`` with ``V`` untrained, of entries N(0, 1/N): the residual net of the paper's moments.
+    """``x <- x + V phi(W x + b)`` with ``V`` untrained, of entries N(0, 1/N): the residual net that has the paper's
+    moments.
 
     >>> import advmf as mf
     >>> mf.omega(mf.residual())
@@ -62,7 +63,7 @@ def pre_norm(u: object = symbols.u, v: object = symbols.v, *, phi: object = None
 
 @public
 def post_norm(u: object = symbols.u, v: object = symbols.v, *, phi: object = None) -> Net:
-    """``x <- y/rms(y), y = x + V phi(W x + b)``: a norm behind the sum."""
+    """``x <- y/rms(y), y = x + V phi(W x + b)``: a norm after the sum."""
     return Net(Serial(Residual(Dense(), _activation(u, v, phi), Mix()), RMSNorm()), name="post_norm")
 
 
@@ -113,4 +114,4 @@ STEPS = {
     "post_norm": "x <- y/rms(y), y = x + V phi(W x + b)",
     "pyramid": "x <- phi(W x + b) of widths 2N, N, N/2",
 }
-"""What the block of each preset does."""
+"""The map of each preset's block, as text."""

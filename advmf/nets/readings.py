@@ -1,4 +1,4 @@
-"""What a declaration says by itself: which laws the stream keeps, and which primitives a block holds."""
+"""Readings of a declaration itself: the laws and widths of the stream, and the primitives of a block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from advmf.nets.norms import Norm
 
 @dataclass(frozen=True)
 class Stream:
-    """What is known of the coordinates of a stream, from the declaration alone."""
+    """Properties of a stream's coordinates that follow from the declaration alone."""
 
     gaussian: bool = True
     """Coordinates are centred Gaussian given the norms, as N -> oo."""
@@ -53,7 +53,7 @@ class Coordinates(Algebra[Stream]):
         return state if dropout.rate == 0 else replace(state, gaussian=False)
 
     def norm(self, norm: Norm, state: Stream) -> Stream:
-        # A norm hardly fluctuates as N -> oo, and what has a law of Gaussian coordinates keeps it.
+        # The fluctuations of a norm vanish as N -> oo, so Gaussian coordinates stay Gaussian.
         return replace(state, exact=False)
 
     def fork(self, state: Stream) -> Stream:
@@ -77,7 +77,8 @@ class Coordinates(Algebra[Stream]):
 
 
 class Widths(Algebra[sp.Expr]):
-    """The width of a stream, as a multiple of N: a Gaussian layer maps to ``after``, and all else keeps what it finds.
+    """The width of a stream, as a multiple of N: a Gaussian layer maps to ``after``, and every other primitive keeps
+    the width.
 
     Raises DeclarationError for a sum of paths of two widths.
     """
@@ -112,7 +113,7 @@ def _remedy(path: str) -> str:
 
 
 class InTurn(Algebra[tuple[Block, ...]]):
-    """The primitives so far, each path beginning with none."""
+    """The primitives so far, in order; each path of a sum begins with an empty list."""
 
     def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return (*state, layer)
@@ -131,7 +132,7 @@ class InTurn(Algebra[tuple[Block, ...]]):
 
 
 class Leaves(InTurn):
-    """The primitives of a block in the order in which they act, of any kind, and each sum before the primitives of its
+    """The primitives of a block, of any kind, in the order in which they act; a sum stands before the primitives of its
     paths."""
 
     def add(
@@ -144,7 +145,7 @@ class Leaves(InTurn):
 
 
 class Rebuilt(InTurn):
-    """The block again, of primitives that a subclass may change: ``Serial(*block.apply(Rebuilt(), ()))``."""
+    """Rebuilds a block from its primitives, which a subclass may change: ``Serial(*block.apply(Rebuilt(), ()))``."""
 
     def scale(self, scale: sp.Expr) -> sp.Expr:
         """The scale of a sum's branch."""

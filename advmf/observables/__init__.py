@@ -1,13 +1,13 @@
-"""The random quantities of one sampled network that claims speak of, each with its name, its LaTeX and how it is
-measured.
+"""Observables: the random quantities of one sampled network that claims are about, each with its name, LaTeX and
+measurement.
 
-An observable is measured by a :class:`~advmf.simulate.estimate.Probe`, which has what can be seen of sampled networks.
-Nothing here imports torch.
+An observable is measured by a :class:`~advmf.simulate.estimate.Probe`, which gives access to sampled networks. Nothing
+here imports torch.
 
-Each is an array over one network's output units and directions. ``unit`` and ``direction`` number *different* units and
-directions, so that ``JacobianEntry(0, 0)*JacobianEntry(1, 0)`` is a product of two entries of one column. A claim's
-left-hand side is an :class:`Expectation` of a polynomial in observables: the mean over units and directions of one
-network, then over networks.
+Each observable is an array over one network's output units and directions. ``unit`` and ``direction`` number
+*different* units and directions, so that ``JacobianEntry(0, 0)*JacobianEntry(1, 0)`` is a product of two entries of one
+column. A claim's left-hand side is an :class:`Expectation` of a polynomial in observables: the mean over units and
+directions of one network, then over networks.
 """
 
 from advmf.observables.law import Expectation, Probability, Quantile, adversarial_loss

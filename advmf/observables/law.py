@@ -1,4 +1,4 @@
-"""What a claim says of the law of observables over random networks: a mean, a probability, a quantile."""
+"""Statements about the law of observables over random networks: a mean, a probability, a quantile."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Quantile(Function):
     """The number that an observable exceeds with probability delta: ``Quantile(observable, delta)``.
 
     It is the least x with P(observable > x) <= delta, the (1 - delta)-quantile. ``delta`` is a number in (0, 1), or an
-    expression in letters. Raises ArgumentError for any other number, and for another count of arguments.
+    expression in symbols. Raises ArgumentError for any other number, and for a wrong number of arguments.
 
     >>> from advmf.observables import MatrixNorm, Quantile
     >>> Quantile(MatrixNorm(2, 2), sp.Rational(1, 20))

@@ -96,29 +96,31 @@ class LargestOperatorNorm(Observable):
 
 
 class LimitLoss(Observable):
-    """The adversarial loss of the Gaussian process that a network is as N -> oo: ``LimitLoss(p, q)``."""
+    """The adversarial loss of the Gaussian process that a network becomes as N -> oo: ``LimitLoss(p, q)``."""
 
     is_nonnegative = True
     tex = r"\mathcal{{L}}_\infty^{{{},{}}}"
 
 
 class FeatureMaximum(Observable):
-    """``max ⟨g, D(eta)⟩`` over ``‖eta‖_p <= eps`` of a standard Gaussian g, with features D of f(x + eta) - f(x) for
-    each output of that process: ``FeatureMaximum(p)``."""
+    """``max ⟨g, D(eta)⟩`` over ``‖eta‖_p <= eps`` of a standard Gaussian g, with D the features of f(x + eta) - f(x)
+    for one output of that process: ``FeatureMaximum(p)``.
+
+    "That process" is the one of :class:`LimitLoss`."""
 
     is_nonnegative = True
     tex = r"\max_{{\lVert\eta\rVert_{} \le \epsilon}}\langle g, D(\eta)\rangle"
 
 
 class FeatureRadius(Observable):
-    """``max |D(eta)|`` over ``‖eta‖_p <= eps``, not random: ``FeatureRadius(p)``."""
+    """``max |D(eta)|`` over ``‖eta‖_p <= eps``, which is not random: ``FeatureRadius(p)``."""
 
     is_nonnegative = True
     tex = r"\max_{{\lVert\eta\rVert_{} \le \epsilon}}\lVert D(\eta)\rVert_2"
 
 
 class MatrixNorm(Observable):
-    """``‖G‖_{p -> q}`` of a K x d matrix G with independent N(0, 1/d) entries: ``MatrixNorm(p, q)``; its mean is the
+    """``‖G‖_{p -> q}`` of a K x d matrix G with independent N(0, 1/d) entries: ``MatrixNorm(p, q)``. Its mean is the
     norm factor."""
 
     is_nonnegative = True
@@ -127,8 +129,8 @@ class MatrixNorm(Observable):
 
 
 class TrainedMatrix(Observable):
-    """An observable of a trained matrix of a block, which may be numbered: of the first, the only one, without
-    arguments."""
+    """An observable of a trained matrix of a block. An optional number selects the matrix; without it, it is the only
+    one."""
 
     def indices(self, printer: Any) -> list[str]:
         return [f",{printer._print(self.args[-1])}" if self.args else ""]
@@ -150,7 +152,8 @@ class WeightVarianceSlope(TrainedMatrix):
     """d/dt of :class:`WeightVariance` at t = 0 under gradient flow of the adversarial loss: ``WeightVarianceSlope(p,
     q)``, or ``(p, q, number)``.
 
-    The mean over the blocks of a network. Without p and q that of another loss, which is not measured.
+    It is the mean over the blocks of a network. Without p and q it is the slope for another loss, which is not
+    measured.
     """
 
     tex = r"\dot\sigma_{{w{0}}}^2(0)"

@@ -1,4 +1,4 @@
-"""What an observable is: a random quantity of one sampled network, with its name, its LaTeX and how it is measured."""
+"""The base of observables: random quantities of one sampled network, with name, LaTeX and measurement."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from advmf.notebook import Shown
 from advmf.symbols import SYMBOLS
 
 JACOBIAN, ATTACK, GRADIENTS, SEARCH = "jacobian", "attack", "gradients", "search"
-"""What an observable may need of a probe: the Jacobian at its input; the best attack at the (p, q) of its first two
-arguments; the gradients of the loss there; a search of its own."""
+"""What an observable may need from a probe: the Jacobian at its input; the best attack at the (p, q) given by its first
+two arguments; the gradients of the loss at that attack; a search of its own."""
 
 
 class Observable(Shown, Function):
-    """Base of every observable, the package's and your own; an :class:`Expectation` may hold any of them.
+    """Base of every observable, the package's and users'; an :class:`Expectation` may hold any of them.
 
-    ``tex`` is its LaTeX, with one ``{}`` for each index, or numbers, ``{0}``; without it the name of the class is set,
-    with its arguments. Raises ArgumentError for other numbers of indices than ``tex`` has places.
+    ``tex`` is its LaTeX, with a place ``{}`` or ``{0}`` for each index. Without it the class's name is typeset, with
+    the arguments. Raises ArgumentError if the number of indices differs from the number of places in ``tex``.
 
-    An observable is a real number, of either sign unless its class says ``is_nonnegative = True``; and it depends on
-    the network's letters (``letters``: all of them unless its class says less), so that its derivative by one of these
-    is not zero.
+    An observable is a real number, of either sign unless its class says ``is_nonnegative = True``. It depends on the
+    network's letters, so its derivative with respect to one of these is not zero; ``letters`` restricts them.
 
     >>> from advmf.observables import Observable
     >>> class LargestOutput(Observable):
@@ -45,12 +44,11 @@ class Observable(Shown, Function):
     """What :meth:`measure` uses of a probe: :data:`JACOBIAN`, :data:`ATTACK`, :data:`GRADIENTS`, and :data:`SEARCH` for
     a search of its own."""
     maximum = False
-    """Whether :meth:`measure` searches for a maximum, as an attack does, and so may find too little, but never too
-    much."""
+    """Whether :meth:`measure` searches for a maximum, as an attack does. Its value is then a lower bound."""
     polynomial = False
-    """Whether its moments are polynomials in 1/N, by recursion over the layers."""
+    """Whether its moments are polynomials in 1/N, which follows by recursion over the layers."""
     may_vanish = True
-    """Whether it may be zero without having underflowed."""
+    """Whether an exact zero is possible; otherwise a zero means underflow."""
     weights = False
     """Whether :meth:`measure` uses the weights or the stream, which networks of infinite width do not have."""
 
@@ -68,8 +66,8 @@ class Observable(Shown, Function):
         )
 
     def queries(self, settings: Any, K: int, d: int) -> int:
-        """How many vectors :meth:`measure` sends through each matrix beside the trace, its Jacobian and the attacks
-        that it shares with others; for a search of its own as many as an attack."""
+        """The number of vectors that :meth:`measure` sends through each matrix, beyond the trace, its Jacobian and the
+        attacks that it shares with others. A search of its own counts as much as an attack."""
         return int(settings.queries(K, d)) if SEARCH in self.needs else 0
 
     def _eval_is_real(self) -> bool | None:
@@ -96,7 +94,7 @@ class Observable(Shown, Function):
 
 
 def _require_places(made: Observable) -> None:
-    """Raises ArgumentError unless every index of an observable has its place in ``tex``, and every place its index."""
+    """Raise ArgumentError unless every index of an observable has its place in ``tex``, and every place its index."""
     name, count = type(made).__name__, len(made.indices(StrPrinter()))
     try:
         fields = [field for _, field, _, _ in Formatter().parse(made.tex) if field is not None]
@@ -114,13 +112,13 @@ def _require_places(made: Observable) -> None:
 
 
 def derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
-    """The derivative of what depends on a letter in a way that nothing here knows."""
+    """The derivative of a quantity that depends on a letter in an unknown way, left unevaluated."""
     return sp.Derivative(expr, symbol, evaluate=False) if symbol in expr.free_symbols else sp.S.Zero
 
 
 class UnitObservable(Observable):
-    """An observable of an output unit, and of a direction where it has one; measured for all of them, (nets, units,
-    directions)."""
+    """An observable of an output unit and, where it has one, of a direction. It is measured for all of them at once, as
+    an array (nets, units, directions)."""
 
     needs = frozenset({JACOBIAN})
     polynomial, may_vanish = True, False

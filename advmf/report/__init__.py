@@ -1,2 +1,1 @@
-"""Results as people read them: one offline HTML page, Markdown for a pull request, JUnit XML for a build
-server, JSON."""
+"""Reports of results: one offline HTML page, Markdown for a pull request, JUnit XML for a build server, and JSON."""

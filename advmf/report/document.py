@@ -21,8 +21,7 @@ from advmf.verify.verdict import Report, Verdict
 
 @dataclass(frozen=True)
 class Checked:
-    """A checked claim: the ``case`` it belongs to (a theorem of the catalogue), the activation, what it states, and the
-    report.
+    """A checked claim: its ``case`` (a theorem of the catalogue), the activation, the statement, and the report.
 
     ``statement`` has the keys of :func:`advmf.verify.records.statement`.
     """
@@ -39,8 +38,7 @@ class Checked:
 
 
 def title(case: str, activation: str, report: Report) -> str:
-    """Theorem, network, activation and exponents: what tells a claim, or a negative control, from all
-    others of a run."""
+    """Theorem, network, activation and exponents, which identify a claim or a negative control within a run."""
     name, bracket, mistake = report.theorem.partition(" [")
     name = case if case.startswith(f"{name}.") else name  # T6.d and T6.K are both about T6
     pair = f"p={report.p} q={report.q}" if report.p else ""
@@ -49,8 +47,8 @@ def title(case: str, activation: str, report: Report) -> str:
 
 @dataclass(frozen=True)
 class Document:
-    """What a run found out. ``names`` are those of the negative controls, ``controls`` in all, and ``missed`` those
-    that were not refuted; JSON of versions that named these alone has no others."""
+    """The results of a run. ``controls`` is the number of negative controls, ``names`` are their names, and ``missed``
+    are those that were not refuted. JSON of older versions has only the names of the missed ones."""
 
     version: str
     seed: int
@@ -64,7 +62,7 @@ class Document:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many claims have each verdict."""
+        """The number of claims with each verdict."""
         found = Counter(str(claim.report.verdict) for claim in self.claims)
         return {str(verdict): found[verdict] for verdict in Verdict}
 
@@ -128,7 +126,7 @@ def _document(
     claims: Sequence[Checked],
     controls: Sequence[tuple[str, Report]],
 ) -> Document:
-    """``controls`` are given with their names."""
+    """The document of these parts; ``controls`` are given with their names."""
     missed = tuple(name for name, r in controls if r.verdict != "REFUTED")
     seconds = sum(r.seconds for r in (*(c.report for c in claims), *(r for _, r in controls)))
     names = tuple(name for name, _ in controls)
@@ -156,7 +154,7 @@ def read(path: Path | str) -> Document:
         raise StoreError(f"{path} holds no results of advmf: it has {LARGEST >> 20} MiB and more.")
     try:
         record = loads(content)
-        number = int(record.get("format", 1))  # which the first did not say
+        number = int(record.get("format", 1))  # the first format had no number
         if {"version", "results", "summary"} <= set(record) and number != FORMAT:
             raise of_another_format(path, number, str(record["version"]), str(record.get("command", "")))
         return _of_json(record)
@@ -197,15 +195,15 @@ def _text(value: Any) -> str:
 
 _CHOICES = ("--theorem", "--net", "--activation")
 _ELSEWHERE = ("--store", "--workers", "--backend", "--scheduler", "--json")
-"""Options on which no number depends."""
+"""Options that do not affect any number."""
 
 
 def reproduction(command: str, claim: Checked | None = None) -> str:
-    """The command that computes a run's numbers again, or those of a claim and of what is checked on the same samples.
+    """The command that reproduces a run's numbers, or those of one claim and of everything checked on the same samples.
 
-    What says where results go and who computes them is left out. The numbers of a claim are those of the whole run; its
-    error rate is shared with fewer. Where the rate decides how many networks there are, by pilots or an early stop, it
-    takes the whole run.
+    Options about where results go and which processes compute them are left out. The command for one claim gives the
+    numbers of the whole run, but shares the error rate among fewer claims. Where the rate affects the number of
+    networks, by pilots or an early stop, the command is that of the whole run.
 
     >>> reproduction("advmf check --net residual --seed 1 --store=a.db --resume")
     'advmf check --net residual --seed 1'

@@ -1,5 +1,5 @@
-"""The figure of a finding, as SVG: what was measured against what was predicted over the width, and the departures in
-standard errors."""
+"""The figure of a finding, as SVG: measured and predicted values against the width, and their differences in standard
+errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from advmf.verify.verdict import Finding, Report
 
 WIDTH, HEIGHT = 464, 300
 _LEFT, _RIGHT, _LIMIT = 98, 374, 424
-"""The edges of the axis of widths, and where the estimate that all widths give together stands."""
+"""The edges of the axis of widths, and the position of the joint estimate from all widths."""
 _UPPER, _LOWER = (14, 158), (196, 262)
 """Top and bottom of both panels."""
 INTERVAL = 2.0
@@ -24,7 +24,7 @@ Scale = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Point:
-    """A measured value at a size, with its standard error, and what was predicted there."""
+    """A measured value at a size, with its standard error and the prediction."""
 
     size: float
     value: float
@@ -33,13 +33,13 @@ class Point:
 
     @property
     def departure(self) -> float:
-        """In standard errors; NaN where there is none."""
+        """The difference from the prediction in standard errors; NaN where there is none."""
         return (self.value - self.predicted) / self.stderr if self.stderr else math.nan
 
 
 def points(report: Report, finding: Finding) -> list[Point]:
-    """What was measured at each size. Where a slope was predicted, the line of that slope through the middle of the
-    measured logarithms stands for a prediction at each size."""
+    """The measured values at each size. Where a slope was predicted, the prediction at each size is the line of that
+    slope through the middle of the measured logarithms."""
     rungs = finding.rungs
     if not is_slope(report):
         return [Point(r.N, r.mean, r.stderr, finding.predicted) for r in rungs]
@@ -51,12 +51,12 @@ def points(report: Report, finding: Finding) -> list[Point]:
 
 
 def is_slope(report: Report) -> bool:
-    """Whether the report is about an order of growth, so that its findings are slopes."""
+    """Whether the report is about an order of growth; its findings are then slopes."""
     return "along" in report.settings
 
 
 def along(report: Report) -> str:
-    """The symbol of the size that the rungs differ in."""
+    """The symbol of the size that varies along the ladder."""
     return str(report.settings.get("along", "N" if "widths" in report.settings else "d"))
 
 
@@ -98,7 +98,7 @@ def _joint(finding: Finding) -> list[Point]:
 
 
 def _told(symbol: str, shown: Sequence[Point], finding: Finding) -> str:
-    """The text alternative."""
+    """The text alternative of the figure."""
     joint = len(finding.rungs) > 1
     where = ("all together" if joint and math.isinf(p.size) else f"{symbol} = {p.size:,.0f}" for p in shown)
     values = "; ".join(f"{place}: {p.value:.4g} ± {p.stderr:.2g}" for place, p in zip(where, shown))
@@ -112,7 +112,7 @@ def _along(sizes: Sequence[float]) -> Scale:
 
 
 def _up(low: float, high: float, panel: tuple[int, int], log: bool = False) -> Scale:
-    """From values to heights, with room above and below."""
+    """A map from values to heights, with room above and below."""
     bend = math.log if log else float
     bottom, top = bend(low), bend(high)
     room = 0.08 * (top - bottom) or 0.1 * abs(top) or 1.0
@@ -127,7 +127,7 @@ def _line(measured: Sequence[Point], x: Scale, y: Scale, slope: bool) -> list[tu
 
 
 def _frame(panel: tuple[int, int], scale: Scale, values: Sequence[float]) -> list[Element]:
-    """The axis on the left, with its ticks; of values that are too near each other, the later ones are left out."""
+    """The axis on the left, with its ticks; of ticks that are too close, the later ones are left out."""
     parts = [node("path", d=_path([(_LEFT, panel[0]), (_LEFT, panel[1]), (_LIMIT + 20, panel[1])]), class_="axis")]
     heights: list[float] = []
     for value in values:
@@ -141,7 +141,7 @@ def _frame(panel: tuple[int, int], scale: Scale, values: Sequence[float]) -> lis
 
 
 def _sizes(measured: Sequence[Point], x: Scale, symbol: str, joint: bool) -> list[Element]:
-    """The ticks below, and what they count."""
+    """The ticks below, and the label of their axis."""
     labels = [_text(x(p.size), _LOWER[1] + 15, _short(p.size)) for p in measured]
     if joint:
         labels.append(_text(_LIMIT, _LOWER[1] + 15, "together"))
@@ -149,7 +149,7 @@ def _sizes(measured: Sequence[Point], x: Scale, symbol: str, joint: bool) -> lis
 
 
 def _mark(place: float, p: Point, y: Scale, z: Scale, joint: bool) -> list[Element]:
-    """A value with its interval, and its departure; what all give together is a diamond."""
+    """A value with its interval, and its difference from the prediction; the joint estimate is drawn as a diamond."""
     ends = [(place, y(p.value + side * INTERVAL * p.stderr)) for side in (-1, 1)]
     values = [y(p.value), *([z(p.departure)] if math.isfinite(p.departure) else [])]
     return [
@@ -177,7 +177,7 @@ def _at(value: float) -> str:
 
 
 def _short(size: float) -> str:
-    """A size in few letters.
+    """A size in few characters.
 
     >>> [_short(size) for size in (512, 2048, 100_000, 1_000_000, math.inf)]
     ['512', '2048', '100k', '1M', '∞']

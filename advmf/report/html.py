@@ -1,5 +1,5 @@
-"""Results as one HTML page that stands alone: no script, nothing loaded, readable offline, on a phone, in the dark and
-aloud."""
+"""Results as one standalone HTML page, without scripts or loaded resources. It can be read offline, on a phone, in dark
+mode and by a screen reader."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MEANINGS = {
     "UNDERPOWERED": "the numbers could not have told",
 }
 FEW = 3
-"""So many claims are shown open."""
+"""Up to this many claims are shown open."""
 MANY = 20
 """Lists longer than this are folded."""
 
@@ -74,7 +74,7 @@ def html(document: Document) -> str:
 
 
 def _told(document: Document) -> str:
-    """The result in a sentence."""
+    """The result of the run in a sentence."""
     counts = ", ".join(f"{n} {_name(verdict)}" for verdict, n in document.counts.items() if n)
     state = "" if document.complete else "; not all cases of the run are finished"
     refuted = document.controls - len(document.missed)
@@ -109,8 +109,8 @@ def _section(anchor: str, title: str, *children: Element | None) -> Element:
 
 
 def _titled(title: str) -> list[Element | str]:
-    """The title of a claim or of a negative control (:func:`advmf.report.document.title`), with its exponents and the
-    mistake set."""
+    """The title of a claim or of a negative control (:func:`advmf.report.document.title`), with formulas in its
+    exponents and its mistake."""
     parts = re.fullmatch(r"(.*?)(?: \[(.*)\])?( [^\[\]]*?)?(?: p=(\S+) q=(\S+))?", title, re.DOTALL)
     if parts is None:
         return [title]
@@ -162,7 +162,7 @@ def _folded(verdict: str, title: str, entries: Sequence[Element]) -> Element | N
 
 
 def _reading(document: Document) -> Element:
-    """How the page is to be read: what is not said beside the numbers, and what the letters stand for."""
+    """How to read the page: explanations that are not beside the numbers, and the meanings of the letters."""
     used = {name for claim in document.claims for name in claim.report.at}
     letters = [(name, node("span", *words(quantity.meaning))) for name, quantity in SYMBOLS.items() if name in used]
     return node(
@@ -210,7 +210,7 @@ def _link(claim: Checked, names: Mapping[int, str]) -> Element:
 
 
 def _table(caption: str, heads: Sequence[Element], rows: Sequence[Element]) -> Element:
-    """A table that scrolls in a box of its own, also by the keyboard."""
+    """A table in its own box, which scrolls, also by keyboard."""
     table = node(
         "table", node("caption", node("span", *words(caption))), node("thead", node("tr", *heads)), node("tbody", *rows)
     )
@@ -258,8 +258,8 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
 
 
 def _what(claim: Checked, finding: Finding) -> list[Element | str]:
-    """What a finding is about; a claim without consequences of its own is labelled by its left-hand side in SymPy's
-    words."""
+    """The label of a finding. A claim without separate consequences is labelled by its left-hand side in SymPy's
+    notation."""
     if not finding.label.startswith(("Expectation(", "Probability(", "Quantile(")):
         return words(finding.label)
     _, at, width = finding.label.partition(" at N = ")
@@ -303,7 +303,7 @@ def _facts(facts: Sequence[tuple[str, Element | str]]) -> Element:
 
 
 def _finding(claim: Checked, finding: Finding, name: str) -> Iterator[Element]:
-    """A finding: what came out, its figure, its numbers."""
+    """A finding: its result, its figure, its numbers."""
     f, report = finding, claim.report
     resolved = f"{f.resolution:.2%}" if math.isfinite(f.resolution) else "nothing"
     outcome = (
@@ -343,7 +343,7 @@ def _row(head: str, samples: str, value: float, stderr: float, predicted: float)
 
 
 def _environment(document: Document) -> Element:
-    """Where the numbers come from."""
+    """The provenance of the numbers."""
     origin: dict[str, list[str]] = {}
     for claim in document.claims:
         for name, value in _flat({key: claim.report.settings.get(key) for key in _ORIGIN}):

@@ -9,7 +9,7 @@ from advmf.report.tree import node
 
 
 def junit(document: Document) -> str:
-    """What build servers read: REFUTED is a failure, UNDERPOWERED is skipped, and both come with the numbers.
+    """The XML for build servers: REFUTED is a failure, UNDERPOWERED is skipped, and both come with the numbers.
 
     Negative controls are no test cases; those that were not refuted are in ``system-out``.
     """

@@ -11,10 +11,10 @@ from advmf.report.overview import Table, cell, tables
 
 
 def markdown(document: Document) -> str:
-    """The verdicts and, of each claim that did not come out well, the numbers; all others in tables that open on a
-    click.
+    """The verdicts, and the numbers of each claim that was refuted or undecided; all other numbers are in tables that
+    open on a click.
 
-    It holds GitHub's Markdown, and text from the results is escaped.
+    It is GitHub's Markdown, and text from the results is escaped.
     """
     counts = ", ".join(f"{n} {verdict}" for verdict, n in document.counts.items() if n) or "nothing finished"
     state = "" if document.complete else " (not all cases are finished)"
@@ -55,7 +55,7 @@ def _folded(table: Table) -> str:
         for row in table.rows
     ]
     grid = "\n".join(_grid(("net", "activation", *table.heads), rows))
-    # Markdown begins after the empty line, and so none may come before.
+    # Markdown begins after the first empty line, so there must be none before.
     summary = html.escape(" ".join(f"{table.title}: {table.numbers}".split()))
     return f"<details><summary>{summary}</summary>\n\n{grid}\n\n</details>"
 
@@ -66,7 +66,7 @@ def _grid(heads: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequenc
 
 
 def _escape(text: str) -> str:
-    """Text that Markdown, and HTML inside it, leaves as it is.
+    """Text escaped for Markdown, and for HTML inside it.
 
     >>> print(_escape("a_b|<i>"))
     a\\_b\\|&lt;i&gt;
@@ -76,6 +76,6 @@ def _escape(text: str) -> str:
 
 
 def _fenced(text: str) -> str:
-    """A block of code that ends where the text does, whatever it holds."""
+    """A block of code, with a fence that the text itself cannot close."""
     fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", text))])
     return f"{fence}sh\n{text}\n{fence}"

@@ -1,4 +1,4 @@
-"""Formulas for a page as MathML: from the LaTeX that results carry, and from plain sentences with formulas in them."""
+"""Formulas for a page as MathML, from the LaTeX in the results and from plain sentences that contain formulas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from advmf.emit.typeset.prose import spans
 from advmf.report.tree import clean, node
 
 LONG = 500
-"""Characters of a sentence in which formulas are looked for."""
+"""The most characters of a sentence that is searched for formulas."""
 _LAYOUT = set("width stretchy fence form columnalign displaystyle scriptlevel mathvariant".split())
 _TAGS = set(
     "math mrow mi mn mo mtext mspace mfrac msqrt mroot msub msup msubsup munder mover munderover mtable mtr mtd mstyle".split()
@@ -18,16 +18,16 @@ _TAGS = set(
 
 
 def formula(latex: str) -> Element:
-    """A formula as MathML, one line for each of the parts that LaTeX sets apart by ``\\quad``; what is no LaTeX is
-    shown as it is.
+    """A formula as MathML, with one line for each of the parts that LaTeX separates by ``\\quad``. Text that is no
+    LaTeX is shown unchanged.
 
-    Results may come from anywhere: of MathML only what lays out a formula is taken over, no link and no style.
+    Results may come from anywhere, so only layout elements of MathML are kept, and no links or styles.
     """
     return node("div", *map(_part, latex.split(r", \quad ")), class_="formula")
 
 
 def inline(latex: str) -> Element:
-    """A formula within a line; what is no LaTeX is shown as it is."""
+    """A formula within a line; text that is no LaTeX is shown unchanged."""
     try:
         return _math(latex)
     except Exception:  # see _part
@@ -35,8 +35,8 @@ def inline(latex: str) -> Element:
 
 
 def words(text: str) -> list[Element | str]:
-    """A sentence with its formulas in MathML, to be given to :func:`advmf.report.tree.node`; long text is shown as it
-    is.
+    """A sentence with its formulas in MathML, as an argument of :func:`advmf.report.tree.node`; long text is shown
+    unchanged.
 
     >>> from xml.etree.ElementTree import tostring
     >>> from advmf.report.tree import node
@@ -60,7 +60,7 @@ def _part(latex: str) -> Element:
         return node("div", _math(latex, "block"))
     except (
         Exception
-    ):  # what latex2mathml refuses has no common base, and on some input it fails by IndexError and the like
+    ):  # the errors of latex2mathml have no common base, and on some input it raises IndexError and the like
         return node("div", node("code", latex))
 
 
@@ -73,7 +73,7 @@ def _math(latex: str, display: str | None = None) -> Element:
     bars = [element for element in math.iter("mo") if element.text == "\N{DOUBLE VERTICAL LINE}"]
     sides = re.findall(r"\\([lr]?)Vert", latex)
     for i, (bar, side) in enumerate(zip(bars, sides)):
-        # Else norms are as high as the indices beside them, and stand off from what they hold.
+        # Otherwise norm bars are as high as the indices beside them, with a gap before their content.
         opens = side == "l" or (not side and i % 2 == 0)
         bar.attrib |= {"stretchy": "false", "form": "prefix" if opens else "postfix"}
     return math
@@ -82,7 +82,7 @@ def _math(latex: str, display: str | None = None) -> Element:
 def _plain(element: Element) -> Element:
     if element.tag not in _TAGS:
         raise ValueError(f"{element.tag} is no part of a formula")
-    tag = "mi" if element.text == "&#x0221E;" else element.tag  # an operator ∞ would stand off
+    tag = "mi" if element.text == "&#x0221E;" else element.tag  # as an operator, ∞ would have gaps around it
     plain = node(tag, html.unescape(element.text or ""), *map(_plain, element))
     plain.attrib |= {name: clean(value) for name, value in element.attrib.items() if name in _LAYOUT}
     return plain

@@ -10,7 +10,7 @@ from advmf.theorems import caption
 from advmf.verify.verdict import Report
 
 SHORT = {"SUPPORTED": "supported", "NOT_REFUTED": "stands", "REFUTED": "REFUTED", "UNDERPOWERED": "underpowered"}
-"""What the verdicts are called in a table."""
+"""The names of verdicts in a table."""
 
 PAIR_ORDER = ("1", "2", "inf")
 
@@ -26,7 +26,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Verdicts of one theorem; ``numbers`` says what number stands beside them."""
+    """The verdicts of one theorem; ``numbers`` is the caption of the number beside each."""
 
     title: str
     numbers: str
@@ -35,7 +35,7 @@ class Table:
 
 
 def tables(claims: Sequence[Checked]) -> list[Table]:
-    """The verdicts of a run. Laws stand side by side, and what is stated for each (p, q) has a table of its own."""
+    """The verdicts of a run. Laws stand side by side; claims for each (p, q) have a separate table."""
     found = []
     for case in dict.fromkeys(claim.case for claim in claims):
         own = [claim for claim in claims if claim.case == case]
@@ -54,8 +54,8 @@ def tables(claims: Sequence[Checked]) -> list[Table]:
 
 
 def number(report: Report) -> str:
-    """The number that stands beside a verdict: the ratio, or the slopes of what grows; empty where zero is predicted of
-    a ratio."""
+    """The number beside a verdict: the ratio, or for an order of growth the slopes; empty where the prediction is zero
+    and there is no ratio."""
     if "along" in report.settings:
         return f"{report.estimate:.3f}/{report.predicted:.3f}"
     return f"{report.ratio:.3f}" if report.predicted else ""
@@ -71,6 +71,6 @@ def _head(report: Report) -> str:
 
 
 def _place(head: str) -> tuple[int, ...]:
-    """Pairs in the order of the (p, q) square; others stay as they are."""
+    """Pairs in the order of the (p, q) square; other columns keep their order."""
     pair = tuple(PAIR_ORDER.index(r) for r in head.split(",") if r in PAIR_ORDER)
     return pair if len(pair) == 2 else ()

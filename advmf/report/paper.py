@@ -31,7 +31,7 @@ PACKAGES = r"""\usepackage[a4paper, margin=25mm]{geometry}
 \usepackage{array, booktabs, longtable}
 \usepackage{microtype}
 \usepackage[hidelinks]{hyperref}"""
-"""Packages of texlive-latex-recommended and what that depends on."""
+"""The packages used; all are in texlive-latex-recommended and its dependencies."""
 
 THEOREMS = r"""\theoremstyle{definition}
 \newtheorem{theorem}{Theorem}
@@ -64,10 +64,10 @@ def document(
     """A LaTeX document: notation, every claim as a theorem with its assumptions, regime and source, derivations, norm
     factors, verdicts.
 
-    A claim stands for a section of its own. ``net`` is set at the beginning. The norm factors are given in numbers at
-    ``dimensions`` (d, K), and left out for None. ``results`` is the record of a check run
+    A claim in place of a section makes a section of its own. ``net`` is described at the beginning. The norm factors
+    are given in numbers at ``dimensions`` (d, K), and left out for None. ``results`` is the record of a check run
     (:func:`advmf.report.results.read_results`). With ``macros`` every letter is a command, defined at the top, so that
-    it is renamed in one place. A ``fragment`` has no preamble and is put into another document by ``\\\\input``.
+    it can be renamed in one place. A ``fragment`` has no preamble, for use in another document by ``\\\\input``.
 
     The document compiles without warnings by pdflatex, with the packages of Debian's texlive-latex-recommended. Raises
     ArgumentError for what is neither section nor claim, DataError for results of another format.
@@ -112,7 +112,7 @@ def _section(part: Section | Claim) -> Section:
 
 
 def _definitions(macros: bool, command: str) -> str:
-    """A command for every letter; a letter that stands in the LaTeX of another one stands there as its command."""
+    """A command for every letter; a letter that occurs in the LaTeX of another one is written as its command there."""
     if not macros:
         return ""
     lines = []
@@ -144,7 +144,7 @@ def _fragment(body: str, macros: bool) -> str:
 
 
 class _Setter:
-    """The parts of a document, set with the same letters."""
+    """Typesets the parts of a document with the same letters."""
 
     def __init__(self, names: Mapping[str, str], claims: Sequence[Claim], net: Net | None) -> None:
         self.names = names
@@ -181,7 +181,7 @@ class _Setter:
         return "\n\n".join(out)
 
     def _plain(self, words: str) -> str:
-        """A heading, whose formulas are given in words to the bookmarks."""
+        """A heading; its formulas are given in words for the bookmarks."""
         text = self.text(words)
         return rf"\texorpdfstring{{{text}}}{{{outlined(words)}}}" if "$" in text else text
 

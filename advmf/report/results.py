@@ -1,4 +1,4 @@
-"""The record of a check run, as ``advmf check --json`` writes it: read, and refused if it is none."""
+"""Reading and validating the record of a check run, as ``advmf check --json`` writes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from advmf.errors import DataError
 EXPECTED = "the file that 'advmf check --json FILE' writes"
 _FIELDS = {"theorem": str, "net": str, "verdict": str, "activation": str, "findings": list, "at": dict}
 OF_MATRICES = ("", "matrix")
-"""What stands for a net where there is none."""
+"""The values in place of a net where there is none."""
 VERDICTS = ("SUPPORTED", "NOT_REFUTED", "REFUTED", "UNDERPOWERED")
 
 
@@ -65,10 +65,10 @@ def checked(record: Any, name: str = "results") -> dict[str, Any]:
 def about(
     record: Mapping[str, Any], theorems: Collection[str], net: str, activations: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """The record with what it says of theorems and a net alone, and of Gaussian matrices; raises DataError where that
-    is nothing.
+    """The part of a record about given theorems and a net, and about Gaussian matrices; raises DataError where it is
+    empty.
 
-    The totals are those of what is left. Negative controls are counted where nothing was left out.
+    The totals are those of this part. Negative controls are counted only if nothing was left out.
     """
     rows = [
         row
@@ -95,7 +95,7 @@ def about(
 
 
 def _theorem(row: Mapping[str, Any]) -> str:
-    """The catalogue's name of what a row is about; rows of a file are about its own bound."""
+    """The catalogue's name of the theorem of a row; rows of a user's file are about its own bound."""
     return str(row.get("case") or str(row["theorem"]).partition(".")[0])
 
 

@@ -6,11 +6,11 @@ import re
 from xml.etree.ElementTree import Element
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What no XML file may hold, not even escaped."""
+"""Characters that no XML file may contain, not even escaped."""
 
 
 def node(tag: str, *children: Element | str | None, **attributes: object) -> Element:
-    """An element; ``None`` stands for no child, or no attribute, and ``class_`` and ``aria_label`` for class and
+    """An element. A child or attribute that is ``None`` is left out; ``class_`` and ``aria_label`` stand for class and
     aria-label.
 
     >>> from xml.etree.ElementTree import tostring

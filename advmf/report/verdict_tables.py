@@ -1,4 +1,4 @@
-"""The verdicts of a check run as LaTeX: a table for each theorem, what was refuted, and the totals."""
+"""The verdicts of a check run as LaTeX: a table for each theorem, the refuted claims, and the totals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from advmf.theorems import THEOREMS, caption
 
 
 def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
-    """One table per theorem of a check run: a row per network, a column per claim; then what was refuted, and the
+    """One table per theorem of a check run: a row per network, a column per claim; then the refuted claims, and the
     totals."""
     rows: list[Mapping[str, Any]] = record["results"]
     tables = []
@@ -54,7 +54,7 @@ def _legend() -> str:
 
 
 def _table_name(row: Mapping[str, Any]) -> str:
-    """Laws stand side by side in the table of their theorem; what is stated for each (p, q) has one of its own."""
+    """Laws stand side by side in the table of their theorem; claims for each (p, q) have a separate table."""
     along, name = _settings(row).get("along"), str(row["theorem"])
     if along and (part := f"{name}.{along}") in THEOREMS:
         return part
@@ -67,7 +67,7 @@ def _settings(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _given(row: Mapping[str, Any]) -> str:
-    """What numbers at infinite width take for granted."""
+    """A note on the assumptions behind numbers at infinite width."""
     return str(_settings(row).get("given", ""))
 
 
@@ -76,13 +76,13 @@ def _head(row: Mapping[str, Any]) -> str:
 
 
 def _title(head: str) -> str:
-    """A pair of exponents as a formula; whatever else a file calls a claim, as text."""
+    """A pair of exponents as a formula; any other label of a claim in a file, as text."""
     p, comma, q = head.partition(",")
     return f"${_exponent(p)},{_exponent(q)}$" if comma else literal(head)
 
 
 def _exponent(value: str) -> str:
-    """An exponent in a formula; what is none, as text."""
+    """An exponent in a formula; any other text, as text."""
     if value in ("inf", "oo"):
         return r"\infty"
     return value if re.fullmatch(r"[\d./]+|[pq]", value) else rf"\text{{{literal(value)}}}"

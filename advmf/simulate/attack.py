@@ -1,8 +1,8 @@
 """Attacks on sampled networks: the largest ``||f(x + eta) - f(x)||_q`` found over ``||eta||_p <= eps``.
 
-:func:`attack` starts at the optimum of the linearised network and at random directions near it, ascends from all of
-them for a few steps and goes on with the best. :func:`pgd` is the standard method, many steps from random points, and
-serves as a comparison. Both are lower bounds of the maximum. All starts, signs, inputs and pairs (p, q) are columns of
+:func:`attack` starts at the optimum of the linearised network and at random directions near it. It ascends from all of
+them for a few steps and continues with the best. :func:`pgd` is the standard method, many steps from random points, and
+serves as a comparison. Both give lower bounds of the maximum. All starts, signs, inputs and pairs (p, q) are columns of
 the same matrix products.
 """
 
@@ -29,13 +29,13 @@ from advmf.simulate.race import DIRECTIONS, LEAN, STEPS, Attack, ascend, attack_
 from advmf.simulate.state import draw_seed, source, tensor, without_gradients
 
 SPREAD = 1.5
-"""Half of the random starts are the steepest in a norm of this exponent at least: those of the l1 norm are the few unit
-vectors."""
+"""Half of the random starts are steepest directions in the lr norm with r at least this: those of the l1 norm are just
+the few unit vectors."""
 TENSORS = 8
-"""So many tensors of all starts are held at once: points, momenta, gradients, and what steps and projections take, in
-float64."""
+"""The number of tensors of all starts that are held at once: points, momenta, gradients and temporaries of steps and
+projections, in float64."""
 MOST = {"steps": 10**8, "starts": 10**15}
-"""The most steps that are begun, each of which takes a tenth of a millisecond at least, and the most restarts or
+"""The largest numbers accepted: of steps, each of which takes at least a tenth of a millisecond, and of restarts or
 directions."""
 
 Pairs = Sequence[tuple[float, float]]
@@ -56,28 +56,29 @@ def attack(
 ) -> Attack:
     """Maximise ``||f(x + eta) - f(x)||_q`` over ``||eta||_p <= eps`` for every network and input.
 
-    A race of ``restarts * directions``, both signs of each: the optimum of the linearised network
-    (:func:`operator_norm`) and ``D_p(J^T t)`` for random ``t``. They take steps ``eta <- P(eta + 2 eps (1 - k/steps)
-    D_p(m))``, ``m`` the gradient with momentum (half as long for p = 1); ``P`` shortens what has left the ball, or
-    takes the nearest point for p = 1 and inf. A quarter goes on after two steps, and the best ``restarts * 3`` after
-    five. The best point seen counts, so the value is never below that of the linearised network's optimum. Fewer
-    ``directions`` make a cheaper race, which small balls do not notice; a single one is the optimum of the linearised
-    network. The default finds the best known value where ``||eta||_2`` is at most about ``||x||_2 / 10``. Larger balls
-    hold many linear regions: there ``steps=50, restarts=3`` find some hundredths more (docs/simulation.md).
+    It is a race of ``restarts * directions`` starts, with both signs of each: the optimum of the linearised network
+    (:func:`operator_norm`) and ``D_p(J^T t)`` for random ``t``. The steps are ``eta <- P(eta + 2 eps (1 - k/steps)
+    D_p(m))``, where ``m`` is the gradient with momentum; for p = 1 they are half as long. ``P`` brings a point outside
+    the ball back, by shortening it or, for p = 1 and inf, to the nearest point. A quarter of the starts continues after
+    two steps, and the best ``restarts * 3`` after five. The result is the best point seen, so the value is never below
+    that of the linearised network's optimum. Fewer ``directions`` make a cheaper race, with no loss on small balls. A
+    single direction is the optimum of the linearised network. The default finds the best known value where
+    ``||eta||_2`` is at most about ``||x||_2 / 10``. Larger balls hold many linear regions: there ``steps=50,
+    restarts=3`` find some hundredths more (docs/simulation.md).
 
-    By default 16 directions take 14 steps. For networks of N = inf it is one direction and 8 steps, as every point
-    asked about makes the next ones dearer: the optimum of the linearised network, both signs, and an ascent from the
-    better.
+    By default 16 directions take 14 steps. For networks of N = inf one direction takes 8 steps, because every point
+    evaluated makes the next ones more expensive: both signs of the optimum of the linearised network are tried, and the
+    better one ascends.
 
     ``x`` has shape (d,), (inputs, d) or (nets, inputs, d). ``p`` and ``q`` are exponents in [1, oo], or sequences of
-    equal length for several pairs at the price of little more than one. The random directions are the same for every
-    network and input, so that numbers do not depend on chunks; ``generator`` is one of seed 0 if None. The results are
-    numbers, without gradients: that of the value by ``x`` is the one of ``||f(x + eta) - f(x)||_q`` at the eta found.
+    equal length; several pairs cost little more than one. The random directions are the same for every network and
+    input, so that numbers do not depend on chunks. ``generator`` has seed 0 if None. The results carry no gradients.
+    The gradient of the value with respect to ``x`` is that of ``||f(x + eta) - f(x)||_q`` at the eta found.
 
     Raises DomainError for an eps that is not positive and finite or leaves the range of the networks' dtype, exponents
     that are no numbers in [1, oo], negative steps, no restarts or no directions; ArgumentError for arguments of the
     wrong kind or shape; MemoryBudgetError where conditioned networks would outgrow their budget, or the starts take
-    more than it and 4 GiB. All before any work; DomainError also for outputs that are not finite.
+    more than it and 4 GiB. These are raised before any work. Raises DomainError also for outputs that are not finite.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,
@@ -110,8 +111,10 @@ def pgd(
     restarts: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Attack:
-    """Projected gradient ascent (Madry et al., 2018) from random points of the ball, by default 100 steps from 8 of
-    them; arguments, result and errors as :func:`attack`. For networks of N = inf it is 16 steps from one point.
+    """Projected gradient ascent (Madry et al., 2018) from random points of the ball.
+
+    By default it takes 100 steps from 8 points, and for networks of N = inf 16 steps from one point. Arguments, result
+    and errors are those of :func:`attack`.
 
     The steps ``eta <- P(eta + eps (1 - k/steps) D_p(gradient))`` are the steepest in the lp norm. The linear decay from
     eps beats constant steps of 2.5 eps/steps, by a fifth on balls that hold many linear regions.
@@ -148,9 +151,9 @@ def attack_trace(
     jacobian: Float[Tensor, "nets inputs K d"] | None = None,
 ) -> Attack:
     """:func:`attack` on a forward trace, with ``eta`` (nets, inputs, pairs, d); ``jacobian`` is the trace's own, if
-    known already. Fewer ``directions`` make a cheaper race, which small balls do not notice.
+    known already. Fewer ``directions`` make a cheaper race, with no loss on small balls.
 
-    Exponents are floats in [1, inf] and are taken as they are. Raises DomainError for an eps or counts out of range,
+    Exponents must be floats in [1, inf] and are not checked. Raises DomainError for an eps or counts out of range,
     MemoryBudgetError where the starts take more memory than the machine has.
     """
     steps, directions = _strength(trace.lean, steps, directions)
@@ -161,7 +164,7 @@ def attack_trace(
 
     def unit(p: float, q: float) -> Tensor:
         best = operator_norm(J, p, q, generator=source(None, seed)).vector[..., None, :]
-        if trace.lean:  # what is asked first tells on the numbers, and the sign is one of rounding
+        if trace.lean:  # the order of questions affects the numbers, and the sign depends on rounding
             weights = torch.arange(1, best.shape[-1] + 1, dtype=best.dtype, device=best.device).cos()
             best = torch.where((best * weights).sum(-1, keepdim=True) < 0, -best, best)
         e = torch.cat((best, _steepest(random, p)), -2)
@@ -187,12 +190,12 @@ def attack_loss(
     """Maximise any loss over ``||eta||_p <= eps`` on a forward trace: ``eta`` (nets, inputs, d) and ``value`` (nets,
     inputs).
 
-    ``loss(output, change)`` takes f(x) and f(x + eta) - f(x), which broadcast and whose last axis is that of the K
-    outputs, and gives one number for each change, differentiable by torch. The race is that of :func:`attack`, from
+    ``loss(output, change)`` takes f(x) and f(x + eta) - f(x), which broadcast and have the K outputs as their last
+    axis. It returns one number for each change, differentiable by torch. The race is that of :func:`attack`, from
     ``D_p(J^T t)`` for random ``t``. A loss that is small for a small change keeps its digits if it is written in terms
     of the change.
 
-    Exponents, eps and counts are those of :func:`attack_trace`, and so are the errors.
+    Exponents, eps, counts and errors are those of :func:`attack_trace`.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,
@@ -223,15 +226,15 @@ def attack_loss(
 
 
 def _strength(lean: bool, steps: int | None, directions: int | None) -> tuple[int, int]:
-    """The steps and directions of an attack, where they are not given: few where every point makes the next ones
-    dearer."""
+    """The steps and directions of an attack, with defaults where they are None. They are few where every point makes
+    the next ones more expensive."""
     default = (LEAN, 1) if lean else (STEPS, DIRECTIONS)
     return default[0] if steps is None else steps, default[1] if directions is None else directions
 
 
 def _fit(trace: Trace, starts: int) -> None:
-    """Raises MemoryBudgetError where so many starts in each network, at each input, take more memory than the machine
-    has."""
+    """Raise MemoryBudgetError where this many starts, in each network and at each input, take more memory than the
+    machine has."""
     nets, _, inputs, _ = trace.output.shape
     size = TENSORS * trace.output.dtype.itemsize * nets * inputs * starts * trace.networks.d
     allow(size, machine_memory(), f"An attack from {starts:,} starts", "Lower restarts or directions")
@@ -310,7 +313,7 @@ def _attack(
 
 
 def _radius(eps: Any, dtype: torch.dtype) -> float:
-    """The radius of the ball, whose steps have to stay numbers of the networks' dtype."""
+    """The radius of the ball; raises DomainError where its steps would leave the range of the networks' dtype."""
     if getattr(eps, "ndim", 0) or isinstance(eps, list | tuple):
         raise ArgumentError(
             f"eps is one number for all inputs; got {eps!r:.80}. Attack the inputs of each radius by themselves, or scale them: "
@@ -348,7 +351,7 @@ def _pairs(p: Any, q: Any) -> tuple[list[tuple[float, float]], bool]:
 def attack_counts(steps: object, restarts: object, directions: object) -> tuple[int, int, int]:
     """The counts of an attack as Python's integers.
 
-    Raises ArgumentError for what is none, DomainError for too few or too many."""
+    Raises ArgumentError for a value that is no integer, DomainError for too few or too many."""
     return (
         whole("steps", steps, 0, MOST["steps"]),
         whole("restarts", restarts, 1, MOST["starts"]),

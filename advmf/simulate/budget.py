@@ -1,4 +1,4 @@
-"""Memory: what a request will take is compared with what it may take before anything is allocated."""
+"""Memory budgets: the size of a request is compared with its limit before anything is allocated."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from advmf.errors import MemoryBudgetError
 __all__ = ["MEMORY", "Budget", "allow"]
 
 MEMORY = 4 * 2**30
-"""Default budget in bytes for the weights, or the answers that stand for them, held at once; and for what else a call
-takes."""
+"""Default budget in bytes for the weights held at once, or the answers stored in their place, and again for the rest of
+a call."""
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Budget:
     left: int
 
     def take(self, size: int, what: str) -> None:
-        """Raises MemoryBudgetError, and takes nothing, where ``size`` is more than is left."""
+        """Take ``size`` bytes; raises MemoryBudgetError, and takes nothing, where fewer are left."""
         if size > self.left:
             raise MemoryBudgetError(
                 f"{what} takes {size:,} bytes, and {max(self.left, 0):,} of the budget are left. "

@@ -1,5 +1,5 @@
-"""Upper bounds on operator norms that are true of every given matrix, and brackets: a lower bound, attained, and an
-upper one.
+"""Upper bounds on operator norms that hold for every given matrix, and brackets: an upper bound with a lower bound that
+is attained.
 
 With a = 1/p and b = 1/q, ``||J||_{p->q}`` is a function on the unit square. All the bounds hold for complex vectors
 too:
@@ -13,11 +13,11 @@ too:
   of ``diag(rho)^{1/2-b} J diag(pi)^{a-1/2}`` is a bound for any weights. The best weights are the dual of the
   semidefinite relaxation (Y. Nesterov, 1998; Grothendieck's inequality for p = inf, q = 1);
 - interpolation (M. Riesz, 1927; G. O. Thorin, 1948): the logarithm of the complex norm is convex on the square, so a
-  bound anywhere follows from bounds at the corners of a triangle around it. Over the real numbers alone that is false
-  for p > q; here it is the complex norms that are bounded, and they are never below the real ones.
+  bound anywhere follows from bounds at the corners of a triangle around it. For real norms that is false where p > q.
+  The bounds here are on the complex norms, which are never below the real ones.
 
 Everything is computed in float64, and an allowance of (8 + K)(8 + d) roundings is part of every bound. It does not
-cover what underflows: norms must be normal numbers, or 0.
+cover underflow: norms must be normal numbers, or 0.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Bracket:
     """``lower <= ||J||_{p->q} <= upper``, both (...,) in float64, with a ``vector`` (..., d) of lp norm 1 that attains
     ``lower``.
 
-    They differ by the allowance for rounding errors alone where the norm is ``exact``.
+    Where the norm is ``exact``, they differ only by the allowance for rounding errors.
     """
 
     lower: Tensor
@@ -69,9 +69,9 @@ def bracket(
 ) -> Bracket:
     """The operator norm ``||J||_{p->q}`` of every matrix of a batch, between two bounds.
 
-    The lower one is :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling``, ``signs`` and ``generator``, the
-    upper one :func:`upper_bound`, or the norm itself where it is exact; all without gradients. It raises what they
-    raise.
+    The lower bound is :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling``, ``signs`` and ``generator``.
+    The upper one is :func:`upper_bound`, or the norm itself where it is exact. None carries gradients. The errors are
+    those of both functions.
 
     >>> found = bracket(torch.eye(16), 4, 4)
     >>> found.lower, found.upper, found.exact
@@ -90,7 +90,9 @@ def bracket(
 @without_gradients
 def upper_bound(J: Float[Tensor, "*batch K d"], p: Any, q: Any) -> Tensor:
     """An upper bound (...,), in float64, on the operator norm ``||J||_{p->q}`` of every matrix of a batch: the least of
-    the module's. It is the norm, but for the allowance for rounding errors, for p = 1, for q = inf and for p = q = 2.
+    the module's bounds.
+
+    For p = 1, for q = inf and for p = q = 2 it is the norm, up to the allowance for rounding errors.
 
     Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes, DomainError for entries that are not
     finite or exponents that are no numbers in [1, oo].
@@ -141,7 +143,7 @@ def _log_bound(J: Tensor, a: float, b: float) -> Tensor:
 
 
 def _rows(J: Tensor, a: float, b: float) -> Tensor:
-    """The l_{1/b} norm (n,) of the rows' norms, which are the conjugate of l_{1/a}."""
+    """The l_{1/b} norm (n,) of the rows' norms, each in the norm conjugate to l_{1/a}."""
     return norm(norm(J, conjugate(_inverse(a)), -1), _inverse(b), -1)
 
 
@@ -155,12 +157,12 @@ def _spectral(J: Tensor) -> Tensor:
 
 
 def _weighted(J: Tensor, a: float, b: float) -> Tensor:
-    """The least largest singular value (n,) of ``diag(rho)^{1/2-b} J diag(pi)^{a-1/2}`` that was found, for a <= 1/2 <=
-    b.
+    """The largest singular value (n,) of ``diag(rho)^{1/2-b} J diag(pi)^{a-1/2}``, at the best weights found, for a <=
+    1/2 <= b.
 
-    At the best weights they are the squared entries of the singular vectors, averaged over the space of the largest
-    singular value. The steps go there, with averages over singular values to a power that grows; what counts is the
-    best one on the way.
+    The best weights are the squared entries of the singular vectors, averaged over the space of the largest singular
+    value. The steps move towards such weights, averaging over all singular values to a growing power. The best value on
+    the way is returned.
     """
     K, d = J.shape[-2:]
     if K > d:

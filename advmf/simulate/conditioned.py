@@ -1,19 +1,19 @@
-"""Gaussian matrices without entries: answers to products, sampled given the answers before.
+"""Gaussian matrices without stored entries: products with them are sampled, conditional on all earlier products.
 
-A random W is only ever met through products, so W need not exist: what is asked is drawn from its law given what was
-answered (E. Bolthausen, Commun. Math. Phys. 325, 2014; as an algorithm, Y. M. Lu, Householder Dice, arXiv:2101.07464).
-The law of all answers together is exactly that of an explicit matrix with independent N(0, std²) entries. m products
-with matrices of N rows and columns take O(N m) memory and O(N m²) time.
+A random W is used only through products, so W need not exist: each product (a *question*) is answered by a draw from
+its law, given the earlier answers (E. Bolthausen, Commun. Math. Phys. 325, 2014; as an algorithm, Y. M. Lu, Householder
+Dice, arXiv:2101.07464). The law of all answers together is exactly that of an explicit matrix with independent N(0,
+std²) entries. m products with matrices of N rows and columns take O(N m) memory and O(N m²) time.
 
 With orthonormal ``Q`` the directions asked from the right and ``P`` those asked from the left (as rows), and ``G``,
 ``H`` standard Gaussian draws, one for each of them,
 
     W / std = G^T Q + P^T H + P^T core Q + (1 - P^T P) Z (1 - Q^T Q),
 
-where Z is what nobody has asked about, and ``core`` holds -<p, g> or -<q, h> for each p and q, whichever draw came
-later: that takes out of a draw what is known of it. So an answer is one product with ``[Q; H]``, one with ``[G; P]``,
-and a new direction costs a draw. A gradient step adds a sum of outer products of vectors that were asked about, which
-is a change of ``core``.
+where Z is the part that no question has reached. For each p and q, ``core`` holds -<p, g> or -<q, h>, whichever draw
+came later; this removes from a draw the part that was known already. So an answer is one product with ``[Q; H]`` and
+one with ``[G; P]``, and a new direction costs a draw. A gradient step adds a sum of outer products of vectors that were
+asked about, which changes only ``core``.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from advmf.simulate.span import combine, directions, onto_rows, orthonormal, siz
 from advmf.simulate.state import draw_seed, followed, source, without_gradients
 
 RIGHT, LEFT = 0, 1
-"""Sides: vectors that W takes (as long as a row), and vectors that it gives (as long as a column)."""
+"""Sides: vectors that W maps (as long as a row), and vectors that it maps to (as long as a column)."""
 _AGAIN = 1 / 2
-"""A direction is orthogonalised once more if less than this share of a vector is new. Errors of the directions before
-are divided by the share, so that without it they grow from step to step of a training run, without bound."""
+"""A direction is orthogonalised once more if less than this share of a vector is new. Errors of earlier directions are
+divided by the share, so without this they would grow without bound from step to step of a training run."""
 _ROUNDS = 4
-"""Rounds in which directions of smaller and smaller shares are taken out of a block; float32 needs one."""
+"""Rounds in which directions with smaller and smaller shares are extracted from a block; float32 needs one."""
 _STATE = ("counts", "missing", "capacity", "taken", "learnt", "unseen")
-"""What a matrix knows besides its factors."""
+"""The attributes of a matrix that its saved state holds besides its factors."""
 
 
 class ConditionedMatrix:
     """``nets`` Gaussian matrices (rows x columns) of independent N(0, ``std``²) entries that answer products without
     being stored.
 
-    ``queries`` is the number of vectors that are expected on either side; storage grows beyond. All randomness comes
-    from ``generator``, in the order of the questions. A direction counts as seen where less than ``tolerance`` of a
-    vector lies outside of what was asked before (128 times the precision of ``dtype`` if None). Where the factors would
-    take more memory than the matrix itself, the rest is drawn and the matrix is explicit from then on, so that any
-    number of questions is answered exactly.
+    ``queries`` is the number of vectors expected on either side; storage grows beyond it. All randomness comes from
+    ``generator``, in the order of the questions. A vector counts as seen where less than a share ``tolerance`` of it
+    lies outside the span of earlier questions (128 times the precision of ``dtype`` if None). Where the factors would
+    take more memory than the matrix itself, the rest is drawn and the matrix is explicit from then on. So any number of
+    questions is answered exactly.
 
     Raises ArgumentError for vectors of another shape, dtype or device, DomainError for entries that are not finite, and
-    MemoryBudgetError where ``budget`` is spent; all before anything changes.
+    MemoryBudgetError where ``budget`` is spent. All are raised before anything changes.
 
     >>> W = ConditionedMatrix(2, 10**6, 10**6, 1e-3, generator=torch.Generator().manual_seed(0))
     >>> x, z = torch.randn(2, 10**6, 1), torch.randn(2, 10**6, 1)
@@ -115,14 +115,14 @@ class ConditionedMatrix:
 
     @without_gradients
     def squared_norm(self) -> Tensor:
-        """``||W||_F²`` (nets,), in float64. What was not asked about is drawn, a chi-square, and later
-        answers heed it."""
+        """``||W||_F²`` (nets,), in float64. The part outside all questions is drawn, as a chi-square, and later answers
+        are conditional on it."""
         return self._start() + self.norm_change()
 
     @without_gradients
     def norm_change(self) -> Tensor:
-        """By how much :meth:`add` has changed ``||W||_F²`` since W was drawn, (nets,), in float64; not a difference of
-        large numbers."""
+        """The change of ``||W||_F²`` by :meth:`add` since W was drawn, (nets,), in float64; not computed as a
+        difference of large numbers."""
         if self._explicit is not None:
             return self._explicit.norm_change()
         if self._learnt is None:
@@ -133,7 +133,8 @@ class ConditionedMatrix:
 
     @without_gradients
     def state(self) -> dict[str, Any]:
-        """Factors, counts and the generator's state: all that :meth:`restore` needs to go on with the same numbers."""
+        """Factors, counts and the generator's state: all that :meth:`restore` needs to continue with the same
+        numbers."""
         own = {name: getattr(self, f"_{name}") for name in _STATE}
         known = (
             {} if self._explicit else {"slots": [self._all(s).clone() for s in (0, 1)], "core": self._block().clone()}
@@ -143,8 +144,8 @@ class ConditionedMatrix:
 
     @without_gradients
     def restore(self, state: dict[str, Any]) -> None:
-        """Become the matrix whose :meth:`state` this is, and charge the budget for it alone. The generator is set back,
-        too."""
+        """Become the matrix whose :meth:`state` this is, and charge the budget for it alone. The generator's state is
+        restored too."""
         self._budget.left += self._taken
         for name in _STATE:
             setattr(self, f"_{name}", state[name])
@@ -162,7 +163,8 @@ class ConditionedMatrix:
     # -- what is known -------------------------------------------------------------------------------------------------
 
     def _region(self, side: int) -> slice:
-        """The slots of the questions from one side: the right ones end, and the left ones start, in the middle."""
+        """The slots of the questions from one side: those of the right side end, and those of the left side start, in
+        the middle."""
         middle = self._capacity[RIGHT]
         m, k = self._counts
         return slice(middle - m, middle) if side == RIGHT else slice(middle, middle + k)
@@ -182,7 +184,7 @@ class ConditionedMatrix:
         return self._slots[side][:, middle - m : middle + k]
 
     def _block(self) -> Tensor:
-        """``core`` as far as it is in use, (nets, k, m)."""
+        """The part of ``core`` that is in use, (nets, k, m)."""
         return self._core[:, : self._counts[LEFT], self._region(RIGHT)]
 
     def _seen(self) -> Tensor:
@@ -206,8 +208,8 @@ class ConditionedMatrix:
         return self._std**2 * (known + self._unseen)
 
     def _chi_square(self, m: Tensor, k: Tensor) -> Tensor:
-        """The squared norm of the part of a standard Gaussian matrix that m questions from the right and k from the
-        left do not reach."""
+        """A draw of the squared norm of a standard Gaussian matrix outside the span of m questions from the right and k
+        from the left."""
         freedom = (self._sizes[RIGHT] - m) * (self._sizes[LEFT] - k)
         return 2 * torch._standard_gamma(freedom.cpu() / 2, generator=_cpu(self._generator)).to(self._device)
 
@@ -226,8 +228,8 @@ class ConditionedMatrix:
         return torch.bmm(weights, self._all(1 - side)).mT
 
     def _coordinates(self, y: Tensor, side: int) -> Tensor:
-        """The products of ``y`` with all vectors of a side, once what is new in it is among them; of no use to an
-        explicit matrix."""
+        """The products of ``y`` with all vectors of a side, after the new part of ``y`` has been added to them; not
+        used by an explicit matrix."""
         if self._explicit is not None:
             return y
         scale, size = sizes(y)
@@ -236,7 +238,7 @@ class ConditionedMatrix:
         return onto if scale is None else onto * scale
 
     def _split(self, onto: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """Views of coordinates on all vectors of a side: on its questions, and on its draws."""
+        """Two views of coordinates on all vectors of a side: those on its questions, and those on its draws."""
         first, second = onto[..., : self._counts[RIGHT]], onto[..., self._counts[RIGHT] :]
         return (first, second) if side == RIGHT else (second, first)
 
@@ -256,8 +258,8 @@ class ConditionedMatrix:
         return x.mT
 
     def _learn(self, y: Tensor, size: Tensor, onto: Tensor, side: int, rounds: int = _ROUNDS) -> Tensor:
-        """Take in what is new in ``y``, whose lengths are ``size``: its coordinates ``onto`` all vectors of a side, and
-        the new ones."""
+        """Add the new part of ``y``, whose lengths are ``size``, to the questions of a side. Return its coordinates
+        ``onto`` all vectors of the side, the new ones included."""
         asked = self._asked(side)
         rest = torch.baddbmm(y, self._split(onto, side)[0], asked, alpha=-1) if self._counts[side] else y
         found = directions(rest, size, self._tolerance)
@@ -286,8 +288,8 @@ class ConditionedMatrix:
         return slice(middle - m - count, middle - m) if side == RIGHT else slice(middle + k, middle + k + count)
 
     def _draw(self, count: int, kept: Tensor | None, side: int) -> None:
-        """Draw what W answers to the next ``count`` directions, those not ``kept`` (None: all) being zero, and count
-        them in."""
+        """Draw W's answers to the next ``count`` directions and count them in. Directions that are not ``kept`` (None
+        keeps all) are zero."""
         at, k = self._next(count, side), self._counts[LEFT]
         draws = self._slots[1 - side][:, at]
         gaussian = draws if draws.is_contiguous() else torch.empty(draws.shape, dtype=self._dtype, device=self._device)
@@ -316,7 +318,7 @@ class ConditionedMatrix:
     # -- storage -------------------------------------------------------------------------------------------------------
 
     def _pays(self, more: int) -> bool:
-        """Whether factors for so many more questions take less memory than the matrix."""
+        """Whether factors for this many more questions take less memory than the matrix."""
         columns, rows = self._sizes
         return (sum(self._counts) + more) * (rows + columns) <= rows * columns
 
@@ -346,7 +348,7 @@ class ConditionedMatrix:
         self._core[:, :k, self._region(RIGHT)] = used[:, :k, region[RIGHT]]
 
     def _complete(self) -> DenseMatrix:
-        """Draw the rest of the matrix, and keep all of it in place of the factors."""
+        """Draw the rest of the matrix, and store its entries in place of the factors."""
         columns, rows = self._sizes
         size = 2 * self._nets * rows * columns * self._core.element_size()
         self._budget.take(size, f"An explicit matrix of {rows} x {columns} for {self._nets} networks")
@@ -369,12 +371,12 @@ class ConditionedMatrix:
 
 
 class _Product(torch.autograd.Function):
-    """A product through which torch differentiates: by products from the other side, which are questions
-    like others."""
+    """A product that torch can differentiate: its derivatives are products from the other side, which are questions
+    like any other."""
 
     @staticmethod
     def forward(x: Tensor, matrix: ConditionedMatrix, side: int) -> Tensor:
-        return matrix.answer(x, side).clone()  # no view: a bias may be added in place
+        return matrix.answer(x, side).clone()  # no view, because a bias may be added in place
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
@@ -395,8 +397,8 @@ def _square(z: Tensor) -> Tensor:
 
 
 def _padded(z: Tensor, nets: int, k: int, m: int) -> Tensor:
-    """``z`` in the lower left of a (nets, k, m) tensor of zeros: right questions join in front, left ones
-    at the end."""
+    """``z`` in the lower left of a (nets, k, m) tensor of zeros: questions from the right are added in front, those
+    from the left at the end."""
     out = torch.zeros(nets, k, m, dtype=torch.float64, device=z.device)
     if z.numel():
         out[:, : z.shape[1], m - z.shape[2] :] = z

@@ -20,19 +20,18 @@ from advmf.simulate.state import source
 from advmf.simulate.tapes import Columns
 
 GROWTH, OUTPUT = 100.0, 1e4
-"""A network has diverged where a step would take ||W||_F² of a matrix beyond so many times, or has taken the root mean
-square of its outputs beyond so many times, what it was at the start."""
+"""A network has diverged where a step would take ||W||_F² of a matrix beyond GROWTH times its value at the start, or
+has taken the root mean square of its outputs beyond OUTPUT times its value at the start."""
 SAVE = 100
 """Steps between two checkpoints."""
 LOGGED = ("pairing", "gradient", "adversarial", "standard", "accuracy", "robust", "capacity")
-"""What is logged besides the change of the weights; the fields of :class:`~advmf.simulate.training.Training` say what
-each is."""
+"""The quantities logged besides the change of the weights; :class:`~advmf.simulate.training.Training` explains them."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that decides the numbers of a run on ``nets`` networks: arguments that were checked, and a seed for
-    every step.
+    """Everything that determines the numbers of a run on ``nets`` networks: checked arguments, and a seed for every
+    step.
 
     ``x`` (images, d), ``labels`` (images,) or None, and ``held``, held-out inputs (1, d, images, 1) and their labels,
     or None.
@@ -51,8 +50,8 @@ class Run:
     seeds: list[int] = field(repr=False)
 
     def draw(self, at: slice, step: int) -> tuple[Columns, Tensor | None]:
-        """A step's inputs (nets, d, batch, 1) and labels (nets, batch) of the networks ``at``; other chunks, the same
-        inputs."""
+        """A step's inputs (nets, d, batch, 1) and labels (nets, batch) of the networks ``at``; they do not depend on
+        the chunks."""
         shape = (self.nets, self.batch)
         index = torch.randint(
             len(self.x), shape, generator=source(None, self.seeds[step]), dtype=torch.int64, device="cpu"
@@ -65,12 +64,12 @@ class Run:
         return step % self.log_every == 0 or step == self.steps
 
     def queries(self, K: int, d: int) -> int:
-        """How many vectors the run sends through each matrix at most."""
+        """The largest number of vectors that the run sends through each matrix."""
         held = 0 if self.held is None else self.held[0].shape[2]
         return queries(self.objective, K, d, self.steps, self.batch, self.log_every, held, self.capacity)
 
     def mark(self) -> dict[str, Any]:
-        """What tells this run from others, the images apart."""
+        """Values that identify this run, except its images."""
         own = {name: getattr(self, name) for name in ("rate", "steps", "batch", "log_every", "capacity")}
         return {**asdict(self.objective), **own, "seed": self.seeds[0]}
 
@@ -78,7 +77,7 @@ class Run:
 def queries(
     objective: Objective, K: int, d: int, steps: int, batch: int, log_every: int, held_out: int, capacity: bool
 ) -> int:
-    """How many vectors a run sends through each matrix at most, its log included."""
+    """The largest number of vectors that a run sends through each matrix, its log included."""
     logs = -(-steps // log_every) + 1
     attacked = steps + 1 if objective.attacks else logs
     trained = attacked * objective.queries(K, d, batch, True) + (steps + 1 - attacked) * objective.queries(
@@ -89,7 +88,8 @@ def queries(
 
 @dataclass
 class Course:
-    """How far a chunk has come: ``step`` is the next one, ``change`` (nets, matrices) that of ||W||_F² since ``start``.
+    """The progress of a chunk: ``step`` is the next step, ``change`` (nets, matrices) the change of ||W||_F² since
+    ``start``.
 
     ``reference`` (nets,) is the root mean square of the outputs at the start, ``diverged`` (nets,) the step at which a
     network ran away, or -1. ``rows`` is the log, a tensor per name.
@@ -105,14 +105,14 @@ class Course:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file for the state of a chunk, written every so many steps; ``mark`` tells the run."""
+    """A file for the state of a chunk, written at regular steps; ``mark`` identifies the run."""
 
     file: Path
     mark: dict[str, Any]
     every: int
 
     def save(self, networks: Networks, course: Course) -> None:
-        """Replace the file at once: it holds the old state or the new one, whenever the program ends."""
+        """Replace the file atomically: whenever the program ends, it holds the old state or the new one."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         state = {"mark": self.mark, "course": vars(course), "weights": [m.weight.state() for m in layers(networks.map)]}
         with Output(self.file).open() as out:
@@ -121,8 +121,8 @@ class Checkpoint:
             out.write(seal.digest())
 
     def load(self, networks: Networks, run: Run) -> Course | None:
-        """Set the networks to the saved state, None if there is none. Raises DataError where it is unreadable or of
-        another run."""
+        """Set the networks to the saved state and return its course; None if there is no file. Raises DataError where
+        it is unreadable or of another run."""
         if not self.file.exists():
             return None
         try:
@@ -163,7 +163,7 @@ class _Sealed:
 
 
 def _unsealed(path: Path) -> None:
-    """Raise ValueError where a file does not end in the SHA-256 of all that stands before."""
+    """Raise ValueError unless a file ends in the SHA-256 of everything before it."""
     seal, left = hashlib.sha256(), path.stat().st_size - hashlib.sha256().digest_size
     with path.open("rb") as file:
         while left > 0 and (part := file.read(min(left, 2**20))):
@@ -174,7 +174,7 @@ def _unsealed(path: Path) -> None:
 
 
 def _check(course: Course, run: Run, networks: Networks, weights: list[Any]) -> None:
-    """Raise ValueError where a state is none that the run can be in."""
+    """Raise ValueError for a state that the run cannot be in."""
     matrices = list(layers(networks.map))
     of_nets, of_matrices = (networks.nets,), (networks.nets, sum(matrix.trained for matrix in matrices))
     if not isinstance(course.step, int) or not 0 < course.step <= run.steps + 1:
@@ -201,7 +201,7 @@ def _check(course: Course, run: Run, networks: Networks, weights: list[Any]) -> 
 def follow(
     networks: Networks, run: Run, at: slice, checkpoint: Checkpoint | None, tick: Callable[[int], None]
 ) -> Course:
-    """Train a chunk, the networks ``at`` of all, from its checkpoint if there is one; ``tick(step)`` after
+    """Train a chunk, the networks ``at`` of all, from its checkpoint if there is one; ``tick(step)`` is called after
     every step."""
     course = checkpoint.load(networks, run) if checkpoint is not None else None
     course = course or _begin(networks, run, at)
@@ -244,7 +244,8 @@ def _begin(networks: Networks, run: Run, at: slice) -> Course:
 def _descend(
     networks: Networks, rate: float, course: Course, gradients: list[Gradient], x: Columns, growth: Tensor
 ) -> None:
-    """A step of the networks that have not diverged; taken back, to rounding, where it makes the outputs run away."""
+    """Make a step of the networks that have not diverged; undo it, up to rounding, where it makes the outputs
+    diverge."""
     going = course.diverged < 0
     sane = going & (course.start + course.change + growth <= GROWTH * course.start).all(1)  # false for NaN
     for g in gradients:

@@ -1,7 +1,7 @@
 """Real images as inputs: digits by default, MNIST, Fashion-MNIST, or any IDX or npz file.
 
-A data set is what was asked for, or an error: there are no substitutes. Whatever was done to the images is in
-:attr:`Images.name`, and :attr:`Images.sha256` identifies them.
+A data set that cannot be loaded is an error; nothing is substituted for it. :attr:`Images.name` records every change
+made to the images, and :attr:`Images.sha256` identifies them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from advmf.simulate.state import source
 DIGITS = "datasets/data/digits.csv.gz"
 """Where scikit-learn has its digits."""
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
-"""Where Debian's package dataset-fashion-mnist puts the training images."""
+"""The path at which Debian's package dataset-fashion-mnist installs the training images."""
 
 
 @dataclass(frozen=True)
 class Images:
     """Images as rows of ``x`` (count, d) with values in [0, 1], their ``labels`` (or None), and where they come from.
 
-    ``x`` becomes float64. Raises DataError for rows that are no real numbers, and for labels that are not as many as
-    the images.
+    ``x`` becomes float64. Raises DataError for rows that are no real numbers, and for a number of labels that is not
+    that of the images.
     """
 
     name: str
@@ -63,10 +63,11 @@ class Images:
 
     @public
     def resampled(self, d: int) -> Images:
-        """The same images with ``d`` pixels, by linear interpolation along the flattened image; itself if d fits.
+        """The same images with ``d`` pixels, by linear interpolation along the flattened image; unchanged if they have
+        d pixels.
 
-        Raises ArgumentError or DomainError unless d is a whole number from 1 on, MemoryBudgetError where the images
-        take over 4 GiB.
+        Raises ArgumentError or DomainError unless d is a whole number >= 1, MemoryBudgetError where the images take
+        over 4 GiB.
         """
         d = whole("d", d)
         if d == self.d:
@@ -80,7 +81,7 @@ class Images:
 
     @public
     def scaled(self, x_sq: float) -> Images:
-        """Every image scaled to |x|²/d = ``x_sq``; images that are zero everywhere are left out.
+        """Every image scaled to |x|²/d = ``x_sq``; images that are all zero are left out.
 
         Raises DomainError unless x_sq is positive and finite, DataError for images that are not finite, or all zero.
         """
@@ -123,8 +124,8 @@ class Images:
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` images drawn with replacement, (count, d) in float64.
 
-        Raises ArgumentError or DomainError unless count is a whole number from 0 on, MemoryBudgetError where they take
-        over 4 GiB.
+        Raises ArgumentError or DomainError unless count is a whole number >= 0, MemoryBudgetError where they take over
+        4 GiB.
         """
         count = whole("count", count, 0)
         generator = source(generator)

@@ -39,11 +39,11 @@ class DenseMatrix:
         return self._change
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`restore` needs to make a matrix of the same shape this one."""
+        """The data from which :meth:`restore` turns a matrix of the same shape into this one."""
         return {"values": self.values, "change": self._change}
 
     @without_gradients
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state` gave."""
+        """Become the matrix whose :meth:`state` this is."""
         self.values.copy_(state["values"])
         self._change = state["change"]

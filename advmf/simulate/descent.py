@@ -1,9 +1,10 @@
-"""One step of training: the losses of a batch, their derivatives by the trained matrices, and the step itself.
+"""One step of training: the losses of a batch, their derivatives with respect to the trained matrices, and the step
+itself.
 
-The derivative of ``||f(x + eta) - f(x)||_q`` at its maximiser eta is that at a fixed eta (Danskin), through both
-outputs: for each trained matrix ``delta(x + eta) h(x + eta)^T - delta(x) h(x)^T``, where h is the matrix's input and
-delta the cotangent of its output that t = D_{q*}(f(x + eta) - f(x)) makes. So x and x + eta go through the networks as
-two inputs with cotangents -t and t.
+The derivative of ``max_eta ||f(x + eta) - f(x)||_q`` is that at a fixed maximiser eta (Danskin), through both outputs.
+For each trained matrix it is ``delta(x + eta) h(x + eta)^T - delta(x) h(x)^T``. Here h is the matrix's input, and delta
+the cotangent of its output that results from the cotangent t = D_{q*}(f(x + eta) - f(x)) of the network's output. So x
+and x + eta go through the networks as two inputs with cotangents -t and t.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ LOSSES = ("adversarial", "cross-entropy", "both")
 
 @dataclass(frozen=True)
 class Gradient:
-    """The derivative ``delta @ x.mT`` of a loss by one trained matrix: delta (nets, rows, m), x (nets, columns, m)."""
+    """The derivative ``delta @ x.mT`` of a loss with respect to one trained matrix: delta (nets, rows, m), x (nets,
+    columns, m)."""
 
     weight: Matrix
     delta: Tensor
@@ -49,7 +51,7 @@ class Gradient:
 
 @dataclass(frozen=True)
 class Slope:
-    """Losses of a batch (nets,), None where not asked for, and the derivative of the loss that is trained."""
+    """Losses of a batch (nets,), None where not requested, and the derivative of the trained loss."""
 
     adversarial: Tensor | None
     standard: Tensor | None
@@ -58,7 +60,8 @@ class Slope:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: "adversarial" loss, "cross-entropy", or "both", cross-entropy + weight * adversarial loss.
+    """The loss to minimise: "adversarial", "cross-entropy", or "both", which is cross-entropy + weight * adversarial
+    loss.
 
     ``p``, ``q``, ``eps``, ``steps`` and ``directions`` are those of :func:`~advmf.simulate.attack.attack_trace`.
     """
@@ -92,7 +95,7 @@ class Objective:
     def slope(self, trace: Trace, x: Columns, labels: Tensor | None, seed: int, watch: bool = False) -> Slope:
         """The losses at the forward trace of x (nets, d, inputs, 1), and the derivatives; means over the inputs.
 
-        ``labels`` (nets, inputs). ``watch``: attack even where the loss that is trained does not need it.
+        ``labels`` (nets, inputs). ``watch``: attack even where the trained loss does not need it.
         """
         batch = x.shape[2]
         t, adversarial, standard = torch.zeros_like(trace.output), None, None
@@ -112,8 +115,8 @@ class Objective:
         return Slope(adversarial, standard, [Gradient(*found) for found in trace.gradients(t)])
 
     def accuracy(self, networks: Networks, x: Columns, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Shares (nets,) of inputs of the right class, as they are and also under the perturbation found; labels
-        (inputs,)."""
+        """Shares (nets,) of inputs classified correctly: without a perturbation, and both without and under the one
+        found. Labels are (inputs,)."""
         trace = networks.trace(x)
         right = trace.output[..., 0].argmax(1) == labels
         moved = trace.output + trace.shift(self.perturbation(trace, seed)).output
@@ -121,13 +124,13 @@ class Objective:
         return right.double().mean(1), still.double().mean(1)
 
     def queries(self, K: int, d: int, batch: int, attacked: bool) -> int:
-        """How many vectors a batch sends through each matrix in one step, forwards and back."""
+        """The number of vectors that a batch sends through each matrix in one step, forwards and back."""
         # a trace, a pull, a trace after the step; training on an attack takes traces of x and x + eta, and another pull
         extra = self.attack_queries(K, d) - 1 if attacked else 0
         return batch * (3 + extra + 3 * self.attacks)
 
     def attack_queries(self, K: int, d: int) -> int:
-        """How many vectors an input's trace, perturbation and shift send through each matrix."""
+        """The number of vectors that an input's trace, perturbation and shift send through each matrix."""
         return attack_queries(K, d, 1, self.steps, 1, self.directions) + 1
 
 

@@ -1,4 +1,4 @@
-"""The random parts of networks: drawn, or only counted."""
+"""The random parts of networks: drawing them, or only listing their sizes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from advmf.simulate.tapes import Matrix
 Fill = Callable[[Tensor, torch.Generator], Tensor]
 """Fills a tensor with random numbers, in place."""
 Fresh = Callable[..., Tensor]
-"""``fresh(fill, *shape)``: a tensor that is filled so, at once or later."""
+"""``fresh(fill, *shape)``: a new tensor that ``fill`` fills, at once or later."""
 
 
 def normal(std: float) -> Fill:
@@ -33,7 +33,8 @@ def dropped(rate: float) -> Fill:
 
 
 class Shape(NamedTuple):
-    """A random part of a network: a matrix, which may have a vector of its rows as biases; a mask has no columns."""
+    """The size of a random part of a network: a matrix, perhaps with a bias for each row, or a mask, which has no
+    columns."""
 
     rows: int
     columns: int
@@ -42,7 +43,7 @@ class Shape(NamedTuple):
 
 
 class Shapes:
-    """Draws nothing, and keeps what would be drawn."""
+    """Draws nothing, and records the sizes of what would be drawn."""
 
     def __init__(self, number: Callable[[sp.Expr], float]) -> None:
         self.number, self.found = number, list[Shape]()

@@ -1,4 +1,5 @@
-"""Ensembles of random networks: sampled in chunks, with explicit weights or with matrices that answer products only."""
+"""Ensembles of random networks, sampled in chunks: with explicit weights, or with matrices that only answer
+products."""
 
 from __future__ import annotations
 
@@ -27,14 +28,14 @@ from advmf.simulate.state import lasting, source, tensor, without_gradients
 from advmf.simulate.tapes import Matrix
 
 CHUNK = {"dense": 64 * 2**20, "conditioned": 512 * 2**20}
-"""Bytes of networks that are run together on a CPU: enough weights to fill it while columns stay in its cache, and
-enough networks for the many small operations of conditioning."""
+"""Bytes of networks that are run together on a CPU. Dense chunks have enough weights to keep it busy while columns stay
+in its cache; conditioned chunks have enough networks for the many small operations of conditioning."""
 QUERIES = 256
-"""Vectors that are expected to meet each matrix: as many as an attack of the default strength sends."""
+"""The number of vectors expected to meet each matrix: that of an attack of the default strength."""
 SEED, LAYER = 8, 4096
-"""Bytes of a network's seed, and of the objects that a layer of one chunk consists of, measured."""
+"""Measured bytes of a network's seed, and of the objects that make up a layer of one chunk."""
 LANES = 4
-"""Independent streams of random numbers per network, which can be drawn side by side."""
+"""Independent streams of random numbers per network, which can be drawn in parallel."""
 
 
 @dataclass
@@ -42,8 +43,8 @@ class Ensemble:
     """``nets`` independent networks, each from its own seed.
 
     ``sampler`` is "dense" or "conditioned". Dense networks are kept in memory if all of them fit the budget, and
-    sampled anew at each use if not; how many share a chunk does not change the numbers. Conditioned networks hold what
-    they have answered, and have to be kept, unless ``keep`` is False: then every use meets networks of its own. Their
+    otherwise sampled anew at each use; the number that share a chunk does not change their numbers. Conditioned
+    networks store their answers and must be kept, unless ``keep`` is False: then every use gets new networks. Their
     numbers depend on the order of the questions and on ``queries``, the vectors expected at each matrix.
     """
 
@@ -65,15 +66,15 @@ class Ensemble:
     _budget: Budget = field(init=False, repr=False)
 
     lean: ClassVar[bool] = False
-    """Whether attacks should ask for few points (:class:`advmf.simulate.networks.Trace`)."""
+    """Whether attacks should evaluate few points (:class:`advmf.simulate.networks.Trace`)."""
 
     def __post_init__(self) -> None:
         self._budget = Budget(self.memory)
 
     @property
     def bytes_per_network(self) -> int:
-        """Bytes of weights, biases and masks of one network, or of the answers to ``queries`` vectors that stand for
-        weights."""
+        """Bytes of weights, biases and masks of one network; without weights, of the answers to ``queries`` vectors in
+        their place."""
         count = 0
         for (rows, columns, vector, _), copies in self._shapes():
             answers = self.queries * (rows + columns) if self.sampler == "conditioned" else rows * columns
@@ -88,17 +89,19 @@ class Ensemble:
 
     @property
     def bytes_at_once(self) -> int:
-        """Bytes that the budget has to allow: of one network, or of all conditioned ones if they are kept."""
+        """Bytes that the budget must allow: those of one network, or of all networks if they are conditioned and
+        kept."""
         return self.bytes_per_network * (self.nets if self.keep and self.sampler == "conditioned" else 1)
 
     @property
     def workspace(self) -> int:
-        """Bytes that a call may take besides the networks: as many as these may, or as they may by default."""
+        """Bytes that a call may take besides the networks: the networks' budget or the default budget, whichever is
+        larger."""
         return max(self.memory, MEMORY)
 
     def check_memory(self) -> None:
-        """Raises MemoryBudgetError where the networks would outgrow the budget, or there are too many of them or of
-        their layers to list."""
+        """Raise MemoryBudgetError where the networks would outgrow the budget, or where they or their layers are too
+        many to list."""
         allow(
             SEED * self.nets, self.workspace, f"The seeds of nets={self.nets} networks", "Lower nets or raise memory="
         )
@@ -114,7 +117,7 @@ class Ensemble:
             )
 
     def _runs(self) -> list[tuple[Block, int, int, int]]:
-        """The blocks, how many copies there are of each, and the widths that they map from and to."""
+        """The blocks, each with its number of copies and the widths that it maps from and to."""
         depth = {symbols.L: self.L}
         return [
             (run.block, round(self.number(run.copies.subs(depth))), int(run.before * self.N), int(run.after * self.N))
@@ -122,7 +125,7 @@ class Ensemble:
         ]
 
     def _shapes(self) -> list[tuple[Shape, int]]:
-        """The random parts, with how many there are of each: first the layers of the input and the output."""
+        """The random parts, each with its number: first the layers of the input and the output."""
         runs = self._runs()
         found = [(Shape(runs[0][2], self.d), 1), (Shape(self.K, runs[-1][3]), 1)]
         for block, copies, before, after in runs:
@@ -151,7 +154,7 @@ class Ensemble:
 
     @property
     def at_once(self) -> int:
-        """How many networks are run together."""
+        """The number of networks that are run together."""
         limit = self.memory if self.device.type == "cuda" else min(CHUNK[self.sampler], self.memory)
         return max(1, min(self.nets, limit // self.bytes_per_network))
 
@@ -177,8 +180,8 @@ class Ensemble:
 
     @without_gradients
     def _dense(self, seeds: Tensor) -> Networks:
-        # Each network has LANES generators, and each lane fills its share of the network's matrices in order: the lanes
-        # run side by side, and the numbers depend neither on how many do nor on which networks share a chunk.
+        # Each network has LANES generators, and each lane fills its share of the network's matrices in order. The lanes
+        # run in parallel. The numbers depend neither on how many run at once nor on which networks share a chunk.
         count = len(seeds)
         lanes: list[list[tuple[Tensor, Fill]]] = [[] for _ in range(LANES)]
         loads = [0] * LANES

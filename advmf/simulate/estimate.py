@@ -1,6 +1,6 @@
-"""Observables of sampled networks, measured: one number per network for each polynomial in observables.
+"""Measuring observables of sampled networks: one number per network for each polynomial in observables.
 
-How each observable is measured it says itself, by a :class:`Probe` (:mod:`advmf.observables`).
+Each observable defines its own measurement, by a :class:`Probe` (:mod:`advmf.observables`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from advmf.simulate.race import DIRECTIONS, STEPS, Attack, attack_queries
 from advmf.simulate.state import without_gradients
 
 _GRADIENT = 4
-"""Vectors that the derivative of a loss sends through a matrix: x and x + eta, and a cotangent for each."""
+"""The number of vectors that the derivative of a loss sends through a matrix: x, x + eta and a cotangent for each."""
 
 
 @dataclass(frozen=True)
 class AttackSettings:
-    """How :class:`~advmf.observables.AdversarialLoss` is attacked: radius, ascent steps, restarts,
-    directions of each."""
+    """The attack that measures :class:`~advmf.observables.AdversarialLoss`: radius, ascent steps, restarts, directions
+    of each."""
 
     eps: float | None = None
     steps: int = STEPS
@@ -47,15 +47,15 @@ class AttackSettings:
             object.__setattr__(self, name, value)
 
     def queries(self, K: int, d: int) -> int:
-        """How many vectors an attack at one (p, q) sends through each matrix."""
+        """The number of vectors that an attack at one (p, q) sends through each matrix."""
         return attack_queries(K, d, 1, self.steps, self.restarts, self.directions)
 
 
 class Single(Function):
-    """A product of observables at the very units and directions that it names, in place of the mean over all:
+    """A product of observables at exactly the units and directions that it names, not averaged over all:
     ``Single(product)``.
 
-    An event of one network holds or not, and a mean over its units would lie between.
+    Events need this: an event holds or fails in one network, while a mean over its units would lie in between.
     """
 
 
@@ -68,8 +68,8 @@ def measurable(product: sp.Expr, d: int, K: int) -> bool:
 
 
 def searched(observable: sp.Basic, d: int, K: int) -> bool:
-    """Whether what is measured is the best that a search found of a maximum, for ``d`` inputs and ``K`` outputs: its
-    value or less.
+    """Whether an observable is measured by a search for a maximum, for ``d`` inputs and ``K`` outputs, so that the
+    measured value is a lower bound.
 
     >>> from advmf.observables import AdversarialLoss
     >>> searched(AdversarialLoss(2, 2), 9, 3), searched(OperatorNorm(2, 2), 9, 3), searched(OperatorNorm(3, 4), 9, 3)
@@ -82,13 +82,14 @@ def searched(observable: sp.Basic, d: int, K: int) -> bool:
 
 
 def attacked(observables: Iterable[Observable], need: str = ATTACK) -> list[tuple[float, float]]:
-    """The pairs (p, q) that observables need an attack at, or with ``need`` the gradients of the loss there."""
+    """The pairs (p, q) at which observables need an attack, or another ``need``, such as the gradients of the loss
+    there."""
     named = [o.args[:2] for o in observables if need in o.needs and len(o.args) >= 2]
     return list(dict.fromkeys((order(p, "p"), order(q, "q")) for p, q in named))
 
 
 def queries(products: Sequence[sp.Expr], settings: AttackSettings, K: int, d: int) -> int:
-    """How many vectors :func:`measure` sends through each matrix of a network.
+    """The number of vectors that :func:`measure` sends through each matrix of a network.
 
     Raises ArgumentError for an observable that has no measurement.
     """
@@ -112,11 +113,11 @@ def _observables(products: Sequence[sp.Expr]) -> list[Observable]:
 
 
 class Probe:
-    """What can be seen of sampled networks, each at an input of its own: what an observable is measured by.
+    """Access to sampled networks, each at its own input; observables are measured by it.
 
-    ``trace`` is the forward trace, ``x`` the inputs (nets or 1, d, 1, 1), ``settings`` how attacks are made,
-    ``generator`` what random numbers are drawn from. Numbers are in float64, and computed when they are first asked
-    for. A network whose Jacobian overflows has zeros for it, and no value of an observable that needs it.
+    ``trace`` is the forward trace, ``x`` the inputs (nets or 1, d, 1, 1), ``settings`` those of attacks, and
+    ``generator`` the source of random numbers. Numbers are in float64, and computed at first use. A network whose
+    Jacobian overflows gets zeros for it, and no value of an observable that needs it.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class Probe:
 
     @cached_property
     def sound(self) -> Bool[Tensor, "nets 1 1"]:
-        """Which networks have a finite Jacobian; the others are measured beside them."""
+        """Which networks have a finite Jacobian; the others get NaN for observables that need it."""
         return self._jacobian.isfinite().all(-1).all(-1)[:, None, None]
 
     @property
@@ -176,7 +177,8 @@ class Probe:
         return _split(self.jacobian.double(), self.x[:, :, 0, 0].double())
 
     def numbered(self, array: Tensor, indices: Sequence[Any]) -> Tensor:
-        """An array over units and directions, moved so that different numbers stand for different ones."""
+        """An array over units and directions, shifted by the given numbers, so that different numbers stand for
+        different units and directions."""
         shifts = [-int(index) for index in indices]
         return torch.roll(array, shifts, dims=list(range(1, 1 + len(shifts))))
 
@@ -198,7 +200,7 @@ class Probe:
         return Found(self._attacks.value[:, 0, place].double(), self._attacks.eta[:, 0, place])
 
     def gradients(self, p: object, q: object) -> list[Gradient]:
-        """The derivative of ``‖f(x + η) - f(x)‖_q`` at the η of :meth:`attack` by every trained matrix."""
+        """The derivative of ``‖f(x + η) - f(x)‖_q`` at the η of :meth:`attack` with respect to every trained matrix."""
         place = self._place(p, q)
         if place not in self._gradients:
             self._gradients[place] = _gradients(
@@ -207,7 +209,8 @@ class Probe:
         return self._gradients[place]
 
     def pairing(self, p: object, q: object, number: object = 1) -> Float[Tensor, " nets"]:
-        """⟨W, ∂L_adv/∂W⟩, the mean over blocks, of the trained matrix of a block that ``number`` counts, from 1."""
+        """⟨W, ∂L_adv/∂W⟩, the mean over blocks, for the trained matrix with this ``number`` in its block, counted from
+        1."""
         require_repeated(self.trace.networks.net)
         count, number = len(self.trace.networks.net.trained), int(number)  # type: ignore[call-overload]
         if number > count:
@@ -245,7 +248,7 @@ class Probe:
 
 
 class Found(NamedTuple):
-    """What an attack found: the value of each network, and its perturbation."""
+    """The result of an attack: the value of each network, and its perturbation."""
 
     value: Float[Tensor, " nets"]
     eta: Float[Tensor, "nets d"]
@@ -301,7 +304,7 @@ class _Averages:
 
 def _arrays(probe: Probe, observables: Sequence[Observable]) -> dict[sp.Basic, Tensor]:
     """Each observable as (nets, units, directions)."""
-    # Networks without weights answer by what they were asked before. So the Jacobian comes first, whoever needs it, and
+    # The numbers of networks without weights depend on earlier questions. So the Jacobian always comes first, and
     # attacks come last.
     sound = not any(JACOBIAN in o.needs for o in observables) or bool(probe.sound.all())
     arrays = {o: _measured(o, probe) for o in sorted(observables, key=lambda o: ATTACK in o.needs)}
@@ -313,8 +316,8 @@ def _arrays(probe: Probe, observables: Sequence[Observable]) -> dict[sp.Basic, T
 
 
 def _measured(o: Observable, probe: Probe) -> Tensor:
-    """What an observable measures; raises ArgumentError unless that is a number for each network, and each unit and
-    direction if it has these."""
+    """The measurement of an observable; raises ArgumentError unless it is a number for each network, and for each unit
+    and direction if it has these."""
     found = o.measure(probe)
     real = isinstance(found, Tensor) and not found.is_complex()
     if real and isinstance(o, UnitObservable) and found.ndim == 3 and len(found) == probe.nets:
@@ -328,7 +331,7 @@ def _measured(o: Observable, probe: Probe) -> Tensor:
 
 
 def _gradients(trace: Trace, x: Tensor, eta: Tensor, q: float) -> list[Gradient]:
-    """The derivative of ``||f(x + eta) - f(x)||_q`` at a fixed eta (nets, d) by every trained matrix."""
+    """The derivative of ``||f(x + eta) - f(x)||_q`` at a fixed eta (nets, d) with respect to every trained matrix."""
     moved = x + eta[..., None, None]
     both = trace.networks.trace(torch.cat((x.expand_as(moved), moved), 2))
     pull = maximiser(both.output[:, :, 1] - both.output[:, :, 0], conjugate(q), 1)
@@ -350,7 +353,7 @@ def _split(jacobian: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _evaluate(expr: sp.Expr, arrays: dict[sp.Basic, Tensor]) -> Any:
-    """A polynomial in observables, powers of it and its size, on arrays."""
+    """The value of an expression on arrays: a polynomial in observables, its powers and its absolute value."""
     if expr in arrays:
         return arrays[expr]
     if expr.is_number:

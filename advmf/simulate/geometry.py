@@ -1,8 +1,8 @@
 """Geometry of the lp balls: norms, their duals, steepest directions, projections and random points.
 
-Every function works along one axis ``dim`` of a tensor, so that all the columns of a batch go through together, and
-takes the exponent as a float in [1, inf]. Vectors are scaled by their largest entry first: no power overflows, whatever
-the exponent.
+Every function works along one axis ``dim`` of a tensor, so that all columns of a batch are treated at once, and takes
+the exponent as a float in [1, inf]. Vectors are scaled by their largest entry first, so no power overflows for any
+exponent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ROUNDS = 100
 def order(value: object, name: str = "p") -> float:
     """An exponent, as :func:`advmf.symbols.exponent` reads it, as a float in [1, inf].
 
-    Raises DomainError where it is below 1, no number, or a symbol without a value.
+    Raises DomainError for a value that is below 1, no number, or a symbol without a value.
 
     >>> order("inf"), order("3/2"), order(2)
     (inf, 1.5, 2.0)
@@ -66,7 +66,7 @@ def maximiser(z: Tensor, r: float, dim: int = -1) -> Tensor:
     """``D_r(z)``: an ``e`` of lr norm 1 that maximises ``<z, e>``, so that ``<z, D_r(z)> = ||z||_{r*}``.
 
     It is the signed unit vector at the largest entry for r = 1, ``z/||z||`` for r = 2, the signs for r = inf, and
-    ``sign(z) |z|^{r*-1}``, normalised, in between. Of a zero vector it is what it is of a vector of ones.
+    ``sign(z) |z|^{r*-1}``, normalised, in between. A zero vector is treated as a vector of ones.
 
     >>> x = torch.tensor([3.0, -4.0])
     >>> maximiser(x, 1), maximiser(x, 2), maximiser(torch.zeros(2), math.inf)
@@ -102,7 +102,7 @@ def project(z: Tensor, r: float, radius: float, dim: int = -1) -> Tensor:
         return z.clamp(-radius, radius)
     wide = z.double() / radius
     size = norm(wide, r, dim, keepdim=True)
-    wide = torch.where(size > 1, wide, 2.0)  # what lies inside needs no search
+    wide = torch.where(size > 1, wide, 2.0)  # points inside need no search
     if r == 2:
         inner = wide / size
     else:
@@ -140,7 +140,7 @@ def _top(size: Tensor, dim: int) -> Tensor:
 
 def _simplex(a: Tensor) -> Tensor:
     """The point of the unit simplex nearest to ``a`` >= 0, along the last axis (Duchi et al., 2008)."""
-    a = a - a.amax(-1, keepdim=True)  # the answer is the same, and nothing cancels for large entries
+    a = a - a.amax(-1, keepdim=True)  # the result is the same, and large entries do not cancel
     falling = a.sort(-1, descending=True).values
     shifts = (falling.cumsum(-1) - 1) / torch.arange(1, a.shape[-1] + 1, dtype=a.dtype, device=a.device)
     support = (falling > shifts).sum(-1, keepdim=True).clamp(min=1)
@@ -152,8 +152,8 @@ def _sphere(a: Tensor, r: float) -> Tensor:
     axis."""
     log_a, dual = a.clamp(min=_TINY).log(), conjugate(r)
     excess = (norm(a, r, keepdim=True) - 1).clamp(min=_TINY)
-    # ||a - x||_{r*} = mu on the sphere, between these two by the triangle inequality and by x >= 0; both can be
-    # attained.
+    # On the sphere ||a - x||_{r*} = mu. It lies between these two, by the triangle inequality and by x >= 0; both can
+    # be attained.
     low = (excess * min(1.0, a.shape[-1] ** (1 / dual - 1 / r))).log() - 1e-3
     high = norm(a, dual, keepdim=True).log() + 1e-3
     log_mu, w, close = high, None, False
@@ -175,8 +175,8 @@ def _sphere(a: Tensor, r: float) -> Tensor:
 def _odds(log_m: Tensor, r: float, w: Tensor | None) -> Tensor:
     """The w with ``s + m s^{r-1} = 1`` for s = sigmoid(w): Newton's method on a monotone function without inflection.
 
-    It converges from everywhere, and never turns back from the default start: a root of the asymptotes of the function,
-    which is convex for r > 2 and concave for r < 2.
+    It converges from every start. From the default start, a root of the function's asymptotes, it converges
+    monotonically, since the function is convex for r > 2 and concave for r < 2.
     """
     w = -log_m / torch.where(log_m > 0, log_m.new_tensor(r - 1), 1.0) if w is None else w
     for _ in range(_ROUNDS):

@@ -1,4 +1,5 @@
-"""IDX and npz files of images, which may be damaged or somebody's: sizes are bounded before anything is unpacked."""
+"""Readers of IDX and npz files of images. The files may be damaged or untrusted, so sizes are bounded before anything
+is unpacked."""
 
 from __future__ import annotations
 
@@ -17,12 +18,13 @@ import numpy as np
 from advmf.errors import DataError
 
 MOST = 2**29
-"""Numbers in one array: as float64, 4 GiB."""
+"""The most numbers in one array: 4 GiB as float64."""
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An IDX file of unsigned bytes, ``.gz`` or not: two zero bytes, a type code, the number of axes, their lengths,
-    the data. Raises DataError."""
+    """The array in an IDX file of unsigned bytes, ``.gz`` or not; raises DataError where it is damaged.
+
+    The format is two zero bytes, a type code, the number of axes, their lengths, the data."""
     with _damage(path, "IDX file"), _unzipped(path) as file:
         head = file.read(4)
         zero, code, axes = struct.unpack(">HBB", head)
@@ -33,8 +35,8 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_npz(path: Path, wanted: tuple[tuple[str, ...], ...]) -> tuple[list[np.ndarray | None], list[str]]:
-    """For each group of names the first array of an npz file that there is, or None; and the names of all arrays.
-    Raises DataError."""
+    """For each group of names, the first array that an npz file has, or None; and the names of all arrays. Raises
+    DataError where the file is damaged."""
     with _damage(path, "readable npz file"), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if len(set(names)) < len(names):
@@ -54,7 +56,8 @@ def read_npz(path: Path, wanted: tuple[tuple[str, ...], ...]) -> tuple[list[np.n
 
 
 def _array(path: Path, file: Any, shape: tuple[int, ...], dtype: np.dtype, fortran: bool) -> np.ndarray:
-    """The rest of a file as an array, which is all of it; no more is unpacked than its header says."""
+    """The rest of a file as an array; raises DataError unless it has exactly the size in its header. No more than that
+    is unpacked."""
     size = math.prod(shape)
     if size > MOST or min(shape, default=1) < 0 or len(shape) > 32:
         raise DataError(
@@ -64,7 +67,7 @@ def _array(path: Path, file: Any, shape: tuple[int, ...], dtype: np.dtype, fortr
     if dtype.hasobject or dtype.itemsize > 32:
         raise DataError(f"{path} holds {dtype}, and images and labels are numbers.")
     data = file.read(size * dtype.itemsize)
-    if len(data) < size * dtype.itemsize or file.read(1):  # at whose end the checksum is compared
+    if len(data) < size * dtype.itemsize or file.read(1):  # the checksum is compared at the end of the file
         raise DataError(
             f"{path} is cut short, or longer than its header says: {len(data)} bytes for an array of shape {shape}."
         )
@@ -83,8 +86,8 @@ def _unzipped(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _damage(path: Path, kind: str) -> Iterator[None]:
-    """Whatever a damaged file makes zipfile, zlib, gzip and NumPy's reader of headers raise, which evaluates Python
-    literals."""
+    """Turn the errors that a damaged file causes in zipfile, zlib, gzip and NumPy's reader of headers, which evaluates
+    Python literals, into DataError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,13 +1,13 @@
-"""Networks of infinite width: their outputs and gradients, drawn at the points that are asked about.
+"""Networks of infinite width: their outputs and gradients are drawn at the points where they are evaluated.
 
 As N -> oo the outputs of a network become independent Gaussian processes of one covariance (B. Hanin, arXiv:2107.01562;
-for general architectures G. Yang's tensor programs). Such a network has no weights, and needs none: forward passes,
-differences, Jacobians and attacks are drawn from the law of the process and of its gradient, given all that was
-answered before (:mod:`advmf.simulate.limit_process`).
+for general architectures G. Yang's tensor programs). Such a network has no weights and needs none. Forward passes,
+differences, Jacobians and attacks are drawn from the law of the process and its gradient, given all earlier answers
+(:mod:`advmf.simulate.limit_process`).
 
 *Independence of the judge.* This sampler knows the limit's covariance, by an algebra of its own
-(:mod:`advmf.simulate.limit_kernel`). So it judges what the theory says of a network *given* the limit. That wide
-networks approach the limit is what finite widths judge.
+(:mod:`advmf.simulate.limit_kernel`). So it tests what the theory says about a network *given* the limit. Whether wide
+networks approach the limit is tested at finite widths.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from advmf.simulate.tapes import Columns, ForwardTape, Matrix
 CHUNK = 192 * 2**20
 """Bytes of networks that are run together on a CPU."""
 BLOCK = 2048
-"""So many normals are drawn for a network at a time."""
+"""The number of normals drawn for a network at a time."""
 CLOSE = 0.01
-"""An input nearer to another than so many of its lengths is told by what it has beyond the linear function there."""
+"""An input counts as close to another at a distance below this share of its length. The network there is then
+represented by its deviation from the linear function at the other input."""
 
 
 class Streams:
-    """Standard normals of each network's own seed: whatever networks share a chunk, each has the same."""
+    """Standard normals from each network's own seed; they do not depend on which networks share a chunk."""
 
     def __init__(self, seeds: Tensor, dtype: torch.dtype, device: torch.device) -> None:
         self._seeds, self._dtype, self._device, self._blocks = seeds.tolist(), dtype, device, 0
@@ -75,13 +76,13 @@ class Streams:
 class LimitEnsemble(Ensemble):
     """``nets`` independent networks of infinite width, each from its own seed; ``sampler`` is "limit".
 
-    Networks hold what they have answered. A question costs more the more was asked: m points take some m² r² numbers,
-    where r is the dimension of their span. What has weights, or a stream, is refused by name.
+    Networks store their answers, and each answer makes the next more expensive: m points take about m² r² numbers,
+    where r is the dimension of their span. Operations that need weights or a stream are refused by name.
     """
 
     lean: ClassVar[bool] = True
     answered: int = field(default=0, init=False, repr=False)
-    """Vectors that the networks were asked about before."""
+    """The number of vectors that the networks have already answered."""
 
     @property
     def bytes_per_network(self) -> int:
@@ -91,7 +92,8 @@ class LimitEnsemble(Ensemble):
 
     @property
     def _points(self) -> int:
-        """How many points so many queries are: each has a way forth and one back, and an input min(K, d) for J."""
+        """The number of points in the expected queries: a point takes one forwards and one back, and the input min(K,
+        d) for J."""
         return max(0, self.queries - min(self.K, self.d)) // 2 + 2
 
     def expect(self, queries: int) -> None:
@@ -136,7 +138,7 @@ class LimitEnsemble(Ensemble):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitNetworks(Networks):
-    """Networks of infinite width at hand: what they have answered, and will answer."""
+    """Networks of infinite width in memory, with the answers given so far."""
 
     process: Process
 
@@ -175,8 +177,7 @@ class LimitNetworks(Networks):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitTrace(Trace):
-    """A pass at points of networks of infinite width, ``points[input][column]``, whose gradients are drawn once they
-    are asked for."""
+    """A pass at points of networks of infinite width, ``points[input][column]``; gradients are drawn at first use."""
 
     process: Process
     points: list[list[int]]
@@ -246,7 +247,7 @@ class LimitTrace(Trace):
 
 
 def refuse(what: str) -> NoReturn:
-    """Raise ArgumentError for what networks of infinite width do not have."""
+    """Raise ArgumentError for an operation that networks of infinite width do not have."""
     raise ArgumentError(
         f"{what} is asked for, and networks of N = inf have neither weights nor a stream, only outputs and their derivatives. "
         "Take a finite N, e.g. sample(net, N=10**5, ...)."
@@ -254,7 +255,7 @@ def refuse(what: str) -> NoReturn:
 
 
 def limit_of(*, queries: int, d: int, K: int, **given: Any) -> LimitEnsemble:
-    """The ensemble at N = inf, of which an attack is expected where ``queries`` are left at their default.
+    """The ensemble at N = inf. Where ``queries`` are left at their default, one attack is expected.
 
     Raises DeclarationError where a block or an activation has no rule."""
     if queries == QUERIES:

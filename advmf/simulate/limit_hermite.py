@@ -1,8 +1,8 @@
 """The covariance of a smooth activation, by its coefficients in Hermite polynomials (F. G. Mehler, 1866).
 
 With c_k the coefficients of phi(sqrt(Q) z) and ρ the correlation, E (φ(a) - φ(b))² is the sum of (c_k - c_k')² + 2 c_k
-c_k' (1 - ρ^k). Differences of coefficients are taken as means of differences of φ, and 1 - ρ^k is a sum of powers times
-1 - ρ, which the distance gives: nothing cancels.
+c_k' (1 - ρ^k). Differences of coefficients are computed as means of differences of φ, and 1 - ρ^k as a sum of powers
+times 1 - ρ, which follows from the distance. So nothing cancels.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, State, compose
 from advmf.simulate.pointwise import Smooth
 
 TERMS = (32, 64, 128, 256, 512, 1024)
-"""Numbers of coefficients that are tried."""
+"""The numbers of coefficients that are tried in turn."""
 TAIL = 1e-8
-"""What the last coefficients may weigh, in the mean square of the second derivative. The cut series is a covariance
-itself, that of a polynomial."""
+"""The largest share of the last coefficients in the mean square of the second derivative. The truncated series is
+itself a covariance, that of a polynomial."""
 FAR = 13.0
 
 
@@ -65,7 +65,7 @@ class Hermite:
         return State(state.distance, points, base * state.gain, composed(state, layout, base, rest))
 
     def _coefficients(self, p: Points, anchor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The coefficients of every point, by how much they exceed the anchor's, and their derivative by Q."""
+        """The coefficients of every point, their excess over the anchor's, and their derivative with respect to Q."""
         root = p.Q.sqrt()[..., None]
         own, moved = root[:, anchor], (p.gap / (root + root[:, anchor])[..., 0])[..., None]
         for terms in TERMS:
@@ -86,7 +86,8 @@ class Hermite:
 
 
 def _rest(c: Tensor, d: Tensor, s: Tensor, gain: Tensor, pair: Pair, layout: Layout) -> Jets:
-    """E (φ(a) - φ(b))² - gain D with its derivatives by Q, R and D; first as a function of Q, R and w = 1 - ρ."""
+    """E (φ(a) - φ(b))² - gain D with its derivatives with respect to Q, R and D, computed first as a function of Q, R
+    and w = 1 - ρ."""
     rows, terms = layout.rows, c.shape[2]
     w = pair.bend().clamp(0, 2)
     power = torch.ones((*w.shape, terms), dtype=c.dtype, device=c.device)

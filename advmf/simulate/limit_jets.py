@@ -1,4 +1,4 @@
-"""Pairs of streams of infinite width, and their derivatives by the two inputs: the state of a kernel."""
+"""The state of a kernel: pairs of streams of infinite width, with derivatives with respect to the two inputs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 NOISE = 4 * torch.finfo(torch.float64).eps
-"""Rounding of a squared distance, relative: streams whose angle is within it are parallel."""
+"""Relative rounding error of a squared distance; streams whose angle is within it count as parallel."""
 
 
 @dataclass(frozen=True)
 class Jets:
-    """A function of (q, r, D) with its derivatives: ``value``, by q, r and D, and by qr, qD, rD and DD; (nets, rows,
-    points)."""
+    """A function of (q, r, D) with its derivatives: ``value``, the first derivatives in q, r and D, the second in qr,
+    qD, rD and DD; each (nets, rows, points)."""
 
     value: Tensor
     q: Tensor
@@ -25,11 +25,11 @@ class Jets:
     rD: Tensor
     DD: Tensor
     whole: Tensor | None = None
-    """The tensor of which these are views, where there is one."""
+    """The tensor that the fields are views of, if there is one."""
 
     @staticmethod
     def of(stacked: Tensor) -> Jets:
-        """The jets of a tensor that holds all of them along its first axis."""
+        """The jets from a tensor that holds the fields along its first axis."""
         value, q, r, D, qr, qD, rD, DD = stacked.unbind(0)
         return Jets(value, q, r, D, qr, qD, rD, DD, stacked)
 
@@ -41,14 +41,14 @@ class Jets:
 
     @property
     def stacked(self) -> Tensor:
-        """All along a first axis."""
+        """The fields along a new first axis."""
         return torch.stack([getattr(self, f.name) for f in fields(self)[:8]]) if self.whole is None else self.whole
 
 
 @dataclass(frozen=True)
 class Points:
-    """Single streams (nets, points): second moment ``Q``, by how much it exceeds that of the point's anchor (``gap``),
-    its derivative by q (``slope``); and the mean of the coordinates in the same way, None for zero."""
+    """Single streams (nets, points): second moment ``Q``, its excess over that of the point's anchor (``gap``), its
+    derivative in q (``slope``). The mean of the coordinates has the same three numbers, or None for zero."""
 
     Q: Tensor
     gap: Tensor
@@ -58,11 +58,11 @@ class Points:
     mean_slope: Tensor | None
 
     def times(self, factor: float) -> Points:
-        """With the second moments times a factor."""
+        """The streams with second moments times a factor."""
         return replace(self, Q=factor * self.Q, gap=factor * self.gap, slope=factor * self.slope)
 
     def plus(self, other: Points, s: float, layout: Layout) -> Points:
-        """The stream ``self + s * other`` of uncorrelated coordinates but for the means."""
+        """The stream ``self + s * other``; the coordinates of the two are uncorrelated apart from their means."""
         out = replace(
             self,
             Q=self.Q + s**2 * other.Q,
@@ -90,8 +90,8 @@ class Points:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which points are paired: those of ``rows`` with all. ``anchor`` is each point's own, ``same`` (rows, points) says
-    where both have the same: then gaps are known to the digits of the points' distance."""
+    """Which points are paired: those of ``rows`` with all. ``anchor`` is the anchor of each point, and ``same`` (rows,
+    points) marks pairs with the same anchor; their gaps are as accurate as their distance."""
 
     rows: Tensor
     anchor: Tensor
@@ -104,7 +104,7 @@ class Layout:
         return Layout(rows, anchor, same, bool(same.all()))
 
     def between(self, value: Tensor, gap: Tensor) -> Tensor:
-        """value_i - value_j of all pairs, by the gaps to the anchor."""
+        """value_i - value_j of all pairs, computed from the gaps to the anchor."""
         close = gap[:, self.rows, None] - gap[:, None]
         if self.alike:
             return close
@@ -151,8 +151,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class State:
-    """A layer's streams: the points, the ``gain`` a and the rest t of ``D = a D0 + t``; ``distance`` is D0, of the
-    inputs."""
+    """A layer's streams: the points, and the ``gain`` a and the rest t of ``D = a D0 + t``. ``distance`` is D0, the
+    distance of the inputs."""
 
     distance: Tensor
     points: Points
@@ -169,7 +169,7 @@ class State:
 
 
 def composed(state: State, layout: Layout, gain: float | Tensor, rest: Jets) -> Jets:
-    """The rest of ``gain D + rest(Q, R, D)`` where D = a D0 + t, with its derivatives by q, r and D0."""
+    """The rest of ``gain D + rest(Q, R, D)`` where D = a D0 + t, with its derivatives in q, r and D0."""
     t, slope = state.jets, state.points.slope
     q, r, D = slope[:, layout.rows, None], slope[:, None], state.gain + state.jets.D
     own = gain + rest.D

@@ -1,17 +1,17 @@
-"""The covariance of a network of infinite width, with the derivatives that gradients need, and without cancellation.
+"""The covariance of a network of infinite width and its derivatives, computed without cancellation.
 
 As N -> oo the outputs are independent Gaussian processes. For two inputs let ``Q`` and ``R`` be the second moments of
 their streams and ``D`` the mean square of the difference of the streams, each over N. The kernel is (Q + R - D)/2 at
-the last layer, and each primitive of a block owes a rule for (Q, R, D). At the input they are q = |x|²/d, r = |x'|²/d
+the last layer, and each primitive of a block needs a rule for (Q, R, D). At the input they are q = |x|²/d, r = |x'|²/d
 and ``D0 = |x - x'|²/d``.
 
-Close points lose their digits in the product of streams, but not in the distance. So D is carried, as ``D = a D0 + t``:
-``a`` is the gain of the layers at a reference input, and the rest ``t`` falls faster than D0. A linear function has no
-rest. For slopes u, v the rest of a layer is closed, -(u - v)² sqrt(QR) (sin θ - θ cos θ)/π, where θ is the angle of the
-streams by their distance.
+Close points lose digits in the product of their streams, but not in the distance. So D is propagated, in the form ``D =
+a D0 + t``: ``a`` is the gain of the layers at a reference input, and the rest ``t`` falls faster than D0. A linear
+function has no rest. For slopes u, v the rest of a layer has the closed form -(u - v)² sqrt(QR) (sin θ - θ cos θ)/π,
+where θ is the angle between the streams, computed from their distance.
 
-The rest has its derivatives by q, r and D0 beside it, each taken once at most in either input: what the covariance of
-gradients consists of.
+The rest is propagated with its derivatives in q, r and D0, at most one for either input. The covariance of gradients
+consists of these.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from advmf.simulate.pointwise import Smooth
 from advmf.symbols import z
 
 SERIES = 0.5
-"""Below this angle the differences of sines and angles are power series."""
+"""Below this angle, differences of sines and angles are computed by power series."""
 
 
 class Rule(Protocol):
@@ -45,7 +45,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A random layer: all moments times its variance, and the biases."""
+    """A random layer: it multiplies all moments by its variance and adds that of the biases."""
 
     variance: float
     bias: float
@@ -71,7 +71,7 @@ class Scaled:
 
 @dataclass(frozen=True)
 class Masked:
-    """A dropout: second moments times ``gain``, and the means as they are."""
+    """A dropout: it multiplies second moments by ``gain`` and keeps the means."""
 
     gain: float
 
@@ -103,9 +103,9 @@ class Rectified:
 
 
 def rectified_rest(pair: Pair, factor: float) -> Jets:
-    """``factor`` sqrt(QR) (sin θ - θ cos θ) with its derivatives by Q, R and D.
+    """``factor`` sqrt(QR) (sin θ - θ cos θ) with its derivatives in Q, R and D.
 
-    With the factor -1/π it is what E (max(a, 0) - max(b, 0))² has beyond E (a - b)²/2."""
+    With the factor -1/π it is E (max(a, 0) - max(b, 0))² - E (a - b)²/2."""
     half = pair.bend().clamp(0, 2) / 2
     theta = 2 * half.sqrt().asin()
     sine = 2 * (half * (1 - half)).sqrt()
@@ -144,7 +144,7 @@ def _angle_less_sine(theta: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Normalised:
-    """A norm: the streams in units of their size, less their means where ``centred``."""
+    """A norm: it divides the streams by their size, after subtracting their means where ``centred``."""
 
     centred: bool
 
@@ -196,7 +196,7 @@ def _without_mean(state: State, layout: Layout) -> State:
 
 @dataclass(frozen=True)
 class Added:
-    """``shortcut(x) + scale * branch(x)``, of which one path is fresh: beside the squares there are the means."""
+    """``shortcut(x) + scale * branch(x)`` with one fresh path, so that the only cross term is that of the means."""
 
     shortcut: tuple[Rule, ...]
     branch: tuple[Rule, ...]
@@ -214,7 +214,7 @@ class Added:
 
 
 def through(rules: Iterable[Rule], state: State, layout: Layout) -> State:
-    """The state after rules, one after the other."""
+    """The state after applying rules in turn."""
     for rule in rules:
         state = rule(state, layout)
     return state
@@ -271,8 +271,8 @@ class Kernel:
         ]
 
     def __call__(self, q: Tensor, gap: Tensor, distance: Tensor, layout: Layout) -> State:
-        """The state of the last layer: ``q`` (nets, points) are |x|²/d, ``gap`` by how much they exceed that of a
-        point's anchor, and ``distance`` (nets, rows, points) the |x - x'|²/d of the pairs of ``layout``."""
+        """The state of the last layer: ``q`` (nets, points) are |x|²/d, ``gap`` is their excess over that of the
+        point's anchor, and ``distance`` (nets, rows, points) are the |x - x'|²/d of the pairs of ``layout``."""
         nought = torch.zeros_like(distance)
         points = Points(q, gap, torch.ones_like(q), None, None, None)
         state = State(distance, points, torch.ones_like(q[:, :1, None]), Jets.of(nought.repeat(8, 1, 1, 1)))

@@ -1,19 +1,19 @@
-"""Gaussian processes of infinite width, drawn at the points that are asked about, with their gradients.
+"""The Gaussian processes of networks of infinite width, drawn point by point, with their gradients.
 
-The K outputs of a network are independent with the same law. What was answered is remembered: a point's value, and its
-gradient, are drawn from their law given all numbers before, so that the answers together have the joint law of f and of
-its gradients at these points.
+The K outputs of a network are independent with the same law. All answers are stored. A point's value and gradient are
+drawn from their law given all earlier numbers, so the answers together have the joint law of f and its gradients at
+these points.
 
-*Increments.* An input is an anchor, at which f and J are drawn. A point near it is known by what it has beyond the
-linear function there: the value ``h = f(x + y) - f(x) - J y`` and the gradient's change. Their covariances hold no
-linear part, so that nothing cancels for small y.
+*Increments.* An input is an anchor, at which f and J are drawn. A point near it is represented by its deviation from
+the linear function there: the value ``h = f(x + y) - f(x) - J y`` and the change of the gradient. Their covariances
+have no linear part, so nothing cancels for small y.
 
 *Span.* Coordinates of a gradient across all points are independent Gaussian sequences of the same covariance, so they
 are drawn as vectors of d numbers. Within the span of the points all numbers are conditioned jointly, by a Cholesky
-factor. A point that leaves the span adds a direction, along which the gradients before become known numbers.
+factor. A point outside the span adds a direction; the components of earlier gradients along it become known numbers.
 
-*Digits.* Numbers are in units of their own deviation, or of a thirtieth of the linear function's over the same
-distance where that is larger. One counts as known where its variance, given what was answered before, is less than
+*Digits.* A number is in units of its own deviation, or of a thirtieth of the linear function's deviation over the same
+distance where that is larger. It counts as known where its variance, given the earlier answers, is less than
 :data:`~advmf.simulate.limit_span.FLOOR` in these units.
 """
 
@@ -31,9 +31,9 @@ from advmf.simulate.limit_kernel import Kernel
 from advmf.simulate.limit_span import Factor, Span
 
 LEAST = 1e-3
-"""Share of the linear function's variance that is the least unit of a number's variance."""
+"""The smallest unit of a number's variance, as a share of the linear function's variance."""
 VALUE = -1
-"""What stands for the value of a point among the directions of its gradient."""
+"""The index that stands for the value of a point, among those of the directions of its gradient."""
 
 Normals = Callable[..., Tensor]
 
@@ -69,8 +69,8 @@ class Process:
         self._changes: dict[int, Tensor] = {}
 
     def ask(self, y: Tensor, anchors: Sequence[int | None]) -> list[int]:
-        """Draw the values at points (nets, points, d), given from their anchor, or as they are where that is None: the
-        numbers of the points."""
+        """Draw the values at points (nets, points, d) and return the points' numbers. A point is given relative to its
+        anchor, or absolutely where that is None."""
         points = len(self.anchor) + len(anchors)
         numbers = points * (1 + min(self._span.basis.shape[1] + len(anchors), self._d))
         size = 8 * self._nets * (3 * numbers**2 + 3 * points * self._K * self._d)
@@ -98,14 +98,15 @@ class Process:
         draws, basis = self._normals(len(new), self._K, self._d), self._span.basis
         r, n = basis.shape[1], len(self._changes)
         inside = torch.bmm(draws.flatten(1, 2), basis.mT).unflatten(1, (len(new), self._K)).transpose(2, 3).flip(2)
-        # The first direction is that of an input, and comes last: homogeneous activations leave next to nothing there.
+        # The first direction, that of an input, comes last: for homogeneous activations almost nothing is left to draw
+        # there.
         entries = [(i, k) for i in new for k in reversed(range(r))]
         along = self._drawn(new, entries, inside.flatten(1, 2)).unflatten(1, (len(new), r)).flip(2)
         graded = [*self._changes, *new]
         sequence = self._sequence(new, graded) / self._gain[..., None]
         across = self._across.extend(sequence[..., :n], sequence[..., n:], draws.flatten(2))
         for at, i in enumerate(new):
-            # Of what is drawn across, the part within the span gives way to what is known there.
+            # Draws cover all directions; their part within the span is replaced by the numbers known there.
             found = across[:, at].unflatten(1, (self._K, self._d)) * self._unit[:, None]
             found.baddbmm_(along[:, at].mT - torch.bmm(found, basis.mT), basis)
             self._changes[i] = found
@@ -119,7 +120,7 @@ class Process:
         return self._values[at] + linear + self._values[point]
 
     def beyond(self, point: int) -> Tensor:
-        """What f has at a point beyond the linear function at its anchor, (nets, K)."""
+        """The deviation of f at a point from the linear function at its anchor, (nets, K)."""
         value = self._values[point]
         return torch.zeros_like(value) if self.anchor[point] == point else value
 
@@ -131,7 +132,7 @@ class Process:
     # -- what points and directions add --------------------------------------------------------------------------------
 
     def _enter(self, e: Tensor) -> None:
-        """A new direction: the gradients known so far have a coordinate along it."""
+        """Add a direction; the gradients known so far have a coordinate along it."""
         nets, n, _ = self._across.normals.shape
         if not n:
             return
@@ -142,7 +143,7 @@ class Process:
         self._scale = torch.cat((self._scale, self._unit.expand(nets, n)), 1)
 
     def _measure(self, new: list[int]) -> None:
-        """The kernel between the new points and all."""
+        """Compute the kernel between the new points and all points."""
         d, anchor = self._d, self._indices(self.anchor)
         x, y = self.x @ self._span.basis.mT, self.y @ self._span.basis.mT
         layout = Layout.of(self._indices(new), anchor)
@@ -200,8 +201,8 @@ class Process:
         return torch.where(size > 0, size, 1.0)
 
     def _covariance(self, points: list[int], value: bool) -> Tensor:
-        """Of the values of points, or of their gradients, with the values and gradients of all: (nets, points, 1 or r,
-        points, 1 + r)."""
+        """The covariance of the values of points, or of their gradients, with the values and gradients of all: (nets,
+        points, 1 or r, points, 1 + r)."""
         own = self._values_with(points, None) if value else self._gradients_with(points)
         moved = [i for i in points if self.anchor[i] != i]
         if moved:
@@ -215,7 +216,7 @@ class Process:
                 own = own - taken
             else:
                 own[:, [points.index(i) for i in moved]] -= taken
-        # The same on the other side.
+        # The same for the other input.
         others = [j for j, b in enumerate(self.anchor) if b != j]
         if others:
             base = own[..., [self.anchor[j] for j in others], :]
@@ -224,15 +225,15 @@ class Process:
         return self._with_linear(own, points, value)
 
     def _pairs(self, points: list[int]) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Of points with all: x_i, x_i - x_j, and the derivatives of the kernel's rest."""
+        """For points paired with all: x_i, x_i - x_j, and the derivatives of the kernel's rest."""
         x, y = self._coordinates
         anchor = self._indices(self.anchor)
         same = anchor[points][:, None] == anchor[None]
         return x[:, points, None], self._apart(x, y, points, same), self._jets[:, points][..., None].unbind(3)
 
     def _values_with(self, points: list[int], y: Tensor | None) -> Tensor:
-        """What the rest of the kernel gives for f itself, and f + J y with y (nets, points, r) if given: (nets, points,
-        1, points, 1 + r)."""
+        """The contribution of the kernel's rest to the covariance of f, or of f + J y if y (nets, points, r) is given:
+        (nets, points, 1, points, 1 + r)."""
         d, xj = self._d, self._coordinates[0][:, None]
         xi, apart, (t, q, r, D, qr, qD, rD, DD) = self._pairs(points)
         value, slope = -t / 2, -(r * xj - D * apart) / d
@@ -245,7 +246,7 @@ class Process:
         return torch.cat((value, slope), 3)[:, :, None]
 
     def _gradients_with(self, points: list[int]) -> Tensor:
-        """What the rest of the kernel gives for J, (nets, points, r, points, 1 + r)."""
+        """The contribution of the kernel's rest to the covariance of J, (nets, points, r, points, 1 + r)."""
         d, xj = self._d, self._coordinates[0][:, None]
         xi, apart, (_, q, _, D, qr, qD, rD, DD) = self._pairs(points)
         nets, p, m, k = apart.shape
@@ -260,11 +261,11 @@ class Process:
 
     @property
     def _present(self) -> Tensor:
-        """One for each direction of a network, and zero where it has none: (nets, r)."""
+        """A mask (nets, r): one for each direction that a network has, zero where it has none."""
         return (self._span.basis.square().sum(2) > 0).to(self.x)
 
     def _with_linear(self, rows: Tensor, points: list[int], value: bool) -> Tensor:
-        """With what is linear in either input, which increments do not see: the variances and a D0."""
+        """Add the parts that are linear in either input, which do not appear in increments: the variances and a D0."""
         d, (x, y) = self._d, self._coordinates
         gain, p = self._gain, self._points
         anchors = [j for j, b in enumerate(self.anchor) if b == j]

@@ -1,4 +1,4 @@
-"""Linear algebra of answers that are drawn one after the other: the span of points, and Cholesky factors that grow."""
+"""Linear algebra for numbers that are drawn one after the other: the span of points, and growing Cholesky factors."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from torch import Tensor
 from advmf.errors import AccuracyError
 
 NEW = 1e-10
-"""Share of a vector outside of the span below which it adds no direction."""
+"""A vector adds no direction if less than this share of it lies outside the span."""
 FLOOR = 1e-7
-"""Share of a variance that counts as nothing, and below minus which it is an error: a hundred times what rounding
-leaves of one."""
+"""A remaining share of a variance below this counts as zero, and one below its negative is an error. It is a hundred
+times the rounding error of a variance."""
 _ROOM = 16
-"""Numbers that a factor has room for at first."""
+"""The initial capacity of a factor."""
 _NEVER = 1e150
-"""The pivot of a number that is known already: it says nothing of others."""
+"""The pivot of a number that is known already, so large that it does not affect others."""
 
 
 class Span:
-    """Orthonormal directions of each network's own, (nets, r, d); where a network has fewer than the others, its
-    direction is zero."""
+    """Orthonormal directions (nets, r, d), separate for each network; where a network has fewer than the others, the
+    rest are zero."""
 
     def __init__(self, none: Tensor) -> None:
         self.basis = none
         """Directions, at first none: (nets, 0, d)."""
 
     def new(self, y: Tensor) -> Tensor | None:
-        """What a vector (nets, d) has outside of the span, of length one or zero, taken in; None where it is inside for
-        all networks."""
+        """The normalised part of a vector (nets, d) outside the span, which is added to it, zero for networks without
+        one; None if it is inside for all networks."""
         size, rest = y.norm(dim=1, keepdim=True), y
         for _ in range(2):
             rest = rest - torch.bmm(torch.bmm(rest[:, None], self.basis.mT), self.basis)[:, 0]
@@ -44,8 +44,8 @@ class Span:
 
 
 class Factor:
-    """A Cholesky factor (nets, n, n) of numbers of unit scale, and the standard normals (nets, n, copies) that they are
-    made of."""
+    """A Cholesky factor (nets, n, n) of numbers of unit scale, and the standard normals (nets, n, copies) that it
+    multiplies."""
 
     def __init__(self, like: Tensor, copies: int) -> None:
         self._lower = like.new_zeros(len(like), _ROOM, _ROOM)
@@ -61,8 +61,8 @@ class Factor:
         return self._normals[:, : self._count]
 
     def extend(self, rows: Tensor, own: Tensor, normals: Tensor) -> Tensor:
-        """New numbers (nets, p, copies) of covariances ``rows`` (nets, p, n) with those before, and ``own`` (nets, p,
-        p), by new normals."""
+        """New numbers (nets, p, copies) from new normals. ``rows`` (nets, p, n) are their covariances with earlier
+        numbers, ``own`` (nets, p, p) those among themselves."""
         known = torch.linalg.solve_triangular(self.lower, rows.mT, upper=False).mT
         new, fresh = factored(own - torch.bmm(known, known.mT))
         normals = normals * fresh[..., None]
@@ -72,7 +72,7 @@ class Factor:
         return out
 
     def append(self, known: Tensor | None, new: Tensor, normals: Tensor) -> None:
-        """Take in rows of the factor; None for numbers that are independent of those before."""
+        """Append rows to the factor; None for numbers that are independent of the earlier ones."""
         n, p = self._count, new.shape[1]
         if n + p > self._lower.shape[1]:
             self._grow(n + p)
@@ -90,9 +90,9 @@ class Factor:
 
 
 def factored(S: Tensor) -> tuple[Tensor, Tensor]:
-    """The Cholesky factor of (nets, p, p), and which columns hold something new: those of the others are zero.
+    """The Cholesky factor of (nets, p, p), and which columns hold something new; the other columns are zero.
 
-    Raises AccuracyError where a pivot is below minus FLOOR: then it is no covariance.
+    Raises AccuracyError where a pivot is below minus FLOOR, since the matrix is then no covariance.
     """
     found, info = torch.linalg.cholesky_ex(S)
     pivots = found.diagonal(dim1=1, dim2=2)

@@ -1,5 +1,5 @@
-"""Operator norms of Gaussian matrices, sampled: what a random layer with d inputs and K outputs does to an
-adversary."""
+"""Sampled operator norms of Gaussian matrices: by how much a random layer with d inputs and K outputs amplifies an
+attack."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from advmf.simulate.signs import SIGNS, check
 from advmf.simulate.state import source, without_gradients
 
 BYTES = 2**26
-"""The matrices that are held at a time take at most so many bytes, or are one. What their norms need besides is some
-tens of tensors of at most 32 MiB."""
+"""The matrices held at a time take at most this many bytes, unless a single one takes more. Their norms need some tens
+of tensors of at most 32 MiB besides."""
 
 
 @dataclass(frozen=True)
 class GaussianNorms:
-    """``lower`` (samples,) of the norms of the samples, the norms themselves where ``exact``; ``upper`` (samples,) if
-    asked for."""
+    """Bounds on the norms of the samples: ``lower`` (samples,), the norms themselves where ``exact``, and ``upper``
+    (samples,) if requested."""
 
     lower: Tensor
     upper: Tensor | None
@@ -54,12 +54,12 @@ def gaussian_norms(
     """The norms ``||J||_{p->q}`` of ``samples`` matrices J (K, d), Gaussian with entries of variance 1/d, for all
     ``pairs`` (p, q).
 
-    All pairs see the same matrices, in float64: their differences are more certain than they are themselves. The keys
-    are the pairs as they were given, and the numbers a function of the arguments alone. With a ``generator`` in place
-    of the ``seed`` later calls go on where earlier ones stopped: samples in parts are those of one call. The norms are
-    those of :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling`` and ``signs``; with ``certify`` both ends
-    are those of :func:`advmf.simulate.bracket`. ``memory`` bounds the bytes of one matrix with its search, and of the
-    norms. ``progress`` is called with the norms that are done and all there are.
+    All pairs use the same matrices, in float64, so differences between pairs are more precise than the norms
+    themselves. The keys are the pairs as given. The numbers depend on the arguments alone. With a ``generator`` in
+    place of the ``seed``, later calls continue where earlier ones stopped: samples drawn in parts equal those of one
+    call. The norms are those of :func:`advmf.simulate.operator_norm` with ``starts``, ``cooling`` and ``signs``; with
+    ``certify`` both ends are those of :func:`advmf.simulate.bracket`. ``memory`` bounds the bytes of one matrix with
+    its search, and of the norms. ``progress`` is called with the number of norms done and their total.
 
     Raises ArgumentError for counts that are no integers, and if ``pairs`` are no pairs or none; DomainError for ``d``,
     ``K`` or ``samples`` below 1, ``seed``, ``starts`` or ``cooling`` below 0, ``signs`` outside [0, 24], and exponents
@@ -81,7 +81,7 @@ def gaussian_norms(
     allow(kept_bytes, memory, f"The norms of samples={samples} matrices", "Lower samples or raise memory=")
     block, done = max(1, BYTES // (8 * K * d)), 0
     for first in range(0, samples, block):
-        # One draw for each matrix, and search directions that are the same for all: blocks of any size give the same
+        # One draw for each matrix, and the same search directions for all, so that blocks of any size give the same
         # numbers.
         count = min(block, samples - first)
         J = torch.empty(count, K, d, dtype=torch.float64, device=generator.device)
@@ -110,6 +110,6 @@ def _pairs(pairs: object) -> list[tuple[Any, Any]]:
 
 
 def _joined(blocks: list[tuple[Tensor, Tensor | None, bool]]) -> GaussianNorms:
-    """The norms of all blocks after one another."""
+    """The norms of all blocks, concatenated."""
     upper = [high for _, high, _ in blocks if high is not None]
     return GaussianNorms(torch.cat([low for low, _, _ in blocks]), torch.cat(upper) if upper else None, blocks[0][2])

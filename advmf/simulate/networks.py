@@ -1,4 +1,5 @@
-"""Sampled networks as linear maps and activations: forward, differences, JVP, VJP and Jacobian, many columns at once.
+"""Sampled networks as linear maps and activations: forward passes, differences, JVPs, VJPs and Jacobians of many
+columns at once.
 
 Inside this package a batch of vectors is a *column block* of shape (nets, n, inputs, columns): ``columns`` vectors for
 each of ``inputs`` base points in each network. All columns of a network go through one batched matrix product.
@@ -27,7 +28,7 @@ from advmf.symbols import z
 
 @dataclass(frozen=True)
 class Linear:
-    """``x -> W x + b``; ``trained`` where gradient steps change W."""
+    """``x -> W x + b``; gradient steps change W where it is ``trained``."""
 
     weight: Matrix
     bias: Tensor | None
@@ -71,7 +72,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """``x/rms(x)`` over the coordinates, of x less the mean of its coordinates where ``centred``."""
+    """``x/rms(x)`` over the coordinates; where ``centred``, the mean of the coordinates is subtracted first."""
 
     centred: bool
 
@@ -114,8 +115,8 @@ class Sum:
         return torch.add(self.shortcut.push(x, tape), self.branch.push(x, tape), alpha=self.scale)
 
     def pull(self, c: Columns, tape: Tape) -> Columns:
-        # The reverse of push, so that slopes come off the tape in order; matrices in the branch meet the cotangent with
-        # the scale.
+        # The reverse order of push, so that slopes come off the tape in order. The branch gets the cotangent times the
+        # scale.
         branch = self.branch.pull(c if self.scale == 1 else self.scale * c, tape)
         return self.shortcut.pull(c, tape) + branch
 
@@ -125,7 +126,7 @@ Map = Linear | Activation | Mask | Normalisation | Chain | Sum
 
 @dataclass(frozen=True)
 class Trace:
-    """A pass through the networks at given inputs: its ``output``, and the linear maps there.
+    """A pass through the networks at given inputs: its ``output``, and the linear maps at these inputs.
 
     For a forward trace ``output`` is f(x); for a shifted one f(x + eta) - f(x). Shapes are (nets, n, inputs, columns).
     """
@@ -135,7 +136,7 @@ class Trace:
     tape: ForwardTape | ShiftTape
 
     lean: ClassVar[bool] = False
-    """Whether every point asked about makes the next ones dearer, so that attacks should ask for few."""
+    """Whether every point evaluated makes the next ones more expensive, so that attacks should evaluate few."""
 
     def _linear(self) -> Tape:
         return Tape(self.tape)
@@ -156,7 +157,7 @@ class Trace:
 
     @property
     def inputs(self) -> Columns:
-        """The inputs ``x`` of a forward trace, the images at hand: (nets, d, inputs, columns).
+        """The inputs ``x`` of a forward trace: (nets, d, inputs, columns).
 
         Raises ArgumentError for a shifted one.
 
@@ -176,12 +177,12 @@ class Trace:
     def descend(self, cotangents: Columns, rate: float) -> None:
         """A gradient step of the trained weights: ``W -= rate * (sum over inputs and columns of delta x^T)``.
 
-        ``cotangents`` (nets, K, inputs, columns) are a loss's derivatives by a forward trace's outputs, ``delta`` those
-        by a layer's outputs and ``x`` its inputs. The trace holds for the weights before the step. Exact for networks
-        without weights, too.
+        ``cotangents`` (nets, K, inputs, columns) are a loss's derivatives with respect to a forward trace's outputs,
+        ``delta`` those with respect to a layer's outputs, and ``x`` the layer's inputs. The trace is valid for the
+        weights before the step. The step is exact for networks without weights too.
 
         Raises ArgumentError for a shifted trace or cotangents of another shape, DomainError for values that are not
-        finite; nothing has changed then.
+        finite; then nothing is changed.
 
         >>> import advmf as mf
         >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=5000, L=2, d=8, K=2, sigma_w=1.4, sigma_b=0.0,
@@ -208,10 +209,10 @@ class Trace:
 
     @lasting
     def gradients(self, cotangents: Columns) -> list[tuple[Matrix, Tensor, Tensor]]:
-        """A loss's derivative by every trained matrix W, in the order of the layers: (W, delta, x) for ``delta @
-        x.mT``.
+        """A loss's derivative ``delta @ x.mT`` with respect to every trained matrix W, as (W, delta, x), in the order
+        of the layers.
 
-        ``cotangents`` as for :meth:`descend`, with the same errors; delta is (nets, rows, m) and x (nets, columns, m),
+        ``cotangents`` and errors are those of :meth:`descend`. delta is (nets, rows, m) and x (nets, columns, m), with
         a column for each input and cotangent. The pairing <W, derivative> is <delta, W x>.
         """
         forward, shape = self._forward("a gradient"), tuple(self.output.shape[:3])
@@ -251,7 +252,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Networks:
-    """Networks at hand: ``P_in``, the blocks and ``P_out`` as one map from d to K dimensions."""
+    """Networks in memory: ``P_in``, the blocks and ``P_out`` as one map from d to K dimensions."""
 
     net: Net
     nets: int
@@ -263,7 +264,7 @@ class Networks:
 
     @lasting
     def trace(self, x: Columns) -> Trace:
-        """The forward trace at x of shape (nets, d, inputs, 1); any network count of 1 broadcasts."""
+        """The forward trace at x of shape (nets, d, inputs, 1); ``nets`` may be 1 and then broadcasts."""
         tape = ForwardTape()
         return Trace(self, self.map.push(x.expand(self.nets, -1, -1, -1), tape), tape)
 
@@ -283,10 +284,10 @@ def layers(map: Map) -> Iterator[Linear]:
 
 @runtime_checkable
 class Draws(Protocol):
-    """Where the random parts of a network come from."""
+    """The source of the random parts of a network."""
 
     def layer(self, layer: GaussianLayer, rows: int, columns: int) -> Linear:
-        """The random layer of a declared one."""
+        """A random layer for a declared one."""
 
     def mask(self, rate: float, size: int) -> Mask:
         """A random mask that drops coordinates at this rate."""
@@ -297,20 +298,20 @@ class Draws(Protocol):
 
 @dataclass(frozen=True)
 class Path:
-    """The maps of a path so far, and the width of the stream behind them."""
+    """The maps of a path so far, and the width of the stream after them."""
 
     maps: tuple[Map, ...]
     width: int
 
     def then(self, map: Map, width: int | None = None) -> Path:
-        """The path with a map more, to another width if one is given."""
+        """The path with one more map, which leads to another width if one is given."""
         return Path((*self.maps, map), width or self.width)
 
 
 class Realisation(Algebra[Path]):
     """The maps of one copy of a block, in the order in which they act: Gaussian layers map to ``width`` coordinates.
 
-    A rule of one's own is given the maps before the primitive, as a tuple, and returns those behind it.
+    A user's rule gets the maps before the primitive, as a tuple, and returns them with its own added.
     """
 
     def __init__(self, draws: Draws, width: int) -> None:

@@ -1,8 +1,9 @@
 """Operator norms of given matrices, ``||J||_{p->q} = max ||J e||_q over ||e||_p <= 1``, batched, with a maximiser.
 
-A convex function is largest at a vertex of a polytope. So the norm is exact by enumeration where the lp ball (p = 1, or
-p = inf and few columns) or the dual ball of the output (q = inf, or q = 1 and few rows) has few vertices, and for p = q
-= 2 by the first singular vector. The rest is NP-hard in general, and a nonlinear power iteration bounds it from below.
+A convex function is largest at a vertex of a polytope. So enumeration gives the exact norm where the lp ball (p = 1, or
+p = inf and few columns) or the dual ball of the output (q = inf, or q = 1 and few rows) has few vertices. For p = q = 2
+the first singular vector gives it. All other norms are NP-hard in general; a nonlinear power iteration bounds them from
+below.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ _ENTRIES = 2**22
 """Entries of the largest intermediate tensor."""
 _ROUNDS, _SCREEN, _FINALISTS = 100, 5, 4
 COOLING = 100
-"""Rounds of the cooled iteration where a norm itself is asked for; an attack makes do without."""
+"""Rounds of the cooled iteration for a norm itself; an attack uses none."""
 _HEAT = 0.1
-"""The noise of the cooled iteration, as a share of the reaction."""
+"""The noise of the cooled iteration, as a share of the reaction term."""
 
 
 @dataclass(frozen=True)
@@ -56,23 +57,23 @@ def operator_norm(
     """The operator norm ``||J||_{p->q}`` of every matrix of a batch, with an ``e`` that attains it.
 
     Where no exact rule applies (see the module), the power iteration ``e <- D_p(J^T D_{q*}(J e))`` (Boyd, 1974) from
-    rows, singular vectors and ``starts`` random directions gives a lower bound. At each of its fixed points the image J
-    e leans towards the t = D_{q*}(J e) that made it, so that there are many in a large matrix, and poor ones.
-    ``cooling`` rounds take this reaction out at first and let it in little by little: from ``starts`` random
-    directions, t <- D_{q*}(f - c (<t, f>/<t, t>) t + noise) for the f = J D_p(J^T t), with c falling from 1 to 0, as
-    approximate message passing does (A. Montanari, FOCS 2019), and then on as before. A hundred rounds find 99.8 % of
-    the best known value or more, at 100 x 784 too.
+    rows, singular vectors and ``starts`` random directions gives a lower bound. At each fixed point the image J e is
+    correlated with the t = D_{q*}(J e) that produced it. Because of this reaction a large matrix has many poor fixed
+    points. ``cooling`` rounds remove the reaction at first and restore it gradually, as approximate message passing
+    does (A. Montanari, FOCS 2019). From ``starts`` random directions they iterate t <- D_{q*}(f - c (<t, f>/<t, t>) t +
+    noise) with f = J D_p(J^T t), while c falls from 1 to 0; then the power iteration continues. A hundred rounds find
+    at least 99.8 % of the best known value, at 100 x 784 too.
 
-    ``signs``: enumerate the signs of so many columns (p = inf) or rows (q = 1), at 2^{signs-1} norms a matrix.
-    ``generator`` is one of seed 0 if None.
+    ``signs``: the signs of up to this many columns (p = inf) or rows (q = 1) are enumerated, at 2^{signs-1} norms a
+    matrix. ``generator`` is one of seed 0 if None.
 
-    Matrices of less than 32 bits are searched, and answered, in float32. The search is without gradients; if ``J``
-    requires them ``value`` has the norm's, D_{q*}(J e) e^T.
+    Matrices of less than 32 bits are searched in float32, and so are the results. The search is without gradients; if
+    ``J`` requires them, ``value`` has the gradient of the norm, D_{q*}(J e) e^T.
 
     Raises ArgumentError if ``J`` is no floating-point tensor of at least two axes, ``starts``, ``cooling`` or ``signs``
     no integer, or ``generator`` none; DomainError for ``starts`` or ``cooling`` below 0, ``signs`` outside [0, 24],
-    entries that are not finite or exponents that are no numbers in [1, oo]; MemoryBudgetError where so many starts take
-    more than 4 GiB; all before any work.
+    entries that are not finite or exponents that are no numbers in [1, oo]; MemoryBudgetError where the starts take
+    more than 4 GiB. All are raised before any work.
 
     >>> found = operator_norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), "inf", 1)
     >>> found.value, found.vector, found.exact
@@ -98,7 +99,7 @@ def search_bytes(K: int, d: int, starts: int, cooling: int, dtype: torch.dtype) 
 def _search(
     flat: Tensor, p: float, q: float, starts: int, cooling: int, signs: int, generator: torch.Generator
 ) -> tuple[Tensor, bool]:
-    """The best vectors (n, d) found for matrices (n, K, d), and whether there are no better ones."""
+    """The best vectors (n, d) found for matrices (n, K, d), and whether they are proved best."""
     _, K, d = flat.shape
     primal, dual = _vertices(d, p, signs), _vertices(K, conjugate(q), signs)
     exact = enumerable(K, d, p, q, signs)
@@ -141,7 +142,7 @@ def enumerable(K: int, d: int, p: float, q: float, signs: int = SIGNS) -> bool:
 
 
 def _vertices(n: int, r: float, signs: int) -> float:
-    """How many vertices the unit ball of ||.||_r in n dimensions has, of each pair of opposites one; inf if
+    """The number of vertices of the unit ball of ||.||_r in n dimensions, counting one of each opposite pair; inf if
     too many."""
     return n if r == 1 or n == 1 else 2 ** (n - 1) if math.isinf(r) and n <= signs else math.inf
 
@@ -163,7 +164,7 @@ def _singular(J: Tensor) -> Tensor:
 
 
 def _power(J: Tensor, p: float, q: float, random: Tensor, noise: Tensor) -> Tensor:
-    """The best end of the power iterations from the largest rows, the singular vectors, the best signs and random
+    """The best result of power iterations from the largest rows, the singular vectors, the best signs and random
     cotangents."""
     rows = norm(J, conjugate(p), -1).topk(min(J.shape[-2:]), -1).indices
     starts = [J.gather(-2, rows[..., None].expand(-1, -1, J.shape[-1])).mT, _singular(J), J.mT @ random]
@@ -180,8 +181,8 @@ def _power(J: Tensor, p: float, q: float, random: Tensor, noise: Tensor) -> Tens
 
 
 def _cooled(J: Tensor, p: float, q: float, noise: Tensor) -> Tensor:
-    """The best vectors (b, d, columns) on the way of the cooled iteration, on the shorter side of J; ``noise`` (rounds,
-    K, columns)."""
+    """The best vectors (b, d, columns) met by the cooled iteration, which runs on the shorter side of J; ``noise`` is
+    (rounds, K, columns)."""
     if J.shape[-2] > J.shape[-1]:
         return maximiser(J.mT @ _cooled(J.mT, conjugate(q), conjugate(p), noise), p, -2)
     t = maximiser(noise[0].expand(len(J), -1, -1), conjugate(q), -2)
@@ -196,8 +197,8 @@ def _cooled(J: Tensor, p: float, q: float, noise: Tensor) -> Tensor:
 
 
 def _climb(J: Tensor, p: float, q: float, e: Tensor, rounds: int) -> Tensor:
-    """The columns of ``e`` (b, d, columns) after so many power iterations, each of them at rest once it
-    gains no more."""
+    """The columns of ``e`` (b, d, columns) after at most ``rounds`` power iterations; each column stops once it gains
+    no more."""
     value = torch.zeros_like(e[:, 0])
     for _ in range(rounds):
         image = J @ e

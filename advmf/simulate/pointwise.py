@@ -21,39 +21,39 @@ from advmf.symbols import z as Z
 
 @runtime_checkable
 class Function(Protocol):
-    """What a pass through a network asks of an activation. An activation of one's own gives one by
+    """The operations that a pass through a network needs from an activation. A user's activation may supply them by
     :meth:`advmf.nets.Pointwise.tensors`."""
 
     def value(self, z: Tensor) -> Tensor:
         """phi(z)."""
 
     def tangent(self, at: Tensor, t: Tensor) -> Tensor:
-        """phi'(at) t, for ``at`` as it was met by a forward pass or as :meth:`moved` gives it."""
+        """phi'(at) t, for ``at`` from a forward pass or from :meth:`moved`."""
 
     def prepared(self, z: Tensor) -> Any:
-        """What all differences from z need."""
+        """The data that all differences from z share."""
 
     def difference(self, prepared: Any, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """phi(z + delta) - phi(z), to the precision of the difference itself, and what :meth:`moved` needs."""
+        """phi(z + delta) - phi(z), to the precision of the difference itself, and the data for :meth:`moved`."""
 
     def moved(self, prepared: Any, kept: Tensor) -> Tensor:
-        """Where the slopes at z + delta are taken."""
+        """The point at which :meth:`tangent` takes the slopes at z + delta."""
 
 
 WIDEST = 1 / 16
-"""Differences over more than this are taken as such; over less, as integrals of the slope."""
+"""For a delta above this, differences are computed directly; below, as integrals of the slope."""
 _NODES = ((0.8611363115940526, 0.3478548451374538), (0.3399810435848563, 0.6521451548625461))
-"""Half of a Gauss-Legendre rule of four points, whose error is 6e-10 (delta/2)**8 times the eighth derivative of the
+"""Half of the four-point Gauss-Legendre rule. Its error is 6e-10 (delta/2)**8 times the eighth derivative of the
 slope."""
 
 
 @dataclass(frozen=True)
 class Smooth:
-    """A function known by its formula. Differences over ``near`` and less are integrals of its slope, from kink to
-    kink: nothing cancels.
+    """A function given by its formula. Differences for a delta up to ``near`` are integrals of the slope from kink to
+    kink, so nothing cancels.
 
-    ``near`` is as wide as four points integrate the slope to rounding: a function that is a hundred times as steep has
-    a hundredth of it. A kink that is not at zero is where rounding puts it.
+    ``near`` is the widest delta for which four points integrate the slope to rounding precision. A function a hundred
+    times as steep has a hundredth of it. A kink away from zero is located up to rounding.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -89,7 +89,7 @@ class Smooth:
 
     def _along(self, z: Tensor, delta: Tensor) -> Tensor:
         """The integral of the slope from z to z + delta, cut at the kinks."""
-        # Each kink is written as a way from z, and a way that lies outside of [0, delta] is none.
+        # Each kink is expressed as a distance from z; distances outside [0, delta] are ignored.
         low, high = delta.clamp(max=0), delta.clamp(min=0)
         ways = [torch.zeros_like(delta), *((kink - z).clamp(min=low, max=high) for kink in self.kinks), delta]
         ends = torch.stack(torch.broadcast_tensors(*ways)).sort(0).values if self.kinks else torch.stack(ways)
@@ -100,7 +100,8 @@ class Smooth:
 
 
 def _integral(slope: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, width: Tensor) -> Tensor:
-    """The integral of a slope from ``low`` to ``high``, whose ``width`` has more digits than their difference."""
+    """The integral of a slope from ``low`` to ``high``; ``width`` is high - low to more digits than the difference
+    has."""
     middle, total = (low + high) / 2, torch.zeros_like(width)
     for node, weight in _NODES:
         total = total + weight * width / 2 * (slope(middle - node * width / 2) + slope(middle + node * width / 2))
@@ -109,7 +110,8 @@ def _integral(slope: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, widt
 
 @lru_cache(maxsize=1024)
 def _reach(f: sp.Lambda, places: tuple[float, ...]) -> float:
-    """How wide a difference four points integrate to rounding, on a grid that is fine near zero and at kinks."""
+    """The widest delta that four points integrate to rounding precision, on a grid that is fine near zero and at
+    kinks."""
     change = _tensors(slope(f))
     away = torch.logspace(-7, 1, 1601, dtype=torch.float64, device="cpu")
     grid = torch.cat([place + sign * away for place in (0.0, *places) for sign in (1, -1)])
@@ -156,7 +158,7 @@ _LIBRARY = {
 
 
 class Filled(sp.Function):
-    """A number as a tensor like another."""
+    """A number as a tensor of the shape and dtype of another."""
 
 
 class _Printer(TorchPrinter):
@@ -168,8 +170,8 @@ class _Printer(TorchPrinter):
 
 
 def _written(expr: sp.Expr, z: sp.Symbol, whole: bool = True) -> sp.Expr:
-    """The expression as torch takes it: floats for irrational numbers, cases for maxima, and tensors for what is
-    constant as a ``whole``."""
+    """The expression in a form for torch: floats for irrational numbers, cases for maxima, and a tensor if the
+    ``whole`` is constant."""
     if not expr.has(z):
         value = expr.evalf(17) if isinstance(expr, sp.Expr) and not expr.is_Rational else expr
         return Filled(value, z) if whole else value

@@ -1,4 +1,4 @@
-"""The race of an attack: gradient ascent from many starts at once, of which the best go on.
+"""The race of an attack: gradient ascent from many starts at once, of which only the best continue.
 
 All starts, signs, inputs and pairs (p, q) are columns of the same matrix products.
 """
@@ -18,19 +18,20 @@ from advmf.simulate.geometry import conjugate, maximiser, norm, project
 from advmf.simulate.networks import Trace
 
 DIRECTIONS, STEPS = 16, 14
-"""A race: it starts from so many directions, both signs of each, and takes so many steps."""
+"""The default race: the number of its directions, each with both signs, and the number of its steps."""
 LEAN = 8
-"""Steps of a single direction, on networks of infinite width."""
+"""The default steps on networks of infinite width, where there is a single direction."""
 ROUNDS = ((2, 4), (5, 10))
-"""After so many steps one of so many columns goes on, and never less than FINALISTS of them."""
+"""Pairs (step, n): after this step one in n columns continues, and never fewer than FINALISTS of them."""
 FINALISTS = 3
 MOMENTUM = 0.5
-"""Share of the last direction that a step of :func:`attack` keeps."""
+"""The share of the previous direction that a step of :func:`attack` keeps."""
 TAPE = 2**30
-"""Bytes of activations kept by one pass; more columns than that go in several passes."""
+"""Bytes of activations kept by one pass; more columns take several passes."""
 
 Objective = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
-"""The value of changes of the output (nets, inputs, pairs, starts, K) and, if asked for, its gradient in them."""
+"""The value of changes of the output (nets, inputs, pairs, starts, K) and, if requested, its gradient with respect to
+them."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Attack:
 
 
 def columns(directions: int, step: int) -> int:
-    """How many columns of a restart take a step of a race; of a single direction the better sign is known after one."""
+    """The number of columns of a restart in a step of a race. Of a single direction only the better sign continues
+    after one step."""
     if directions == 1:
         return 1 if step else 2
     share = next((share for after, share in reversed(ROUNDS) if step >= after), 1)
@@ -54,16 +56,16 @@ def columns(directions: int, step: int) -> int:
 
 
 def attack_queries(K: int, d: int, pairs: int, steps: int, restarts: int = 1, directions: int = DIRECTIONS) -> int:
-    """How many vectors :func:`attack_trace` sends through each matrix, forwards and back, the trace and its Jacobian
-    included."""
-    last = ROUNDS[-1][0]  # from this step on there are as many as in the end
+    """The number of vectors that :func:`attack_trace` sends through each matrix, forwards and back, the trace and its
+    Jacobian included."""
+    last = ROUNDS[-1][0]  # the number is constant from this step on
     total = sum(columns(directions, step) for step in range(min(last, steps)))
     total += max(0, steps - last) * columns(directions, last)
     return 1 + min(K, d) + pairs * restarts * (2 * total + columns(directions, steps))
 
 
 def norms(qs: Sequence[float]) -> Objective:
-    """``||change||_q``, each pair's own."""
+    """The objective ``||change||_q``, with the q of each pair."""
     duals = [conjugate(q) for q in qs]
     return lambda change, gradient: (_each(norm, change, qs), _each(maximiser, change, duals) if gradient else None)
 
@@ -87,15 +89,15 @@ def race(
 
 
 def _size(p: float) -> float:
-    """The first step over the radius: longer ones cross more linear regions, but for p = 1 forget all but one
+    """The first step divided by the radius. Longer steps cross more linear regions, but for p = 1 they keep only one
     coordinate."""
     return 1.0 if p == 1 else 2.0
 
 
 def _shortened(z: Tensor, p: float, radius: float) -> Tensor:
-    """``z`` with what has left the ball brought back: to its nearest point for p = 1 and p = inf, else shortened. In
-    between the nearest point has the small coordinates cut (p < 2) or the large ones (p > 2), and lies some percent
-    lower."""
+    """``z`` with points outside the ball brought back: to the nearest point for p = 1 and p = inf, and by shortening in
+    between. There the nearest point would lose its small coordinates (p < 2) or its large ones (p > 2), and its value
+    is some percent lower."""
     if math.isinf(p):
         return z.clamp(-radius, radius)
     if p == 1:
@@ -115,8 +117,8 @@ def ascend(
     going: Callable[[int], int],
     back: Callable[..., Tensor],
 ) -> Attack:
-    """Ascent from points of the unit balls by steps of ``size(p) * eps``, which fall to 0, of the best ``going(step)``
-    alone, each step ``back`` to the balls of a radius."""
+    """Ascent from points of the unit balls. Steps start at ``size(p) * eps`` and fall to 0. Only the best
+    ``going(step)`` points continue, and after each step ``back`` returns them to the balls."""
     duals = [conjugate(p) for p in ps]
     radius = eps * (1 - 8 * torch.finfo(starts.dtype).eps)  # so that rounding leaves every point in the ball
     eta, m = _each(partial(back, radius=radius), radius * starts, ps), torch.zeros_like(starts)
@@ -141,8 +143,8 @@ def ascend(
 def passes(
     trace: Trace, eta: Float[Tensor, "nets inputs pairs starts d"], objective: Objective, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The objective of ``f(x + eta) - f(x)`` (nets, inputs, pairs, starts) and, if asked for, its gradient
-    in ``eta``."""
+    """The objective of ``f(x + eta) - f(x)`` (nets, inputs, pairs, starts) and, if requested, its gradient with respect
+    to ``eta``."""
     tape = sum(kept.nbytes for kept in trace.tape.kept) * eta.shape[2]
     values, gradients = [], []
     for part in eta.split(max(1, TAPE // max(1, tape)), 3):
@@ -158,7 +160,7 @@ def passes(
 
 
 def _each(function: Callable[[Tensor, float], Tensor], z: Tensor, exponents: Sequence[float]) -> Tensor:
-    """``function`` of every pair's part of ``z`` (nets, inputs, pairs, ...) and its exponent."""
+    """``function`` applied to every pair's part of ``z`` (nets, inputs, pairs, ...) with its exponent."""
     return torch.stack([function(part, r) for part, r in zip(z.unbind(2), exponents)], 2)
 
 

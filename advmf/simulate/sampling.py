@@ -18,7 +18,7 @@ from advmf.simulate.state import source
 from advmf.simulate.values import depth_of, require_whole, values_of
 
 PAYS = 4
-"""Conditioning is faster than explicit weights from about so many times the vectors upwards in width."""
+"""Conditioning is faster than explicit weights if the width is at least about this many times the number of vectors."""
 SAMPLERS = ("auto", "dense", "conditioned", "limit")
 """Ways to sample: "auto" chooses."""
 
@@ -43,23 +43,23 @@ def sample(
 ) -> Ensemble:
     """Sample ``nets`` independent networks.
 
-    ``N, L, d, K`` are width, depth, input and output dimension; stages of a number of blocks have their own depth, and
-    their widths are multiples of ``N``. ``values`` gives the net's symbols (``sigma_w``,
-    ``sigma_b``, ``u``, ``v`` and any of your own). All randomness comes from ``generator`` (seeded from the system if
-    None). ``memory`` bounds the bytes of weights held at once.
+    ``N, L, d, K`` are width, depth, input and output dimension. Stages with a numeric ``repeat`` have their own depth,
+    and their widths are multiples of ``N``. ``values`` gives the net's symbols (``sigma_w``, ``sigma_b``, ``u``, ``v``
+    and any of your own). All randomness comes from ``generator`` (seeded from the system if None). ``memory`` bounds
+    the bytes of weights held at once.
 
-    ``sampler`` "dense" draws every weight; "conditioned" draws only what products with the weights reveal, which has
-    the same law at every N and takes O(N) memory for each vector that meets a matrix
-    (:mod:`advmf.simulate.conditioned`); "auto" takes the faster one for ``queries``, the number of vectors expected to
-    meet each matrix (an attack tells by itself), if it fits the budget, and ``.sampler`` of the result says which.
-    Conditioned networks have to be kept between calls; ``keep=False`` forgets them, for networks that are used once.
-    ``N="inf"`` gives networks of infinite width, Gaussian processes that are drawn where they are asked about
-    (:mod:`advmf.simulate.limit`): they have outputs, derivatives and attacks, and no weights.
+    ``sampler`` "dense" draws every weight. "conditioned" draws only what products with the weights reveal; it has the
+    same law at every N and takes O(N) memory for each vector that meets a matrix (:mod:`advmf.simulate.conditioned`).
+    "auto" takes the faster one that fits the budget, for ``queries`` vectors expected to meet each matrix; an attack
+    sets that number itself. ``.sampler`` of the result tells which was taken. Conditioned networks must be kept between
+    calls; ``keep=False`` drops them, for networks that are used once. ``N="inf"`` gives networks of infinite width,
+    Gaussian processes that are drawn at the points where they are evaluated (:mod:`advmf.simulate.limit`). They have
+    outputs, derivatives and attacks, but no weights.
 
-    Raises ArgumentError for missing or unknown values, a depth that is not that of the stages, and an ``N`` of which
-    their widths are no whole multiples, DomainError for values outside their domain, DeclarationError for a net whose
-    covariance at N = inf is not known, and MemoryBudgetError where one network, the seeds of all or the objects of so
-    many layers do not fit, all before anything is sampled.
+    Raises ArgumentError for missing or unknown values, a depth that is not that of the stages, and an ``N`` that gives
+    a stage no whole width, DomainError for values outside their domain, DeclarationError for a net whose covariance at
+    N = inf is not known, and MemoryBudgetError where one network, the seeds of all or the objects of so many layers do
+    not fit, all before anything is sampled.
 
     >>> import torch, advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=3, d=8, K=2, nets=5, sigma_w=1.4, sigma_b=0.0,
@@ -106,8 +106,8 @@ def seeded(ensemble: Ensemble, generator: torch.Generator) -> Ensemble:
 
 
 def _is_infinite(N: object, sampler: str) -> bool:
-    """Whether networks of infinite width are asked for; raises ArgumentError where the sampler is one of other
-    widths."""
+    """Whether networks of infinite width are requested; raises ArgumentError where the sampler is for finite widths
+    only."""
     infinite = str(N).lower() in ("inf", "oo", "infinity")
     if isinstance(N, str) and not infinite:
         raise ArgumentError(f'N is a whole number, or "inf" for networks of infinite width; got {N!r}.')

@@ -1,9 +1,9 @@
-"""Exact maxima of ``||A s||_r`` over all signs ``s``, batched: the vertices of a cube, where a convex function is
-largest.
+"""Exact maxima of ``||A s||_r`` over all sign vectors ``s``, batched. A convex function on a cube is largest at such a
+vertex.
 
-Half of the 2^n signs do, as ``s`` and ``-s`` have one norm. They are the sums of two tables of images, one of the low
-and one of the high coordinates: 2^{n-1} additions of a column in place of as many products, and no rounding errors pile
-up on the way.
+Half of the 2^n sign vectors suffice, since ``s`` and ``-s`` have the same norm. Their images are sums of two tables of
+images, one for the low and one for the high coordinates. That takes 2^{n-1} additions of a column instead of as many
+products, and rounding errors do not accumulate.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from advmf.boundary import whole
 from advmf.errors import DomainError
 
 SIGNS = 12
-"""By default, all signs of at most so many coordinates are tried."""
+"""The default: all signs of at most this many coordinates are tried."""
 LIMIT = 24
-"""The most coordinates whose signs can be enumerated."""
+"""The largest number of coordinates whose signs can be enumerated."""
 _LOW = 12
 _ENTRIES = 2**22
 
@@ -27,7 +27,7 @@ _ENTRIES = 2**22
 def check(signs: object) -> int:
     """``signs``, a number of coordinates that may be enumerated.
 
-    Raises ArgumentError if it is no integer, DomainError if it is none in [0, LIMIT].
+    Raises ArgumentError if it is no integer, DomainError if it is outside [0, LIMIT].
 
     >>> check(20)
     20
@@ -46,7 +46,7 @@ def best_signs(A: Tensor, r: float) -> Tensor:
     +1.
 
     It takes 2^{n-1} norms of vectors of length ``rows`` (at most n for r = 2); no intermediate tensor has more than
-    2^22 entries, or those of one matrix' table. Of equal maxima it finds one.
+    2^22 entries, unless the table of a single matrix does. Of equal maxima one is returned.
 
     >>> best_signs(torch.tensor([[1.0, -2.0, 3.0], [1.0, -1.0, 0.0]]), 1.0)
     tensor([ 1., -1.,  1.])
@@ -55,7 +55,7 @@ def best_signs(A: Tensor, r: float) -> Tensor:
     flat = A.reshape(-1, rows, n)
     if r == 2 and rows > n:
         flat = torch.linalg.qr(flat, mode="r").R
-    # In units of the largest row sum all images are <= 1 and the best has norm >= 1: its power neither over- nor
+    # In units of the largest row sum all images are <= 1 and the best norm is >= 1, so its power neither over- nor
     # underflows.
     flat = flat / flat.abs().sum(-1).amax(-1)[:, None, None].clamp(min=torch.finfo(A.dtype).tiny)
     low = min(n - 1, _LOW)

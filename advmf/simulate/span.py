@@ -10,12 +10,12 @@ from torch import Tensor
 from advmf.errors import NonFiniteError
 
 _CACHE, _PART = 2**17, 2**12
-"""Numbers that a CPU's cache holds, and of each vector when many are multiplied."""
+"""The numbers that a CPU's cache holds, and the part of each vector that is multiplied at a time."""
 
 
 def sizes(y: Tensor) -> tuple[Tensor | None, Tensor]:
-    """A scale to divide ``y`` by where its squares leave the dtype's range, else None, and the lengths of what is left,
-    (…, 1).
+    """A scale to divide ``y`` by where its squares leave the dtype's range, else None, and the lengths (…, 1) of the
+    scaled rows.
 
     Raises NonFiniteError for entries that are not finite.
     """
@@ -36,11 +36,13 @@ def directions(
     """Orthonormal directions that span ``rows`` (nets, count, length) up to ``tolerance`` times their ``size`` (nets,
     count, 1).
 
-    By eigenvectors of the Gram matrix of the rows over their sizes. Returns the matrix that makes the directions of the
-    rows, with zeros where a network has fewer than another; the coordinates of the rows on them; which are not zero,
-    None if none is; and the smallest share that any has of its vectors; and whether that was all: the Gram matrix knows
-    directions of a share below eps/tolerance, where that exceeds the tolerance, too badly to tell them from rounding,
-    so they are left for a next call, once these are taken out of the rows. None where all rows are below the tolerance.
+    They come from eigenvectors of the Gram matrix of the rows over their sizes. None where all rows are below the
+    tolerance. Otherwise the result has five parts. The first is the matrix that maps the rows to the directions, with
+    zeros where a network has fewer than another. Then follow the coordinates of the rows on the directions, which
+    directions are not zero (None if none is zero), and the smallest share that any direction has of its vectors. The
+    last is whether these are all. The Gram matrix cannot tell directions of a share below eps/tolerance from rounding,
+    where that exceeds the tolerance. They are left for a next call, after the found directions have been taken out of
+    the rows.
     """
     if rows.shape[1] == 1:
         length = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
@@ -70,7 +72,7 @@ def directions(
 
 
 def orthonormal(rows: Tensor) -> Tensor:
-    """The matrix that makes rows that are almost orthonormal so, and moves them least; zeros stay zeros."""
+    """The matrix that makes almost orthonormal rows orthonormal and changes them least; rows of zeros stay zero."""
     if rows.shape[1] == 1:
         size = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
         return torch.where(size > 0.5, size, math.inf).reciprocal()
@@ -80,7 +82,8 @@ def orthonormal(rows: Tensor) -> Tensor:
 
 
 def onto_rows(vectors: Tensor, rows: Tensor) -> Tensor:
-    """``vectors @ rows.mT``; long ones in parts, which stay in a cache while several vectors meet them."""
+    """``vectors @ rows.mT``; long rows are multiplied in parts that stay in the cache while several vectors use
+    them."""
     nets, count, length = vectors.shape
     parts = length // _PART
     if nets > 1 or count == 1 or parts < 8 or vectors.device.type == "cuda":
@@ -99,7 +102,7 @@ def combine(turn: Tensor, rows: Tensor, out: Tensor) -> None:
 
 
 def _gram(rows: Tensor) -> Tensor:
-    """``rows @ rows.mT`` in float64, in parts that stay in a cache."""
+    """``rows @ rows.mT`` in float64, in parts that stay in the cache."""
     nets, count, length = rows.shape
     gram = torch.zeros(nets, count, count, dtype=torch.float64, device=rows.device)
     step = length if rows.device.type == "cuda" else max(1, _CACHE // max(1, nets * count))

@@ -1,8 +1,8 @@
-"""Torch's state of the caller's: what of it may change numbers, and what may not.
+"""Isolation from the caller's torch state: default dtype, default device and autograd modes do not change results.
 
-A simulation is a function of its arguments. Every tensor is made with a dtype and a device of its own (a test reads the
-source), so that ``torch.set_default_dtype`` and ``torch.set_default_device`` change nothing, and the functions below
-take care of the modes of autograd.
+A simulation is a function of its arguments. Every tensor is made with an explicit dtype and device (a test reads the
+source), so ``torch.set_default_dtype`` and ``torch.set_default_device`` change nothing. The functions below handle the
+modes of autograd.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ R = TypeVar("R")
 
 
 def lasting(function: Callable[P, R]) -> Callable[P, R]:
-    """``function`` outside of ``torch.inference_mode``: what it makes may be changed and differentiated later.
-    Gradients flow where they did."""
+    """``function`` run outside of ``torch.inference_mode``, so that its results may be changed and differentiated
+    later. Gradients are tracked as before."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -55,7 +55,7 @@ def followed(x: Tensor) -> bool:
 def tensor(x: Any, name: str, *, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Tensor:
     """``x`` as a tensor that autograd may keep, on the CPU unless it is a tensor already or ``device`` says otherwise.
 
-    Raises ArgumentError for what makes no tensor of real numbers.
+    Raises ArgumentError for a value that makes no tensor of real numbers.
 
     >>> tensor([1, 2], "x", dtype=torch.float32)
     tensor([1., 2.])
@@ -72,9 +72,10 @@ def tensor(x: Any, name: str, *, dtype: torch.dtype | None = None, device: torch
 
 
 def source(generator: object, seed: int | None = 0) -> torch.Generator:
-    """``generator`` if it is one; if it is None, a new one of ``seed``, or of the system's where that is None too.
+    """``generator`` if it is one; if it is None, a new generator with ``seed``, or with a seed from the system if that
+    is None too.
 
-    Raises ArgumentError for anything else, a number above all: a seed is no generator.
+    Raises ArgumentError for anything else; in particular for a number, since a seed is no generator.
 
     >>> source(None, 3).initial_seed()
     3

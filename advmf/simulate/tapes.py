@@ -1,6 +1,7 @@
-"""What a pass through a network keeps, and does at its activations and norms: forward, exact differences, tangents.
+"""Tapes: what a pass through a network records, and computes at activations and norms, for forward passes, exact
+differences and tangents.
 
-A tape is given to a map of :mod:`advmf.simulate.networks`, which asks it where it is not linear.
+A map of :mod:`advmf.simulate.networks` gets a tape and calls it wherever the map is not linear.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ class Matrix(Protocol):
         """``||W||_F²`` (nets,), in float64."""
 
     def norm_change(self) -> Tensor:
-        """By how much :meth:`add` has changed ``||W||_F²``, (nets,), in float64; not a difference of large numbers."""
+        """The change of ``||W||_F²`` by :meth:`add`, (nets,), in float64; not computed as a difference of large
+        numbers."""
 
     def state(self) -> dict[str, Any]:
-        """Tensors and numbers from which :meth:`restore` makes a matrix that answers, and draws, as this one does."""
+        """Tensors and numbers from which :meth:`restore` makes a matrix with the same answers and future draws."""
 
     def restore(self, state: dict[str, Any]) -> None:
         """Become the matrix whose :meth:`state` this is."""
@@ -45,7 +47,7 @@ class Matrix(Protocol):
 
 @runtime_checkable
 class Layer(Protocol):
-    """What a tape knows of a linear layer."""
+    """The attributes of a linear layer that a tape uses."""
 
     @property
     def weight(self) -> Matrix:
@@ -57,7 +59,7 @@ class Layer(Protocol):
 
 
 class Tape:
-    """What a pass does at the activations. This one is linear: it applies the slopes that another pass met."""
+    """The base of tapes, for linear passes: at an activation it applies the slopes recorded by another pass."""
 
     affine = False
     """Whether biases are added: only a forward pass is affine."""
@@ -68,7 +70,8 @@ class Tape:
         self._normalised, self._denormalised = 0, len(met.norms)
 
     def meet(self, layer: Layer, z: Columns) -> Columns:
-        """What a linear layer is given, on the way forwards or back, and takes; nothing is kept."""
+        """Called with the vectors that a linear layer gets, forwards or backwards, and returns what the layer takes; this
+        tape records nothing."""
         return z
 
     def activate(self, function: Function, z: Columns) -> Columns:
@@ -76,7 +79,7 @@ class Tape:
         return function.tangent(self._gate(self._forwards - 1), z)
 
     def deactivate(self, function: Function, c: Columns) -> Columns:
-        """The transpose of the last activation that has not been undone yet."""
+        """Apply the transpose of the last activation that has not been reversed yet."""
         self._backwards -= 1
         return function.tangent(self._gate(self._backwards), c)
 
@@ -85,18 +88,19 @@ class Tape:
         return self._across(x, *self._norms[self._normalised - 1])
 
     def denormalise(self, c: Columns) -> Columns:
-        """The transpose of the last norm that has not been undone yet: the derivative of a norm is symmetric."""
+        """Apply the transpose of the last norm that has not been reversed yet; the derivative of a norm is
+        symmetric."""
         self._denormalised -= 1
         return self._across(c, *self._norms[self._denormalised])
 
     @staticmethod
     def _across(x: Columns, unit: Tensor, size: Tensor) -> Columns:
-        """The part of ``x`` across the stream, in units of its size."""
+        """The part of ``x`` orthogonal to the stream, in units of the stream's size."""
         return (x - unit * (unit * x).mean(1, keepdim=True)) / size
 
 
 class GradientTape(Tape):
-    """A pull that keeps the cotangents of the outputs of the trained layers, the last layer first."""
+    """A backward pass that records the cotangents of the trained layers' outputs, the last layer first."""
 
     def __init__(self, met: ForwardTape) -> None:
         super().__init__(met)
@@ -122,7 +126,7 @@ class ScalingTape(Tape):
 
 
 class ForwardTape:
-    """A forward pass; keeps the pre-activations, and the inputs of the linear layers."""
+    """A forward pass, which records the pre-activations and the inputs of the linear layers."""
 
     affine = True
 
@@ -131,7 +135,7 @@ class ForwardTape:
         self.met: list[tuple[Layer, Columns]] = []
         self._prepared: dict[int, Any] = {}
         self.norms: list[tuple[Tensor, Tensor]] = []
-        """The unit stream behind each norm, and the size that it was divided by."""
+        """The unit stream after each norm, and the size by which the stream was divided."""
 
     def meet(self, layer: Layer, z: Columns) -> Columns:
         self.met.append((layer, z))
@@ -147,18 +151,18 @@ class ForwardTape:
         return self.norms[-1][0]
 
     def prepared(self, at: int, function: Function) -> Any:
-        """What differences from a pre-activation need; kept, as every shift asks for it."""
+        """The data for differences from a pre-activation; cached, because every shift needs it."""
         if at not in self._prepared:
             self._prepared[at] = function.prepared(self.kept[at])
         return self._prepared[at]
 
     def gate(self, at: int) -> Tensor:
-        """Where the slopes of an activation are taken."""
+        """The point at which the slopes of an activation are taken."""
         return self.kept[at]
 
 
 class ShiftTape:
-    """The exact difference f(x + eta) - f(x), carried as a difference so that nothing cancels for small eta."""
+    """The exact difference f(x + eta) - f(x), propagated as a difference so that nothing cancels for small eta."""
 
     affine = False
 
@@ -169,7 +173,7 @@ class ShiftTape:
         self.norms: list[tuple[Tensor, Tensor]] = []
 
     def meet(self, layer: Layer, z: Columns) -> Columns:
-        """Nothing is kept."""
+        """Record nothing."""
         return z
 
     def activate(self, function: Function, z: Columns) -> Columns:
@@ -179,7 +183,7 @@ class ShiftTape:
         return difference
 
     def normalise(self, x: Columns) -> Columns:
-        """(X + x)/r' - X/r, with r' - r by the difference of their squares."""
+        """(X + x)/r' - X/r, with r' - r computed from the difference of their squares."""
         unit, size = self._base.norms[len(self.norms)]
         squares = (x * (2 * size * unit + x)).mean(1, keepdim=True)
         moved = torch.sqrt((size**2 + squares).clamp(min=0))
@@ -188,7 +192,7 @@ class ShiftTape:
         return difference
 
     def gate(self, at: int) -> Tensor:
-        """Where the slopes of an activation are taken at x + eta."""
+        """The point at which the slopes of an activation at x + eta are taken."""
         function = self._functions[at]
         return function.moved(self._base.prepared(at, function), self.kept[at])
 

@@ -1,7 +1,7 @@
 """Adversarial training of many random networks at once, by stochastic gradient descent on the trained matrices.
 
-Each network sees its own random inputs. ``P_in``, ``P_out``, ``Mix`` and biases stay as they were drawn, as in the
-theory of the weight variance. A step changes matrices by products of vectors that they have met, so networks without
+Each network sees its own random inputs. ``P_in``, ``P_out``, ``Mix`` and biases stay as drawn, as in the theory of the
+weight variance. A step changes a matrix by products of vectors that it has been multiplied with. So networks without
 weights are trained as exactly as others.
 """
 
@@ -33,24 +33,24 @@ from advmf.simulate.limit import LimitEnsemble, refuse
 from advmf.simulate.state import draw_seed, source, tensor, without_gradients
 
 SEED = 48
-"""Bytes of a step's seed, an integer of Python in a list."""
+"""Bytes of a step's seed, a Python integer in a list."""
 STEPS, DIRECTIONS = 3, 1
-"""Strength of the inner maximum: steps and directions of :func:`~advmf.simulate.attack.attack`."""
+"""Default strength of the inner maximum: steps and directions of :func:`~advmf.simulate.attack.attack`."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """The log of a run: for each of ``step`` (logs,), the networks as they were after so many steps, on the batch of
-    that step.
+    """The log of a run: for each entry of ``step`` (logs,), the state of the networks after that many steps, on the
+    batch of that step.
 
-    ``variance`` is ``sigma_l² = ||W^l||_F² / N``, N being the rows of the matrix, and ``change`` by how much it differs
-    from the start, not a difference of large numbers; ``pairing`` is <W^l, dLoss/dW^l> and ``gradient``
-    ||dLoss/dW^l||_F², each (logs, nets, trained matrices). ``adversarial`` and ``standard`` are the losses,
-    ``accuracy`` and ``robust`` the shares of held-out images that are classified rightly, plain and under the
-    perturbation found, ``capacity`` is sum_k (sum_l <W^l, d f_k/d W^l>)², each (logs, nets), None where it was not
-    asked for. ``diverged`` (nets,) is the step that was taken back or not taken as a network ran away, -1 where none
-    did: such a network stays at its last good state. All numbers are float64. With ``rate`` eta, ``time`` is eta *
-    step, and at consecutive steps
+    ``variance`` is ``sigma_l² = ||W^l||_F² / N``, N being the rows of the matrix, and ``change`` its change since the
+    start, not computed as a difference of large numbers. ``pairing`` is <W^l, dLoss/dW^l> and ``gradient``
+    ||dLoss/dW^l||_F², each (logs, nets, trained matrices). ``adversarial`` and ``standard`` are the losses.
+    ``accuracy`` and ``robust`` are the shares of held-out images classified correctly, without a perturbation and under
+    the one found. ``capacity`` is sum_k (sum_l <W^l, d f_k/d W^l>)². Each of these is (logs, nets), or None where not
+    requested. ``diverged`` (nets,) is the step that was undone or not taken because a network diverged, and -1 where
+    none did; a diverged network stays at its last good state. All numbers are float64. With ``rate`` eta, ``time`` is
+    eta * step, and at consecutive steps
 
         N change' - N change = -2 eta pairing + eta² gradient.
     """
@@ -70,7 +70,7 @@ class Training:
 
     @property
     def time(self) -> Float[Tensor, " logs"]:
-        """Time of the gradient flow, rate * step."""
+        """The time of the gradient flow, rate * step."""
         return self.rate * self.step.double()
 
 
@@ -99,26 +99,27 @@ def train(
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Training:
-    """Train every network of ``ensemble`` by ``steps`` steps of size ``rate``, each on ``batch`` images of its own
-    (with replacement).
+    """Train every network of ``ensemble`` by ``steps`` steps of size ``rate``, each on ``batch`` images drawn for that
+    network and step (with replacement).
 
-    ``loss`` is "adversarial", max ||f(x + eta) - f(x)||_q over ||eta||_p <= eps alone; "cross-entropy" of the labels
-    alone; or "both", cross-entropy + ``weight`` * adversarial loss. The inner maximum is
-    :func:`~advmf.simulate.attack.attack`'s with ``attack_steps`` and ``directions``: a lower bound, tight on small
-    balls. Logged are step 0, every ``log_every``-th and the last; accuracy if ``held_out`` images with labels are
-    given, and only then.
+    ``loss`` is "adversarial", max ||f(x + eta) - f(x)||_q over ||eta||_p <= eps; "cross-entropy" of the labels; or
+    "both", cross-entropy + ``weight`` * adversarial loss. The inner maximum is found by
+    :func:`~advmf.simulate.attack.attack` with ``attack_steps`` and ``directions``: a lower bound, tight on small balls.
+    Step 0, every ``log_every``-th step and the last step are logged. Accuracies are logged only if ``held_out`` images
+    with labels are given.
 
-    Where the ensemble keeps its networks it holds the trained ones afterwards; else they are trained and forgotten,
+    If the ensemble keeps its networks, it holds the trained ones afterwards. Otherwise they are trained and dropped,
     chunk by chunk. All randomness comes from ``generator`` (seed 0 if None), and numbers depend neither on chunks nor,
-    in law, on the sampler. Conditioned networks store what they are asked: :func:`training_queries` tells how much.
+    in law, on the sampler. Conditioned networks store their answers; :func:`training_queries` gives their number.
 
-    ``checkpoint`` is a folder in which the state is kept every ``save_every`` steps, each file replaced at once and
-    sealed by its SHA-256. The same call with ``resume=True``, on an ensemble of the same seed, goes on from there and
-    gives the numbers of an unbroken run; another ``memory``, which makes other chunks, is refused. ``progress(done,
-    total)`` is called after every step, in steps of single networks.
+    ``checkpoint`` is a folder in which the state is saved every ``save_every`` steps; each file is replaced atomically
+    and ends in its SHA-256. The same call with ``resume=True``, on an ensemble of the same seed, continues from there
+    and gives the numbers of an uninterrupted run. Another ``memory``, which makes other chunks, is refused.
+    ``progress(done, total)`` is called after every step; it counts the steps of every network singly.
 
     Raises ArgumentError, DomainError or DataError for arguments that make no run, and MemoryBudgetError where the
-    networks would outgrow their budget, all before any work; DomainError where outputs are not finite at the start.
+    networks would outgrow their budget; these are raised before any work. Raises DomainError where outputs are not
+    finite at the start.
 
     >>> import advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=2, d=64, K=10, nets=3, sigma_w=2**0.5, sigma_b=0.0,
@@ -173,11 +174,12 @@ def suggest_rate(
     directions: int = DIRECTIONS,
     generator: torch.Generator | None = None,
 ) -> float:
-    """The largest rate at which a step is a gradient flow up to ``resolution`` in ``||W||_F²``, by the gradients of the
-    first batch.
+    """The largest rate at which a step follows the gradient flow up to ``resolution`` in ``||W||_F²``, from the
+    gradients of the first batch.
 
     For every trained matrix, rate² ||g||² is at most ``resolution`` times 2 rate |<W, g>|, in the mean over networks.
-    Nothing is changed, though conditioned networks are asked. Arguments and errors are those of :func:`train`.
+    No weight is changed, but conditioned networks store the answers that this takes. Arguments and errors are those of
+    :func:`train`.
 
     >>> import advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=2, d=64, K=10, nets=3, sigma_w=2**0.5, sigma_b=0.0,
@@ -218,11 +220,11 @@ def training_queries(
     capacity: bool = False,
     log_every: int = 1,
 ) -> int:
-    """How many vectors a run of :func:`train` sends through each matrix at most, ``queries`` of
+    """The largest number of vectors that a run of :func:`train` sends through each matrix, for ``queries`` of
     :func:`~advmf.simulate.sample`.
 
-    ``held_out`` is the number of held-out images. The networks then store so many answers to each matrix, or the
-    matrix.
+    ``held_out`` is the number of held-out images. The networks then store this many answers for each matrix, or the
+    matrix itself.
 
     >>> training_queries(10, 64, loss="adversarial", steps=100, batch=1)
     2626
@@ -329,8 +331,8 @@ def _run(
 
 
 def _check_sizes(ensemble: Ensemble, objective: Objective, steps: int, batch: int, logs: int) -> None:
-    """Raises MemoryBudgetError where the seeds and logs of a run, or a batch with its activations and its attack, take
-    too much."""
+    """Raise MemoryBudgetError where the seeds and logs of a run, or a batch with its activations and its attack, take
+    too much memory."""
     matrices = len(ensemble.trained_rows)
     size = SEED * (steps + 1) + 8 * logs * ensemble.nets * (len(LOGGED) + 3 * matrices)
     allow(size, ensemble.workspace, f"The seeds and the log of steps={steps}", "Lower steps, or log less by log_every=")
@@ -371,7 +373,8 @@ def _inputs(name: str, images: object, ensemble: Ensemble, labelled: bool) -> tu
 
 
 def _same_chunks(folder: Path, together: int, nets: int) -> None:
-    """Raise DataError where a folder holds networks in other chunks than ``together``, as another budget makes them."""
+    """Raise DataError where a folder holds chunks of another size than ``together``, as another memory budget makes
+    them."""
     found = sorted(path.name for path in folder.glob("networks-*.pt"))
     wanted = {f"networks-{first}.pt" for first in range(0, nets, together)}
     if strange := [name for name in found if name not in wanted]:
@@ -382,7 +385,7 @@ def _same_chunks(folder: Path, together: int, nets: int) -> None:
 
 
 def _mark(ensemble: Ensemble) -> dict[str, Any]:
-    """What tells an ensemble's networks from others."""
+    """Values that identify an ensemble's networks."""
     return {
         "net": repr(ensemble.net),
         "sizes": [ensemble.N, ensemble.L, ensemble.d, ensemble.K, ensemble.nets],
@@ -393,6 +396,6 @@ def _mark(ensemble: Ensemble) -> dict[str, Any]:
 
 
 def _digest(images: Images) -> str:
-    """What tells images and labels from others."""
+    """A hash that identifies images and labels."""
     labels = b"" if images.labels is None else np.asarray(images.labels, dtype="<i8").tobytes()
     return f"{images.sha256}, labels {hashlib.sha256(labels).hexdigest()}"

@@ -1,4 +1,4 @@
-"""The sizes of sampled networks, and the values of what their declaration leaves open."""
+"""The sizes of sampled networks, and the values of the symbols in their declaration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from advmf.symbols import SYMBOLS
 
 
 def depth_of(net: Net, L: int | None) -> int:
-    """L as given, or else the number of blocks of stages that have one."""
+    """L as given; without it, the number of blocks of stages that all have a numeric ``repeat``."""
     depth = net.depth
     if not depth.is_Integer:
         if L is None:
@@ -27,7 +27,8 @@ def depth_of(net: Net, L: int | None) -> int:
 
 
 def require_whole(net: Net, N: int, L: int) -> None:
-    """Raises ArgumentError where a stage has no whole width, and DomainError where one of several has no block."""
+    """Raise ArgumentError where a stage has no whole width, and DomainError where one of several stages has no
+    block."""
     if strange := [stage.width for stage in net.stages if not (stage.width * N).is_Integer]:
         least = math.lcm(*(int(stage.width.q) for stage in net.stages))
         raise ArgumentError(
@@ -44,7 +45,7 @@ def require_whole(net: Net, N: int, L: int) -> None:
 
 
 def values_of(net: Net, given: Mapping[str, Any], own: set[str]) -> dict[str, float]:
-    """The net's symbols with their values; every one that it needs, and none that it does not."""
+    """The net's symbols with their values; raises ArgumentError for a missing or an unknown symbol."""
     needed = {s.name for _, expr in net.parameters for s in expr.free_symbols}
     if missing := sorted(needed - set(given)):
         raise ArgumentError(f"sample needs a value for {', '.join(missing)}, e.g. {missing[0]}=1.0.")

@@ -1,8 +1,8 @@
-"""Array versions of the special functions that no library has.
+"""Array versions of special functions that no library provides.
 
-A function that is differentiable takes its array library as ``ops``, an object with the operations named in
-:class:`advmf.special.elementary.Ops`; that is all NumPy and torch differ by, and torch then differentiates through the
-same code.
+A differentiable function takes its array library as ``ops``, an object with the operations named in
+:class:`advmf.special.elementary.Ops`. NumPy and torch differ only in these operations, so torch differentiates through
+the same code.
 """
 
 from advmf.special.comparison import estimated_norm, tilted_norm

@@ -2,9 +2,9 @@
 
 For x in the unit ball of lp and y in that of the dual of lq, Slepian's inequality compares ``<y, G x> + |x| |y| z``
 with ``|y| <g, x> + |x| <h, y>``, for Gaussian vectors g, h and a Gaussian number z (Y. Gordon, Israel J. Math. 50,
-1985; J.-P. Kahane, Israel J. Math. 55, 1986). :func:`tilted_norm` is the bound that exponential moments of it give.
-:func:`estimated_norm` solves the comparison at typical g and h, and corrects it by what is known exactly at the borders
-of the square.
+1985; J.-P. Kahane, Israel J. Math. 55, 1986). :func:`tilted_norm` is the bound that follows by exponential moments.
+:func:`estimated_norm` solves the comparison at typical g and h, and corrects it by the values known exactly at the
+borders of the square.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from advmf.special.gaussian_vectors import gaussian_norm
 from advmf.special.spectral import spectral_norm
 
 _ROUNDS = 2000
-"""Alternations at most: maxima are reached geometrically."""
+"""The largest number of alternations; they converge geometrically to a maximum."""
 
 _REACH, _NODES = 13.0, 261
-"""How many standard deviations the integrals go to either side of their peaks, and with how many nodes; errors fall as
-exp(-nodes)."""
+"""The integrals extend this many standard deviations to either side of their peaks, with this many nodes. Errors fall
+as exp(-nodes)."""
 
 
 def tilted_norm(K: Any, d: Any, p: Any, q: Any) -> Any:
     """An upper bound on E‖G‖_{p -> q} of a ``K x d`` standard Gaussian matrix, elementwise, for p in {2, oo} and q in
     {1, 2}.
 
-    There the maximum is attained where x and y have fixed Euclidean lengths a and b, and for every m > 0
+    For these exponents the maximum is attained where x and y have fixed Euclidean lengths a and b, and for every m > 0
 
         E‖G‖ <= (ln E exp(m b ‖g_d‖_{p*}) + ln E exp(m a ‖g_K‖_q))/m - m a² b²/2,
 
-    which is Chevet's inequality at m -> 0. This is the least value over m. NaN for dimensions below 1 and for other
-    exponents.
+    which is Chevet's inequality at m -> 0. The result is the least value over m; NaN for dimensions below 1 and for
+    other exponents.
 
     >>> from advmf.special import tilted_norm
     >>> tilted_norm(50, 50, [2, float("inf")], [2, 1]).round(3).tolist()
@@ -68,7 +68,7 @@ def _tilted(K: float, d: float, p: float, q: float) -> float:
         s = math.exp(log_s)
         return (from_input(d, s / a) + from_output(K, s / b)) / s - s / 2
 
-    # In s = m a b; a minimum lies where the entropies, at most ln 2 a coordinate, balance s²/2.
+    # In terms of s = m a b: a minimum lies where the entropies, at most ln 2 per coordinate, balance s²/2.
     best = minimize_scalar(excess, bounds=(-3.0, math.log(20 + 2 * math.sqrt(K + d))), method="bounded").fun
     means = b * float(gaussian_norm(d, 1 if p == math.inf else 2)) + a * float(gaussian_norm(K, q))
     return means + a * b * min(float(best), 0.0)
@@ -93,7 +93,7 @@ def _log_moment_of_chi(n: float, s: float) -> float:
 
 
 def _integral(n: float, s: float) -> float:
-    """Integral r**(n-1) exp(s r - r²/2) dr over its peak in t = ln r, at r² = n + s r; trapezoidal."""
+    """Integral r**(n-1) exp(s r - r²/2) dr by the trapezoidal rule in t = ln r around its peak, at r² = n + s r."""
     rise = s * math.sqrt(n) * math.exp(math.asinh(s / (2 * math.sqrt(n))))
     width = _REACH / math.sqrt(2 * n + rise)
     t = np.linspace(-(1.5 * width if n > 50 else 1 + 40 / n), math.log1p(_REACH / math.sqrt(n + rise)), _NODES)
@@ -109,13 +109,13 @@ def estimated_norm(K: Any, d: Any, p: Any, q: Any) -> Any:
         F = max ‖y‖_2 <g, x> + ‖x‖_2 <h, y>   over ‖x‖_p <= 1, ‖y‖_{q*} <= 1,
 
     at typical vectors g and h: the mean order statistics of d and K half-normals, scaled to ‖g‖_{p*} = E‖g_d‖_{p*} and
-    ‖h‖_q = E‖g_K‖_q. Its logarithm is corrected by a weighted mean of the corrections that are known: at p = 1 and at q
-    = oo, where the norm is the largest of independent ones (:func:`extreme_norm`), and in the corner p >= 2 >= q by
-    :func:`tilted_norm` and the exact mean at p = q = 2 (:func:`spectral_norm`). The weights are the odds of x, and of
-    y, to be one coordinate, by the participation ratio of |x_i|^p: zero where p >= 2, infinite at p = 1. Of several
-    local maxima the one whose corrected value is largest counts.
+    ‖h‖_q = E‖g_K‖_q. Its logarithm is corrected by a weighted mean of known corrections. These are known at p = 1 and
+    at q = oo, where the norm is the largest of independent norms (:func:`extreme_norm`), and in the corner p >= 2 >= q,
+    by :func:`tilted_norm` and the exact mean at p = q = 2 (:func:`spectral_norm`). The weights are the odds that x, or
+    y, has a single nonzero coordinate, from the participation ratio of |x_i|^p: zero where p >= 2, infinite at p = 1.
+    Of several local maxima, the one with the largest corrected value is taken.
 
-    No bound. NaN for exponents below 1; DomainError where a dimension is no whole number >= 1.
+    The estimate is no bound. NaN for exponents below 1; DomainError where a dimension is no whole number >= 1.
     """
     return _elementwise(_estimated, K, d, p, q)
 
@@ -124,7 +124,7 @@ def estimated_norm(K: Any, d: Any, p: Any, q: Any) -> Any:
 def _estimated(K: float, d: float, p: float, q: float) -> float:
     if not (p >= 1 and q >= 1):
         return math.nan
-    p, q = 1.0 if d == 1 else p, math.inf if K == 1 else q  # norms of a number do not depend on the exponent
+    p, q = 1.0 if d == 1 else p, math.inf if K == 1 else q  # all norms of a single number are equal
     at_p1 = math.log(float(extreme_norm(d, K, q)) / max(v for v, _, _ in _comparison(K, d, 1.0, q)))
     at_q_inf = math.log(float(extreme_norm(K, d, _conjugate(p))) / max(v for v, _, _ in _comparison(K, d, p, math.inf)))
     inside = _corner(K, d, max(0.0, 1 - 2 / p), max(0.0, 2 / q - 1))
@@ -155,9 +155,9 @@ def _corner(K: float, d: float, t: float, u: float) -> float:
 
 @cache
 def _comparison(K: float, d: float, p: float, q: float) -> list[tuple[float, float, float]]:
-    """The local maxima F of the comparison, each with the odds of x and of y to be one coordinate.
+    """The local maxima F of the comparison, each with the odds that x, and that y, is a single coordinate.
 
-    F is convex in x and in y, so each alternates with the maximiser of the linear part at the other: it never falls.
+    F is convex in x and in y. Each is replaced in turn by the maximiser of F linearised at the other, so F never falls.
     """
     dual = _conjugate(q)
     x, y = _Side(d, p), _Side(K, dual)
@@ -175,8 +175,8 @@ def _comparison(K: float, d: float, p: float, q: float) -> list[tuple[float, flo
 
 
 class _Side:
-    """The unit ball of lp in n dimensions, at a typical Gaussian vector: one value for all coordinates of about the
-    same rank."""
+    """The unit ball of lp in n dimensions and a typical Gaussian vector, with one value for all coordinates of about
+    the same rank."""
 
     def __init__(self, n: float, p: float) -> None:
         self.p, dual = p, _conjugate(p)
@@ -184,7 +184,7 @@ class _Side:
         self.g = self.g * float(gaussian_norm(n, dual)) / float(self.norm(self.g, dual))
 
     def starts(self) -> list[np.ndarray]:
-        """The maximiser of <g, x>, and where the ball is pointed the coordinate vector too."""
+        """The maximiser of <g, x> and, where the ball has corners, a coordinate vector too."""
         spike = np.zeros_like(self.g)
         spike[0] = 1.0
         spread = self.dual(self.g[None])[0]
@@ -212,7 +212,7 @@ class _Side:
         return self.dual(length[:, None] * self.g + (along / self.length(x))[:, None] * x)
 
     def odds(self, x: np.ndarray) -> np.ndarray:
-        """The odds that x is one coordinate, from the participation ratio; 0 at the p = 2 of no coordinate
+        """The odds that x is a single coordinate, from the participation ratio; 0 for p = 2, where no coordinate is
         preferred."""
         if self.p >= 2:
             return np.zeros(len(x))
@@ -227,8 +227,8 @@ class _Side:
 
 
 def _order_statistics(n: float) -> tuple[np.ndarray, np.ndarray]:
-    """How many, and their mean: the order statistics of n half-normals from the largest down, more in a group the
-    deeper they lie."""
+    """The order statistics of n half-normals from the largest down, in groups that grow with rank: the size and the
+    mean of each group."""
     from scipy.special import ndtri
 
     edges = [0.0]

@@ -1,4 +1,4 @@
-"""What array libraries have in common, and the elementary functions that they lack."""
+"""The operations that array libraries have in common, and elementary functions that they lack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Ops(Protocol):
-    """The array operations that this module asks of a backend, elementwise unless said otherwise."""
+    """The array operations that this module requires of a backend, elementwise unless stated otherwise."""
 
     exp: Any
     log: Any
@@ -24,7 +24,7 @@ class Ops(Protocol):
     clip: Any
     where: Any
     broadcast: Any  # (*arrays) -> arrays of one shape and of dtype float64
-    like: Any  # (NumPy array, array) -> the former in the library and on the device of the latter
+    like: Any  # (NumPy array, array) -> the first, in the library and on the device of the second
     numpy: Any  # array -> NumPy array, without its gradient
     tracked: Any  # array -> whether gradients with respect to it are wanted
 
@@ -53,7 +53,7 @@ def numpy_ops() -> Any:
 
 
 def chi_mean(n: Any, ops: Any = None) -> Any:
-    """E‖g_n‖_2 = sqrt(2) Gamma((n+1)/2)/Gamma(n/2), for n > 0 however large."""
+    """E‖g_n‖_2 = sqrt(2) Gamma((n+1)/2)/Gamma(n/2), for n > 0 of any size."""
     ops = ops or numpy_ops()
     return math.sqrt(2) * ops.exp(log_gamma_ratio(n / 2, 0.5, ops))
 
@@ -80,9 +80,10 @@ def log_gamma_ratio(x: Any, h: float, ops: Any = None) -> Any:
 
 
 def arc_cosine(c: Any, ops: Any = None) -> Any:
-    """The arc-cosine kernel of degree one, (sqrt(1 - c**2) + (pi - acos c)*c)/pi, also next to its zero at c = -1.
+    """The arc-cosine kernel of degree one, (sqrt(1 - c**2) + (pi - acos c)*c)/pi, accurate also next to its zero at c =
+    -1.
 
-    A correlation that rounding has put beyond +-1 by no more than 1e-9 counts as +-1; NaN for others.
+    A correlation outside [-1, 1] by no more than 1e-9, as by rounding, counts as +-1; NaN further outside.
 
     >>> from advmf.special import arc_cosine
     >>> arc_cosine([-1.0, 0.0, 1.0]).round(6).tolist()
@@ -94,11 +95,11 @@ def arc_cosine(c: Any, ops: Any = None) -> Any:
 
 
 def arc_cosine_rest(a: Any, b: Any, ops: Any = None) -> Any:
-    """The arc-cosine kernel of degree one at the correlation 1 - a + b, less that correlation; next to 1 it is small
-    and keeps its digits.
+    """The arc-cosine kernel of degree one at the correlation 1 - a + b, minus that correlation. It is small next to 1
+    and keeps its digits there.
 
-    For 0 <= a - b <= 2; what rounding has put beyond it by no more than 1e-9 counts as its ends, and NaN for others. A
-    difference within rounding of b counts as 0.
+    It is for 0 <= a - b <= 2. A difference outside by no more than 1e-9, as by rounding, counts as the nearest end; NaN
+    further outside. A difference within rounding of b counts as 0.
 
     >>> from advmf.special import arc_cosine_rest
     >>> round(float(arc_cosine_rest(1e-20, 0.0) / 1e-30), 12)  # next to 0 it is 2 sqrt(2)/(3 pi) (a - b)^(3/2)
@@ -116,7 +117,7 @@ def arc_cosine_rest(a: Any, b: Any, ops: Any = None) -> Any:
 
 
 def arc_cosine_rest_slope(a: Any, b: Any, ops: Any = None) -> Any:
-    """The slope of :func:`arc_cosine_rest`, acos(1 - a + b)/pi, with the same ends.
+    """The slope of :func:`arc_cosine_rest`, acos(1 - a + b)/pi, on the same interval.
 
     >>> from advmf.special import arc_cosine_rest_slope
     >>> arc_cosine_rest_slope([0.0, 1.0, 2.0], 0.0).round(12).tolist()

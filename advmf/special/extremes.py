@@ -19,14 +19,14 @@ _PANELS, _DEGREE, _ORDER = 14, 20, 96
 """Panels of a tabulated law, degree of the polynomial on each, and Gauss nodes of a convolution."""
 
 _CHI, _INFINITE = 1e5, 1e6
-"""The largest m for which the incomplete gamma functions keep their digits in the tails, and the exponent beyond which
-r counts as infinite: E‖g‖_r - E‖g‖_oo falls as 1/r**2."""
+"""_CHI is the largest m for which the incomplete gamma functions keep their digits in the tails. Beyond _INFINITE, r
+counts as infinite: E‖g‖_r - E‖g‖_oo falls as 1/r**2."""
 
 
 @dataclass(frozen=True)
 class NormLaw:
-    """The law of Z = ‖g_m‖_r: its normal ``score`` t(y), P(ln Z <= y) = Phi(t), is smooth; tabulated for y in [low,
-    high]."""
+    """The law of Z = ‖g_m‖_r, by its normal ``score`` t(y) with P(ln Z <= y) = Phi(t(y)). The score is smooth and
+    tabulated for y in [low, high]."""
 
     low: float
     high: float
@@ -42,7 +42,7 @@ class NormLaw:
 
 
 def _scipy() -> Any:
-    """scipy.special, imported when first called for."""
+    """scipy.special, imported at the first call."""
     from scipy import special
 
     return special
@@ -51,9 +51,9 @@ def _scipy() -> Any:
 def norm_law(m: int, r: float) -> NormLaw:
     """The law of ‖g_m‖_r for m standard Gaussians, r in [1, oo].
 
-    Half-normals raised to a power at r = oo and at m = 1, chi at r = 2, and otherwise built up by halves: for
-    independent A = ‖g_a‖_r and B = ‖g_b‖_r, ‖g_{a+b}‖_r = (A**r + B**r)**(1/r), a convolution whose terms are all
-    positive, so that small tails keep their digits. Relative error of P(Z > z) and P(Z <= z) below 1e-6 for
+    At r = oo and at m = 1 it is that of a maximum of half-normals, and at r = 2 the chi law. Otherwise it is built up
+    from halves: for independent A = ‖g_a‖_r and B = ‖g_b‖_r, ‖g_{a+b}‖_r = (A**r + B**r)**(1/r). All terms of this
+    convolution are positive, so small tails keep their digits. Relative error of P(Z > z) and P(Z <= z) below 1e-6 for
     probabilities down to 1e-12 and m <= 1e7, and mostly below 1e-9. A new pair (m, r) takes about 1 s at m = 784 and 4
     s at 1e7, and shares its parts with others. Raises DomainError as :func:`extreme_norm`.
 
@@ -71,7 +71,8 @@ def norm_law(m: int, r: float) -> NormLaw:
 
 
 def _reach(m: int) -> tuple[float, float]:
-    """The normal scores between which a law is tabulated, wider for the parts of which others are made."""
+    """The normal scores between which a law is tabulated; the range is wider for laws from which others are built
+    up."""
     levels = 24 - math.log2(m)
     return -9.5 - 0.06 * levels, 10 + 0.08 * levels + 3 / math.sqrt(m)
 
@@ -127,7 +128,7 @@ class _Panels:
 
 
 class _Table:
-    """A score and its inverse, the quantile; beyond its panels the score goes on as a line, in y below and in exp(y)
+    """A score and its inverse, the quantile. Outside its panels the score continues as a line, in y below and in exp(y)
     above."""
 
     def __init__(self, score: Callable[[Any], Any], m: int, low: float, high: float) -> None:
@@ -170,9 +171,9 @@ def _table(m: int, r: float) -> _Table:
 def _convolution(a: _Table, b: _Table, r: float, y: np.ndarray) -> np.ndarray:
     """The score of ln(A**r + B**r)/r.
 
-    With c = 2**(-1/r) exp(y): both A and B are below c, or one of them is and the other is above, but not by too much;
-    and likewise for the complement. The one below is integrated over its normal score t, whose distance from that of c
-    is resolved on the scale 1/r in ln A near c and logarithmically far away.
+    Let c = 2**(-1/r) exp(y). In the event either both A and B are below c, or one is below and the other above c but
+    not by too much; the complement is split likewise. The smaller one is integrated over its normal score t. The
+    distance of t from the score of c is resolved on the scale 1/r in ln A near c, and logarithmically far away.
     """
     ndtr = _scipy().ndtr
     u, w = np.polynomial.legendre.leggauss(_ORDER)
@@ -197,7 +198,7 @@ def _convolution(a: _Table, b: _Table, r: float, y: np.ndarray) -> np.ndarray:
 
 @cache
 def _nodes(m: int, r: float) -> tuple[float, np.ndarray, np.ndarray]:
-    """The point below which Z never is, weights that integrate over z, and ln P(Z <= z) at the nodes."""
+    """The point that Z never falls below, weights that integrate over z from there, and ln P(Z <= z) at the nodes."""
     law = norm_law(m, r)
     x, w = np.polynomial.legendre.leggauss(16)
     grid = np.linspace(law.low, law.high, 4000)
@@ -209,7 +210,7 @@ def _nodes(m: int, r: float) -> tuple[float, np.ndarray, np.ndarray]:
 
 
 def _read(n: Any, m: Any, r: Any, *more: Any) -> tuple[Any, ...]:
-    """The arguments as arrays of one shape; DomainError for values that are out of range."""
+    """The arguments as arrays of one shape; raises DomainError for values that are out of range."""
     n, m, r, *rest = numpy_ops().broadcast(n, m, r, *more)
     for name, array, good, what in (
         ("n", n, (n >= 1) & (n < math.inf), "real n >= 1"),
@@ -225,9 +226,9 @@ def extreme_norm(n: Any, m: Any, r: Any) -> Any:
     """E max_{j<=n} ‖g_m^{(j)}‖_r over ``n`` independent standard Gaussian vectors of length ``m``, elementwise, 1 <= r
     <= oo.
 
-    The mean of 1 - P(Z <= z)**n over the law of :func:`norm_law`, which is kept. Relative error below 1e-8 for n <=
-    1e12 and m <= 1e7. Raises DomainError for n < 1 or infinite, for m that is no whole number >= 1 and for r outside
-    [1, oo].
+    It is the integral of 1 - P(Z <= z)**n with the law of :func:`norm_law`, which is cached. Relative error below 1e-8
+    for n <= 1e12 and m <= 1e7. Raises DomainError for n < 1 or infinite, for m that is no whole number >= 1 and for r
+    outside [1, oo].
 
     >>> from advmf.special import extreme_norm
     >>> extreme_norm([1, 784, 784], 10, [1, 1, 3]).round(6).tolist()

@@ -1,14 +1,14 @@
-"""Means of functions of one and of two Gaussian variables, to twelve digits or with an error that says how many there
-are.
+"""Means of functions of one and of two Gaussian variables, to twelve digits; where these are out of reach, an error
+gives the digits reached.
 
-A function is smooth between its kinks, and grows like a power at most. The line is cut at the kinks, and at distances
-from them that grow by the factor four: functions change where their argument is of order one, whatever the variance.
-Each panel has a Gauss-Legendre rule, doubled until it settles.
+The functions are smooth between their kinks and grow at most like a power. The line is cut at the kinks, and at
+distances from them that grow by the factor four: functions change where their argument is of order one, whatever the
+variance. Each panel has a Gauss-Legendre rule, doubled until it settles.
 
 The mean of a product f(a)g(b) is a series in the correlation, whose coefficients are those of the functions in
-normalised Hermite polynomials (F. G. Mehler, 1866). Its rest after n terms is at most |c|**n times the root of what
-both functions have left of their mean squares: a bound that is computed. Where it is not small, as between kinks at a
-correlation next to one, the plane is integrated, panel by panel.
+normalised Hermite polynomials (F. G. Mehler, 1866). Its rest after n terms is at most |c|**n times the root of the
+product of both functions' remaining mean squares. This bound is computed. Where it is not small, as for kinks at a
+correlation next to one, the plane is integrated panel by panel.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Curve = Callable[[np.ndarray], np.ndarray]
 """A function of arrays (elements, points), each row with the parameters of its element."""
 
 FAR = 10.0
-"""Deviations from the mean at which the line ends; the density there is e**-50."""
+"""The number of deviations from the mean at which the line is cut off; the density there is e**-50."""
 DIGITS = 1e-12
-"""The relative error that is let pass."""
+"""The largest relative error that is accepted."""
 _SETTLED = 1e-14
 _TERMS = 96
-"""Terms of the series."""
+"""The number of terms of the series."""
 _POINTS = 1 << 21
-"""Points at which functions are evaluated at once."""
+"""The largest number of points at which functions are evaluated at once."""
 
 
 @cache
@@ -52,8 +52,8 @@ def _grid(edges: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _edges(centres: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """Sorted edges (elements, any) of panels: the centres, and points that recede from these by powers of four of the
-    scales."""
+    """Sorted edges (elements, any) of panels: the centres, and points at distances from them of powers of four times
+    the scales."""
     with np.errstate(over="ignore"):
         levels = 1 + max(1, math.ceil(math.log(2 * FAR / max(float(scales.min(initial=FAR)), 1e-12), 4)))
         steps = 4.0 ** np.arange(levels)
@@ -76,8 +76,8 @@ def _centres(kinks: np.ndarray, middle: np.ndarray, deviation: np.ndarray) -> np
 def _line(
     f: Curve, middle: np.ndarray, deviation: np.ndarray, kinks: np.ndarray, scale: float = 1e-300
 ) -> tuple[np.ndarray, np.ndarray]:
-    """E f(middle + deviation z) and E |f|, (elements,); digits count from the latter, or from ``scale`` where that is
-    larger."""
+    """E f(middle + deviation z) and E |f|, each (elements,). Errors are relative to E |f|, or to ``scale`` where that
+    is larger."""
     centres = _centres(kinks, middle, deviation)
     edges = _edges(np.clip(centres, -1e9, 1e9), np.broadcast_to(1 / deviation[:, None], centres.shape))
     ends = (
@@ -100,7 +100,7 @@ def _line(
             f"A function grows so fast that a Gaussian of deviation up to {deviation.max():.3g} has {beyond:.1e} of its mean beyond ten deviations. "
             "Activations are Lipschitz; give another one a closed form of it, or lower the variance."
         )
-    if not worst <= DIGITS:  # nor is NaN
+    if not worst <= DIGITS:  # also for NaN
         raise AccuracyError(
             f"A mean over a Gaussian of deviation up to {deviation.max():.3g} settles to {worst:.1e} of its size alone; {DIGITS:.0e} is needed. "
             "Give the activation a closed form of it, or lower the variance."
@@ -109,8 +109,8 @@ def _line(
 
 
 def normal_mean(f: Callable[..., Any], kinks: Callable[..., Any], Q: Any, *parameters: Any) -> np.ndarray:
-    """E f(a) of a ~ N(0, Q): ``f(a, *parameters)`` is vectorised, ``kinks(*parameters)`` a tuple of the places of its
-    kinks.
+    """E f(a) of a ~ N(0, Q): ``f(a, *parameters)`` is vectorised, and ``kinks(*parameters)`` is a tuple of the places
+    of its kinks.
 
     Raises :class:`~advmf.errors.AccuracyError` where twelve digits are out of reach.
 
@@ -151,8 +151,8 @@ def pair_mean(
         rest = [x[part] for x in given]
         s, t = (np.sqrt(np.maximum(x[part], 0.0)) for x in (first, second))
         usable = np.isfinite(s) & np.isfinite(t) & np.isfinite(product[part])
-        # A variance of zero is one number; a deviation that is nothing next to the scale of the functions serves for
-        # it.
+        # At variance zero the variable is constant; a deviation that is negligible on the scale of the functions serves
+        # for it.
         s, t = (np.where(usable & (x > 0), x, 1e-150) for x in (s, t))
         c = np.clip(np.where(usable, product[part] / (s * t), 0.0), -1.0, 1.0)
         curves = [_curve(f, rest), _curve(g, rest)]
@@ -169,7 +169,8 @@ def pair_mean(
 def _series(
     curves: list[Curve], deviations: tuple[np.ndarray, np.ndarray], kinks: list[np.ndarray], c: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The sum over Hermite coefficients, the bound on its rest and the sum of the magnitudes, (elements,)."""
+    """The sum over Hermite coefficients, the bound on its rest and the sum of the terms' magnitudes, each
+    (elements,)."""
     (a, left), (b, right) = (_hermite(f, s, k) for f, s, k in zip(curves, deviations, kinks))
     powers = c[:, None] ** np.arange(_TERMS)
     terms = a * b * powers
@@ -179,8 +180,8 @@ def _series(
 
 
 def _hermite(f: Curve, deviation: np.ndarray, kinks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The coefficients (elements, terms) of f(deviation z) in normalised Hermite polynomials, and what they leave of
-    E f²: infinite where the coefficients do not settle, so that nothing rests on them."""
+    """The coefficients (elements, terms) of f(deviation z) in normalised Hermite polynomials, and the part of E f² that
+    they leave. It is infinite where the coefficients do not converge, so that they are not used."""
     centres = _centres(kinks, np.zeros_like(deviation), deviation)
     edges = _edges(np.clip(centres, -1e9, 1e9), np.broadcast_to(1 / deviation[:, None], centres.shape))
     before, settled = None, np.zeros(len(edges), bool)
@@ -191,7 +192,7 @@ def _hermite(f: Curve, deviation: np.ndarray, kinks: np.ndarray) -> tuple[np.nda
             if settled.all():
                 break
         before = out
-    # A difference of two sums has no more digits than these.
+    # A difference of two sums has no more correct digits than the sums.
     return out, np.where(settled, np.maximum(energy - (out**2).sum(1), 1e-15 * energy), np.inf)
 
 
@@ -208,7 +209,7 @@ def _coefficients(f: Curve, deviation: np.ndarray, z: np.ndarray, weights: np.nd
 
 
 def _plane(curves: list[Curve], s: np.ndarray, t: np.ndarray, kinks: list[np.ndarray], c: float) -> float:
-    """E f(a) g(b) of one element: over a the mean of f times the mean of g given a."""
+    """E f(a) g(b) of one element: the mean over a of f(a) times the mean of g(b) given a."""
     f, g = curves
     spread = math.sqrt((1 - c) * (1 + c))
     centres, scales = [_centres(kinks[0], np.zeros(1), s)], [1 / s]
@@ -223,7 +224,7 @@ def _plane(curves: list[Curve], s: np.ndarray, t: np.ndarray, kinks: list[np.nda
         ]
         return _settled(both, float(np.abs(both[1])) or 1.0, c)
     if c:
-        # The mean of g given a changes next to a kink of g over the deviation of b given a.
+        # Next to a kink of g, the mean of g given a changes on the scale of the deviation of b given a.
         centres.append(_centres(kinks[1], np.zeros(1), t) / c)
         scales.append(np.minimum(1 / t, max(spread / abs(c), 1e-9)))
     edges = _edges(
@@ -258,7 +259,7 @@ def _settled(found: list[float], size: float, c: float) -> float:
 
 
 def _flat(*arrays: Any) -> tuple[tuple[int, ...], list[np.ndarray]]:
-    """The common shape of arrays, and the arrays laid out in a row each."""
+    """The common shape of arrays, and each array flattened to that shape."""
     full = np.broadcast_arrays(*(np.asarray(x, float) for x in arrays))
     return full[0].shape, [np.ascontiguousarray(x).ravel() for x in full]
 
@@ -279,8 +280,8 @@ def _curve(f: Callable[..., Any], parameters: list[np.ndarray]) -> Curve:
 
 
 def _broken(kinks: Callable[..., Any], parameters: list[np.ndarray], count: int) -> np.ndarray:
-    """The places of the kinks, (elements, any). One that is none for the parameters at hand is at zero, where it does
-    no harm."""
+    """The places of the kinks, (elements, any). A kink that does not exist for the given parameters is put at zero,
+    where it does no harm."""
     with np.errstate(all="ignore"):
         found = kinks(*parameters)
     if not len(found):

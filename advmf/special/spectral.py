@@ -16,8 +16,8 @@ _EXACT_RANK = 128
 """The largest min(K, d) for which :func:`spectral_norm` integrates the exact law."""
 
 _ORDER, _REACH = 16, 10.0
-"""Gauss nodes of each panel, and how far the integration goes beyond the edges of the spectrum; s_1 deviates as a N(0,
-1) at most."""
+"""The Gauss nodes of each panel, and how far the integration extends beyond the edges of the spectrum. The tails of s_1
+are no heavier than those of N(0, 1)."""
 
 
 def spectral_norm(K: Any, d: Any, r: Any) -> Any:
@@ -25,9 +25,9 @@ def spectral_norm(K: Any, d: Any, r: Any) -> Any:
 
     The CDF of s_1 is a Pfaffian (N. G. de Bruijn, J. Indian Math. Soc. 19, 1955; M. Chiani, J. Multivariate Anal. 129,
     2014, for Wishart matrices), integrated here. Relative error below 1e-11 for ``min(K, d) <= 128``; a new pair (K, d)
-    takes about 0.1 s at 50 and 1 s at 128. Beyond, the Tracy-Widom law of order 1 centred as by Z. Ma, Bernoulli 18,
-    2012: relative error at 128 2e-4 for r = 1 and 6e-4 for r = 3 if K = d, less otherwise, falling as min(K,
-    d)**(-4/3). Raises DomainError for sizes that are no whole numbers >= 1 and for r <= 0.
+    takes about 0.1 s at 50 and 1 s at 128. Beyond 128 the Tracy-Widom law of order 1 is used, centred as by Z. Ma,
+    Bernoulli 18, 2012. Its relative error at 128 is 2e-4 for r = 1 and 6e-4 for r = 3 if K = d, and less otherwise; it
+    falls as min(K, d)**(-4/3). Raises DomainError for sizes that are no whole numbers >= 1 and for r <= 0.
 
     >>> from advmf.special import spectral_norm
     >>> spectral_norm([1, 2, 10], [784, 2, 784], 1).round(6).tolist()

@@ -33,11 +33,11 @@ THEOREMS: dict[str, Theorem] = {
 
 @public
 def register_theorem(new: Theorem) -> Theorem:
-    """Let a theorem of one's own be known by its name: to suites, ``advmf.verify.suite.cases(["my_bound"])``, mutation
-    and reports.
+    """Register a user's theorem, so that suites (``advmf.verify.suite.cases(["my_bound"])``), mutation and reports know
+    it by name.
 
-    One without a net of its own is checked on the networks of the suite. Raises ArgumentError for a name of the
-    package's, or one that is no identifier, and for a theorem without ``tests``.
+    A theorem without its own net is checked on the networks of the suite. Raises ArgumentError for a name that the
+    package uses or that is no identifier, and for a theorem without ``tests``.
     """
     if not new.name.isidentifier() or any(new.name == theorem.name for theorem in SHIPPED):
         raise ArgumentError(f"A theorem of your own needs a name of its own, such as my_bound; got {new.name!r}.")
@@ -48,7 +48,7 @@ def register_theorem(new: Theorem) -> Theorem:
 
 
 def theorem_of(name: str) -> Theorem | None:
-    """The theorem that a claim of this name is of, if it is one of the package's or a registered one.
+    """The theorem to which a claim of this name belongs, if it is one of the package's or a registered one.
 
     >>> theorem_of("T3.Euler").name, theorem_of("my_bound")
     ('T3', None)
@@ -57,7 +57,7 @@ def theorem_of(name: str) -> Theorem | None:
 
 
 def caption(table: str) -> Caption:
-    """What number stands beside the verdicts of a table, which is called after its theorem or claim.
+    """The caption of the numbers beside the verdicts of a table, which is named after its theorem or claim.
 
     >>> caption("T3.Euler").text, caption("T1").text
     ('d|W|^2/dt + 2 share L_adv = 0', 'simulated/predicted')
@@ -67,7 +67,7 @@ def caption(table: str) -> Caption:
 
 
 def wrong_versions(name: str) -> Callable[[Claim], Sequence[Claim]]:
-    """What gives the wrong versions of a claim of this name: its theorem, or for a claim of somebody's own the rules
-    for its form."""
+    """The function that gives the wrong versions of a claim of this name: that of its theorem, or by the claim's form
+    if it has no theorem."""
     theorem = theorem_of(name)
     return theorem.wrong if theorem else by_form

@@ -1,28 +1,24 @@
-"""The scripts in ``derivations/``, which stand beside the package in a checkout and inside it in a wheel."""
+"""The derivation of a theorem, by the theorem's name."""
 
 from __future__ import annotations
 
-import importlib.util
-from functools import cache
-from pathlib import Path
-from types import ModuleType
-
-import advmf
 from advmf.boundary import public
 from advmf.errors import ArgumentError, one_of
-from advmf.nets import Net, residual, vanilla
+from advmf.nets import Net
 from advmf.theorems import THEOREMS
+from advmf.theorems.scripted import Scripted
 from advmf.theory.proof import Derivation
-from advmf.theory.propagation import slopes
 
 
 @public
 def derivations(theorem: str, net: Net | None = None) -> list[Derivation]:
-    """The derivations of a theorem for the vanilla or the residual network, of any slopes, run and so verified;
-    ``beta`` takes no net.
+    """The derivations of a theorem about a net; they are run, and so verified.
 
-    Raises ArgumentError for an unknown theorem, for one or a net without a derivation, and where the scripts are
-    missing from the installation, StepError for a step that is wrong.
+    The package's theorems have steps for the vanilla and the residual network, of any slopes; ``beta`` takes no net. A
+    registered theorem is derived by its own ``derive``, for its own net unless one is given.
+
+    Raises ArgumentError for an unknown theorem, for a theorem or a net without a derivation, and where the installation
+    lacks the scripts. Raises StepError for a wrong step.
 
     >>> import advmf as mf
     >>> [found] = mf.derivations("T1", mf.vanilla())
@@ -33,60 +29,21 @@ def derivations(theorem: str, net: Net | None = None) -> list[Derivation]:
     beta*eps*omega**(L/2)
     """
     name = one_of("theorem", theorem, THEOREMS)
-    if own := THEOREMS[name].derive:
-        made = own(THEOREMS[name].net if net is None else net)
-        return [made] if isinstance(made, Derivation) else list(made)
-    script = THEOREMS[name].script
-    if THEOREMS[name].steps == "printed":
-        raise ArgumentError(
-            f"{name} has no Derivation: its steps are verified and printed by 'python {folder() / script}.py'."
-        )
-    if not script:
+    derive, about = THEOREMS[name].derive, THEOREMS[name].net if net is None else net
+    if derive is None:
         raise ArgumentError(f"{name} has no derivation: its Theorem has no derive(net).")
-    if not derived(name, net):
-        raise ArgumentError(
-            f"{name} is derived step by step for advmf.vanilla(u, v) and advmf.residual(u, v); got {net!r}. Write the steps for another "
-            "net as an advmf.theory.proof.Derivation: 'advmf new' begins one."
-        )
-    made = _load(folder() / f"{script}.py").derive(net)
+    if isinstance(derive, Scripted) and not derive.covers(about):
+        raise ArgumentError(f"{name} {derive.refusal(about)}")
+    made = derive(about)
     return [made] if isinstance(made, Derivation) else list(made)
 
 
 def derived(theorem: str, net: Net | None) -> bool:
-    """Whether :func:`derivations` has steps to a theorem, by its name in the catalogue, for a net.
+    """Whether :func:`derivations` has steps for a theorem, given by its name in the catalogue, and a net.
 
     >>> import advmf as mf
-    >>> derived("T1", mf.vanilla(1, 0)), derived("T1", mf.preactivation()), derived("F1", mf.vanilla())
-    (True, False, False)
+    >>> derived("T1", mf.vanilla(1, 0)), derived("T1", mf.preactivation()), derived("beta", None)
+    (True, False, True)
     """
-    steps = THEOREMS[theorem].steps
-    if THEOREMS[theorem].derive or not THEOREMS[theorem].script:
-        return THEOREMS[theorem].derive is not None
-    if steps != "nets":
-        return steps == "nothing"
-    try:
-        own = slopes(net) if isinstance(net, Net) else ()
-    except ArgumentError:
-        return False
-    return bool(own) and net in (vanilla(*own), residual(*own))
-
-
-def folder() -> Path:
-    """Where the scripts lie."""
-    package = Path(advmf.__file__).parent
-    for candidate in (package / "derivations", package.parent / "derivations"):
-        if candidate.is_dir() and any(candidate.glob("t1_*.py")):
-            return candidate
-    raise ArgumentError(
-        f"The derivations are neither in {package / 'derivations'} nor in {package.parent / 'derivations'}; install advmf from its wheel "
-        "or its repository, or leave the derivations out."
-    )
-
-
-@cache
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"advmf_derivations_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    derive = THEOREMS[theorem].derive
+    return derive.covers(net) if isinstance(derive, Scripted) else derive is not None

@@ -16,6 +16,7 @@ from advmf.functions import Recursion
 from advmf.nets import Net
 from advmf.observables import Expectation, SecondMoment
 from advmf.symbols import L, N, x_sq
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.theorem import EXACT, RANDOM_NETWORK, REPEATED, Need, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import Spread, fluctuate, require_exact
@@ -28,8 +29,9 @@ SOURCE = "derived here from the declared blocks; compare B. Hanin and M. Nica, C
 def stream_fluctuation(net: Net) -> Claim:
     """F1: E Q_L² of the last stream, Q_L = |x^L|²/N, exactly at every width N and depth L.
 
-    Without biases it is a power of L, with biases the recursion in L that the blocks imply. Raises DeclarationError for
-    a net whose coordinates are not independent Gaussians where an activation acts or paths are added.
+    Without biases it is an L-th power, with biases a recursion in L that follows from the blocks. Raises
+    DeclarationError for a net whose coordinates are not independent Gaussians where an activation acts or paths are
+    added.
 
     Source: derived here; see the module.
 
@@ -65,10 +67,11 @@ def stream_fluctuation(net: Net) -> Claim:
 
 
 def _step(net: Net, first: sp.Symbol, second: sp.Symbol) -> tuple[tuple[sp.Expr, sp.Expr], sp.Expr, sp.Expr]:
-    """Two moments after a block in terms of those before it, where the second starts, and E Q_L² over it.
+    """Two moments after a block in terms of those before it, the start of the second moment, and E Q_L² divided by its
+    last value.
 
-    x^0 = P_in x is N(0, |x|²/d) in each coordinate. The moments are E h, E h² where the block ends in a Gaussian stream
-    and so finds one, else E Q, E Q².
+    x^0 = P_in x is N(0, |x|²/d) in each coordinate. The moments are E h, E h² where every block ends in a Gaussian
+    stream, and so begins with one; else they are E Q, E Q².
     """
     after = fluctuate(net.block, Spread.gaussian(first, second))
     if after.variance is not None and after.is_gaussian:
@@ -89,7 +92,7 @@ FOLLOWS = Need(_follows, "a mask acts on coordinates that are not independent gi
 
 
 def _by_width(expr: sp.Expr) -> sp.Expr:
-    """A polynomial in 1/N with its coefficients in factors."""
+    """A polynomial in 1/N with factored coefficients."""
     inverse = sp.Dummy("inverse")
     by_power = sp.Poly(sp.together(expr.subs(N, 1 / inverse)), inverse)
     return sp.Add(*(sp.factor(c) / N**k for (k,), c in by_power.terms()))
@@ -102,8 +105,7 @@ F1 = Theorem(
     tests=lambda net, pairs: [stream_fluctuation(net)],
     wrong=widths,
     needs=(REPEATED, EXACT, FOLLOWS),
-    script="f_finite_width",
-    steps="printed",
+    derive=Scripted("f_finite_width", "stream"),
     scales={
         "quick": Scale(L=4, d=64, K=2, widths=(24, 48, 96, 192), nets=(40_000,) * 4),
         "paper": Scale(L=10, d=784, K=2, widths=(64, 128, 256, 512), nets=(20_000,) * 4),

@@ -16,6 +16,7 @@ from advmf.nets import Net
 from advmf.observables import Expectation, OperatorNorm
 from advmf.symbols import K, L, N, d
 from advmf.theorems.f1_stream_fluctuation import SOURCE
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.theorem import EXACT, MASKLESS, RANDOM_NETWORK, REPEATED, Caption, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import C_DIAG, C_OFF, perturb, require_exact
@@ -27,24 +28,25 @@ def jacobian_norm(net: Net) -> Claim:
     """F2: E‖J(x)‖_{2 -> 2} to first order in 1/N, in the exact moments of the largest singular value s_1 of a Gaussian
     K x d matrix.
 
-    J J^T has the eigenvalues of G^T (1 + E) G ω^L/d, G Gaussian, 1 + E the factors of P_out and of the L blocks. The
-    second-order perturbation of the largest one, s_1²(1 + E_11 + sum_j s_j² E_1j²/(s_1² - s_j²)), and its square root
-    have the mean
+    J J^T has the eigenvalues of G^T (1 + E) G ω^L/d, where G is Gaussian and 1 + E the product of the factors of P_out
+    and the L blocks. The second-order perturbation of the largest one, s_1²(1 + E_11 + sum_j s_j² E_1j²/(s_1² - s_j²)),
+    and its square root have the mean
 
         E s_1 + (1/N) (1/2 (1 + L c_off) E[s_1 sum_j s_j²/(s_1² - s_j²)] - 1/8 (2 + L c_diag) E s_1);
 
     integrating by parts against the joint Wishart density, E[s_1 sum_j s_j²/(s_1² - s_j²)] = (E s_1³ - (K + d) E
     s_1)/2.
 
-    The norm grows with L c_off T/2N, where T -> sqrt(K d) for large K, d: there the expansion needs L c_off sqrt(K d)
-    << N. Beyond, for large K and d with K << N, the edge of the free product of the factors is
+    The norm grows with L c_off T/2N, where T -> sqrt(K d) for large K, d. There the expansion requires L c_off sqrt(K
+    d) << N. Beyond that, for large K and d with K << N, the edge of the free product of the factors is
 
         min over z > 0 of (1 + 1/z) (1 + z K/d) (1 + z K/N) (1 + z c_off K/N)**L
 
-    for ‖J‖²/ω^L; its first order is the above, and as d -> oo it is (1 + sqrt((1 + L c_off) K/N))² to leading order.
+    for ‖J‖²/ω^L. Its first order is the expansion above, and as d -> oo it is (1 + sqrt((1 + L c_off) K/N))² to leading
+    order.
 
-    Raises DeclarationError for a net whose moment rules do not hold at every width: its ω^L itself has an error of
-    order 1/N.
+    Raises DeclarationError for a net whose moment rules do not hold at every width, because its ω^L itself has an error
+    of order 1/N.
 
     Source: derived here; see the module.
 
@@ -77,7 +79,7 @@ def jacobian_norm(net: Net) -> Claim:
         q=sp.Integer(2),
     )
     scale = replace(claim, formula=leading * sp.Abs(coefficient)).rhs
-    # A wrong limit would make N times the difference grow, so the coefficient tests both.
+    # With a wrong limit, N times the difference would grow with N, so the coefficient tests the limit too.
     return replace(claim, equations=(Equation("E‖J‖, 1/N", lhs, RHS, scale=scale, order=1),))
 
 
@@ -88,8 +90,7 @@ F2 = Theorem(
     tests=lambda net, pairs: [jacobian_norm(net)],
     wrong=widths,
     needs=(REPEATED, MASKLESS, EXACT),
-    script="f_finite_width",
-    steps="printed",
+    derive=Scripted("f_finite_width", "jacobian"),
     scales={
         "quick": Scale(
             L=1,

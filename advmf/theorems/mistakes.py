@@ -1,4 +1,5 @@
-"""Networks by which one may be mistaken: an activation whose means are not its own."""
+"""Plausible mistakes about networks, for wrong versions of claims: activations with some means replaced by wrong
+ones."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from advmf.symbols import x_sq, z
 
 @dataclass(frozen=True)
 class Mistaken(Pointwise):
-    """An activation with the means of ``inner`` but for those that a subclass mistakes."""
+    """An activation with the means of ``inner``, except those that a subclass gets wrong."""
 
     inner: Pointwise
 
@@ -48,7 +49,7 @@ class Mistaken(Pointwise):
 
 @dataclass(frozen=True)
 class SecondForGain(Mistaken):
-    """E phi^2/Q is taken for E phi'^2, as it may be where phi is homogeneous."""
+    """E phi^2/Q in place of E phi'^2, which is right where phi is homogeneous."""
 
     def gain(self, Q: sp.Expr) -> sp.Expr:
         return self.inner.second(Q) / Q
@@ -56,7 +57,7 @@ class SecondForGain(Mistaken):
 
 @dataclass(frozen=True)
 class FirstForGain(Mistaken):
-    """E phi'^2 is taken at the second moment of the input, and not at that of the layer."""
+    """E phi'^2 at the second moment of the input in place of that of the layer."""
 
     def gain(self, Q: sp.Expr) -> sp.Expr:
         return self.inner.gain(x_sq)
@@ -112,7 +113,7 @@ class _Mistakes(Rebuilt):
 
 
 def mistaken(net: Net, kind: type[Mistaken]) -> Net:
-    """The network with the means of every activation mistaken.
+    """The network with the wrong means in every activation.
 
     >>> import advmf as mf
     >>> from advmf.theorems.mistakes import SecondForGain, mistaken

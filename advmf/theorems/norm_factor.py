@@ -6,6 +6,7 @@ from advmf.boundary import public
 from advmf.claim import Claim, Regime, Relation
 from advmf.observables import Expectation, MatrixNorm
 from advmf.symbols import exponent
+from advmf.theorems.scripted import Netless
 from advmf.theorems.theorem import Caption, MatrixScale, Theorem
 from advmf.theorems.wrong import bound, exchanged, twice
 from advmf.theory.norms import BEST, BETA, CHEVET, ESTIMATE_TOLERANCE, choose
@@ -13,12 +14,12 @@ from advmf.theory.norms import BEST, BETA, CHEVET, ESTIMATE_TOLERANCE, choose
 
 @public
 def norm_factor(p: object, q: object, route: str = BEST) -> Claim:
-    """The claim that the mean of ‖G‖_{p -> q}, for a K x d matrix of independent N(0, 1/d) entries, is what a route to
-    β_{p,q} says.
+    """The claim that the mean of ‖G‖_{p -> q}, for a K x d matrix of independent N(0, 1/d) entries, agrees with a route
+    to β_{p,q}.
 
-    ``p``, ``q`` and ``route`` are those of :func:`beta`, and so are the errors. Equal for an exact route, bounded by an
-    upper or a lower one, and close to an estimate: within 3 % where the smaller dimension is at least 10 and the larger
-    at least 50, and within 7 % elsewhere.
+    ``p``, ``q``, ``route`` and the errors are those of :func:`beta`. For an exact route the claim is an equality, for
+    an upper or a lower one a bound. For an estimate it states agreement within 3 % where the smaller dimension is at
+    least 10 and the larger at least 50, and within 7 % elsewhere.
 
     >>> import advmf as mf
     >>> [mf.norm_factor("inf", 1, route).relation for route in ("tilted", "lower", "estimate")]
@@ -59,8 +60,7 @@ BETA_PQ = Theorem(
     tests=lambda net, pairs: [norm_factor(p, q) for p, q in pairs],
     wrong=_wrong,
     matrices=True,
-    script="beta_tilted",
-    steps="nothing",
+    derive=Netless("beta_tilted"),
     captions={"beta": Caption("simulated/predicted", "Simulated/predicted", title="Norm factor")},
     scales={
         "quick": MatrixScale(d=784, K=10, samples=1200, searched=80),

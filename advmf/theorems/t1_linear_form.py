@@ -18,6 +18,7 @@ from advmf.nets import Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset
 from advmf.symbols import d
 from advmf.theorems.mistakes import WITHOUT_TAIL, FirstForGain, SecondForGain, WithoutTail, mistaken
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import equality, law, twice_the_variance
 from advmf.theory.propagation import START, abbreviations, grows_alike, moments
@@ -28,9 +29,9 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     """T1: f(x) = J(x)x + a(x); the law of J(x), the law of a(x), and their joint moments, as three claims.
 
     For every direction e orthogonal to x, ``J(x)e/|e|`` has independent N(0, ω^L/d) coordinates. If the stream carries
-    no mean the direction x is like any other and a is independent of J, which is the paper's statement; a plain
-    shortcut with u != v carries one, and then ``J(x)x`` has another variance and is correlated with a if there are
-    biases. Both are derived here by propagating the offset a beside the stream.
+    no mean, the direction x is like any other and a is independent of J, which is the paper's statement. A plain
+    shortcut with u != v carries a mean. Then ``J(x)x`` has another variance, and is correlated with a if there are
+    biases. Both cases are derived here by propagating the offset a along with the stream.
 
     The claims carry their testable consequences in ``equations``: second moments and fourth cumulants of the entries,
     products of distinct entries in a row, in a column and neither, the Jacobian along x, and the covariances of J and a
@@ -48,7 +49,8 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
 
 
 def _linear_form(net: Net, declared: Net, alike: bool = False) -> tuple[Claim, Claim, Claim]:
-    """The claims about a declared net by the moments of ``net``; with ``alike`` as if all directions were alike."""
+    """The claims about a ``declared`` net, computed from the moments of ``net``; with ``alike`` all directions are
+    treated as alike."""
     state, where = moments(net, abbreviate=True), abbreviations(net)
     law = _Law(state.j / d, state.along, state.A, state.B - state.A)
     uniform = alike or state.along == state.j * START.Q
@@ -61,8 +63,8 @@ def _linear_form(net: Net, declared: Net, alike: bool = False) -> tuple[Claim, C
         "source": f"{PAPER}, linear-like form",
     }
     exact = declared.exact
-    # What each claim is about stands for itself in its equations; J(x)x inherits the law of J(x)e unless the stream
-    # carries a mean.
+    # In a claim's equations RHS stands for its own variance; J(x)x inherits the law of J(x)e unless the stream carries
+    # a mean.
     of_J = replace(law, across=RHS, along=RHS * d * START.Q if uniform else law.along)
     of_a, of_both = replace(law, offset=RHS), replace(law, cross=RHS)
     law_of_J = Claim(
@@ -125,8 +127,8 @@ ACROSS, ALONG, OFFSET, CROSS = sp.symbols("across along offset cross", real=True
 
 @dataclass(frozen=True)
 class _Law:
-    """The joint Gaussian law of J(x)e, J(x)x and a(x) as N -> oo, by their variances and the covariance of the last
-    two, and its moments by Isserlis' theorem."""
+    """The joint Gaussian law of J(x)e, J(x)x and a(x) as N -> oo, given by their variances and the covariance of the
+    last two. Its moments follow by Isserlis' theorem."""
 
     across: sp.Expr
     along: sp.Expr
@@ -174,9 +176,12 @@ class _Law:
     def equation(
         self, label: str, product: sp.Expr, where: Mapping[sp.Symbol, sp.Expr], exact: bool = False
     ) -> Equation:
-        """E of ``product`` equals its Gaussian value, on the scale that it has for independent factors of the same
-        variances. A product of fourth order is taken :meth:`beyond` the variances: these are tested by themselves, and
-        the size of a network's stream, by which its squares scatter, enters in second order only."""
+        """The equation that E of ``product`` equals its Gaussian value; the scale is its value for independent factors
+        of the same variances.
+
+        A product of fourth order is taken :meth:`beyond` the variances, which are tested by themselves. So the size of a
+        network's stream, by which its squares scatter, enters in second order only.
+        """
         scale = sp.Mul(
             *(
                 self.moment(base**power) if power % 2 == 0 else self.covariance(base, base) ** (power / 2)
@@ -205,8 +210,8 @@ def _explicit(expr: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
 
 
 def _wrong(claim: Claim) -> list[Claim]:
-    """Those of a law; and where the network asks for more than growth, what one would take for it: all directions
-    alike, E φ²/Q for E φ'², the variance of the input for that of each layer, the pair kernel without the tail of its
+    """The wrong versions of a law and, where the network has more than growth, plausible mistakes: all directions
+    alike, E φ²/Q for E φ'², the input's variance for that of each layer, the pair kernel without the tail of its
     series."""
     if claim.relation is not Relation.LAW:
         return equality(claim)
@@ -234,7 +239,7 @@ T1 = Theorem(
     source=PAPER,
     tests=lambda net, pairs: list(linear_form(net)),
     wrong=_wrong,
-    script="t1_linear_form",
+    derive=Scripted("t1_linear_form"),
     scales={
         "quick": Scale(L=4, d=8, K=512, widths=(256, 512, 1024, 2048), nets=(450, 450, 300, 300), effects=EFFECTS),
         "sharp": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 512), nets=(3000, 6000, 3000, 6000)),

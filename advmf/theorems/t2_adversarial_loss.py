@@ -2,7 +2,7 @@
 
 Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023,
 arXiv:2505.14021, for the bound. The paper passes from J(x) at one input to the maximum over the ball; metric domination
-(ours) proves that for Chevet's norm factor, and says what stands for omega^L in other networks.
+(ours) proves this for Chevet's norm factor, and gives the replacement of omega^L in other networks.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from advmf.nets import Net, Norm
 from advmf.observables import AdversarialLoss, Probability, adversarial_loss
 from advmf.symbols import K, d, eps, exponent, x_sq
 from advmf.theorems.mistakes import WITHOUT_TAIL, WithoutTail, mistaken
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.theorem import PAPER, Caption, Scale, Theorem, random_network
 from advmf.theorems.wrong import bound
 from advmf.theory.metric import largest, metric
@@ -41,8 +42,7 @@ ACROSS, ALONG = sp.Symbol("Lambda_across", positive=True), sp.Symbol("Lambda_alo
 """The eigenvalues of Sigma(x) times d, across the input and along it."""
 
 SPLIT = "split"
-"""The name under which :func:`loss_bound` takes the parts of a perturbation across the input and along it by
-themselves."""
+"""The route by which :func:`loss_bound` treats the parts of a perturbation across the input and along it separately."""
 
 TIS = "the inequality of Borell, Tsirelson, Ibragimov and Sudakov"
 DOMINATED = "metric domination (ours), with Chevet's inequality and that of Sudakov and Fernique"
@@ -54,19 +54,19 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
 
     Σ(x) is the covariance of a row of J(x) (:func:`advmf.metric`). Where activations are homogeneous and no mean is
     carried, Λ = ω^L at every input, and the bound is ε β_{p,q} ω^{L/2}: the paper's. By the routes ``chevet`` and
-    ``leading`` it is a theorem as N → ∞, for every radius. Sharper routes are about one Gaussian matrix, the law of
-    J(x) for ε → 0, and the claim calls them heuristic for a finite ball; so is ``split``, for networks that stretch
-    the input along x more than across it: with the eigenvalues Λ_∥ and Λ_⊥, Chevet's β and the Lipschitz constants of
-    the norms,
+    ``leading`` it is a theorem as N → ∞, for every radius. Sharper routes are about one Gaussian matrix with the law of
+    J(x), as ε → 0, and the claim calls them heuristic for a finite ball. The route ``split`` is heuristic too. It is
+    for networks that stretch the input along x more than across it. With the eigenvalues Λ_∥ and Λ_⊥, Chevet's β and
+    the Lipschitz constants of the norms, it is for p = 2
 
         E‖J‖_{2→q}² <= (Λ_∥ (E‖g_K‖_q)² + Λ_∥ K^{(2/q-1)₊})/d + Λ_⊥ (β² + K^{(2/q-1)₊}/d),
 
-    and for other p the sum √(Λ_∥/d) d^{(1/2-1/p)₊} E‖g_K‖_q + √Λ_⊥ β.
+    and for other p it is the sum √(Λ_∥/d) d^{(1/2-1/p)₊} E‖g_K‖_q + √Λ_⊥ β.
 
-    With ``paper`` the claim is the paper's ε β ω^{L/2} also where a mean is carried (``plain_residual`` with u != v),
-    and false for deep networks. ``p``, ``q`` and ``route`` are those of :func:`advmf.beta`. Raises DomainError for
-    exponents outside [1, oo], ArgumentError for a route that does not apply or is no upper bound, and with ``paper``
-    DeclarationError for a net whose Jacobian has no growth ω.
+    With ``paper`` the claim is the paper's ε β ω^{L/2} even where a mean is carried (``plain_residual`` with u != v);
+    there it is false for deep networks. ``p``, ``q`` and ``route`` are those of :func:`advmf.beta`. Raises DomainError
+    for exponents outside [1, oo], ArgumentError for a route that does not apply or is no upper bound, and with
+    ``paper`` DeclarationError for a net whose Jacobian has no growth ω.
 
     Source: the bound of Kumano et al. (NeurIPS 2023); its proof by metric domination is ours
     (``derivations/t2_adversarial_loss.py``).
@@ -128,7 +128,8 @@ def _of_sigma(net: Net, uniform: bool) -> str:
 
 
 def _split_bound(net: Net, p: sp.Expr, q: sp.Expr) -> Claim:
-    """The bound at x by the parts of a perturbation across x and along it: J = √(Λ_⊥/d) G(1 - x̂x̂ᵀ) + √(Λ_∥/d) g x̂ᵀ."""
+    """The bound at x from the separate parts of a perturbation across x and along it: J = √(Λ_⊥/d) G(1 - x̂x̂ᵀ) +
+    √(Λ_∥/d) g x̂ᵀ."""
     half = sp.Rational(1, 2)
     output, lipschitz = GaussianNorm(K, q), K ** sp.Max(0, 1 / q - half)
     if p == 2:
@@ -159,12 +160,12 @@ def _split_bound(net: Net, p: sp.Expr, q: sp.Expr) -> Claim:
 
 @public
 def loss_tail(net: Net, p: object, q: object, delta: object, route: str = "chevet") -> Claim:
-    """The tail of T2: with a probability of at most ``delta`` the adversarial loss of a network exceeds its bound by
-    the Gaussian fluctuation.
+    """The tail of T2: a value that the adversarial loss of a network exceeds with probability at most ``delta``.
 
     P(L_adv > ε √Λ (β + K^{(1/q-1/2)₊} d^{(1/2-1/p)₊} √(2 ln(1/δ)/d))) <= δ as N → ∞, by the inequality of Borell,
-    Tsirelson, Ibragimov and Sudakov for the Gaussian process that the network is in the limit. ``delta`` is a number
-    in (0, 1) or a symbol; the rest, and the errors, are those of :func:`loss_bound` and :func:`advmf.beta_quantile`.
+    Tsirelson, Ibragimov and Sudakov for the Gaussian process that the network becomes in the limit. ``delta`` is a
+    number in (0, 1) or a symbol. The other arguments and the errors are those of :func:`loss_bound` and
+    :func:`advmf.beta_quantile`.
 
     >>> import advmf as mf
     >>> claim = mf.loss_tail(mf.vanilla(1, 0), 2, 2, "1/100")
@@ -189,10 +190,10 @@ def loss_tail(net: Net, p: object, q: object, delta: object, route: str = "cheve
 def loss_value(net: Net, p: object, q: object, route: str | None = None) -> Claim:
     """T2 for small balls, as an equality: the mean adversarial loss is ε β_{p,q} ω^{L/2} as N → ∞ and ε → 0.
 
-    As ε → 0 the loss is ε‖J(x)‖_{p→q}, and J(x) has the law of ω^{L/2} times a Gaussian matrix (T1). ``route`` is an
-    exact one by default, where one applies, else ``estimate``, whose stated error the claim allows. Raises
-    ArgumentError for a bound as route, and for a net that carries a mean; DeclarationError for one without ω; the other
-    errors are those of :func:`advmf.beta`.
+    As ε → 0 the loss is ε‖J(x)‖_{p→q}, and J(x) has the law of ω^{L/2} times a Gaussian matrix (T1). By default
+    ``route`` is an exact one where one applies, else ``estimate``, whose stated error the claim allows. Raises
+    ArgumentError for a route that is a bound and for a net that carries a mean, and DeclarationError for a net without
+    ω. The other errors are those of :func:`advmf.beta`.
 
     Source: T1 of Kumano et al. (NeurIPS 2023), and :func:`advmf.beta`.
 
@@ -244,7 +245,7 @@ T2 = Theorem(
     states=lambda net, p, q, route: [loss_bound(net, p, q, route)],
     tests=lambda net, pairs: [loss_bound(net, p, q) for p, q in pairs],
     wrong=_wrong,
-    script="t2_adversarial_loss",
+    derive=Scripted("t2_adversarial_loss"),
     scales={
         "quick": Scale(L=5, d=64, K=10, widths="limit", nets=(180,), directions=1, steps=5, effects={"effect": 0.05}),
         "finite": Scale(

@@ -1,7 +1,7 @@
-"""T3: the variance of the weights under adversarial training, by gradient flow on the bound of T2; and how fast the
-loss itself falls.
+"""T3: the variance of the weights under adversarial training, by gradient flow on the bound of T2; and the rate at
+which the loss itself falls.
 
-The flow is that of :mod:`advmf.theory.dynamics`. It is a statement about early times: the flow of the loss itself also
+The flow is that of :mod:`advmf.theory.dynamics`. T3 is a statement about early times. The flow of the loss itself also
 moves a few singular directions of J in a time of order 1, while σ_w² takes a time of order N.
 
 Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, time evolution of the weight variance; blocks
@@ -31,6 +31,7 @@ from advmf.observables import (
     WeightVarianceSlope,
 )
 from advmf.symbols import K, L, N, d, eps, exponent, t, x_sq
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.t2_adversarial_loss import loss_bound
 from advmf.theorems.theorem import (
     GROWTH,
@@ -52,8 +53,8 @@ from advmf.theory.spike import require_uniform
 
 
 def training_claim(net: Net, p: object, q: object, route: str, *assumptions: str, **named: Any) -> Claim:
-    """A claim about trained matrices that rests on the bound T2 of the same net, with any route to β: nothing here is a
-    bound."""
+    """A claim about trained matrices that rests on T2 of the same net. Any route to β is allowed, because the claim
+    itself is no bound."""
     bound = loss_bound(net, p, q)
     named.setdefault("where", {**bound.where, BETA: beta(p, q, route)})
     named = {
@@ -79,12 +80,12 @@ def variance_slope(
 ) -> Claim:
     """T3 at t = 0: dσ_w²/dt = -(2/N) share (λ ε β ω^{L/2} + ⟨∂ℓ/∂f, f⟩).
 
-    Training on λ L_adv + ℓ(f): ``weight`` is λ, ``pull`` the mean of ⟨∂ℓ/∂f, f⟩ over networks, 0 for the adversarial
-    loss alone. By Euler's theorem ⟨W_m, ∂ℓ/∂W_m⟩ is the part of ⟨∂ℓ/∂f, f⟩ that runs through W_m; without biases and
-    carried means its share is that of J. ``layer`` counts the trained matrices of a block; ``p``, ``q`` and ``route``
-    are those of :func:`advmf.beta`, and so are the errors. By the route ``estimate`` the slope is claimed up to what β
-    is off by. ArgumentError for another layer and for a block without a trained matrix, DomainError for a weight that
-    is not positive.
+    The training loss is λ L_adv + ℓ(f). ``weight`` is λ, and ``pull`` is the mean of ⟨∂ℓ/∂f, f⟩ over networks, 0 for
+    the adversarial loss alone. By Euler's theorem ⟨W_m, ∂ℓ/∂W_m⟩ is the part of ⟨∂ℓ/∂f, f⟩ that runs through W_m;
+    without biases and carried means its share is that of J. ``layer`` numbers the trained matrices of a block; ``p``,
+    ``q``, ``route`` and the errors are those of :func:`advmf.beta`. By the route ``estimate`` the slope is claimed up
+    to the stated error of β. Raises ArgumentError also for another layer and for a block without a trained matrix,
+    DomainError for a weight that is not positive.
 
     >>> import advmf as mf
     >>> mf.variance_slope(mf.residual(), 2, 2).formula
@@ -119,14 +120,14 @@ def weight_variance(
     """T3: the variance σ_w²(t) of a trained matrix after training for a time t, by dσ_w²/dt = -(2/N) share λ ε β
     ω(t)^{L/2}.
 
-    A power law where no path leads around the trained matrices: ω' is then proportional to ω^{L/2}, and for the vanilla
-    net
+    It is a power law where no path leads around the trained matrices: ω' is then proportional to ω^{L/2}, and for the
+    vanilla net
 
         σ_w²(t) = σ_w² [1 + (L/2 - 1) k t]^{-1/(L/2 - 1)},  k = (2 α λ ε β/N) ω^{L/2 - 1},
 
     which is σ_w² exp(-kt) at L = 2 and reaches zero at a finite time at L = 1 (:class:`~advmf.functions.QExponential`).
     Any other net has a :class:`~advmf.functions.Flow`, which kernels integrate. The pull of a standard loss changes in
-    a time of order 1, which is why only :func:`variance_slope` takes it. Arguments and errors are those of
+    a time of order 1, so only :func:`variance_slope` takes it. Arguments and errors are those of
     :func:`variance_slope`.
 
     >>> import advmf as mf
@@ -204,13 +205,13 @@ def half_life(net: Net, p: object, q: object, route: str = "chevet", *, weight: 
 def euler_identity(net: Net, p: object, q: object, *, layer: int = 0) -> Claim:
     """The identity behind T3: E d‖W‖_F²/dt = -2 share E L_adv under gradient flow of the adversarial loss itself.
 
-    ‖J η‖ is homogeneous of degree one in each matrix that every path runs through, so ⟨W, ∂L_adv/∂W⟩ = L_adv (Euler):
-    share 1, exact in every network and at every width. So is f(x + η) - f(x) without biases, whatever the ball. With
-    biases f(x) = J(x)x + a(x), and what the ball's units that switch change in a is no multiple of the matrices before
-    these biases: the ball has to lie in one linear region, which it comes to as ε → 0. Where paths lead around the
-    matrix, J is a sum of uncorrelated parts and, as N → ∞, the mean of the part through W given J is share·J; of f(x +
-    η) - f(x) it is less, for switching lowers E(φ(z) - φ(z'))² below α E(z - z')², and again ε → 0 is needed. Linear
-    activations need none of this. The regime says which of these it is.
+    ‖J η‖ is homogeneous of degree one in each matrix that every path runs through, so ⟨W, ∂L_adv/∂W⟩ = L_adv (Euler).
+    The share is then 1, exactly in every network and at every width. Without biases f(x + η) - f(x) is homogeneous too,
+    for every ball. With biases f(x) = J(x)x + a(x). Units that switch in the ball change a by something that is no
+    multiple of the matrices before these biases. So the ball must lie in one linear region, which it does as ε → 0.
+    Where paths lead around the matrix, J is a sum of uncorrelated parts and, as N → ∞, the mean of the part through W
+    given J is share·J. The part of f(x + η) - f(x) is smaller, because switching lowers E(φ(z) - φ(z'))² below α E(z -
+    z')², so ε → 0 is needed again. Linear activations need none of this. The claim's regime says which case applies.
 
     Errors are those of :func:`advmf.loss_bound` and :func:`variance_slope`.
 
@@ -251,20 +252,20 @@ def loss_decay(net: Net, p: object, q: object) -> Claim:
     """The rate -d L_adv/dt = Σ_W ‖∂L_adv/∂W‖² at which gradient flow on one input lowers its adversarial loss, at t =
     0.
 
-    With t and η the maximisers, ∂L_adv/∂W is that of ⟨t, f(x + η) - f(x)⟩, so that the rate is
+    With t and η the maximisers, ∂L_adv/∂W is the derivative of ⟨t, f(x + η) - f(x)⟩, so the rate is
 
         ‖t‖² (Θ(x, x) - 2Θ(x, x + η) + Θ(x + η, x + η)).
 
-    It is in proportion to N, while the variance moves at a rate 1/N: T3 is about times well below L_adv over this rate.
-    For ReLU-like activations most of it is due to units that switch between x and x + η: it falls as ‖η‖, not as its
-    square.
+    It is proportional to N, while the variance moves at a rate 1/N: T3 is about times well below L_adv over this rate.
+    For ReLU-like activations most of it is due to units that switch between x and x + η. It therefore falls as ‖η‖, not
+    as its square.
 
-    η is taken as orthogonal to x. Its cosine with x has in truth the mean square 1/d, and units switch in proportion to
-    its sine, of mean about 1 - 1/(2d): the claim is allowed (d + 1)/(2d²), which is above one minus that mean for every
-    d if η's direction is drawn uniformly.
+    η is taken as orthogonal to x, although its cosine with x has the mean square 1/d. Units switch in proportion to its
+    sine, whose mean is about 1 - 1/(2d). So the claim is allowed a deviation of (d + 1)/(2d²), which for every d is
+    above one minus that mean if η's direction is drawn uniformly.
 
-    For p and q in {1, 2, oo}, where the lengths of η and t are those of the vertices or spheres that they lie on;
-    ArgumentError for others, DomainError outside [1, oo].
+    It is for p and q in {1, 2, oo}, where η and t lie on vertices or spheres of known length. Raises ArgumentError for
+    other exponents, DomainError for exponents outside [1, oo].
 
     >>> import advmf as mf
     >>> f = mf.kernel(mf.loss_decay(mf.vanilla(u=1, v=1), 2, 2))
@@ -293,8 +294,8 @@ def loss_decay(net: Net, p: object, q: object) -> Claim:
 
 
 LEFT_BY_ATTACKS = 0.03
-"""What a slope is allowed where the norm factor is exact: what the attacks of a check leave is not, and up to 2 % was
-measured at (oo, oo)."""
+"""The deviation allowed to a slope where the norm factor is exact. The attacks of a check fall short of the maximum; up
+to 2 % was measured at (oo, oo)."""
 
 
 def _states(net: Net, p: str, q: str, route: str) -> list[Claim]:
@@ -309,10 +310,10 @@ def _states(net: Net, p: str, q: str, route: str) -> list[Claim]:
 
 
 def _tests(net: Net, pairs: Sequence[tuple[str, str]]) -> list[Claim]:
-    """Euler's identity and the slope of the weight variance, by the norm factor that is exact or else by its estimate.
+    """Euler's identity and the slope of the weight variance, with an exact norm factor or else its estimate.
 
-    Where paths lead around the trained matrix its share of J differs from network to network, least for p = oo, and
-    only these pairs are resolved.
+    Where paths lead around the trained matrix, its share of J varies between networks, least for p = oo. Only these
+    pairs are tested then.
     """
     chosen = [(p, q) for p, q in pairs if share(net)[0] == 1 or p in ("inf", "oo")]
     slopes = [variance_slope(net, p, q, _closest(p, q)) for p, q in chosen]
@@ -322,7 +323,7 @@ def _tests(net: Net, pairs: Sequence[tuple[str, str]]) -> list[Claim]:
 
 
 def _closest(p: str, q: str) -> str:
-    """The route to the norm factor that is exact, or else the estimate."""
+    """An exact route to the norm factor, or else the estimate."""
     return next((route.name for route in routes(p, q) if route.rigour == "exact"), "estimate")
 
 
@@ -350,7 +351,7 @@ T3 = Theorem(
     tests=_tests,
     wrong=_wrong,
     needs=(REPEATED, GROWTH, UNIFORM),
-    script="t3_weight_variance",
+    derive=Scripted("t3_weight_variance"),
     scales={
         "quick": Scale(
             2,

@@ -1,7 +1,7 @@
 """T4: how long a network stays trainable under adversarial training.
 
 Gradients scale as E‖∂ℓ/∂x^0‖² = ω^L E‖∂ℓ/∂x^L‖². A network is (M, m)-trainable on [0, T] if m <= ω(t)^L <= M there,
-with ω(t) from T3. ω(t) falls, so a network that starts in the band can only leave it at its lower edge; it never does
+with ω(t) from T3. ω(t) falls, so a network that starts in the band can leave it only at its lower edge. It never leaves
 if ω stays above m^{1/L}, as with an identity shortcut for m <= 1.
 
 Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021: networks without shortcuts are not
@@ -20,6 +20,7 @@ from advmf.functions import Flow
 from advmf.nets import Net
 from advmf.observables import EscapeTime
 from advmf.symbols import L, M, m, t
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.t3_weight_variance import T3, training_claim
 from advmf.theorems.theorem import PAPER, Theorem
 from advmf.theorems.wrong import equality
@@ -28,11 +29,11 @@ from advmf.theory.propagation import OMEGA
 from advmf.theory.trained import trained
 
 FALL = sp.Symbol("s", nonnegative=True)
-"""By how much ln ω has to fall to the lower edge."""
+"""The amount by which ln ω must fall to reach the lower edge."""
 
 
 def floor(net: Net) -> sp.Expr:
-    """What ω(t) tends to as t → ∞: the part of ω without trained matrices.
+    """The limit of ω(t) as t → ∞: the part of ω without trained matrices.
 
     The flow ends where every reach σ_m² ∂ω/∂σ_m² vanishes. ω is a sum of products of variances with coefficients >= 0,
     so every product vanishes there.
@@ -57,9 +58,9 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
 
         t* = N ((ω/m^{1/L})^{L/2 - 1} - 1)/((L/2 - 1) 2 α λ ε β ω^{L/2 - 1}),
 
-    which for ω = 1 is N (m^{-(L/2 - 1)/L} - 1)/((L/2 - 1) 2 α λ ε β): in proportion to the width and, for deep
-    networks, to 1/L. A residual network has ω > 1 always: it is trainable for all time if m <= 1 and ω^L <= M at t = 0,
-    that is α σ_w² <= M^{1/L} - 1. In general the time is integrated by kernels. Arguments and errors are those of
+    which for ω = 1 is N (m^{-(L/2 - 1)/L} - 1)/((L/2 - 1) 2 α λ ε β): proportional to the width and, for deep networks,
+    to 1/L. A residual network always has ω > 1. It is trainable for all time if m <= 1 and ω^L <= M at t = 0, that is α
+    σ_w² <= M^{1/L} - 1. In general the time is integrated by kernels. Arguments and errors are those of
     :func:`advmf.weight_variance`; the edges are the symbols ``m`` and ``M``.
 
     >>> import advmf as mf
@@ -77,7 +78,7 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
     time = passage(net, system(net).omega, FALL)
     fall = sp.log(OMEGA / edge)
     if time.has(Flow):
-        # Where no time is asked for none is integrated.
+        # An escape time that is not needed is not integrated.
         where = {FALL: sp.Piecewise((0, sp.Or(stays, outside)), (fall, True))}
     else:
         time, where = sp.simplify(time.subs(FALL, fall)), {}
@@ -109,5 +110,5 @@ T4 = Theorem(
         "it is about the course of training, and a check measures networks at t = 0. 'advmf show T4' gives its formula, 'advmf phase' draws it, and "
         "'advmf train' compares trained networks with T3, from which it follows."
     ),
-    script="t4_trainability",
+    derive=Scripted("t4_trainability"),
 )

@@ -18,6 +18,7 @@ from advmf.functions import Recursion
 from advmf.nets import Net
 from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, t
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.t3_weight_variance import T3, training_claim
 from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import deeper, twice
@@ -55,9 +56,9 @@ def capacity(net: Net) -> Claim:
 
 @public
 def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, weight: object = 1) -> Claim:
-    """T5 after training for a time t, over T5 at t = 0: the variances of T3 put into :func:`capacity`.
+    """The ratio of T5 after training for a time t to T5 at t = 0, from the variances of T3 put into :func:`capacity`.
 
-    To first order (:func:`advmf.first_order`) it falls in proportion to L ε β/N. Arguments and errors are those of
+    To first order (:func:`advmf.first_order`) its fall is proportional to L ε β/N. Arguments and errors are those of
     :func:`advmf.weight_variance`.
 
     >>> import advmf as mf
@@ -95,7 +96,7 @@ T5 = Theorem(
     states=_states,
     tests=lambda net, pairs: [capacity(net)],
     wrong=lambda claim: [deeper(claim), twice(claim)],
-    script="t5_capacity",
+    derive=Scripted("t5_capacity"),
     scales={
         "quick": Scale(
             L=2,

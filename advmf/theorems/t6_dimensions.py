@@ -1,4 +1,5 @@
-"""T6: how the norm factor, and what inherits it, grows with the input dimension d and the output dimension K.
+"""T6: how the norm factor, and the quantities proportional to it, grow with the input dimension d and the output
+dimension K.
 
 Source: S. Kumano, H. Kera, T. Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023,
 arXiv:2505.14021, on the impact of the dimensions.
@@ -17,6 +18,7 @@ from advmf.functions import Conjugate
 from advmf.nets import Net
 from advmf.symbols import K, d
 from advmf.theorems.norm_factor import norm_factor
+from advmf.theorems.scripted import Scripted
 from advmf.theorems.t2_adversarial_loss import loss_bound
 from advmf.theorems.t3_weight_variance import T3, variance_slope
 from advmf.theorems.theorem import GROWTH, PAPER, Caption, MatrixScale, Theorem
@@ -25,18 +27,19 @@ from advmf.theory.growth import growth_order
 from advmf.theory.norms import BETA, CHEVET, beta
 
 EXPONENT_TOLERANCE = 0.03
-"""What other terms may add to an exponent at the dimensions of a check."""
+"""The change of an exponent, at the dimensions of a check, that lower-order terms may cause."""
 
 
 @public
 def growth(claim: Claim, symbol: sp.Symbol | str) -> Claim:
-    """T6: the order in which what ``claim`` bounds grows with ``symbol``, d or K, all else fixed.
+    """T6: the order in which the quantity of ``claim`` grows with ``symbol``, d or K, with everything else fixed.
 
-    Of the norm factor (:func:`advmf.norm_factor`) it is the order, whatever the route, for Chevet's two terms bound it
-    from above by their sum and from below by the larger. The adversarial loss (:func:`advmf.loss_bound`) and the slope
-    of the weight variance (:func:`advmf.variance_slope`) inherit it, for nothing else in them depends on d or K.
+    For the norm factor (:func:`advmf.norm_factor`) the order does not depend on the route, because Chevet's two terms
+    bound it from above by their sum and from below by the larger. The adversarial loss (:func:`advmf.loss_bound`) and
+    the slope of the weight variance (:func:`advmf.variance_slope`) have the same order, since nothing else in them
+    depends on d or K.
 
-    Raises ArgumentError for another symbol, for a claim without the norm factor, and as :func:`growth_order`.
+    Raises ArgumentError for another symbol, for a claim without the norm factor, and where :func:`growth_order` does.
 
     >>> import advmf as mf
     >>> for symbol in ("d", "K"):
@@ -88,7 +91,7 @@ def _along(size: str, dimension: str, **scales: MatrixScale) -> Theorem:
         tests=lambda net, pairs: [growth(norm_factor(p, q), size) for p, q in pairs],
         wrong=_wrong,
         matrices=True,
-        script="t6_dimensions",
+        derive=Scripted("t6_dimensions"),
         scales=scales,
         captions={
             f"T6.{size}": Caption(
@@ -105,7 +108,7 @@ T6 = Theorem(
     states=_states,
     wrong=_wrong,
     needs=(GROWTH,),
-    script="t6_dimensions",
+    derive=Scripted("t6_dimensions"),
     parts=(
         _along(
             "d",

@@ -33,7 +33,7 @@ STAGES = (
 
 
 def random_network(net: Net) -> tuple[str, ...]:
-    """What is assumed of the law of a net."""
+    """The assumptions about the law of a net, in words."""
     return RANDOM_NETWORK if net.repeated else STAGES
 
 
@@ -50,9 +50,9 @@ class Scale:
     """How a theorem is simulated: depth, dimensions, ladder of widths, networks of each width, directions and steps of
     an attack.
 
-    ``widths="limit"`` stands for networks of infinite width, with one number of ``nets``. Directions and steps that are
-    not given are those of :func:`advmf.check_all`. ``effects`` are the departures that a suite has to resolve, by the
-    names that they have in :class:`advmf.Design`; those that are not given are its defaults.
+    ``widths="limit"`` stands for networks of infinite width, with one number of ``nets``. The defaults of directions and
+    steps are those of :func:`advmf.check_all`. ``effects`` are the departures that a suite has to resolve, by their names
+    in :class:`advmf.Design`, whose defaults hold for the others.
     """
 
     L: int
@@ -63,7 +63,7 @@ class Scale:
     directions: int | None = None
     steps: int | None = None
     at: Mapping[str, float] = field(default_factory=dict)
-    """Values of this theorem's own point: T3 is about small balls without biases."""
+    """Values that this theorem needs at its point: T3, for example, is about small balls without biases."""
     effects: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ def _counts(name: str, values: object, least: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Need:
-    """What a theorem asks of a net, and why it says nothing of a net that lacks it."""
+    """A property that a theorem requires of a net, and the reason why it says nothing about a net without it."""
 
     holds: Callable[[Net], bool]
     reason: str
@@ -137,8 +137,8 @@ UNIFORM = Need(
 
 @dataclass(frozen=True)
 class Caption:
-    """What number stands beside the verdicts of a table: as plain text, and as LaTeX; and what the table is called, if
-    not by its name."""
+    """The caption of the numbers beside the verdicts of a table, as plain text and as LaTeX; and a title of the table
+    if its name is not used."""
 
     text: str
     tex: str
@@ -146,24 +146,26 @@ class Caption:
 
 
 SIMULATED = Caption("simulated/predicted", "Simulated/predicted")
-"""The caption where a theorem has none of its own."""
+"""The default caption."""
 
 
 @public
 @dataclass(frozen=True)
 class Theorem:
-    """What is known of a theorem, the package's or one's own.
+    """A theorem of the package or of a user, with everything that is known about it.
 
-    ``states(net, p, q, route)`` gives all its claims about a net, and ``tests(net, pairs)`` those that a check measures
-    at t = 0: none where it says nothing of the net. Without ``states`` these are all. One's own is about ``net``, a
-    declared network, and has ``derive(net)``, a derivation or a list of them that end in its claims.
+    ``states(net, p, q, route)`` gives all its claims about a net. ``tests(net, pairs)`` gives the claims that a check
+    measures at t = 0. Both are empty where the theorem says nothing about the net. Without ``states``, the claims of
+    ``tests`` are all. ``derive(net)`` gives a derivation, or a list of them, that end in its claims; the package's
+    theorems take theirs from scripts (:class:`advmf.theorems.scripted.Scripted`). A user's theorem is about ``net``, a
+    declared network.
 
-    ``tests`` is left out where a check measures nothing, with the reason in ``unchecked``, and where the theorem is
-    checked by its ``parts``. ``wrong(claim)`` gives the wrong versions of a claim, which a check must refute.
-    ``scales`` has an entry for each profile of a suite; a profile without one takes that of "quick".
+    ``tests`` is left out in two cases: where a check measures nothing, with the reason in ``unchecked``, and where the
+    theorem is checked by its ``parts``. ``wrong(claim)`` gives the wrong versions of a claim, which a check must
+    refute. ``scales`` has an entry for each profile of a suite; a profile without one takes that of "quick".
 
     Raises ArgumentError for a theorem that is to be checked and has no wrong versions or no "quick" scale, and for one
-    that is neither checked nor says why.
+    that is neither checked nor gives a reason.
 
     >>> from advmf.theorems.t5_capacity import T5
     >>> T5.head, T5.text
@@ -177,23 +179,18 @@ class Theorem:
     tests: Callable[[Any, Sequence[tuple[str, str]]], Sequence[Claim]] | None = None
     states: Callable[[Any, str, str, str], Sequence[Claim]] | None = None
     net: Net | None = None
-    """The network that it is about: none where it is about any, as the package's are."""
+    """The network that it is about; None if it is about any network, as the package's theorems are."""
     derive: Callable[[Any], Any] | None = None
     data: str = "digits"
-    """The images of its check, if it is one's own."""
+    """The images of its check, for a user's theorem."""
     matrices: bool = False
     """Whether it is about Gaussian matrices alone, and no net."""
     scales: Mapping[str, Scale | MatrixScale] = field(default_factory=dict)
     captions: Mapping[str, Caption] = field(default_factory=dict)
-    """By the name of the claim where each has a table of its own, else by that of the theorem."""
-    script: str = ""
-    """The file in ``derivations/`` that derives it, without its ending."""
-    steps: str = "nets"
-    """What its ``derive`` takes: "nets" for the vanilla or the residual network, "nothing" for no net; "printed" where
-    it returns no Derivation, but verifies and prints its steps."""
+    """Captions by the name of the claim where each claim has its own table, else by that of the theorem."""
     parts: tuple[Theorem, ...] = ()
     needs: tuple[Need, ...] = ()
-    """What it asks of a net: of one that lacks any, it states and tests nothing."""
+    """The properties that it requires of a net; about a net without one of them, it states and tests nothing."""
     unchecked: str = ""
 
     def __post_init__(self) -> None:
@@ -211,16 +208,16 @@ class Theorem:
             )
 
     def tested(self, net: Net | None, pairs: Sequence[tuple[str, str]]) -> tuple[Claim, ...]:
-        """What a check measures. A claim that comes from another theorem, as a bound of a net does from T2, gets this
-        one's name and source."""
+        """The claims that a check measures. A claim made by another theorem's function, such as a bound by that of T2,
+        gets this theorem's name and source."""
         return tuple(map(self._named, self.tests(net, pairs))) if self.tests and not self.silent(net) else ()
 
     def silent(self, net: Net | None) -> str:
-        """Why it says nothing of a net; nothing where it does."""
+        """The reason why it says nothing about a net; empty where it says something."""
         return "" if net is None else next((need.reason for need in self.needs if not need.holds(net)), "")
 
     def stated(self, net: Net | None, p: str, q: str, route: str) -> tuple[Claim, ...]:
-        """All that it states of a net."""
+        """All claims that it states about a net."""
         if self.silent(net):
             return ()
         return tuple(self.states(net, p, q, route)) if self.states else self.tested(net, [(p, q)])
@@ -232,25 +229,25 @@ class Theorem:
 
     @property
     def head(self) -> str:
-        """What it is called: the title up to its colon."""
+        """Its short name: the title up to the colon."""
         return self.title.partition(": ")[0]
 
     @property
     def text(self) -> str:
-        """What it says, in the title after its colon."""
+        """Its statement in words: the title after the colon."""
         return self.title.partition(": ")[2]
 
     def scale(self, profile: str) -> Scale | MatrixScale:
-        """How it is simulated in a suite of this profile."""
+        """The scale at which it is simulated in a suite of this profile."""
         return self.scales.get(profile, self.scales["quick"])
 
     def caption(self, table: str) -> Caption:
-        """What number stands beside the verdicts of one of its tables."""
+        """The caption of the numbers beside the verdicts of one of its tables."""
         return self.captions.get(table, SIMULATED)
 
 
 def family(name: str) -> str:
-    """The theorem's name in that of a claim, a part or a wrong version.
+    """The name of the theorem, from the name of a claim, a part or a wrong version.
 
     >>> [family(name) for name in ("T3.Euler", "T2 [half the bound]", "my_bound x 1/2")]
     ['T3', 'T2', 'my_bound']
@@ -259,5 +256,5 @@ def family(name: str) -> str:
 
 
 def mutant(claim: Claim, mistake: str, change: Callable[[Any], Any]) -> Claim:
-    """The claim with its right-hand side changed, called after the mistake."""
+    """The claim with its right-hand side changed, and the mistake added to its name."""
     return replace(claim, name=f"{claim.name} [{mistake}]", formula=change(claim.rhs), where={})

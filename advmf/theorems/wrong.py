@@ -1,4 +1,4 @@
-"""Wrong versions of claims: the mistakes that claims of one form have in common."""
+"""Wrong versions of claims: common mistakes for each form of claim."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from advmf.theory.spike import LAMBDA
 
 
 def by_form(claim: Claim) -> list[Claim]:
-    """Those of the claim's form: a bound, a law, an equality, an order of growth, or what is said of a probability."""
+    """The wrong versions for the claim's form: a bound, a law, an equality, an order of growth, or a statement about a
+    probability."""
     if claim.relation is Relation.ORDER:
         (size,) = claim.rhs.free_symbols or {d}
         return [mutant(claim, "half a power more", lambda e: e * sp.sqrt(size))]
@@ -48,7 +49,8 @@ def exchanged(claim: Claim) -> Claim:
 
 
 def law(claim: Claim) -> list[Claim]:
-    """Of a law of independent Gaussians: another depth, where it is not fixed, and twice the variance."""
+    """Wrong versions of a law of independent Gaussians: another depth, where it is not fixed, and twice the
+    variance."""
     return [*([deeper(claim)] if claim.rhs.has(L) else []), twice_the_variance(claim)]
 
 
@@ -58,7 +60,7 @@ def twice_the_variance(claim: Claim) -> Claim:
 
 
 def widths(claim: Claim) -> list[Claim]:
-    """Of a statement at finite width: its limit, half the width, and another depth."""
+    """Wrong versions of a statement at finite width: its limit, half the width, and another depth."""
     return [
         mutant(claim, "infinite width", lambda e: e.subs(N, 10**12)),
         mutant(claim, "half the width", lambda e: e.subs(N, N / 2)),
@@ -67,10 +69,10 @@ def widths(claim: Claim) -> list[Claim]:
 
 
 def equality(claim: Claim) -> list[Claim]:
-    """Of an equality: half of its scale more, where it has one of its own, else twice the right-hand side.
+    """Wrong versions of an equality: half its scale added, where it has its own scale, else twice the right-hand side.
 
-    Half of that of an adversarial loss, which an attack bounds from below; and of a statement about matrices d and K
-    exchanged as well.
+    For an adversarial loss, which an attack bounds from below, half the right-hand side. For a statement about
+    matrices, also d and K exchanged.
     """
     if counted(claim):
         return probability(claim)
@@ -83,10 +85,11 @@ def equality(claim: Claim) -> list[Claim]:
 
 
 def bound(claim: Claim) -> list[Claim]:
-    """Of a bound: half of it, or three times, where it bounds from below; and ω without the 1 of the shortcut, or ω = 1
-    where there is none.
+    """Wrong versions of a bound: half of it, or three times if it is a lower bound; and ω without the 1 of the
+    shortcut, or ω = 1 without a shortcut.
 
-    Where a mean is carried, half of what the bound would be by the growth across x, as it has room for more than half.
+    Where a mean is carried, half of the bound by the growth across x, because the bound itself may be loose by more
+    than a factor of two.
     """
     if counted(claim):
         return probability(claim)
@@ -117,10 +120,10 @@ def counted(claim: Claim) -> bool:
 
 
 def probability(claim: Claim) -> list[Claim]:
-    """Of a probability: the event's threshold half as large, or twice, so that what is claimed of it breaks. Of an
-    equality a quarter of the probability as well.
+    """Wrong versions about a probability: half the event's threshold, or twice, whichever makes the claim false. For an
+    equality, also a quarter of the probability.
 
-    Where the threshold is 0: half the probability, or for a lower bound half of that of the complement.
+    Where the threshold is 0: half the probability, or for a lower bound half the probability of the complement.
     """
     claim = replace(claim, lhs=claim.subject)
     event = event_of(claim.lhs)
@@ -142,7 +145,7 @@ def probability(claim: Claim) -> list[Claim]:
 
 
 def _shifted(claim: Claim, own: Equation) -> Claim:
-    """By half the scale, to where a bound is broken."""
+    """The right-hand side moved by half the scale, in the direction that breaks a bound."""
     half = (-1 if claim.relation is Relation.AT_MOST else 1) * own.scale / 2
     several = isinstance(claim.lhs, Expectation) and len(claim.lhs.observables) > 1
     return mutant(claim, "correlated" if several else "off by half the scale", lambda e: e + half)

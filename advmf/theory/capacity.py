@@ -3,8 +3,9 @@
 C = E Σ_k (Σ_l ⟨W^l, ∂f_k/∂W^l⟩)² is the second moment of the derivative of f along its own weights. Scaling all trained
 matrices by 1 + r and by 1 + s gives two networks with the kernel 𝒦(r, s) = E f_r·f_s, and C = ∂_r ∂_s 𝒦 at 0. It is the
 Fisher-Rao norm ⟨θ, I(θ)θ⟩ = E⟨θ, ∂_θ ℓ⟩² of T. Liang, T. Poggio, A. Rakhlin and J. Stokes (Fisher-Rao Metric, Geometry,
-and Complexity of Neural Networks, AISTATS 2019) for the trained matrices as θ and outputs with unit Gaussian noise,
-whose information is the identity; with a cross-entropy loss the outputs have the metric of its distribution instead.
+and Complexity of Neural Networks, AISTATS 2019) with θ the trained matrices and outputs with unit Gaussian noise, whose
+information is the identity. With a cross-entropy loss the metric of the outputs is that of the predicted distribution
+instead.
 
 The derivative of a stream in the scale is a tangent (:class:`advmf.theory.stream.Scaled`).
 """
@@ -75,11 +76,11 @@ def jet_step(block: Block) -> Jet:
 
 @cache
 def curvature(net: Net, abbreviate: bool = False) -> sp.Expr:
-    """∂_r ∂_s of the cross moment after all blocks: in closed form, verified by substitution, where the recursion is
-    homogeneous; else a Recursion.
+    """∂_r ∂_s of the cross moment after all blocks. It has a closed form, verified by substitution, where the recursion
+    is homogeneous; else it is a Recursion.
 
     Without biases and carried means the state (Q, dQ, ddP) is multiplied by a triangular matrix ω(1 + n) with n
-    nilpotent, whose power is ω^L Σ_k binomial(L, k) n^k; it is written in α, and with ``abbreviate`` in ω.
+    nilpotent. Its L-th power is ω^L Σ_k binomial(L, k) n^k. The result is written in α, and with ``abbreviate`` in ω.
     """
     jets = Recurrence.of(net, _by_symbol(START), lambda run: _by_symbol(jet_step(run.block)))
     piece, *others = jets.pieces
@@ -94,12 +95,12 @@ def curvature(net: Net, abbreviate: bool = False) -> sp.Expr:
     if remainder != sp.zeros(size, 1) or any(rest[i, j] != 0 for i in range(size) for j in range(i, size)):
         return jets.recursion(JET.ddP)
     meaning = _in_alpha(growth, net)
-    # A multiple of ω cancels, whatever ω is; else ω is kept as a symbol.
+    # A multiple of ω cancels for every ω; anything else keeps ω as a symbol.
     nilpotent = rest.applyfunc(lambda e: m if (m := sp.cancel(e / meaning)).is_number else e / OMEGA)
     n = sp.Dummy("n", integer=True, nonnegative=True)  # counts the depth, for the block itself may depend on L
     binomials = [sp.prod([n - i for i in range(k)]) / sp.factorial(k) for k in range(size)]
     power = sum((b * nilpotent**k for k, b in enumerate(binomials)), sp.zeros(size))
-    # At depth 0 it is one, and one step multiplies it by 1 + n.
+    # The power is 1 at depth 0, and one step multiplies it by 1 + n.
     residue = (power.subs(n, n + 1) - (nilpotent + sp.eye(size)) * power).applyfunc(sp.simplify)
     if residue != sp.zeros(size) or power.subs(n, 0) != sp.eye(size):
         raise ArithmeticError(f"The power {power} does not solve the recursion of {net.name}.")

@@ -48,11 +48,11 @@ def _by_symbol(moments: dict[str, sp.Expr]) -> dict[sp.Symbol, sp.Expr]:
 @public
 @cache
 def correlation_map(net: Net) -> sp.Expr:
-    """The correlation after one block, of two inputs with correlation ``c`` and the same second moment ``x_sq`` before
-    it.
+    """The correlation of two inputs after one block; before it they have correlation ``c`` and the same second moment
+    ``x_sq``.
 
     c = 1 is always a fixed point, since equal inputs stay equal. Raises DeclarationError for a net whose stream carries
-    a mean, as its map depends on the mean too, and for one of several blocks: use :func:`nngp`.
+    a mean, because the map then depends on the mean too, and for a net of several blocks. Use :func:`nngp` for those.
 
     >>> import advmf as mf
     >>> mf.correlation_map(mf.vanilla(u=1, v=1)).subs(mf.symbols.sigma_b, 0)
@@ -72,7 +72,7 @@ def correlation_map(net: Net) -> sp.Expr:
     above = sp.Dummy("1 + c", positive=True)
 
     def near_opposite(value: sp.Expr) -> sp.Expr:
-        """κ₁ of a correlation by what it is above -1, which has all its digits next to its zero there."""
+        """κ₁ in terms of 1 + c: near c = -1, where κ₁ is zero, this form loses no digits."""
         over, under = sp.fraction(sp.together(value.subs(c, above - 1)))
         return ArcCosineRest(distributed(over + under) / under, 0).subs(above, 1 + c)
 

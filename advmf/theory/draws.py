@@ -1,8 +1,7 @@
-"""Points at which expressions are compared: from the whole domain of every symbol, logarithmically, with its edges and
-its rare places.
+"""The points at which expressions are compared: random ones from the whole domain of every symbol, and rare places.
 
-A rare place is where a formula can change: an end of a domain, a number that stands in the formula, where an argument
-of Abs, Max, Min, floor or a condition changes sign, where two symbols are equal.
+A rare place is where a formula can change its form: an end of a domain, a number that stands in the formula, a sign
+change of a condition or of an argument of Abs, Max, Min or floor, or two equal symbols.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ DIGITS = 50
 """The decimal digits of a comparison."""
 
 FAR = 6
-"""Decimal orders of magnitude that positive numbers are drawn from, up and down."""
+"""Positive numbers are drawn from 10**-FAR to 10**FAR."""
 
 LARGEST = 10_000
-"""The largest whole number that is drawn, but for those next to a number of the formula."""
+"""The largest whole number that is drawn, except for neighbours of a number in the formula."""
 
 LOOPS = 40
-"""The same where numbers come from a loop, or from matrices of that size."""
+"""The largest whole number where values come from a loop of that length, or from matrices of that size."""
 
 NUMBERS = 8
 """How many of the numbers of a formula count as rare places."""
 
 _NEAR = (GaussianMean, NumericNorm, Flow, Recursion, sp.Integral)
-"""Functions whose numbers are good at ordinary sizes only."""
+"""Functions that are accurate for arguments of ordinary size only."""
 
 _SWITCHES = (sp.Max, sp.Min, sp.Abs, sp.sign, sp.Heaviside, sp.floor, sp.ceiling, sp.frac, sp.Mod, sp.KroneckerDelta)
 
@@ -56,11 +55,11 @@ class Draws:
         self._numbers = sorted(finite, key=lambda n: (not n.is_Integer, abs(n)))[-NUMBERS:]
 
     def ordinary(self) -> Point:
-        """A point of numbers of ordinary size or, every other time for each symbol, of any size."""
+        """A point whose numbers have ordinary size or, for each symbol with probability 1/2, any size."""
         return {s: self._one(s, wide=not self._near and self._random.random() < 0.5) for s in self.symbols}
 
     def rare(self, most: int) -> Iterator[Point]:
-        """At most so many points, each with one symbol at a rare place of its own, the others anywhere."""
+        """At most ``most`` points, each with one symbol at a rare place and the others anywhere."""
         places: list[tuple[sp.Symbol, sp.Expr, int | None]] = [
             (symbol, value, None) for symbol in self.symbols for value in self._edges(symbol)
         ]
@@ -109,8 +108,7 @@ class Draws:
         return -size if symbol.is_extended_nonpositive or self._random.random() < 0.5 else size
 
     def _edges(self, symbol: sp.Symbol) -> list[sp.Expr]:
-        """The ends of the domain, what is next to them, and the numbers that stand in the formula, with their
-        neighbours."""
+        """The ends of the domain and the numbers that stand in the formula, each with its neighbours."""
         low, high = _ends(symbol)
         found = [expression(int(x)) for x in (low, high) if x is not None and abs(x) < math.inf]
         found += [sp.oo] if symbol.is_finite is None and low == 1 else []
@@ -125,20 +123,20 @@ class Draws:
 
 
 def _beside(symbol: sp.Symbol, root: sp.Expr | None, side: int) -> sp.Expr | None:
-    """A place where something changes sign (0), or one next to it (-1, 1, 2)."""
+    """The root itself (side 0), or a place next to it (side -1, 1, 2)."""
     if root is None or not root.is_number or not root.is_finite or not root.is_real:
         return None
     return sp.floor(root) + side if symbol.is_integer else root + side * (abs(root) or 1) / 64
 
 
 def rational(value: float) -> sp.Rational:
-    """A number of seven binary digits next to a value, exact."""
+    """The exact number of seven binary digits nearest to a value."""
     mantissa, exponent = math.frexp(value)
     return sp.Rational(round(mantissa * 128)) * sp.Integer(2) ** (exponent - 7)
 
 
 def far(value: float) -> sp.Float:
-    """The same as a floating-point number, of more digits than any comparison asks for."""
+    """The number of :func:`rational` in floating point, with more digits than any comparison asks for."""
     return sp.Float(rational(value), 2 * DIGITS)
 
 
@@ -148,7 +146,7 @@ def _ends(symbol: sp.Symbol) -> tuple[float | None, float | None]:
 
 
 def _inside(symbol: sp.Symbol, value: sp.Expr) -> bool:
-    """Whether a value is in the domain of a symbol: the registry's, or that of its assumptions."""
+    """Whether a value is in the domain of a symbol, as the registry or the symbol's assumptions give it."""
     if not value.is_extended_real:
         return False
     low, high = _ends(symbol)
@@ -159,7 +157,7 @@ def _inside(symbol: sp.Symbol, value: sp.Expr) -> bool:
 
 
 def _switches(expr: sp.Basic) -> Iterator[sp.Expr]:
-    """What changes sign, or passes a whole number, where an expression or a condition can change its form."""
+    """Expressions whose change of sign can change the form of an expression or a condition."""
     for atom in sorted(expr.atoms(Relational), key=str):
         yield atom.lhs - atom.rhs
     for atom in sorted(expr.atoms(*_SWITCHES), key=str):
@@ -172,8 +170,8 @@ def _switches(expr: sp.Basic) -> Iterator[sp.Expr]:
 
 
 def _root(switch: sp.Expr, symbol: sp.Symbol) -> sp.Expr | None:
-    """Where a function of one symbol is 0: exactly for a linear one, else by bisection between powers of two of either
-    sign."""
+    """The zero of a function of one symbol: exact for a linear function, else by bisection between powers of two of
+    either sign."""
     slope = sp.diff(switch, symbol)
     if not slope.free_symbols:
         return -switch.xreplace({symbol: sp.S.Zero}) / slope if slope.is_nonzero else None

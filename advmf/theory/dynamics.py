@@ -1,4 +1,4 @@
-"""The flow of the variances of the weights under adversarial training, by gradient flow on the bound of the adversarial
+"""How the variances of the weights evolve under adversarial training: gradient flow on the bound of the adversarial
 loss.
 
 With B = ε β ∏_l ω_l^{1/2} and σ_m² = ‖W_m‖_F²/N for each trained matrix W_m, ∂B/∂W_m = (2/N) W_m ∂B/∂σ_m², so that the
@@ -6,9 +6,9 @@ flow dW/dt = -∂B/∂W gives
 
     dσ_m²/dt = -(4/N) σ_m² ∂B/∂σ_m² = -(2/N) share_m B,   share_m = σ_m² ∂ln ω/∂σ_m².
 
-All blocks start alike and stay alike, hence a system with one variance per trained matrix of a block. It is a statement
-about early times: the flow of the loss itself also moves a few singular directions of J in a time of order 1, while
-σ_w² takes a time of order N.
+All blocks start alike and stay alike, so the system has one variance per trained matrix of a block. It describes early
+times. The flow of the loss itself also moves a few singular directions of J in a time of order 1, while σ_w² takes a
+time of order N.
 
 Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, time evolution of the weight variance; blocks
 other than the paper's are derived here.
@@ -34,7 +34,8 @@ from advmf.theory.spike import require_uniform
 from advmf.theory.trained import Trained, trained
 
 CLOCK = sp.Symbol("s", nonnegative=True)
-"""Time in units of N/(2 λ ε β), in which the flow does not depend on them."""
+"""Time in units of N/(2 λ ε β), λ the weight of the adversarial loss. In these units the flow is free of N, λ, ε and
+β."""
 
 
 @public
@@ -53,8 +54,8 @@ def share(net: Net) -> tuple[sp.Expr, ...]:
 
 
 def layer_of(net: Net, layer: int) -> tuple[Trained, tuple[Any, ...]]:
-    """The trained matrices, and the number of the chosen one as an argument of observables: none if it is
-    the only one."""
+    """The trained matrices, and the number of the chosen one as arguments of observables: empty if it is the only
+    one."""
     found = trained(net)
     if layer not in range(len(found.variables)):
         raise ArgumentError(
@@ -73,8 +74,9 @@ def weight_of(weight: object) -> sp.Expr:
 
 @cache
 def reduced(net: Net) -> dict[sp.Symbol, sp.Symbol]:
-    """Each variance and the one that it stays equal to: matrices that start equal and, as long as they are, have equal
-    slopes.
+    """A map from each variance to the variance that it stays equal to.
+
+    Two variances stay equal if they start equal and have equal rates as long as they are equal.
 
     >>> import advmf as mf
     >>> from advmf.theory.dynamics import reduced
@@ -94,8 +96,8 @@ def reduced(net: Net) -> dict[sp.Symbol, sp.Symbol]:
 
 @dataclass(frozen=True)
 class System:
-    """The flow in :data:`CLOCK` time, equal matrices taken together: dz_m/ds = -reach_m ω^{L/2 - 1}, with ω in terms of
-    the variances z_m and α."""
+    """The flow in :data:`CLOCK` time: dz_m/ds = -reach_m ω^{L/2 - 1}, with ω in terms of the variances z_m and α.
+    Variances that stay equal share one z_m."""
 
     net: Net
     variables: tuple[sp.Symbol, ...]
@@ -114,7 +116,7 @@ class System:
         return sp.powsimp(sp.factor((reach / z).xreplace({z: z0})) * OMEGA ** (L / 2 - 1))
 
     def evolve(self, clock: sp.Expr) -> dict[sp.Symbol, sp.Expr]:
-        """The variances at a time: for a power law in closed form (verified by substitution), else as a Flow."""
+        """The variances at a time: in closed form for a power law (verified by substitution), else as a Flow."""
         (z, *more), rates = self.variables, self.rates
         if not more and power_law(rates[0], z, self.start[0], clock) is not None:
             return {z: self.start[0] * QExponential(-self.first * clock, power_of(rates[0], z))}
@@ -157,9 +159,9 @@ def clock(weight: object = 1) -> sp.Expr:
 def passage(net: Net, level: sp.Expr, fall: sp.Expr) -> sp.Expr:
     """The time, in :data:`CLOCK` units, at which ``level``, positive and falling, has fallen by the factor exp(-fall).
 
-    In s = -ln(level/level_0) as the independent variable the time is one more variable of the system, so that it is a
-    Flow itself. With one variance and a level in proportion to a power of it the time has a closed form if the flow
-    has.
+    With s = -ln(level/level_0) as the independent variable, the time is one more variable of the system, and so a Flow
+    itself. With one variance, and a level proportional to a power of it, the time has a closed form if the flow has
+    one.
 
     >>> import sympy as sp
     >>> import advmf as mf
@@ -176,7 +178,7 @@ def passage(net: Net, level: sp.Expr, fall: sp.Expr) -> sp.Expr:
             # z0 exp(-fall/power) = z0 QExponential(-first s, r).
             return -QLogarithm(sp.exp(-fall / power), r) / flow.first
     time = sp.Symbol("tau", real=True)
-    # -d ln(level)/ds over omega**(L/2 - 1), which drops out of the paths.
+    # -d ln(level)/ds divided by omega**(L/2 - 1); that factor cancels in the paths.
     speed = sp.together(
         sum((sp.diff(level, z) * reach for z, reach in zip(flow.variables, flow.reaches)), sp.S.Zero) / level
     )

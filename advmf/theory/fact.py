@@ -1,4 +1,4 @@
-"""What a derivation knows: facts with how they are known and under which conditions, and how relations chain."""
+"""Facts of a derivation: how each is known, under which conditions, and how their relations chain."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ class Fact:
 
 
 def chained(first: str, second: str) -> str:
-    """The relation of a chain of two: ``->`` is a limit, and after one an inequality is about that, ``lim <=``.
+    """The relation between the ends of a chain of two links. ``->`` is a limit; ``lim <=`` is an inequality about a
+    limit.
 
-    Raises StepError where none is left between the ends: a bound from above and one from below, a bound and an
-    approximation, and two approximations, whose errors add up.
+    Raises StepError where no relation is left between the ends: after a bound from above and one from below, a bound
+    and an approximation, or two approximations, whose errors add up.
 
     >>> from advmf.theory.fact import chained
     >>> chained("==", "<="), chained("==", "approx"), chained("<=", "->")

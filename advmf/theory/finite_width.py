@@ -1,14 +1,14 @@
-"""What is left of a network's randomness at width N, in its last stream and in the norm of its Jacobian.
+"""The fluctuations of a network at finite width N: of its last stream, and of the norm of its Jacobian.
 
-Two readings of the blocks. :class:`Fluctuations` carries the first two moments of Q = |x|²/N, exactly at every width;
-:class:`Perturbations` the variances of the random factor by which a block multiplies the output's Gram matrix, to first
-order in 1/N.
+There are two readings of the blocks. :class:`Fluctuations` carries the first two moments of Q = |x|²/N, exactly at
+every width. :class:`Perturbations` carries the variances of the random factor by which a block multiplies the output's
+Gram matrix, to first order in 1/N.
 
 Both rest on one symmetry, in networks whose moment rules hold at every width (``net.exact``). The signs of the
-pre-activations are independent of the absolute values, and whatever matrix reads the activations, or is added to them,
-has a law that a flip of signs does not change. So J(x) has exactly the law of the product in which each activation is a
-diagonal matrix of independent slopes, u or v with probability 1/2, independent of all weights; biases do not matter,
-and x is a direction like any other.
+pre-activations are independent of the absolute values. Every matrix that reads the activations, or is added to them,
+has a law that a flip of signs does not change. So J(x) has exactly the law of a product in which each activation is a
+diagonal matrix of slopes, u or v with probability 1/2, independent of each other and of all weights. Biases do not
+matter, and x is a direction like any other.
 
 Sources: products of random matrices of finite width, B. Hanin and M. Nica, Commun. Math. Phys. 376, 2020 (log-normal
 norms of ReLU Jacobians); the laws are derived here.
@@ -33,8 +33,8 @@ C_OFF, C_DIAG = sp.symbols("c_off c_diag", nonnegative=True)
 class Spread:
     """What is known of a stream of width N: E Q and E Q² of Q = |.|²/N.
 
-    If the coordinates are independent given their second moment h, also E h² and their fourth moment over h², as
-    ``law``; and E h and E h² as ``variance`` if they have a symmetric law, N(0, h) or that behind a mask.
+    ``law`` holds E h² and the fourth moment over h² if the coordinates are independent given their second moment h.
+    ``variance`` holds E h and E h² if their law is also symmetric: N(0, h), or N(0, h) behind a mask.
     """
 
     Q: sp.Expr
@@ -44,7 +44,7 @@ class Spread:
 
     @staticmethod
     def independent(h: sp.Expr, square: sp.Expr, fourth: sp.Expr, symmetric: bool = False) -> Spread:
-        """Independent coordinates: Q has the mean h given h, and the variance (fourth - 1) h²/N."""
+        """Independent coordinates: given h, Q has the mean h and the variance (fourth - 1) h²/N."""
         variance = (h, square) if symmetric else None
         return Spread(h, square * (1 + (fourth - 1) / N), variance, (square, fourth))
 
@@ -66,7 +66,7 @@ class Spread:
 
 
 GIVEN = Spread(STATE.Q, STATE.Q**2)
-"""A stream of which only Q is known, and that exactly."""
+"""A stream of which only Q is known, exactly."""
 
 
 def kurtosis(block: ReLULike) -> sp.Expr:
@@ -81,8 +81,8 @@ def kurtosis(block: ReLULike) -> sp.Expr:
 
 
 def _relu_like(activation: Pointwise) -> ReLULike:
-    """The activation, whose slopes are independent of the absolute values of what it acts on; raises DeclarationError
-    for any other."""
+    """The activation as a ReLULike, whose slopes are independent of the absolute values of its argument; raises
+    DeclarationError for any other activation."""
     if not isinstance(activation, ReLULike):
         raise DeclarationError(
             f"F1 and F2 hold of activations of two slopes, ReLULike(u, v), whose slopes are random signs; {activation!r} is of another kind."
@@ -119,7 +119,7 @@ class Fluctuations(Algebra[Spread]):
                 f"{dropout!r} acts on a stream whose coordinates are not independent given its variance, so the fluctuations after it have "
                 "no exact law. Put it behind a layer or an activation of the residual branch."
             )
-        # The mask has the fourth moment 1/(1 - rate)³, over the square of its second 1/(1 - rate).
+        # The mask has the second moment 1/(1 - rate) and the fourth moment 1/(1 - rate)³.
         square, fourth = state.law
         gain = dropout.gain
         return Spread.independent(gain * state.Q, gain**2 * square, gain * fourth, state.variance is not None)
@@ -142,8 +142,7 @@ class Fluctuations(Algebra[Spread]):
                 f"In {block!r} neither path is centred Gaussian given the stream, so the fluctuations of the sum have no exact law. "
                 "End the branch or the shortcut in a Dense() or a Mix()."
             )
-        # Given x the paths are independent and one is N(0, h), so that their product ⟨x, y⟩/N has the mean 0 and the
-        # square hQ/N.
+        # Given x the paths are independent and one is N(0, h). So ⟨x, y⟩/N has the mean 0 and the mean square hQ/N.
         cross = 4 * s**2 * centred.variance[0] * other.Q / N
         square = a.square + 2 * s**2 * a.Q * b.Q + s**4 * b.square + cross
         Q, Q2 = before.mean(sp.expand(a.Q + s**2 * b.Q)), before.mean(sp.expand(square))
@@ -163,7 +162,7 @@ def fluctuate(block: Block, stream: Spread) -> Spread:
 
 @dataclass(frozen=True)
 class Perturbation:
-    """A block's random factor: A A^T of its output Jacobian A becomes gain * S^{1/2} (1 + E) S^{1/2}, S = A A^T.
+    """A block's random factor: it changes S = A A^T of the output Jacobian A to gain * S^{1/2} (1 + E) S^{1/2}.
 
     E is symmetric, of mean zero and invariant under rotations; to first order Var E_ij = off/N for i != j, Var E_ii =
     diag/N.
@@ -226,12 +225,12 @@ def perturb(block: Block) -> Perturbation:
 
 
 def drops(net: Net) -> bool:
-    """Whether coordinates are dropped: F2 does not carry what masks add."""
+    """Whether the net drops coordinates; F2 does not cover the fluctuations that masks add."""
     return any(isinstance(leaf, Dropout) for leaf in net.leaves)
 
 
 def require_exact(net: Net) -> None:
-    """Raises DeclarationError for a net whose moment rules hold in the limit alone, and for stages."""
+    """Raise DeclarationError for a net whose moment rules hold only as N -> oo, and for stages."""
     require_repeated(net)
     if not net.exact:
         raise DeclarationError(

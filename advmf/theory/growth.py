@@ -18,9 +18,9 @@ from advmf.functions import GaussianNorm, NumericNorm
 def growth_order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
     """The exponents (a, b) with ``expr`` of the order of ``symbol**a * log(symbol)**b`` as the symbol goes to infinity.
 
-    a is the limit of the local slope ``symbol * d ln(expr)/d symbol``, b that of ``ln(symbol) * (slope - a)``. E‖g_n‖_r
-    counts as its leading term, which it approaches (by the law of large numbers; at r = oo by extreme values). Raises
-    ArgumentError where SymPy finds no limits that are finite numbers.
+    a is the limit of the local slope ``symbol * d ln(expr)/d symbol``, and b the limit of ``ln(symbol) * (slope - a)``.
+    E‖g_n‖_r is replaced by its leading term at large n (by the law of large numbers; at r = oo by extreme values).
+    Raises ArgumentError where SymPy finds no finite limits.
 
     >>> import advmf as mf
     >>> mf.growth_order(mf.beta(1, 2), mf.symbols.d), mf.growth_order(mf.beta(3, 2), mf.symbols.K)
@@ -76,8 +76,8 @@ def _order(expr: sp.Expr, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Expr] | None:
 
 
 def _last(cases: Sequence[sp.Tuple], symbol: sp.Symbol) -> sp.Expr:
-    """The case that a bound comes to as the symbol grows: its conditions compare the symbol's logarithm
-    with numbers."""
+    """The case of a bound that holds for large values of the symbol: the conditions compare its logarithm with
+    numbers."""
     far = [(expr, condition.subs(symbol, sp.exp(10**9))) for expr, condition in cases]
     settled = all(condition in (sp.true, sp.false) for _, condition in far)
     return next(expr for expr, condition in far if condition == sp.true) if settled else sp.Piecewise(*cases)

@@ -14,11 +14,12 @@ from advmf.symbols import SYMBOLS, exponent, fraction
 from advmf.theory.points import POINTS, compare, proves_zero
 
 SIGMAS = 5.0
-"""Standard errors by which a simulated side may miss: by chance in 6 of 10 million cases."""
+"""A simulated side may miss by this many standard errors, which happens by chance in 6 of 10 million cases."""
 
 
 class Instance(NamedTuple):
-    """A lemma for given values of its letters; ``proved`` says whether its hypotheses are, and not only by numbers."""
+    """A lemma for given values of its letters; ``proved`` says whether its hypotheses are proved, not only confirmed by
+    numbers."""
 
     left: sp.Expr
     relation: str
@@ -27,7 +28,7 @@ class Instance(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Both sides of a lemma at a random point, the left one perhaps with a standard error."""
+    """Both sides of a lemma at a random point; the left side has a standard error if it is simulated."""
 
     left: float
     right: float
@@ -39,7 +40,7 @@ class Lemma:
     """A statement ``left relation right`` about ``letters`` (name -> meaning), with its hypotheses as (words,
     condition).
 
-    Lemmas are the same if they say the same, so that a file that registers one may run twice.
+    Lemmas with the same words, source and letters are equal, so a file that registers one may run twice.
     """
 
     name: str
@@ -76,8 +77,8 @@ class Lemma:
         return Instance(*self.state(**given), proved)
 
     def check(self, cases: int = 12, factor: float = 1.0, seed: int = 0) -> None:
-        """Compare the sides in random cases, the right one times ``factor``: 1, or a wrong one, which the check has to
-        refuse.
+        """Compare the sides in random cases, with the right side times ``factor``. A factor other than 1 must be
+        refused.
 
         Raises StepError where the sides are not as stated, up to rounding and five standard errors.
         """
@@ -137,7 +138,7 @@ def _sympified(value: Any) -> Any:
 
 
 def _from_the_left_end(symbol: sp.Symbol) -> sp.Expr:
-    """A symbol as the left end of its domain plus something that is not negative."""
+    """A symbol written as the left end of its domain plus a nonnegative symbol."""
     quantity = SYMBOLS.get(symbol.name)
     if quantity is None or quantity.symbol != symbol or quantity.low in (0, -float("inf")):
         return symbol

@@ -67,7 +67,7 @@ def chevet_case(rng: np.random.Generator) -> Case:
 
 
 def poincare_case(rng: np.random.Generator) -> Case:
-    """The variance against the square of the Lipschitz constant."""
+    """Compare the variance with the square of the Lipschitz constant."""
     at, p, q, norms = _norms_of_matrices(rng)
     inner, outer = state.radius(p, q)
     return _sampled((norms - norms.mean()) ** 2, (inner**2 * outer**2 / d).subs(at))
@@ -100,7 +100,7 @@ def arc_cosine_case(rng: np.random.Generator) -> Case:
 
 
 def mean_value_case(rng: np.random.Generator) -> Case:
-    """A random ReLU network along a segment: its change against the largest Jacobian on the pieces that the segment
+    """A random ReLU network along a segment: its change, and the largest Jacobian on the linear pieces that the segment
     crosses."""
     V, W, b = rng.standard_normal((2, 6)), rng.standard_normal((6, 3)), rng.standard_normal(6)
     x, eta = rng.standard_normal(3), rng.standard_normal(3)
@@ -130,14 +130,14 @@ def slepian_case(rng: np.random.Generator) -> Case:
 
 
 def unique_case(rng: np.random.Generator) -> Case:
-    """dz/dt = -k z^2 from 1, by the package's integrator."""
+    """The solution of dz/dt = -k z^2 from 1, by the package's integrator."""
     t, k = (sp.Float(x) for x in rng.uniform(0.1, 2, 2))
     z = sp.Symbol("z", positive=True)
     return Case(float(state.unique(t, z, -k * z**2, sp.S.One, 0)[0].evalf()), float(1 / (1 + k * t)))
 
 
 def induction_case(rng: np.random.Generator) -> Case:
-    """x -> 2 x + k, y -> x + y by a loop, against the closed forms."""
+    """The recursion x -> 2 x + k, y -> x + y by a loop, and its closed forms."""
     k, steps = int(rng.integers(1, 9)), int(rng.integers(0, 8))
     x, y = sp.symbols("x y")
     depth = sp.Symbol("n", integer=True, nonnegative=True)

@@ -125,7 +125,7 @@ def unique(time: Any, z: Any, rate: Any, start: Any, path: Any) -> tuple[sp.Expr
 
 
 def apart(bound: Sequence[Any], *others: Any) -> bool:
-    """Whether symbols are distinct, and none of them stands in the other letters."""
+    """Whether the bound symbols are distinct and none of them occurs in the other letters."""
     inside = set().union(*(e.free_symbols for e in others if isinstance(e, sp.Basic)))
     return all(isinstance(s, sp.Symbol) for s in bound) and len(set(bound)) == len(bound) and not inside & set(bound)
 
@@ -140,8 +140,8 @@ def whole(n: Any) -> bool:
 
 
 def lipschitz(z: Any, rate: Any, start: Any, path: Any) -> bool:
-    """Whether the rate cannot lead two paths out of one point: it is smooth at all numbers of the path's sign, or
-    continuous and falling."""
+    """Whether the rate allows only one path from a point: it is smooth at all numbers of the path's sign, or continuous
+    and falling."""
     positive = start.is_positive and path.is_positive
     sign = (
         "positive" if positive else "nonnegative" if start.is_nonnegative and path.is_extended_nonnegative else "real"

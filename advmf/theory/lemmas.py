@@ -1,7 +1,7 @@
 """The lemmas that derivations rest on, and a check of each by numbers.
 
-``find_lemma(name).at(...)`` states one for given values of its letters, after verifying the hypotheses; ``check`` draws
-random cases and compares the two sides. :func:`register_lemma` adds one.
+``find_lemma(name).at(...)`` states a lemma for given values of its letters, after verifying its hypotheses. ``check``
+draws random cases and compares the two sides. :func:`register_lemma` adds a lemma.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["LEMMAS", "activation", "find_lemma", "radius", "register_lemma"]
 
 
 def find_lemma(name: str) -> Lemma:
-    """The lemma of that name; raises StepError for an unknown one, with what is near it."""
+    """The lemma of that name; raises StepError for an unknown name and suggests a similar one."""
     if name not in LEMMAS:
         close = difflib.get_close_matches(name.lower(), [known.lower() for known in LEMMAS], n=1, cutoff=0.4)
         hint = "".join(f"; did you mean {known!r}?" for known in LEMMAS if known.lower() in close) or "."
@@ -33,8 +33,8 @@ def find_lemma(name: str) -> Lemma:
 
 
 def register_lemma(new: Lemma) -> Lemma:
-    """Add a lemma, after it has passed its own check; raises StepError if it does not, or if its name is taken by
-    another."""
+    """Add a lemma after it has passed its own check; raises StepError if the check fails or another lemma has the
+    name."""
     if LEMMAS.get(new.name, new) != new:
         raise StepError(f"There is already a lemma {new.name!r}, from {LEMMAS[new.name].source}.")
     new.check()

@@ -1,13 +1,13 @@
-"""The metric of a network: how a small change of the input changes the outputs, and over a ball at most.
+"""The metric of a network: how a small change of the input changes the outputs, and its largest value over a ball.
 
 As N -> oo the outputs are independent Gaussian processes with one kernel 𝒦(x, x') (B. Hanin, arXiv:2107.01562; for
 general architectures G. Yang, Tensor Programs I, arXiv:1910.12478). The rows of J(x) are then N(0, Σ(x)) with Σ(x) =
-∂_x ∂_x' 𝒦 at x' = x. All nets here are isotropic but for the direction of x itself, so that
+∂_x ∂_x' 𝒦 at x' = x. All nets here are isotropic apart from the direction of x itself, so that
 
     Σ(x) = [across (I - x̂x̂ᵀ) + along x̂x̂ᵀ]/d:
 
-across is the second moment V of the tangent of a direction across the input, of unit second moment and of C = 0, and
-along that of x̂, with C = |x|/√d (:mod:`advmf.theory.stream`).
+Here across is the second moment V of the tangent that starts orthogonal to the input, with unit second moment and C =
+0. Along is that of x̂, with C = |x|/√d (:mod:`advmf.theory.stream` defines V and C).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from advmf.theory.spike import carries_mean, spike
 from advmf.theory.stream import Stream, Streams, Tangent
 
 LEAST = sp.Rational(1, 10**6)
-"""The shortest input, relative to x, whose metric counts where the ball holds zero, at which x has no direction."""
+"""The shortest input, relative to x, at which the metric counts if the ball holds zero. At zero itself x has no
+direction."""
 
 RADIUS = sp.Symbol("r", positive=True)
 """The size |x + η|/√d of the inputs in a ball."""
@@ -36,7 +37,7 @@ RADIUS = sp.Symbol("r", positive=True)
 @public
 @dataclass(frozen=True)
 class Metric:
-    """Σ(x) by its eigenvalues times d: ``across`` the input, d - 1 times, and ``along`` it, once; functions of
+    """The eigenvalues of Σ(x) times d: ``across`` the input (d - 1 of them) and ``along`` it (one), as functions of
     ``x_sq`` and the net's letters."""
 
     across: sp.Expr
@@ -44,12 +45,12 @@ class Metric:
 
     @property
     def isotropic(self) -> bool:
-        """Whether both are the same."""
+        """Whether both eigenvalues are equal."""
         return bool(self.across == self.along)
 
     @property
     def largest(self) -> sp.Expr:
-        """The larger one."""
+        """The larger eigenvalue times d."""
         return self.across if self.isotropic else sp.Max(self.across, self.along, evaluate=False)
 
 
@@ -58,7 +59,7 @@ class Metric:
 def metric(net: Net) -> Metric:
     """Σ(x), the covariance of a row of J(x) as N -> oo, at an input with |x|²/d = ``x_sq``.
 
-    A closed form where there is one, else an exact recursion. Source: ours, from the tangents of the stream.
+    A closed form where one is known, else an exact recursion. Source: ours, from the tangents of the stream.
 
     >>> import advmf as mf
     >>> mf.metric(mf.residual(u=1, v=0))
@@ -89,9 +90,9 @@ _C, _V, _TAU = sp.Symbol("C", real=True), sp.Symbol("V", positive=True), sp.Symb
 def largest(net: Net, p: sp.Expr) -> sp.Expr:
     """Λ, d times a bound on the eigenvalues of Σ(x + η) over the ball ‖η‖_p <= eps.
 
-    ω^L where that is Σ everywhere. Where activations are homogeneous and a mean is carried, the bound for all inputs
-    (:func:`~advmf.theory.spike.spike`). Else the supremum over the sizes of the inputs that the ball reaches, |x| ∓ ε
-    d^{(1/2 - 1/p)₊}.
+    It is ω^L where d Σ = ω^L at every input. Where activations are homogeneous and a mean is carried, it is the bound
+    for all inputs (:func:`~advmf.theory.spike.spike`). Else it is the supremum over the sizes of the inputs that the
+    ball reaches, from |x| - ε d^{(1/2 - 1/p)₊} to |x| + ε d^{(1/2 - 1/p)₊}.
 
     >>> import advmf as mf
     >>> from advmf.theory.metric import largest

@@ -1,6 +1,7 @@
 """The norm factor β_{p,q}: the expected lp -> lq norm of a K x d Gaussian matrix with entries of variance 1/d.
 
-There are several routes to it, each a value that says how rigorous it is and for which (p, q).
+A *route* to β is a way to compute or bound it. Each is a value that says how rigorous it is and for which (p, q) it
+holds.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from advmf.symbols import K, d, exponent
 RIGOURS = ("exact", "upper bound", "lower bound", "estimate")
 
 SIZES = ((40, 7), (7, 40))
-"""The (d, K) at which a new route is compared with those that are known."""
+"""The (d, K) at which a new route is compared with the known routes."""
 EXPONENTS = (sp.S.One, sp.Rational(3, 2), sp.Integer(2), sp.oo)
-"""The p and q at which it is."""
+"""The p and q at which a new route is compared."""
 
 
 @public
@@ -40,10 +41,10 @@ EXPONENTS = (sp.S.One, sp.Rational(3, 2), sp.Integer(2), sp.oo)
 class Route:
     """A way to β_{p,q}.
 
-    ``rigour`` is "exact", "upper bound", "lower bound" or "estimate"; ``pairs`` says in words for which (p, q),
-    ``applies(p, q)`` decides. ``formula(p, q)`` is β in ``d`` and ``K``, and ``quantile(p, q, delta)``, if given, what
-    ‖G‖/sqrt(d) exceeds with a probability of ``delta``. :func:`register_route` adds one. Raises ArgumentError for
-    another rigour.
+    ``rigour`` is "exact", "upper bound", "lower bound" or "estimate". ``pairs`` says in words for which (p, q) the
+    route holds, and ``applies(p, q)`` decides it. ``formula(p, q)`` is β in ``d`` and ``K``. ``quantile(p, q, delta)``,
+    if given, is the value that ‖G‖/sqrt(d) exceeds with probability ``delta``. :func:`register_route` adds a route.
+    Raises ArgumentError for another rigour.
     """
 
     name: str
@@ -54,16 +55,16 @@ class Route:
     formula: Callable[[sp.Expr, sp.Expr], sp.Expr] = field(repr=False)
     quantile: Callable[[sp.Expr, sp.Expr, sp.Expr], sp.Expr] | None = field(default=None, repr=False)
     processes: bool = field(default=False, repr=False)
-    """Whether it is proved of every Gaussian process whose increments are at most a matrix's, and so of a network over
-    a ball; else it is about one matrix."""
+    """Whether the bound is proved for every Gaussian process whose increments are at most those of a matrix, and so for
+    a network over a ball. Otherwise it is about one matrix."""
 
     def __post_init__(self) -> None:
         if self.rigour not in RIGOURS:
             raise ArgumentError(f"A route's rigour is one of {', '.join(RIGOURS)}; got {self.rigour!r}.")
 
     def check(self) -> None:
-        """Compare its numbers with what is known of β at small dimensions; raises ArgumentError where they contradict
-        its rigour."""
+        """Compare the route with the known routes at small dimensions; raises ArgumentError where its numbers
+        contradict its rigour."""
         for p, q in itertools.product(EXPONENTS, EXPONENTS):
             for size in SIZES if self.applies(p, q) else ():
                 value, (low, high) = _value(self, p, q, size), _known(self.name, p, q, size)
@@ -79,12 +80,12 @@ class Route:
 
     @property
     def upper(self) -> bool:
-        """Whether it is nowhere below β."""
+        """Whether the route is exact or an upper bound."""
         return self.rigour in ("exact", "upper bound")
 
 
 def _known(but: str, p: sp.Expr, q: sp.Expr, size: tuple[int, int]) -> tuple[float, float]:
-    """What routes but one say that β lies between: an exact one alone, if there is one."""
+    """The interval in which the other routes put β; a single value if one of them is exact."""
     exact = next((r for r in ROUTES.values() if r.rigour == "exact" and r.applies(p, q) and r.name != but), None)
     between = (exact, exact) if exact else (ROUTES["lower"], ROUTES["chevet"])
     low, high = (_value(route, p, q, size) for route in between)
@@ -130,7 +131,7 @@ def _extreme(head: Any, p: sp.Expr, q: sp.Expr, *more: sp.Expr) -> sp.Expr:
 
 
 def _lower(p: sp.Expr, q: sp.Expr) -> sp.Expr:
-    """The largest of what fixed vectors, smaller balls and one step of the power iteration give."""
+    """The largest of the lower bounds by fixed vectors, by smaller balls, and by one step of the power iteration."""
     bounds = [*_terms(p, q)]
     if not _on_border(p, q):
         bounds += [_extreme(ExtremeNorm, sp.S.One, q), _extreme(ExtremeNorm, p, sp.oo)]
@@ -141,7 +142,7 @@ def _lower(p: sp.Expr, q: sp.Expr) -> sp.Expr:
 
 
 def _step(p: sp.Expr, q: sp.Expr) -> sp.Expr:
-    """A lower bound on the mean of ‖G^T y‖_{p*} for the y that is best against G x, x = (1, ..., 1)/sqrt(d).
+    """A lower bound on the mean of ‖G^T y‖_{p*}, where y attains ‖G x‖_q = <y, G x> for x = (1, ..., 1)/sqrt(d).
 
     For q in {1, 2} y has a fixed Euclidean length b, so G^T y is ‖G x‖_q x plus b times a standard Gaussian vector
     orthogonal to x; the norm is convex in ‖G x‖_q, and in b ‖g_{d-1}‖_2, whose mean is b (d - 1)/E‖g_d‖_2.
@@ -210,7 +211,7 @@ ROUTES = {
         ),
     )
 }
-"""The routes by name, the upper ones from the sharpest on."""
+"""The routes by name; upper bounds stand from the sharpest to the weakest."""
 
 ESTIMATE_TOLERANCE = sp.Piecewise(
     (sp.Rational(3, 100), sp.And(sp.Min(K, d) >= 10, sp.Max(K, d) >= 50)), (sp.Rational(7, 100), True)
@@ -224,11 +225,12 @@ BEST = "best"
 
 @public
 def register_route(new: Route, before: str | None = None) -> Route:
-    """Add a route to β, after it has passed its own check (:meth:`Route.check`); ``before`` which other, for the choice
-    of the best.
+    """Add a route to β after it has passed its own check (:meth:`Route.check`).
 
-    ``advmf.beta``, the claims that take a route, ``advmf list`` and ``advmf norms`` know it from then on. Raises
-    ArgumentError if the check fails, if its name is taken by another, and where there is no route ``before``.
+    ``before`` names the route that it precedes in the choice of the best.
+
+    From then on ``advmf.beta``, the claims that take a route, ``advmf list`` and ``advmf norms`` know it. Raises
+    ArgumentError if the check fails, if another route has the name, and if there is no route ``before``.
 
     >>> import advmf as mf
     >>> from advmf.symbols import K, d
@@ -281,16 +283,16 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
 
         E‖G‖_{p -> q} <= K**max(0, 1/q - 1/2) E‖g_d‖_{p*} + d**max(0, 1/2 - 1/p) E‖g_K‖_q,
 
-    and β_{p,q} divides by sqrt(d). ``leading`` bounds E‖g_n‖_r by its leading term at large n (Jensen's inequality for
-    r < oo, of r' = max(2, 2 ln n) where r is larger; sqrt(2 ln 2n) for r = oo) and gives the short table of closed
-    forms. ``tilted`` sharpens Chevet's for p in {2, oo} and q in {1, 2} (:func:`advmf.special.tilted_norm`).
+    and β_{p,q} divides by sqrt(d). ``leading`` bounds E‖g_n‖_r by its leading term at large n and gives the short table
+    of closed forms. The term is Jensen's for r < oo, taken at r' = max(2, 2 ln n) where r is larger, and sqrt(2 ln 2n)
+    for r = oo. ``tilted`` sharpens Chevet's for p in {2, oo} and q in {1, 2} (:func:`advmf.special.tilted_norm`).
     ``extremal`` is exact where p = 1 or q = oo, the mean of the largest of d columns or K rows
     (:func:`advmf.special.extreme_norm`). ``spectral`` is exact at (2, 2); its numbers are approximate, to 6e-4, beyond
     min(K, d) = 128 (:func:`advmf.special.spectral_norm`). ``best`` is the sharpest of these that applies. ``lower`` is
     at least the larger of Chevet's two terms, so that chevet is within a factor of two of it. ``estimate`` is no bound
-    but the closest to β (:func:`advmf.special.estimated_norm`). :data:`ROUTES` has their sources; the numbers of
-    ``tilted``, ``extremal``, ``spectral``, ``lower`` and ``estimate`` come without derivatives, and but for ``tilted``
-    for whole d and K.
+    but the closest to β (:func:`advmf.special.estimated_norm`). :data:`ROUTES` has their sources. The numbers of
+    ``tilted``, ``extremal``, ``spectral``, ``lower`` and ``estimate`` come without derivatives; all of these but
+    ``tilted`` are for whole d and K only.
 
     ``p`` and ``q`` are numbers in [1, oo], ``"inf"`` or ``"oo"``, or SymPy expressions. Raises DomainError for another
     value and ArgumentError for an unknown route, or one that does not apply to the pair.
@@ -309,7 +311,7 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
 
 
 def choose(p: sp.Expr, q: sp.Expr, route: str) -> Route:
-    """The route of that name; raises ArgumentError if there is none or it does not apply."""
+    """The route of that name; raises ArgumentError if there is no such route or it does not apply."""
     applicable = [other for other in ROUTES.values() if other.applies(p, q)]
     if route == BEST:
         return next(other for other in applicable if other.upper)
@@ -325,12 +327,12 @@ def choose(p: sp.Expr, q: sp.Expr, route: str) -> Route:
 
 @public
 def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") -> sp.Expr:
-    """An upper bound that ‖G‖_{p -> q}/sqrt(d) exceeds with a probability of at most ``delta``, by an upper route to
-    its mean.
+    """An upper bound that ‖G‖_{p -> q}/sqrt(d) exceeds with probability at most ``delta``, by an upper route to its
+    mean.
 
     G -> ‖G‖ is Lipschitz with constant s = d**max(0, 1/2 - 1/p) K**max(0, 1/q - 1/2), so the inequality of Borell,
-    Tsirelson, Ibragimov and Sudakov gives P(‖G‖ > E‖G‖ + t s) <= exp(-t²/2). By the route ``extremal`` it is the
-    quantile itself, exceeded with a probability of exactly ``delta``.
+    Tsirelson, Ibragimov and Sudakov gives P(‖G‖ > E‖G‖ + t s) <= exp(-t²/2). The route ``extremal`` gives the quantile
+    itself, exceeded with probability exactly ``delta``.
 
     ``delta`` is a number in (0, 1) or a SymPy expression. Raises DomainError for another value, and ArgumentError as
     :func:`beta` and for a route that is no upper bound.
@@ -355,7 +357,7 @@ def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") ->
 
 
 def require_upper(p: object, q: object, route: str) -> None:
-    """Raises ArgumentError for a route that may be below β."""
+    """Raise ArgumentError for a route that may be below β."""
     chosen = choose(exponent(p, "p"), exponent(q, "q"), route)
     if not chosen.upper:
         names = ", ".join(other.name for other in ROUTES.values() if other.upper)

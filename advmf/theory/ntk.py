@@ -1,10 +1,11 @@
 """The neural tangent kernel of the trained matrices of any declared network, and how fast gradient flow lowers the
 adversarial loss itself.
 
-Let the second of two copies have W' = ρ W + (1 - ρ²)^{1/2} W~ for one trained matrix W with entries of variance σ²/n,
-n its columns, W~ independent. Integration by parts gives, at ρ = 1, ∂_ρ E f(x) f'(x') = (σ²/n) E⟨∂f(x)/∂W, ∂f(x')/∂W⟩:
-the kernel follows from the rules for a pair of inputs, with the cross moment times ρ before each Dense (A. Jacot, F.
-Gabriel, C. Hongler, NeurIPS 2018, for the kernel; the derivation is ours).
+Take two copies of the network that differ in one trained matrix: W in the first, W' = ρ W + (1 - ρ²)^{1/2} W~ in the
+second. W has n columns and entries of variance σ²/n; W~ is an independent copy of it. Integration by parts gives, at ρ
+= 1, ∂_ρ E f(x) f'(x') = (σ²/n) E⟨∂f(x)/∂W, ∂f(x')/∂W⟩: so the kernel follows from the rules for a pair of inputs, with
+the cross moment times ρ before each Dense (A. Jacot, F. Gabriel, C. Hongler, NeurIPS 2018, for the kernel; the
+derivation is ours).
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from advmf.theory.recurrence import Recurrence
 from advmf.theory.trained import require_trained
 
 TANGENT = sp.Symbol("T", real=True)
-"""The kernel over N, of a network so far."""
+"""The kernel divided by N, of the network so far."""
 
 
 class DecorrelatedPairs(Pairs):
-    """A pair of streams, the m-th trained matrix of which has entries of the correlation rho_m in the two networks.
+    """A pair of streams in two networks, whose m-th trained matrices have correlation rho_m entry by entry.
 
-    ``width`` is that of a Gaussian layer's outputs, as a multiple of N.
+    ``width`` is the number of a Gaussian layer's outputs, as a multiple of N.
     """
 
     def __init__(self, width: sp.Expr) -> None:
         self._width = width
         self.rhos: dict[sp.Symbol, sp.Expr] = {}
-        """The correlations, each with the variance of the entries of its matrix, times N."""
+        """The correlations, each with N times the variance of its matrix's entries."""
 
     def gaussian(self, layer: GaussianLayer, state: Pair) -> Pair:
         inner = state
@@ -75,8 +76,8 @@ def ntk(net: Net) -> sp.Expr:
 
 @dataclass(frozen=True)
 class _Step:
-    """One block on a pair of streams and its kernels: the moments after it, what its own matrices add, the factor of
-    the kernel before it."""
+    """One block acting on a pair of streams and their kernel: the moments after it, the kernel that its own matrices
+    add, and the factor of the kernel before it."""
 
     moments: dict[sp.Symbol, sp.Expr]
     own: sp.Expr
@@ -87,7 +88,7 @@ class _Step:
         return self.own + self.factor * kernel
 
     def equal(self, moment: sp.Symbol, mean: sp.Symbol) -> dict[sp.Symbol, sp.Expr]:
-        """What makes both inputs the one with this moment and mean."""
+        """The substitution that makes both inputs equal, with this moment and mean."""
         first, second = PAIR.first, PAIR.second
         return {first.Q: moment, second.Q: moment, first.mu: mean, second.mu: mean, DISTANCE: sp.S.Zero}
 
@@ -114,8 +115,8 @@ def _last(
     updates: Callable[[Run], dict[sp.Symbol, sp.Expr]],
     wanted: sp.Symbol,
 ) -> sp.Expr:
-    """One component of the state behind all blocks, which starts with these moments and else at zero; means are in it
-    only where something depends on them."""
+    """One component of the state after all blocks. The state starts with these moments and zero elsewhere; it holds
+    means only where something depends on them."""
     begin, means = {PAIR.first.Q: Q, PAIR.second.Q: R, DISTANCE: distance}, {PAIR.first.mu, PAIR.second.mu}
     state = Recurrence.of(net, {s: begin.get(s, sp.S.Zero) for s in updates(net.runs[0])}, updates)
     kept = [s for s in state.start if s not in means]
@@ -128,9 +129,9 @@ def _last(
 def difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
     """Θ(x, x) - 2Θ(x, x') + Θ(x', x') over N, with |x'|²/d = moved and |x' - x|²/d = square.
 
-    A recursion of its own, for the three kernels of close inputs are nearly equal. With a kernel's step T ↦ own +
-    factor T, E ↦ own(x, x) - 2 own(x, x') + own(x', x') + factor(x, x') E + the differences of factor(x, x) and
-    factor(x', x') from it, times their kernels.
+    It has a recursion of its own, because the three kernels of close inputs are nearly equal and would cancel. A
+    kernel's step is T ↦ own + factor T. The step of the difference is E ↦ own(x, x) - 2 own(x, x') + own(x', x') +
+    factor(x, x') E + (factor(x, x) - factor(x, x')) T(x, x) + (factor(x', x') - factor(x, x')) T(x', x').
     """
     require_trained(net)
     between = sp.Symbol("E", real=True)
@@ -142,7 +143,7 @@ def difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
 
 
 def _difference_step(step: _Step, between: sp.Symbol) -> dict[sp.Symbol, sp.Expr]:
-    """What a block does to the moments, the kernels of each input, and the difference of :func:`difference`."""
+    """The updates of one block: of the moments, of the kernel of each input with itself, and of :func:`difference`."""
     first, second = sp.symbols("T_1 T_2", real=True)
     ends = [(kernel, step.equal(end.Q, end.mu)) for kernel, end in ((first, PAIR.first), (second, PAIR.second))]
     updates, change = dict(step.moments), step.factor * between - 2 * step.own

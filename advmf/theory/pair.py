@@ -1,4 +1,4 @@
-"""Two streams through one network: to the rules of each stream, one for their cross moment."""
+"""Two inputs through one network: the rules of a single stream, and one more for the cross moment of two."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from advmf.theory.stream import Stream, Streams
 
 @dataclass(frozen=True)
 class Pair:
-    """Two streams x and x', and their cross moment P = E⟨x, x'⟩/N; ``width`` times N is the number of coordinates where
-    a reading follows it."""
+    """Two streams x and x', and their cross moment P = E⟨x, x'⟩/N; In readings that follow the width, ``width`` times N
+    is the number of coordinates."""
 
     first: Stream
     second: Stream
@@ -27,7 +27,7 @@ class Pair:
         return cls(Stream(Q, mu), Stream(R, nu), P)
 
     def moments(self) -> dict[str, sp.Expr]:
-        """What :meth:`of` makes the pair of."""
+        """The moments of both streams, as :meth:`of` takes them."""
         return {"Q": self.first.Q, "R": self.second.Q, "P": self.P, "mu": self.first.mu, "nu": self.second.mu}
 
     def activated(self, activation: Pointwise) -> sp.Expr:
@@ -43,12 +43,12 @@ class Pair:
 class ClosePair(Pair):
     """A pair whose P is written as (Q + R - D)/2, with the squared distance D = Q + R - 2P of the streams.
 
-    The correlation of close streams differs from 1 by what its rounding loses; D has all digits of it.
+    The correlation of close streams is 1 up to a small difference that rounding loses; D keeps all its digits.
     """
 
     @property
     def distance(self) -> sp.Expr:
-        """D, in which Q and R have cancelled where they can."""
+        """D, simplified so that Q and R cancel where they can."""
         return distributed(self.first.Q + self.second.Q - 2 * self.P)
 
     def cosine(self) -> sp.Expr:
@@ -71,13 +71,13 @@ PAIR = Pair.of(
 """A pair as symbols."""
 
 DISTANCE = sp.Symbol("D", nonnegative=True)
-"""The squared distance Q + R - 2P of two streams, over N: P itself has lost it to rounding where the streams are close.
+"""The squared distance Q + R - 2P of two streams, over N; where the streams are close, rounding of P would lose it.
 """
 
 
 def distributed(expr: sp.Expr) -> sp.Expr:
-    """The expression multiplied out, but for what stands within functions and roots, and for powers of what does not
-    change with depth."""
+    """The expression multiplied out, except inside functions and roots and in powers of quantities that do not change
+    with depth."""
     moving = {*PAIR.moments().values(), DISTANCE}
     inner = {
         e: sp.Dummy()

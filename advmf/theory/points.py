@@ -29,29 +29,31 @@ RARE = 72
 """The rare places at which they are compared: a random choice if there are more."""
 
 TRIES = 60
-"""The points drawn for each one wanted, where sides have no numbers or both are zero, as in a trivial case of a
-Piecewise."""
+"""How many points are drawn, at most, for each point wanted. A point is drawn anew where a side has no number, or both
+are zero as in a trivial case of a Piecewise."""
 
 FUNCTIONS = 4
-"""How many random functions stand for an undefined one."""
+"""How many random functions are tried in place of an undefined one."""
 
 FLOWS = 4
-"""The same where a differential equation has to be integrated, which takes a tenth of a second to seconds."""
+"""The points of a comparison in which a differential equation is integrated; each takes from a tenth of a second to
+seconds."""
 
 SECONDS = 4.0
 """The processor time that SymPy gets for one proof."""
 
 _DOUBLE = (GaussianMean, GaussianNorm, NumericNorm, Flow, Recursion, sp.Integral)
-"""Functions whose numbers are good to double precision, or a little less, or take long in more digits."""
+"""Functions whose numbers have double precision at most, or take long in more digits."""
 
 BINDING = (GaussianMean, Recursion, Flow, sp.Sum, sp.Product, sp.Integral)
-"""Functions with letters of their own, which values of the same letters outside must not enter."""
+"""Functions with bound letters: values of the same letters outside must not be put into them."""
 
 MOMENT = 2.0
-"""The same for one number."""
+"""The processor time, in seconds, for one number."""
 
 LOCAL = (sp.Derivative, sp.Subs, sp.Limit)
-"""What has to be done before numbers are put in; sums and products are done after that, when their ends are numbers."""
+"""Operations that are done before numbers are put in. Sums and products are done afterwards, when their ends are
+numbers."""
 
 
 class Difference(NamedTuple):
@@ -71,7 +73,7 @@ class Difference(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """At how many points a relation held, and the first at which it did not."""
+    """The number of points at which a relation held, and the first point at which it failed."""
 
     held: int
     difference: Difference | None
@@ -91,10 +93,10 @@ def compare(
     """Evaluate ``left relation right`` at random points of the symbols' domains at which ``where`` holds, until it
     fails.
 
-    ``points`` ordinary ones, and then every rare place that :class:`~advmf.theory.draws.Draws` knows of. ``relation``
-    is one of ``==``, ``<=``, ``>=``, ``<``, ``>``. Observables stand for any number of the sign that they are declared
-    with, undefined functions for random ones. Sides that have no number at a point are drawn anew. ``tolerance`` is
-    relative; by default that of the digits, or 1e-9 where the numbers of a function are good to double precision only.
+    The points are ``points`` ordinary ones, and then the rare places of :class:`~advmf.theory.draws.Draws`.
+    ``relation`` is one of ``==``, ``<=``, ``>=``, ``<``, ``>``. An observable takes any value of its declared sign, and
+    an undefined function is replaced by random ones. Where a side has no number, another point is drawn. ``tolerance``
+    is relative. By default it is that of the digits, or 1e-9 where a function has double precision only.
 
     >>> import sympy as sp
     >>> from advmf.theory.points import compare
@@ -112,7 +114,7 @@ def compare(
         points, rare, digits = min(points, FLOWS), FLOWS, 12
     allowed = sp.Float(tolerance or (1e-9 if inexact else 10.0 ** (15 - digits)))
     draws = Draws((left, right), where, random_)
-    # One on symbols that do not occur can be met by a choice of theirs.
+    # A condition on symbols that do not occur can be met by a choice of their values.
     where = [condition for condition in where if condition.free_symbols <= set(draws.symbols)]
     drawn = [
         [_apart(evaluated(side, LOCAL)) for side in _with_random_functions((left, right), random_)]
@@ -121,7 +123,7 @@ def compare(
     numbers: list[bool] = []  # whether the sides have any
 
     def tried(point: Point) -> Difference | bool | None:
-        """What a point says: a difference, whether it is evidence, or None where a condition fails."""
+        """The outcome at a point: a difference, whether it counts as evidence, or None where a condition fails."""
         if any(_false(condition, point) for condition in where):
             return None
         sides = random_.choice(drawn)
@@ -150,7 +152,7 @@ def compare(
 
 
 def _fails(a: sp.Expr, b: sp.Expr, relation: str, allowed: sp.Expr) -> bool:
-    """Whether two numbers, perhaps infinite, do not have a relation."""
+    """Whether a relation fails between two numbers, which may be infinite."""
     if not (a.is_finite and b.is_finite):
         return a != b and not (a < b if "<" in relation else a > b if ">" in relation else False)
     if relation in ("<", ">") and a == b:
@@ -160,14 +162,13 @@ def _fails(a: sp.Expr, b: sp.Expr, relation: str, allowed: sp.Expr) -> bool:
 
 
 def _apart(expr: sp.Expr) -> sp.Expr:
-    """The expression with bound symbols of its own, so that numbers for the same letters outside do not enter; all at
-    once is fast."""
+    """The expression with its bound symbols renamed, so that numbers for the same letters outside do not enter."""
 
     def renamed(e: sp.Expr) -> sp.Expr:
         names = {s: sp.Dummy(s.name, **s.assumptions0) for s in e.bound_symbols}
         if isinstance(e, GaussianMean):
             return e.xreplace(names)
-        # In its ends, or its start, the same letter is another one; but an end may hold the letter of a sum around it.
+        # In its ends or its start the same letter is a free one, but an end may hold the bound letter of an outer sum.
         if isinstance(e, (Recursion, Flow)):
             first, variables, changes, start, one = e.args
             return e.func(first, variables.xreplace(names), changes.xreplace(names), start, names[one])
@@ -189,8 +190,7 @@ def _false(condition: sp.Basic, point: Point) -> bool:
 
 
 def _fails_exactly(sides: Sequence[sp.Expr], point: Point, relation: str, digits: int, allowed: sp.Expr) -> bool:
-    """Whether a failure is none of rounding: it is there in exact arithmetic, with all the digits that are
-    asked for."""
+    """Whether a failure remains in exact arithmetic, with all the digits asked for, and so is not one of rounding."""
     if any(side.has(*_DOUBLE) for side in sides):
         return True
     exact = {s: sp.Rational(value) if value.is_Float else value for s, value in point.items()}
@@ -199,7 +199,8 @@ def _fails_exactly(sides: Sequence[sp.Expr], point: Point, relation: str, digits
 
 
 def observables(*exprs: sp.Basic) -> set[sp.Expr]:
-    """The means over networks in expressions, probabilities and quantiles, and the observables outside one."""
+    """The means over networks, probabilities and quantiles in expressions, and the observables that stand outside
+    them."""
     found = set().union(*(e.atoms(Expectation, Probability, Quantile) for e in exprs))
     found -= set().union(*(e.args[0].atoms(Expectation) for e in found))
     inside = set().union(*(e.atoms(Observable) for e in found))
@@ -207,7 +208,7 @@ def observables(*exprs: sp.Basic) -> set[sp.Expr]:
 
 
 def abstracted(*exprs: sp.Expr) -> list[sp.Expr]:
-    """The expressions with a symbol for each function whose numbers are good to double precision only, outside sums and
+    """The expressions with a symbol in place of each function of double precision only, outside sums and
     derivatives."""
     heads = tuple(
         head for head in _DOUBLE if not any(act.has(head) for e in exprs for act in e.atoms(*LOCAL, sp.Sum, sp.Product))
@@ -222,11 +223,11 @@ def abstracted(*exprs: sp.Expr) -> list[sp.Expr]:
 
 
 def opaque(*exprs: sp.Basic) -> list[Any]:
-    """The expressions with each mean over networks, and each observable outside one, as a symbol of the sign that it is
-    declared with.
+    """The expressions with a symbol of the declared sign in place of each mean over networks and each observable
+    outside one.
 
-    Where something is differentiated, summed or put in, each is a function of the letters of that, for it may depend on
-    them.
+    Inside a derivative, a sum or a substitution the symbol is a function of that operation's letters, because the mean
+    may depend on them.
     """
     found = observables(*exprs)
     moving: set[sp.Symbol] = set()
@@ -244,7 +245,7 @@ def opaque(*exprs: sp.Basic) -> list[Any]:
 
 
 _SIGNS = ("positive", "nonnegative", "extended_nonnegative", "real")
-"""The signs that an observable can have, from the strongest statement on."""
+"""The signs that an observable can be declared with, from the strongest statement to the weakest."""
 
 
 def proves_zero(expr: sp.Expr, seconds: float = SECONDS) -> bool:
@@ -298,7 +299,7 @@ def evaluated(expr: sp.Expr, heads: tuple[type, ...] = (*LOCAL, sp.Sum, sp.Produ
 
 
 def _peeled(expr: sp.Expr) -> sp.Expr:
-    """Sums and products to n + 1 as those to n and the last term, for proofs by induction."""
+    """Sums and products to n + 1, split into those to n and the last term, for proofs by induction."""
 
     def split(e: sp.Expr) -> sp.Expr:
         (k, low, high), join = e.args[1], sp.Add if isinstance(e, sp.Sum) else sp.Mul
@@ -323,8 +324,8 @@ def _same_factors(expr: sp.Expr) -> bool:
 
 
 def _with_positive_sums(expr: sp.Expr) -> sp.Expr:
-    """Sums that cannot be negative, such as u**2 + v**2, as positive symbols; where they vanish, the sides agree by
-    continuity."""
+    """The expression with positive symbols for sums that cannot be negative, such as u**2 + v**2. Where such a sum is
+    zero, the sides agree by continuity."""
     names: dict[sp.Expr, sp.Symbol] = {}
     bound = {symbol for e in expr.atoms(*BINDING) for symbol in e.bound_symbols}
 
@@ -336,7 +337,8 @@ def _with_positive_sums(expr: sp.Expr) -> sp.Expr:
 
 
 def _number(expr: sp.Expr, point: Point, digits: int, strict: bool = False) -> sp.Expr | None:
-    """The number of an expression at a point, perhaps infinite; None if it has none, or none is found in time."""
+    """The number of an expression at a point, perhaps infinite; None if it has no number there or none is found in
+    time."""
 
     def work() -> sp.Expr:
         at = expr.xreplace(dict(point))
@@ -348,8 +350,8 @@ def _number(expr: sp.Expr, point: Point, digits: int, strict: bool = False) -> s
 
 
 def _with_random_functions(sides: Sequence[sp.Expr], random_: random.Random) -> list[sp.Expr]:
-    """The sides with each undefined function replaced by a random smooth one: waves on a slope, squared if it is
-    declared to be positive."""
+    """The sides with each undefined function replaced by a random smooth one: a linear function plus waves, squared if
+    the function is declared positive."""
     heads = {e.func: e for side in sides for e in side.atoms(AppliedUndef)}
     for head in sorted(heads, key=str):
         one = heads[head]
@@ -370,11 +372,12 @@ def _short(value: sp.Expr) -> str:
 
 
 class _OutOfTime(BaseException):
-    """The processor time is spent; no ordinary exception, so that nothing on the way catches it."""
+    """Raised when the processor time is spent. It derives from BaseException, so that no ``except Exception`` on the
+    way catches it."""
 
 
 AGAIN = 0.25
-"""Seconds of processor time between two tries to stop what takes too long."""
+"""Seconds of processor time between two attempts to stop a computation that takes too long."""
 
 
 def _freeing(frame: FrameType | None) -> bool:
@@ -395,7 +398,8 @@ _FREEING = {weakref.__file__, _weakrefset.__file__}
 
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
-    """Stop what is inside after ``seconds`` of processor time, where the system can: in the main thread, on POSIX."""
+    """Stop the enclosed work after ``seconds`` of processor time, where the system allows it: in the main thread, on
+    POSIX."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -407,7 +411,7 @@ def _limit(seconds: float) -> Iterator[None]:
             raise _OutOfTime
 
     before = signal.signal(signal.SIGVTALRM, stop)
-    # Again and again: what is raised while Python frees an object is lost, and what a bare except catches too.
+    # The signal repeats, because an exception is lost if Python is freeing an object or a bare except catches it.
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN)
     try:
         yield

@@ -80,7 +80,7 @@ def _conjugate(p: float) -> float:
 
 
 def _case(sample: np.ndarray, right: np.ndarray | float) -> Case:
-    """A simulated left side against a right one, perhaps simulated too."""
+    """A simulated left side and a right side, which may be simulated too."""
     other = np.atleast_1d(right)
     spread = sample.var() / len(sample) + (other.var() / len(other) if len(other) > 1 else 0.0)
     return Case(float(sample.mean()), float(other.mean()), float(spread**0.5))
@@ -98,14 +98,14 @@ def _losses(D: np.ndarray, K: int, q: float, rng: np.random.Generator) -> np.nda
 
 
 def uniform_integrability_case(rng: np.random.Generator) -> Case:
-    """The loss of sampled networks against that of the process."""
+    """Compare the loss of sampled networks with that of the process."""
     ball, (K, q) = _Ball.drawn(rng), _output(rng)
     sampled = np.linalg.norm(ball.networks(rng, K), q, axis=1).max(1)
     return _case(sampled, _losses(ball.features(), K, q, rng))
 
 
 def chevet_of_sets_case(rng: np.random.Generator) -> Case:
-    """A random set of a few vectors and zero, of any size and shape."""
+    """Compare both sides on a random set of a few vectors and zero, of any size and shape."""
     K, q = _output(rng)
     D = rng.standard_normal((int(rng.integers(1, 9)), int(rng.integers(1, 6)))) * rng.exponential(1, (1, 1))
     D = np.concatenate((D, np.zeros((1, D.shape[1]))))
@@ -123,7 +123,7 @@ def domination_case(rng: np.random.Generator) -> Case:
 
 
 def sudakov_fernique_case(rng: np.random.Generator) -> Case:
-    """Maxima over the points of the grid, against those over all of the ball."""
+    """Compare maxima over the points of the grid with those over the whole ball."""
     ball = _Ball.drawn(rng)
     D = ball.features()
     g = np.linalg.norm(rng.standard_normal((DRAWS, 2)), _conjugate(ball.p), axis=1)

@@ -5,8 +5,8 @@
     proof.step((u**2 + v**2) / 2, gaussian)
     print(proof)
 
-A step that is wrong is refused when it is taken, with both sides at a point where they differ; so is one that nothing
-here can verify. What a derivation rests on is listed: what is proved, what numbers confirm, what is assumed.
+A wrong step is refused when it is taken; the error gives both sides at a point where they differ. A step that cannot be
+verified is refused too. A derivation lists what it rests on: what is proved, what numbers confirm, what is assumed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Step(Shown):
-    """One link of a chain, ``left relation right``, with its reason and how that was verified."""
+    """One link of a chain, ``left relation right``, with its reason and how the reason was verified."""
 
     number: int
     left: sp.Expr
@@ -58,8 +58,7 @@ class Step(Shown):
     where: tuple[sp.Basic, ...] = ()
 
     def verify(self, right: sp.Expr) -> None:
-        """Verify the step with another right side, as a negative control; raises StepError, as it must for
-        a wrong one."""
+        """Verify the step with another right side, as a negative control; raises StepError for a wrong one."""
         self.reason.verify(self.left, right, self.where)
 
     def __str__(self) -> str:
@@ -81,8 +80,9 @@ class Part:
 class Derivation(Shown):
     """A derivation of ``name``: parts in order, the last of which ends in the result.
 
-    ``where`` are conditions on the symbols under which everything holds, and at which random points are drawn: what is
-    found under them is put in only where they are known, and concludes a claim only if they hold in all of its domain.
+    ``where`` are conditions on the symbols under which everything holds; random points are drawn where they hold. A
+    result found under them is put in only where the conditions are known. It concludes a claim only if they hold in all
+    of the claim's domain.
 
     >>> import sympy as sp
     >>> from advmf.symbols import u, v
@@ -115,8 +115,8 @@ class Derivation(Shown):
     def define(self, letter: sp.Expr, meaning: object, text: str = "") -> Fact:
         """Introduce a letter, or a function of letters, for an expression.
 
-        Raises StepError for what is no letter of its own, has a meaning already or stands in its own, and for a meaning
-        outside the domain of the letter.
+        Raises StepError for a letter of the theory, for one that is defined already or stands in its own definition,
+        and for a meaning outside the domain of the letter.
         """
         expr = _expression(meaning)
         if not isinstance(letter, (sp.Symbol, AppliedUndef)):
@@ -141,8 +141,8 @@ class Derivation(Shown):
         return self._state(f"definition of {letter}", text, Status.DEFINED, letter, "==", expr)
 
     def _require_domain(self, letter: sp.Symbol, meaning: sp.Expr) -> None:
-        """That a meaning has the sign, and is as whole, as its letter is declared; where it is zero, what holds does so
-        by continuity."""
+        """Raise StepError unless a meaning has the sign, and is as whole, as its letter is declared. Zero is allowed:
+        what holds there holds by continuity."""
         wrong = [name for name in ("positive", "negative", "nonnegative", "nonpositive", "integer", "real")
                  if getattr(letter, f"is_{name}") and getattr(meaning, f"is_{name}") is False]  # fmt: skip
         relation = ">=" if letter.is_nonnegative else "<=" if letter.is_nonpositive else ""
@@ -153,8 +153,10 @@ class Derivation(Shown):
             raise StepError(f"{self.name}: {letter} is declared {wrong[0]}, and {meaning} is not.")
 
     def assume(self, text: str, left: object = None, relation: str = "==", right: object = None) -> Fact:
-        """State an assumption, in words and, if it is to be put in somewhere, as ``left relation right``; nothing
-        verifies it. One in words alone bears on every chain after it, which is assumed then."""
+        """State an assumption, which nothing verifies.
+
+        It is stated in words and, if it is to be put in somewhere, as ``left relation right``. An assumption in words
+        alone bears on every chain after it: those chains count as assumed."""
         if not text:
             raise StepError(f"{self.name}: an assumption says in words what is assumed.")
         if relation not in list(Relation):
@@ -166,8 +168,8 @@ class Derivation(Shown):
         return self._state(f"assumption {number}", text, Status.ASSUMED, sides[0], relation, sides[1])
 
     def cite(self, other: Derivation) -> Fact:
-        """The result of another derivation, as well known as that is and under the same conditions; StepError if it is
-        a limit."""
+        """The result of another derivation as a fact of this one, with the same status and conditions; raises StepError
+        if it is a limit."""
         found = other.result
         if found.relation not in list(Relation):
             raise StepError(f"{other.name} ends in a limit, and so in nothing that could be put in.")
@@ -204,12 +206,12 @@ class Derivation(Shown):
     def concludes(self, claim: Claim | sp.Expr) -> Fact:
         """End the chain in a claim of the package, or an expression: exactly its formula, from its left-hand side.
 
-        A last step to the form that the package gives it is algebra. A chain that holds letters of the formula (omega,
-        beta) ends in the formula, and the letters have to mean the same here; one that holds none ends in the
-        right-hand side, with them put in. Raises StepError if the chain is about something else, if its relation is
-        weaker than the claim's, if a letter is not defined here or means something else, if the expressions differ, if
-        the chain holds under conditions that the claim's letters do not meet everywhere, or if it is a limit in what
-        the claim's regime takes to no limit.
+        A last step by algebra leads to the form that the package gives. A chain that holds letters of the formula
+        (omega, beta) ends in the formula, and the letters must mean the same here. A chain without such letters ends in
+        the right-hand side, with their meanings put in. Raises StepError if the chain is about something else, if its
+        relation is weaker than the claim's, if a letter is not defined here or means something else, if the expressions
+        differ, if the chain holds under conditions that the claim's letters do not meet everywhere, or if it takes a
+        limit that the claim's regime does not.
         """
         if isinstance(claim, Claim):
             known = (L >= claim.depth,) if claim.depth else ()
@@ -230,14 +232,15 @@ class Derivation(Shown):
         return self.result
 
     def _limits_of(self, claim: Claim) -> bool:
-        """Whether every limit of the chain under way is one that the claim's regime takes."""
+        """Whether the claim's regime takes every limit of the current chain."""
         large = {N} if Regime.LARGE_WIDTH in claim.regime else set()
         large |= {d, K} if Regime.LARGE_DIMENSION in claim.regime else set()
         limits = [step.reason for step in self._steps if isinstance(step.reason, Limit)]
         return all(limit.symbol in large and limit.to is sp.oo for limit in limits)
 
     def _target(self, claim: Claim) -> sp.Expr:
-        """The claim's formula, whose letters mean here what they mean there, or without them its right-hand side."""
+        """The claim's formula if its letters are used here, with the same meanings; else the claim's right-hand
+        side."""
         letters = claim.formula.free_symbols & set(claim.where)
         if self._last is not None and letters and not letters & self._last.free_symbols:
             return claim.rhs
@@ -322,7 +325,7 @@ class Derivation(Shown):
         return fact
 
     def _close(self) -> None:
-        """Make the chain under way a part."""
+        """End the current chain and keep it as a part."""
         if self._steps:
             self._parts.append(self._chain())
             self._facts.add(self._parts[-1].fact)
@@ -332,7 +335,7 @@ class Derivation(Shown):
         first, last = self._steps[0], self._steps[-1]
         label = f"step {first.number}" if first == last else f"steps {first.number} to {last.number}"
         facts = [fact.status for step in self._steps for fact in getattr(step.reason, "facts", ())]
-        # An assumption in words bears on all that comes after it, for nothing says where it is put in.
+        # An assumption in words bears on all that comes after it, because nothing says where it is used.
         facts += [part.fact.status for part in self._parts if part.fact.left is None]
         status = worst(*(step.status for step in self._steps), *facts)
         fact = Fact(label, self._heading, status, first.left, self._relation, last.right, self._conditions)
@@ -347,7 +350,7 @@ def _composed(relations: Iterable[str]) -> str:
 
 
 def _expression(value: object) -> sp.Expr:
-    """A value as an expression; raises StepError for what is none, or is undefined."""
+    """A value as an expression; raises StepError for a value that is no expression or is undefined."""
     try:
         expr = sp.sympify(value)
     except (sp.SympifyError, TypeError, AttributeError):

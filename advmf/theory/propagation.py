@@ -12,7 +12,7 @@ B      cross moment E⟨x, a⟩/N
 nu     mean of a coordinate of the offset
 ====== =======================================================================================================
 
-The tangent along the input is x - a; it differs from other tangents only where the stream carries a mean (a plain
+The tangent along the input is x - a. It differs from other tangents only where the stream carries a mean (a plain
 shortcut with ``u != v``).
 
 Sources: ω and the solvable cases are the mean-field quantities of Kumano, Kera and Yamasaki (NeurIPS 2023,
@@ -52,7 +52,7 @@ class Moments:
     def along(self) -> sp.Expr:
         """Second moment of the tangent along the input, E|x - a|²/N."""
         plain = self.Q - 2 * self.B + self.A
-        spread = sp.expand(plain)  # within recursions too, whose quotients may grow beyond use
+        spread = sp.expand(plain)  # within recursions too: quotients of them may grow beyond use
         return spread if spread.count_ops() <= 4 * plain.count_ops() else plain
 
     def items(self) -> dict[str, sp.Expr]:
@@ -70,7 +70,7 @@ STATE = Moments(
 """The state as symbols."""
 
 START = Moments(Q=x_sq, mu=sp.S.Zero, j=sp.S.One, A=sp.S.Zero, B=sp.S.Zero, nu=sp.S.Zero)
-"""The state of x^0 = P_in x: Q = |x|²/d, and nothing is offset."""
+"""The state of x^0 = P_in x: Q = |x|²/d, and no offset."""
 
 
 def propagate(block: Block, state: Moments) -> Moments:
@@ -144,8 +144,8 @@ def _growth(block: Block) -> sp.Expr:
 
 @cache
 def grows_alike(net: Net) -> bool:
-    """Whether the Jacobian grows by one factor ω in every block of a stage, whatever the stream: as it does where
-    activations are homogeneous.
+    """Whether the Jacobian grows by one factor ω in every block of a stage, independent of the stream. Homogeneous
+    activations have this property.
 
     >>> import advmf as mf
     >>> from advmf.theory.propagation import grows_alike
@@ -156,7 +156,7 @@ def grows_alike(net: Net) -> bool:
 
 
 def grows_uniformly(net: Net) -> bool:
-    """Whether that factor is the same in all stages: the ω of the net."""
+    """Whether the growth factor is the same in all stages, so that the net has one ω."""
     return _has(omega, net)
 
 
@@ -169,7 +169,7 @@ def _has(growth: Callable[[Net], object], net: Net) -> bool:
 
 
 def grown(net: Net) -> sp.Expr:
-    """The Jacobian factor of a net, by growth alone: ω^L, with the letter ω where the net has one ω.
+    """The Jacobian factor of a net by growth alone: ω^L, written with the letter ω where the net has one ω.
 
     >>> import advmf as mf
     >>> from advmf.theory.propagation import grown
@@ -189,9 +189,9 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
     """The state after all blocks, from ``|x|²/d = x_sq``: in closed form where there is one, else as an exact
     recursion.
 
-    A component whose recursion is affine in itself alone is solved by a geometric sum, and the solution is put back
-    into the recursion before it is returned; any other component is a :class:`~advmf.functions.Recursion`.
-    ``abbreviate`` writes ω and α in the closed forms, which :func:`abbreviations` explains.
+    A component whose recursion is affine in itself alone is solved by a geometric sum. The solution is verified in the
+    recursion before it is returned. Any other component is a :class:`~advmf.functions.Recursion`. ``abbreviate`` writes
+    ω and α in the closed forms, which :func:`abbreviations` explains.
 
     >>> import advmf as mf
     >>> mf.moments(mf.vanilla(u=1, v=0)).Q
@@ -209,13 +209,13 @@ def _by_symbol(state: Moments) -> dict[sp.Symbol, sp.Expr]:
 
 
 def _closed(state: Recurrence, symbol: sp.Symbol, net: Net | None) -> sp.Expr | None:
-    """The last value of a component that every block changes by an affine map of it alone, else None; in the ω of a net
-    that is given."""
+    """The last value of a component that every block changes by an affine map of itself, else None. It is written in ω
+    if a net is given."""
     if not state.needed(symbol) <= {symbol}:
         return None
     value = state.start[symbol]
     for after, depth in state.course(symbol):
-        if symbol not in after.free_symbols:  # the same after every block, and after none what the stream starts with
+        if symbol not in after.free_symbols:  # the same after every block, but not at depth 0
             same = sp.simplify(after - value) == 0
             value = after if same else sp.Piecewise((value, sp.Eq(depth, 0)), (after, True))
             continue
@@ -229,8 +229,8 @@ def _closed(state: Recurrence, symbol: sp.Symbol, net: Net | None) -> sp.Expr | 
 
 
 def abbreviations(net: Net) -> dict[sp.Symbol, sp.Expr]:
-    """What ω and α stand for in ``net``: α only where the slopes are symbols, ω only where the Jacobian
-    grows as ω^L."""
+    """The meanings of ω and α in ``net``: α only where the slopes are symbols, ω only where the Jacobian grows as
+    ω^L."""
     where = {OMEGA: omega(net)} if grows_uniformly(net) else {}
     for squares in slope_squares(net):
         where[ALPHA] = squares / 2
@@ -238,7 +238,8 @@ def abbreviations(net: Net) -> dict[sp.Symbol, sp.Expr]:
 
 
 def slopes(net: Net) -> tuple[sp.Expr, sp.Expr]:
-    """The slopes (u, v) of the activations of a net; raises ArgumentError where it has none, or several pairs of them.
+    """The slopes (u, v) of the activations of a net; raises ArgumentError for a net without slopes or with several
+    pairs.
 
     >>> import advmf as mf
     >>> slopes(mf.residual(1, "1/5"))
@@ -278,7 +279,7 @@ def _geometric(rate: sp.Expr, shift: sp.Expr, start: sp.Expr, depth: sp.Expr) ->
 
 @cache
 def _verify_geometric() -> None:
-    """That solution, verified by substitution: at depth 0 and over one step."""
+    """Verify the solution by substitution, at depth 0 and over one step."""
     rate, n = sp.Dummy("z", positive=True), sp.Dummy("n", integer=True, nonnegative=True)
     start, shift = sp.symbols("x s", cls=sp.Dummy)
     general = (rate**n * start + shift * GeometricSum(rate, n)).rewrite(sp.Pow)
@@ -292,8 +293,8 @@ def growth_rate(net: Net) -> sp.Expr:
     """The factor λ by which the second moment grows per block at large depth: Q_L ~ λ^L up to a constant, as L -> oo.
 
     For a stream without mean λ = ω. A plain shortcut with ``u != v`` carries a mean ``mu ~ √Q`` that adds to the
-    growth: in terms of r = √λ - 1, the recursion for states so large that biases do not matter is a cubic with one
-    positive root.
+    growth. For states so large that biases do not matter, the recursion is a cubic in r = √λ - 1 with one positive
+    root.
 
     Raises DeclarationError if the block leads to an equation that is not of this form.
 

@@ -1,5 +1,5 @@
 """Putting facts into expressions: equalities where they are known to hold, bounds where the expression is monotone,
-approximations where errors do not grow. Each refuses, by StepError, what would not follow."""
+approximations where errors do not grow. A substitution that would not follow raises StepError."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from advmf.theory.smoothness import continuous
 
 
 def put_in_equality(expr: sp.Expr, fact: Fact, where: Sequence[sp.Basic]) -> sp.Expr:
-    """``expr`` with the fact's right side for its left one.
+    """``expr`` with the fact's right side in place of its left side.
 
-    In a case of a Piecewise the conditions of the case are known. Raises StepError where the conditions of the fact are
-    not known, and where a side depends on what is differentiated, summed or integrated there and the other does not.
+    Within a case of a Piecewise the conditions of the case are known. Raises StepError where the conditions of the fact
+    are not known. It also raises StepError under a derivative, sum or integral over a variable on which only one side
+    depends.
     """
     if not expr.has(fact.left):
         return expr
@@ -66,7 +67,7 @@ def _differing(fact: Fact) -> set[sp.Basic]:
 
 
 def _acts(expr: sp.Expr) -> Iterator[tuple[sp.Expr, set[sp.Basic]]]:
-    """What differentiates, sums or integrates in an expression, with the symbols on which it acts."""
+    """The derivatives, sums and integrals in an expression, each with the symbols on which it acts."""
     for act in expr.atoms(*LOCAL, *BINDING):
         bound = (
             act.variables
@@ -79,14 +80,15 @@ def _acts(expr: sp.Expr) -> Iterator[tuple[sp.Expr, set[sp.Basic]]]:
 
 
 def _inner(act: sp.Expr) -> sp.Expr:
-    """What is differentiated, summed or integrated, without the ends of that."""
+    """The expression that is differentiated, summed or integrated, without the ends of the operation."""
     return act.args[2] if isinstance(act, (Recursion, Flow)) else act.args[0]
 
 
 def put_in(
     expr: sp.Expr, old: sp.Expr, relation: str, new: sp.Expr, label: str, where: Sequence[sp.Basic]
 ) -> tuple[sp.Expr, str, bool]:
-    """``expr`` with ``new`` for ``old``, the relation between the two, and whether that is known by numbers only."""
+    """``expr`` with ``new`` for ``old``, the relation between the two expressions, and whether the relation is known by
+    numbers only."""
     if not expr.has(old):
         raise StepError(f"{label} speaks of {old}, which does not occur in {expr}.")
     if relation == "==":
@@ -113,8 +115,7 @@ def put_in(
 def _monotone(
     expr: sp.Expr, ends: tuple[sp.Expr, sp.Expr], old: sp.Expr, label: str, where: Sequence[sp.Basic]
 ) -> tuple[bool, bool]:
-    """Whether ``expr`` falls in ``old`` between two ends, and whether that, or that it rises, is known by
-    numbers only."""
+    """Whether ``expr`` falls (not rises) in ``old`` between two ends, and whether this is known by numbers only."""
     x, gap = sp.Dummy("x", **_sign(*ends)), sp.Dummy("gap", positive=True)
     moved = expr.xreplace({old: x})
     slope = sp.diff(moved, x)
@@ -132,7 +133,7 @@ def _monotone(
 
 
 def _sign(low: sp.Expr, high: sp.Expr) -> dict[str, bool]:
-    """What is known of all numbers between two: their sign. An end at zero itself is one by continuity."""
+    """The sign of all numbers between two, as an assumption of a symbol. An end at zero is allowed, by continuity."""
     if _nonnegative(low):
         return {"positive": True}
     return {"negative": True} if high.is_nonpositive else {"real": True}
@@ -145,7 +146,8 @@ def _nonnegative(expr: sp.Expr) -> bool:
 
 
 def _keeps_errors(expr: sp.Expr, old: sp.Expr, label: str, where: Sequence[sp.Basic]) -> bool:
-    """Whether that a relative error of ``old`` makes none in ``expr`` that is larger is known by numbers only."""
+    """Check that a relative error of ``old`` causes no larger one in ``expr``, else raise StepError; return whether
+    this is known by numbers only."""
     x = sp.Dummy("x", **_sign(old, old))
     moved = expr.xreplace({old: x})
     growth = sp.simplify(x * sp.diff(moved, x) / moved)

@@ -1,7 +1,7 @@
-"""The reasons of a derivation's steps, each of which a machine verifies: algebra, Gaussian integrals, limits,
-substitutions, lemmas.
+"""The reasons of a derivation's steps, each verified by machine: algebra, Gaussian integrals, limits, substitutions,
+lemmas.
 
-``reason.verify(left, right, where)`` returns what relation holds and how that is known, or raises StepError.
+``reason.verify(left, right, where)`` returns the relation that holds and how it is known, or raises StepError.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ QUADRATURE = 1e-9
 """The relative accuracy asked of a cross-check by quadrature."""
 
 FAR = (sp.Integer(10) ** 18, sp.Integer(3) ** 39 + 2, sp.Rational(7) ** 29 / 3, sp.Integer(10) ** 40 + 1)
-"""Where the departure from a limit is measured that SymPy does not find; it has to be below 1e-9 at each."""
+"""Where a limit that SymPy does not find is checked by numbers: the departure from it must be below 1e-9 at each of
+these."""
 
 
 class Verified(NamedTuple):
-    """The relation that a reason establishes, and how."""
+    """The relation that a reason establishes, its status and the evidence for it."""
 
     relation: str
     status: Status
@@ -54,12 +55,12 @@ class Reason(ABC):
 
     @abstractmethod
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
-        """The relation between the sides; raises StepError if they do not have it or if nothing here can tell."""
+        """The relation between the sides; raises StepError if it fails or cannot be verified."""
 
 
 QUICK, PATIENT, LONG = 1, 4, 10
-"""Seconds of processor time for SymPy to expand a difference, to integrate and to take a limit: it may never end.
-Where it has not by then, other means go on, and the step says what it rests on."""
+"""Seconds of processor time for SymPy to expand a difference, to integrate and to take a limit; without a limit it may
+never end. After that time other means take over, and the step says what it rests on."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Algebra(Reason):
             return Verified("==", Status.PROVED, "the same expression")
         if within(QUICK, lambda: sp.expand(left - right) == 0):
             return Verified("==", Status.PROVED, "SymPy: the difference is 0")
-        # Where the sides agree whatever the numbers of their functions are, these need not be computed.
+        # If the sides agree for any values of their functions, the values need not be computed.
         same = abstracted(left, right)
         general = compare(same[0], same[1], "==", where)
         held = general.held if not general.difference else 0
@@ -113,8 +114,8 @@ class GaussianIntegral(Reason):
             raise StepError(f"the left side, {left}, holds no GaussianMean to evaluate.")
         done = within(PATIENT, lambda: left.replace(lambda e: isinstance(e, GaussianMean), lambda e: e.doit()))
         closed = done is not None and not done.has(sp.Integral)
-        # What SymPy integrates is cross-checked at a few points, for each takes a quadrature; then the sides are
-        # compared at many.
+        # SymPy's integral is cross-checked at a few points, since each takes a quadrature. Then the sides are compared
+        # at many.
         points = (3 if all(len(mean.args) == 2 for mean in means) else 2) * (1 if closed else 2)
         found = compare(left, right, "==", where, points=points, digits=12, tolerance=QUADRATURE)
         if found.difference:
@@ -134,8 +135,8 @@ class GaussianIntegral(Reason):
 
 @dataclass(frozen=True)
 class Limit(Reason):
-    """The right side is the limit of the left one as ``symbol`` goes to ``to``, from the side ``direction`` if that is
-    finite."""
+    """The right side is the limit of the left side as ``symbol`` goes to ``to``; ``direction`` is the side from which
+    it approaches a finite ``to``."""
 
     symbol: sp.Symbol
     to: sp.Expr
@@ -186,8 +187,8 @@ class Limit(Reason):
 
 @dataclass(frozen=True)
 class Substitution(Reason):
-    """Known facts are put in: equalities on both sides, an inequality on the left one, where the expression is monotone
-    in what it bounds."""
+    """Known facts are put in: an equality on both sides; an inequality on the left side, if the expression is monotone
+    in the bounded quantity."""
 
     facts: tuple[Fact, ...]
 
@@ -218,7 +219,8 @@ class Substitution(Reason):
 
 @dataclass(frozen=True)
 class LemmaUse(Reason):
-    """One side of a lemma of :mod:`advmf.theory.lemmas` stands in the left expression and is replaced by the other."""
+    """One side of a lemma of :mod:`advmf.theory.lemmas`, which stands in the left expression, is replaced by the
+    lemma's other side."""
 
     name: str
     values: tuple[tuple[str, Any], ...]
@@ -281,7 +283,7 @@ def _differ(difference: Difference, more: str = "") -> StepError:
 
 
 def _tested(left: sp.Expr, right: sp.Expr, relation: str, where: Sequence[sp.Basic]) -> str:
-    """The inequality at random points, where both sides have numbers; raises StepError where it fails."""
+    """Test the inequality at random points where both sides have numbers; raises StepError where it fails."""
     if left.has(sp.Function) and opaque(left)[0] != left:
         return ""
     found = compare(left, right, relation, where)

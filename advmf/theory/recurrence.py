@@ -1,4 +1,4 @@
-"""What the blocks of a net do to a state, one after the other: the one place where stages are composed."""
+"""How the blocks of a net change a state, one after the other. Stages are composed here and nowhere else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Recurrence:
-    """A state that starts as ``start`` and is changed by one piece of a net after the other."""
+    """A state that starts as ``start`` and is changed by the pieces of a net in turn."""
 
     start: Mapping[sp.Symbol, sp.Expr]
     pieces: tuple[Piece, ...]
@@ -33,8 +33,8 @@ class Recurrence:
     def of(
         cls, net: Net, start: Mapping[sp.Symbol, sp.Expr], updates: Callable[[Run], Mapping[sp.Symbol, sp.Expr]]
     ) -> Recurrence:
-        """The state through ``net``, where ``updates`` says what a block of a run does: runs that do the same are one
-        piece."""
+        """The state through ``net``; ``updates`` gives the updates by a block of a run. Adjacent runs with the same
+        updates form one piece."""
         pieces: list[Piece] = []
         for run in net.runs:
             after = updates(run)
@@ -51,7 +51,7 @@ class Recurrence:
         return sp.Add(*(piece.copies for piece in self.pieces))
 
     def needed(self, symbol: sp.Symbol) -> set[sp.Symbol]:
-        """The components on which the recursion of one depends, itself included if it does."""
+        """The components on which the recursion of one depends, possibly itself."""
         found: set[sp.Symbol] = set()
         frontier = self._read(symbol)
         while frontier - found:
@@ -63,7 +63,7 @@ class Recurrence:
         return {s for piece in self.pieces for s in piece.updates[symbol].free_symbols} & set(self.start)
 
     def course(self, symbol: sp.Symbol) -> list[tuple[sp.Expr, sp.Expr]]:
-        """The updates of one component, each with the number of blocks in a row that it is of."""
+        """The updates of one component, each with the number of consecutive blocks that have it."""
         found: list[tuple[sp.Expr, sp.Expr]] = []
         for piece in self.pieces:
             update, copies = piece.updates[symbol], piece.copies
@@ -73,9 +73,9 @@ class Recurrence:
         return found
 
     def recursion(self, symbol: sp.Symbol, kept: Sequence[sp.Symbol] | None = None) -> sp.Expr:
-        """The last value of a component, as the recursion of those that are ``kept``, or else of those that it needs.
+        """The last value of a component, as a recursion of the components ``kept``, by default of those that it needs.
 
-        Where pieces differ the blocks are counted by a component more.
+        Where pieces differ, one more component counts the blocks.
         """
         if kept is None:
             kept = [s for s in self.start if s == symbol or s in self.needed(symbol)]

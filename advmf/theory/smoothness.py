@@ -1,5 +1,5 @@
-"""Whether an expression is built so that it is continuous, or smooth, in a symbol at all numbers of the
-symbol's sign."""
+"""Sufficient conditions for an expression to be continuous or smooth in a symbol, at all numbers of the symbol's
+sign."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CONTINUOUS = (*_SMOOTH, sp.Abs, sp.Max, sp.Min)
 
 
 def continuous(expr: sp.Expr, x: sp.Symbol) -> bool:
-    """Whether ``expr`` is built so that it is continuous in x.
+    """Whether ``expr`` is continuous in x by the way it is built.
 
     >>> import sympy as sp
     >>> from advmf.theory.smoothness import continuous
@@ -22,7 +22,7 @@ def continuous(expr: sp.Expr, x: sp.Symbol) -> bool:
 
 
 def smooth(expr: sp.Expr, x: sp.Symbol) -> bool:
-    """Whether ``expr`` is built so that it has a continuous derivative in x.
+    """Whether ``expr`` has a continuous derivative in x by the way it is built.
 
     >>> import sympy as sp
     >>> from advmf.theory.smoothness import smooth

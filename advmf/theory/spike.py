@@ -1,19 +1,19 @@
 """How a stream that carries a mean stretches the input: more along x than across it.
 
 As N -> oo the rows of J(x) are N(0, Σ(x)), Σ(x) = [j (I - x̂x̂ᵀ) + (V/x_sq) x̂x̂ᵀ]/d, where j = ω^L is the Jacobian
-factor and V the second moment of the tangent along the input. If no sum of paths adds up means, V = j x_sq. Else its
-coordinates have a mean τ, and
+factor and V the second moment of the tangent along the input. If no sum of paths adds up means, V = j x_sq. Otherwise
+the coordinates of the tangent have a mean τ, and
 
     Dense: V -> σ_w² V, τ -> 0;  activation: V -> α V, τ -> (C/h)(u - v)√(h/2π);  sum: V -> V_a + s² V_b + 2 s τ_a τ_b,
     τ -> τ_a + s τ_b,
 
-with h the variance of the coordinates z that the activation acts on, and C the cross moment of z and its tangent.
+where h is the variance of the activation's arguments z, and C the cross moment of z and its tangent.
 
 Λ is the least upper bound of V/x_sq that holds at every radius and for all biases. By the Cauchy-Schwarz inequality C²
-<= h V, so that an activation leaves |τ| <= |u - v| √(V/2π), equal where z is in proportion to its tangent: without
-biases. With |τ| in place of τ at the sums the recursion of V is that of the second moment of the network without
-biases, of slopes that keep α and |u - v| and of scales |s|, from x_sq = 1. It is attained without biases, or as |x| ->
-oo, if all means have one sign, as they have in x <- x + φ(Wx + b).
+<= h V, so after an activation |τ| <= |u - v| √(V/2π). The two are equal where z is proportional to its tangent, which
+it is without biases. With |τ| in place of τ at the sums, the recursion of V is that of a second moment: of the network
+without biases, with slopes of the same α and |u - v|, with scales |s|, from x_sq = 1. The bound is attained without
+biases, or as |x| -> oo, if all means have one sign, as in x <- x + φ(Wx + b).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from advmf.symbols import x_sq
 from advmf.theory.propagation import STATE, grown, grows_alike, growths, moments, omega, step
 
 LAMBDA = sp.Symbol("Lambda", positive=True)
-"""The largest variance of a direction of J(x), times d, over all inputs; a claim's ``where`` has it."""
+"""d times the largest variance of a direction of J(x) over all inputs; a claim's ``where`` has its value."""
 
 _NAMES = {STATE.Q: sp.Symbol("V", positive=True), STATE.mu: sp.Symbol("tau", real=True)}
 
@@ -54,8 +54,9 @@ def carries_mean(net: Net) -> bool:
 
 @cache
 def spike(net: Net) -> sp.Expr:
-    """Λ, the largest variance of J(x) e √d over unit vectors e and inputs x, as N -> oo: ω^L where no mean is carried,
-    and of stages the product of their growths.
+    """Λ, the largest variance of J(x) e √d over unit vectors e and inputs x, as N -> oo.
+
+    Where no mean is carried it is ω^L, or for stages the product of their growths.
 
     Raises DeclarationError for a block without a rule in :class:`Aligned`, if a mean is carried.
 
@@ -75,7 +76,7 @@ def spike(net: Net) -> sp.Expr:
 
 
 class Aligned(Rebuilt):
-    """The block without biases, whose means are all of one sign and as large as before."""
+    """The block without biases, with all means of one sign and as large as before."""
 
     def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return (*state, Dense(layer.deviation, 0))
@@ -88,7 +89,7 @@ class Aligned(Rebuilt):
             return (*state, ReLULike(abs(u), abs(v)))
         if (u - v).is_nonnegative:
             return (*state, activation)
-        # The same α, and |u - v| for u - v.
+        # Slopes with the same α, and with |u - v| in place of u - v.
         middle, half = (u + v) / 2, sp.Abs(u - v) / 2
         return (*state, ReLULike(middle + half, middle - half))
 
@@ -97,8 +98,8 @@ class Aligned(Rebuilt):
 
 
 def require_uniform(net: Net, what: str) -> None:
-    """Raises ArgumentError for a net that carries a mean, of which ``what`` does not hold, and DeclarationError for one
-    without ω."""
+    """Raise ArgumentError for a net that carries a mean, for which ``what`` does not hold, and DeclarationError for a
+    net without ω."""
     omega(net)
     if carries_mean(net):
         blocks = ", ".join(map(repr, net.blocks))

@@ -1,8 +1,8 @@
-"""One rule for each block: what it does to the moments of a stream, and to those of its tangents.
+"""The mean-field rules: how each primitive block maps the moments of a stream and of its tangents.
 
 Per coordinate a stream x has the second moment Q = E|x|²/N and the mean μ. A tangent is a direction of change ẋ of the
-stream, with C = E⟨x, ẋ⟩/N, V = E|ẋ|²/N and a mean τ. Where an activation acts, x and ẋ are jointly Gaussian: ẋ is C/Q x
-and a rest that is independent of x. So these five numbers are mapped to themselves:
+stream, with C = E⟨x, ẋ⟩/N, V = E|ẋ|²/N and a mean τ. Where an activation acts, x and ẋ are jointly Gaussian: ẋ is (C/Q)
+x plus a rest that is independent of x. So the five numbers after a map depend on the five before it alone:
 
 =========================== =============== ========================= ================================================
 map                         Q, μ            C, τ                      V
@@ -15,8 +15,9 @@ layer norm                  1, 0            0, 0                      the same, 
 sum, scale s                Q + s²Q' + 2sμμ' as for Q, with μτ' + τμ' V + s²V' + 2sττ'
 =========================== =============== ========================= ================================================
 
-What is derived here differs only by its seed: the direction of an input across x (C = 0, V = 1) gives the Jacobian
-factor, :class:`Offset` what is not linear in the input, and :class:`Scaled` the capacity.
+Several quantities follow from these rules and differ only in the tangent at the input. A direction orthogonal to x (C =
+0, V = 1) gives the Jacobian factor, :class:`Offset` the part that is not linear in the input, and :class:`Scaled` the
+capacity.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Tangent:
         return replace(self, C=layer.variance * self.C, V=layer.variance * self.V, tau=sp.S.Zero)
 
     def scaled(self, s: sp.Expr) -> Self:
-        """Times a number, as after a linear activation."""
+        """The tangent times a number, as after a linear activation."""
         return replace(self, C=s**2 * self.C, V=s**2 * self.V, tau=s * self.tau)
 
     def activated(self, phi: Pointwise, Q: sp.Expr) -> Self:
@@ -58,7 +59,7 @@ class Tangent:
         return replace(self, C=C, V=V, tau=along * phi.tilt(Q))
 
     def dropped(self, dropout: Dropout) -> Self:
-        """After a mask that is independent of stream and tangent, and the same for both."""
+        """After a mask that is independent of stream and tangent, and multiplies both."""
         return replace(self, C=dropout.gain * self.C, V=dropout.gain * self.V)
 
     def normalised(self, norm: Norm, Q: sp.Expr, mu: sp.Expr) -> Self:
@@ -72,8 +73,8 @@ class Tangent:
 
 
 class Offset(Tangent):
-    """What is not linear in the input, a = x - (∂x/∂x⁰)x⁰: C = E⟨x, a⟩/N and V = E|a|²/N. The rest of x is
-    a tangent."""
+    """The part of the stream that is not linear in the input, a = x - (∂x/∂x⁰)x⁰: C = E⟨x, a⟩/N and V = E|a|²/N. The
+    rest, x - a, is a tangent."""
 
     def weighted(self, layer: GaussianLayer, Q: sp.Expr) -> Self:
         bias, after = layer.bias_variance, super().weighted(layer, Q)
@@ -94,12 +95,12 @@ class Offset(Tangent):
         return Tangent(Q - self.C, Q - 2 * self.C + self.V, mu - self.tau)
 
     def _left(self, Q: sp.Expr, mu: sp.Expr, tangent: Tangent) -> Self:
-        """What a tangent along the input leaves of a stream with these moments."""
+        """The offset of a stream with these moments, given its tangent along the input."""
         return replace(self, C=Q - tangent.C, V=Q - 2 * tangent.C + tangent.V, tau=mu - tangent.tau)
 
 
 class Scaled(Tangent):
-    """The derivative by a common factor of all trained matrices, but not of biases."""
+    """The derivative with respect to a common factor of all trained matrices, but not of the biases."""
 
     def weighted(self, layer: GaussianLayer, Q: sp.Expr) -> Self:
         own = replace(self, C=self.C + Q, V=self.V + 2 * self.C + Q) if layer.trained else self
@@ -140,7 +141,7 @@ class Streams(Algebra[Stream]):
         return Stream(sp.S.One, mean, tangents)
 
     def add(self, block: Residual, shortcut: Stream, branch: Stream, before: Stream) -> Stream:
-        # The paths are uncorrelated but for their means (advmf.nets.Coordinates refuses the rest).
+        # The paths are uncorrelated apart from their means (advmf.nets.Coordinates refuses other nets).
         a, b, s = shortcut, branch, block.scale
         tangents = tuple(
             replace(

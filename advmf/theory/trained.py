@@ -1,6 +1,6 @@
 """The trained matrices of a block, each with a variance of its own, and what each contributes to ω.
 
-ω is affine in the variance z_m of each Dense, ``ω = ω_without + z_m dω/dz_m``, since the propagated Jacobian factor
+ω is affine in the variance z_m of each Dense, ``ω = ω_without + z_m dω/dz_m``, because each path of the Jacobian factor
 goes through the matrix or around it. ``z_m dω/dz_m`` is called the *reach* of the matrix, and reach/ω its Euler share:
 the part of the Jacobian's variance that runs through it.
 """
@@ -18,12 +18,12 @@ from advmf.theory.propagation import OMEGA, omega, with_alpha
 
 
 class Separated(Rebuilt):
-    """The block with letters for the variances of its trained matrices."""
+    """The block with a symbol for the variance of each trained matrix."""
 
     def __init__(self, several: bool) -> None:
         self._several = several
         self.variances: dict[sp.Symbol, sp.Expr] = {}
-        """The letters, with what stands for each as declared."""
+        """The symbols, each with the variance as declared."""
 
     def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
         if not layer.trained:
@@ -53,7 +53,7 @@ class Trained:
         return expr.xreplace(dict(zip(self.variables, self.start)))
 
     def abbreviated(self, expr: sp.Expr) -> sp.Expr:
-        """An expression in the variables at the declared variances, in ω and α: equal to ω, or with α for
+        """An expression in the variables at the declared variances, written in ω and α: ω where it equals ω, else α for
         the slopes."""
         value = sp.factor(self.declared(expr))
         return OMEGA if sp.cancel(value - omega(self.net)) == 0 else with_alpha(value, self.net)
@@ -83,7 +83,7 @@ def require_trained(net: Net) -> None:
 
 
 def separated(net: Net) -> Net:
-    """The net whose Dense have the standard deviations ``sqrt(z_m)``."""
+    """The net with standard deviation ``sqrt(z_m)`` in its m-th trained Dense."""
     return _separate(net)[0]
 
 

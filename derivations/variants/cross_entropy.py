@@ -1,4 +1,4 @@
-"""A variant of T2: the largest increase of the cross-entropy over the ball, whatever the label, through its Lipschitz
+"""A variant of T2: the largest increase of the cross-entropy over the ball and over all labels, by its Lipschitz
 constant.
 
     E max_y max_{‖eta‖_p <= eps} l(f(x + eta), y) - l(f(x), y) <= 2^(1 - 1/q) eps beta omega^(L/2),  l(f, y) = ln sum_k
@@ -28,8 +28,8 @@ from advmf.theory.propagation import OMEGA as omega
 NET = mf.residual(u=1, v=0)
 SIZES = {"L": 3, "d": 64, "K": 3}
 POINT = {"sigma_w": 1.0, "sigma_b": 0.1, "eps": 0.2, "x_sq": 100.0, "p": sp.oo, "q": 2}
-"""Inputs of length 10 sqrt(d) make confident networks, one probability near 1: there the cross-entropy is as steep as
-it can be."""
+"""Inputs of length 10 sqrt(d) make confident networks, with one probability near 1, where the cross-entropy is
+steepest."""
 
 
 class CrossEntropyRise(Observable):

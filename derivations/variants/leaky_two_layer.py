@@ -3,8 +3,8 @@
     x <- x + W' phi(W x + b)/sqrt(L),   phi of slopes 1 and 1/10
 
 Run it to read it: ``python derivations/variants/leaky_two_layer.py``; ``advmf check
-derivations/variants/leaky_two_layer.py`` gives the verdict alone. The scale shrinks with depth, so that the bound stays
-finite as L -> oo, where T2's grows without limit.
+derivations/variants/leaky_two_layer.py`` gives the verdict alone. The scale falls with depth, so the bound stays finite
+as L -> oo, while T2's grows without limit.
 """
 
 from dataclasses import replace
@@ -74,7 +74,7 @@ def derive(net: mf.Net) -> Derivation:
 
 
 def claim(net: mf.Net) -> mf.Claim:
-    """The same bound as the package derives it: no line of it is particular to this net."""
+    """The same bound as the package derives it, by code that is not specific to this net."""
     return mf.loss_bound(net, p, q)
 
 

@@ -1,4 +1,4 @@
-"""A variant of T2: every layer l has a weight variance sigma_l^2 of its own.
+"""A variant of T2: every layer l has its own weight variance sigma_l^2.
 
     x <- phi(W^l x + b^l),  W^l of entries N(0, sigma_l^2/N),  l = 1, ..., n
 
@@ -44,8 +44,8 @@ sigma = sp.Function("sigma", positive=True)
 
 
 def derive(net: mf.Net) -> Derivation:
-    """The growth of one layer, the product over n layers by induction, and the bound, at last for the four
-    of ``net``."""
+    """The growth of one layer, the product over n layers by induction, and the bound, finally for the four layers of
+    ``net``."""
     proof = Derivation("per-layer variances", "adversarial loss where every layer has a variance of its own")
     slopes = proof.define(alpha, sp.Rational(1, 2), "mean square of the slopes of ReLU")
     proof.begin(GaussianMean(activation(sp.sqrt(h) * z, 1, 0) ** 2, z), "the activation on N(0, h)")
@@ -96,13 +96,13 @@ def derive(net: mf.Net) -> Derivation:
 
 
 def claim(net: mf.Net) -> mf.Claim:
-    """T2 of a block that stands once: the package finds the same omega from the declared layers."""
+    """T2 for a block that is not repeated: the package finds the same omega from the declared layers."""
     bound = mf.loss_bound(net, p, q)
     return replace(bound, formula=bound.formula.subs(L, 1))
 
 
 def wrong(claim: mf.Claim) -> list[mf.Claim]:
-    """Half the bound, and the first layer's variance in all of them."""
+    """Half the bound, and the bound with the first layer's variance in every layer."""
     alike = dict.fromkeys(SIGMAS, SIGMAS[0])
     same = {letter: meaning.subs(alike) for letter, meaning in claim.where.items()}
     return [claim.scaled("1/2"), replace(claim, name=f"{claim.name} [all as the first]", where=same)]

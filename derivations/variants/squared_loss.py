@@ -3,8 +3,8 @@
     E L_adv^2 <= eps^2 omega^L (beta^2 + r^2/d),  r = d^max(0, 1/2 - 1/p) K^max(0, 1/q - 1/2)
 
 Run it to read it: ``python derivations/variants/squared_loss.py``. The mean of the squared norm is the square of its
-mean and its variance, which Poincaré's inequality bounds. Two lemmas of the library are about means, so a lemma about
-squares is registered here.
+mean plus its variance, which Poincaré's inequality bounds. The library's two lemmas for this step are about means, so a
+lemma about squares is registered here.
 """
 
 from dataclasses import replace
@@ -31,7 +31,7 @@ def _squared(p: sp.Expr, q: sp.Expr) -> tuple[sp.Expr, str, sp.Expr]:
 
 
 def _squared_case(rng: np.random.Generator) -> Case:
-    """The square of the change of a random ReLU network in one dimension, against its steepest piece."""
+    """A random ReLU network in one dimension: the square of its change, and the bound by its steepest piece."""
     V, W, b = rng.standard_normal((3, 6))
     x, eta = rng.standard_normal(2)
     kinks = np.sort(np.r_[0, [s for s in (-b / W - x) / eta if 0 < s < 1], 1])

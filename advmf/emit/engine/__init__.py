@@ -1,2 +1,1 @@
-"""How kernels compute: from a formula to instructions, and from these to numbers, by NumPy, by generated C,
-in torch."""
+"""The engine of kernels: formulas become instructions, which NumPy, generated C or torch evaluate."""

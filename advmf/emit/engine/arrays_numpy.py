@@ -88,7 +88,7 @@ class NumPy(Arrays):
 
 
 class Scalars(NumPy):
-    """The same on single numbers, at a tenth of the cost of arrays without dimensions."""
+    """The same arithmetic on single numbers, at a tenth of the cost of zero-dimensional arrays."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ def polygamma(order: Any, x: Any) -> Any:
 
 
 class Numbers(torch.autograd.Function):
-    """A function that NumPy evaluates, by name; a derivative of it is refused, rather than taken for zero."""
+    """A function, by name, that NumPy evaluates; a derivative of it raises an error instead of being zero."""
 
     @staticmethod
     def forward(ctx: Any, function: Callable[..., Any], name: str, *arrays: Any) -> Any:
@@ -68,13 +68,13 @@ class Integral(torch.autograd.Function):
 
 
 def root(x: Any) -> Any:
-    # A slope of 1e150 instead of infinity at zero: times a vanishing inner derivative it is zero, not NaN.
+    # At zero the slope is 1e150 instead of infinity, so that times a vanishing inner derivative it is zero, not NaN.
     zero = x == 0
     return torch.where(zero, x * 1e150, torch.sqrt(torch.where(zero, 1.0, x)))
 
 
 class Sloped(torch.autograd.Function):
-    """A function of tensors and of the operations on them, with its derivatives by another such function."""
+    """A function of tensors and of the operations on them, whose derivatives are given by another such function."""
 
     @staticmethod
     def forward(ctx: Any, function: Callable[..., Any], slopes: Callable[..., Any], ops: Any, *arrays: Any) -> Any:
@@ -147,8 +147,8 @@ class Torch(Arrays):
     def split(m: Any, k: Any) -> tuple[Any, Any]:
         size = m.detach()
         if torch.compiler.is_compiling():
-            # Torch 2.13 writes C++ for frexp of doubles that does not compile; that this is off by one at times does
-            # not matter.
+            # Torch 2.13 writes C++ for frexp of doubles that does not compile. This may be off by one, which does not
+            # matter.
             shift = torch.where(size == 0, 0.0, torch.floor(torch.log2(size.abs())) + 1.0)
         else:
             shift = torch.frexp(size).exponent.to(m.dtype)
@@ -172,7 +172,7 @@ class Torch(Arrays):
         for name, tensor in tensors.items():
             if tensor.is_complex() or tensor.dtype == torch.bool:
                 raise DomainError(f"{name} takes real numbers; got a tensor of dtype {tensor.dtype}.")
-        # As in torch itself, a tensor without dimensions gives way to the others.
+        # As in torch itself, the dtype of a zero-dimensional tensor gives way to that of the others.
         leading = [tensor for tensor in tensors.values() if tensor.ndim] or list(tensors.values())
         devices = {tensor.device for tensor in leading}
         if len(devices) > 1:

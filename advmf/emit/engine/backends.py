@@ -1,5 +1,4 @@
-"""The array libraries behind kernels, each imported when it is first called for, and the functions that users gave
-them."""
+"""The array libraries behind kernels, each imported at first use, and the functions that users registered for them."""
 
 from __future__ import annotations
 

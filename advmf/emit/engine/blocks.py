@@ -14,7 +14,7 @@ from advmf.emit.engine.backends import function
 from advmf.emit.engine.grid import Bounds, Stage, part, parts
 
 BLOCK = 1 << 14
-"""Elements of a block: a dozen buffers of them fit the second cache."""
+"""Elements of a block, so many that a dozen buffers fit the second-level cache."""
 
 _UFUNCS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative", "sqrt": "sqrt",
@@ -28,8 +28,8 @@ _TESTS = {
 
 
 def numpy_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
-    """Run a stage; a block in which anything overflows, underflows or is invalid by IEEE's flags is to
-    compute again."""
+    """Run a stage; a block in which IEEE's flags report an overflow, underflow or invalid operation is marked to be
+    computed again."""
     if "numpy" not in stage.made:
         stage.made["numpy"] = (*_compiled(stage), {})
     call, count, checks = stage.made["numpy"]
@@ -38,7 +38,7 @@ def numpy_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: l
         checks[varying] = _Check([(j, *bounds[j]) for j, varies in enumerate(varying) if varies and j in bounds])
     check, work, shape, bad = checks[varying], _work(count), outs[0].shape, None
     laid: tuple[int, ...] | None = None
-    limit = BLOCK if count else 8 * BLOCK  # what needs no buffers needs no cache
+    limit = BLOCK if count else 8 * BLOCK  # without buffers the cache does not matter
     with np.errstate(all="raise"):
         for index in parts(shape, limit) if outs[0].size > limit else (...,):
             views = inputs if index is ... else [part(array, index) for array in inputs]
@@ -59,11 +59,10 @@ def numpy_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: l
 
 
 class _Check:
-    """Whether all elements of blocks are in their bounds. NaN is in none."""
+    """Checks whether all elements of blocks are in their bounds; NaN is never in bounds."""
 
     def __init__(self, bounds: list[tuple[int, float, float]]) -> None:
-        # As whole numbers without sign, the positive numbers are in their order, and all that is negative or NaN lies
-        # above.
+        # Read as unsigned integers, positive floats keep their order, and all negative ones and NaN lie above them.
         self.whole = [(j, np.float64(high).view(np.uint64)) for j, low, high in bounds if low >= 0]
         self.above = [(j, low) for j, low, _ in bounds if low != 0]
         self.below = [(j, high) for j, low, high in bounds if low < 0]
@@ -119,7 +118,7 @@ def _compiled(stage: Stage) -> tuple[Callable[..., None], int]:
 
 
 def _flagged(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that falls to zero, as one that says so where IEEE's flags would: SciPy clears them."""
+    """A function that falls to zero, made to report underflow as IEEE's flags would, because SciPy clears them."""
 
     def inside(*args: Any) -> Any:
         values = call(*args)
@@ -134,11 +133,11 @@ STIRLING = tuple(map(float.fromhex, (
     "0x1.19b316dd154d5p-8", "-0x1.e3a7d2251545cp-10", "0x1.b8a296ee4c83cp-11", "-0x1.3811d8c21b009p-11",
     "0x1.a019ffb0c2950p-11", "-0x1.6c16c16be0245p-9", "0x1.5555555555553p-4",
 )))  # fmt: skip
-"""The minimax polynomial in 1/x**2, highest power first, of x times Stirling's remainder for x >= 6."""
+"""The minimax polynomial in 1/x**2, highest power first, for x times Stirling's remainder at x >= 6."""
 
 
 def ln_gamma(x: np.ndarray, out: np.ndarray) -> None:
-    """ln Gamma(x): Stirling's series at x or x + 6, less the logarithm of x (x + 1) ... (x + 5)."""
+    """ln Gamma(x): Stirling's series at x, or at x + 6 minus the logarithm of x (x + 1) ... (x + 5)."""
     y, shift, i, a = (row[: x.size].reshape(x.shape) for row in _work(4, "gamma"))
     near = np.less(x, 6.0)
     np.minimum(x, 6.0, out=y)
@@ -173,7 +172,7 @@ _memory = threading.local()
 
 
 def _work(count: int, name: str = "stage") -> np.ndarray:
-    """Buffers of this thread, kept from call to call: fresh memory costs more than the arithmetic."""
+    """Buffers of this thread, reused between calls, because new memory costs more than the arithmetic."""
     kept = getattr(_memory, name, None)
     if kept is None or len(kept) < count:
         kept = np.empty((count, BLOCK))

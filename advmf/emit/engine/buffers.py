@@ -1,5 +1,4 @@
-"""The arrays that kernels write to: their shape, what they may take of the machine's memory, and which of a caller's
-arrays will do."""
+"""The arrays that kernels write to: their shape, their memory limit, and checks of arrays that a caller supplies."""
 
 from __future__ import annotations
 
@@ -13,11 +12,11 @@ from advmf.budget import allow, machine_memory
 from advmf.errors import ArgumentError
 
 WORTH_A_LOOK = 1 << 17
-"""Elements from which on new arrays are compared with the machine's memory."""
+"""New arrays of at least this many elements are compared with the machine's memory."""
 
 
 def common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """The common shape, also of more elements than an array can have; raises ValueError where there is none."""
+    """The common shape, even if it has more elements than an array can have; raises ValueError where there is none."""
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -29,7 +28,7 @@ def common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
 
 
 def afford(shape: tuple[int, ...], count: int, dtype: Any) -> None:
-    """Raises MemoryBudgetError where so many new arrays outgrow the memory of the machine."""
+    """Raise MemoryBudgetError where the new arrays outgrow the memory of the machine."""
     if (size := math.prod(shape)) > WORTH_A_LOOK:
         each = 4 if "float32" in str(dtype) else 2 if "float16" in str(dtype) else 8
         what = f"{count} array(s) of results of shape {shape}"

@@ -1,7 +1,8 @@
 """The C source of a stage.
 
-A power over depth whose base and exponent are exact functions of the arguments keeps its last digit: its logarithm is
-carried as a pair of numbers (``dd`` in native.h), for an exponential turns an absolute error into a relative one.
+A power over depth is accurate to its last digit if its base and exponent are exact functions of the arguments. Its
+logarithm is carried as a pair of numbers (``dd`` in native.h), because an exponential turns an absolute error into a
+relative one.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ PAIRED = {
     "exp": ("expo({0}, &far)", "dd_exp({0}, &far)"),
     "expm1": ("expo_minus_one({0}, &far)", "dd_expm1({0}, &far)"),
 }
-"""The forms of an operation for none, one and two operands that are pairs; a pair comes first."""
+"""The C forms of an operation with none, one and two operands that are pairs; a pair comes first."""
 COSTS = {"ln": 36, "ln1p": 45, "exp": 24, "expm1": 34, "lgamma": 110, "div": 16, "inv": 16, "sqrt": 24}
-"""About how many operations of the processor an operation takes, where these are more than one; divisions are one that
-takes as long."""
+"""The approximate cost of an operation in processor operations, where it is more than one. A division is a single
+operation that takes this long."""
 LOOP = 140
-"""Operations of one loop: of so many, a processor still works on several elements at once; of more, it waits for each
-result in turn."""
+"""The most operations of one loop. With up to this many a processor works on several elements at once; with more it
+waits for each result in turn."""
 
 
 CONSTANT = ("const", "truth")
@@ -54,10 +55,9 @@ def supported(stage: Stage) -> bool:
 
 
 def pairs(stage: Stage, bounds: Bounds) -> set[int]:
-    """The operations to carry as pairs: what is computed of inputs, for an exponential, by operations that can be
-    exact.
+    """The operations to carry as pairs: those that lead from inputs to an exponential by operations that can be exact.
 
-    One rounded operand, or one that may be infinite, would make the remainder worthless.
+    A single rounded operand, or one that may be infinite, would make the remainder worthless.
     """
     ops, exact = stage.ops, {"add", "sub", "mul", "neg", "ln", "ln1p"}
     given = {stage.inputs[j] for j, (_, high) in bounds.items() if high < math.inf}
@@ -86,17 +86,18 @@ def _power_of_two(ops: Sequence[Op], i: int) -> bool:
 
 
 def source(stage: Stage, bounds: Bounds) -> str:
-    """The C source of a stage whose inputs are to lie within bounds."""
+    """The C source of a stage whose inputs must lie within bounds."""
     return _Writer(stage, bounds).source()
 
 
 def operations(stage: Stage) -> int:
-    """About how many operations of the processor a stage takes for an element."""
+    """The approximate number of processor operations that a stage takes per element."""
     return sum(COSTS.get(stage.ops[i].name, 1) for i in stage.order)
 
 
 class _Writer:
-    """Writes a stage as loops of bounded length, which pass what is used later on by rows of a block's elements."""
+    """Writes a stage as loops of bounded length. Results that later loops use are passed on in rows, one for all
+    elements of a block."""
 
     def __init__(self, stage: Stage, bounds: Bounds) -> None:
         self.stage, self.paired = stage, pairs(stage, bounds)
@@ -134,8 +135,8 @@ static __attribute__((noinline)) int block(long n, const double *const *in, doub
 {_text("native.c")}"""
 
     def loops(self) -> list[list[int]]:
-        """The operations that are no constants, of each loop: of similar lengths, and with little to pass from one to
-        the next."""
+        """The operations of each loop, constants excluded. Loops have similar lengths, and few results to pass from one
+        to the next."""
         steps = self.steps()
         reached = list(accumulate(map(self.cost, steps)))
         count = max(1, round(reached[-1] / LOOP)) if steps else 1
@@ -155,7 +156,7 @@ static __attribute__((noinline)) int block(long n, const double *const *in, doub
         return COSTS.get(self.ops[i].name, 5 if i in self.paired else 1)
 
     def steps(self) -> list[int]:
-        """The operations that are no constants, each where it is first needed."""
+        """The operations except constants, each placed where it is first needed."""
         found: dict[int, None] = {}
         todo = [(i, False) for i in reversed(self.stage.outputs)]
         while todo:
@@ -167,8 +168,8 @@ static __attribute__((noinline)) int block(long n, const double *const *in, doub
         return list(found)
 
     def statements(self, here: list[int], later: set[int], first: bool) -> Iterator[str]:
-        """The body of a loop: inputs and constants, what earlier loops have left, the operations, and what is left for
-        later ones."""
+        """The body of a loop: inputs and constants, results of earlier loops, the operations, and results for later
+        loops."""
         outputs = [(j, i) for j, i in enumerate(self.stage.outputs) if i in here or (first and self.given(i))]
         needed = {arg for i in here for arg in self.ops[i].args} | {i for _, i in outputs}
         for j, i in enumerate(self.stage.inputs):
@@ -189,7 +190,7 @@ static __attribute__((noinline)) int block(long n, const double *const *in, doub
             yield from (f"distance{group} = larger(distance{group}, {text});" for text in texts)
 
     def rows(self, i: int) -> list[tuple[str, str]]:
-        """The rows that pass an operation's result on, each with the member of a pair that it holds."""
+        """The rows that pass on an operation's result, each with the member of a pair that it holds."""
         return [
             (f"{self.names[i]}_{member}", f".{member}" if member else "")
             for member in ("hl" if i in self.paired else [""])
@@ -232,7 +233,8 @@ static __attribute__((noinline)) int block(long n, const double *const *in, doub
 
 
 def _fused(stage: Stage, paired: set[int]) -> tuple[list[Op], list[int]]:
-    """The operations with each product that is used once, in a sum, made one operation with it; and which are left."""
+    """The operations, with each product that is used once, in a sum, fused with that sum; and the indices of those that
+    remain."""
     ops, gone = list(stage.ops), set[int]()
     uses = Counter(arg for i in stage.order for arg in ops[i].args) + Counter(stage.outputs)
     for i in stage.order:
@@ -251,15 +253,15 @@ def _fused(stage: Stage, paired: set[int]) -> tuple[list[Op], list[int]]:
 
 
 def _distances(bounds: Mapping[str, tuple[float, float]]) -> Iterator[tuple[list[str], str]]:
-    """How far arguments of the same bounds are from the lower one, and how far they may be, in units of the last place:
-    the bits of positive numbers, read as whole numbers, are in their order, and those of negative ones and of NaN lie
-    above."""
+    """The distance of arguments with the same bounds from the lower bound, and the largest distance allowed, in units
+    of the last place. Read as integers, the bits of positive floats keep their order, and those of negative ones and of
+    NaN lie above."""
     for low, high in dict.fromkeys(bounds.values()):
         same = [name for name, each in bounds.items() if each == (low, high)]
         if low > 0:
             yield [f"word({x}) - word({_c(low)})" for x in same], f"word({_c(high)}) - word({_c(low)})"
         elif low in (0, -high):
-            turn = "fabs({})" if low else "{} + 0.0"  # which makes 0 of -0
+            turn = "fabs({})" if low else "{} + 0.0"  # turns -0 into 0
             yield [f"word({turn.format(x)})" for x in same], f"word({_c(high)})"
         else:
             yield [f"{x} >= {_c(low)} && {x} <= {_c(high)} ? 0 : 1" for x in same], "0"

@@ -1,5 +1,5 @@
-"""The cores that share the evaluation of large arrays, by Python's threads, whose lock native code does not need.
-(NumPy's functions are too short: threads that hand over the lock between them take longer than one alone.)"""
+"""Sharing the evaluation of large arrays among cores, by Python threads. Native code runs without Python's lock.
+(NumPy's functions are too short for this: threads that pass the lock between them take longer than one alone.)"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 SHARED = 1 << 23
-"""Operations from which on all cores share a stage: handing work to a thread takes a tenth of a millisecond."""
+"""All cores share a stage from this many operations on; passing work to a thread takes a tenth of a millisecond."""
 
 
 @cache
@@ -22,12 +22,12 @@ def threads() -> int:
 
 
 def workers(operations: int) -> int:
-    """How many threads share so many operations."""
+    """The number of threads that share this many operations."""
     return threads() if operations >= SHARED else 1
 
 
 def at_once(work: Callable[[Any], Any], shares: Sequence[Any]) -> list[Any]:
-    """The results of ``work`` for each share: of the first in this thread, of each other in one of its own."""
+    """The results of ``work`` for each share; the first runs in this thread, each other in a separate one."""
     others = [_pool().submit(work, share) for share in shares[1:]]
     return [work(shares[0]), *(other.result() for other in others)]
 
@@ -36,7 +36,7 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 
 
 def _pool() -> ThreadPoolExecutor:
-    """This process's threads: those of a parent do not survive a fork."""
+    """The threads of this process; those of a parent process do not survive a fork."""
     if os.getpid() not in _pools:
         _pools.clear()
         _pools[os.getpid()] = ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="advmf")

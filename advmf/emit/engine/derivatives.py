@@ -13,7 +13,8 @@ from advmf.functions.columns import COLUMNS, having
 
 @lru_cache(maxsize=256)
 def derivatives(expr: sp.Basic, names: tuple[str, ...]) -> tuple[sp.Expr, ...]:
-    """The derivatives of a formula, or of several in a tuple, by the symbols of these names, symbol by symbol."""
+    """The derivatives of a formula, or of several in a tuple, with respect to the symbols of these names, symbol by
+    symbol."""
     symbols = {symbol.name: symbol for symbol in expr.free_symbols}
     values = tuple(expr) if isinstance(expr, sp.Tuple) else (expr,)
     with sp.evaluate(True):
@@ -21,7 +22,7 @@ def derivatives(expr: sp.Basic, names: tuple[str, ...]) -> tuple[sp.Expr, ...]:
 
 
 def derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
-    """The symbolic derivative; UnsupportedFunctionError where SymPy has none."""
+    """The symbolic derivative; raises UnsupportedFunctionError where SymPy has none."""
     closed = expr
     for head in having("differentiated"):
         closed = closed.replace(lambda e, head=head: isinstance(e, head), COLUMNS[head].differentiated)

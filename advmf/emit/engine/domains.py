@@ -24,7 +24,7 @@ def meaning(symbol: sp.Symbol) -> str:
 
 @dataclass(frozen=True)
 class Domain:
-    """The interval of a symbol, with which of its ends belong to it."""
+    """The interval of a symbol, and which of its ends belong to it."""
 
     name: str
     meaning: str
@@ -58,7 +58,8 @@ class Domain:
         return f"{'[' if self.low_closed else '('}{low}, {high}{']' if self.high_closed else ')'}"
 
     def settled(self, array: Any, unit: float) -> Any:
-        """The array with what rounding has put beyond a closed end at that end; the array itself if nothing is.
+        """The array, with elements that rounding has put beyond a closed end moved to that end; the same array if there
+        are none.
 
         ``unit`` is the precision of the numbers given: a correlation of two equal inputs may be 1 + 2**-52. Only the
         numbers change, no gradient.
@@ -74,7 +75,7 @@ class Domain:
         return array
 
     def check(self, array: Any) -> None:
-        """DomainError if an element of an array, of any library, is outside."""
+        """Raise DomainError if an element of an array, of any library, is outside."""
         low, high = self.bounds
         if array.ndim == 0 and low <= float(array) <= high:
             return

@@ -1,9 +1,9 @@
-"""Evaluating a program on arrays that broadcast: every operation at the size of the axes that it depends on, the result
-in chunks.
+"""Evaluating a program on arrays that broadcast. Every operation runs at the size of the axes that it depends on, and
+the result is computed in chunks.
 
 The operations of :class:`advmf.emit.engine.plain.Plain` over the same axes are a :class:`Stage`, which an engine runs:
-NumPy in blocks (:mod:`advmf.emit.engine.blocks`) or native code (:mod:`advmf.emit.engine.native`). It says which
-elements plain numbers could not compute; these are computed again, by :mod:`advmf.emit.engine.rules`.
+NumPy in blocks (:mod:`advmf.emit.engine.blocks`) or native code (:mod:`advmf.emit.engine.native`). The engine reports
+the elements that plain numbers could not compute; :mod:`advmf.emit.engine.rules` computes them again.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from advmf.functions.columns import COLUMNS, NONE
 CHUNK = 1 << 20
 """Elements of the result that are computed together."""
 SCALED = 1 << 14
-"""Elements on which scaled arithmetic works at once."""
+"""The number of elements on which scaled arithmetic works at once."""
 FEW = 256
-"""So few elements that plain numbers save nothing."""
+"""Up to this many elements, plain numbers save no time."""
 
 Bounds = Mapping[int, tuple[float, float]]
-"""The least and the greatest value, both in the domain, of each input of a stage that is an argument, by its place."""
+"""The least and the greatest value in the domain of each input of a stage that is an argument, by its place."""
 
 
 @dataclass(eq=False)
 class Stage:
-    """Operations over the same axes: those of ``order`` compute ``outputs`` from ``inputs``; all are places in ``ops``.
+    """Operations over the same axes: those in ``order`` compute ``outputs`` from ``inputs``. All three hold indices
+    into ``ops``.
 
-    ``made`` is where an engine keeps what it has made of the stage.
+    ``made`` is where an engine caches the compiled form of the stage.
     """
 
     ops: Sequence[Op]
@@ -50,12 +51,13 @@ class Stage:
 
 
 Engine = Callable[[Stage, Bounds, list[np.ndarray], list[np.ndarray]], np.ndarray | None]
-"""Runs a stage on inputs that broadcast to the contiguous outputs; gives the mask of the elements to compute again, or
-None for none."""
+"""Runs a stage on inputs that broadcast to the contiguous outputs. Returns the mask of the elements to compute again,
+or None."""
 
 
 def stages(plain: Plain, scalars_apart: bool) -> list[Stage]:
-    """The stages in order. Without ``scalars_apart`` what depends on no axis is computed where it is used."""
+    """The stages in order. Without ``scalars_apart``, operations that depend on no axis are computed where they are
+    used."""
     stored: dict[int, list[int]] = {}
     wanted = [out for out in plain.outputs if plain.ops[out].name not in _GIVEN]
     found: list[Stage] = []
@@ -67,7 +69,7 @@ def stages(plain: Plain, scalars_apart: bool) -> list[Stage]:
     for out in wanted:
         stored.setdefault(plain.ops[out].axes, []).append(out)
     while stored:
-        # What depends on more axes uses what depends on fewer, never the other way.
+        # An operation over more axes may use one over fewer axes, but never the reverse.
         axes = max(stored, key=lambda mask: (mask.bit_count(), mask))
         outputs = tuple(dict.fromkeys(stored.pop(axes)))
         order, inputs, todo = set(), set(), list(outputs)
@@ -96,7 +98,7 @@ def elementwise(head: Any) -> bool:
 
 
 class Grid:
-    """How inputs of given shapes broadcast, with the axes merged on which all of them are laid out alike."""
+    """How inputs of given shapes broadcast; axes on which all inputs have the same layout are merged."""
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> None:
         full = [(1,) * (len(shape) - len(each)) + each for each in shapes]
@@ -122,7 +124,7 @@ class Grid:
 
 
 def parts(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
-    """Parts of a grid of at most ``limit`` elements, whole along the last axes."""
+    """Parts of a grid with at most ``limit`` elements each, complete along the last axes."""
     if not shape:
         yield ()
         return
@@ -137,7 +139,7 @@ def parts(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
 
 
 def part(array: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
-    """The part of an array of the grid that a part of the grid needs."""
+    """The part of an array that a part of the grid needs."""
     return array[tuple(piece if size > 1 else slice(None) for piece, size in zip(index, array.shape))]
 
 
@@ -171,7 +173,7 @@ class Plan:
             limits = {place: bounds[self.inputs[i]] for place, i in enumerate(stage.inputs) if i in self.inputs}
             self.steps.append((stage.axes, partial(self._stage, stage, limits)))
         self.single = None
-        """The stage that computes everything, if one does: with the bounds of its inputs, and which these are."""
+        """The stage that computes everything, if there is one, with its inputs and their bounds."""
         if len(self.steps) == len(self.stages) == 1 and self.plain.outputs == self.stages[0].outputs:
             self.single = (self.stages[0], limits, [self.inputs[i] for i in self.stages[0].inputs])
 
@@ -232,7 +234,7 @@ class Plan:
     def _whole(
         self, i: int, program: Program, chunk: _Chunk, _: Any
     ) -> tuple[dict[int, np.ndarray], np.ndarray | None]:
-        """What is computed on whole arrays, in scaled arithmetic."""
+        """A value that is computed on whole arrays, in scaled arithmetic."""
         arrays = scaled_arrays()
         (value,) = run(program, arrays, [Value(x) for x in chunk.inputs])
         numbers = arrays.linear(value)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 RTOL = 1e-12
-"""The relative error per system that is aimed at."""
+"""The target relative error per system."""
 CHUNK = 4096
-"""Systems that share their steps."""
+"""The number of systems that share their steps."""
 
 
 def integrate(
@@ -21,9 +21,9 @@ def integrate(
 ) -> np.ndarray:
     """The states at the times ``end``: one system per column of ``start``, of shape (variables, systems).
 
-    ``rates(state, fixed)`` are the time derivatives, for ``positive`` variables those of their logarithms. A system
-    that has no solution up to its time, or arguments or rates that are not finite, has the state NaN; a variable
-    without a logarithm that diverges before is infinite.
+    ``rates(state, fixed)`` are the time derivatives; for ``positive`` variables they are those of the logarithms. The
+    state is NaN for a system without a solution up to its time, or with arguments or rates that are not finite. A
+    variable that is not integrated by its logarithm and diverges before is infinite.
 
     >>> import numpy as np
     >>> from advmf.emit.engine.integrate import integrate
@@ -50,8 +50,8 @@ def _together(
     fixed: np.ndarray,
     logs: np.ndarray,
 ) -> np.ndarray:
-    """All systems in the time s in [0, 1] with t = (exp(s u) - 1)/v, v the rate at the start; if that fails each half
-    of them by itself."""
+    """Integrate all systems together in the time s in [0, 1] with t = (exp(s u) - 1)/v, v being the rate at the start.
+    If that fails, each half is integrated by itself."""
     from scipy.integrate import solve_ivp
 
     def natural(state: np.ndarray) -> np.ndarray:
@@ -68,7 +68,7 @@ def _together(
     first = np.where(logs, np.log(np.where(logs, start, 1.0)), start)
     speed = np.abs(slope(0.0, first.ravel()))
     if np.isfinite(speed).all():
-        # The solver's norm is a mean over systems, each of which shall be accurate by itself.
+        # The solver's norm is a mean over systems, but each system must be accurate by itself.
         tolerance = max(RTOL / np.sqrt(end.size), 3e-14)
         scale = np.where(np.broadcast_to(logs, start.shape).ravel(), 1.0, speed + 1e-300)
         found = solve_ivp(slope, (0.0, 1.0), first.ravel(), "DOP853", rtol=tolerance, atol=tolerance * scale)

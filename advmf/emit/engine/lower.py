@@ -1,4 +1,4 @@
-"""Lowering: a SymPy expression becomes a straight list of array instructions, each subexpression once."""
+"""Lowering: turns a SymPy expression into a linear list of array instructions, with each subexpression once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from advmf.functions import Flow, Recursion
 from advmf.functions.columns import COLUMNS, NONE, Columns
 
 CALLS = ("call", "call near one")
-"""The instructions that call the function which is their datum; the first operand of the second is 1 more than its
-slot."""
+"""The instructions that call a function, which is their datum. In the second one the first slot holds the operand minus
+1."""
 
 
 class Instruction(NamedTuple):
@@ -40,7 +40,7 @@ class Program:
     spent: tuple[tuple[int, ...], ...]
 
     def only(self, outputs: Sequence[int]) -> Program:
-        """The part of the program that these slots need, with them as its outputs."""
+        """The part of the program that these slots need, with these slots as its outputs."""
         needed, todo = set(), list(outputs)
         while todo:
             slot = todo.pop()
@@ -62,7 +62,7 @@ class Program:
 
     @cached_property
     def branches(self) -> tuple[int, ...]:
-        """The slots that say where the branches of piecewise functions are taken."""
+        """The slots with the conditions of piecewise functions."""
         return tuple(dict.fromkeys(live for i in self.instructions if i.head is sp.Piecewise for live in i.args[::2]))
 
     @cached_property
@@ -78,7 +78,7 @@ class Program:
 
 
 def assemble(instructions: Iterable[Instruction], outputs: Iterable[int]) -> Program:
-    """The program of these instructions, with the slots that each is the last to read."""
+    """The program of these instructions; for each, ``spent`` has the slots that it is the last to read."""
     instructions, outputs = tuple(instructions), tuple(outputs)
     last = {arg: i for i, (_, args, _) in enumerate(instructions) for arg in args}
     spent: list[list[int]] = [[] for _ in instructions]
@@ -102,19 +102,21 @@ def lower(
 
 
 SMALL_POWER = 16
-"""The largest exponent of a power by a few products, which overflows no sooner than its value does."""
+"""The largest exponent for which a power is computed by a few products; these overflow no sooner than the power
+itself."""
 NEAR_GAMMAS = 20
-"""Gamma functions whose arguments differ by less are one factor: their quotient is a product of so few numbers."""
+"""A quotient of gamma functions whose arguments differ by less than this is one factor, because it is a product of this
+few numbers."""
 
 _PLAIN = (
     sp.exp, sp.Abs, sp.sign, sp.Max, sp.Min, sp.gamma, sp.loggamma, sp.Eq, sp.Ne, sp.Lt, sp.Le, sp.Gt, sp.Ge, sp.And,
     sp.Or, sp.Not,
 )  # fmt: skip
-"""The heads whose arguments are lowered as they stand."""
+"""The heads whose arguments are lowered without change."""
 
 
 class _Lowering:
-    """A list of instructions under construction and what is known to stand in which slot."""
+    """A list of instructions under construction, and the slot of each expression that was lowered."""
 
     def __init__(
         self,
@@ -144,7 +146,8 @@ class _Lowering:
         return list(expr.args)
 
     def base(self, expr: sp.Expr) -> tuple[int, bool]:
-        """The slot of ``expr``, or if it is 1 + w that of w, and which: what is next to 1 keeps its digits in w."""
+        """The slot of ``expr``, or of w if it is 1 + w, and which of the two: a number next to 1 keeps its digits in
+        w."""
         if expr.is_Add and sp.S.One in expr.args and _power_less_one(expr.args) is None:
             return self.sum([term for term in self.operands(expr) if term != 1]), True
         number = self._number(expr) if expr.is_number and not expr.has(Recursion, Flow) else None
@@ -192,7 +195,7 @@ class _Lowering:
         return self._call(expr, COLUMNS.get(expr.func, NONE))
 
     def _call(self, expr: Any, columns: Columns) -> int:
-        """A function that is no part of the arithmetic, as its columns say."""
+        """A function outside the arithmetic, lowered by its columns."""
         if columns.applied is None:
             self.check_head(expr)
         applied = columns.applied(expr) if columns.applied else (expr.func, expr.args)
@@ -205,7 +208,7 @@ class _Lowering:
         return self.emit(CALLS[plus_one], first, *map(self.slot, operands[1:]), data=head)
 
     def _logic(self, expr: Any) -> int:
-        """A logical function by and, or, not."""
+        """A logical function, by the operations and, or, not."""
         both, one, no = (partial(self.emit, head) for head in (sp.And, sp.Or, sp.Not))
         args = list(map(self.slot, expr.args))
         if isinstance(expr, sp.Xor):
@@ -218,7 +221,8 @@ class _Lowering:
 
     @staticmethod
     def _number(expr: sp.Expr) -> tuple[float, int | None, float] | None:
-        """A constant as (m, k, 0) of m*2**k or as (x, None, what x lacks); None if SymPy has no number for it."""
+        """A constant as (m, k, 0) for m*2**k or as (x, None, rounding error of x); None if SymPy has no number for
+        it."""
         if expr in (sp.oo, -sp.oo):
             return float(expr), None, 0.0
         value = expr if expr.is_Rational else expr.evalf(40)
@@ -236,7 +240,8 @@ class _Lowering:
         return float(m), int(k), 0.0
 
     def sum(self, terms: list[sp.Expr]) -> int:
-        """A sum; next to 1, and for a power less 1, in the form that loses no digits where the sum is small."""
+        """A sum. If it is next to 1, or is a power minus 1, a form is used that loses no digits where the sum is
+        small."""
         power = _power_less_one(terms)
         if power is not None:
             base, plus_one = self.base(power.as_base_exp()[0])
@@ -249,7 +254,7 @@ class _Lowering:
         return self.emit(sp.Add, *map(self.slot, terms))
 
     def _product(self, factors: list[sp.Expr]) -> int:
-        """A product, in which a gamma function over another one at a constant distance is one factor."""
+        """A product, in which a quotient of gamma functions at a constant distance is one factor."""
         slots = []
         for under in [1 / factor for factor in factors if isinstance(1 / factor, sp.gamma)]:
             for over in [factor for factor in factors if isinstance(factor, sp.gamma)]:
@@ -278,7 +283,8 @@ class _Lowering:
         return self.emit(sp.Pow, slot, self.slot(exponent), data=(positive, plus_one))
 
     def _piecewise(self, expr: sp.Piecewise) -> int:
-        """Each branch reads its symbols through a guard, so that no gradient returns from where it does not apply."""
+        """Each branch reads its symbols through a guard, so that elements to which it does not apply give no
+        gradient."""
         args: list[int] = []
         taken: int | None = None
         for value, condition in expr.args:
@@ -297,7 +303,7 @@ class _Lowering:
         return self.emit("component", loop, data=list(variables).index(variable))
 
     def _flow(self, expr: Flow) -> int:
-        """The right-hand side is lowered once; that of a positive variable is the rate of its logarithm."""
+        """The right-hand side is lowered once; for a positive variable it is the rate of the logarithm."""
         time, variables, rates, start, variable = expr.args
         body = _Body(self, tuple(variables))
         program = body.program(rate / z if z.is_positive else rate for z, rate in zip(variables, rates))
@@ -326,7 +332,8 @@ class _Branch(_Lowering):
 
 
 class _Body(_Lowering):
-    """One step of a recursion: what does not depend on the state is computed outside, once, and is an input."""
+    """One step of a recursion. Subexpressions that do not depend on the state are computed once, outside, and are
+    inputs."""
 
     def __init__(self, outer: _Lowering, state: tuple[sp.Symbol, ...]) -> None:
         super().__init__(lambda symbol: -1 - state.index(symbol), outer.check_head)

@@ -1,9 +1,10 @@
 """The native engine: a stage as one fused C loop (:mod:`advmf.emit.engine.c_source`), built by the system's compiler
 and called through ctypes.
 
-The compiler is ``$CC``, or the first of cc, gcc and clang on the path. Compiled code is kept in ``$ADVMF_CACHE_DIR``,
-else in advmf/ under ``$XDG_CACHE_HOME`` or ~/.cache, by a hash of all that it depends on; the directory may be deleted
-at any time. Without a compiler, or where it fails, NumPy does the work; :func:`native_support` says which and why.
+The compiler is ``$CC``, or the first of cc, gcc and clang on the path. Compiled code is cached in ``$ADVMF_CACHE_DIR``,
+else in advmf/ under ``$XDG_CACHE_HOME`` or ~/.cache, by a hash of everything it depends on. The directory may be
+deleted at any time. Without a compiler, or where it fails, NumPy does the work; :func:`native_support` says which and
+why.
 """
 
 from __future__ import annotations
@@ -40,16 +41,16 @@ FLAGS = (
     "-fPIC",
     "-shared",
 )
-"""No -ffast-math: results may be infinite, and what it reorders are the last digits."""
+"""The flags exclude -ffast-math, because results may be infinite and it would change their last digits."""
 WORTH = 1 << 10
-"""Elements below which NumPy takes no longer."""
+"""Below this many elements NumPy takes no longer."""
 _REDO = np.uint64(0x7FF80000A11DEAD0)
 _failures: list[str] = []
-"""Why native code is not used, last reason last."""
+"""The reasons why native code is not used, the latest last."""
 
 
 def native_engine(stage: Stage, bounds: Bounds, inputs: list[np.ndarray], outs: list[np.ndarray]) -> np.ndarray | None:
-    """Run a stage in native code, or in NumPy where that cannot be."""
+    """Run a stage in native code, or in NumPy where native code is not available."""
     if outs[0].size < WORTH:
         return numpy_engine(stage, bounds, inputs, outs)
     if "native" not in stage.made:
@@ -88,7 +89,7 @@ def _kind(x: np.ndarray, shape: tuple[int, ...]) -> int:
 
 
 def _addresses(arrays: list[np.ndarray]) -> bytes:
-    """The addresses of arrays, one after the other."""
+    """The addresses of arrays, in sequence."""
     try:
         found = [_addressof(_buffer(x)) for x in arrays]
     except (TypeError, ValueError, BufferError):  # one is read-only, or not in C order
@@ -127,7 +128,7 @@ def compiler() -> tuple[str, ...]:
 
 @cache
 def _machine() -> str:
-    """What compiled code depends on besides its source: the compiler's file, the flags and the processor."""
+    """The things that compiled code depends on besides its source: the compiler's file, the flags and the processor."""
     path = os.path.realpath(compiler()[0])
     status = os.stat(path)
     cpu = platform.processor()
@@ -138,7 +139,7 @@ def _machine() -> str:
 
 
 def cache_directory() -> Path:
-    """Where compiled code is kept: a directory of this user alone."""
+    """The cache directory of compiled code, which belongs to this user alone."""
     given, shared = os.environ.get("ADVMF_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME", "")
     try:
         # The standard ignores an $XDG_CACHE_HOME that is relative.
@@ -202,7 +203,8 @@ def _loaded(code: str) -> Any:
 
 
 def _compile(code: str, library: Path) -> None:
-    """Build beside the place, then move: whoever else builds the same at this moment writes the same."""
+    """Build in a temporary file, then move it into place; another process that builds the same at the same time writes
+    the same content."""
     with tempfile.TemporaryDirectory(dir=library.parent) as space:
         built = Path(space) / "kernel.so"
         command = [*compiler(), *FLAGS, "-x", "c", "-", "-o", str(built), "-lm"]
@@ -218,14 +220,13 @@ def _compile(code: str, library: Path) -> None:
 
 
 def _seal(library: Path, body: bytes) -> bytes:
-    """What stands behind the compiled code in a file of the cache: loaders ignore it, and nothing without
-    it is loaded."""
+    """The seal appended to compiled code in a cache file: loaders ignore it, and a file without it is not loaded."""
     return hashlib.sha256(library.name.encode() + body).digest()
 
 
 def _intact(library: Path) -> bool:
-    """Whether a file is there and is what was written: a damaged library would end the process, or compute wrong
-    numbers."""
+    """Whether a file exists with the content that was written; a damaged library would crash the process or compute
+    wrong numbers."""
     try:
         content = library.read_bytes()
     except OSError:

@@ -1,8 +1,8 @@
 """A program in ordinary floating-point numbers: the elementary operations that NumPy and native code print.
 
 Powers, exponentials and gamma functions are taken in the log domain: a product of powers is one exponential of a sum.
-Where plain numbers do not suffice (overflow, a base that is not positive) an operation raises IEEE's flags, or says so
-itself, and the elements concerned are computed again in the arithmetic of :mod:`advmf.emit.engine.scaled`.
+Where plain numbers do not suffice (overflow, a base that is not positive), an operation raises IEEE's flags or reports
+it explicitly. These elements are computed again in the arithmetic of :mod:`advmf.emit.engine.scaled`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from advmf.functions.columns import COLUMNS, NONE
 
 
 class Op(NamedTuple):
-    """The operation ``name`` on the results of the operations ``args``, of size given by the axes in the bit mask
-    ``axes``."""
+    """The operation ``name`` on the results of the operations ``args``; the bit mask ``axes`` has the axes over which
+    it varies."""
 
     name: str
     args: tuple[int, ...]
@@ -37,10 +37,10 @@ _FOLDED = {sp.Max: "max", sp.Min: "min", sp.And: "and", sp.Or: "or"}
 class Plain:
     """The operations that compute the outputs of a program from inputs that vary over the given axes.
 
-    ``elementwise`` says which functions of the backend may be called on parts of arrays; all others, and what shares
-    work between elements, become operations ``"whole"``, whose datum is their slot in the program: they are computed in
-    advance. ``truth`` gives the value of a condition that depends on no axis, so that only the branch needed is
-    computed.
+    ``elementwise`` says which functions of the backend may be called on parts of arrays. All others, and operations
+    that share work between elements, become operations ``"whole"``. These are computed in advance, and their datum is
+    their slot in the program. ``truth`` gives the value of a condition that depends on no axis, so that only the branch
+    needed is computed.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class Plain:
         return self.found[new]
 
     def simpler(self, name: str, args: Sequence[int], axes: int) -> int | None:
-        """What takes one operation in place of two: minus for a product with -1, one root of a quotient for two over
-        the same axes."""
+        """Simplifications that save an operation: minus for a product with -1, and one root of a quotient for two roots
+        over the same axes."""
         ops = [self.ops[arg] for arg in args]
         if name == "mul" and ops[0].name == "const" and ops[0].data == (-1.0, 0.0):
             return self.op("neg", args[1])
@@ -90,7 +90,8 @@ class Plain:
         return self.op("const", data=(float(value), float(low)))
 
     def fold(self, name: str, args: Sequence[int]) -> int:
-        """The operation on many operands, those of the fewest axes first, so that little is computed at full size."""
+        """The operation on many operands; those over the fewest axes come first, so that little is computed at full
+        size."""
         union = reduce(int.__or__, (self.ops[arg].axes for arg in args), 0)
         inverted: list[int] = []
         rest: list[int] = []
@@ -127,8 +128,8 @@ class Plain:
         return self.op("whole", data=slot, axes=self.axes(slot)) if result is None else result
 
     def log(self, slot: int) -> int:
-        """The operation that computes the logarithm of a slot: of a power or a gamma function without
-        computing these."""
+        """The operation that computes the logarithm of a slot; a power or a gamma function is not computed itself for
+        that."""
         if slot not in self.logs:
             self.logs[slot] = self._log(slot)
         return self.logs[slot]
@@ -159,7 +160,7 @@ class Plain:
         return self.op("ln1p", self.value(slot)) if plus_one else self.log(slot)
 
     def is_power(self, slot: int) -> bool:
-        """Whether a slot is an exponential of something, so that it is better known by its logarithm."""
+        """Whether a slot is an exponential, so that its logarithm is more accurate than its value."""
         if slot < 0:
             return False
         head, args, _ = self.program.instructions[slot]
@@ -174,8 +175,8 @@ class Plain:
         return bool(head == "number" and data[0] <= 0)
 
     def gamma_ratio(self, slot: int, step: float) -> tuple[int, int]:
-        """Q and S of Gamma(x + h)/Gamma(x) = Q exp(S): a quotient of products that leads from x to x + 8 where x is
-        small, and the difference of two Stirling series."""
+        """Q and S of Gamma(x + h)/Gamma(x) = Q exp(S). Q is a quotient of products that leads from x to x + 8 where x
+        is small, and S the difference of two Stirling series."""
         x, h, one = self.value(slot), self.const(step), self.const(1.0)
         start = max(1.0, 1.0 - step)
         near = self.op("lt", x, self.const(8.0 + start))

@@ -1,4 +1,4 @@
-"""What the instructions of a program do, in the arithmetic of :mod:`advmf.emit.engine.scaled`."""
+"""The meaning of a program's instructions in the arithmetic of :mod:`advmf.emit.engine.scaled`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ machine."""
 
 
 def run(program: Program, arrays: Arrays, inputs: list[Any]) -> list[Any]:
-    """The outputs of a program, each intermediate array being let go after its last use."""
+    """The outputs of a program; each intermediate array is released after its last use."""
     slots = [*[None] * len(program.instructions), *reversed(inputs)]
     for i, ((head, args, data), spent) in enumerate(zip(program.instructions, program.spent)):
         slots[i] = RULES[head](arrays, data, *[slots[j] for j in args])
@@ -48,7 +48,7 @@ def _piecewise(arrays: Arrays, _: Any, *args: Value) -> Value:
 
 
 def _loop(arrays: Any, data: tuple[Program, int, str], depth: Value, *operands: Value) -> list[Value]:
-    """The state of a recursion at every depth asked for, reached in one run up to the largest."""
+    """The state of a recursion at every requested depth, from one run up to the largest."""
     body, size, name = data
     depths = arrays.linear(depth)
     stops = np.unique(arrays.numpy(depths))
@@ -75,7 +75,7 @@ def _loop(arrays: Any, data: tuple[Program, int, str], depth: Value, *operands: 
 
 
 def _solve(arrays: Any, data: tuple[Program, tuple[bool, ...]], time: Value, *operands: Value) -> list[Value]:
-    """The state of a system of differential equations at the times asked for; its numbers come without derivatives."""
+    """The state of a system of differential equations at the requested times, without derivatives."""
     body, positive = data
     given = [arrays.linear(x) for x in (time, *operands)]
     numbers = np.broadcast_arrays(*(np.asarray(arrays.numpy(x), float) for x in given))
@@ -127,7 +127,7 @@ RULES: dict[Any, Callable[..., Any]] = {
     Recursion: _loop,
     Flow: _solve,
 }
-"""What an instruction does: a function of the backend's arrays, the instruction's data and its operands. Recursions and
-flows stand here, among the arithmetic: they are loops over whole programs."""
+"""The function of each instruction; its arguments are the backend's arrays, the instruction's data and its operands.
+Recursions and flows are here too, because they are loops over whole programs."""
 
 RESERVED.update(RULES)

@@ -2,7 +2,7 @@
 
 A :class:`Value` is an array of numbers ``m * 2**k``. ``k is None`` marks an ordinary array, on which operations are the
 library's own. A power over depth, an exponential or a gamma function has an exponent ``k``, an integer held as a float
-and constant under differentiation; whatever meets it is carried in the same form, so nothing overflows, zeros need no
+and constant under differentiation. Values combined with it take the same form. So nothing overflows, zeros need no
 logarithm, and gradients flow through ``m`` alone.
 """
 
@@ -18,11 +18,12 @@ from advmf import special
 
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 _FAR = 2.0**40
-"""More than any exponent that occurs: what puts the exponent of a zero behind those of all other numbers."""
+"""Larger than any exponent that occurs. Subtracted from the exponent of a zero, it puts that below all others."""
 
 
 class Value(NamedTuple):
-    """The numbers ``m * 2**k``; ``rest`` is their difference from 1 where that is known better than by subtraction."""
+    """The numbers ``m * 2**k``; ``rest`` is their difference from 1 where it is known more accurately than by
+    subtraction."""
 
     m: Any
     k: Any = None
@@ -73,7 +74,7 @@ class Arrays:
     borrowed: Any
 
     def known(self, numbers: Any, name: str, given: list[Any]) -> Any:
-        """Numbers that were computed from ``given`` arrays elsewhere, without derivatives."""
+        """Numbers computed elsewhere from ``given`` arrays, without derivatives."""
         return self.array(numbers)
 
     def sloped(self, function: Callable[..., Any], slopes: Callable[..., Any], *arrays: Any) -> Any:
@@ -115,7 +116,7 @@ class Arrays:
         if all(term.k is None for term in terms):
             return Value(reduce(add, (term.m for term in terms)))
         terms = tuple(map(self.deep, terms))
-        # The largest exponent, in which a zero counts only among zeros.
+        # The largest exponent; that of a zero counts only if all are zero.
         top = reduce(self.maximum, (self.where(m == 0, k - _FAR, k) for m, k, _ in terms))
         top = self.where(top < -_FAR / 2, top + _FAR, top)
         total = reduce(add, (m * self.exp2(self.clip(k - top, -1022.0, 1000.0)) for m, k, _ in terms))
@@ -182,7 +183,7 @@ class Arrays:
         return Value(operation(self.where(equal_infinities, 0.0, difference), 0.0))
 
     def extreme(self, operation: Callable[[Any, Any], Any], *values: Value) -> Value:
-        """The first of the values that stands in ``operation`` to all others: ``operator.ge`` gives the maximum."""
+        """The first value that has the relation ``operation`` to all others; ``operator.ge`` gives the maximum."""
         return reduce(lambda x, y: self.select(self.compare(operation, x, y).m, x, y), values)
 
     def logarithm(self, x: Value) -> Value:

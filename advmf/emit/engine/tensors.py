@@ -15,13 +15,11 @@ from advmf.emit.engine.rules import run
 from advmf.emit.engine.scaled import Value
 from advmf.errors import ArgumentError, UnsupportedFunctionError
 
-if hasattr(
-    os, "register_at_fork"
-):  # torch's own threads are not there in a forked child, which would wait for them for ever
+if hasattr(os, "register_at_fork"):  # torch's threads do not exist in a forked child, which would wait for them forever
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 GRADIENTS = 1 << 17
-"""Elements from which on gradients come from compiled derivatives: below, deriving them takes longer."""
+"""Gradients come from compiled derivatives from this many elements on; for fewer, deriving them takes longer."""
 
 
 def evaluate(
@@ -42,8 +40,8 @@ def evaluate(
 
 
 def _transformed(x: torch.Tensor) -> bool:
-    """Whether forward-mode differentiation or a transform of torch.func follows a tensor: it has no memory of its own,
-    or a tangent."""
+    """Whether a tensor is tracked by forward-mode differentiation or a transform of torch.func: it has a tangent, or no
+    memory of its own."""
     return torch._C._functorch.is_functorch_wrapped_tensor(x) or forward_ad.unpack_dual(x).tangent is not None
 
 
@@ -82,8 +80,8 @@ class _Elementwise(torch.autograd.Function):
     """The outputs, or their derivatives by the inputs numbered ``by``, elementwise: closed under every transform of
     torch.func.
 
-    The derivatives are those of the outputs with one more number in ``by``, and what is done to many examples at once
-    is done to their elements; so a transform never looks inside, where loops and checks depend on numbers.
+    A derivative is the same function with one more number in ``by``, and a batch of examples is treated element by
+    element. So a transform never looks inside, where loops and checks depend on numbers.
     """
 
     @staticmethod
@@ -140,7 +138,7 @@ class _Elementwise(torch.autograd.Function):
 
 
 def _slope(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The derivative of each element of ``y`` by that of ``x``, which torch can differentiate again."""
+    """The derivative of each element of ``y`` with respect to that of ``x``, which torch can differentiate again."""
     if not y.requires_grad:
         return torch.zeros_like(y)
     (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True, allow_unused=True)
@@ -148,8 +146,8 @@ def _slope(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 class _Compiled(torch.autograd.Function):
-    """The outputs by the engines for arrays, with SymPy's derivatives; where these fail, and for derivatives of them,
-    by :func:`graph`."""
+    """The outputs by the engines for arrays, with SymPy's derivatives. Where these fail, and for higher derivatives, by
+    :func:`graph`."""
 
     @staticmethod
     def forward(ctx: Any, kernel: Any, arrays: Any, shape: tuple[int, ...], *inputs: torch.Tensor) -> Any:
@@ -160,7 +158,7 @@ class _Compiled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         inputs, wanted = ctx.saved_tensors, ctx.needs_input_grad[3:]
-        create = torch.is_grad_enabled()  # which it is where derivatives of the gradients are wanted
+        create = torch.is_grad_enabled()  # true where derivatives of the gradients are wanted
         found = None if create else _by_formula(ctx.kernel, inputs, wanted, gradients)
         if found is None:
             again = [x if create else x.detach().requires_grad_(w) for x, w in zip(inputs, wanted)]
@@ -193,8 +191,8 @@ def _by_formula(kernel: Any, inputs: Any, wanted: Any, gradients: Any) -> list[t
 
 
 def _writable(out: Any, shape: tuple[int, ...], count: int) -> list[torch.Tensor]:
-    """The tensors to write to. ArgumentError unless they are so many floating ones of that shape, which gradients do
-    not depend on."""
+    """The tensors to write to; raises ArgumentError unless they are this many floating-point tensors of that shape
+    without gradients."""
     given = [out] if isinstance(out, torch.Tensor) else list(out) if isinstance(out, (list, tuple)) else [out]
     if len(given) != count or any(
         not isinstance(x, torch.Tensor) or x.shape != shape or not x.is_floating_point() for x in given
@@ -213,6 +211,6 @@ def _written(results: list[torch.Tensor], given: list[torch.Tensor]) -> list[tor
             to.copy_(numbers)
         except (
             RuntimeError
-        ) as error:  # elements that share memory, a tensor of inference mode, a transform that cannot see it
+        ) as error:  # elements that share memory, a tensor of inference mode, or a transform that does not track it
             raise ArgumentError(f"out cannot be written to here ({error}); leave it out.") from None
     return given

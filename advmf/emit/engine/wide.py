@@ -1,8 +1,8 @@
-"""Functions of numbers of any size: hyperbolic and error functions beyond the range of floats, and what is linear next
-to zero.
+"""Functions of numbers of any size: hyperbolic and error functions beyond the range of floats, and functions that are
+linear next to zero.
 
 Each rule takes the arrays, the library's own function and the arguments as :class:`~advmf.emit.engine.scaled.Value`.
-The functions that have none here are bounded or have no large values at floats, and are called in plain numbers.
+Functions without a rule here are bounded, or not large at any float, and are computed in plain numbers.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from advmf.emit.engine.scaled import Value
 from advmf.functions.columns import COLUMNS, NONE
 
 _FAR = 20.0
-"""From where on e**(-2x) is nothing next to 1."""
+"""From this x on, e**(-2x) is negligible next to 1."""
 _TAIL = 25.0
-"""From where on erfc is taken from its asymptotic series; it leaves the range of floats at 26."""
+"""From this x on, erfc is computed by its asymptotic series; it leaves the range of floats at 26."""
 _SERIES = tuple(math.prod(range(1, 2 * k, 2)) / (-2.0) ** k for k in range(9))
 """The coefficients of erfc(x) x sqrt(pi) exp(x**2) in 1/x**2."""
 _TINY = 1e-150
@@ -51,7 +51,8 @@ def _erfc(a: Any, plain: Callable[..., Any], x: Value) -> Value:
     z = a.linear(x)
     near = z < _TAIL
     t = a.clip(a.where(near, _TAIL, z), _TAIL, 1e150)
-    # The square in two parts, the first of which is exact: a unit of it would be hundreds of the result's.
+    # The square in two parts, the first of which is exact: an error of one unit in the square would be hundreds of
+    # units of the result.
     high = a.floor(a.detach(t) * 16) / 16
     i, series = 1 / t**2, 0.0
     for c in reversed(_SERIES):

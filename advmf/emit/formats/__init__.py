@@ -1,1 +1,1 @@
-"""Claims in the forms that other programs read: JSON, and Python that stands alone."""
+"""Claims in forms that other programs read: JSON and standalone Python."""

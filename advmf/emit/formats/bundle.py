@@ -1,5 +1,4 @@
-"""The source of the special functions, with all that they use and nothing else, for files that shall run
-without advmf."""
+"""The source of special functions with everything that they use, and nothing else, for files that run without advmf."""
 
 from __future__ import annotations
 
@@ -13,10 +12,10 @@ from typing import Any
 
 
 def bundled(functions: Iterable[Callable[..., Any]]) -> tuple[list[str], str]:
-    """The imports and the definitions behind some functions of advmf, those that are used before those that use them.
+    """The imports and definitions behind some functions of advmf; each definition stands before its uses.
 
-    What functions of the package need is taken along; what they import from elsewhere is imported. Docstrings are cut
-    to their first paragraph, and a name that two modules define gets its module's name.
+    Definitions that the functions need from the package are copied; other modules are imported. Docstrings are cut to
+    their first paragraph. A name that two modules define gets its module's name added.
 
     >>> from advmf import special
     >>> from advmf.emit.formats.bundle import bundled
@@ -57,7 +56,7 @@ def bundled(functions: Iterable[Callable[..., Any]]) -> tuple[list[str], str]:
 
 
 def _names(node: ast.AST) -> list[str]:
-    """The names that a definition uses, in order; not those in annotations, which stay strings."""
+    """The names that a definition uses, in order, except those in annotations, which stay strings."""
     found: dict[str, None] = {}
     for inner in ast.walk(_Plain({}).visit(ast.parse(ast.unparse(node)))):
         if isinstance(inner, ast.Name):
@@ -66,14 +65,14 @@ def _names(node: ast.AST) -> list[str]:
 
 
 def _origin(module: str, name: str) -> tuple[str, str]:
-    """Where a name is defined that a module may only pass on."""
+    """The module that defines a name, if the given module only imports it."""
     while name not in _Home.of(module).defined:
         module, name = _Home.of(module).imported[name]
     return module, name
 
 
 class _Home:
-    """What a module defines and imports at its top."""
+    """The top-level definitions and imports of a module."""
 
     def __init__(self, module: ModuleType) -> None:
         self.defined: dict[str, ast.stmt] = {}
@@ -121,7 +120,7 @@ class _Plain(ast.NodeTransformer):
         found = self._documented(node)
         assert isinstance(found, ast.ClassDef)
         for inner in fields:
-            inner.annotation = ast.Constant("float")  # a dataclass needs one, and evaluates it
+            inner.annotation = ast.Constant("float")  # a dataclass needs an annotation, and evaluates it
         return found
 
     def _documented(self, node: Any) -> ast.AST:

@@ -1,8 +1,8 @@
 """Claims as JSON that reads back to an equal claim, and is read without evaluating any text.
 
 An expression is a nested list ``[head, argument, ...]``: numbers as ``["Integer", "3"]`` and ``["Rational", "1",
-"2"]``, a symbol by its name and its assumptions, everything else by the name of its head, of which only those in
-:func:`heads` are taken.
+"2"]``, a symbol by its name and its assumptions, everything else by the name of its head. Only heads in :func:`heads`
+are accepted.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from advmf.functions.columns import COLUMNS, having
 from advmf.nets import Block, Net, Stage
 
 FORMAT, VERSION = "advmf claim", 2
-"""Version 1 had no depth: its claims are read as holding at every depth."""
+"""The format's name and version. Version 1 had no depth; its claims are read as holding at every depth."""
 
 LARGEST = 4_000
-"""Digits of a number in a file, and the largest number that a factorial may hold: a file must not make SymPy compute
+"""The most digits of a number in a file, and the largest argument of a factorial: a file must not make SymPy compute
 for hours."""
 LONGEST, DEEPEST, WIDEST = 2_000_000, 60, 24
-"""Signs of a file, brackets within brackets, and arguments of what SymPy compares with each other."""
+"""The most characters of a file, nested brackets, and arguments of a function that SymPy compares with each other."""
 
 _BASICS = (
     sp.Add, sp.Mul, sp.Pow, sp.exp, sp.log, sp.Abs, sp.sign, sp.Max, sp.Min, sp.gamma, sp.loggamma, sp.factorial, sp.erf, sp.erfc, sp.erfinv,
@@ -46,8 +46,8 @@ _CONSTANTS = {
 
 
 def heads() -> dict[str, Any]:
-    """The heads that JSON may hold, by name: SymPy's elementary ones, the special functions that have this column, and
-    the observables of the theory."""
+    """The heads that JSON may hold, by name: SymPy's elementary ones, the special functions with the column ``json``,
+    and the observables of the theory."""
     return _heads(tuple(COLUMNS.values()))
 
 
@@ -66,10 +66,10 @@ def _heads(_: Any) -> dict[str, Any]:
 
 @public
 def to_json(claim: Claim) -> str:
-    """A claim as JSON, from which :func:`from_json` gives an equal one.
+    """A claim as JSON, from which :func:`from_json` makes an equal claim.
 
-    Raises ArgumentError for anything but a claim, and for a claim that holds what JSON has no name for: a dummy symbol,
-    a function of one's own.
+    Raises ArgumentError for anything but a claim, and for a claim with parts that JSON has no name for, such as a dummy
+    symbol or a user's function.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.residual(), "inf", 2)
@@ -147,7 +147,7 @@ def from_json(text: str) -> Claim:
 
 
 class _Reader:
-    """A JSON object and where it stands, for errors."""
+    """A JSON object and its place in the file, for error messages."""
 
     def __init__(self, record: Any, place: str) -> None:
         if not isinstance(record, Mapping):
@@ -228,7 +228,7 @@ def _stage(r: _Reader) -> Stage:
 
 
 def _built(place: str, make: Callable[[], Any]) -> Any:
-    """What ``make`` makes; whatever it refuses is refused with the place."""
+    """The result of ``make``; its errors are raised again with the place in the file."""
     try:
         return make()
     except DataError:
@@ -278,8 +278,8 @@ def _parse(node: Any, place: str, depth: int = 0) -> Any:
 
 
 def _applied(head: Any, args: list[Any]) -> Any:
-    """The head applied; sums, products and powers as they were written, also where SymPy would go on, as with 2*(x +
-    1)."""
+    """The head applied to its arguments. Sums, products and powers stay as written, even where SymPy would evaluate
+    further, as in 2*(x + 1)."""
     found = head(*args)
     if found.is_Rational and _digits(found) > LARGEST:
         raise ValueError(f"a number has more than {LARGEST} digits")
@@ -316,8 +316,8 @@ _COUNTED = ("gamma", "factorial", "loggamma", "zeta")
 
 
 def _affordable(head: str, args: list[Any], place: str) -> None:
-    """Refuses what SymPy would compute for long: 10**10**10, the factorial of a million, a recursion of numbers, the
-    maximum of hundreds."""
+    """Refuse expressions that SymPy would compute for long: 10**10**10, the factorial of a million, a recursion of
+    numbers, the maximum of hundreds of arguments."""
     if head in ("Max", "Min", "Piecewise", "And", "Or") and len(args) > WIDEST:
         raise DataError(f"{place}: {head} of {len(args)} arguments; this reads up to {WIDEST}.")
     counted = head in _COUNTED or any(head == own.__name__ for own in having("grows"))
@@ -342,8 +342,8 @@ def _affordable(head: str, args: list[Any], place: str) -> None:
 
 
 def _closed(args: list[Any]) -> bool:
-    """Whether a recursion is one of numbers, which SymPy computes at once: nothing in its steps and starts is left
-    open."""
+    """Whether a recursion is purely numeric, with no free symbol in its steps and starts, so that SymPy computes it at
+    once."""
     if len(args) != 5 or not all(isinstance(arg, sp.Tuple) for arg in args[1:4]):
         return True
     variables, updates, start = args[1:4]
@@ -355,7 +355,7 @@ def _digits(number: sp.Rational) -> int:
 
 
 def _tower(number: sp.Expr) -> bool:
-    """Whether a number holds exponentials, whose exponential no computer holds."""
+    """Whether a number contains exponentials; the exponential of such a number may be too large for any computer."""
     return any(
         isinstance(e, _GROWING) or (e.is_Pow and not (e.exp.is_Rational and abs(e.exp) <= 4))
         for e in sp.preorder_traversal(number)
@@ -366,7 +366,7 @@ def _tower(number: sp.Expr) -> bool:
 
 
 def _stages(net: Net) -> dict[str, Any]:
-    """A net by its block where it repeats one, else by its stages."""
+    """A net as JSON: its block if it repeats one, else its stages."""
     if net.repeated:
         return {"name": net.name, "block": _block(net.block)}
     stages = [{"block": _block(s.block), "repeat": _expr(s.repeat), "width": _expr(s.width)} for s in net.stages]

@@ -1,5 +1,4 @@
-"""Names of symbols as names in Python source: nothing that comes from a formula is printed into code in any
-other way."""
+"""Names of symbols as names in Python source. Text from a formula gets into generated code only through this module."""
 
 from __future__ import annotations
 
@@ -14,15 +13,16 @@ from advmf.functions.columns import COLUMNS
 _OWN = {
     "math", "np", "integrate", "time", "steps", "start", "state", "rates", "rate", "begin", "found", "_",
 }  # fmt: skip
-"""What the written functions use themselves."""
+"""Names that the generated functions use themselves."""
 _TAKEN = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *_OWN}
 
 
 def python_name(name: str) -> str:
-    """The name of a symbol in Python: its own, or with a ``_`` behind it where Python or the source has another use for
-    that.
+    """The name of a symbol in Python: its own, with a ``_`` appended where Python or the source uses that name
+    otherwise.
 
-    Raises ArgumentError for what is no identifier, is read by Python as another one, or begins with two underscores.
+    Raises ArgumentError for a name that is no identifier, that Python reads as another one, or that begins with two
+    underscores.
 
     >>> python_name("sigma_w"), python_name("lambda"), python_name("math")
     ('sigma_w', 'lambda_', 'math_')
@@ -38,6 +38,6 @@ def python_name(name: str) -> str:
 
 
 def words(text: str) -> str:
-    """Text for a docstring: without quotes that would end it, and without signs that no source may hold."""
+    """Text for a docstring: without quotes that would end it, and without characters that source must not contain."""
     shown = "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text)
     return shown.replace("\\", "\\\\").replace('"""', "'''")

@@ -28,13 +28,13 @@ from advmf.symbols import SYMBOLS
 
 @evaluating
 def python_source(claim: Claim | sp.Expr, name: str = "") -> str:
-    """A Python file with a function of the right-hand side of a claim, or of an expression: it needs math, NumPy and
-    SciPy, and no advmf.
+    """A Python file with a function for the right-hand side of a claim, or for an expression. It needs math, NumPy and
+    SciPy, but no advmf.
 
-    The function takes the symbols as keyword arguments, numbers, and returns a float; its docstring has the statement,
-    the regime, the assumptions and the source. Values beyond the range of a float are inf or an OverflowError: unlike
-    kernels it does not compute in extended range. Raises UnsupportedFunctionError, which names it, for a function that
-    has no source here.
+    The function takes the symbols as keyword arguments, numbers, and returns a float. Its docstring has the statement,
+    the regime, the assumptions and the source. Values beyond the range of a float are inf or an OverflowError, because
+    unlike kernels it does not compute in extended range. Raises UnsupportedFunctionError, which names it, for a
+    function that has no source here.
 
     >>> import advmf as mf
     >>> space = {}
@@ -79,7 +79,7 @@ def python_source(claim: Claim | sp.Expr, name: str = "") -> str:
 
 
 def _apart(name: str, parts: Sequence[str]) -> str:
-    """The name of the function, with a ``_`` behind it where it is that of something that the file uses."""
+    """The name of the function, with a ``_`` appended where the file already uses that name."""
     tree = ast.parse("\n".join(parts))
     taken = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {getattr(n, "name", "") for n in tree.body}
     taken |= {
@@ -89,7 +89,7 @@ def _apart(name: str, parts: Sequence[str]) -> str:
 
 
 def _assignments(claim: Claim, printer: _Source) -> list[str]:
-    """What the abbreviations stand for, those that are used first, and the formula."""
+    """Definitions of the abbreviations, each before its uses, and the formula."""
     needed = set(claim.formula.free_symbols)
     while more := {x for s in needed & set(claim.where) for x in claim.where[s].free_symbols} - needed:
         needed |= more
@@ -119,8 +119,8 @@ def _docstring(claim: Claim, names: Sequence[str]) -> str:
 
 
 class _Source(PythonCodePrinter):
-    """SymPy's printer of Python, which notes what functions it calls; loops and systems become functions of
-    their own."""
+    """SymPy's printer of Python, extended to record the functions it calls; loops and systems become functions of their
+    own."""
 
     def __init__(self) -> None:
         super().__init__({"fully_qualified_modules": True})
@@ -130,7 +130,7 @@ class _Source(PythonCodePrinter):
         self._libraries: dict[str, None] = {}
 
     def helpers(self) -> tuple[list[str], list[str]]:
-        """The imports and the source of what was called."""
+        """The imports and the source of the functions that were called."""
         imports, source = bundled(self._bundled.values()) if self._bundled else (["import math"], "")
         imports += [line for line in ("import numpy as np",) if Flow in self._bundled and line not in imports]
         imports += [line for line in self._libraries if line not in imports]
@@ -145,7 +145,7 @@ class _Source(PythonCodePrinter):
         return f"math.gamma({self._print(expr.args[0])})"
 
     def _print_Mul(self, expr: sp.Mul) -> str:
-        """A gamma function over another one by their logarithms: each may overflow."""
+        """A quotient of gamma functions by their logarithms, because each may overflow."""
         powers = expr.as_powers_dict()
         over, under = ([g for g, n in powers.items() if isinstance(g, sp.gamma) and n == sign] for sign in (1, -1))
         if not (over and under):
@@ -178,8 +178,7 @@ class _Source(PythonCodePrinter):
         )
 
     def _mean(self, expr: OverGaussians) -> str:
-        """The functions and the places of their kinks are written for arrays, with what is in them besides as
-        arguments."""
+        """The functions and the places of their kinks are written for arrays; their other symbols become arguments."""
         names = [self._print(s) for s in expr.parameters]
         lines, places = [], []
         for f in expr.functions:
@@ -194,7 +193,8 @@ class _Source(PythonCodePrinter):
         return f"float({columns.called}({', '.join(arguments)}))"
 
     def _arrays(self, expr: sp.Expr) -> str:
-        """The expression for arrays of NumPy, whose names stay whole; the source imports these libraries."""
+        """The expression for NumPy arrays, with full names such as ``numpy.exp``; the source imports these
+        libraries."""
         printer = SciPyPrinter({"fully_qualified_modules": True})
         try:
             text = str(printer.doprint(expr))
@@ -209,7 +209,7 @@ class _Source(PythonCodePrinter):
         depth, variables, updates, start, variable = expr.args
         state = ", ".join(self._print(z) for z in variables) + ","
         name, fixed = f"recursion_{len(self._functions) + 1}", sorted(self._fixed(expr))
-        self._functions.append("")  # its place, before what it calls itself
+        self._functions.append("")  # reserves its place before the functions that it calls
         place = len(self._functions) - 1
         steps = ", ".join(map(self._print, updates)) + ","
         self._functions[place] = (
@@ -245,5 +245,5 @@ class _Source(PythonCodePrinter):
         return f"{name}({self._print(time)}, ({begin}){''.join(f', {n}' for n in fixed)})"
 
     def _fixed(self, expr: Recursion | Flow) -> set[str]:
-        """What a step depends on besides the state."""
+        """The symbols that a step depends on besides the state."""
         return {self._print_Symbol(s) for s in expr.args[2].free_symbols - set(expr.args[1])}

@@ -1,4 +1,4 @@
-"""How wide a formula is, and where it may be broken into lines."""
+"""The width of formulas, and breaking them into lines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WRAPPERS = (
 
 
 def width(text: str) -> float:
-    """About how wide displayed LaTeX is, in ems; rather too much than too little.
+    """The approximate width of displayed LaTeX, in ems; rather too large than too small.
 
     >>> from advmf.emit.typeset.breaking import width
     >>> width("x + y") < width("x + y + z"), width(r"\\frac{x + y}{2}") < width("x + y + 2")
@@ -46,7 +46,8 @@ def width(text: str) -> float:
 
 
 def _row(tokens: list[str], i: int, ends: tuple[str, ...]) -> tuple[float, int]:
-    """The width of the tokens from the i-th to one of ``ends``, and where that is; the widest of several rows."""
+    """The width of the tokens from the i-th to one of ``ends``, and the index of that end; for several rows, the
+    largest width."""
     columns, column, gap = [0.0], 0, 1.1
     total = 0.0
     while i < len(tokens) and tokens[i] not in ends:
@@ -84,7 +85,7 @@ def _item(tokens: list[str], i: int) -> tuple[float, int]:
 
 
 def _bracket(expr: sp.Basic) -> sp.Expr | None:
-    """What stands in the bracket of a function, if it may be broken there."""
+    """The expression inside the bracket of a function, if it may be broken there."""
     if isinstance(expr, sp.log | sp.exp):
         return expr.args[0]
     inner = COLUMNS.get(expr.func, NONE).bracket
@@ -128,7 +129,7 @@ class Breaker:
         return [rf"{name}\Bigl({lines[0]}", *(rf"\quad {line}" for line in lines[1:-1]), rf"\quad {lines[-1]}\Bigr)"]
 
     def _sum(self, expr: sp.Add, limit: float) -> list[str]:
-        """Lines filled with terms; a term that is too wide for a line has lines of its own."""
+        """Lines filled with terms; a term that is too wide for a line gets separate lines."""
         rows = [""]
         for term in self.printer.terms(expr):
             number, rest = term.as_coeff_Mul()
@@ -145,7 +146,7 @@ class Breaker:
         return [row for row in rows if row]
 
     def _product(self, expr: sp.Mul, limit: float) -> list[str]:
-        """The widest bracket is broken inside; what has no bracket is broken between factors."""
+        """Break inside the widest bracket; without a bracket, break between factors."""
         number, over, under, outside = self.printer.split(expr)
         wide = [
             f
@@ -172,7 +173,7 @@ class Breaker:
         return self._factors(expr, limit)
 
     def _alone(self, factors: list[sp.Expr]) -> str:
-        """No factor, or one in brackets if it is a sum."""
+        """The factors one after the other; a sum stands in brackets."""
         return "".join(tidy(rf"\left({self._print(f)}\right)") if f.is_Add else self._print(f) for f in factors)
 
     def _bracketed(self, front: str, inner: sp.Expr, limit: float) -> list[str]:
@@ -207,7 +208,7 @@ class Breaker:
         return rows
 
     def _cases(self, expr: sp.Piecewise, limit: float) -> list[str]:
-        """Value and condition side by side, or, where that is too wide, the condition below the value."""
+        """Value and condition side by side or, where that is too wide, the condition below the value."""
         rows: list[tuple[list[str], list[str]]] = []
         for value, condition in expr.args:
             alternatives = (

@@ -1,4 +1,5 @@
-"""What may be handed to TeX: an allow-list of commands, for everything that formulas, results and files bring along."""
+"""Safety of text for TeX: an allow-list of commands, applied to everything that comes from formulas, results and
+files."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ _TOKEN = re.compile(r"\\([A-Za-z]+)|\\(.)|\\$|(\^\^)|([%$#~]|[^\S ])|([{}])", re
 
 
 def inert(tex: str) -> bool:
-    """Whether LaTeX of a formula does nothing but print: by known commands, whole groups, and no way to write other
-    signs.
+    """Whether LaTeX of a formula does nothing but print: it has only known commands and whole groups, and no other way
+    to write characters.
 
     >>> inert(r"\\tilde{q}_{1}"), inert(r"\\input{secret.txt}"), inert("^^5cinput"), inert("}x{")
     (True, False, False, False)
@@ -46,7 +47,7 @@ _SPECIAL = {
 
 
 def literal(text: str) -> str:
-    """Text as it stands, every sign that TeX reads in another way escaped, and those that nobody sees left out.
+    """Literal text for TeX: special characters are escaped, and invisible ones left out.
 
     >>> print(literal(r"50 % of \\input{a_b}"))
     50 \\% of \\textbackslash{}input\\{a\\_b\\}

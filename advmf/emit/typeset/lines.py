@@ -21,7 +21,7 @@ WHERE, FROM = r"\text{where } ", r"\text{ from } "
 
 @dataclass(frozen=True)
 class Line:
-    """``left relation right``, after ``words`` and, in one row with the line before, after ``joint``.
+    """``left relation right``, preceded by ``words`` and, in one row with the previous line, by ``joint``.
 
     ``law`` sets the right side as the variance of a centred Gaussian. A line without a relation lists ``items``.
     """
@@ -103,8 +103,8 @@ class Lines:
 
 
 def claim_lines(claim: Claim, names: Mapping[str, str] | None = None, where: bool = True) -> tuple[Lines, list[Line]]:
-    """The statement, what its abbreviations stand for, and the systems behind what has no closed form; and what sets
-    them."""
+    """The lines of a claim (the statement, its abbreviations, the systems behind quantities without a closed form), and
+    the :class:`Lines` that sets them."""
     names = letters() if names is None else dict(names)
     pair = ",".join(Printer(names).exponent(r) for r in (claim.p, claim.q) if r is not None)
     lines = Lines({**names, "beta": tidy(f"{names['beta']}_{{{pair}}}") if pair else names["beta"]})
@@ -119,8 +119,8 @@ def claim_lines(claim: Claim, names: Mapping[str, str] | None = None, where: boo
 
 
 class _Shown:
-    """A claim's formula and meanings as they are shown: abbreviated by α, with what the formula does not
-    use left out."""
+    """A claim's formula and abbreviations as they are shown: written with α, without abbreviations that the formula
+    does not use."""
 
     def __init__(self, claim: Claim) -> None:
         where = dict(claim.where)
@@ -139,7 +139,7 @@ class _Shown:
         self.systems = systems_of([self.formula, *self.meanings.values()])
 
     def short(self, expr: sp.Expr) -> sp.Expr:
-        """``expr`` with α for (u² + v²)/2 wherever the slopes stand in no other way, in the form that reads best."""
+        """``expr`` in its most readable form, with α for (u² + v²)/2 where the slopes occur in no other way."""
         if isinstance(expr, Recursion | Flow):
             time, variables, changes, start, variable = expr.args
             return expr.func(time, variables, sp.Tuple(*map(self.short, changes)), start, variable)
@@ -152,7 +152,7 @@ class _Shown:
         return _plainest([expr])
 
     def _inside(self, expr: sp.Basic) -> sp.Basic:
-        """``expr`` with α in its parts."""
+        """``expr`` with α put into each of its parts."""
         if expr.is_Atom:
             return expr
         if isinstance(expr, sp.Add):
@@ -179,7 +179,7 @@ _JUDGE = Printer()
 
 @cache
 def _unreadable(expr: sp.Expr) -> float:
-    """How hard a formula is to read: its width, its letters, and fractions within fractions."""
+    """A measure of how hard a formula is to read: its width, its letters, and fractions within fractions."""
     text = _JUDGE.doprint(expr)
     leaves = sum(node.is_Atom for node in sp.preorder_traversal(expr))
     return width(text.replace(r"\frac", r"\tfrac")) + 0.7 * leaves + 8 * len(_NESTED.findall(text))
@@ -189,7 +189,7 @@ _NESTED = re.compile(r"\\frac\{(?:[^{}]|\{[^{}]*\})*\\frac")
 
 
 def _plainest(forms: Sequence[sp.Expr]) -> sp.Expr:
-    """The most readable of some equal expressions, their factored forms and their expansions at the top."""
+    """The most readable of some equal expressions, their factored forms and their top-level expansions."""
     found = list(forms)
     for form in forms:
         found += [sp.factor_terms(form), sp.expand_mul(form, deep=False)]
@@ -199,7 +199,8 @@ def _plainest(forms: Sequence[sp.Expr]) -> sp.Expr:
 
 
 def plain_form(expr: sp.Expr, claim: Claim) -> sp.Expr:
-    """An expression about the network of a claim as its formula is shown: with α, in its most readable form."""
+    """An expression about the network of a claim, written like the claim's formula: with α, in its most readable
+    form."""
     return _Shown(claim).short(expr)
 
 
@@ -212,13 +213,13 @@ def _used(formula: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> dict[sp.Symbo
 
 
 def systems_of(shown: Sequence[sp.Expr]) -> list[tuple[Any, ...]]:
-    """Every recursion and flow behind the shown expressions, as (class, arguments without the component), those inside
-    others last."""
+    """Every recursion and flow behind the shown expressions, as (class, arguments without the component); inner ones
+    come last."""
     found: dict[tuple[Any, ...], None] = {}
     for expr in shown:
         for atom in sorted(expr.atoms(Recursion, Flow), key=lambda e: (-len(e.args[1]), sp.default_sort_key(e))):
             found[(atom.func, *atom.args[:4])] = None
-    # A smaller system that starts alike and moves alike is part of a larger one.
+    # A smaller system with the same starts and updates is part of a larger one.
     return [s for s in found if not any(_within(s, other) for other in found if other != s)]
 
 
@@ -228,7 +229,7 @@ def _within(small: tuple[Any, ...], large: tuple[Any, ...]) -> bool:
 
 
 def _mark(expr: sp.Expr, systems: Sequence[tuple[Any, ...]], printer: Printer) -> sp.Expr:
-    """Quantities of several systems of one kind are numbered by them."""
+    """Where there are several systems of one kind, their quantities are numbered by system."""
 
     def numbered(atom: sp.Expr) -> sp.Expr:
         own = (atom.func, *atom.args[:4])
@@ -246,7 +247,7 @@ def _mark(expr: sp.Expr, systems: Sequence[tuple[Any, ...]], printer: Printer) -
 
 
 def system_lines(systems: Sequence[tuple[Any, ...]], lines: Lines) -> list[Line]:
-    """The steps or rates of every system, systems that differ in their start alone together, and their starts."""
+    """The steps or rates of every system, and their starts; systems that differ only in their start share a line."""
     out: list[Line] = []
     for kind in (Recursion, Flow):
         kin = [system for system in systems if system[0] is kind]
@@ -277,7 +278,7 @@ def _changes(group: tuple[Any, ...], mark: str, lines: Lines) -> list[Line]:
 
 
 def _begins(group: tuple[Any, ...], start: sp.Tuple, mark: str, lines: Lines) -> tuple[str, ...]:
-    """What the variables are at the start, equal ones together."""
+    """The values of the variables at the start; equal ones are set together."""
     at = "" if group[0] is Recursion else "(0)"
     by_value: dict[sp.Expr, list[str]] = {}
     for z, value in zip(group[2], start):

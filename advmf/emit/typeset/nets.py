@@ -19,8 +19,8 @@ INPUTS = sp.Symbol("N_in", positive=True)
 
 
 class Layers(Algebra[tuple[str, bool]]):
-    """A block applied to a text, and whether that is a sum. Matrices and activations are named as they are met: indexed
-    where there are several of a kind."""
+    """The state is the text of a stream, and whether that text is a sum. Matrices and activations are named in order,
+    with an index where there are several of a kind."""
 
     def __init__(self, net: Net, lines: Lines) -> None:
         self.lines = lines
@@ -38,7 +38,7 @@ class Layers(Algebra[tuple[str, bool]]):
         return "m" if isinstance(layer, Dropout) else "W" if layer.trained else "V"
 
     def matrix(self, letter: str) -> tuple[str, str]:
-        """The letters of a layer's matrix or of a mask, and of its index."""
+        """The letter of a layer's matrix or of a mask, and its index."""
         self._seen[letter] += 1
         index = f"_{self._seen[letter]}" if self._total[letter] > 1 else ""
         return f"{letter}{index}^l", index.replace("_", ",")
@@ -94,8 +94,8 @@ def _named(norm: Norm) -> str:
 
 
 def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
-    """The map of one block, or of each stage's, and with ``where`` the laws of its matrices, the activation, the
-    input's and the output's layer."""
+    """The map of the block, or of each stage's block. With ``where`` the laws of its matrices, the activation, and the
+    layers of input and output follow."""
     layers, n = Layers(net, lines), lines.text
     texts = {block: block.apply(layers, ("x^{l-1}", False))[0] for block in net.blocks}
     out = [Line("x^l", "=", texts[block] + span) for block, span in _spans(net, lines)]
@@ -125,18 +125,18 @@ def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
 
 
 def _spans(net: Net, lines: Lines) -> list[tuple[Block, str]]:
-    """The blocks, with the numbers l of their layers where there are several stages; a block that goes on is one."""
+    """The blocks, with the layer numbers l where there are several stages; adjacent equal blocks are set once."""
     return _grouped([(stage.block, stage.repeat) for stage in net.stages], sp.S.One, net, lines)
 
 
 def _widths(net: Net, lines: Lines) -> list[tuple[sp.Expr, str]]:
-    """The widths of the streams, with their numbers l."""
+    """The widths of the streams, with their layer numbers l."""
     first, *others = ((stage.width, stage.repeat) for stage in net.stages)
     return _grouped([(first[0], first[1] + 1), *others], sp.S.Zero, net, lines)
 
 
 def _grouped(values: list[tuple[T, sp.Expr]], start: sp.Expr, net: Net, lines: Lines) -> list[tuple[T, str]]:
-    """Each value, equal ones in turn together, with its range of l from ``start`` on, in words of LaTeX."""
+    """Each value with its range of l from ``start`` on, in words of LaTeX; adjacent equal values share a range."""
     counts: list[tuple[T, sp.Expr]] = []
     for value, count in values:
         same = counts and counts[-1][0] == value

@@ -1,4 +1,4 @@
-"""SymPy to LaTeX in the order and with the signs, roots and fractions that a person would write."""
+"""SymPy to LaTeX with the order, signs, roots and fractions that a person would write."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def letters() -> dict[str, str]:
 
 
 class Printer(LatexPrinter):
-    """SymPy's printer with the paper's letters, ``names``, and a person's habits.
+    """SymPy's LaTeX printer with the paper's letters, ``names``, and the conventions of written mathematics.
 
     Factors come as numbers, parameters, states, brackets, functions; square roots of atoms and fractions are put
     together; fractions in exponents are slashed; brackets grow only around what is tall.
@@ -113,8 +113,8 @@ class Printer(LatexPrinter):
         return text
 
     def terms(self, expr: sp.Expr) -> list[sp.Expr]:
-        """The terms in order: the constant first if it is positive and no count stands beside it, and no minus first if
-        it can be helped."""
+        """The terms in order: a positive constant first unless a count stands beside it, and no minus first if another
+        order avoids it."""
         if not expr.is_Add:
             return [expr]
         terms = [term for term in self._as_ordered_terms(expr, None) if not term.is_Number]
@@ -132,7 +132,7 @@ class Printer(LatexPrinter):
     def _print_Mul(self, expr: sp.Mul) -> str:
         number, over, under, outside = self.split(expr)
         negative, p, q = number < 0, abs(number.p), number.q
-        signed = negative and q == 1 and not under  # the minus is to be that of all terms of a sum
+        signed = negative and q == 1 and not under  # the minus applies to all terms of a sum
         top, bottom = self._row(p, over, alone=not (outside or signed)), self._row(q, under, alone=True)
         if bottom == "1":
             text = top if over or p != 1 or not outside else ""
@@ -148,8 +148,8 @@ class Printer(LatexPrinter):
         return f"-{text}" if negative else text
 
     def split(self, expr: sp.Expr) -> tuple[sp.Rational, list[sp.Expr], list[sp.Expr], list[sp.Expr]]:
-        """A product as its number, what stands over and under the fraction bar in order, and what stands after the
-        fraction."""
+        """A product split into its number, the ordered factors above and below the fraction bar, and the factors after
+        the fraction."""
         number, rest = expr.as_coeff_Mul()
         if not number.is_Rational:
             number, rest = sp.S.One, expr
@@ -249,7 +249,7 @@ class Printer(LatexPrinter):
         return rf"{variable[:-1]},{depth}}}" if variable.endswith("}") else f"{variable}_{{{depth}}}"
 
     def _print(self, expr: Any, **kwargs: Any) -> str:
-        # A function's own LaTeX takes no part in how states are numbered.
+        # A function's own LaTeX is independent of how states are numbered.
         if isinstance(expr, Recursion):
             return self._print_Recursion(expr)
         return str(super()._print(expr, **kwargs))
@@ -281,13 +281,13 @@ class Printer(LatexPrinter):
 
 
 class _Root(sp.Function):
-    """A square root that is not taken apart again."""
+    """A square root that SymPy does not split again."""
 
     nargs = 1
 
 
 def common_denominator(expr: sp.Expr) -> sp.Expr:
-    """What stands under every term of a sum, 1 if they differ."""
+    """The common denominator of all terms of a sum; 1 if their denominators differ."""
     unders = {_under(term) for term in sp.Add.make_args(expr)}
     return unders.pop() if len(unders) == 1 else sp.S.One
 
@@ -330,7 +330,8 @@ def _move_root(number: sp.Rational, roots: dict[int, list[sp.Expr]]) -> sp.Ratio
 
 
 def _rank(factor: sp.Expr) -> tuple[int, int, str]:
-    """Numbers, parameters in the paper's order, other letters, quotients, brackets, functions."""
+    """The sort key of a factor: numbers, parameters in the paper's order, other letters, quotients, brackets,
+    functions."""
     base = factor.as_base_exp()[0] if not isinstance(factor, sp.exp) else factor
     if isinstance(base, _Root):
         return (0 if base.args[0].is_number else 4, 1, str(base)) if not base.args[0].is_Symbol else (4, 1, str(base))

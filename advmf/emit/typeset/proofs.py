@@ -13,12 +13,12 @@ from advmf.emit.typeset.prose import prose
 from advmf.theory.proof import Derivation, Part, Status, Step
 
 ABOVE, BETWEEN = "&\\text{{{}}} \\\\\n", "\\shortintertext{{\\footnotesize {}}}\n"
-"""How a remark stands before its step: as a row of its own in a notebook, as a paragraph in a document."""
+"""The form of a remark before its step: a separate row in a notebook, a paragraph in a document."""
 
 RELATIONS = {**{str(each): each.tex for each in Relation}, "->": r"\to"}
 
 SHORT = 60
-"""Characters of a reason and remark that stand beside a step; a longer remark stands above it."""
+"""The most characters of a reason and remark beside a step; a longer remark stands above it."""
 
 
 def step_line(step: Step, lines: Lines) -> str:
@@ -82,7 +82,7 @@ class Proof:
         return system_lines(new, self.lines)
 
     def _chain(self, part: Part, remark: str) -> list[str]:
-        """The rows of a chain, with long remarks, in the given form, above their steps."""
+        """The rows of a chain; long remarks stand above their steps, in the given form."""
         start = self.lines.text(part.steps[0].left)
         short = [len(f"{step.number}. {step.reason}") + len(step.text) <= SHORT for step in part.steps]
         beside = width(start) < self.limit / 3 and (short[0] or not part.steps[0].text)

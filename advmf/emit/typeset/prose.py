@@ -32,10 +32,11 @@ _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
 def prose(text: str, names: Mapping[str, str] | None = None, link: bool = False) -> str:
-    """A sentence as LaTeX: its formulas in math mode, by the letters of ``names``; with ``link`` arXiv numbers are
-    links.
+    """A sentence as LaTeX, with its formulas in math mode by the letters of ``names``; with ``link``, arXiv numbers
+    become links.
 
-    What has a sign of mathematics in it is a formula, and so is a single letter; neighbours are one formula.
+    A word with a mathematical sign is a formula, and so is a single letter; neighbouring ones are joined to one
+    formula.
 
     >>> from advmf.emit.typeset.prose import prose
     >>> print(prose("x^0 = P_in x with entries N(0, 1/d), as sigma_w -> oo"))
@@ -49,8 +50,8 @@ def prose(text: str, names: Mapping[str, str] | None = None, link: bool = False)
 
 
 def spans(text: str, names: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
-    """The parts of a sentence between its spaces: a formula as LaTeX, or none, and the plain text that follows it at
-    once.
+    """The parts of a sentence between its spaces, each as a formula in LaTeX (or none) and the plain text attached to
+    it.
 
     >>> spans("the limit N -> oo, at once")
     [('', 'the'), ('', 'limit'), ('N \\\\to \\\\infty', ','), ('', 'at'), ('', 'once')]
@@ -82,7 +83,7 @@ def spans(text: str, names: Mapping[str, str] | None = None) -> list[tuple[str, 
 
 
 def _set(formula: str, rest: str, names: Mapping[str, str]) -> tuple[str, str]:
-    """A formula as LaTeX with what follows it; as plain text if its LaTeX might do more than print."""
+    """A formula as LaTeX with the text attached to it; plain text if its LaTeX might do more than print."""
     text = _math(formula, names)
     own = {name for tex in names.values() for name in re.findall(r"\\([A-Za-z]+)", tex)}
     known = (
@@ -94,7 +95,7 @@ def _set(formula: str, rest: str, names: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _words(text: str) -> list[str]:
-    """The words; what stands in brackets or bars is one word if it is a formula."""
+    """The words of a sentence; brackets or bars with a formula inside count as one word."""
     plain, out = text.split(), []
     while plain:
         taken = next((n for n in range(1, len(plain) + 1) if _balanced(" ".join(plain[:n]))), 1)
@@ -116,7 +117,7 @@ def _balanced(text: str) -> bool:
 
 
 def _kind(word: str, following: str, names: Mapping[str, str]) -> str:
-    """``math``, ``word``, ``number`` or ``operator``."""
+    """The kind of a word: ``math``, ``word``, ``number`` or ``operator``."""
     core = word.rstrip(",;:.")
     bare = core.strip("()[]'-")
     if core in _OPERATORS:
@@ -130,7 +131,7 @@ def _kind(word: str, following: str, names: Mapping[str, str]) -> str:
         article = core in ("A", "I") or (core == "a" and following not in ("", "is", "are", "and"))
         return "word" if initial or article else "math"
     if (own := re.fullmatch(r"([a-z]{2,})(_\w+)+(\.\w+)?", bare)) and not {own[1], bare} & {*names, *_SHORT}:
-        return "word"  # the name of somebody's file or bound
+        return "word"  # the name of a user's file or bound
     if bare in names or bare in _GREEK or bare == "oo" or bare.rstrip("'") in names:
         return "math"
     if re.fullmatch(r"[GJPVW][eghsxyz]|[A-Za-z]{2}'", core) and core != "We":
@@ -180,7 +181,7 @@ def _index(index: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text as it stands; a sign that only mathematics has in math mode, and one that pdflatex has no letter for by its
+    """Literal text; a mathematical sign is set in math mode, and a character that pdflatex lacks is given by its
     number."""
     return "".join(map(_letter, literal(text)))
 
@@ -195,8 +196,8 @@ _NEAR = dict(
     zip("ÐÞðþĄąĐđĘęĦħĮįŊŋŦŧŲų«»„‚ĸĿŀŉſ", "D Th d th A a D d E e H h I i N n T t U u `` '' ,, , k L l n s".split())
 )
 _POINTS = "‐‑‒–—―‖‘’“”†‡•…€"
-"""The letters of the Latin blocks that LaTeX's usual fonts lack, with what is near them, and the signs beyond these
-blocks that they have."""
+"""The letters of the Latin blocks that LaTeX's usual fonts lack, with substitutes, and the signs outside these blocks
+that the fonts have."""
 
 
 _SPELT = {
@@ -206,8 +207,8 @@ _SPELT = {
 
 
 def outlined(text: str) -> str:
-    """A heading as LaTeX for a PDF's outline, which has no formulas: Greek letters as they are, other signs of
-    mathematics spelt or left out.
+    """A heading as LaTeX for a PDF's outline, which has no formulas. Greek letters stay; other mathematical signs are
+    spelt or left out.
 
     >>> print(outlined("The growth ω^L ≤ 5 % of β_1"))
     The growth ω L <= 5 \\% of β 1
@@ -217,7 +218,7 @@ def outlined(text: str) -> str:
 
 
 def regime(claim: Claim) -> str:
-    """Where a claim holds, in words."""
+    """The regime in which a claim holds, in words."""
     words = {
         Regime.EXACT: "exact, at every width and dimension",
         Regime.LARGE_WIDTH: "large width, N -> oo",

@@ -21,7 +21,7 @@ CLASSIC = tuple((p, q) for p in ("1", "2", "inf") for q in ("1", "2", "inf"))
 
 
 def notation(exprs: Iterable[sp.Basic], lines: Lines) -> str:
-    """The letters, observables and functions that stand in ``exprs``, with domains and meanings."""
+    """The table of the letters, observables and functions in ``exprs``, with domains and meanings."""
     names, found = set(), set()
     for expr in exprs:
         for node in sp.preorder_traversal(expr):
@@ -60,7 +60,7 @@ def _letters(*names: str) -> list[sp.Symbol]:
 
 
 def _generic(node: sp.Basic) -> sp.Basic:
-    """The function at letters, as its docstring writes it; an observable of a unit and a direction for the
+    """The function applied to the letters in its docstring; an observable of a unit and a direction, applied to the
     first ones."""
     head = type(node)
     if isinstance(node, UnitObservable):
@@ -77,7 +77,8 @@ def _generic(node: sp.Basic) -> sp.Basic:
 
 
 def _meaning(head: type) -> str:
-    """The first sentence of a docstring, without the call; another class by its name in words."""
+    """The first sentence of a docstring, without the call; a reference to another class becomes that class's name in
+    words."""
     first = " ".join((head.__doc__ or "").strip().partition("\n\n")[0].split())
     first = re.split(r"[:,]? ``[A-Z]\w+\(|\. | \(Write", first)[0].rstrip(".:,")
     return re.sub(r":class:`(\w+)`", lambda m: "the " + re.sub(r"(?<!^)(?=[A-Z])", " ", m[1]).lower(), first)

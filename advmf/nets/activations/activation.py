@@ -1,4 +1,5 @@
-"""What an activation owes: phi(z). All else has a default, and is an override where it has a closed form."""
+"""The base of activations. An activation must define phi(z); everything else has a default, overridden by closed
+forms."""
 
 from __future__ import annotations
 
@@ -24,11 +25,11 @@ def _simplified(expr: sp.Expr) -> sp.Expr:
 
 
 class Pointwise(Block, ABC):
-    """An activation: the same function phi of each coordinate of the stream, Lipschitz, and smooth but for kinks.
+    """An activation: the same function phi of each coordinate of the stream, Lipschitz, and smooth apart from kinks.
 
-    One of one's own defines :meth:`phi`. The theory asks for means over a ~ N(0, Q) and over pairs (a, b) of variances
-    Q, R and covariance P. By default these are quadratures, :class:`~advmf.functions.NormalMean` and
-    :class:`~advmf.functions.PairMean`.
+    A user's activation defines :meth:`phi`. The theory uses means over a ~ N(0, Q) and over Gaussian pairs (a, b) of
+    variances Q, R and covariance P. By default these are computed by quadrature, :class:`~advmf.functions.NormalMean`
+    and :class:`~advmf.functions.PairMean`.
 
     >>> import sympy as sp
     >>> import advmf as mf
@@ -48,8 +49,8 @@ class Pointwise(Block, ABC):
         return algebra.pointwise(self, state)
 
     def require(self) -> None:
-        """Raises DeclarationError, with the reason, where :meth:`phi` gives no Lipschitz function that is smooth but
-        for kinks. A network asks for it when it is declared."""
+        """Raise DeclarationError, with the reason, unless :meth:`phi` is Lipschitz and smooth apart from kinks. A
+        network calls this when it is declared."""
         try:
             found = self.phi(z)
         except Exception as error:
@@ -87,7 +88,7 @@ class Pointwise(Block, ABC):
         return self._mean(self.phi(z) ** 2, Q)
 
     def gain(self, Q: sp.Expr) -> sp.Expr:
-        """E phi'(a)²: the growth of a tangent across the stream."""
+        """E phi'(a)²: the growth of a tangent that is uncorrelated with the stream."""
         return self._mean(self.slope**2, Q)
 
     def tilt(self, Q: sp.Expr) -> sp.Expr:
@@ -108,13 +109,12 @@ class Pointwise(Block, ABC):
         return PairMean(phi, phi, Q, R, P)
 
     def close_product(self, Q: sp.Expr, R: sp.Expr, P: sp.Expr, D: sp.Expr, gap: sp.Expr) -> sp.Expr:
-        """E phi(a) phi(b), if need be by the squared distance D = Q + R - 2P and the gap Q - R, which have all digits
-        where a and b are close."""
+        """E phi(a) phi(b), where needed in terms of D = Q + R - 2P and the gap Q - R, which keep their digits where a
+        and b are close."""
         return self.product(Q, R, P)
 
     def tensors(self, number: Callable[[sp.Expr], float]) -> Any:
-        """The :class:`advmf.simulate.pointwise.Function` of a simulation, None for the one that follows from the
-        formula.
+        """The :class:`advmf.simulate.pointwise.Function` for a simulation; None to derive it from the formula.
 
         ``number`` gives the value of an expression.
         """
@@ -126,8 +126,7 @@ class Pointwise(Block, ABC):
 
 
 class ClosedForm(Pointwise):
-    """A smooth activation whose mean and pair kernel have closed forms, from which all other means follow by
-    differentiation.
+    """A smooth activation whose mean and pair kernel have closed forms; all other means follow by differentiation.
 
     By Price's theorem E phi'(a)phi'(b) is the derivative of E phi(a)phi(b) in P, and the means with a phi'(a) are
     derivatives in the deviation.

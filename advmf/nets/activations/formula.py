@@ -34,21 +34,22 @@ NAMED: dict[str, Any] = {
     "sin": Sine,
     "hard_tanh": sp.Max(-1, sp.Min(1, Z)),
 }
-"""Activations by name: formulas, and what makes those with closed forms. The constants of selu are those of G.
-Klambauer et al., Self-Normalizing Neural Networks, NeurIPS 2017; gelu is D. Hendrycks and K. Gimpel's,
+"""Activations by name: a formula, or a constructor of an activation with closed forms. The constants of selu are those
+of G. Klambauer et al., Self-Normalizing Neural Networks, NeurIPS 2017; gelu is D. Hendrycks and K. Gimpel's,
 arXiv:1606.08415."""
 
 
 @public
 @dataclass(frozen=True)
 class Activation(Pointwise):
-    """The activation of a formula in :data:`advmf.symbols.z`, Lipschitz and smooth but for kinks, or of a name.
+    """The activation with a given formula in :data:`advmf.symbols.z`, or with a given name. It must be Lipschitz, and
+    smooth apart from kinks.
 
-    ``Activation(sp.tanh(z))`` is ``Activation("tanh")``. The names are those of :data:`NAMED`, of which some give a
-    :class:`ReLULike`, an :class:`Erf` or a :class:`Sine`. The means are quadratures, to twelve digits.
+    ``Activation(sp.tanh(z))`` is ``Activation("tanh")``. The names are those of :data:`NAMED`; some of them give a
+    :class:`ReLULike`, an :class:`Erf` or a :class:`Sine`. The means are computed by quadrature, to twelve digits.
 
-    Raises DeclarationError for what is no real function of z, for one that jumps or grows faster than a multiple of z,
-    and for one whose slope or kinks SymPy does not find; ArgumentError for an unknown name.
+    Raises DeclarationError for a formula that is no real function of z, that jumps, or that grows faster than a
+    multiple of z, and where SymPy does not find its slope or kinks. Raises ArgumentError for an unknown name.
 
     >>> import advmf as mf
     >>> net = mf.vanilla(phi=mf.Activation("tanh"))

@@ -1,4 +1,4 @@
-"""ReLU and its kin: two slopes, one on either side of zero."""
+"""Piecewise linear activations with two slopes, one on either side of zero."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class ReLULike(Pointwise):
         return self.second(Q)
 
     def product(self, Q: sp.Expr, R: sp.Expr, P: sp.Expr) -> sp.Expr:
-        """With φ(z) = v z + (u - v) ReLU(z), by the arc-cosine kernel, and E a ReLU(b) = P/2."""
+        """By φ(z) = v z + (u - v) ReLU(z), the arc-cosine kernel and E a ReLU(b) = P/2."""
         u, v, deviation = self.u, self.v, sp.sqrt(Q * R)
         return (u - v) ** 2 / 2 * deviation * ArcCosine(P / deviation) + u * v * P
 
     def close_product(self, Q: sp.Expr, R: sp.Expr, P: sp.Expr, D: sp.Expr, gap: sp.Expr) -> sp.Expr:
         u, v, deviation = self.u, self.v, sp.sqrt(Q * R)
-        # 1 - c = (D - (sqrt Q - sqrt R)²)/(2 deviation), and sqrt Q - sqrt R by the difference of Q and R.
+        # 1 - c = (D - (sqrt Q - sqrt R)²)/(2 deviation); sqrt Q - sqrt R is computed from the gap Q - R.
         difference = gap / (sp.sqrt(Q) + sp.sqrt(R))
         rest = deviation * ArcCosineRest(D / (2 * deviation), difference**2 / (2 * deviation))
         return self.alpha * P + (u - v) ** 2 / 2 * rest
@@ -93,7 +93,7 @@ class Rectifier:
         return self._combined(z, z.relu())
 
     def tangent(self, at: Any, t: Any) -> Any:
-        """In one pass over memory: a product with a mask of booleans takes three times as long."""
+        """Computed in one pass over memory; a product with a boolean mask takes three times as long."""
         import torch
 
         return self._combined(t, torch.ops.aten.threshold_backward(t, at, 0))
@@ -109,7 +109,7 @@ class Rectifier:
         return self._combined(delta, rectified), rectified
 
     def moved(self, prepared: tuple[Any, Any], kept: Any) -> Any:
-        """Positive where z + δ is: the sign of a difference is exact."""
+        """Positive exactly where z + δ is positive, because the sign of a floating-point difference is exact."""
         return kept - prepared[1]
 
     def _combined(self, z: Any, rectified: Any) -> Any:

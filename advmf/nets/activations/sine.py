@@ -1,4 +1,4 @@
-"""The sine, whose means are those of exponentials."""
+"""The sine, whose means follow from the means of exponentials."""
 
 from __future__ import annotations
 
