@@ -70,7 +70,7 @@ class Tape:
         self._normalised, self._denormalised = 0, len(met.norms)
 
     def meet(self, layer: Layer, z: Columns) -> Columns:
-        """Called with the vectors that a linear layer gets, forwards or backwards, and returns what the layer takes; this
+        """Called with the vectors that a linear layer gets, forwards or backwards; returns what the layer takes. This
         tape records nothing."""
         return z
 

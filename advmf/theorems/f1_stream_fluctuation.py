@@ -107,7 +107,9 @@ F1 = Theorem(
     needs=(REPEATED, EXACT, FOLLOWS),
     derive=Scripted("f_finite_width", "stream"),
     scales={
-        "quick": Scale(L=4, d=64, K=2, widths=(24, 48, 96, 192), nets=(40_000,) * 4),
+        "quick": Scale(
+            L=4, d=64, K=2, widths=(24, 48, 96, 192), nets=(16_000,) * 4, effects={"effect": 0.1, "effect_fourth": 0.1}
+        ),
         "paper": Scale(L=10, d=784, K=2, widths=(64, 128, 256, 512), nets=(20_000,) * 4),
     },
 )

@@ -50,9 +50,9 @@ class Scale:
     """How a theorem is simulated: depth, dimensions, ladder of widths, networks of each width, directions and steps of
     an attack.
 
-    ``widths="limit"`` stands for networks of infinite width, with one number of ``nets``. The defaults of directions and
-    steps are those of :func:`advmf.check_all`. ``effects`` are the departures that a suite has to resolve, by their names
-    in :class:`advmf.Design`, whose defaults hold for the others.
+    ``widths="limit"`` stands for networks of infinite width, with one number of ``nets``. The defaults of directions
+    and steps are those of :func:`advmf.check_all`. ``effects`` are the departures that a suite has to resolve, by their
+    names in :class:`advmf.Design`, whose defaults hold for the others.
     """
 
     L: int
@@ -189,6 +189,8 @@ class Theorem:
     captions: Mapping[str, Caption] = field(default_factory=dict)
     """Captions by the name of the claim where each claim has its own table, else by that of the theorem."""
     parts: tuple[Theorem, ...] = ()
+    scatters: Callable[[Net], bool] = lambda net: False
+    """Of which networks the numbers scatter so much that a quick suite takes the scale "scattered" for them."""
     needs: tuple[Need, ...] = ()
     """The properties that it requires of a net; about a net without one of them, it states and tests nothing."""
     unchecked: str = ""

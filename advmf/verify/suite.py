@@ -100,13 +100,12 @@ SELECTED: Mapping[str, Rows] = {
     "T2": {
         **dict.fromkeys(((name, "relu") for name in (*DEFAULT_NETS, "pyramid")), PAIRS),
         **dict.fromkeys(((name, "leaky_relu") for name in (GROWING, "plain_residual")), PAIRS),
-        **dict.fromkeys(((GROWING, "tanh"), (GROWING, "gelu"), ("pre_norm", "relu")), DIAGONAL),
+        **dict.fromkeys(((GROWING, "tanh"), (GROWING, "gelu"), ("pre_norm", "relu")), (("2", "2"), ("inf", "inf"))),
     },
     "T3": {
         (GROWING, "relu"): PAIRS,
         (GROWING, "leaky_relu"): DIAGONAL,
-        ("residual", "relu"): (("inf", "2"), ("inf", "inf")),
-        ("preactivation", "relu"): (("inf", "inf"),),
+        ("residual", "relu"): (("inf", "inf"),),
     },
     "T5": dict.fromkeys(ALL, PAIRS),
     "F2": {(GROWING, "relu"): PAIRS},
@@ -122,6 +121,8 @@ the limit for granted, and the ladder tests it."""
 MATRIX = "matrix"
 """What stands for a net where there is none."""
 
+SCATTERED_SCALE = "scattered"
+"""What a theorem calls its scale for networks whose numbers scatter more."""
 FINITE_SCALE = "finite"
 """What a theorem that is checked at N = oo calls its scale of finite widths."""
 
@@ -292,6 +293,8 @@ def cases(
                 why[theorem] = THEOREMS[theorem].silent(net) or "none of its claims is about such a net"
                 continue
             case = Case(theorem, net, activation, claims, point, profile)
+            if scale is THEOREMS[theorem].scales["quick"] and THEOREMS[theorem].scatters(net):
+                case = replace(case, own=THEOREMS[theorem].scales.get(SCATTERED_SCALE))
             finite = THEOREMS[theorem].scales.get(FINITE_SCALE)
             if scale.widths != LIMIT or finite is None:
                 found.append(case)

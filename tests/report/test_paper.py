@@ -162,7 +162,7 @@ def test_a_file_that_is_no_record_of_a_check_is_refused(content, message, tmp_pa
         (["t22"], "Did you mean T2?"),
         (["T2", "--net", "resnet"], "choose from vanilla"),
         (["T2", "--p", "0.5"], "p must be a number"),
-        (["T2", "--route", "fast"], "route must be best or one of"),
+        (["T2", "--route", "fast"], "route must be split, best or one of"),
         (["F1", "--net", "plain_residual"], "F1 says nothing of plain_residual"),
         (["T2", "--results", "none.json"], "none.json cannot be read"),
         (["T2", "-o", "no/such/folder/paper.tex"], "There is no folder 'no/such/folder'"),

@@ -113,7 +113,7 @@ def test_the_capacity_of_a_vanilla_network_is_that_of_its_outputs():
 )
 def test_the_capacity_is_that_of_the_pairings_with_every_gradient(net):
     """One push, against a pull for each output."""
-    given = {name: value for name, value in {"L": 3, "sigma_w": 1.3, "sigma_b": 0.2}.items()}
+    given = {"L": 3, "sigma_w": 1.3, "sigma_b": 0.2}
     if not net.repeated:
         del given["L"]
     ensemble = mf.simulate.sample(net, N=24, d=6, K=3, nets=4, dtype=torch.float64, generator=generator(), **given)
