@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ from advmf.cli.progress import progress
 from advmf.cli.shared import Terminated, alone, console, main, point, terminable, unused, usage_errors
 from advmf.cli.tables import print_tables
 from advmf.cli.types import SEED, Networks, OutputFile
-from advmf.errors import AdvmfError, OutputError
+from advmf.errors import AdvmfError, ArgumentError, OutputError
 from advmf.outputs import Output
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     help="Budget for the networks of a worker in GiB.  [default: 4]",
 )
+@click.option("--quick", is_flag=True, help="One network alone, at nine pairs (p, q): some ten seconds.")
 @click.option(
     "--full", is_flag=True, help="At the paper's scale: MNIST, L = 10, T2 at widths to 1,000,000; hours on two cores."
 )
@@ -113,7 +115,7 @@ def check(
     context: click.Context, file: Path | None,
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None,
     at: tuple[str, ...], networks: int | str | None, sequential: bool, widths: str | None, data: str | None, seed: int, device: str,
-    sampler: str, dtype: str, memory: float | None, full: bool,
+    sampler: str, dtype: str, memory: float | None, quick: bool, full: bool,
     store: Path | None, resume: bool, workers: int | None, backend: str, scheduler: str | None, json_path: Output | None,
 ) -> None:  # fmt: skip
     """Check theorems against simulated networks. With FILE, check your own bound and its derivation; 'advmf new' writes
@@ -131,7 +133,7 @@ def check(
         from advmf.simulate.ensemble import MEMORY
         from advmf.verify.catalogue import pairs_of
         from advmf.verify.runs import family, run
-        from advmf.verify.suite import PAPER, QUICK, cases
+        from advmf.verify.suite import BRIEF, PAPER, QUICK, SELECTED, cases
         from advmf.verify.workers import default_workers
 
         if file:
@@ -139,7 +141,11 @@ def check(
         else:
             pairs = pairs_of(p, q) if p or q else ()
             finite = widths == "ladder" or sampler != "auto"
-            suite = cases(theorems, nets, activations, pairs, PAPER if full else QUICK, point(at), ladder=finite)
+            if quick and full:
+                raise ArgumentError("--quick and --full are two scales; give one of them.")
+            rows = BRIEF if quick else SELECTED
+            profile = PAPER if full else QUICK
+            suite = cases(theorems, nets, activations, pairs, profile, point(at), ladder=finite, selected=rows)
     if all(case.net is None for case in suite):
         unused(
             context, "matrices have no networks, images or device", "networks", "widths", "data", "device", "sampler"
@@ -161,6 +167,7 @@ def check(
             with closing(run(suite, seed=seed, progress=advance, **options)) as finished:
                 for outcome in finished:
                     found.append(outcome)
+                    advance.say(_told(outcome))
                     outcomes = family(sorted(found, key=lambda o: o.position), claims)
                     document = of_outcomes(outcomes, seed, command, complete=len(outcomes) == len(suite))
                     if json_path and json_path.replaced:
@@ -179,6 +186,17 @@ def check(
         click.echo(f"interrupted: {len(found)} of {len(suite)} cases finished{kept}", err=True)
         sys.exit(interrupted)
     sys.exit(_exit_code(document))
+
+
+def _told(outcome: Outcome) -> str:
+    """A line on a case that has finished."""
+    first, case = outcome.reports[0], outcome.case
+    counts = Counter(str(report.verdict) for report in outcome.reports)
+    refuted = sum(report.verdict == "REFUTED" for report in outcome.controls)
+    seconds = sum(report.seconds for report in (*outcome.reports, *outcome.controls))
+    name = " ".join(filter(None, (case.theorem, case.name, case.activation, "N=inf" if first.given else "")))
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return f"{name}: {verdicts}; controls refuted: {refuted} of {len(outcome.controls)} ({seconds:.1f} s)"
 
 
 def _show(out: Console, document: Document, json_path: Output | None, refuted: Sequence[str] = ()) -> AdvmfError | None:

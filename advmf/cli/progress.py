@@ -16,11 +16,21 @@ nothing was.
 """
 
 
+class Advance:
+    """What is called with the share of one of several pieces of work that was done since the last call, and what is
+    being done: a share of 0 names a piece that begins, and the words of later calls are about it. ``say`` writes a line
+    beside the progress."""
+
+    def __init__(self, advance: Callable[[float, str], None], say: Callable[[str], None]) -> None:
+        self._advance, self.say = advance, say
+
+    def __call__(self, share: float, what: str) -> None:
+        self._advance(share, what)
+
+
 @contextmanager
-def progress(count: int, unit: str = "cases") -> Iterator[Callable[[float, str], None]]:
-    """A function that reports progress on ``count`` pieces of work. It is called with the share of one piece done since
-    the last call, and a text. A share of 0 announces a piece that begins; the texts of later calls are about that
-    piece."""
+def progress(count: int, unit: str = "cases") -> Iterator[Advance]:
+    """Progress of ``count`` pieces of work."""
     from rich.console import Console
 
     # FORCE_COLOR, which many CI systems set, makes a pipe a terminal for rich.
@@ -30,7 +40,7 @@ def progress(count: int, unit: str = "cases") -> Iterator[Callable[[float, str],
 
 
 @contextmanager
-def _bar(count: int) -> Iterator[Callable[[float, str], None]]:
+def _bar(count: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -51,11 +61,11 @@ def _bar(count: int) -> Iterator[Callable[[float, str], None]]:
                 case = what
             bar.update(task, advance=share, description=case if share == 0.0 else f"{case} {what}")
 
-        yield advance
+        yield Advance(advance, lambda line: bar.console.print(line, markup=False, highlight=False))
 
 
 @contextmanager
-def _lines(count: int, unit: str) -> Iterator[Callable[[float, str], None]]:
+def _lines(count: int, unit: str) -> Iterator[Advance]:
     lines, done = Lines(count, unit, _print), threading.Event()
 
     def watch() -> None:
@@ -65,7 +75,7 @@ def _lines(count: int, unit: str) -> Iterator[Callable[[float, str], None]]:
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        yield lines.advance
+        yield Advance(lines.advance, _print)
     finally:
         done.set()
         watcher.join()

@@ -21,11 +21,11 @@ def print_tables(console: Console, document: Document) -> None:
 
     for each in tables(document.claims):
         console.print(f"{each.title}: {each.numbers}", style="italic")
-        table = Table("net", "activation", *each.heads, box=None)
+        table = Table("net", "activation", *each.heads, "within", box=None)
         for row in each.rows:
             found = [row.claims[head].report if head in row.claims else None for head in each.heads]
             cells = (Text("") if report is None else Text(cell(report), _STYLE[report.verdict]) for report in found)
-            table.add_row(row.net, row.activation, *cells)
+            table.add_row(row.net, row.activation, *cells, row.margin)
         console.print(table, "")
     for claim in document.claims:
         for f in claim.report.findings:

@@ -15,7 +15,7 @@ from advmf.verify.foreign import LARGEST, loads, valid
 from advmf.verify.records import ADDED, FORMAT, STATED, Results, of_another_format
 from advmf.verify.runs import Outcome, together
 from advmf.verify.store import read as read_store
-from advmf.verify.suite import FAMILY_ALPHA
+from advmf.verify.suite import FAMILY_ALPHA, Case
 from advmf.verify.verdict import Report, Verdict
 
 
@@ -42,7 +42,8 @@ def title(case: str, activation: str, report: Report) -> str:
     name, bracket, mistake = report.theorem.partition(" [")
     name = case if case.startswith(f"{name}.") else name  # T6.d and T6.K are both about T6
     pair = f"p={report.p} q={report.q}" if report.p else ""
-    return " ".join(filter(None, (f"{name}{bracket}{mistake}", report.net, activation, pair)))
+    limit = "N=inf" if report.given else ""
+    return " ".join(filter(None, (f"{name}{bracket}{mistake}", report.net, activation, pair, limit)))
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,30 @@ class Document:
         }
 
 
+@dataclass(frozen=True)
+class _Statement(Mapping[str, Any]):
+    """What a case states of one of its claims. It is typeset when it is asked for, as a table on a terminal never
+    does."""
+
+    case: Case
+    number: int
+
+    def __getitem__(self, name: str) -> Any:
+        return self.case.statements[self.number][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.case.statements[self.number])
+
+    def __len__(self) -> int:
+        return len(self.case.statements[self.number])
+
+
 def of_outcomes(outcomes: Sequence[Outcome], seed: int, command: str, complete: bool) -> Document:
     """The document of a run, from its outcomes so far."""
     claims = [
-        Checked(o.case.theorem, o.case.activation, said, report)
+        Checked(o.case.theorem, o.case.activation, _Statement(o.case, number), report)
         for o in outcomes
-        for said, report in zip(o.case.statements, o.reports)
+        for number, report in enumerate(o.reports)
     ]
     controls = [(title(o.case.theorem, o.case.activation, r), r) for o in outcomes for r in o.controls]
     return _document(__version__, seed, command, complete, claims, controls)
@@ -194,6 +213,9 @@ def _text(value: Any) -> str:
 
 
 _CHOICES = ("--theorem", "--net", "--activation")
+_NAMED = (*_CHOICES[1:], "--p", "--q", "--full")
+"""Options with which a theorem is checked for all networks at all pairs. Without them a network has its own pairs, and
+numbers are those of all pairs that were asked for together."""
 _ELSEWHERE = ("--store", "--workers", "--backend", "--scheduler", "--json")
 """Options that do not affect any number."""
 
@@ -218,8 +240,8 @@ def reproduction(command: str, claim: Checked | None = None) -> str:
     if words[:2] != ["advmf", "check"]:
         return ""
     if claim is not None and not any(word.endswith(".py") for word in words):  # a file checks one claim
-        net = claim.report.net if claim.activation else ""
-        for option, value in zip(_CHOICES, (claim.case, net, claim.activation)):
+        net = claim.report.net if claim.activation and any(word in command.split() for word in _NAMED) else ""
+        for option, value in zip(_CHOICES, (claim.case, net, claim.activation if net else "")):
             words += [option, value] if value else []
     return shlex.join(words)
 

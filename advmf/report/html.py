@@ -204,9 +204,10 @@ def _link(claim: Checked, names: Mapping[int, str]) -> Element:
     report = claim.report
     value = number(report)
     sign, told = node("span", _SIGNS[report.verdict], aria_hidden="true"), SHORT[report.verdict]
-    word = node("span", told, class_="aside" if value else None)
+    margin = f" {report.margin}" if report.margin else ""
+    word = node("span", f"{told}{margin}", class_="aside" if value else None)
     badge = node("span", sign, f" {value} ", word, class_=f"badge {report.verdict.lower()}")
-    return node("a", badge, href=f"#{names[id(claim)]}", title=f"{claim.title}: {_name(report.verdict)}")
+    return node("a", badge, href=f"#{names[id(claim)]}", title=f"{claim.title}: {_name(report.verdict)}{margin}")
 
 
 def _table(caption: str, heads: Sequence[Element], rows: Sequence[Element]) -> Element:

@@ -51,10 +51,11 @@ def _folded(table: Table) -> str:
             row.net,
             row.activation,
             *(cell(row.claims[head].report) if head in row.claims else "" for head in table.heads),
+            row.margin,
         )
         for row in table.rows
     ]
-    grid = "\n".join(_grid(("net", "activation", *table.heads), rows))
+    grid = "\n".join(_grid(("net", "activation", *table.heads, "within"), rows))
     # Markdown begins after the first empty line, so there must be none before.
     summary = html.escape(" ".join(f"{table.title}: {table.numbers}".split()))
     return f"<details><summary>{summary}</summary>\n\n{grid}\n\n</details>"

@@ -23,6 +23,12 @@ class Row:
     activation: str
     claims: Mapping[str, Checked]
 
+    @property
+    def margin(self) -> str:
+        """The margin of the verdicts: a departure of this size would have been found in any of them."""
+        stand = [claim.report for claim in self.claims.values() if claim.report.margin]
+        return max(stand, key=lambda report: report.within).margin.removeprefix("within ") if stand else ""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -41,16 +47,20 @@ def tables(claims: Sequence[Checked]) -> list[Table]:
         own = [claim for claim in claims if claim.case == case]
         names = list(dict.fromkeys(c.report.theorem for c in own if c.report.p)) or [case]
         for name in names:
-            shown = [c for c in own if not c.report.p or c.report.theorem == name]
-            rows: dict[tuple[str, str], dict[str, Checked]] = {(c.report.net, c.activation): {} for c in own}
-            for c in shown:
-                rows[c.report.net, c.activation][_head(c.report)] = c
-            heads = sorted(dict.fromkeys(_head(c.report) for c in shown), key=_place)
-            title = case if len(names) == 1 else name
-            lines = tuple(Row(*key, row) for key, row in rows.items())
-            given = [f"; {text}" for text in dict.fromkeys(c.report.given for c in shown) if text]
-            found.append(Table(title, "".join([caption(title).text, *given]), tuple(heads), lines))
+            for given in dict.fromkeys(c.report.given for c in own):
+                shown = [c for c in own if c.report.given == given and (not c.report.p or c.report.theorem == name)]
+                found.append(_table(case if len(names) == 1 else name, shown, given))
     return found
+
+
+def _table(title: str, shown: Sequence[Checked], given: str) -> Table:
+    """The table of claims that were judged by the same kind of networks."""
+    rows: dict[tuple[str, str], dict[str, Checked]] = {(c.report.net, c.activation): {} for c in shown}
+    for c in shown:
+        rows[c.report.net, c.activation][_head(c.report)] = c
+    heads = sorted(dict.fromkeys(_head(c.report) for c in shown), key=_place)
+    lines = tuple(Row(*key, row) for key, row in rows.items())
+    return Table(title, caption(title).text + (f"; {given}" if given else ""), tuple(heads), lines)
 
 
 def number(report: Report) -> str:

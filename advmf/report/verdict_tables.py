@@ -18,8 +18,8 @@ def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
     totals."""
     rows: list[Mapping[str, Any]] = record["results"]
     tables = []
-    for name in dict.fromkeys(_table_name(row) for row in rows):
-        own = [row for row in rows if _table_name(row) == name]
+    for name, given in dict.fromkeys((_table_name(row), _given(row)) for row in rows):
+        own = [row for row in rows if (_table_name(row), _given(row)) == (name, given)]
         heads = sorted({_head(row) for row in own}, key=_place)
         nets = dict.fromkeys((row["net"], row["activation"]) for row in own)
         cells = {(row["net"], row["activation"], _head(row)): _cell(row) for row in own}
@@ -37,8 +37,8 @@ def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
         titles = [_title(head) for head in heads]
         body_of = table("l" * len(names) + "c" * len(heads), (*names, *titles), body)
         shown = caption(name)
-        given = "".join(f", given {prose(text)}" for text in dict.fromkeys(map(_given, own)) if text)
-        tables.append(rf"\paragraph{{{shown.title or literal(name)}}} {shown.tex}{given}." + "\n" + body_of)
+        limit = f", given {prose(given)}" if given else ""
+        tables.append(rf"\paragraph{{{shown.title or literal(name)}}} {shown.tex}{limit}." + "\n" + body_of)
     return "\n".join([_legend(), *tables, _findings(rows, lines), _totals(record)])
 
 
@@ -49,7 +49,8 @@ def _legend() -> str:
     return (
         r"Every number is what was simulated over what was predicted, extrapolated to infinite width where the claim is about that. "
         r"Verdicts: \textsuperscript{s}~supported, \textsuperscript{n}~not refuted (a bound that was attacked and stood), "
-        r"\textbf{\textsuperscript{R}}~refuted, \textsuperscript{u}~underpowered."
+        r"\textbf{\textsuperscript{R}}~refuted, \textsuperscript{u}~underpowered. "
+        r"In parentheses: a departure of this size would have been found."
     )
 
 
@@ -100,7 +101,18 @@ def _cell(row: Mapping[str, Any]) -> str:
         number = f"{row['estimate']:.2f}/{row['predicted']:.2f}".replace("-", "$-$")
     else:
         number = f"{row['ratio']:.3f}" if row["predicted"] and row["ratio"] is not None else "--"
-    return rf"\textbf{{{number}{mark}}}" if row["verdict"] == "REFUTED" else f"{number}{mark}"
+    if row["verdict"] == "REFUTED":
+        return rf"\textbf{{{number}{mark}}}"
+    return f"{number}{mark}{_margin(row)}"
+
+
+def _margin(row: Mapping[str, Any]) -> str:
+    """The departure that was excluded; nothing where none is known, as in what older versions wrote."""
+    within = row.get("within")
+    if row["verdict"] not in ("SUPPORTED", "NOT_REFUTED") or not isinstance(within, float | int) or not within > 0:
+        return ""
+    size = f"{within:.2g}" if "along" in _settings(row) else rf"{100 * within:.2g}\,\%"
+    return rf"{{\scriptsize\,({size})}}"
 
 
 def _findings(rows: Sequence[Mapping[str, Any]], lines: Lines) -> str:

@@ -114,6 +114,9 @@ SELECTED: Mapping[str, Rows] = {
 the same again are left to a choice by name, and to the paper's scale. A theorem that is not here is checked for
 :data:`ALL`."""
 
+BRIEF: Mapping[str, Rows] = {name: {(GROWING, "relu"): PAIRS} for name in ("T1", "T2", "T5", "F1")}
+"""What the briefest suite checks: one network, at all pairs."""
+
 FINITE: Rows = {(GROWING, "relu"): (("2", "2"), ("inf", "inf")), ("residual", "relu"): (("inf", "inf"),)}
 """Where a theorem that is checked at N = oo is checked on a ladder of finite widths as well: a verdict at N = oo takes
 the limit for granted, and the ladder tests it."""
@@ -252,9 +255,10 @@ def cases(
     profile: Profile = QUICK,
     at: Mapping[str, float] | None = None,
     ladder: bool = False,
+    selected: Mapping[str, Rows] = SELECTED,
 ) -> list[Case]:
-    """The cases of a suite. Where theorems alone are chosen, or nothing, the quick profile has those of
-    :data:`SELECTED`; with nets, activations or pairs it has all nine pairs, the default nets and both default
+    """The cases of a suite. Where theorems alone are chosen, or nothing, the quick profile has those that are
+    ``selected``; with nets, activations or pairs it has all nine pairs, the default nets and both default
     activations of what is not named. ``at`` overrides the profile's point. With ``ladder`` a theorem that is checked at
     N = oo is checked at finite widths alone, and so it is for a net of which no limit is known.
 
@@ -263,7 +267,7 @@ def cases(
     Raises ArgumentError for an unknown theorem, net or activation, where a theorem that was asked for speaks of none of
     the nets, and for a value of ``at`` that no case uses.
     """
-    wanted = checkable(theorems)
+    wanted = checkable(theorems or (() if selected is SELECTED else tuple(selected)))
     lacking = {name: THEOREMS[name].scale(profile.name) for name in wanted if name not in profile.scales}
     profile = replace(profile, scales={**profile.scales, **lacking}) if lacking else profile
     names = list(choose("net", nets, NETS, DEFAULT_NETS))
@@ -280,8 +284,8 @@ def cases(
         rows = dict.fromkeys(
             (*((name, kind) for kind in kinds for name in names), *(others if theorem in GENERAL else ())), exponents
         )
-        if not named and theorem in SELECTED:
-            rows = {row: own for row, own in SELECTED[theorem].items() if row in rows}
+        if not named and theorem in selected:
+            rows = {row: own for row, own in selected[theorem].items() if row in rows}
         scale = profile.scales[theorem]
         if isinstance(scale, MatrixScale) or THEOREMS[theorem].net:
             continue
@@ -302,7 +306,7 @@ def cases(
                 found.append(replace(case, own=finite))
             else:
                 found.append(case)
-                if also := () if named else FINITE.get((name, activation), ()):
+                if also := () if named or selected is not SELECTED else FINITE.get((name, activation), ()):
                     found.append(replace(case, claims=THEOREMS[theorem].tested(net, also), own=finite))
     for theorem in () if nets or activations else wanted:
         scale = profile.scales[theorem]

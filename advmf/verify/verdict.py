@@ -88,6 +88,30 @@ class Report:
         return f"at N = oo, given {given}" if (given := self.settings.get("given")) else ""
 
     @property
+    def within(self) -> float:
+        """The margin of a verdict: a departure of this size, of any number that was tested, would have been found.
+
+        It is relative to the predicted size, and absolute for an exponent. Infinite where nothing is resolved, as in
+        what is UNDERPOWERED, and for what is REFUTED.
+        """
+        stands = self.verdict in (Verdict.SUPPORTED, Verdict.NOT_REFUTED)
+        return max(f.resolution for f in self.findings) if stands else math.inf
+
+    @property
+    def margin(self) -> str:
+        """The margin in words, "within 4 %"; empty where there is none.
+
+        >>> import advmf as mf
+        >>> mf.check(mf.norm_factor(2, 2), at=dict(d=30, K=5), samples=400).margin
+        'within 1.5 %'
+        """
+        if not math.isfinite(self.within):
+            return ""
+        if "along" in self.settings:
+            return f"within {self.within:.2g}"
+        return f"within {100 * self.within:.2g} %" if self.within > 0 else "exactly"
+
+    @property
     def estimate(self) -> float:
         return self.findings[0].estimate
 
@@ -120,6 +144,7 @@ class Report:
             "stderr": self.stderr,
             "predicted": self.predicted,
             "ratio": self.ratio,
+            "within": self.within,
             "at": {name: value if math.isfinite(value) else str(value) for name, value in self.at.items()},
             "seconds": self.seconds,
             "seed": self.seed,
@@ -203,7 +228,8 @@ class Report:
     def __str__(self) -> str:
         pair = f" p={self.p} q={self.q}" if self.p else ""
         given = f", {self.given}" if self.given else ""
-        lines = [f"{self.theorem} {self.net}{pair}: {self.verdict} ({self.seconds:.1f} s){given}"]
+        margin = f" {self.margin}" if self.margin else ""
+        lines = [f"{self.theorem} {self.net}{pair}: {self.verdict}{margin} ({self.seconds:.1f} s){given}"]
         for f in self.findings:
             lines.append(
                 f"  {f.label}: {f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}"
