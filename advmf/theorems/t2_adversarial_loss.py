@@ -249,7 +249,14 @@ T2 = Theorem(
     scales={
         "quick": Scale(L=5, d=64, K=10, widths="limit", nets=(180,), directions=1, steps=5, effects={"effect": 0.05}),
         "finite": Scale(
-            L=5, d=64, K=10, widths=(512, 2048, 10_000, 100_000), nets=(32, 32, 40, 12), directions=1, steps=5
+            L=5,
+            d=64,
+            K=10,
+            widths=(512, 2048, 8192, 32_768),
+            nets=(36, 36, 44, 20),
+            directions=1,
+            steps=5,
+            effects={"effect": 0.1},
         ),
         "sharp": Scale(L=5, d=64, K=10, widths=(256, 512, 2048, 4096), nets=(40, 160, 40, 160), directions=1, steps=5),
         "paper": Scale(

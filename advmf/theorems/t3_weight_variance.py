@@ -343,8 +343,10 @@ def _wrong(claim: Claim) -> list[Claim]:
     ]
 
 
-SMALL, EFFECTS = {"sigma_b": 0.0, "eps": 0.02}, {"effect": 0.1}
-"""The point of a check: a small ball, no biases. And what a suite resolves of a slope."""
+SMALL: dict[str, Any] = {
+    "L": 2, "d": 64, "directions": 1, "steps": 2, "at": {"sigma_b": 0.0, "eps": 0.02}, "effects": {"effect": 0.1}
+}  # fmt: skip
+"""What quick checks have in common: a small ball, no biases, and a tenth of a slope to be resolved."""
 
 T3 = Theorem(
     name="T3",
@@ -357,28 +359,8 @@ T3 = Theorem(
     scatters=lambda net: any(isinstance(block, Residual) for block in net.blocks),  # a branch's share is random
     derive=Scripted("t3_weight_variance"),
     scales={
-        "quick": Scale(
-            L=2,
-            d=64,
-            K=10,
-            widths=(128, 512, 2048, 8192),
-            nets=(80, 80, 150, 180),
-            directions=1,
-            steps=2,
-            at=SMALL,
-            effects=EFFECTS,
-        ),
-        "scattered": Scale(
-            L=2,
-            d=64,
-            K=10,
-            widths=(128, 512, 2048, 8192),
-            nets=(560, 560, 1120, 1350),
-            directions=1,
-            steps=2,
-            at=SMALL,
-            effects=EFFECTS,
-        ),
+        "quick": Scale(**SMALL, K=10, widths=(128, 256, 2048, 4096), nets=(90, 90, 170, 200)),
+        "scattered": Scale(**SMALL, K=4, widths=(128, 256, 2048, 4096), nets=(520, 520, 1040, 1250)),
         "paper": Scale(
             2,
             64,
