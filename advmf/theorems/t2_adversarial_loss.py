@@ -256,7 +256,6 @@ T2 = Theorem(
             nets=(36, 36, 44, 20),
             directions=1,
             steps=5,
-            effects={"effect": 0.1},
         ),
         "sharp": Scale(L=5, d=64, K=10, widths=(256, 512, 2048, 4096), nets=(40, 160, 40, 160), directions=1, steps=5),
         "paper": Scale(
