@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advmf.cli.exits import Exit
-from advmf.cli.progress import progress
 from advmf.cli.shared import Terminated, alone, console, main, point, terminable, unused, usage_errors
 from advmf.cli.tables import print_tables
 from advmf.cli.types import SEED, Networks, OutputFile
 from advmf.errors import AdvmfError, ArgumentError, OutputError
 from advmf.outputs import Output
+from advmf.progress import progress
 
 if TYPE_CHECKING:
     from rich.console import Console

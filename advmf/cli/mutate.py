@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.progress import progress
 from advmf.cli.shared import alone, console, main, point, usage_errors
 from advmf.cli.types import SEED, OutputFile
 from advmf.outputs import Output
+from advmf.progress import progress
 
 if TYPE_CHECKING:
     from rich.console import Console

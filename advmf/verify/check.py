@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from advmf.claim import Claim
+from advmf.progress import Progress
 from advmf.verify.pilot import piloted
 from advmf.verify.sequential import Look, last, require, watch
 from advmf.verify.statistics import Design
 from advmf.verify.verdict import Finding, Report
-from advmf.verify.workers import Progress
 
 
 @dataclass(frozen=True)

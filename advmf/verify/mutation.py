@@ -24,6 +24,7 @@ from advmf.claim import RHS, Claim, Relation
 from advmf.emit.kernels import Kernel, kernel
 from advmf.errors import AdvmfError, ArgumentError
 from advmf.functions import Conjugate
+from advmf.progress import Progress
 from advmf.symbols import N
 from advmf.theorems import THEOREMS
 from advmf.theorems.theorem import MatrixScale
@@ -35,7 +36,7 @@ from advmf.verify.sources.matrices import check_matrices
 from advmf.verify.sources.simulation import measured
 from advmf.verify.suite import Case
 from advmf.verify.verdict import Finding, Verdict, jsonable
-from advmf.verify.workers import Progress, compute, one_thread
+from advmf.verify.workers import compute, one_thread
 
 CHANGE = 0.05
 """A mutant that changes the value by so much, relatively, should be caught; of an exponent, by so much absolutely."""

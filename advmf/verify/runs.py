@@ -19,6 +19,7 @@ import cloudpickle
 from advmf import __version__
 from advmf.claim import Claim
 from advmf.errors import AdvmfError, ArgumentError, WorkerError
+from advmf.progress import TAKEN_OVER, Progress
 from advmf.simulate.data import load
 from advmf.theorems import SHIPPED
 from advmf.verify.controls import controls, differs, weak
@@ -29,7 +30,7 @@ from advmf.verify.statistics import holm
 from advmf.verify.store import Store, opened
 from advmf.verify.suite import FAMILY_ALPHA, Case
 from advmf.verify.verdict import Report, Verdict
-from advmf.verify.workers import TAKEN_OVER, Progress, Unfinished, compute, one_thread
+from advmf.verify.workers import Unfinished, compute, one_thread
 
 ALLOCATION = re.compile(r"out of memory|allocate memory|alloc_cpu|bad_alloc", re.IGNORECASE)
 """What the words of an error have in common that torch raises where memory is short."""

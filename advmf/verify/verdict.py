@@ -103,7 +103,7 @@ class Report:
 
         >>> import advmf as mf
         >>> mf.check(mf.norm_factor(2, 2), at=dict(d=30, K=5), samples=400).margin
-        'within 1.5 %'
+        'within 1.9 %'
         """
         if not math.isfinite(self.within):
             return ""

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from advmf.errors import ArgumentError, WorkerError
+from advmf.progress import Progress
 
 BACKENDS = ("loky", "dask")
 DEATHS = 3
@@ -32,11 +33,6 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 """What the C library is told of large arrays: to keep their memory for the next ones of the same size. To give it back
 and ask for it again takes a tenth of the time. Other libraries ignore it."""
-
-Progress = Callable[[float, str], None]
-"""Called with the share of the work done since the last call, and what is being done."""
-TAKEN_OVER = "taken over"
-"""What is being done where a finished job, or what is finished of one, is taken over from an earlier run."""
 
 
 class Job(Protocol):

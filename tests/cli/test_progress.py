@@ -11,8 +11,7 @@ from contextlib import suppress
 import pytest
 
 from advmf.cli import progress as module
-from advmf.cli.progress import Lines, progress
-from advmf.verify.workers import TAKEN_OVER
+from advmf.progress import TAKEN_OVER, Lines, progress
 
 
 class Clock:

@@ -18,8 +18,8 @@ import distributed
 import pytest
 import torch
 
-from advmf.cli.progress import Lines
 from advmf.errors import ArgumentError, WorkerError
+from advmf.progress import Lines
 from advmf.verify import runs, suite, workers
 from advmf.verify.runs import run
 from advmf.verify.sequential import looks

@@ -12,6 +12,7 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.claim import Claim, Relation
 from advmf.errors import ArgumentError
+from advmf.progress import Progress, shown
 from advmf.simulate.estimate import AttackSettings
 from advmf.verify.check import Run, checked, named
 from advmf.verify.sequential import Look
@@ -21,7 +22,6 @@ from advmf.verify.sources.simulation import Simulation
 from advmf.verify.statistics import Design
 from advmf.verify.tails import require_level
 from advmf.verify.verdict import Finding, Report
-from advmf.verify.workers import Progress
 
 
 @public
@@ -35,7 +35,7 @@ def check_growth(
     nets: int | Sequence[int] | str = NETS,
     design: Design | None = None,
     sequential: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Any,
 ) -> list[Report]:
     """Check claims of growth (:func:`advmf.growth` of :func:`advmf.loss_bound` or :func:`advmf.variance_slope`) on
@@ -60,14 +60,13 @@ def check_growth(
         raise ArgumentError(
             "A check of growth always starts afresh: parts go by width, which is the same at all dimensions; leave parts out."
         )
-    sampling, attack, run = arranged(
-        {**options, "nets": nets, "seed": seed, "sequential": sequential, "progress": progress}
-    )
+    sampling, attack, run = arranged({**options, "nets": nets, "seed": seed, "sequential": sequential})
 
     def sourced(claims: Sequence[Claim], run: Run) -> Ladder:
         return Ladder(claims, at, (along, ladder), (sampling, attack), run)
 
-    return checked(claims, sourced, run, "nets", design)
+    with shown(progress) as told:
+        return checked(claims, sourced, replace(run, progress=told), "nets", design)
 
 
 class Ladder:

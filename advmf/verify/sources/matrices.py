@@ -18,6 +18,7 @@ from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, refuse_unused
 from advmf.events import event_of, letters, quantity
 from advmf.observables import Expectation, MatrixNorm, Probability, Quantile
+from advmf.progress import Progress, shown
 from advmf.simulate.geometry import order
 from advmf.simulate.matrices import GaussianNorms, gaussian_norms
 from advmf.simulate.opnorm import enumerable
@@ -31,7 +32,6 @@ from advmf.verify.soundness import overflown
 from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, resolution
 from advmf.verify.tails import TAILS, of_matrices, require_level
 from advmf.verify.verdict import Finding, Report, Verdict
-from advmf.verify.workers import Progress
 
 SAMPLES = 200
 SIGNS = 16
@@ -52,7 +52,8 @@ def check_matrices(
     seed: int = 0,
     design: Design | None = None,
     sequential: bool = False,
-    progress: Progress | None = None,
+    searched: int | None = None,
+    progress: Progress | bool | None = None,
 ) -> list[Report]:
     """Check claims about the norms of Gaussian matrices (:func:`advmf.norm_factor` and :func:`advmf.growth` of it) on
     the same samples.
@@ -69,7 +70,8 @@ def check_matrices(
     elsewhere they are bracketed. What is claimed to be less than the norms that were found is REFUTED, and what is
     claimed to be more than their certified upper bounds; in between, a claim that is too high is UNDERPOWERED.
 
-    ``samples`` may be "pilot", and ``sequential`` True, as the ``nets`` of :func:`advmf.check_all`.
+    Of norms that are bracketed ``searched`` are sampled, if given: a search takes long. ``samples`` may be "pilot", and
+    ``sequential`` True, as the ``nets`` of :func:`advmf.check_all`.
 
     Raises ArgumentError for claims about anything else, for missing or unknown values, and for a ladder of fewer than
     three rungs or along the other dimension; DomainError for fewer than two samples; all before anything is sampled.
@@ -79,7 +81,9 @@ def check_matrices(
     >>> report.verdict, 0.99 < report.ratio < 1.01
     (<Verdict.SUPPORTED: 'SUPPORTED'>, True)
     """
-    return checked(claims, matrices(at, ladder, along), Run(samples, seed, sequential, progress), "samples", design)
+    with shown(progress) as told:
+        run = Run(samples, seed, sequential, told)
+        return checked(claims, matrices(at, ladder, along, searched), run, "samples", design)
 
 
 def matrices(

@@ -21,6 +21,7 @@ from advmf.boundary import public
 from advmf.claim import Claim
 from advmf.errors import MemoryBudgetError, NonFiniteError, one_of
 from advmf.observables import Observable, Output
+from advmf.progress import TAKEN_OVER, Progress, shown
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble
 from advmf.simulate.estimate import AttackSettings, Single, measure, queries
@@ -48,7 +49,6 @@ from advmf.verify.sources.limit import GIVEN, INFINITE
 from advmf.verify.statistics import Design, Rung, Running
 from advmf.verify.tails import Tail
 from advmf.verify.verdict import Finding, Report, jsonable
-from advmf.verify.workers import TAKEN_OVER, Progress
 
 
 @public
@@ -69,7 +69,7 @@ def check_all(
     memory: int = MEMORY,
     sampler: str = "auto",
     sequential: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     parts: MutableMapping[str, Any] | None = None,
 ) -> list[Report]:
     """Check claims about one net on the same sampled networks; one report per claim, in order.
@@ -91,7 +91,8 @@ def check_all(
     (:func:`advmf.simulate.attack`). ``design`` declares the error rates. With ``sequential`` the simulation stops as
     soon as every consequence is decided, within the same rates: after 1/2, 1/4, 1/8, … of the networks
     (:mod:`advmf.verify.sequential`); ``settings`` say when.
-    ``progress`` is called as ``progress(share, what)``. ``parts`` holds what is finished of this very check, pilots,
+    A terminal or a notebook shows a bar meanwhile, unless ``progress`` is False or a function, which is called as
+    ``progress(share, what)``. ``parts`` holds what is finished of this very check, pilots,
     and each width up to each look, and gets the rest: a check that was broken off goes on by it. The same seed gives
     the same numbers on the same type of processor, with the same versions of the libraries and as many threads;
     elsewhere they agree within their standard errors.
@@ -101,9 +102,10 @@ def check_all(
     is simulated.
     """
     sampling = Sampling(widths, data, dtype, device, memory, sampler)
-    run = Run(nets, seed, sequential, progress, parts)
     attack = sampling.attack(steps=steps, restarts=restarts, directions=directions)
-    return checked(claims, networks(at, sampling, attack), run, "nets", design)
+    with shown(progress) as told:
+        run = Run(nets, seed, sequential, told, parts)
+        return checked(claims, networks(at, sampling, attack), run, "nets", design)
 
 
 def networks(

@@ -10,6 +10,11 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
+Progress = Callable[[float, str], None]
+"""Called with the share of the work done since the last call, and what is being done."""
+TAKEN_OVER = "taken over"
+"""What is being done where a finished job, or what is finished of one, is taken over from an earlier run."""
+
 LEAST, MOST = 10.0, 60.0
 """The least and the most seconds between two lines: LEAST even if a tenth of the work was done meanwhile, MOST even if
 nothing was.
@@ -31,20 +36,36 @@ class Advance:
 @contextmanager
 def progress(count: int, unit: str = "cases") -> Iterator[Advance]:
     """Progress of ``count`` pieces of work."""
+    with _bar(count) if _visible() else _lines(count, unit) as advance:
+        yield advance
+
+
+@contextmanager
+def shown(progress: Progress | bool | None) -> Iterator[Progress | None]:
+    """What the progress of one check goes to: what is given; for None a bar, if there is a terminal or a notebook that
+    shows one; for False nothing."""
+    if callable(progress):
+        yield progress
+    elif progress is False or not _visible():
+        yield None
+    else:
+        with _bar(1) as advance:
+            yield advance
+
+
+def _visible() -> bool:
+    """Whether a bar can be seen: on a terminal, or in a notebook."""
     from rich.console import Console
 
     # FORCE_COLOR, which many CI systems set, makes a pipe a terminal for rich.
-    terminal = sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
-    with _bar(count) if terminal else _lines(count, unit) as advance:
-        yield advance
+    console = Console(stderr=True)
+    return console.is_jupyter or (sys.stderr.isatty() and not console.is_dumb_terminal)
 
 
 @contextmanager
 def _bar(count: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    from advmf.verify.workers import TAKEN_OVER
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     # Time left is estimated from the last ten minutes, because cases on workers finish in bursts.
@@ -108,8 +129,6 @@ class Lines:
 
     def advance(self, share: float, what: str) -> None:
         """Count a share of a piece of work, and write a line if one is due."""
-        from advmf.verify.workers import TAKEN_OVER
-
         with self._lock:
             self._done += share
             self._case, self._what = (what, "") if share == 0.0 else (self._case, what)
