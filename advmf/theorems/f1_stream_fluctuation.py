@@ -108,7 +108,12 @@ F1 = Theorem(
     derive=Scripted("f_finite_width", "stream"),
     scales={
         "quick": Scale(
-            L=4, d=64, K=2, widths=(24, 48, 96, 192), nets=(16_000,) * 4, effects={"effect": 0.1, "effect_fourth": 0.1}
+            L=4,
+            d=8,
+            K=2,
+            widths=(48, 96, 192, 384),
+            nets=(5000, 8000, 8000, 5000),
+            effects={"effect": 0.1, "effect_fourth": 0.1},
         ),
         "paper": Scale(L=10, d=784, K=2, widths=(64, 128, 256, 512), nets=(20_000,) * 4),
     },

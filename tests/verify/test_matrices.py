@@ -222,3 +222,8 @@ def test_the_command_line(monkeypatch, tmp_path):
     assert "negative controls refuted: 2 of 2" in result.output
     result = CliRunner().invoke(cli.main, ["check", "--theorem", "T6.d", "--net", "vanilla"])
     assert result.exit_code == 2
+
+
+def test_a_norm_is_not_compared_with_zero():
+    with pytest.raises(ArgumentError, match="compares a norm with 0"):
+        mf.check(mf.norm_factor(2, 2).scaled(0), {"d": 20, "K": 4}, samples=20)

@@ -356,6 +356,10 @@ def _level(claim: Claim, means: Rungs, at: Mapping[str, int], design: Design) ->
     (mean,), (upper,), predicted = *means, _value(claim, at)
     if doubt := overflown((mean, upper), "float64", "matrices"):
         return undecided(str(claim.lhs), predicted, means.found, doubt, design.alpha, NORM_EFFECT)
+    if predicted == 0:
+        raise ArgumentError(
+            f"{claim.name} compares a norm with 0 at this point, on no scale; give it another right-hand side."
+        )
     departures = [combine([m.scaled(1 / predicted, -1.0)], 0) for m in (mean, upper)]
     relation, tolerance = claim.relation, claim.allowed(at)
     return _finding(
