@@ -9,9 +9,9 @@ import torch
 
 import advmf as mf
 from advmf.simulate import operator_norm
-from advmf.verify.catalogue import PAIRS
+from advmf.theorems.selection import DEFAULT_ACTIVATIONS, PAIRS
 from advmf.verify.runs import run
-from advmf.verify.suite import DEFAULT_ACTIVATIONS, PAPER, cases
+from advmf.verify.suite import PAPER, cases
 from advmf.verify.verdict import Verdict
 
 pytestmark = pytest.mark.paper

@@ -17,9 +17,10 @@ import pytest
 
 import advmf as mf
 from advmf.errors import AdvmfError
+from advmf.theorems.selection import DEFAULT_ACTIVATIONS, DEFAULT_NETS, GROWING
 from advmf.theory.spike import carries_mean
 from advmf.verify.statistics import Design
-from advmf.verify.suite import DEFAULT_ACTIVATIONS, DEFAULT_NETS, GROWING, QUICK, Scale, cases
+from advmf.verify.suite import QUICK, Scale, cases
 from advmf.verify.verdict import Verdict
 
 PAIRS = (("1", "inf"), ("2", "2"), ("inf", "1"))

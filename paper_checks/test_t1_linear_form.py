@@ -3,8 +3,9 @@
 
 import pytest
 
+from advmf.theorems.selection import DEFAULT_ACTIVATIONS, DEFAULT_NETS, GROWING
 from advmf.verify.runs import run
-from advmf.verify.suite import DEFAULT_ACTIVATIONS, DEFAULT_NETS, GROWING, PAPER, cases
+from advmf.verify.suite import PAPER, cases
 from advmf.verify.verdict import Verdict
 
 pytestmark = pytest.mark.paper

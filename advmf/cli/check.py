@@ -133,7 +133,7 @@ def check(
         from advmf.simulate.ensemble import MEMORY
         from advmf.verify.catalogue import pairs_of
         from advmf.verify.runs import family, run
-        from advmf.verify.suite import BRIEF, PAPER, QUICK, SELECTED, cases
+        from advmf.verify.suite import PAPER, QUICK, cases
         from advmf.verify.workers import default_workers
 
         if file:
@@ -143,9 +143,8 @@ def check(
             finite = widths == "ladder" or sampler != "auto"
             if quick and full:
                 raise ArgumentError("--quick and --full are two scales; give one of them.")
-            rows = BRIEF if quick else SELECTED
             profile = PAPER if full else QUICK
-            suite = cases(theorems, nets, activations, pairs, profile, point(at), ladder=finite, selected=rows)
+            suite = cases(theorems, nets, activations, pairs, profile, point(at), ladder=finite, brief=quick)
     if all(case.net is None for case in suite):
         unused(
             context, "matrices have no networks, images or device", "networks", "widths", "data", "device", "sampler"

@@ -63,7 +63,8 @@ def mutate(
         raise click.UsageError("--quick takes the networks of 'advmf check'; leave out --times and --networks.")
     with usage_errors():
         from advmf.simulate.ensemble import MEMORY
-        from advmf.verify.catalogue import DEFAULT_ACTIVATIONS, pairs_of
+        from advmf.theorems.selection import DEFAULT_ACTIVATIONS
+        from advmf.verify.catalogue import pairs_of
         from advmf.verify.mutation import TIMES, mutate, score
         from advmf.verify.own import load
         from advmf.verify.suite import QUICK, SHARP, cases

@@ -15,9 +15,10 @@ def list_() -> None:
     from advmf.nets import PRESETS, STEPS, Activation
     from advmf.symbols import SYMBOLS
     from advmf.theorems import THEOREMS
+    from advmf.theorems.selection import PAIRS
     from advmf.theory.norms import ROUTES
     from advmf.theory.propagation import grows_uniformly, omega
-    from advmf.verify.catalogue import ACTIVATIONS, PAIRS
+    from advmf.verify.catalogue import ACTIVATIONS
 
     out = console()
     table = Table("theorem", "statement", box=None)

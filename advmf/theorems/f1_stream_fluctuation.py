@@ -17,6 +17,7 @@ from advmf.nets import Net
 from advmf.observables import Expectation, SecondMoment
 from advmf.symbols import L, N, x_sq
 from advmf.theorems.scripted import Scripted
+from advmf.theorems.selection import GROWING, PAIRS, rows
 from advmf.theorems.theorem import EXACT, RANDOM_NETWORK, REPEATED, Need, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import Spread, fluctuate, require_exact
@@ -106,6 +107,7 @@ F1 = Theorem(
     wrong=widths,
     needs=(REPEATED, EXACT, FOLLOWS),
     derive=Scripted("f_finite_width", "stream"),
+    selected={"brief": rows((((GROWING, "relu"),), PAIRS))},
     scales={
         "quick": Scale(
             L=4,

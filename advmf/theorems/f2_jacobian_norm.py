@@ -17,6 +17,7 @@ from advmf.observables import Expectation, OperatorNorm
 from advmf.symbols import K, L, N, d
 from advmf.theorems.f1_stream_fluctuation import SOURCE
 from advmf.theorems.scripted import Scripted
+from advmf.theorems.selection import GROWING, PAIRS, rows
 from advmf.theorems.theorem import EXACT, MASKLESS, RANDOM_NETWORK, REPEATED, Caption, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import C_DIAG, C_OFF, perturb, require_exact
@@ -91,6 +92,7 @@ F2 = Theorem(
     wrong=widths,
     needs=(REPEATED, MASKLESS, EXACT),
     derive=Scripted("f_finite_width", "jacobian"),
+    selected={"quick": rows((((GROWING, "relu"),), PAIRS))},
     scales={
         # What the fit to a + b/N + c/N² leaves of higher orders is 2 % of the coefficient here, by the edge of the free
         # product; at K = 10, d = 784 it would be 8 %.

@@ -19,6 +19,7 @@ from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observa
 from advmf.symbols import d
 from advmf.theorems.mistakes import WITHOUT_TAIL, FirstForGain, SecondForGain, WithoutTail, mistaken
 from advmf.theorems.scripted import Scripted
+from advmf.theorems.selection import ALL, EXTRA, GROWING, PAIRS, rows
 from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import equality, law, twice_the_variance
 from advmf.theory.propagation import START, abbreviations, grows_alike, moments
@@ -241,6 +242,7 @@ T1 = Theorem(
     source=PAPER,
     tests=lambda net, pairs: list(linear_form(net)),
     wrong=_wrong,
+    selected={"quick": rows(((*ALL, *EXTRA), PAIRS)), "brief": rows((((GROWING, "relu"),), PAIRS))},
     scatters=lambda net: not net.exact,  # its second moments are extrapolated, too
     derive=Scripted("t1_linear_form"),
     scales={

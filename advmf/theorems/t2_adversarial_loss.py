@@ -21,6 +21,7 @@ from advmf.observables import AdversarialLoss, Probability, adversarial_loss
 from advmf.symbols import K, d, eps, exponent, x_sq
 from advmf.theorems.mistakes import WITHOUT_TAIL, WithoutTail, mistaken
 from advmf.theorems.scripted import Scripted
+from advmf.theorems.selection import DEFAULT_NETS, DIAGONAL, GROWING, PAIRS, rows
 from advmf.theorems.theorem import PAPER, Caption, Scale, Theorem, random_network
 from advmf.theorems.wrong import bound
 from advmf.theory.metric import largest, metric
@@ -246,6 +247,15 @@ T2 = Theorem(
     tests=lambda net, pairs: [loss_bound(net, p, q) for p, q in pairs],
     wrong=_wrong,
     derive=Scripted("t2_adversarial_loss"),
+    selected={
+        "quick": rows(
+            (tuple((name, "relu") for name in (*DEFAULT_NETS, "pyramid")), PAIRS),
+            (((GROWING, "leaky_relu"), ("plain_residual", "leaky_relu")), PAIRS),
+            (((GROWING, "tanh"), (GROWING, "gelu"), ("pre_norm", "relu")), DIAGONAL[1:]),
+        ),
+        "finite": rows((((GROWING, "relu"),), DIAGONAL[1:]), ((("residual", "relu"),), DIAGONAL[2:])),
+        "brief": rows((((GROWING, "relu"),), PAIRS)),
+    },
     scales={
         "quick": Scale(L=5, d=64, K=10, widths="limit", nets=(180,), directions=1, steps=5, effects={"effect": 0.05}),
         "finite": Scale(

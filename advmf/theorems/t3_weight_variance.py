@@ -32,6 +32,7 @@ from advmf.observables import (
 )
 from advmf.symbols import K, L, N, d, eps, exponent, t, x_sq
 from advmf.theorems.scripted import Scripted
+from advmf.theorems.selection import DIAGONAL, GROWING, PAIRS, rows
 from advmf.theorems.t2_adversarial_loss import loss_bound
 from advmf.theorems.theorem import (
     GROWTH,
@@ -356,6 +357,13 @@ T3 = Theorem(
     tests=_tests,
     wrong=_wrong,
     needs=(REPEATED, GROWTH, UNIFORM),
+    selected={
+        "quick": rows(
+            (((GROWING, "relu"),), PAIRS),
+            (((GROWING, "leaky_relu"),), DIAGONAL),
+            ((("residual", "relu"),), DIAGONAL[2:]),
+        )
+    },
     scatters=lambda net: any(isinstance(block, Residual) for block in net.blocks),  # a branch's share is random
     derive=Scripted("t3_weight_variance"),
     scales={

@@ -19,6 +19,7 @@ from advmf.nets import Net
 from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, t
 from advmf.theorems.scripted import Scripted
+from advmf.theorems.selection import GROWING, PAIRS, rows
 from advmf.theorems.t3_weight_variance import T3, training_claim
 from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import deeper, twice
@@ -97,6 +98,7 @@ T5 = Theorem(
     tests=lambda net, pairs: [capacity(net)],
     wrong=lambda claim: [deeper(claim), twice(claim)],
     derive=Scripted("t5_capacity"),
+    selected={"brief": rows((((GROWING, "relu"),), PAIRS))},
     scales={
         "quick": Scale(
             L=2,

@@ -15,6 +15,7 @@ from advmf.boundary import public, whole
 from advmf.claim import Claim
 from advmf.errors import ArgumentError, one_of
 from advmf.nets import Net
+from advmf.theorems.selection import Rows
 from advmf.theory.finite_width import drops
 from advmf.theory.propagation import grows_alike
 from advmf.theory.spike import carries_mean
@@ -189,6 +190,9 @@ class Theorem:
     captions: Mapping[str, Caption] = field(default_factory=dict)
     """Captions by the name of the claim where each claim has its own table, else by that of the theorem."""
     parts: tuple[Theorem, ...] = ()
+    selected: Mapping[str, Rows] = field(default_factory=dict)
+    """By the name of a scale, the networks and pairs that say most: "quick" for the default suite, which has all
+    networks without it; "finite" for those that it checks on a ladder beside N = oo; "brief" for the briefest suite."""
     scatters: Callable[[Net], bool] = lambda net: False
     """Of which networks the numbers scatter so much that a quick suite takes the scale "scattered" for them."""
     needs: tuple[Need, ...] = ()

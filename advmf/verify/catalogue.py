@@ -11,9 +11,6 @@ from advmf.nets.activations.formula import NAMED
 from advmf.theorems import THEOREMS
 from advmf.theorems.theorem import Theorem
 
-PAIRS = tuple((p, q) for p in ("1", "2", "inf") for q in ("1", "2", "inf"))
-"""The paper's (p, q)."""
-
 
 class _Activations(Mapping[str, Pointwise]):
     """Activations by name, each made when it is asked for."""
@@ -33,9 +30,6 @@ class _Activations(Mapping[str, Pointwise]):
 
 ACTIVATIONS = _Activations()
 """Activations by name."""
-
-DEFAULT_ACTIVATIONS = ("relu", "leaky_relu")
-
 
 CHECKED = tuple(name for name, theorem in THEOREMS.items() if theorem.tests)
 """The theorems that a check measures."""

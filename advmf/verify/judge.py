@@ -305,7 +305,7 @@ def _resolved(verdict: Verdict, p_value: float, resolved: float, effect: float, 
         laws = [estimate, estimate.other] if estimate.other else [estimate]
         rare = max(max(law.hidden) for law in laws) > RARE
         unseen = " (networks too rare to be seen may carry most of the variance)" if rare else ""
-        advice.append(f"use more nets{unseen}")
+        advice.append(f"use more nets (nets=, or --networks){unseen}")
     if 2 * estimate.apart > effect or not advice:
         advice.append(f"use larger N: laws in 1/N and slower ones fit, {estimate.apart:.1%} apart")
     found = "resolves nothing" if math.isinf(resolved) else f"resolves {resolved:.1%}, wanted {effect:.0%}"

@@ -22,9 +22,9 @@ from advmf.boundary import public
 from advmf.claim import Claim
 from advmf.errors import AdvmfError, ArgumentError
 from advmf.theorems import register_theorem
+from advmf.theorems.selection import PAIRS
 from advmf.theorems.theorem import Theorem
 from advmf.theory.proof import Derivation
-from advmf.verify.catalogue import PAIRS
 from advmf.verify.runs import run
 from advmf.verify.suite import Case, own_case
 from advmf.verify.verdict import Report

@@ -15,8 +15,9 @@ from advmf.errors import ArgumentError, refuse_unused
 from advmf.nets import PRESETS, Net, ReLULike
 from advmf.symbols import exponent
 from advmf.theorems import THEOREMS
+from advmf.theorems.selection import ALL, DEFAULT_ACTIVATIONS, DEFAULT_NETS, GROWING, PAIRS
 from advmf.theorems.theorem import MatrixScale, Scale, Theorem
-from advmf.verify.catalogue import ACTIVATIONS, CHECKED, DEFAULT_ACTIVATIONS, PAIRS, checkable, choose
+from advmf.verify.catalogue import ACTIVATIONS, CHECKED, checkable, choose
 from advmf.verify.check import Run, checked
 from advmf.verify.pilot import PILOT
 from advmf.verify.records import statement
@@ -57,9 +58,6 @@ cost."""
 SHORTCUT_GAIN = 0.5
 """alpha*sigma_w**2 of the residual networks, so that omega = 1.5."""
 
-GROWING = "vanilla_growing"
-"""The vanilla network off its critical point: where omega = 1 any power of omega, and any depth in it, would pass."""
-
 NETS = {
     "vanilla": ("vanilla", 1.0),
     GROWING: ("vanilla", 1 + SHORTCUT_GAIN),
@@ -70,62 +68,13 @@ NETS = {
 """The networks of a suite: the preset of each, and sigma_w**2 times E phi'^2 at a second moment of one, which is omega
 of the vanilla ones of homogeneous activations."""
 
-DEFAULT_NETS = ("vanilla", GROWING, "residual", "plain_residual", "preactivation")
-"""Those that are meant where no network is named."""
-
-EXTRA = (
-    (GROWING, "tanh"),
-    ("vanilla", "gelu"),
-    (GROWING, "gelu"),
-    ("pre_norm", "relu"),
-    ("pyramid", "relu"),
-)
-"""Networks of other growth, with their activations, of which :data:`GENERAL` is checked beside these. GELU stands at
-two points, for a mistake in T1 may be too small to be seen at one."""
-
-GENERAL = ("T1", "T2")
-"""The theorems that hold for the networks of :data:`EXTRA`."""
-
-ALL = tuple((name, activation) for activation in DEFAULT_ACTIVATIONS for name in DEFAULT_NETS)
-"""Every default network with every default activation."""
-
-DIAGONAL = (("1", "1"), ("2", "2"), ("inf", "inf"))
-"""The pairs (p, q) with p = q: a ball and a norm of the same kind."""
-
-Rows = Mapping[tuple[str, str], tuple[tuple[str, str], ...]]
-"""Networks with their activations, and the pairs (p, q) at which a theorem is checked for each."""
-
-SELECTED: Mapping[str, Rows] = {
-    "T1": dict.fromkeys((*ALL, *EXTRA), PAIRS),
-    "T2": {
-        **dict.fromkeys(((name, "relu") for name in (*DEFAULT_NETS, "pyramid")), PAIRS),
-        **dict.fromkeys(((name, "leaky_relu") for name in (GROWING, "plain_residual")), PAIRS),
-        **dict.fromkeys(((GROWING, "tanh"), (GROWING, "gelu"), ("pre_norm", "relu")), (("2", "2"), ("inf", "inf"))),
-    },
-    "T3": {
-        (GROWING, "relu"): PAIRS,
-        (GROWING, "leaky_relu"): DIAGONAL,
-        ("residual", "relu"): (("inf", "inf"),),
-    },
-    "T5": dict.fromkeys(ALL, PAIRS),
-    "F2": {(GROWING, "relu"): PAIRS},
-}
-"""What a suite checks where nothing is chosen but theorems. Pairs, activations and networks whose verdicts would say
-the same again are left to a choice by name, and to the paper's scale. A theorem that is not here is checked for
-:data:`ALL`."""
-
-BRIEF: Mapping[str, Rows] = {name: {(GROWING, "relu"): PAIRS} for name in ("T1", "T2", "T5", "F1")}
-"""What the briefest suite checks: one network, at all pairs."""
-
-FINITE: Rows = {(GROWING, "relu"): (("2", "2"), ("inf", "inf")), ("residual", "relu"): (("inf", "inf"),)}
-"""Where a theorem that is checked at N = oo is checked on a ladder of finite widths as well: a verdict at N = oo takes
-the limit for granted, and the ladder tests it."""
-
 MATRIX = "matrix"
 """What stands for a net where there is none."""
 
 SCATTERED_SCALE = "scattered"
 """What a theorem calls its scale for networks whose numbers scatter more."""
+BRIEF = "brief"
+"""What a theorem calls the rows of the briefest suite."""
 FINITE_SCALE = "finite"
 """What a theorem that is checked at N = oo calls its scale of finite widths."""
 
@@ -255,19 +204,20 @@ def cases(
     profile: Profile = QUICK,
     at: Mapping[str, float] | None = None,
     ladder: bool = False,
-    selected: Mapping[str, Rows] = SELECTED,
+    brief: bool = False,
 ) -> list[Case]:
-    """The cases of a suite. Where theorems alone are chosen, or nothing, the quick profile has those that are
-    ``selected``; with nets, activations or pairs it has all nine pairs, the default nets and both default
-    activations of what is not named. ``at`` overrides the profile's point. With ``ladder`` a theorem that is checked at
-    N = oo is checked at finite widths alone, and so it is for a net of which no limit is known.
+    """The cases of a suite. Where theorems alone are chosen, or nothing, the quick profile has the rows that each
+    theorem selects (:attr:`~advmf.theorems.theorem.Theorem.selected`), or with ``brief`` the fewest. With nets,
+    activations or pairs it has all nine pairs, the default nets and both default activations of what is not named.
+    ``at`` overrides the profile's point. With ``ladder`` a theorem that is checked at N = oo is checked at finite
+    widths alone, and so it is for a net of which no limit is known.
 
     The vanilla network is checked at two points, omega = 1 and 1.5, unless ``at`` has its sigma_w.
 
     Raises ArgumentError for an unknown theorem, net or activation, where a theorem that was asked for speaks of none of
     the nets, and for a value of ``at`` that no case uses.
     """
-    wanted = checkable(theorems or (() if selected is SELECTED else tuple(selected)))
+    wanted = [name for name in checkable(theorems) if not brief or BRIEF in THEOREMS[name].selected]
     lacking = {name: THEOREMS[name].scale(profile.name) for name in wanted if name not in profile.scales}
     profile = replace(profile, scales={**profile.scales, **lacking}) if lacking else profile
     names = list(choose("net", nets, NETS, DEFAULT_NETS))
@@ -279,13 +229,16 @@ def cases(
     found, why = [], dict[str, str]()
     kinds = choose("activation", activations, ACTIVATIONS, DEFAULT_ACTIVATIONS)
     named = bool(nets or activations or pairs) or profile.name == PAPER.name
-    others = () if nets or activations else EXTRA
     for theorem in wanted:
-        rows = dict.fromkeys(
-            (*((name, kind) for kind in kinds for name in names), *(others if theorem in GENERAL else ())), exponents
-        )
-        if not named and theorem in selected:
-            rows = {row: own for row, own in selected[theorem].items() if row in rows}
+        selected = THEOREMS[theorem].selected
+        quick = selected.get("quick", dict.fromkeys(ALL, PAIRS))
+        known = dict.fromkeys((name, kind) for kind in kinds for name in names)
+        if brief:
+            rows = selected[BRIEF]
+        elif named:  # what is named, of all networks that the theorem is checked for
+            rows = dict.fromkeys((*known, *(() if nets or activations else quick)), exponents)
+        else:
+            rows = {row: own for row, own in quick.items() if row in known or row not in ALL}
         scale = profile.scales[theorem]
         if isinstance(scale, MatrixScale) or THEOREMS[theorem].net:
             continue
@@ -306,7 +259,7 @@ def cases(
                 found.append(replace(case, own=finite))
             else:
                 found.append(case)
-                if also := () if named or selected is not SELECTED else FINITE.get((name, activation), ()):
+                if also := () if named or brief else selected.get(FINITE_SCALE, {}).get((name, activation), ()):
                     found.append(replace(case, claims=THEOREMS[theorem].tested(net, also), own=finite))
     for theorem in () if nets or activations else wanted:
         scale = profile.scales[theorem]

@@ -16,11 +16,12 @@ from advmf.simulate import data
 from advmf.simulate.matrices import gaussian_norms
 from advmf.symbols import L
 from advmf.theorems import THEOREMS
+from advmf.theorems.selection import GROWING
 from advmf.theory.norms import beta
 from advmf.verify.controls import controls
 from advmf.verify.runs import beside, run, wrong_versions
 from advmf.verify.statistics import Design
-from advmf.verify.suite import GROWING, QUICK, Scale, cases
+from advmf.verify.suite import QUICK, Scale, cases
 from advmf.verify.verdict import Verdict
 
 AT = {"L": 2, "d": 16, "K": 4, "sigma_w": 1.0, "sigma_b": 0.3, "eps": 0.1}

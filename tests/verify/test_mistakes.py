@@ -9,9 +9,10 @@ import sympy as sp
 import advmf as mf
 from advmf.symbols import z
 from advmf.theorems.mistakes import WITHOUT_TAIL, WithoutTail, mistaken
+from advmf.theorems.selection import EXTRA
 from advmf.theory.propagation import grows_alike
 from advmf.verify.controls import controls
-from advmf.verify.suite import EXTRA, cases
+from advmf.verify.suite import cases
 from advmf.verify.verdict import Verdict
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(80)

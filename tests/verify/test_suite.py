@@ -14,12 +14,13 @@ from advmf.errors import ArgumentError
 from advmf.observables import Expectation, MatrixNorm, Output
 from advmf.progress import shown
 from advmf.theorems import THEOREMS
+from advmf.theorems.selection import ALL, GROWING, PAIRS
 from advmf.theorems.theorem import MatrixScale, Scale
 from advmf.verify import suite
 from advmf.verify.judge import numeric
 from advmf.verify.runs import run, settings_of
 from advmf.verify.sources.limit import has_limit
-from advmf.verify.suite import BRIEF, FINITE, GROWING, PAIRS, PAPER, SELECTED, cases
+from advmf.verify.suite import PAPER, cases
 
 OPTIONS = {"nets": None, "data": None, "device": "cpu", "sampler": "auto", "memory": 2**32}
 
@@ -33,11 +34,13 @@ def rows(found):
 
 def test_the_default_suite_has_the_selected_rows_of_every_theorem():
     found = cases()
-    for theorem, selected in SELECTED.items():
-        own = {(c.name, c.activation) for c in found if c.theorem == theorem}
-        assert own <= set(selected)
-        silent = {row for row in selected if row not in own}
-        assert all(THEOREMS[theorem].silent(suite._net(*row)) for row in silent), (theorem, silent)
+    selected = {name: theorem.selected["quick"] for name, theorem in THEOREMS.items() if "quick" in theorem.selected}
+    assert set(selected) == {"T1", "T2", "T3", "F2"}
+    for theorem, wanted in selected.items():
+        own = {(c.name, c.activation): c.claims for c in found if c.theorem == theorem and not c.own}
+        assert set(own) <= set(wanted) and (theorem == "T3" or own)
+    assert {(c.name, c.activation) for c in found if c.theorem == "T2"} == set(selected["T2"])
+    assert {(c.name, c.activation) for c in found if c.theorem == "T5"} == set(ALL)
     assert rows(cases(["T3"])) == {k: v for k, v in rows(found).items() if k[0] == "T3"}
 
 
@@ -53,8 +56,9 @@ def test_what_is_named_is_checked_in_full():
 
 
 def test_brief_is_one_network():
-    found = cases(selected=BRIEF)
-    assert {case.name for case in found} == {GROWING} and {case.theorem for case in found} == set(BRIEF)
+    found = cases(brief=True)
+    assert {case.name for case in found} == {GROWING}
+    assert {case.theorem for case in found} == {"T1", "T2", "T5", "F1"}
     assert all(case.scale.widths == "limit" for case in found if case.theorem == "T2")
 
 
@@ -64,7 +68,7 @@ def test_brief_is_one_network():
 def test_bounds_are_judged_at_infinite_width_and_a_part_on_a_ladder():
     found = [case for case in cases() if case.theorem == "T2"]
     finite = {(case.name, case.activation) for case in found if case.scale.widths != "limit"}
-    assert finite == set(FINITE)
+    assert finite == set(THEOREMS["T2"].selected["finite"]) and len(finite) == 2
     assert all(case.scale.widths != "limit" for case in cases(["T2"], ladder=True))
     assert all(case.scale.widths == "limit" for case in cases(["T2"], nets=["residual"]))
 
@@ -239,7 +243,7 @@ def test_orders_of_growth_term_by_term_are_those_of_limits(monkeypatch):
 
 
 def test_a_brief_suite_ends_well():
-    found = list(run(cases(["T1", "T2"], selected={k: BRIEF[k] for k in ("T1", "T2")}), **OPTIONS))
+    found = list(run(cases(["T1", "T2"], brief=True), **OPTIONS))
     assert {str(r.verdict) for o in found for r in o.reports} == {"SUPPORTED", "NOT_REFUTED"}
     assert {str(r.verdict) for o in found for r in o.controls} == {"REFUTED"}
     for outcome in found:

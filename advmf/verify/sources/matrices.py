@@ -113,7 +113,7 @@ class Matrices:
         self._rungs = [{**self.at, along: int(v)} for v in sorted(ladder)] or [self.at]
         pairs = list(dict.fromkeys(map(_pair, claims)))
         top, fewer = self._rungs[-1], min(samples, searched or samples)
-        hard = [pair for pair in pairs if not enumerable(top["K"], top["d"], *map(order, pair))]
+        hard = [(p, q) for p, q in pairs if not enumerable(top["K"], top["d"], order(p), order(q))]
         self._counts = {pair: fewer if pair in hard else samples for pair in pairs}
         step = portion(run.progress, len(self._rungs))
         self._sampled = [_Sampled(rung, self._counts, run.seed, step) for rung in self._rungs]

@@ -1,0 +1,48 @@
+"""Networks of a suite by name, and which of them say most of a theorem.
+
+A suite checks a theorem for the rows that the theorem selects, unless networks, activations or pairs are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+PAIRS = tuple((p, q) for p in ("1", "2", "inf") for q in ("1", "2", "inf"))
+"""The paper's (p, q)."""
+
+DIAGONAL = (("1", "1"), ("2", "2"), ("inf", "inf"))
+"""The pairs (p, q) with p = q: a ball and a norm of the same kind."""
+
+GROWING = "vanilla_growing"
+"""The vanilla network off its critical point: where omega = 1 any power of omega, and any depth in it, would pass."""
+
+DEFAULT_NETS = ("vanilla", GROWING, "residual", "plain_residual", "preactivation")
+"""Networks that are meant where none is named."""
+
+DEFAULT_ACTIVATIONS = ("relu", "leaky_relu")
+"""Activations that are meant where none is named."""
+
+ALL = tuple((name, activation) for activation in DEFAULT_ACTIVATIONS for name in DEFAULT_NETS)
+"""Every default network with every default activation."""
+
+EXTRA = (
+    (GROWING, "tanh"),
+    ("vanilla", "gelu"),
+    (GROWING, "gelu"),
+    ("pre_norm", "relu"),
+    ("pyramid", "relu"),
+)
+"""Networks of other growth, with their activations, for theorems that hold for them. GELU stands at two points, for a
+mistake may be too small to be seen at one."""
+
+Rows = Mapping[tuple[str, str], tuple[tuple[str, str], ...]]
+"""Networks with their activations, and the pairs (p, q) at which a theorem is checked for each."""
+
+
+def rows(*groups: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]) -> Rows:
+    """The rows of groups: networks with their activations, and the pairs of all of them.
+
+    >>> rows(((("residual", "relu"),), DIAGONAL[1:]))
+    {('residual', 'relu'): (('2', '2'), ('inf', 'inf'))}
+    """
+    return {network: pairs for networks, pairs in groups for network in networks}
