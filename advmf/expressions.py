@@ -12,6 +12,7 @@ from typing import Any
 import sympy as sp
 
 from advmf.errors import ArgumentError
+from advmf.quantities import SYMBOLS
 
 LONGEST, DEEPEST = 2_000, 50
 """The most characters of a text, and the most nested brackets."""
@@ -184,8 +185,6 @@ class _Parser:
             return found
         if kind != "name":
             raise self._error(f"{text!r} at {place} is out of place" if text else "it ends too soon")
-        from advmf.symbols import SYMBOLS
-
         if text in FUNCTIONS and self.accept("("):
             return self._call(text)
         if text in SYMBOLS:

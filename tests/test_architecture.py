@@ -4,6 +4,7 @@ torch."""
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ SHARED = {
     "events",
     "budget",
     "outputs",
+    "progress",
+    "quantities",
     "nets",
     "notebook",
     "claim",
@@ -71,6 +74,39 @@ def rooms() -> dict[str, set[str]]:
 def test_imports_point_down():
     used = rooms()
     assert violations(used) == []
+
+
+def dependencies(sources: dict[str, str]) -> dict[str, set[str]]:
+    """The modules that each module imports, at its top or inside functions, but not for types alone."""
+
+    def module(name: str) -> str:
+        while name and name not in sources:
+            name = name.rpartition(".")[0]
+        return name
+
+    found = {}
+    for name, text in sources.items():
+        tree = ast.parse(text)
+        typing = {
+            id(node)
+            for branch in ast.walk(tree)
+            if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test)
+            for node in ast.walk(branch)
+        }
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and id(node) not in typing]
+        named = {module(f"{node.module}.{alias.name}") for node in nodes if node.module for alias in node.names}
+        found[name] = named - {name, "advmf", ""}
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    paths = {".".join(("advmf", *path.relative_to(ROOT).with_suffix("").parts)): path for path in ROOT.rglob("*.py")}
+    sources = {name.removesuffix(".__init__"): path.read_text() for name, path in paths.items()}
+    order = list(TopologicalSorter(dependencies(sources)).static_order())
+    assert order.index("advmf.quantities") < order.index("advmf.expressions") < order.index("advmf.symbols")
+    circle = {"advmf.a": "from advmf.b import x", "advmf.b": "def f():\n    from advmf.a import y"}
+    with pytest.raises(CycleError):
+        list(TopologicalSorter(dependencies(circle)).static_order())
 
 
 def borrowed(text: str) -> list[str]:

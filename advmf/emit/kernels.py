@@ -22,6 +22,7 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import Claim
+from advmf.emit.engine import door
 from advmf.emit.engine.backends import BACKENDS, function
 from advmf.emit.engine.blocks import numpy_engine
 from advmf.emit.engine.buffers import afford, apart, common_shape, outputs, precision
@@ -87,6 +88,9 @@ def kernel(claim: Any, backend: str = "auto", *, grad: str | Sequence[str] = ())
     names = (grad,) if isinstance(grad, str) else tuple(grad)
     formulas = sp.Tuple(*exprs) if several else exprs[0]
     return _kernel(formulas, backend, names, depth, tuple(COLUMNS.values()))
+
+
+door.register(kernel)
 
 
 @lru_cache(maxsize=256)

@@ -11,6 +11,7 @@ import sympy as sp
 import torch
 
 from advmf.emit.engine.arrays_numpy import NumPy, reals
+from advmf.emit.engine.door import compiled
 from advmf.emit.engine.scaled import Arrays, Value
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
 from advmf.functions.columns import COLUMNS, NONE
@@ -51,8 +52,6 @@ class Integral(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
-        from advmf.emit.kernels import kernel
-
         given = ctx.saved_tensors
         out: list[Any] = [None]
         for i, needed in enumerate(ctx.needs_input_grad[1:]):
@@ -60,7 +59,7 @@ class Integral(torch.autograd.Function):
                 out.append(None)
                 continue
             slope, symbols = ctx.head.slope(i)
-            compute = kernel(slope, backend="torch")
+            compute = compiled(slope, "torch")
             at = {symbol.name: x for symbol, x in zip(symbols, given)}
             found = gradient * compute(**{name: at[name] for name in compute.arguments})
             out.append(found.sum_to_size(given[i].shape))
