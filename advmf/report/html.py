@@ -181,8 +181,8 @@ def _reading(document: Document) -> Element:
             node(
                 "p",
                 "A departure is that of the estimate from the prediction, in units of the predicted size. What a check resolved is the "
-                "departure that it would have found, with the declared probability; the rate is the probability that a true claim is "
-                "refuted, shared among the claims of the run. Intervals are two standard errors to either side.",
+                "departure that it would have found, with the declared probability; 'within' is the largest of a row. The rate "
+                "is the probability that a true claim is refuted, shared among the claims of the run. Intervals are two standard errors to either side.",
             ),
             _facts(letters),
         ),
@@ -191,12 +191,13 @@ def _reading(document: Document) -> Element:
 
 def _grid(table: Table, names: Mapping[int, str]) -> Element:
     shown = [_exponent(head).replace(",", ", ") for head in table.heads]
-    heads = [node("th", text, scope="col") for text in ("network", *shown)]
+    heads = [node("th", text, scope="col") for text in ("network", *shown, "within")]
     pairs = ", by p, q" if any("," in head for head in table.heads) else ""
     rows = []
     for row in table.rows:
         cells = [node("td", _link(row.claims[head], names) if head in row.claims else None) for head in table.heads]
-        rows.append(node("tr", node("th", f"{row.net} ", node("small", row.activation), scope="row"), *cells))
+        name = node("th", f"{row.net} ", node("small", row.activation), scope="row")
+        rows.append(node("tr", name, *cells, node("td", row.margin)))
     return _table(f"{table.title}: {table.numbers}{pairs}", heads, rows)
 
 
@@ -205,7 +206,7 @@ def _link(claim: Checked, names: Mapping[int, str]) -> Element:
     value = number(report)
     sign, told = node("span", _SIGNS[report.verdict], aria_hidden="true"), SHORT[report.verdict]
     margin = f" {report.margin}" if report.margin else ""
-    word = node("span", f"{told}{margin}", class_="aside" if value else None)
+    word = node("span", told, class_="aside" if value else None)
     badge = node("span", sign, f" {value} ", word, class_=f"badge {report.verdict.lower()}")
     return node("a", badge, href=f"#{names[id(claim)]}", title=f"{claim.title}: {_name(report.verdict)}{margin}")
 
@@ -272,7 +273,7 @@ def _sentence(text: str) -> Element | str:
 
 
 def _link_number(report: Report) -> Element:
-    return _badge(report.verdict, f"{_name(report.verdict)} {number(report)}".rstrip())
+    return _badge(report.verdict, " ".join(filter(None, (_name(report.verdict), number(report), report.margin))))
 
 
 def _settings(report: Report) -> Iterator[tuple[str, Element | str]]:

@@ -15,7 +15,7 @@ _LETTERS = dict(
         "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon varphi chi psi omega".split(),
     )
 )
-_GREEK = {*_LETTERS.values(), "phi"}
+_GREEK = {*_LETTERS.values(), "phi", "Lambda", "Sigma"}
 _SIGNS = {
     "<=": r"\le ", ">=": r"\ge ", "!=": r"\ne ", "->": r"\to ", "==": "=", "**": "^", "<<": r"\ll ", "*": r"\,", "~": r"\sim ",
     "≤": r"\le ", "≥": r"\ge ", "→": r"\to ", "∞": r"\infty ", "‖": r"\Vert ", "·": r"\cdot ", "×": r"\times ", "−": "-", "±": r"\pm ",
