@@ -180,9 +180,10 @@ def _reading(document: Document) -> Element:
             ),
             node(
                 "p",
-                "A departure is that of the estimate from the prediction, in units of the predicted size. What a check resolved is the "
-                "departure that it would have found, with the declared probability; 'within' is the largest of a row. The rate "
-                "is the probability that a true claim is refuted, shared among the claims of the run. Intervals are two standard errors to either side.",
+                "A departure is that of the estimate from the prediction, in units of the predicted size. What a check resolved is "
+                "the departure that it would have found, with the declared probability; 'within' is the largest of a row. The "
+                "rate is the probability that a true claim is refuted, shared among the claims of the run. Intervals are two "
+                "standard errors to either side.",
             ),
             _facts(letters),
         ),

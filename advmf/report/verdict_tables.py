@@ -28,14 +28,15 @@ def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
                 prose(net.replace("_", " ")),
                 prose(activation.replace("_", " ")),
                 *(cells.get((net, activation, head), "") for head in heads),
+                _margin([row for row in own if (row["net"], row["activation"]) == (net, activation)]),
             )
             for net, activation in nets
         ]
         if all(row[1] == "" for row in body):
             body = [(row[0], *row[2:]) for row in body]
-        names = ("net", "activation")[: len(body[0]) - len(heads)]
+        names = ("net", "activation")[: len(body[0]) - len(heads) - 1]
         titles = [_title(head) for head in heads]
-        body_of = table("l" * len(names) + "c" * len(heads), (*names, *titles), body)
+        body_of = table("l" * len(names) + "c" * len(heads) + "r", (*names, *titles, "within"), body)
         shown = caption(name)
         limit = f", given {prose(given)}" if given else ""
         tables.append(rf"\paragraph{{{shown.title or literal(name)}}} {shown.tex}{limit}." + "\n" + body_of)
@@ -50,7 +51,7 @@ def _legend() -> str:
         r"Every number is what was simulated over what was predicted, extrapolated to infinite width where the claim is about that. "
         r"Verdicts: \textsuperscript{s}~supported, \textsuperscript{n}~not refuted (a bound that was attacked and stood), "
         r"\textbf{\textsuperscript{R}}~refuted, \textsuperscript{u}~underpowered. "
-        r"In parentheses: a departure of this size would have been found."
+        r"A departure of the size in the last column would have been found."
     )
 
 
@@ -101,18 +102,16 @@ def _cell(row: Mapping[str, Any]) -> str:
         number = f"{row['estimate']:.2f}/{row['predicted']:.2f}".replace("-", "$-$")
     else:
         number = f"{row['ratio']:.3f}" if row["predicted"] and row["ratio"] is not None else "--"
-    if row["verdict"] == "REFUTED":
-        return rf"\textbf{{{number}{mark}}}"
-    return f"{number}{mark}{_margin(row)}"
+    return rf"\textbf{{{number}{mark}}}" if row["verdict"] == "REFUTED" else f"{number}{mark}"
 
 
-def _margin(row: Mapping[str, Any]) -> str:
-    """The departure that was excluded; nothing where none is known, as in what older versions wrote."""
-    within = row.get("within")
-    if row["verdict"] not in ("SUPPORTED", "NOT_REFUTED") or not isinstance(within, float | int) or not within > 0:
+def _margin(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The departure that was excluded in all of some verdicts; nothing where none is known, as in what older versions
+    wrote."""
+    found = [row["within"] for row in rows if isinstance(row.get("within"), float | int)]
+    if not found:
         return ""
-    size = f"{within:.2g}" if "along" in _settings(row) else rf"{100 * within:.2g}\,\%"
-    return rf"{{\scriptsize\,({size})}}"
+    return f"{max(found):.2g}" if "along" in _settings(rows[0]) else rf"{100 * max(found):.2g}\,\%"
 
 
 def _findings(rows: Sequence[Mapping[str, Any]], lines: Lines) -> str:
