@@ -111,6 +111,8 @@ class Derivation(Shown):
     _conditions: tuple[sp.Basic, ...] = field(default=(), repr=False)
     _steps: list[Step] = field(default_factory=list, repr=False)
     _facts: set[Fact] = field(default_factory=set, repr=False)
+    _stated: int = field(default=0, repr=False)
+    """The number of parts before the last step of the chain under way."""
 
     def define(self, letter: sp.Expr, meaning: object, text: str = "") -> Fact:
         """Introduce a letter, or a function of letters, for an expression.
@@ -202,6 +204,7 @@ class Derivation(Shown):
         except StepError as error:
             raise StepError(f"{label}: {error}\n    left:  {left}\n    right: {target}") from None
         self._steps.append(Step(number, left, found.relation, target, reason, text, *found[1:], self._conditions))
+        self._stated = len(self._parts)
 
     def concludes(self, claim: Claim | sp.Expr) -> Fact:
         """End the chain in a claim of the package, or an expression: exactly its formula, from its left-hand side.
@@ -335,8 +338,8 @@ class Derivation(Shown):
         first, last = self._steps[0], self._steps[-1]
         label = f"step {first.number}" if first == last else f"steps {first.number} to {last.number}"
         facts = [fact.status for step in self._steps for fact in getattr(step.reason, "facts", ())]
-        # An assumption in words bears on all that comes after it, because nothing says where it is used.
-        facts += [part.fact.status for part in self._parts if part.fact.left is None]
+        # An assumption in words bears on every step after it, because nothing says where it is used.
+        facts += [part.fact.status for part in self._parts[: self._stated] if part.fact.left is None]
         status = worst(*(step.status for step in self._steps), *facts)
         fact = Fact(label, self._heading, status, first.left, self._relation, last.right, self._conditions)
         return Part(self._heading, fact, tuple(self._steps))
