@@ -216,7 +216,7 @@ class Claim(Shown):
 
         >>> import advmf as mf
         >>> law = mf.linear_form(mf.vanilla(u=1, v=0))[0]
-        >>> law.equations[2].rhs, law.implied[2].rhs
+        >>> law.equations[2].scale, law.implied[2].scale
         (3*rhs**2, 3*(sigma_w**2/2)**(2*L)/d**2)
         """
         rhs = self.rhs

@@ -158,7 +158,7 @@ def test_what_new_writes_runs_as_it_stands(folder):
         "proved: 11 of 11 steps",
         r"\mathbb{E}[",
         "bound at depths [ 1  4 16 64]",
-        ": NOT_REFUTED (",
+        ": NOT_REFUTED within ",
         ": REFUTED (",
     ):
         assert part in run.stdout
@@ -230,7 +230,7 @@ def test_check_of_a_file_prints_verdicts_and_writes_them(folder):
         (('"eps": 0.1}', '"eps": "x"}'), 2, "at['eps'] must be a number; got 'x'"),
         (("[claim(net)]", "[]"), 2, "tests returns no claim for THEOREM.net"),
         (("[claim(net)]", "[3]"), 2, "tests must return a list of Claims; got [3]"),
-        (("[claim(net)]", "[claims(net)]"), 2, "own.py, line 92: tests fails: NameError"),
+        (("[claim(net)]", "[claims(net)]"), 2, "own.py, line 91: tests fails: NameError"),
         (('{"quick": mf', '{"slow": mf'), 2, "give it a scale: scales={'quick': Scale(…)}"),
         (("# 2. The claim", "NET = 3  # 2. The claim"), 2, "net must be"),
         (("import numpy as np", "import numpyy as np"), 2, "own.py, line 10: it does not run: ModuleNotFoundError"),

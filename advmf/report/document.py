@@ -11,6 +11,8 @@ from typing import Any
 
 from advmf import __version__
 from advmf.errors import StoreError, printable
+from advmf.theorems import THEOREMS
+from advmf.theorems.selection import PAIRS
 from advmf.verify.foreign import LARGEST, loads, valid
 from advmf.verify.records import ADDED, FORMAT, STATED, Results, of_another_format
 from advmf.verify.runs import Outcome, together
@@ -240,10 +242,20 @@ def reproduction(command: str, claim: Checked | None = None) -> str:
     if words[:2] != ["advmf", "check"]:
         return ""
     if claim is not None and not any(word.endswith(".py") for word in words):  # a file checks one claim
-        net = claim.report.net if claim.activation and any(word in command.split() for word in _NAMED) else ""
+        named = any(word in command.split() for word in _NAMED) or _in_full(claim)
+        net = claim.report.net if claim.activation and named else ""
         for option, value in zip(_CHOICES, (claim.case, net, claim.activation if net else "")):
             words += [option, value] if value else []
     return shlex.join(words)
+
+
+def _in_full(claim: Checked) -> bool:
+    """Whether a suite checks a claim's network as it does where the network is named: at all pairs, and by networks of
+    one kind."""
+    selected = THEOREMS[claim.case].selected if claim.case in THEOREMS else {}
+    row = claim.report.net, claim.activation
+    pairs = selected.get("quick", {row: PAIRS}).get(row, PAIRS)
+    return pairs == PAIRS and (bool(claim.report.given) or row not in selected.get("finite", {}))
 
 
 def _without(words: Sequence[str], options: Sequence[str]) -> Iterator[str]:

@@ -293,8 +293,9 @@ class _Averages:
 
     def _mean(self, term: sp.Expr) -> Tensor:
         if term not in self._known:
-            values = self._values(term) if term.has(Observable) else torch.ones(self._nets, 1, 1, dtype=torch.float64)
-            self._known[term] = values.mean((1, 2)).to(self._device)
+            one = torch.ones(self._nets, 1, 1, dtype=torch.float64, device=self._device)
+            values = self._values(term) if term.has(Observable) else one
+            self._known[term] = values.mean((1, 2))
         return self._known[term]
 
     def _values(self, expr: sp.Expr) -> Float[Tensor, "nets units directions"]:

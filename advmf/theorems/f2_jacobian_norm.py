@@ -104,7 +104,6 @@ F2 = Theorem(
             nets=(1600, 3200, 3200, 800),
             effects={"effect_fourth": 0.3},
         ),
-        "sharp": Scale(L=2, d=64, K=10, widths=(250, 500, 1000, 2000), nets=(2000, 8000, 16_000, 2000)),
         "paper": Scale(L=10, d=784, K=10, widths=(4000, 8000, 16_000, 32_000), nets=(3000, 3000, 1500, 750)),
     },
     captions={"F2": Caption("coefficient of 1/N, simulated/predicted", r"Coefficient of $1/N$, simulated/predicted")},

@@ -248,7 +248,6 @@ T1 = Theorem(
     scales={
         "quick": Scale(L=3, d=8, K=512, widths=(256, 512, 1024, 2048), nets=(450, 450, 300, 300), effects=EFFECTS),
         "scattered": Scale(L=3, d=8, K=512, widths=(128, 256, 2048, 4096), nets=(400, 600, 180, 330), effects=EFFECTS),
-        "sharp": Scale(L=4, d=64, K=32, widths=(32, 64, 128, 512), nets=(3000, 6000, 3000, 6000)),
         "paper": Scale(L=10, d=784, K=10, widths=(128, 256, 512, 1024), nets=(2000,) * 4),
     },
 )

@@ -113,13 +113,15 @@ def numeric(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> sp
 
     Raises ArgumentError for a coefficient that depends on the width, or is not finite.
     """
+    letters = {s: sp.Float(at[s.name]) for s in expr.free_symbols if s.name in at}
+    expr = expr.xreplace({o: o.func(*(arg.subs(letters) for arg in o.args)) for o in expr.atoms(Observable)})
     observables = sorted(expr.atoms(Observable), key=sp.default_sort_key)
     if not expr.is_polynomial(*observables):
-        return expr.subs({s: sp.Float(at[s.name]) for s in expr.free_symbols if s.name in at})
+        return expr.subs(letters)
     found = sp.S.Zero
     for powers, coefficient in sp.Poly(expr, *observables, domain="EX").terms():
         value = coefficient
-        if not coefficient.is_number:
+        if coefficient.free_symbols:
             at_each = set(at_widths(coefficient, at, widths).values())
             if len(at_each) > 1:
                 raise ArgumentError(f"{coefficient} depends on N, and is a factor of what is measured: {expr}.")

@@ -161,7 +161,7 @@ def test_an_import_that_makes_another_error_of_an_interrupt():
     program = (
         "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from advmf import cli\nfrom advmf.verify import suite\n"
-        "def broken(*_):\n"
+        "def broken(*_, **__):\n"
         "    try: os.kill(os.getpid(), signal.SIGINT)\n"
         "    except KeyboardInterrupt: raise ImportError('half a module') from None\n"
         "suite.cases = broken\ncli.main(['check'])"
@@ -268,7 +268,9 @@ class Starving(suite.Case):
 def test_a_lack_of_memory_is_told_and_no_crash(error, monkeypatch):
     (case,) = suite.cases(["beta"])
     Starving.error = error
-    monkeypatch.setattr(suite, "cases", lambda *_: [Starving(*(getattr(case, field.name) for field in fields(case)))])
+    monkeypatch.setattr(
+        suite, "cases", lambda *_, **__: [Starving(*(getattr(case, field.name) for field in fields(case)))]
+    )
     result = CliRunner().invoke(cli.main, ["check", "--workers", "1"])
     assert result.exit_code == Exit.USAGE and "not enough memory for beta" in " ".join(result.output.split())
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from advmf.cli import progress as module
+from advmf import progress as module
 from advmf.progress import TAKEN_OVER, Lines, progress
 
 

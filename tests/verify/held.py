@@ -34,9 +34,9 @@ class Held(Case):
         return super().check(mutants, options)
 
 
-def cases(*args):
+def cases(*args, **options):
     """The cases of a suite, held."""
-    return [Held(*(getattr(case, field.name) for field in fields(case))) for case in chosen(*args)]
+    return [Held(*(getattr(case, field.name) for field in fields(case))) for case in chosen(*args, **options)]
 
 
 def main():

@@ -120,11 +120,11 @@ def test_a_check_that_cannot_see_scores_nothing():
 
 
 def test_gross_mistakes_are_caught_whatever_their_size():
-    """d for the depth L changes fourth moments by twenty powers of ten: nothing is left of the simulated numbers, or of
+    """d for the depth L changes second moments by eleven powers of ten: nothing is left of the simulated numbers, or of
     a law in 1/N."""
     (found,) = mutate(suite.cases(["T1"], ["residual"], ["relu"], profile=SMALL), times=1, design=Design(alpha=1e-4))
     gross = [m for m in found if abs(m.change) > 10]
-    assert max(m.change for m in gross) > 1e20 and all(m.caught for m in gross), [m for m in gross if not m.caught]
+    assert max(m.change for m in gross) > 1e11 and all(m.caught for m in gross), [m for m in gross if not m.caught]
 
 
 def test_as_many_networks_are_taken_as_resolve_a_twentieth():
@@ -168,7 +168,9 @@ def test_what_a_claim_allows_is_the_reason_of_a_survivor():
 def test_the_networks_are_others_and_the_points_the_same():
     for theorem, scale in suite.SHARP.scales.items():
         own = suite.QUICK.scales[theorem]
-        same = {} if isinstance(own, suite.MatrixScale) else {"widths": own.widths, "nets": own.nets}
+        same = {}
+        if not isinstance(own, suite.MatrixScale):
+            same = {"widths": own.widths, "nets": own.nets, "effects": own.effects}
         assert replace(scale, **same) == own
 
 

@@ -176,7 +176,7 @@ def test_what_workers_hand_in_is_gone_on_from(alone, handed, tmp_path):
 def test_what_workers_hand_in_of_checks_that_may_stop_early_is_gone_on_from(handed, tmp_path):
     """Pilots first, and then in steps of a width up to a look."""
     options = {"sequential": True, "nets": "pilot", "design": Design(effect=0.5, effect_fourth=3.0)}
-    chosen, path = f_suite()[::3], tmp_path / "run.db"
+    chosen, path = [case for case in f_suite() if case.theorem in ("F1", "beta")], tmp_path / "run.db"
     expected = sorted(run(chosen, **options), key=lambda outcome: outcome.position)
     assert numbers(run(chosen, workers=2, store=path, **options)) == numbers(expected)
     longest = [max((list(parts) for position, parts in handed if position == k), key=len) for k in range(3)]
