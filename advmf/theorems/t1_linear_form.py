@@ -247,7 +247,7 @@ T1 = Theorem(
     derive=Scripted("t1_linear_form"),
     scales={
         "quick": Scale(L=3, d=8, K=512, widths=(256, 512, 1024, 2048), nets=(450, 450, 300, 300), effects=EFFECTS),
-        "scattered": Scale(L=3, d=8, K=512, widths=(128, 256, 2048, 4096), nets=(400, 600, 180, 330), effects=EFFECTS),
+        "scattered": Scale(L=3, d=8, K=512, widths=(128, 256, 2048, 4096), nets=(480, 720, 220, 400), effects=EFFECTS),
         "paper": Scale(L=10, d=784, K=10, widths=(128, 256, 512, 1024), nets=(2000,) * 4),
     },
 )

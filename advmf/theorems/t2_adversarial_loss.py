@@ -257,7 +257,7 @@ T2 = Theorem(
         "brief": rows((((GROWING, "relu"),), PAIRS)),
     },
     scales={
-        "quick": Scale(L=5, d=64, K=10, widths="limit", nets=(180,), directions=1, steps=5, effects={"effect": 0.05}),
+        "quick": Scale(L=5, d=64, K=10, widths="limit", nets=(220,), directions=1, steps=5, effects={"effect": 0.05}),
         "finite": Scale(
             L=5,
             d=64,

@@ -368,7 +368,7 @@ T3 = Theorem(
     derive=Scripted("t3_weight_variance"),
     scales={
         "quick": Scale(**SMALL, K=10, widths=(128, 256, 2048, 4096), nets=(90, 90, 170, 200)),
-        "scattered": Scale(**SMALL, K=4, widths=(128, 256, 2048, 4096), nets=(520, 520, 1040, 1250)),
+        "scattered": Scale(**SMALL, K=4, widths=(128, 256, 2048, 4096), nets=(1000, 1000, 2000, 2400)),
         "paper": Scale(
             2,
             64,
