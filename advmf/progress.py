@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
+from advmf.errors import ArgumentError
+
 Progress = Callable[[float, str], None]
 """Called with the share of the work done since the last call, and what is being done."""
 TAKEN_OVER = "taken over"
@@ -43,7 +45,9 @@ def progress(count: int, unit: str = "cases") -> Iterator[Advance]:
 @contextmanager
 def shown(progress: Progress | bool | None) -> Iterator[Progress | None]:
     """What the progress of one check goes to: what is given; for None a bar, if there is a terminal or a notebook that
-    shows one; for False nothing."""
+    shows one; for False nothing. Raises ArgumentError for anything else."""
+    if not callable(progress) and progress not in (None, False, True):
+        raise ArgumentError(f"progress is a function of a share and a text, True, False or None; got {progress!r:.80}.")
     if callable(progress):
         yield progress
     elif progress is False or not _visible():

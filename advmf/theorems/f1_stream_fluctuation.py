@@ -111,7 +111,7 @@ F1 = Theorem(
     wrong=widths,
     needs=(REPEATED, EXACT, FOLLOWS),
     derive=Scripted("f_finite_width", "stream"),
-    scatters=lambda net: not any(isinstance(block, Residual) for block in net.blocks),  # narrow ones have heavy tails
+    scatters=lambda net: not any(isinstance(leaf, Residual) for leaf in net.leaves),  # narrow ones: heavy tails
     selected={"brief": rows((((GROWING, "relu"),), PAIRS))},
     scales={
         "quick": Scale(**QUICK, widths=(24, 96, 192, 384), nets=(1000, 8000, 8000, 6000)),

@@ -364,7 +364,9 @@ T3 = Theorem(
             ((("residual", "relu"),), DIAGONAL[2:]),
         )
     },
-    scatters=lambda net: any(isinstance(block, Residual) for block in net.blocks),  # a branch's share is random
+    scatters=lambda net: any(
+        isinstance(leaf, Residual) for leaf in net.leaves
+    ),  # a branch's share of the loss is random
     derive=Scripted("t3_weight_variance"),
     scales={
         "quick": Scale(**SMALL, K=10, widths=(128, 256, 2048, 4096), nets=(90, 90, 170, 200)),

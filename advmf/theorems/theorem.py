@@ -6,6 +6,7 @@ no theorem by name.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,9 @@ def random_network(net: Net) -> tuple[str, ...]:
 EFFECTS = ("effect", "effect_fourth", "effect_probability")
 """The departures that a suite declares, as :class:`advmf.Design` names them."""
 
+SELECTIONS = ("quick", "finite", "brief")
+"""The suites, or parts of a suite, for which a theorem may select rows."""
+
 LIMIT = "limit"
 """What stands for widths where networks are of infinite width."""
 
@@ -75,8 +79,12 @@ class Scale:
         object.__setattr__(self, "nets", _counts("nets", self.nets, 2))
         if (1 if self.widths == LIMIT else len(self.widths)) != len(self.nets):
             raise ArgumentError(f"nets has a number of networks for each of the widths {self.widths}; got {self.nets}.")
-        for name in self.effects:
+        for name, size in self.effects.items():
             one_of("effect", name, EFFECTS)
+            if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < math.inf:
+                raise ArgumentError(
+                    f"effects[{name!r}] is a relative departure, positive and finite; got {size!r:.80}."
+                )
         for name, value in self.at.items():
             try:
                 float(value)
@@ -204,6 +212,18 @@ class Theorem:
             raise ArgumentError(
                 f"Theorem {self.name}: wrong must be a function from a claim to wrong versions of it; got {self.wrong!r}."
             )
+        if not callable(self.scatters):
+            raise ArgumentError(
+                f"Theorem {self.name}: scatters must be a function from a network to True or False; got {self.scatters!r:.80}."
+            )
+        for scale, rows in self.selected.items():
+            one_of("selection", scale, SELECTIONS)
+            for row, pairs in rows.items():
+                if not (len(row) == 2 and pairs and all(len(pair) == 2 for pair in pairs)):
+                    raise ArgumentError(
+                        f"Theorem {self.name}: selected[{scale!r}] maps a network and its activation to pairs (p, q), as "
+                        f"('residual', 'relu') to (('2', '2'),); got {row!r:.80}: {pairs!r:.80}."
+                    )
         if self.net is not None and not isinstance(self.net, Net):
             raise ArgumentError(f"Theorem {self.name}: net must be an advmf.Net, or left out; got {self.net!r:.80}.")
         if self.tests is not None and "quick" not in self.scales:

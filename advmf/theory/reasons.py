@@ -16,6 +16,7 @@ import sympy as sp
 from advmf.errors import StepError
 from advmf.expressions import expression
 from advmf.functions import Flow, GaussianMean
+from advmf.theory.clock import within
 from advmf.theory.fact import Fact, Status, chained, worst
 from advmf.theory.lemma import Instance
 from advmf.theory.lemmas import find_lemma
@@ -30,7 +31,6 @@ from advmf.theory.points import (
     observables,
     opaque,
     proves_zero,
-    within,
 )
 from advmf.theory.put_in import known, put_in, put_in_equality
 

@@ -14,9 +14,10 @@ from advmf.errors import ArgumentError, StepError
 from advmf.functions import ArcCosine, Conjugate, Flow, GaussianMean, GaussianNorm, QExponential, QLogarithm
 from advmf.observables import Expectation, MatrixNorm
 from advmf.symbols import K, L, d, eps, p, q, u, v
+from advmf.theory.clock import within
 from advmf.theory.lemma import Case, Lemma, holds
 from advmf.theory.lemmas import LEMMAS, activation, find_lemma, register_lemma
-from advmf.theory.points import compare, proves_zero, within
+from advmf.theory.points import compare, proves_zero
 from advmf.theory.proof import Derivation, Limit, Status, algebra, by, gaussian, lemma
 
 x, y, a = sp.symbols("x y a", positive=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import sympy as sp
+import torch
 from click.testing import CliRunner
 
 import advmf as mf
@@ -249,3 +250,31 @@ def test_a_brief_suite_ends_well():
     for outcome in found:
         for report in outcome.reports:
             assert all(f.resolution <= 0.9 * f.effect for f in report.findings), report
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------
+
+
+def test_bad_input_is_told_before_any_work():
+    claim, at = mf.norm_factor(2, 2), {"d": 30, "K": 5}
+    for searched in (1, "x", 2.5):
+        with pytest.raises(mf.errors.AdvmfError, match="searched"):
+            mf.verify.sources.matrices.check_matrices([claim], at, samples=40, searched=searched)
+    with pytest.raises(ArgumentError, match="progress is a function of a share and a text"):
+        mf.check(claim, at, samples=40, progress="loud")
+    for size in (0, -1, math.inf, "5 %", True):
+        with pytest.raises(ArgumentError, match="is a relative departure, positive and finite"):
+            Scale(L=1, d=2, K=2, widths=(8,), nets=(4,), effects={"effect": size})
+    known = THEOREMS["T5"]
+    with pytest.raises(ArgumentError, match="scatters must be a function"):
+        replace(known, scatters=True)
+    with pytest.raises(ArgumentError, match="There is no selection 'slow'; choose from quick, finite, brief"):
+        replace(known, selected={"slow": {}})
+    with pytest.raises(ArgumentError, match=r"maps a network and its activation to pairs"):
+        replace(known, selected={"quick": {("residual", "relu"): ()}})
+    with pytest.raises(ArgumentError, match="is derived step by step for"):
+        known.derive(mf.preactivation(1, 0))
+    (chunk,) = mf.simulate.sample(mf.vanilla(1, 0), N=8, L=1, d=4, K=2, nets=2, sigma_w=1.0, sigma_b=0.0).chunks()
+    trace = chunk.trace(torch.ones(2, 4, 1, 1))
+    with pytest.raises(ArgumentError, match="scaling needs a forward trace"):
+        trace.shift(0.1 * torch.ones(2, 4, 1, 1)).scaling()

@@ -15,9 +15,10 @@ from advmf.errors import ArgumentError
 from advmf.progress import Progress, shown
 from advmf.simulate.estimate import AttackSettings
 from advmf.verify.check import Run, checked, named
+from advmf.verify.norms import Rungs, slope
 from advmf.verify.sequential import Look
 from advmf.verify.sources.arguments import NETS, Sampling, arranged
-from advmf.verify.sources.matrices import Rungs, portion, slope
+from advmf.verify.sources.matrices import portion
 from advmf.verify.sources.simulation import Simulation
 from advmf.verify.statistics import Design
 from advmf.verify.tails import require_level
