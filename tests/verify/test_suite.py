@@ -8,6 +8,7 @@ import pytest
 import sympy as sp
 import torch
 from click.testing import CliRunner
+from scipy import optimize
 
 import advmf as mf
 from advmf import cli
@@ -21,6 +22,7 @@ from advmf.verify import suite
 from advmf.verify.judge import numeric
 from advmf.verify.runs import run, settings_of
 from advmf.verify.sources.limit import has_limit
+from advmf.verify.statistics import Rung, combine
 from advmf.verify.suite import PAPER, cases
 
 OPTIONS = {"nets": None, "data": None, "device": "cpu", "sampler": "auto", "memory": 2**32}
@@ -278,3 +280,29 @@ def test_bad_input_is_told_before_any_work():
     trace = chunk.trace(torch.ones(2, 4, 1, 1))
     with pytest.raises(ArgumentError, match="scaling needs a forward trace"):
         trace.shift(0.1 * torch.ones(2, 4, 1, 1)).scaling()
+
+
+def test_the_suites_point_for_the_coefficient_of_f2_is_in_the_regime_of_its_fit():
+    """What a + b/N + c/N² leaves of higher orders, by the edge of the free product of docs/theory.md's F2: ‖J‖²/ω^L is
+    the least of (1 + 1/z)(1 + z K/d)(1 + z K/N)(1 + z c K/N)^L, with c = 2 for a vanilla ReLU network."""
+
+    def left_over(K, d, L, widths, nets):
+        def edge(N):
+            def log(t):
+                z = math.exp(t)
+                factors = (1 + 1 / z, 1 + z * K / d, 1 + z * K / N, *[1 + 2 * z * K / N] * L)
+                return sum(map(math.log, factors)) / 2
+
+            return math.exp(
+                optimize.minimize_scalar(log, bounds=(-9, 9), method="bounded", options={"xatol": 1e-12}).fun
+            )
+
+        limit, far = edge(1e15), 1e7
+        coefficient = far * (edge(far) / limit - 1)
+        rungs = [Rung(N, n, N * (edge(N) / limit - 1) / coefficient - 1, 1.0) for N, n in zip(widths, nets)]
+        return combine(rungs, 2, order=1).value
+
+    scale = THEOREMS["F2"].scale("quick")
+    effect = scale.effects["effect_fourth"]
+    assert abs(left_over(scale.K, scale.d, scale.L, scale.widths, scale.nets)) < effect / 10
+    assert abs(left_over(10, 784, 1, scale.widths, scale.nets)) > effect / 5, "the control: beyond the regime"
