@@ -369,8 +369,8 @@ T3 = Theorem(
     ),  # a branch's share of the loss is random
     derive=Scripted("t3_weight_variance"),
     scales={
-        "quick": Scale(**SMALL, K=10, widths=(128, 256, 2048, 4096), nets=(90, 90, 170, 200)),
-        "scattered": Scale(**SMALL, K=4, widths=(128, 256, 2048, 4096), nets=(1000, 1000, 2000, 2400)),
+        "quick": Scale(**SMALL, K=10, widths=(128, 256, 2048, 4096), nets=(120, 120, 220, 260)),
+        "scattered": Scale(**SMALL, K=4, widths=(128, 256, 2048, 4096), nets=(800, 800, 1600, 1900)),
         "paper": Scale(
             2,
             64,

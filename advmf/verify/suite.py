@@ -3,7 +3,7 @@ negative controls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -46,7 +46,7 @@ def _profile(name: str, data: str) -> Profile:
 
 
 QUICK = _profile("quick", "digits")
-"""The default: digits, some twenty minutes on two cores."""
+"""The default: digits, a minute and a half on two cores."""
 
 PAPER = _profile("paper", "mnist")
 """MNIST, L = 10, T2 at widths to 1,000,000: hours on two cores."""
@@ -217,7 +217,10 @@ def cases(
     Raises ArgumentError for an unknown theorem, net or activation, where a theorem that was asked for speaks of none of
     the nets, and for a value of ``at`` that no case uses.
     """
-    wanted = [name for name in checkable(theorems) if not brief or BRIEF in THEOREMS[name].selected]
+    wanted = checkable(theorems)
+    if brief:
+        _require_brief(theorems, (*nets, *activations, *pairs))
+        wanted = tuple(name for name in wanted if BRIEF in THEOREMS[name].selected)
     lacking = {name: THEOREMS[name].scale(profile.name) for name in wanted if name not in profile.scales}
     profile = replace(profile, scales={**profile.scales, **lacking}) if lacking else profile
     names = list(choose("net", nets, NETS, DEFAULT_NETS))
@@ -226,41 +229,29 @@ def cases(
         if "sigma_w" not in (at or {}):
             names.insert(names.index("vanilla") + 1, GROWING)
     exponents = tuple((str(exponent(p, "p")), str(exponent(q, "q"))) for p, q in pairs) or PAIRS
-    found, why = [], dict[str, str]()
     kinds = choose("activation", activations, ACTIVATIONS, DEFAULT_ACTIVATIONS)
+    known = [(name, kind) for kind in kinds for name in names]
     named = bool(nets or activations or pairs) or profile.name == PAPER.name
-    for theorem in wanted:
-        selected = THEOREMS[theorem].selected
-        quick = selected.get("quick", dict.fromkeys(ALL, PAIRS))
-        known = dict.fromkeys((name, kind) for kind in kinds for name in names)
+    found, why = [], dict[str, str]()
+    for theorem in map(THEOREMS.__getitem__, wanted):
+        if isinstance(profile.scales[theorem.name], MatrixScale) or theorem.net:
+            continue
+        quick = theorem.selected.get("quick", dict.fromkeys(ALL, PAIRS))
         if brief:
-            rows = selected[BRIEF]
+            rows = theorem.selected[BRIEF]
         elif named:  # what is named, of all networks that the theorem is checked for
             rows = dict.fromkeys((*known, *(() if nets or activations else quick)), exponents)
         else:
             rows = {row: own for row, own in quick.items() if row in known or row not in ALL}
-        scale = profile.scales[theorem]
-        if isinstance(scale, MatrixScale) or THEOREMS[theorem].net:
-            continue
         for (name, activation), own in rows.items():
-            net = _net(name, activation)
-            point = _point(net, scale, profile, NETS[name][1], at)
-            claims = THEOREMS[theorem].tested(net, own)
-            if not claims:
-                why[theorem] = THEOREMS[theorem].silent(net) or "none of its claims is about such a net"
-                continue
-            case = Case(theorem, net, activation, claims, point, profile)
-            if scale is THEOREMS[theorem].scales["quick"] and THEOREMS[theorem].scatters(net):
-                case = replace(case, own=THEOREMS[theorem].scales.get(SCATTERED_SCALE))
-            finite = THEOREMS[theorem].scales.get(FINITE_SCALE)
-            if scale.widths != LIMIT or finite is None:
-                found.append(case)
-            elif ladder or not has_limit(net):
-                found.append(replace(case, own=finite))
-            else:
-                found.append(case)
-                if also := () if named or brief else selected.get(FINITE_SCALE, {}).get((name, activation), ()):
-                    found.append(replace(case, claims=THEOREMS[theorem].tested(net, also), own=finite))
+            net = replace(PRESETS[NETS[name][0]](phi=ACTIVATIONS[activation]), name=name)
+            also = () if named or brief else theorem.selected.get(FINITE_SCALE, {}).get((name, activation), ())
+            for scale, chosen in _scales(theorem, net, profile, ladder, own, also):
+                if claims := theorem.tested(net, chosen):
+                    point = _point(net, scale, profile, NETS[name][1], at)
+                    found.append(Case(theorem.name, net, activation, claims, point, profile, own=scale))
+                else:
+                    why[theorem.name] = theorem.silent(net) or "none of its claims is about such a net"
     for theorem in () if nets or activations else wanted:
         scale = profile.scales[theorem]
         if THEOREMS[theorem].net:
@@ -281,9 +272,40 @@ def cases(
     return found
 
 
-def _net(name: str, activation: str) -> Net:
-    """A network of a suite."""
-    return replace(PRESETS[NETS[name][0]](phi=ACTIVATIONS[activation]), name=name)
+def _require_brief(theorems: Sequence[str], named: Sequence[Any]) -> None:
+    """Raise ArgumentError for what the briefest suite does not have."""
+    having = [name for name, theorem in THEOREMS.items() if BRIEF in theorem.selected]
+    if named:
+        raise ArgumentError(
+            "The briefest suite has networks and pairs of its own; leave --quick out, or what else is chosen."
+        )
+    if others := [name for name in checkable(theorems) if name not in having] if theorems else []:
+        raise ArgumentError(
+            f"The briefest suite has {', '.join(having)}; it has no {', '.join(others)}. Leave --quick out."
+        )
+
+
+Pairs = Sequence[tuple[str, str]]
+
+
+def _scales(
+    theorem: Theorem, net: Net, profile: Profile, ladder: bool, pairs: Pairs, also: Pairs
+) -> Iterator[tuple[Scale, Pairs]]:
+    """How a theorem is simulated for a network, at which pairs; at N = oo, and ``also`` at finite widths."""
+    scale = profile.scales[theorem.name]
+    assert isinstance(scale, Scale)
+    if scale is theorem.scales["quick"] and theorem.scatters(net):
+        scale = theorem.scales.get(SCATTERED_SCALE, scale)
+        assert isinstance(scale, Scale)
+    finite = theorem.scales.get(FINITE_SCALE)
+    if scale.widths != LIMIT or not isinstance(finite, Scale):
+        yield scale, pairs
+    elif ladder or not has_limit(net):
+        yield finite, pairs
+    else:
+        yield scale, pairs
+        if also:
+            yield finite, also
 
 
 def _point(net: Net, scale: Scale, profile: Profile, gain: float, at: Mapping[str, float] | None) -> dict[str, float]:

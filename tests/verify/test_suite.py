@@ -40,7 +40,7 @@ def test_the_default_suite_has_the_selected_rows_of_every_theorem():
     selected = {name: theorem.selected["quick"] for name, theorem in THEOREMS.items() if "quick" in theorem.selected}
     assert set(selected) == {"T1", "T2", "T3", "F2"}
     for theorem, wanted in selected.items():
-        own = {(c.name, c.activation): c.claims for c in found if c.theorem == theorem and not c.own}
+        own = {(c.name, c.activation): c.claims for c in found if c.theorem == theorem}
         assert set(own) <= set(wanted) and (theorem == "T3" or own)
     assert {(c.name, c.activation) for c in found if c.theorem == "T2"} == set(selected["T2"])
     assert {(c.name, c.activation) for c in found if c.theorem == "T5"} == set(ALL)
@@ -59,6 +59,10 @@ def test_what_is_named_is_checked_in_full():
 
 
 def test_brief_is_one_network():
+    for chosen in ({"theorems": ["T3"]}, {"nets": ["residual"]}, {"pairs": [("2", "2")]}):
+        with pytest.raises(ArgumentError, match="The briefest suite has .* [Ll]eave --quick out"):
+            cases(brief=True, **chosen)
+    assert {case.theorem for case in cases(["T2", "F1"], brief=True)} == {"T2", "F1"}
     found = cases(brief=True)
     assert {case.name for case in found} == {GROWING}
     assert {case.theorem for case in found} == {"T1", "T2", "T5", "F1"}
@@ -86,6 +90,8 @@ def test_networks_that_scatter_have_the_scale_for_that():
     scale = {case.name: case.scale for case in cases(["T3"])}
     assert scale["residual"] is THEOREMS["T3"].scales["scattered"]
     assert scale[GROWING] is THEOREMS["T3"].scales["quick"]
+    points = {case.name: case.at["K"] for case in cases(["T3"])}
+    assert points == {name: each.K for name, each in scale.items()} and len(set(points.values())) == 2
     own = replace(suite.QUICK, scales={**suite.QUICK.scales, "T3": replace(THEOREMS["T3"].scale("quick"), L=1)})
     assert {case.scale.L for case in cases(["T3"], profile=own)} == {1}, "a profile of one's own is heeded"
 
