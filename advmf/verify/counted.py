@@ -110,8 +110,8 @@ def judge_counts(
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a probability or a quantile, beside what is claimed of it. Some of the numbers are, if anything,
-    too low, and others, if anything, too high."""
+    """What is known of a probability or a quantile, beside what is claimed of it. ``least`` is from numbers that are,
+    if anything, too low, ``most`` from numbers that are, if anything, too high."""
 
     least: Counted | None
     most: Counted | None
