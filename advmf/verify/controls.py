@@ -14,8 +14,8 @@ from advmf.verify.values import value
 
 
 def controls(claim: Claim, of: str = "") -> list[Claim]:
-    """Wrong versions of ``claim``, named after the mistake. A check tests what follows from the right-hand side, so
-    that this is wrong as well.
+    """Wrong versions of ``claim``, named after the mistake. A check tests consequences of the right-hand side, so that
+    those of a wrong version are wrong as well.
 
     A claim of a theorem has the wrong versions of that theorem. A claim of one's own has those of its form
     (:mod:`advmf.theorems.wrong`). ``of`` is the theorem's name, if the claim has been renamed since.

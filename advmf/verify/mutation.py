@@ -179,9 +179,9 @@ def mutants(case: Case, claim: Claim) -> Iterator[tuple[str, str, str, Claim]]:
     """Wrong versions of a claim, each as four things: the label of what it changes, the kind of mistake, the mistake
     itself, and the claim reduced to what is changed.
 
-    First the right-hand side is changed, and with it all equations that speak of it. Where it is 0, a twentieth of the
-    scale is added. Then each equation is changed in what it says besides. An equation that says that something vanishes
-    is changed by a twentieth of its scale.
+    First the right-hand side is changed, and with it all equations that speak of it. A right-hand side of 0 is changed
+    by a twentieth of the scale. Then each equation is changed in what it says besides. An equation that says that
+    something vanishes is changed by a twentieth of its scale.
     """
     stating = tuple(e for e in claim.equations if e.states)
     label, changes = str(claim.lhs), itertools.chain(mutations(claim.rhs), _duals(case, claim))

@@ -32,7 +32,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 """Settings of the C library for large arrays: it keeps their memory for the next ones of the same size. Giving the
-memory back and asking for it again would take a tenth of the time. Other libraries ignore it."""
+memory back and asking for it again would take a tenth of the time. Other C libraries ignore these settings."""
 
 
 class Job(Protocol):
