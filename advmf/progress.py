@@ -15,18 +15,18 @@ from advmf.errors import ArgumentError
 Progress = Callable[[float, str], None]
 """Called with the share of the work done since the last call, and what is being done."""
 TAKEN_OVER = "taken over"
-"""What is being done where a finished job, or what is finished of one, is taken over from an earlier run."""
+"""The words for a finished job, or finished parts of one, that are taken over from an earlier run."""
 
 LEAST, MOST = 10.0, 60.0
-"""The least and the most seconds between two lines: LEAST even if a tenth of the work was done meanwhile, MOST even if
-nothing was.
+"""The least and the most seconds between two lines. LEAST holds even if a tenth of the work was done meanwhile, MOST
+even if nothing was.
 """
 
 
 class Advance:
-    """What is called with the share of one of several pieces of work that was done since the last call, and what is
-    being done: a share of 0 names a piece that begins, and the words of later calls are about it. ``say`` writes a line
-    beside the progress."""
+    """A function that is told of progress. It is called with the share of a piece of work that was done since the last
+    call, and with words for what is being done. A share of 0 names a piece that begins, and the words of later calls
+    are about it. ``say`` writes a line beside the progress."""
 
     def __init__(self, advance: Callable[[float, str], None], say: Callable[[str], None]) -> None:
         self._advance, self.say = advance, say
@@ -44,8 +44,8 @@ def progress(count: int, unit: str = "cases") -> Iterator[Advance]:
 
 @contextmanager
 def shown(progress: Progress | bool | None) -> Iterator[Progress | None]:
-    """What the progress of one check goes to: what is given; for None a bar, if there is a terminal or a notebook that
-    shows one; for False nothing. Raises ArgumentError for anything else."""
+    """The function that the progress of one check goes to. A given function is taken. None, and True, mean a bar, if
+    there is a terminal or a notebook that shows one. False means nothing. Raises ArgumentError for anything else."""
     if not callable(progress) and progress not in (None, False, True):
         raise ArgumentError(f"progress is a function of a share and a text, True, False or None; got {progress!r:.80}.")
     if callable(progress):
@@ -112,8 +112,8 @@ def _print(line: str) -> None:
 
 
 class Lines:
-    """Progress as lines: one for every tenth of the work, and one a minute while nothing finishes; none for work of a
-    few seconds.
+    """Progress as lines: one for every tenth of the work, and one a minute while nothing finishes. Work of a few
+    seconds has none.
 
     ``write`` gets each line, and ``clock`` gives the time in seconds.
 

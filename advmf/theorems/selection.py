@@ -1,6 +1,7 @@
-"""Networks of a suite by name, and which of them say most of a theorem.
+"""The networks of a suite by name, and which of them say most about a theorem.
 
-A suite checks a theorem for the rows that the theorem selects, unless networks, activations or pairs are named.
+A row is a network with its activation. Unless networks, activations or pairs are named, a suite checks a theorem for
+the rows that the theorem selects.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ DIAGONAL = (("1", "1"), ("2", "2"), ("inf", "inf"))
 """The pairs (p, q) with p = q: a ball and a norm of the same kind."""
 
 GROWING = "vanilla_growing"
-"""The vanilla network off its critical point: where omega = 1 any power of omega, and any depth in it, would pass."""
+"""The vanilla network off its critical point. At that point omega = 1, and any power of omega, with any depth in it,
+would pass."""
 
 DEFAULT_NETS = ("vanilla", GROWING, "residual", "plain_residual", "preactivation")
-"""Networks that are meant where none is named."""
+"""The networks that are meant where none is named."""
 
 DEFAULT_ACTIVATIONS = ("relu", "leaky_relu")
-"""Activations that are meant where none is named."""
+"""The activations that are meant where none is named."""
 
 ALL = tuple((name, activation) for activation in DEFAULT_ACTIVATIONS for name in DEFAULT_NETS)
 """Every default network with every default activation."""
@@ -32,15 +34,15 @@ EXTRA = (
     ("pre_norm", "relu"),
     ("pyramid", "relu"),
 )
-"""Networks of other growth, with their activations, for theorems that hold for them. GELU stands at two points, for a
-mistake may be too small to be seen at one."""
+"""Networks with another growth, and their activations, for theorems that hold for them. GELU is checked at two points,
+for a mistake may be too small to be seen at one."""
 
 Rows = Mapping[tuple[str, str], tuple[tuple[str, str], ...]]
 """Networks with their activations, and the pairs (p, q) at which a theorem is checked for each."""
 
 
 def rows(*groups: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]) -> Rows:
-    """The rows of groups: networks with their activations, and the pairs of all of them.
+    """The rows of several groups. A group has networks with their activations, and the pairs that all of them have.
 
     >>> rows(((("residual", "relu"),), DIAGONAL[1:]))
     {('residual', 'relu'): (('2', '2'), ('inf', 'inf'))}

@@ -36,19 +36,20 @@ CHECKED = tuple(name for name, theorem in THEOREMS.items() if theorem.tests)
 
 
 def silence(theorem: Theorem, net: Net) -> str:
-    """Why a theorem says nothing of a net."""
+    """The message that a theorem says nothing about a net, with the reason."""
     return f"{theorem.name} says nothing of {net.name}: {theorem.silent(net)}"
 
 
 def choose(kind: str, wanted: Sequence[str], known: Mapping[str, Any], default: tuple[str, ...]) -> tuple[str, ...]:
-    """The names that are wanted, or the default for none; raises ArgumentError for one that is not known."""
+    """The names in ``wanted``, or the default if there are none. Raises ArgumentError for an unknown name."""
     return tuple(dict.fromkeys(one_of(kind, name, known) for name in wanted)) or default
 
 
 def checkable(theorems: Sequence[str]) -> tuple[str, ...]:
-    """What a check of these theorems checks, all that there is for none: T6 by its parts.
+    """The names that a check of these theorems checks. If none is given, all that can be checked. T6 is replaced by its
+    parts.
 
-    Raises ArgumentError for a name that is not known, and for a theorem that can be shown but not checked.
+    Raises ArgumentError for an unknown name, and for a theorem that can be shown but not checked.
 
     >>> checkable(["t2", "T6"])
     ('T2', 'T6.d', 'T6.K')
@@ -63,7 +64,7 @@ def checkable(theorems: Sequence[str]) -> tuple[str, ...]:
 
 
 def pairs_of(p: str | None, q: str | None) -> list[tuple[str, str]]:
-    """The pairs that --p and --q choose: the paper's values for what is not given.
+    """The pairs (p, q) that --p and --q choose. An exponent that is not given takes each of the paper's values.
 
     >>> pairs_of("3", None)
     [('3', '1'), ('3', '2'), ('3', 'inf')]

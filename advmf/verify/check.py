@@ -1,4 +1,5 @@
-"""The one loop of a check: pilots, looks, reports. Its numbers come from a source (:mod:`advmf.verify.sources`)."""
+"""The one loop of a check: pilots, looks, reports. A pilot is a small first run that finds the sample size. A look is a
+test of the numbers so far. The numbers come from a source (:mod:`advmf.verify.sources`)."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ from advmf.verify.verdict import Finding, Report
 
 @dataclass(frozen=True)
 class Run:
-    """How a check is run: with how many networks or matrices (or ``"pilot"``), of which seed, and whether it may stop
+    """How a check is run. ``count`` is the number of networks or matrices, or ``"pilot"``. ``sequential`` lets it stop
     early.
 
-    ``progress`` is told of the work done. ``parts`` holds what is finished, and gets the rest.
+    ``progress`` is told of the work done. ``parts`` holds the finished parts of the check, and gets the others as they
+    finish.
     """
 
     count: Any
@@ -42,7 +44,7 @@ class Source(Protocol):
         """The looks that may be taken."""
 
     def judged(self, look: Look, design: Design) -> Sequence[Sequence[Finding]]:
-        """The findings on each claim, by what a look sees and at its rates."""
+        """The findings on each claim, from the numbers of a look and at its error rates."""
 
     def finish(self) -> None:
         """No more numbers are wanted."""
@@ -51,11 +53,11 @@ class Source(Protocol):
         """Where the numbers on a claim come from."""
 
     def named(self, claim: Claim) -> tuple[str, str, str | None, str | None]:
-        """What a report calls a claim: its name, its net's, p and q."""
+        """What a report calls a claim: its name, the name of its net, p and q."""
 
 
 Sourced = Callable[[Sequence[Claim], Run], Source]
-"""What makes the source of a run; it raises for all that can be wrong, before any work."""
+"""A function that makes the source of a run. It raises for everything that can be wrong, before any work."""
 
 
 def checked(
@@ -70,8 +72,8 @@ def checked(
 ) -> list[Report]:
     """One report for each claim, in order, by numbers from a source.
 
-    ``size`` is what users call the ``count`` of the run. Pilots are about all claims, or those that they are
-    ``piloted_by``, and ``spread`` says what a source takes for the number that pilots find.
+    ``size`` is the argument's name by which users know the ``count`` of the run. Pilots are about the claims in
+    ``piloted_by``, by default all. ``spread`` turns the number that pilots find into the count that the source takes.
     """
     started, earlier = time.perf_counter(), sum(part["seconds"] for part in (run.parts or {}).values())
     require(run.sequential)

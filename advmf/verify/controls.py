@@ -14,14 +14,14 @@ from advmf.verify.values import value
 
 
 def controls(claim: Claim, of: str = "") -> list[Claim]:
-    """Wrong versions of ``claim``, named after the mistake. What a check tests of them is wrong as well, for it follows
-    the right-hand side.
+    """Wrong versions of ``claim``, named after the mistake. A check tests consequences of the right-hand side, so that
+    those of a wrong version are wrong as well.
 
-    They are those of the theorem that the claim is of, or of a claim of one's own those of its form
-    (:mod:`advmf.theorems.wrong`); ``of`` is the name that says which, if the claim has got another since.
+    A claim of a theorem has the wrong versions of that theorem. A claim of one's own has those of its form
+    (:mod:`advmf.theorems.wrong`). ``of`` is the theorem's name, if the claim has been renamed since.
 
-    What is no mistake of this claim, as a share of 1 that is dropped, is left out. A mutant may still equal its claim
-    at the point of a check, as L + 1 does where ω = 1; :func:`differs` tells.
+    A change that leaves this claim the same is left out, such as a dropped share of 1. A mutant (a wrong version) may
+    still equal its claim at the point of a check, as with L + 1 for L where ω = 1. :func:`differs` tells.
 
     >>> import advmf as mf
     >>> [c.name for c in controls(mf.loss_bound(mf.residual(u=1, v=0), 2, 2))]
@@ -33,12 +33,12 @@ def controls(claim: Claim, of: str = "") -> list[Claim]:
 
 
 CHANGE = 0.25
-"""A wrong version has to change a number by so much of its scale: checks resolve 15 % of a mean and 50 % of a fourth
-moment, so that less would be left undecided by chance."""
+"""A wrong version has to change a number by this share of its scale. Checks resolve 15 % of a mean and 50 % of a fourth
+moment. A smaller change would be left undecided by chance."""
 
 
 def differs(claim: Claim, mutant: Claim, at: Mapping[str, float]) -> bool:
-    """Whether a mutant says something else than its claim at the point of the check, by :data:`CHANGE` or more."""
+    """Whether a mutant differs from its claim at the point of the check, by :data:`CHANGE` or more."""
     sides = [(a.rhs, b.rhs, a.scale / N**a.order) for a, b in zip(claim.implied, mutant.implied)]
     if isinstance(claim.lhs, Probability) and mutant.lhs != claim.lhs:
         own, other = (event_of(each.subject).threshold for each in (claim, mutant))
@@ -51,6 +51,6 @@ def differs(claim: Claim, mutant: Claim, at: Mapping[str, float]) -> bool:
 
 
 def weak(mutant: Claim) -> Claim:
-    """The mutant, named as one that does not differ from its claim at the point of a check, and is hardly refuted
-    there."""
+    """The mutant under a name that says that it hardly differs from its claim at the point of the check. It is hardly
+    refuted there."""
     return replace(mutant, name=f"{mutant.name.removesuffix(']')}: next to no change at this point]")

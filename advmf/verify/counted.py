@@ -1,5 +1,5 @@
-"""The verdict on a probability or a quantile, by exact binomial tests at every width: no t test, and nothing is
-extrapolated in 1/N."""
+"""The verdict on a probability or a quantile, by exact binomial tests at every width. There is no t test, and nothing
+is extrapolated in 1/N."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Counted = Share | Ranks
 class Sample:
     """One number for each network of width ``N``, or for each matrix.
 
-    ``found`` is what was measured; ``least`` is known to be no more than the true numbers, and ``most`` no less. None
-    where that is not known: an attack may miss a maximum.
+    ``found`` has the measured numbers. ``least`` has numbers known to be no more than the true ones, ``most`` numbers
+    known to be no less. Either is None where nothing is known: an attack may miss a maximum.
     """
 
     N: int
@@ -35,14 +35,15 @@ class Sample:
 
     @classmethod
     def of(cls, test: Tail, width: int, numbers: np.ndarray) -> Sample:
-        """The numbers of networks, signed so that they are large where the event of the test holds."""
+        """The sample of one width. The numbers of the networks get a sign, so that they are large where the event of
+        the test holds."""
         signed = test.sign * numbers
         return cls(width, signed, signed if test.high else None, signed if test.low else None)
 
 
 class Allowed(NamedTuple):
-    """What a claim allows, ``top`` and ``bottom``, and the departures to exclude, from ``ceiling`` up and from
-    ``floor`` down."""
+    """The limits of a claim. It allows values from ``bottom`` to ``top``. To be excluded are values from ``ceiling`` up
+    and from ``floor`` down."""
 
     top: float
     ceiling: float
@@ -65,13 +66,13 @@ def judge_counts(
     doubt: str = "",
     what: str = "nets",
 ) -> Finding:
-    """The finding on a probability or a quantile, by the numbers at each of its widths; the widest decide.
+    """The finding on a probability or a quantile, by the numbers at each of its widths. The widest networks decide.
 
-    It is REFUTED where an exact binomial test at the first of the ``rates``, alpha, says so of what is sure: of what an
-    attack has found, and not of what it may have missed. It is SUPPORTED where exact confidence limits at the second,
-    beta, exclude departures of ``effect``, in units of the scale; and NOT_REFUTED where they exclude them of what was
-    found, and no more is known. What is refuted at the widest networks, and is seen to fall so fast with N that it may
-    vanish, is UNDERPOWERED.
+    ``rates`` are alpha and beta, and ``effect`` is in units of the scale. REFUTED: an exact binomial test at alpha
+    refutes the claim by what is sure. That is what an attack has found, and not what it may have missed. SUPPORTED:
+    exact confidence limits at beta exclude departures of ``effect``. NOT_REFUTED: the limits exclude them for the
+    numbers that were found, and no more is known. UNDERPOWERED: all else, and a claim that the widest networks refute
+    by a departure that falls so fast with N that it may vanish.
     """
     alpha, beta = rates
     each = alpha if relation.bound else alpha / 2
@@ -109,8 +110,8 @@ def judge_counts(
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a probability or a quantile, by numbers that are too low if anything, and by such that are too
-    high, beside what is claimed of it."""
+    """What is known of a probability or a quantile, beside what is claimed of it. ``least`` is from numbers that are,
+    if anything, too low, ``most`` from numbers that are, if anything, too high."""
 
     least: Counted | None
     most: Counted | None
@@ -119,14 +120,14 @@ class Known:
 
     @property
     def p_value(self) -> float:
-        """That of the claim: of an equality twice the smaller of two."""
+        """The p-value of the claim. An equality has twice the smaller of its two p-values."""
         above = self.least.p_above(self.allowed.top) if self.least and self.relation.above else 1.0
         below = self.most.p_below(self.allowed.bottom) if self.most and self.relation.below else 1.0
         return min(1.0, (1 if self.relation.bound else 2) * min(above, below))
 
     def excludes(self, rate: float) -> bool:
-        """Whether departures are excluded on the sides that the claim speaks of. That a probability lies between 0 and
-        1 excludes nothing."""
+        """Whether departures are excluded on the sides that the claim speaks of. The mere fact that a probability lies
+        between 0 and 1 excludes nothing."""
         most, least, (_, ceiling, _, floor) = self.most, self.least, self.allowed
         above = most is not None and most.high(rate) <= ceiling and not (isinstance(most, Share) and ceiling >= 1)
         below = least is not None and least.low(rate) >= floor and not (isinstance(least, Share) and floor <= 0)
@@ -141,7 +142,7 @@ class Known:
 
 
 def _decided(known: Known, seen: Known, alpha: float, beta: float, what: str) -> tuple[Verdict, str]:
-    """The verdict by what is known, beside what was seen alone, and the reason."""
+    """The verdict and its reason, by what is known for sure and by what was merely seen."""
     if known.p_value < alpha:
         high = known.relation.above and seen.most and seen.most.value > known.allowed.top
         return Verdict.REFUTED, f"above {known.allowed.top:.3g}" if high else f"below {known.allowed.bottom:.3g}"
@@ -155,8 +156,8 @@ def _decided(known: Known, seen: Known, alpha: float, beta: float, what: str) ->
 
 
 def _falling(test: Tail, rungs: Sequence[Rung], slack: float) -> str:
-    """Whether a departure is seen to fall with N, and would be gone as N -> oo if it fell as 1/sqrt(N) from some width
-    to the widest: then larger ones may not have it."""
+    """Whether a departure is seen to fall with N and may vanish. It may if it would be gone as N -> oo, falling as
+    1/sqrt(N) from some width to the widest. Larger networks may then not have it."""
     last = rungs[-1]
     side = math.copysign(1.0, last.mean - test.predicted[last.N])
     after = side * (last.mean - test.predicted[last.N])
@@ -192,7 +193,7 @@ def _resolution(found: Counted, relation: Relation, alpha: float, beta: float) -
 
 
 def _counts(test: Tail, samples: Sequence[Sample], rungs: Sequence[Rung]) -> str:
-    """What was counted at each width, and the exact limits of the probability or the quantile."""
+    """The counts at each width, and the exact limits of the probability or the quantile."""
     told = []
     for sample, rung in zip(samples, rungs):
         low, high = rung.interval or (-math.inf, math.inf)

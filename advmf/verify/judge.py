@@ -1,4 +1,4 @@
-"""What a claim implies, in numbers, and the verdict on each of its consequences at the declared error rates."""
+"""The consequences of a claim, in numbers, and the verdict on each at the declared error rates."""
 
 from __future__ import annotations
 
@@ -30,17 +30,19 @@ class Decision(NamedTuple):
 
 
 Decide = Callable[[Estimate, float, float, float], Decision]
-"""From an estimated departure, the rates alpha and beta, and the effect to resolve to a decision."""
+"""Decides from an estimated departure, the rates alpha and beta, and the effect to resolve."""
 
 
 @dataclass(frozen=True)
 class Consequence:
-    """One quantity to estimate, and what it should be at every width: the sides differ by o(N^-order) on the scale.
+    """One quantity to estimate, and what it should be at every width. In units of the scale, the two may differ by
+    o(N^-order).
 
-    ``states``: it speaks of the claim's right-hand side. ``high`` and ``low`` say whether what is measured to be too
-    high, or too low, is so: of a maximum, a search finds too little. ``crossover`` is the width from which on the
-    difference falls as 1/N; below, it may fall as slowly as 1/sqrt(N). None stands for a polynomial in 1/N, and 0 for
-    what the numbers alone can tell.
+    ``states`` says whether it speaks of the claim's right-hand side. ``high`` says whether a value that is measured too
+    high is truly too high, and ``low`` the same of too low. A search for a maximum finds too little, so that a low
+    value proves nothing. ``crossover`` is the width from which on the difference falls as 1/N. Below it the difference
+    may fall as slowly as 1/sqrt(N). A ``crossover`` of None stands for a polynomial in 1/N, and 0 for a law that the
+    numbers alone must tell.
     """
 
     label: str
@@ -57,12 +59,12 @@ class Consequence:
 
 
 Test = Consequence | Tail
-"""What a check tests of a claim: a mean, or what is counted."""
+"""What a check tests of a claim: a mean, or a count of networks."""
 
 
 def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -> list[Test]:
-    """What a claim implies, with numbers for what is predicted; of a probability or a quantile at every width by
-    itself.
+    """The consequences of a claim, with the predictions as numbers. A probability or a quantile is tested at every
+    width by itself.
 
     Raises ArgumentError for a claim that implies nothing that can be measured, or that has no scale.
     """
@@ -109,7 +111,7 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
 
 
 def numeric(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> sp.Expr:
-    """An expression in observables with numbers for all else, the same at every width.
+    """An expression in which all but the observables is replaced by numbers, the same at every width.
 
     Raises ArgumentError for a coefficient that depends on the width, or is not finite.
     """
@@ -131,12 +133,12 @@ def numeric(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> sp
 
 
 def crossover(product: sp.Expr, at: Mapping[str, float]) -> float | None:
-    """:attr:`Consequence.crossover` of a product: None for moments of entries of outputs, Jacobians and streams, and of
-    the capacity.
+    """The :attr:`Consequence.crossover` of a product. It is None for the capacity, and for moments of entries of
+    outputs, Jacobians and streams.
 
-    A norm of J, and what an attack finds, is that of a product of L random matrices K x d that N directions are all
-    there is to. Beside its first singular value those of size sqrt(K d) / N add up over the layers, so that its law in
-    1/N begins at N = L sqrt(K d).
+    A norm of J, and what an attack finds, is that of a product of L random matrices K x d that N directions make up.
+    Its first singular value is disturbed by others of size sqrt(K d) / N. These add up over the layers. The law in 1/N
+    therefore begins at N = L sqrt(K d).
 
     >>> from advmf.observables import JacobianEntry, OperatorNorm
     >>> at = dict(L=10, d=784, K=10)
@@ -157,12 +159,12 @@ def judge(
     rounding: float = 0.0,
     doubt: str = "",
 ) -> Finding:
-    """The finding on one consequence, from the means at every width: a departure in units of the scale, extrapolated,
-    and decided.
+    """The finding on one consequence, from the means at every width. The departure, in units of the scale, is
+    extrapolated and decided upon.
 
-    A departure from what holds at every width is none if it is less than ``rounding``, relative to the scale: an
-    identity would be refuted by its last digits, which scatter as little as they are off. Where there is a ``doubt``
-    about the means, it is the reason why there is no verdict.
+    Where a claim holds at every width, a departure below ``rounding``, relative to the scale, counts as none. Otherwise
+    an identity would be refuted by its last digits, which scatter as little as they are off. A ``doubt`` about the
+    means is a reason why there is no verdict.
     """
     top = rungs[-1].N
     predicted, scale = test.predicted[top], abs(test.scale[top])
@@ -204,12 +206,13 @@ def judge(
 
 
 def extrapolated(test: Consequence, departures: Sequence[Rung], degree: int, alpha: float) -> Estimate:
-    """The departure at 1/N = 0 by a polynomial in 1/N, beside that by the slowest law a + b/N^s, 1/2 <= s <= 1, that
-    may be true.
+    """The departure at 1/N = 0 by a polynomial in 1/N. Beside it stands the departure by the slowest law a + b/N^s, 1/2
+    <= s <= 1, that may be true.
 
-    A ladder N, 2 N, 4 N, 8 N hardly tells them: 61 % of what is left at the widest by s = 1/2 would be taken for the
-    limit. A slow law is out where a test of its fit, at half the rate, says so on a ladder above the crossover; and
-    where a coefficient of 1/N is claimed, which says itself what the law is.
+    A ladder N, 2 N, 4 N, 8 N hardly tells the two laws apart. If s = 1/2 is true, the polynomial takes for the limit 61
+    % of what is left at the widest networks. A slow law is ruled out in two cases. Either the ladder is above the
+    crossover and a test of the law's fit, at half the rate, rejects it; or a coefficient of 1/N is claimed, and the
+    claim itself says what the law is.
     """
     estimate = combine(departures, degree, test.order)
     if test.exact or test.order or test.crossover is None:
@@ -243,8 +246,8 @@ def _without_law(
     effect: float,
     decide: Decide,
 ) -> Decision:
-    """The decision where the rungs follow no law in 1/N: there is no estimate of the limit, but it may be seen to be
-    wrong."""
+    """The decision where the rungs follow no law in 1/N. There is no estimate of the limit, but the claimed limit may
+    still be seen to be wrong."""
     reason = f"no 1/N law at these widths (p = {estimate.fit_p:.1g}); use larger N"
     found = decision._replace(verdict=Verdict.UNDERPOWERED, reason=reason, p_value=1.0)
     if _two_sided(decide) and (lasts := lasting(departures, alpha, effect)):
@@ -263,8 +266,8 @@ def _two_sided(decide: Decide) -> bool:
 
 
 def lasting(departures: Sequence[Rung], alpha: float, effect: float) -> str:
-    """Whether more than the effect would be left of a departure as N -> oo even if it fell no faster than 1/sqrt(N)
-    from the narrowest networks to the widest: what grows, or hardly changes, does not vanish by any law."""
+    """Whether more than the effect would be left of a departure as N -> oo, even if it fell no faster than 1/sqrt(N)
+    from the narrowest networks to the widest. A departure that grows, or hardly changes, does not vanish by any law."""
     first, last = departures[0], departures[-1]
     beyond = 1 / (math.sqrt(last.N / first.N) - 1)
     left = last.mean + beyond * (last.mean - first.mean)
@@ -289,8 +292,9 @@ def decide_bound(estimate: Estimate, alpha: float, beta: float, effect: float) -
 def decide_equality(estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float = 0.0) -> Decision:
     """Two-sided: refuted if the departure is not 0, up to the tolerance.
 
-    It is supported by an equivalence test of size ``beta``: where neither tail is refuted and one of ``effect`` would
-    be, the departure's confidence bounds of level 1 - beta lie within the effect and the tolerance on either side.
+    It is supported by an equivalence test of size ``beta``. That is passed where neither tail is refuted and a
+    departure of ``effect`` would be. The departure's confidence bounds of level 1 - beta then lie within the effect and
+    the tolerance on either side.
     """
     p_value = min(1.0, 2 * min(estimate.p_above(tolerance), estimate.p_below(-tolerance)))
     resolved = resolution(estimate, alpha, beta, sides=2)
@@ -315,5 +319,5 @@ def _resolved(verdict: Verdict, p_value: float, resolved: float, effect: float, 
 
 
 RARE = 2.0
-"""The factor on a standard error from which on a reason names the networks that were not seen: three quarters of the
-variance are theirs."""
+"""From this factor on a standard error on, a reason names the networks that were not seen. Three quarters of the
+variance are then theirs."""

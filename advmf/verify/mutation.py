@@ -2,8 +2,8 @@
 
 A claim's right-hand side is a SymPy tree, and the mistakes that a derivation may make are changes of the tree: a
 constant off by 5 %, an exponent by one half, a term or factor dropped, two symbols exchanged, one taken for another,
-the exponents of the dual norms. Every mutant is judged by the numbers that judge the claim, at its error rate; of
-networks there are as many as resolve such a change.
+the exponents of the dual norms. A changed claim is called a mutant. Every mutant is judged by the numbers that judge
+the claim, at the same error rate. There are as many networks as resolve such a change.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ from advmf.verify.verdict import Finding, Verdict, jsonable
 from advmf.verify.workers import compute, one_thread
 
 CHANGE = 0.05
-"""A mutant that changes the value by so much, relatively, should be caught; of an exponent, by so much absolutely."""
+"""A mutant that changes the value by this much, relatively, should be caught. For an exponent it is the absolute
+change."""
 HALF = sp.Rational(1, 2)
 LOCAL = 60
-"""Changes at single nodes of one formula: a recursion over many quantities has a thousand."""
+"""The most changes at single nodes of one formula. A recursion over many quantities would have a thousand."""
 TIMES = 16.0
-"""So many times the networks of its profile a case takes at most, to resolve CHANGE."""
+"""A case takes at most this many times the networks of its profile, to resolve CHANGE."""
 UNBORN = (AdvmfError, ValueError, TypeError, AttributeError, ArithmeticError, NotImplementedError)
-"""What advmf or SymPy raises for a mutant that has no value: a norm of a negative dimension, a root of a negative
-number."""
+"""The errors that advmf or SymPy raises for a mutant without a value, such as a norm of a negative dimension or a root
+of a negative number."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Mutant:
 
 
 def mutations(expr: sp.Expr) -> Iterator[tuple[str, str, sp.Expr]]:
-    """The systematic changes of a formula: the kind of mistake, which it is, and the wrong formula; each formula once.
+    """The systematic changes of a formula, each as the kind of mistake, the mistake itself, and the wrong formula. Each
+    wrong formula comes once.
 
     >>> from advmf.symbols import K, d
     >>> [what for kind, what, wrong in mutations(sp.sqrt(d) + K) if kind == "dropped term"]
@@ -94,7 +96,7 @@ def _overall(expr: sp.Expr) -> Iterator[tuple[str, str, sp.Expr]]:
 
 
 def _local(expr: sp.Expr) -> Iterator[tuple[str, str, sp.Expr]]:
-    """Changes at one node of the tree; of a large tree, as many as LOCAL, evenly spread over it."""
+    """Changes at one node of the tree. A large tree has LOCAL of them, evenly spread over it."""
     free = expr.free_symbols
     changes = [(path, *change) for path, node in _nodes(expr, ()) for change in _at_node(node, free)]
     count = min(len(changes), LOCAL)
@@ -174,12 +176,12 @@ def _duals(case: Case, claim: Claim) -> Iterator[tuple[str, str, sp.Expr]]:
 
 
 def mutants(case: Case, claim: Claim) -> Iterator[tuple[str, str, str, Claim]]:
-    """Wrong versions of a claim: the label of what they change, the kind of mistake, which it is, and the claim with
-    what it changes alone.
+    """Wrong versions of a claim, each as four things: the label of what it changes, the kind of mistake, the mistake
+    itself, and the claim reduced to what is changed.
 
-    The right-hand side is changed, and with it all equations that speak of it; where it is 0, by a twentieth of the
-    scale. Then each equation is changed in what it says beside. One that says that something vanishes is changed by a
-    twentieth of its scale.
+    First the right-hand side is changed, and with it all equations that speak of it. A right-hand side of 0 is changed
+    by a twentieth of the scale. Then each equation is changed in what it says besides. An equation that says that
+    something vanishes is changed by a twentieth of its scale.
     """
     stating = tuple(e for e in claim.equations if e.states)
     label, changes = str(claim.lhs), itertools.chain(mutations(claim.rhs), _duals(case, claim))
@@ -227,9 +229,9 @@ def mutate(
 ) -> Generator[list[Mutant]]:
     """The mutants of every case of a suite, judged. Cases come as they finish.
 
-    The numbers of networks, and of matrices, are those of the profile, or up to so many ``times`` as many, if it takes
-    these to resolve a change of 5 %: pilots of other networks tell. Given ``nets``, these are taken. The other options
-    are those of :func:`advmf.verify.runs.run`.
+    The numbers of networks, and of matrices, are those of the profile. They are raised, up to ``times`` as many, if
+    that is needed to resolve a change of 5 %. Pilots of other networks tell. If ``nets`` is given, that number is
+    taken. The other options are those of :func:`advmf.verify.runs.run`.
 
     Raises ArgumentError for ``times`` below 1, and as :func:`advmf.verify.runs.run` does.
     """
@@ -246,10 +248,11 @@ def mutate(
 
 
 def resolving(case: Case, options: Mapping[str, Any], times: float) -> dict[str, Any]:
-    """The options with as many networks, or matrices, as resolve a change of CHANGE for every claim of the case, by a
-    pilot.
+    """The options with enough networks, or matrices, to resolve a change of CHANGE for every claim of the case. A pilot
+    tells how many.
 
-    What a claim's tolerance allows has to be resolved besides; where it allows as much as that, nothing can be.
+    The departure that a claim's tolerance allows uses up a part of CHANGE, and the rest has to be resolved. Where the
+    tolerance is as large as CHANGE, no number of networks is enough.
     """
     if times == 1 or "nets" in options:
         return dict(options)
@@ -316,8 +319,8 @@ def _mutant(
     found: Sequence[Finding],
     owns: Sequence[Finding],
 ) -> Mutant:
-    """The mutant with its fate: whether it should be caught, and if it survived, why. What refutes the claim too tells
-    nothing of mutants."""
+    """The mutant with its fate: whether it should be caught, and if it survived, why. Numbers that refute the claim too
+    tell nothing about mutants."""
     bound = claim.relation is Relation.AT_MOST
     clean = [(f, o) for f, o in zip(found, owns) if o.verdict is not Verdict.REFUTED]
     finding, own = next((pair for pair in clean if pair[0].verdict is Verdict.REFUTED), next(zip(found, owns)))
@@ -347,8 +350,8 @@ def _mutant(
 
 
 def _change(claim: Claim, wrong: Claim, case: Case) -> float:
-    """By how much the mutant changes what the claim says at the check's point: relative to the scale, of an order in
-    its exponent."""
+    """By how much the mutant changes the claim's value at the check's point, relative to the scale. For an order of
+    growth, by how much it changes the exponent."""
     if claim.relation is Relation.ORDER:
         matrices = case.scale
         assert isinstance(matrices, MatrixScale)
@@ -377,8 +380,8 @@ def _value(expr: sp.Expr, at: Mapping[str, float]) -> float:
 
 
 def score(found: Sequence[Mutant]) -> dict[str, Any]:
-    """What ``advmf mutate --json`` writes: the share caught of the mutants that should be, of each theorem and kind
-    too, and every mutant."""
+    """What ``advmf mutate --json`` writes: the share caught of the mutants that should be caught, in all and for each
+    theorem and kind, and every mutant."""
 
     def share(chosen: Sequence[Mutant]) -> dict[str, Any]:
         expected = [mutant for mutant in chosen if mutant.expected]

@@ -54,7 +54,8 @@ class OwnTheorem:
 
     @cached_property
     def proofs(self) -> list[Derivation]:
-        """The verified derivations, if the theorem has any: one that ends in each claim, in their order.
+        """The verified derivations, if the theorem has any: one for each claim, which ends in it, in the order of the
+        claims.
 
         Raises StepError, which names the step, if one is refused or does not end in its claim.
         """
@@ -70,7 +71,7 @@ class OwnTheorem:
         return proofs
 
     def case(self, at: Mapping[str, Any] | None = None) -> Case:
-        """The case of the theorem, at its point but for what ``at`` has."""
+        """The case of the theorem, at its point, with the values of ``at`` in place of the point's."""
         text = "\n\n".join(map(str, self.proofs))
         return replace(own_case(self.theorem, self.claims, at), derivation=text, code=self.sha256)
 
@@ -132,9 +133,9 @@ def check_theorem(
     which must be REFUTED.
 
     ``at`` overrides its point; ``nets`` are the networks of the smallest width, or "pilot", and ``sequential`` stops as
-    soon as all is decided, as in :func:`advmf.check_all`. ``workers`` are processes. Its derivation is another matter,
-    and verified by ``theorem.derive`` itself. Results are kept in a store by 'advmf check FILE', which tells by the
-    file's hash whether they are still those of its code.
+    soon as all is decided, as in :func:`advmf.check_all`. ``workers`` are processes. The derivation is not checked
+    here; ``theorem.derive`` verifies it. 'advmf check FILE' keeps results in a store, and tells by the file's hash
+    whether they still belong to its code.
 
     Raises ArgumentError for a theorem without a net or under the name of one of the package's, and as
     :func:`advmf.check_all` does.
@@ -161,8 +162,8 @@ def _require_net(theorem: Theorem) -> None:
 
 
 def _watched(path: Path, name: str, function: Any, kind: type) -> Callable[..., Any]:
-    """The function of a file, whose errors name the file and the line; what it returns is a list of a kind, or one of
-    that kind."""
+    """A function of a file, wrapped so that its errors name the file and the line. It must return a list of a kind, or
+    one of that kind."""
 
     def called(*args: Any) -> list[Any]:
         with _blamed(path, f"{name} fails"):

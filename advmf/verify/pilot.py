@@ -11,17 +11,17 @@ from advmf.errors import ArgumentError
 from advmf.verify.verdict import Finding, Report, jsonable
 
 PILOT = "pilot"
-"""What stands for a number of networks, or of samples, that pilots find."""
+"""The word that users give in place of a number of networks, or of samples. Pilots then find the number."""
 
 KINDS = {"nets": "a number of networks, one for each width", "samples": "an integer >= 2, for a standard error"}
-"""What else the arguments take that size a check."""
+"""The other values that the size arguments of a check take."""
 
 FIRST = 64
 """Networks of each width, or matrices, in the first pilot."""
 ROOM = 1.5
-"""How many more are taken than a pilot asks for, whose own scatter is uncertain."""
+"""The factor on the number that a pilot asks for. A pilot's estimate of the scatter is uncertain itself."""
 LARGEST = 1000
-"""The most that the first pilot grows by; what would need more comes out UNDERPOWERED."""
+"""The largest factor by which the first pilot grows. A check that would need more comes out UNDERPOWERED."""
 
 
 def piloted(
@@ -31,13 +31,14 @@ def piloted(
     seed: int,
     parts: MutableMapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """How many networks, or matrices, resolve every consequence: pilots grow until one does, for the scatter of heavy
-    tails shows late.
+    """How many networks, or matrices, resolve every consequence. Pilots grow until one of them does, for the scatter of
+    heavy tails shows late.
 
-    ``check(count, seed)`` checks with so many, of a seed of its own: they are not used again. The outcome has the sizes
-    of the ``pilots``, what the least resolved consequence of each ``resolved``, in units of the effect that it must
-    (None where that is no number), and the number that was ``chosen``; it is kept in ``parts``, and taken over from
-    there. Raises ArgumentError where what is ``wanted`` for the argument ``name`` is no pilot.
+    ``check(count, seed)`` checks with ``count`` networks of a seed of its own, which are not used again. The outcome
+    has three entries. ``pilots`` has the sizes of the pilots. ``resolved`` has, for each pilot, the resolution of its
+    least resolved consequence, in units of the effect to resolve (None where that is no number). ``chosen`` is the
+    number that was chosen. The outcome is kept in ``parts``, and taken over from there. Raises ArgumentError where what
+    is ``wanted`` for the argument ``name`` is no pilot.
     """
     if wanted != PILOT:
         raise ArgumentError(f"{name} must be {KINDS[name]}, or {PILOT!r}; got {wanted!r}.")
@@ -69,7 +70,7 @@ def _grown(check: Callable[[int, int], Sequence[Report]], seed: int) -> dict[str
 
 
 def _tells(finding: Finding) -> bool:
-    """Whether a finding tells how many more it takes: it resolves something, or would if the sample reached beyond the
-    quantile that it is about, which more networks do."""
+    """Whether a finding tells how many more networks it takes. It does if it resolves something, or would with a sample
+    that reaches beyond its quantile, as more networks do."""
     interval = finding.rungs[-1].interval
     return math.isfinite(finding.resolution) or (interval is not None and not all(map(math.isfinite, interval)))

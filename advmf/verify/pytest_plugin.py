@@ -1,4 +1,4 @@
-"""Claims as tests: pytest collects what ``check_*.py`` files check. Loaded with every pytest of an environment, so that
+"""Claims as tests: pytest collects what ``check_*.py`` files check. Every pytest of the environment loads this file. So
 nothing heavy is imported before there is something to collect.
 
 In a ``check_*.py`` file, these are tests:
@@ -11,8 +11,8 @@ In a ``check_*.py`` file, these are tests:
   several;
 * a method ``check_*`` of a class ``Check*`` or ``Test*``.
 
-What looks like a check and is none of these is an error. ``options = {"nets": 200, "seed": 1}`` in the file goes to
-:func:`advmf.check` for claims.
+A name that looks like a check, but is none of these, is an error. ``options = {"nets": 200, "seed": 1}`` in the file
+goes to :func:`advmf.check` for claims.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """What a test of a check file returns is judged, also that of a method; coroutines are for other plugins."""
+    """The value that a test of a check file returns is judged, also that of a method. Coroutines are left to other
+    plugins."""
     if pyfuncitem.getparent(CheckModule) is None or inspect.iscoroutinefunction(inspect.unwrap(pyfuncitem.obj)):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
@@ -116,7 +117,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def _reports(result: Any) -> list[Report] | None:
-    """The reports that a check returned, alone or several in any order and container; None for anything else."""
+    """The reports that a check returned: one report, or several in any container. None for anything else."""
     from advmf.verify.verdict import Report
 
     if isinstance(result, Report):
@@ -220,7 +221,8 @@ class CheckModule(pytest.Module):
 
 
 def _holds(values: Iterable[Any], *kinds: type, within: frozenset[int] = frozenset()) -> bool:
-    """Whether there is a claim or a report among some values, at any depth; what holds itself is looked into once."""
+    """Whether there is a claim or a report among some values, at any depth. A container that holds itself is looked
+    into once."""
     return any(
         isinstance(value, kinds)
         or (
@@ -243,7 +245,8 @@ def _unlike(collector: pytest.Collector, name: str, value: object) -> str:
 
 
 def _is_aside(value: Any) -> bool:
-    """Whether a value whose name begins as a check's is meant as something else: a fixture, a module, a class."""
+    """Whether a value is meant as something else than a check, though its name begins like one: a fixture, a module, a
+    class."""
     return (
         type(value).__name__ == "FixtureFunctionDefinition"
         or hasattr(value, "_pytestfixturefunction")

@@ -1,5 +1,5 @@
-"""What a run keeps of each checked claim: the record, the claim's canonical form and words, the name by which it is
-found again, and the number of the format of all this."""
+"""What a run keeps of each checked claim: a record, the claim's canonical form and words, and a key by which it is
+found again. The format of all this has a number."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from advmf.errors import StoreError
 from advmf.verify.verdict import Report
 
 FORMAT = 3
-"""The form of results, in a store and in JSON. It rises with every change after which older results lack what is read;
-1 had no count of claims, 2 checksums of claims and reports alone."""
+"""The form of results, in a store and in JSON. It rises with every change after which older results lack something that
+is read. Format 1 had no count of claims. Format 2 had checksums of claims and reports alone."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One checked claim: of which case it is (``position`` in the suite), whether it is a negative ``control``, and its
-    report.
+    """One checked claim and its report. ``position`` is that of its case in the suite. ``control`` tells whether the
+    claim is a negative control.
 
     ``theorem`` is the catalogue's name of the case. ``claim`` states what was checked: see :func:`canonical` and
     :func:`statement`.
@@ -44,8 +44,8 @@ class Record:
 
 @dataclass(frozen=True)
 class Results:
-    """What a results file holds: the run's ``configuration``, the ``command`` that made it, the records in the suite's
-    order, and of cases that are not finished, by position, the ``parts`` that are."""
+    """What a results file holds: the run's ``configuration``, the ``command`` that made it, and the records in the
+    suite's order. ``parts`` has the finished parts of unfinished cases, by position."""
 
     configuration: Mapping[str, Any]
     command: str
@@ -86,7 +86,7 @@ def canonical(claim: Claim) -> dict[str, Any]:
 
 
 ADDED = ("network", "derivation")
-"""What :func:`statement` may say besides, where there is something to say."""
+"""Further keys that :func:`statement` has where there is something to say."""
 STATED = ("latex", "subject", "where", "regime", "heuristic", "assumptions", "source")
 """The keys of :func:`statement`."""
 
@@ -107,7 +107,7 @@ def statement(claim: Claim) -> dict[str, Any]:
 
 
 def key(form: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """The name of a result: the hash of a claim's canonical form, and of all that its numbers depend on."""
+    """The key of a result: a hash of the claim's canonical form and of all that its numbers depend on."""
     return hashlib.sha256(text({"claim": form, "settings": settings}).encode()).hexdigest()
 
 
@@ -117,8 +117,8 @@ def text(value: Any) -> str:
 
 
 def of_another_format(path: Path, number: int, writer: str = "", command: str = "") -> StoreError:
-    """The error for results of another format than this version's; ``writer`` is the version that wrote them, if they
-    say so."""
+    """The error for results whose format is not this version's. ``writer`` is the version that wrote them, if they tell
+    it."""
     wrote = f", written by advmf {writer}" if writer else ""
     again = f"; that run was: {command}" if command else ""
     advice = "read it with that version of advmf, or a newer one"

@@ -1,8 +1,8 @@
-"""Which departures contradict a claim: those that its relation rules out, on the side on which what was measured can be
-trusted.
+"""Which departures contradict a claim: those that its relation rules out, on the side on which the measured numbers can
+be trusted.
 
-An attack, or any other search for a maximum, finds too little and never too much. So "at most" is contradicted by what
-it finds, and "at least" by nothing that it does not find.
+An attack, or any other search for a maximum, finds too little and never too much. So "at most" is contradicted by the
+large values that a search finds. "At least" is never contradicted: the search may have missed larger values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from advmf.verify.verdict import Finding, Verdict
 
 
 def deciding(relation: Relation, tolerance: float) -> Decide:
-    """How an estimated departure is decided upon: of a bound one-sided, to the side that breaks it, else two-sided."""
+    """How an estimated departure is decided upon. A bound has a one-sided test, to the side that breaks it; an equality
+    a two-sided one."""
     if not relation.below:
         return partial(_at_most, tolerance=tolerance) if tolerance else decide_bound
     if not relation.above:
@@ -30,8 +31,8 @@ def _at_most(estimate: Estimate, alpha: float, beta: float, effect: float, toler
 
 
 def _at_least(estimate: Estimate, alpha: float, beta: float, effect: float, tolerance: float) -> Decision:
-    """What is far above a lower bound scatters widely in units of the bound, and may exclude a departure of ``effect``
-    all the same."""
+    """The decision on a lower bound. A value far above the bound scatters widely in units of it, and may exclude a
+    departure of ``effect`` all the same."""
     turned = estimate.mirrored
     found = _at_most(turned, alpha, beta, effect, tolerance)
     if found.verdict is Verdict.UNDERPOWERED and turned.p_below(effect + tolerance) < beta:
@@ -40,7 +41,7 @@ def _at_least(estimate: Estimate, alpha: float, beta: float, effect: float, tole
 
 
 def sound(finding: Finding, test: Consequence) -> Finding:
-    """The finding as far as it contradicts the claim: on a side on which a search may have missed the maximum, no
+    """The finding, as far as it contradicts the claim. On a side on which a search may have missed the maximum, no
     departure refutes, however large it is."""
     if test.high if finding.departure > 0 else test.low:
         return finding

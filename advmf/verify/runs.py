@@ -33,11 +33,11 @@ from advmf.verify.verdict import Report, Verdict
 from advmf.verify.workers import Unfinished, compute, one_thread
 
 ALLOCATION = re.compile(r"out of memory|allocate memory|alloc_cpu|bad_alloc", re.IGNORECASE)
-"""What the words of an error have in common that torch raises where memory is short."""
+"""Matches the errors that torch raises where memory is short."""
 PACKAGED = frozenset(theorem.name for whole in SHIPPED for theorem in (whole, *whole.parts))
 """The names of the package's own theorems."""
 PATIENCE = 60.0
-"""After so many seconds a worker hands in what is finished of a case."""
+"""After this many seconds a worker hands in the finished parts of a case."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """A case and ``settings``: all that its numbers depend on. ``beside`` are the cases of the suite about the same
-    network at other points, which tell where its wrong versions are checked."""
+    """A case, with ``settings``: all that its numbers depend on. ``beside`` are the suite's cases about the same
+    network at other points. They decide which of the case's wrong versions are checked here, and which there."""
 
     position: int
     case: Case
@@ -66,12 +66,12 @@ class Job:
         return wrong_versions(self.case, self.beside)
 
     def packed(self, parts: Mapping[str, Any]) -> Packed:
-        """The job as workers get it, with what is finished of it."""
+        """The job as workers get it, with its finished parts."""
         name = f"{self.case.theorem} {self.case.name} {self.case.activation}".strip()
         return Packed(name, cloudpickle.dumps((self.case, self.beside, self.settings)), parts, PATIENCE)
 
     def keys(self, hashes: Mapping[str, str]) -> list[str]:
-        """The key of each claim and mutant in a store; data counts by what it holds."""
+        """The key of each claim and mutant in a store. Data enter by the hash of their content."""
         at = {name: value if math.isfinite(value) else str(value) for name, value in self.case.at.items()}
         settings = {"at": at, "version": code_version(), **self.case.settings(self.settings)}
         settings["proportions"] = self.case.proportions  # of what pilots find
@@ -99,8 +99,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Packed:
-    """A job as bytes. Formulas may be rewritten when they are unpacked, equal in value and not in the last digit, so
-    that every process, the coordinator too, computes from the same bytes."""
+    """A job as bytes. Unpacking may rewrite formulas, so that values agree but not their last digits. So every process,
+    the coordinator too, computes from the same bytes."""
 
     name: str
     content: bytes
@@ -110,8 +110,9 @@ class Packed:
     def perform(
         self, progress: Progress | None = None, keep: Callable[[Mapping[str, Any]], None] | None = None
     ) -> list[dict[str, Any]] | Unfinished:
-        """The reports of the claims and of the mutants, as JSON-ready values. ``keep`` gets what is finished meanwhile;
-        where there is none, as on a worker, a long job hands it in, to be sent again with it."""
+        """The reports of the claims and of the mutants, as JSON-ready values. ``keep`` gets the finished parts
+        meanwhile. Without ``keep``, as on a worker, a long job stops and hands them in; it is then sent again with
+        them."""
         case, beside, settings = pickle.loads(self.content)
         parts = Parts(self.parts, keep, self.patience)
         try:
@@ -132,11 +133,11 @@ class Packed:
 
 
 class HandedIn(Exception):
-    """A job ends for now, so that what is finished of it can be kept."""
+    """A job ends for now, so that its finished parts can be kept."""
 
 
 class Parts(dict[str, Any]):
-    """What is finished of a job, by name: given to ``keep`` at once, or handed in when ``patience`` has run out, in
+    """The finished parts of a job, by name. They are given to ``keep`` at once, or handed in after ``patience``
     seconds."""
 
     def __init__(
@@ -172,8 +173,8 @@ def run(
     ``nets`` is the number of networks of the smallest width; wider ones get fewer, in the proportions of the profile.
     Cases come as they finish, in this process or on ``workers`` (:func:`advmf.verify.workers.compute`), and their
     numbers are the same on any number of workers. With ``resume``, the finished cases of the ``store`` come first, as
-    they were, and are not computed again; nor are the finished widths of others. A device "cuda" stands for all that
-    there are: the cases are dealt out to them.
+    they were. They are not computed again, nor are the finished widths of other cases. The device "cuda" stands for all
+    GPUs: the cases are dealt out to them.
 
     Raises as :func:`advmf.check_all`, :func:`advmf.verify.store.opened` and :func:`advmf.verify.workers.compute` do.
     """
@@ -217,11 +218,12 @@ def run(
 
 
 def family(outcomes: Sequence[Outcome], claims: int, rate: float = FAMILY_ALPHA) -> list[Outcome]:
-    """The outcomes with the verdicts of Holm's rule over all ``claims`` of a suite, those that are not checked yet
-    included.
+    """The outcomes with the verdicts of Holm's rule over all ``claims`` of a suite, also those that are not checked
+    yet.
 
-    Each claim was judged at the rate that Bonferroni's rule gives it. Where some are refuted the others have fewer to
-    share ``rate`` with, and what is refuted at their rate becomes REFUTED. Negative controls are no part of the family.
+    Each claim was judged at the rate that Bonferroni's rule gives it. Where some are refuted, fewer claims share
+    ``rate``, and each of them gets more. A claim that is refuted at the larger rate becomes REFUTED. Negative controls
+    are no part of the family.
     """
     judged = iter(together([report for outcome in outcomes for report in outcome.reports], claims, rate))
     return [replace(o, reports=tuple(islice(judged, len(o.reports)))) for o in outcomes]
@@ -235,7 +237,7 @@ def together(reports: Sequence[Report], claims: int, rate: float = FAMILY_ALPHA)
 
 
 def _refuted(report: Report, claims: int) -> Report:
-    """The report, REFUTED for its finding of the smallest p-value, unless it is already."""
+    """The report with the verdict REFUTED, for its finding with the smallest p-value, unless it is REFUTED already."""
     if report.verdict is Verdict.REFUTED:
         return report
     worst = min(report.findings, key=lambda finding: finding.p_value)
@@ -245,8 +247,8 @@ def _refuted(report: Report, claims: int) -> Report:
 
 
 def settings_of(suite: Sequence[Case], seed: int, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the numbers of each case depend on beside its claims: the options that are not None, the seed, the rates,
-    and its device."""
+    """What the numbers of each case depend on besides its claims: the options that are not None, the seed, the error
+    rates, and its device."""
     alpha = FAMILY_ALPHA / sum(len(case.claims) for case in suite)
     chosen = {name: value for name, value in options.items() if value is not None}
     devices = _devices(chosen.get("device", "cpu"))
@@ -275,9 +277,9 @@ def beside(case: Case, suite: Sequence[Case]) -> tuple[Case, ...]:
 def wrong_versions(case: Case, beside: Sequence[Case] = ()) -> tuple[Claim, ...]:
     """The negative controls of a case.
 
-    One that changes next to nothing at the point of its case is left to one of the cases ``beside`` where it does, as
-    L + 1 at omega = 1. Where there is none it is checked all the same, for nobody else would say that it cannot be told
-    from the claim; :func:`weak` is its name then.
+    A control may change next to nothing at the point of its case, such as L + 1 for L at omega = 1. It is then left to
+    one of the cases ``beside`` at whose point it differs. Where there is none, it is checked all the same, under the
+    name that :func:`weak` gives it. Otherwise nobody would learn that the check cannot tell it from the claim.
 
     Raises ArgumentError for a claim of which no wrong version is known.
     """
@@ -330,22 +332,22 @@ def _name(data: Any) -> str:
 
 
 def _hashes(jobs: Sequence[Job]) -> dict[str, str]:
-    """What each data set holds; raises DataError for one that cannot be read, before any work."""
+    """The hash of each data set. Raises DataError for one that cannot be read, before any work."""
     wanted = [settings["data"] for job in jobs if "data" in (settings := job.case.settings(job.settings))]
     named = {_name(data): data for data in wanted}
     return {name: (load(data) if isinstance(data, str) else data).sha256 for name, data in named.items()}
 
 
 def code_version() -> str:
-    """The version, with the hash of the package's files: a result is that of the code that computed it, whether or not
-    there is a git to ask."""
+    """The version, with the hash of the package's files. It identifies the code that computed a result, with or without
+    git."""
     return f"{__version__}+{source_sha256()[:12]}"
 
 
 def _configuration(
     jobs: Sequence[Job], keys: Sequence[Sequence[str]], hashes: Mapping[str, str], seed: int
 ) -> dict[str, Any]:
-    """What a run is: two with the same configuration have the same numbers."""
+    """The configuration of a run. Two runs with the same configuration have the same numbers."""
     options = {name: value for name, value in jobs[0].settings.items() if name not in ("seed", "design", "data")}
     return {
         "version": code_version(),

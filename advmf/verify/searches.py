@@ -1,5 +1,5 @@
-"""What is known of a quantity when a maximum in it was searched for: an attack, or any other search, finds too little
-and never too much."""
+"""What is known of a quantity that contains a maximum found by a search. An attack, or any other search, finds too
+little and never too much."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from advmf.observables import LossDecay, Observable, WeightVarianceSlope
 from advmf.simulate.estimate import searched
 
 OF_THE_ATTACK = (WeightVarianceSlope, LossDecay)
-"""Slopes under training, which goes by the perturbation that the attack finds, whatever others there are."""
+"""Slopes under training. They are about the perturbation that the attack finds, whatever larger ones there are."""
 
 
 def trusted(product: sp.Expr, d: int, K: int) -> tuple[bool, bool]:

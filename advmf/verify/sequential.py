@@ -17,24 +17,25 @@ from advmf.verify.statistics import Design
 from advmf.verify.verdict import Finding, Verdict
 
 FIRST = 32
-"""Networks of each width, or matrices, that the first look has at least: fewer say little about their own skewness."""
+"""The least number of networks of each width, or of matrices, at the first look. Fewer say little about their own
+skewness."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """Look ``number`` of ``looks``: each has twice as many networks as the one before, the last all that
-    are declared."""
+    """Look ``number`` of ``looks``. Each look has twice as many networks as the one before. The last has all that are
+    declared."""
 
     number: int
     looks: int
 
     @property
     def share(self) -> float:
-        """Of the error rates; those of all looks add up to 1.
+        """The look's share of the error rates. The shares of all looks add up to 1.
 
         They are spent in proportion to the square of the networks seen so far (the power family of K. Kim and D.
-        DeMets, *Biometrika* 74, 1987): the last look keeps 3/4 of them, and the first ones, where t is least to be
-        trusted with heavy tails, have next to nothing.
+        DeMets, *Biometrika* 74, 1987). The last look keeps 3/4 of them. The first ones have next to nothing: there
+        Student's t is least to be trusted with heavy tails.
 
         >>> [look.share for look in looks([256], True)]
         [0.015625, 0.046875, 0.1875, 0.75]
@@ -60,14 +61,14 @@ def require(sequential: object) -> None:
 
 
 def looks(declared: Iterable[int], sequential: bool) -> tuple[Look, ...]:
-    """The looks of a check with so many networks at each width: the last alone, or as many as leave the first one
-    enough."""
+    """The looks of a check whose widths have the ``declared`` numbers of networks. Without ``sequential`` it is the
+    last look alone. Else there are as many as leave the first look :data:`FIRST` networks."""
     most = max(1, (min(declared) // FIRST).bit_length()) if sequential else 1
     return tuple(Look(number, most) for number in range(1, most + 1))
 
 
 def last(design: Design, sequential: bool) -> Design:
-    """The rates of the last look, which pilots have to resolve the effect at."""
+    """The error rates of the last look. Pilots have to resolve the effect at these."""
     return Look(2, 2).design(design) if sequential else design
 
 
@@ -84,8 +85,8 @@ def watch(
     """The findings on each claim, and the last look that any of them needed.
 
     ``judged`` gives the findings of a look, at the rates of its own design. A finding that is decided (not
-    UNDERPOWERED) stays as it was, so that no claim depends on what is checked beside it; no further look is taken when
-    all are decided.
+    UNDERPOWERED) stays as it was, so that no claim depends on what is checked beside it. When all are decided, no
+    further look is taken.
     """
     held: list[list[Stand]] = []
     for look in schedule:
@@ -106,8 +107,8 @@ def _decided(stand: Stand) -> bool:
 
 
 def _stand(old: Stand | None, new: Finding, look: Look, alpha: float) -> Stand:
-    """Where a consequence stands after a look, with the rate ``alpha`` of all looks, and a p-value that holds however
-    many are taken."""
+    """Where a consequence stands after a look. It has the rate ``alpha`` of all looks together, and a p-value that
+    holds however many looks are taken."""
     if old and _decided(old):
         return old
     if look.looks == 1:
@@ -121,6 +122,6 @@ def _stand(old: Stand | None, new: Finding, look: Look, alpha: float) -> Stand:
 
 
 def told(stopped: Look, declared: Any) -> dict[str, Any]:
-    """What the settings of a report say of a sequential check: looks, the one at which it stopped, and the networks of
-    the last."""
+    """What the settings of a report say of a sequential check: the number of looks, the look at which it stopped, and
+    the networks of the last look."""
     return {"sequential": {"looks": stopped.looks, "stopped": stopped.number, "declared": declared}}

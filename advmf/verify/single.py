@@ -15,9 +15,9 @@ from advmf.verify.verdict import Report
 
 @public
 def check(claim: Claim, at: Mapping[str, Any], **options: Any) -> Report:
-    """Check one claim by simulation: see :func:`check_all`, which takes the same arguments, for a claim about Gaussian
-    matrices :func:`advmf.verify.sources.matrices.check_matrices`, and for one about the growth of the loss
-    :func:`advmf.verify.sources.ladder.check_growth`.
+    """Check one claim by simulation. The arguments are those of :func:`check_all`. For a claim about Gaussian matrices
+    they are those of :func:`advmf.verify.sources.matrices.check_matrices`. For one about the growth of the loss they
+    are those of :func:`advmf.verify.sources.ladder.check_growth`.
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.residual(u=1, v=0), p=2, q=2)

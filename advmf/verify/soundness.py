@@ -1,4 +1,4 @@
-"""Whether simulated numbers say anything: they are finite, and of a size that their type of number carries."""
+"""Whether simulated numbers say anything. They do if they are finite, and not too small for their type of number."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from advmf.observables import Observable, Offset, Output, UnitObservable
 from advmf.verify.statistics import Rung
 
 TINIEST = 1e3
-"""An observable has to be so many times the smallest normal number: it is a sum of numbers that are smaller by the root
-of the width."""
+"""An observable has to be at least this many times the smallest normal number. It is a sum of numbers that are smaller
+by the root of the width."""
 CANCELLED = 1e2
-"""An offset, the difference of two numbers of the size of the output, has to be so many units of their last digit."""
+"""An offset has to be at least this many units in the last digit of the output. It is the difference of two numbers of
+the output's size."""
 
 
 def overflown(rungs: Iterable[Rung], dtype: str, what: str = "networks") -> str:
-    """Why no verdict can be given on numbers some of which are not finite; nothing where all are."""
+    """Why no verdict can be given, where some numbers are not finite. Empty where all are."""
     if all(r.finite for r in rungs):
         return ""
     told = ", ".join(f"{r.lost} of {r.nets} at {r.N}" for r in rungs if r.lost)
@@ -32,7 +33,8 @@ def _advice(dtype: str, other: str) -> str:
 
 
 def sized(products: Iterable[sp.Expr]) -> list[Observable]:
-    """The observables in the products, one for those that differ in units and directions: their sizes are measured."""
+    """The observables in the products, whose sizes are measured. Those that differ only in units and directions count
+    as one."""
     found = {_representative(o) for product in products for o in product.atoms(Observable)}
     return sorted(found, key=sp.default_sort_key)
 
@@ -44,11 +46,11 @@ def _representative(o: Observable) -> Observable:
 def underflown(
     product: sp.Expr, sizes: Mapping[Observable, Sequence[Rung]], scales: Sequence[float], dtype: str
 ) -> str:
-    """Why no verdict can be given on a product of observables whose mean sizes are below what the numbers carry;
-    nothing where they are above.
+    """Why no verdict can be given on a product of observables, where a mean size is below what the numbers carry. Empty
+    where all are above.
 
-    ``sizes`` has the mean size of each observable at every width, ``scales`` what is claimed of the product's there.
-    One that may vanish is small only where that is claimed of it too.
+    ``sizes`` has the mean size of each observable at every width, ``scales`` the claimed size of the product there. An
+    observable that may vanish counts as too small only where the claimed size is as small.
     """
     info = torch.finfo(getattr(torch, dtype))
     for o in sized([product]):

@@ -19,8 +19,8 @@ class Running:
     Pébay, 2008).
 
     Every column is kept in units of a power of two near its largest number, so that squares and cubes overflow, or
-    vanish, no sooner than the numbers do. ``lost`` counts the numbers of each column that are not finite: a column that
-    has any has no moments. With ``logs`` the same moments of the logarithms of their sizes are kept, for
+    vanish, no sooner than the numbers do. ``lost`` counts the numbers of each column that are not finite. A column with
+    any such number has no moments. With ``logs`` the moments of the logarithms of the numbers' sizes are kept too, for
     :attr:`spread`.
 
     >>> running = Running(1)
@@ -43,7 +43,7 @@ class Running:
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Running:
-        """What goes on from a ``state``, to the last bit."""
+        """A copy that goes on from a ``state``, equal to the last bit."""
         running = cls(0, logs=False)
         running.count = state["count"]
         running._logs = cls.of(state["logs"]) if "logs" in state else None
@@ -86,7 +86,7 @@ class Running:
         self.count = total
 
     def _measure_in(self, needed: np.ndarray) -> None:
-        """Raise the units to what is ``needed``."""
+        """Raise the columns' units to the ``needed`` ones."""
         unit = np.maximum(self._unit, needed)
         shift = self._unit - unit
         self._mean = np.ldexp(self._mean, shift)
@@ -94,7 +94,7 @@ class Running:
         self._unit = unit
 
     def _column(self, values: np.ndarray, other: float = math.nan) -> np.ndarray:
-        """``values`` of the columns whose numbers were all finite."""
+        """``values`` where all numbers of the column were finite, and ``other`` elsewhere."""
         return np.where(self.lost == 0, values, other)
 
     @property
@@ -126,12 +126,11 @@ class Running:
 
     @property
     def spread(self) -> np.ndarray:
-        """The standard deviation of the logarithms, as far as it is that of the large numbers, and one standard error
-        more.
+        """The standard deviation of the logarithms of the large numbers, and one standard error more.
 
         It is taken from a quantile two deviations above the mean, by E. Cornish and R. Fisher's expansion with the
-        skewness of the logarithms: numbers near zero, such as squares of normal ones, spread the logarithms as well,
-        and are no heavy tail. 0 for fewer than two numbers.
+        skewness of the logarithms. So numbers near zero, such as squares of normal ones, do not count: they spread the
+        logarithms as well, and are no heavy tail. 0 for fewer than two numbers.
         """
         if self._logs is None or self.count < 2:
             return np.zeros_like(self._mean)
@@ -140,29 +139,31 @@ class Running:
         return self._column(deviation * np.maximum(0.0, 1 + 2 / 3 * skew))
 
     def rung(self, N: int, column: int = 0) -> Rung:
-        """What a column says, as the rung of width N."""
+        """A column's mean, error and shape, as the :class:`Rung` of width N."""
         mean, stderr, skew, spread = (float(e[column]) for e in (self.mean, self.stderr, self.skew, self.spread))
         return Rung(N, self.count, mean, stderr, skew, int(self.lost[column]), spread)
 
 
 def _logarithms(block: np.ndarray) -> np.ndarray:
-    """Those of the sizes; what is zero has that of the others on average."""
+    """The logarithms of the numbers' sizes. A zero gets the mean logarithm of the others."""
     there = block != 0
     logs = np.log(np.abs(block), where=there, out=np.zeros(block.shape))
     return np.where(there, logs, logs.sum(0) / np.maximum(there.sum(0), 1))
 
 
 _SMALLEST = -1073
-"""The exponent of the smallest number, as :func:`numpy.frexp` has it: the unit of a column that is zero so far."""
+"""The exponent of the smallest number, as :func:`numpy.frexp` gives it. It is the unit of a column that is zero so
+far."""
 
 
 @dataclass(frozen=True)
 class Rung:
     """Mean and standard error over ``nets`` networks of width ``N``, and the skewness of one network's number.
 
-    ``lost`` counts the networks whose number is not finite; the others say nothing of the mean then, which is NaN.
-    ``spread`` is that of the logarithms of large numbers (:attr:`Running.spread`). Of a share of networks, and of a
-    quantile, there is the ``interval`` between its exact limits.
+    A rung is what a check knows of one width of its ladder. ``lost`` counts the networks whose number is not finite. If
+    there are any, the mean is NaN: the other networks say nothing of it. ``spread`` is the standard deviation of the
+    logarithms of large numbers (:attr:`Running.spread`). A share of networks, or a quantile, has the ``interval``
+    between its exact limits.
     """
 
     N: int
@@ -176,7 +177,7 @@ class Rung:
 
     @property
     def finite(self) -> bool:
-        """Whether there is a mean, and an error of it."""
+        """Whether there is a mean, and a standard error of it."""
         return all(map(math.isfinite, (self.mean, self.stderr, self.skew))) and not self.lost
 
     def scaled(self, factor: float, shift: float = 0.0) -> Rung:
@@ -186,11 +187,11 @@ class Rung:
 
     @property
     def seen(self) -> float:
-        """The part of the variance that such networks carry as are not too rare for so many of them, if the tail is
-        log-normal; 0 for less than a hundredth, from which nothing can be told of the rest.
+        """The part of the variance that is due to networks frequent enough to be in the sample, if the tail is
+        log-normal. A part of less than a hundredth counts as 0, for it tells nothing of the rest.
 
-        The variance of a log-normal number of spread s is carried around 2 s above the mean of its logarithm, in units
-        of s. The largest of n numbers is where one in n is expected.
+        A log-normal number of spread s has most of its variance where its logarithm is about 2 s deviations above the
+        mean. The largest of n numbers is where one in n is expected.
 
         >>> [round(Rung(8, 1000, 1.0, 0.1, spread=spread).seen, 3) for spread in (0.0, 0.5, 1.0, 1.5, 2.0)]
         [0.999, 0.982, 0.862, 0.536, 0.181]
@@ -200,26 +201,26 @@ class Rung:
 
 
 CAUTION = 2.0
-"""Sample skewness is counted so many times: small samples of heavy tails understate it.
-tests/verify/test_calibration.py measures what it does."""
+"""The factor on the sample skewness, for small samples of heavy tails understate it. tests/verify/test_calibration.py
+measures its effect."""
 
 
 ROUNDING = 1e-12
-"""No mean is known to better than this, relatively, for a departure is the difference of computed numbers. A prediction
-that is 10^20 times too large would leave residuals of its last digits, far beyond standard errors, and be taken for one
-that follows no law."""
+"""No mean is known to better than this, relatively, for a departure is the difference of computed numbers. Suppose that
+a prediction is 10^20 times too large. The rounding of its last digits would leave residuals far beyond the standard
+errors, and the rungs would seem to follow no law."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A value, its standard error, the degrees of freedom of that error, and how well the fit describes the rungs.
 
-    ``fit_p`` is the p-value of the rungs' deviations from the fit, 1 where nothing is left over to test; ``skew`` is
+    ``fit_p`` is the p-value of the rungs' deviations from the fit, 1 where nothing is left over to test. ``skew`` is
     the skewness of the value itself, which falls with the root of the number of networks. ``other`` is the estimate by
-    another law that the numbers leave open: the true value may lie anywhere between the two, and is beyond a limit only
-    if both are. What tells of laws that they are wrong has half the rate, and so the other has half. ``hidden`` are the
-    factors by which the standard error may be larger, for a value below and for one above, with the networks that are
-    too rare to have been seen (:attr:`Rung.seen`).
+    another law that the numbers leave open. The true value may lie anywhere between the two estimates, and is beyond a
+    limit only if both are. The test that rules out laws uses half of the error rate, so that the other law is tested at
+    the other half. ``hidden`` allows for networks that are too rare to have been seen (:attr:`Rung.seen`). It has the
+    factors by which the standard error may then be larger: one for true values below the estimate, one for those above.
     """
 
     value: float
@@ -241,14 +242,14 @@ class Estimate:
         return math.hypot(self.stderr, self.apart)
 
     def p_above(self, limit: float) -> float:
-        """The p-value of "the true value is at most ``limit``": by Student's t, and by t corrected for skewness,
-        whichever is larger.
+        """The p-value of "the true value is at most ``limit``". It is the larger of two: by Student's t, and by t
+        corrected for skewness.
 
-        Attack maxima and products over depth are near log-normal: the mean of a sample without the rare large ones is
-        low, and so is its standard error, and t refutes true values from below far too often. The quantile q of t moves
-        by skew (2 q² + 1)/6 to first order (F. Edgeworth's expansion of t; P. Hall, 1992, section 2.6); on the side of
+        Attack maxima and products over depth are near log-normal. A sample without the rare large numbers has too low a
+        mean, and too low a standard error. So t refutes true values from below far too often. The quantile q of t moves
+        by skew (2 q² + 1)/6 to first order (F. Edgeworth's expansion of t; P. Hall, 1992, section 2.6). On the side of
         the long tail, where it would move inwards, it stays. Where the tail is so long that most of the variance was
-        not seen, the standard error is that with what is hidden.
+        not seen, the standard error includes what is hidden.
 
         >>> round(Estimate(1.0, 0.5, 30).p_above(0.0), 6)
         0.027313
@@ -282,18 +283,19 @@ class Estimate:
         return replace(self, value=self.value + by, other=self.other and self.other.shifted(by))
 
     def reach(self, rate: float) -> float:
-        """How far above a limit the value must be for :meth:`p_above` to fall to ``rate``, by this law alone."""
+        """How far above a limit the value must be for :meth:`p_above` to fall to ``rate``. It is by this law alone,
+        without ``other``."""
         q, g = quantile(rate, self.dof), CAUTION * max(0.0, -self.skew)
         return (q + g * (2 * q * q + 1) / 6) * self.stderr * self.hidden[0]
 
 
 def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1.0) -> Estimate:
-    """The value at 1/N = 0 of a polynomial in 1/N^power of ``degree`` fitted to the rungs; degree 0 averages them.
+    """The value at 1/N = 0 of a polynomial in 1/N^power of ``degree``, fitted to the rungs. Degree 0 averages them.
 
-    The weights are the numbers of networks over N^(2 order), for means that were multiplied by N^order; they are fixed
-    beforehand: weights estimated from skewed samples would bias the fit. The standard error follows from the rungs' own
-    errors, its degrees of freedom from Welch and Satterthwaite. Needs more rungs than ``degree``, and finite ones
-    (:attr:`Rung.finite`).
+    The weights are the numbers of networks over N^(2 order), for means that were multiplied by N^order. They are fixed
+    beforehand, for weights estimated from skewed samples would bias the fit. The standard error follows from the rungs'
+    own errors, its degrees of freedom from the formula of Welch and Satterthwaite. There must be more rungs than
+    ``degree``, and all must be finite (:attr:`Rung.finite`).
 
     >>> rungs = [Rung(N, 100, 1 + 8/N, 0.01) for N in (64, 128, 256, 512)]
     >>> round(combine(rungs, 1).value, 9)
@@ -321,8 +323,8 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1
 
 
 def _hidden(rungs: Sequence[Rung], errors: np.ndarray) -> tuple[float, float]:
-    """:attr:`Estimate.hidden` of a weighted sum of the rungs' means; ``errors`` are their standard errors times their
-    weights, signs and all."""
+    """The :attr:`Estimate.hidden` of a weighted sum of the rungs' means. ``errors`` are their standard errors times
+    their weights, with the weights' signs."""
     parts = errors**2
     with np.errstate(divide="ignore", invalid="ignore"):
         whole = np.where(parts == 0, 0.0, parts / [r.seen for r in rungs])
@@ -350,7 +352,8 @@ class Design:
 
     ``alpha``: probability that a true claim is REFUTED. ``beta``: probability that a departure of relative size
     ``effect`` (``effect_fourth`` for fourth moments and for coefficients of 1/N) goes unnoticed in a check that is not
-    UNDERPOWERED. ``effect_probability`` is that of a probability, in units of the smaller of it and its complement.
+    UNDERPOWERED. ``effect_probability`` is the effect for a probability, in units of the smaller of it and its
+    complement.
     """
 
     alpha: float = 1e-3
@@ -386,8 +389,8 @@ def _sf(t: float, dof: float) -> float:
 
 
 def resolution(estimate: Estimate, alpha: float, beta: float, sides: int = 1) -> float:
-    """The departure that a test of size ``alpha`` finds with probability 1 - ``beta``: above, or for two ``sides`` on
-    either; whichever of the laws that are left open is true."""
+    """The departure that a test of size ``alpha`` finds with probability 1 - ``beta``. One of the ``sides`` means a
+    departure above, two mean one on either side. It holds whichever of the laws that are left open is true."""
     each = (estimate, estimate.mirrored)[:sides]
     found = max(e.reach(alpha / sides) for e in each) + quantile(beta, estimate.dof) * estimate.stderr
     if estimate.other:
@@ -396,11 +399,11 @@ def resolution(estimate: Estimate, alpha: float, beta: float, sides: int = 1) ->
 
 
 def holm(p_values: Sequence[float], rate: float) -> list[bool]:
-    """Which hypotheses of a family are rejected so that, with probability 1 - ``rate``, none of them is true (S. Holm,
-    1979).
+    """Which hypotheses of a family are rejected, by the rule of S. Holm (1979). With probability 1 - ``rate`` none of
+    the rejected ones is true.
 
     The smallest p-value is tested at rate/m, the next at rate/(m - 1), and so on up to the first that is not rejected.
-    It holds whatever the tests have in common, and never rejects less than Bonferroni's rule.
+    The rule holds whatever the tests have in common. It never rejects fewer hypotheses than Bonferroni's rule.
 
     >>> holm([0.02, 0.5, 0.012, 0.001], 0.05)
     [True, False, True, True]

@@ -23,7 +23,7 @@ from advmf.verify.foreign import LARGEST, brief, loads, valid
 from advmf.verify.records import FORMAT, STATED, Record, Results, of_another_format, text
 
 APPLICATION = int.from_bytes(b"amf1", "big")
-"""SQLite's application id of a results file: what tells it from other databases."""
+"""SQLite's application id of a results file, which tells it from other databases."""
 
 _SCHEMA = f"""
 PRAGMA application_id = {APPLICATION};
@@ -41,10 +41,10 @@ CREATE TABLE parts (
 
 
 def read(path: Path | str) -> Results:
-    """The results in a file, also while a run is writing it; the reports equal those of the run.
+    """The results in a file, also while a run is writing it. The reports equal those of the run.
 
-    Raises StoreError for a file that is missing, that is no results file, that is of another format, or that is
-    damaged; it is never changed.
+    Raises StoreError for a file that is missing, damaged, of another format, or no results file. The file is never
+    changed.
     """
     path = _real(path)
     if not path.exists():
@@ -56,7 +56,7 @@ def read(path: Path | str) -> Results:
 
 
 def is_store(path: Path) -> bool:
-    """Whether a file begins as a store does; one that a run is just beginning to write may not yet."""
+    """Whether a file begins as a store does. A file that a run has only just begun to write may not do so yet."""
     with path.open("rb") as file:
         head = file.read(100)
     return head.startswith(b"SQLite format 3\0") and int.from_bytes(head[68:72], "big") == APPLICATION
@@ -79,8 +79,8 @@ class Store:
             self._db.execute("DELETE FROM parts WHERE position = ?", [records[0].position])
 
     def keep(self, position: int, parts: Mapping[str, Any]) -> None:
-        """Keep what is finished of a case that is not, JSON-ready values by name. Raises StoreError where it cannot be
-        written."""
+        """Keep the finished parts of an unfinished case, as JSON-ready values by name. Raises StoreError where it
+        cannot be written."""
         values = {name: json.dumps(value, allow_nan=False) for name, value in parts.items()}
         rows = [(position, name, value, _digest(position, name, value)) for name, value in values.items()]
         with self._writing():
@@ -102,11 +102,11 @@ class Store:
 def opened(
     path: Path | str, configuration: Mapping[str, Any], *, command: str = "", resume: bool = False
 ) -> Iterator[tuple[Store, Results]]:
-    """The results file of one run, locked for it, with what it holds so far; made if there is none.
+    """The results file of one run, locked for it, with what it holds so far. It is made if there is none.
 
-    Raises StoreError, and leaves the file as it is: where another run holds it; where it is damaged, or no results
-    file; where it holds another run; where it holds this one and ``resume`` is False. At the end of a block that ends
-    well, raises StoreError where the file is no longer there.
+    Raises StoreError, and leaves the file as it is, in these cases: another run has it locked; it is damaged, or no
+    results file; it holds the results of another run; it holds those of this run and ``resume`` is False. At the end of
+    a block that ends well, raises StoreError where the file is no longer there.
     """
     path = _real(path)
     wanted = json.loads(text(configuration))
@@ -151,7 +151,8 @@ def _accept(path: Path, found: Results, wanted: Mapping[str, Any], resume: bool)
 
 
 def _real(path: Path | str) -> Path:
-    """The file that a path leads to: SQLite keeps a file's journal, and we its lock, beside one of its names."""
+    """The file that a path leads to, links resolved. SQLite keeps the file's journal beside one of its names, and the
+    lock lies there too."""
     try:
         real = Path(os.path.realpath(path))
         found = real.stat()
@@ -170,8 +171,8 @@ def _real(path: Path | str) -> Path:
 
 
 def _is_new(path: Path) -> bool:
-    """Whether nothing is there: no file, an empty one, or a database without tables, which a kill at the start leaves
-    behind."""
+    """Whether nothing is there: no file, an empty one, or a database without tables. A kill at the start leaves such a
+    database behind."""
     if not path.exists() or path.stat().st_size == 0:
         return True
     with path.open("rb") as file:
@@ -196,7 +197,7 @@ def _is_new(path: Path) -> bool:
 
 
 def _origin(db: sqlite3.Connection) -> tuple[str, str]:
-    """The version and the command that a results file of any format was written by, as far as it says so."""
+    """The version and the command that wrote a results file of any format, as far as the file tells them."""
     try:
         run = dict(db.execute("SELECT name, value FROM run"))
         return str(json.loads(run["configuration"])["version"]), str(run.get("command", ""))
@@ -205,7 +206,7 @@ def _origin(db: sqlite3.Connection) -> tuple[str, str]:
 
 
 def _connect(path: Path, reading: bool = False) -> sqlite3.Connection:
-    """A connection. A file at rest is read as it lies, without the side files that a reader of a live one needs."""
+    """A connection. A file that no run is writing is read without the side files that reading a live one needs."""
     mode = "rwc"
     if reading and not path.with_name(path.name + "-journal").exists():
         mode = "ro" if path.with_name(path.name + "-wal").exists() else "ro&immutable=1"
@@ -280,7 +281,7 @@ def _parts(db: sqlite3.Connection) -> dict[int, dict[str, Any]]:
 COLUMNS = (
     "key", "position", "place", "control", "theorem", "net", "activation", "p", "q", "verdict", "claim", "report",
 )  # fmt: skip
-"""What the checksum of a result is of, with the number of results of its case."""
+"""The columns that the checksum of a result covers. It also covers the number of results of the case."""
 
 
 def _row(place: int, record: Record, total: int) -> tuple[Any, ...]:
@@ -299,8 +300,8 @@ def _digest(*values: Any) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """The lock of a results file, on a file beside it: SQLite's own locks would be lost with any other descriptor on
-    the database."""
+    """The lock of a results file. It is on a file beside it, for a lock on the database itself would be lost when any
+    other descriptor on it is closed."""
     import fcntl
 
     lock = path.with_name(path.name + ".lock")

@@ -1,4 +1,4 @@
-"""What a claim about a probability, or about a quantile, says of networks of each width, in numbers."""
+"""What a claim about a probability or a quantile says of networks of each width, in numbers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from advmf.verify.searches import trusted
 from advmf.verify.values import value
 
 TAILS = (Probability, Quantile)
-"""What is checked by counting networks."""
+"""The left-hand sides that are checked by counting networks."""
 
 
 @dataclass(frozen=True)
 class Tail:
-    """A share of networks, or a quantile of their numbers, and what it should be at each of the ``widths``; the last
-    decides.
+    """A share of networks, or a quantile of their numbers, and what it should be at each of the ``widths``. The last
+    width decides.
 
-    ``product`` is measured, one number for each network. Where the event holds, ``sign`` times it is more than the
-    ``thresholds``, or at them if the event is ``closed``. Of a quantile there is no threshold, but the ``deltas``
-    that it is exceeded with. ``high`` and ``low`` say whether ``sign`` times what is measured is known not to be too
-    high, and not too low. ``scale`` is what departures are in units of.
+    ``product`` is measured, one number for each network. The event holds where ``sign`` times that number is above the
+    threshold of the width, or equal to it if the event is ``closed``. A quantile has no thresholds. It has ``deltas``:
+    the probabilities with which it is exceeded. ``high`` says whether ``sign`` times the measured number is known not
+    to be too high, ``low`` whether it is known not to be too low. ``scale`` is the unit of departures.
     """
 
     label: str
@@ -56,7 +56,7 @@ class Tail:
 
 
 def scale_of(lhs: sp.Expr) -> sp.Expr:
-    """The scale of a claim without equations: its right-hand side; of a probability the smaller of it and of its
+    """The scale of a claim without equations: its right-hand side. For a probability it is the smaller of it and its
     complement."""
     return sp.Min(RHS, 1 - RHS) if isinstance(lhs, Probability) else sp.Abs(RHS)
 
@@ -71,12 +71,12 @@ def require_level(claim: Claim) -> None:
 
 
 def tails(claim: Claim, equation: Equation, at: Mapping[str, float], widths: Sequence[int], states: bool) -> list[Tail]:
-    """The tests of a probability or a quantile: at every width one of its own where the claim is exact, else one in
-    all, which the widest networks decide.
+    """The tests of a probability or a quantile. An exact claim has a test of its own at every width. Else there is one
+    test, which the widest networks decide.
 
-    Nothing where its units and directions do not exist. Raises ArgumentError for an event that no network decides, for
-    a number that is no probability strictly between 0 and 1, for a quantile that is compared with 0, and for a
-    coefficient of 1/N.
+    The list is empty where the units and directions of the event do not exist. Raises ArgumentError for an event that
+    no network decides, for a number that is no probability strictly between 0 and 1, for a quantile that is compared
+    with 0, and for a coefficient of 1/N.
     """
     require_level(claim)
     if equation.order:
@@ -92,13 +92,14 @@ def tails(claim: Claim, equation: Equation, at: Mapping[str, float], widths: Seq
 
 
 def of_matrices(claim: Claim, at: Mapping[str, float]) -> list[Tail]:
-    """The test of a claim about Gaussian matrices, whose size is said by d; raises ArgumentError as :func:`tails`."""
+    """The test of a claim about Gaussian matrices. It has d in place of the width. Raises ArgumentError as
+    :func:`tails` does."""
     own = Equation(str(claim.lhs), claim.subject, claim.rhs, scale_of(claim.lhs).xreplace({RHS: claim.rhs}), exact=True)
     return tails(claim, own, at, [int(at["d"])], states=True)
 
 
 def at_widths(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> dict[int, float]:
-    """The value of an expression at every width; raises ArgumentError where it is not finite."""
+    """The value of an expression at every width. Raises ArgumentError where it is not finite."""
     values = {}
     for width in widths:
         values[width] = value(expr, {**at, "N": width})

@@ -1,4 +1,5 @@
-"""The numbers of a claim's sides at a point, each computed once: a claim and its wrong versions share most of them."""
+"""The values of a claim's sides at a point. Each is computed once, for a claim and its wrong versions share most of
+them."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from advmf.emit.kernels import kernel
 
 
 def value(expr: Any, at: Mapping[str, float]) -> float:
-    """The value of an expression at a point, which may have letters that the expression lacks.
+    """The value of an expression at a point. The point may also have values of symbols that the expression lacks.
 
     >>> import advmf as mf
     >>> value(mf.symbols.d**2 / mf.symbols.K, {"d": 6, "K": 4, "L": 3})

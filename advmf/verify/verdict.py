@@ -1,4 +1,4 @@
-"""The outcome of a check: verdict, numbers, and all that is needed to repeat it."""
+"""The outcome of a check: the verdict, the numbers, and all that is needed to repeat it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from advmf.verify.statistics import Rung
 class Verdict(enum.StrEnum):
     """What the numbers say of a claim.
 
-    ``SUPPORTED``: an equality holds within the declared effect size, or a bound of a probability or a quantile does.
-    ``NOT_REFUTED``: a bound was put to the test and stood; attacks bound a maximum from below, so they can refute an
-    upper bound of it and never prove it. ``REFUTED``: the numbers contradict the claim at the declared error rate.
-    ``UNDERPOWERED``: they could not have told.
+    ``SUPPORTED``: an equality, or a bound of a probability or a quantile, holds within the declared effect size.
+    ``NOT_REFUTED``: a bound was put to the test and stood. Attacks bound a maximum from below, so they can refute an
+    upper bound and never prove it. ``REFUTED``: the numbers contradict the claim at the declared error rate.
+    ``UNDERPOWERED``: the numbers could not have told.
     """
 
     SUPPORTED = "SUPPORTED"
@@ -37,8 +37,8 @@ class Finding:
     """One tested equality or bound. ``departure`` is (estimate - predicted)/scale, at N -> oo for large-width claims.
 
     Where the prediction depends on N, ``estimate`` and the rungs are simulated over predicted values, and ``predicted``
-    is 1. ``alpha`` is the declared probability of refuting a true claim here, ``effect`` the departure that has to be
-    resolved, and ``p_value`` the least alpha at which these numbers refute.
+    is 1. ``alpha`` is the declared probability of refuting a true claim here. ``effect`` is the departure that has to
+    be resolved. ``p_value`` is the least alpha at which these numbers refute.
     """
 
     label: str
@@ -84,15 +84,15 @@ class Report:
 
     @property
     def given(self) -> str:
-        """What the verdict takes for granted: of networks of infinite width their kernel, else nothing."""
+        """What the verdict takes for granted: the kernel, if the networks have infinite width. Else empty."""
         return f"at N = oo, given {given}" if (given := self.settings.get("given")) else ""
 
     @property
     def within(self) -> float:
         """The margin of a verdict: a departure of this size, of any number that was tested, would have been found.
 
-        It is relative to the predicted size, and absolute for an exponent. Infinite where nothing is resolved, as in
-        what is UNDERPOWERED, and for what is REFUTED.
+        It is relative to the predicted size, and absolute for an exponent. It is infinite for a claim that is
+        UNDERPOWERED, where nothing is resolved, and for one that is REFUTED.
         """
         stands = self.verdict in (Verdict.SUPPORTED, Verdict.NOT_REFUTED)
         return max(f.resolution for f in self.findings) if stands else math.inf
@@ -129,7 +129,7 @@ class Report:
 
     @property
     def p_value(self) -> float:
-        """That of the claim: the smallest of its findings', times their number."""
+        """The p-value of the claim: the smallest p-value of its findings, times their number."""
         return min(1.0, len(self.findings) * min(finding.p_value for finding in self.findings))
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,11 +172,11 @@ class Report:
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> Report:
-        """The report that :meth:`to_dict` wrote; of numbers that were not finite, errors come back as infinity and
-        others as NaN.
+        """The report that :meth:`to_dict` wrote. Numbers that were not finite come back as infinity if they are errors,
+        and as NaN otherwise.
 
-        A rung without ``lost`` or ``spread`` was written before these were known; only shares and quantiles have an
-        ``interval``.
+        A rung without ``lost`` or ``spread`` is from a version that did not know them. Only shares and quantiles have
+        an ``interval``.
 
         >>> import advmf as mf
         >>> report = mf.check(mf.norm_factor(2, 2), at=dict(d=30, K=5), samples=40)
@@ -241,7 +241,8 @@ class Report:
 
 
 def jsonable(value: Any) -> Any:
-    """Values in dictionaries and lists with None for every number that is NaN or infinite, which JSON has no words for.
+    """Values in dictionaries and lists, with None for every number that is NaN or infinite. JSON has no words for
+    these.
 
     >>> jsonable({"pilot": [1, math.inf], "at": (0.5, math.nan)})
     {'pilot': [1, None], 'at': [0.5, None]}
@@ -254,13 +255,13 @@ def jsonable(value: Any) -> Any:
 
 
 def _written(rung: Rung) -> dict[str, Any]:
-    """A rung's fields; its interval where there is one, and an infinite width as "inf"."""
+    """A rung's fields for JSON. The interval is left out where there is none, and an infinite width is "inf"."""
     found = {name: value for name, value in asdict(rung).items() if name != "interval" or value is not None}
     return found if math.isfinite(rung.N) else {**found, "N": str(rung.N)}
 
 
 def _width(written: Any) -> Any:
-    """The width of a rung, which is text where it is infinite."""
+    """The width of a rung from JSON, where an infinite one is text."""
     return float(written) if isinstance(written, str) else written
 
 

@@ -1,8 +1,8 @@
-"""Jobs on one process, on workers of this machine (joblib's loky), or on a dask cluster: the same numbers, in the order
-in which they come.
+"""Jobs on one process, on workers of the same machine (joblib's loky), or on a dask cluster. The numbers are the same;
+they come in the order in which jobs finish.
 
-Every job computes with one thread, wherever it runs: sums that are shared among threads depend on their number in the
-last digits.
+Every job computes with one thread, wherever it runs. The last digits of a sum that is shared among threads depend on
+the number of threads.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ REACH = 10
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
-"""What the C library is told of large arrays: to keep their memory for the next ones of the same size. To give it back
-and ask for it again takes a tenth of the time. Other libraries ignore it."""
+"""Settings of the C library for large arrays: it keeps their memory for the next ones of the same size. Giving the
+memory back and asking for it again would take a tenth of the time. Other C libraries ignore these settings."""
 
 
 class Job(Protocol):
@@ -42,20 +42,20 @@ class Job(Protocol):
     def name(self) -> str: ...
 
     def perform(self, progress: Progress | None = None) -> Any:
-        """Compute. On a worker a job may return Unfinished; in this process ``keep`` is a second argument, if there is
-        one, and gets what is finished of the job."""
+        """Compute. On a worker a job may return Unfinished. In this process ``keep``, if there is one, is a second
+        argument, and gets the finished parts of the job."""
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """What a worker returns of a long job: what is finished so far, and the job that goes on from there."""
+    """What a worker returns of a long job: the finished parts, and the job that goes on from there."""
 
     parts: Mapping[str, Any]
     rest: Job
 
 
 Keep = Callable[[int, Mapping[str, Any]], None]
-"""Called with the number of a job, and with what is finished of it."""
+"""Called with the number of a job, and with its finished parts."""
 
 
 @contextmanager
@@ -74,8 +74,8 @@ def one_thread() -> Iterator[None]:
 
 
 def default_workers(memory: int, device: str = "cpu") -> int:
-    """As many as there are cores, and as fit the machine's memory with ``memory`` bytes for the networks of each; one
-    for each device that is no CPU.
+    """The default number of workers: one for each core, as far as the machine's memory has ``memory`` bytes for the
+    networks of each. On devices that are no CPU it is one for each device.
 
     >>> default_workers(2**60)
     1
@@ -101,13 +101,13 @@ def compute(
     progress: Progress | None = None,
     keep: Keep | None = None,
 ) -> Generator[tuple[int, Any]]:
-    """The number and the result of each job, as they finish: in this process for one worker, else on ``workers``
-    processes, or on the workers of the dask cluster at ``scheduler``.
+    """The number and the result of each job, as they finish. One worker means this process. Else jobs run on
+    ``workers`` processes, or on the workers of the dask cluster at ``scheduler``.
 
-    ``keep`` gets what is finished of jobs that hand it in before they are done. A job whose worker dies is done again
-    from there, alone; one that loses three workers is given up, and reported when all others are done. Raises
-    ArgumentError for options that do not go together, WorkerError where the scheduler cannot be reached or is lost, and
-    for jobs that were given up.
+    ``keep`` gets the finished parts of jobs that hand them in before they are done. A job whose worker dies is done
+    again from there, alone. A job that loses three workers is given up, and reported when all others are done. Raises
+    ArgumentError for options that do not go together. Raises WorkerError where the scheduler cannot be reached or is
+    lost, and for jobs that were given up.
     """
     if backend not in BACKENDS:
         raise ArgumentError(f"backend is one of {', '.join(BACKENDS)}; got {backend!r}.")
@@ -155,7 +155,8 @@ def _spread(
     pool = start()
     while waiting or flying:
         try:
-            # Jobs that were under way when a worker died come last, and fly alone: no other is blamed for their deaths.
+            # Jobs that were under way when a worker died come last, and each runs alone. So no other job is blamed for
+            # their deaths.
             while waiting and len(flying) < room and not (flying and deaths[waiting[0]]):
                 future = pool.submit(_perform, jobs[waiting[0]])
                 flying[future] = waiting.popleft()
@@ -184,8 +185,8 @@ def _spread(
 
 
 def _result(future: Future[Any]) -> Any:
-    """What a job returned; None for a job that dask gave up, after as many deaths of its workers as the
-    cluster allows."""
+    """The result of a job. None for a job that dask gave up, after as many deaths of its workers as the cluster
+    allows."""
     try:
         return future.result()
     except CancelledError:

@@ -1,4 +1,4 @@
-"""What a check of networks is asked for: its arguments, tested before anything is simulated, and their defaults."""
+"""The arguments of a check of networks and their defaults. They are tested before anything is simulated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FLOATS = {"float32": torch.float32, "float64": torch.float64}
 
 TOP_WIDTH = 1024
 ROOM = 2.0
-"""So many times the width from which on a law is in 1/N the narrowest networks are, by default."""
+"""By default the narrowest networks are this many times as wide as the width from which on a law is in 1/N."""
 NETS = 128
 
 
@@ -47,15 +47,15 @@ class Sampling:
     sampler: str = "auto"
 
     def attack(self, **given: Any) -> AttackSettings:
-        """How they are attacked: as is given, and else by a short race where they are of infinite width, as every point
-        asked about makes the next ones dearer."""
+        """How the networks are attacked: as is given. The default for networks of infinite width is a short race, as
+        every point asked about makes the next ones dearer."""
         default: dict[str, Any] = {"steps": LEAN, "directions": 1} if isinstance(self.widths, str) else {}
         return AttackSettings(**default | {name: count for name, count in given.items() if count is not None})
 
 
 def arranged(options: Mapping[str, Any]) -> tuple[Sampling, AttackSettings, Run]:
-    """How to sample, how to attack and how to run, of the arguments of :func:`check_all`; raises ArgumentError for one
-    that is none of them."""
+    """How to sample, how to attack and how to run, from the arguments of :func:`check_all`. Raises ArgumentError for an
+    argument that is none of these."""
     run = {"count": options.get("nets", NETS), **{k: v for k, v in options.items() if k != "nets"}}
     kinds = {kind: {f.name for f in fields(kind)} - {"eps"} for kind in (Sampling, AttackSettings, Run)}
     refuse_unused("A check of networks", run, set().union(*kinds.values()))
@@ -65,7 +65,7 @@ def arranged(options: Mapping[str, Any]) -> tuple[Sampling, AttackSettings, Run]
 
 
 def attacked(expr: sp.Expr) -> bool:
-    """Whether an observable in it needs an attack."""
+    """Whether an observable in a product needs an attack."""
     return any(ATTACK in o.needs for o in expr.atoms(Observable))
 
 
@@ -121,7 +121,7 @@ def requirements(claims: Sequence[Claim]) -> set[str]:
 
 
 def _letters(side: sp.Expr) -> set[sp.Symbol]:
-    """The letters of an event, or of a quantile, but for what stands for the right-hand side."""
+    """The symbols in an event or a quantile, without the one that stands for the claim's right-hand side."""
     return letters(side) - {RHS} if isinstance(side, TAILS) else set()
 
 
@@ -134,7 +134,7 @@ def require_stated(claim: Claim, group: Sequence[Test]) -> None:
 
 
 def tested(claim: Claim) -> list[sp.Expr]:
-    """The left-hand sides of what a check tests: the equations where there are any."""
+    """The left-hand sides that a check tests: those of the claim's equations where there are any."""
     return [equation.lhs for equation in claim.equations] or [claim.lhs]
 
 
@@ -172,8 +172,8 @@ def ladder_of(
 
 
 def _top(claims: Sequence[Claim], at: Mapping[str, float]) -> int:
-    """The widest networks where none are asked for: TOP_WIDTH, or a power of two times that, so that the narrowest of
-    four rungs are well above the width from which on the claims' laws are in 1/N."""
+    """The largest width, if none is asked for: TOP_WIDTH, or a power of two times that. The narrowest of four rungs are
+    then well above the width from which on the claims' laws are in 1/N."""
     products = [o for claim in claims for side in _sides(claim) for o in side.atoms(Observable)]
     least = max((crossover(o, at) or 0.0 for o in products), default=0.0)
     top = TOP_WIDTH
@@ -183,6 +183,7 @@ def _top(claims: Sequence[Claim], at: Mapping[str, float]) -> int:
 
 
 def generator_of(seed: int, net: object, at: Mapping[str, float], N: int) -> torch.Generator:
-    """A generator of its own for each net, point and width, so that a check does not depend on what else runs."""
+    """A random generator for one net, point and width. Each has its own, so that a check does not depend on what else
+    runs."""
     key = f"{seed}|{net!r}|{sorted((k, float(v)) for k, v in at.items() if k != 'N')}|{N}"
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big"))

@@ -42,11 +42,11 @@ def check_growth(
     """Check claims of growth (:func:`advmf.growth` of :func:`advmf.loss_bound` or :func:`advmf.variance_slope`) on
     attacked networks.
 
-    At each dimension of the ``ladder``, ``along`` d or K, the mean adversarial loss, or slope, is measured as by
-    :func:`advmf.check_all`, which takes ``at`` and the other options (pilots and early stops are about the exponent
-    here), at the largest of its widths; the exponent is judged as in
-    :func:`advmf.verify.sources.matrices.check_matrices`. An attack bounds the loss from below, so what is measured is
-    the order of what attacks find.
+    The ``ladder`` has several dimensions, ``along`` d or K. At each, the mean adversarial loss, or slope, is measured
+    as by :func:`advmf.check_all`, at the largest of its widths. ``at`` and the other options are those of that
+    function; pilots and early stops are about the exponent here. The exponent is judged as in
+    :func:`advmf.verify.sources.matrices.check_matrices`. An attack bounds the loss from below, so the measured order is
+    that of the losses that attacks find.
 
     Raises ArgumentError as they do.
 
@@ -71,7 +71,7 @@ def check_growth(
 
 
 class Ladder:
-    """The networks of a check of growth: those of each dimension."""
+    """The networks of a check of growth, at each dimension of its ladder."""
 
     def __init__(
         self,

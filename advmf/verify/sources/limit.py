@@ -1,6 +1,7 @@
-"""Claims about N -> oo, judged on networks of infinite width (:mod:`advmf.simulate.limit`): which ones can be.
+"""Which claims about N -> oo can be judged on networks of infinite width (:mod:`advmf.simulate.limit`).
 
-Such networks are drawn from the limit process. They know its kernel, so that a verdict tests a claim *given* the limit.
+Such networks are drawn from the limiting Gaussian process. They know its kernel (its covariance). So a verdict tests a
+claim *given* the limit.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from advmf.symbols import N
 from advmf.theorems.theorem import LIMIT
 
 INFINITE: int = math.inf  # type: ignore[assignment]
-"""Their width, beside those of ladders, which are whole."""
+"""The width of such networks. The widths of ladders are whole numbers."""
 GIVEN = "the limit kernel"
-"""What a verdict on them takes for granted."""
+"""What a verdict on such networks takes for granted."""
 
 
 def has_limit(net: Net) -> bool:
@@ -40,8 +41,8 @@ def has_limit(net: Net) -> bool:
 
 
 def require_limit(claims: Sequence[Claim], at: Mapping[str, Any], widths: str) -> None:
-    """Raise ArgumentError unless ``widths`` is LIMIT, and the claims are such as networks of infinite width can judge:
-    about N -> oo, without a number that depends on N, and without weights or a stream."""
+    """Raise ArgumentError unless ``widths`` is LIMIT and networks of infinite width can judge the claims. Such a claim
+    is about N -> oo, and has no number that depends on N, no weights and no stream."""
     if widths != LIMIT:
         raise ArgumentError(
             f"widths must be whole numbers, e.g. widths=(128, 256, 512), or {LIMIT!r} for networks of infinite width; got {widths!r}."

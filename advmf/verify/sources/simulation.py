@@ -1,6 +1,6 @@
 """Check claims against simulated networks.
 
-Networks of several widths are sampled, run on real images and attacked; each claim's consequences are estimated,
+Networks of several widths are sampled, run on real images and attacked. Each claim's consequences are estimated,
 extrapolated to 1/N = 0 where the claim is about large width, and decided at the declared error rates.
 """
 
@@ -72,34 +72,33 @@ def check_all(
     progress: Progress | bool | None = None,
     parts: MutableMapping[str, Any] | None = None,
 ) -> list[Report]:
-    """Check claims about one net on the same sampled networks; one report per claim, in order.
+    """Check claims about one net on the same sampled networks. There is one report per claim, in order.
 
     ``at`` gives ``L``, ``d``, ``K``, the net's symbols, ``eps`` for adversarial losses, and optionally ``x_sq`` (1 if
     not given: every image is scaled to |x|²/d = x_sq) and ``N``. Claims about large width are simulated at ``widths``,
-    by default N/8, N/4, N/2 and N (1024 if not given), with ``nets`` networks each (or a number for each width; by
-    ``"pilot"`` as many as pilots with other networks ask for, to resolve what ``design`` declares), and extrapolated by
-    a polynomial of degree 2 in 1/N; claims that hold at every width are averaged over the widths. A claim about a
-    ``Probability`` or a ``Quantile`` (:mod:`advmf.observables`) is judged by exact counts at each width by itself, and
-    one about large width at the widest. With ``widths="limit"`` claims about large width are judged on networks of
-    infinite width, without a ladder and an extrapolation: the report says that its numbers are given the limit kernel.
-    ``sampler`` and ``memory`` are those of :func:`advmf.simulate.sample`: wide networks are simulated without their
-    weights, and where the attacks of one network would outgrow ``memory``, the pairs (p, q) are shared among several.
-    Every network sees its own image, drawn from ``data`` (a name or path for :func:`advmf.simulate.load`) and resampled
-    to ``d`` pixels if need be.
+    by default N/8, N/4, N/2 and N (1024 if not given), and extrapolated by a polynomial of degree 2 in 1/N. Claims that
+    hold at every width are averaged over the widths. ``nets`` is the number of networks of each width, or has a number
+    for each width. With ``"pilot"``, pilots on other networks find how many resolve what ``design`` declares. A claim
+    about a ``Probability`` or a ``Quantile`` (:mod:`advmf.observables`) is judged by exact counts at each width by
+    itself, and one about large width at the widest. With ``widths="limit"`` claims about large width are judged on
+    networks of infinite width, without a ladder or an extrapolation. The report then says that its numbers are given
+    the limit kernel. ``sampler`` and ``memory`` are those of :func:`advmf.simulate.sample`. Wide networks are simulated
+    without their weights. Where the attacks on one network would outgrow ``memory``, the pairs (p, q) are shared among
+    several networks. Every network sees its own image, drawn from ``data`` (a name or path for
+    :func:`advmf.simulate.load`) and resampled to ``d`` pixels if need be.
 
     ``steps``, ``restarts`` and ``directions`` are those of the attack, with its defaults
     (:func:`advmf.simulate.attack`). ``design`` declares the error rates. With ``sequential`` the simulation stops as
-    soon as every consequence is decided, within the same rates: after 1/2, 1/4, 1/8, … of the networks
-    (:mod:`advmf.verify.sequential`); ``settings`` say when.
-    A terminal or a notebook shows a bar meanwhile, unless ``progress`` is False or a function, which is called as
-    ``progress(share, what)``. ``parts`` holds what is finished of this very check, pilots,
-    and each width up to each look, and gets the rest: a check that was broken off goes on by it. The same seed gives
-    the same numbers on the same type of processor, with the same versions of the libraries and as many threads;
-    elsewhere they agree within their standard errors.
+    soon as every consequence is decided, within the same rates. It may stop after 1/2, 1/4, 1/8, … of the networks
+    (:mod:`advmf.verify.sequential`), and the report's ``settings`` say when. A terminal or a notebook shows a bar
+    meanwhile, unless ``progress`` is False or a function, which is called as ``progress(share, what)``. ``parts`` holds
+    the finished parts of this very check: pilots, and each width up to each look. It gets the other parts as they
+    finish, so that an interrupted check can go on. The same seed gives the same numbers on the same type of processor,
+    with the same versions of the libraries and as many threads. Elsewhere they agree within their standard errors.
 
-    Raises ArgumentError or DomainError for missing, unknown or inadmissible values and for claims that the limit does
-    not judge, DeclarationError for a net whose limit is not known, MemoryBudgetError and DataError, all before anything
-    is simulated.
+    All errors come before anything is simulated. Raises ArgumentError or DomainError for missing, unknown or
+    inadmissible values, and for claims that the limit does not judge. Raises DeclarationError for a net whose limit is
+    not known, and MemoryBudgetError and DataError.
     """
     sampling = Sampling(widths, data, dtype, device, memory, sampler)
     attack = sampling.attack(steps=steps, restarts=restarts, directions=directions)
@@ -111,14 +110,14 @@ def check_all(
 def networks(
     at: Mapping[str, Any], sampling: Sampling, attack: AttackSettings
 ) -> Callable[[Sequence[Claim], Run], Simulation]:
-    """What makes the networks of a run at a point."""
+    """A function that makes the networks of a run at a point."""
     return lambda claims, run: Simulation(claims, at, sampling, attack, run)
 
 
 def measured(
     claims: Sequence[Claim], at: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Measured, list[list[Test]]]:
-    """What :func:`check_all` judges the claims by, and the consequences of each claim; the options are its
+    """The numbers by which :func:`check_all` judges the claims, and the consequences of each claim. The options are its
     arguments."""
     found = Simulation(claims, at, *arranged(options))
     return found.upto(found.schedule[-1]), found.groups
@@ -126,19 +125,19 @@ def measured(
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured: the mean of every product of observables at every width, at the point ``at``."""
+    """The measured numbers: the mean of every product of observables at every width, at the point ``at``."""
 
     at: Mapping[str, float]
     tables: Mapping[sp.Expr, tuple[Rung, ...]]
     sizes: Mapping[Observable, tuple[Rung, ...]]
-    """The mean size of every observable in them."""
+    """The mean size of every observable in the products."""
     noise: float
-    """What rounding may leave of a quantity that vanishes."""
+    """The size that rounding may leave of a quantity that vanishes."""
     rounding: float
-    """The same, relative to what it is made of."""
+    """The same, relative to the size of the terms that cancel."""
     dtype: str
     numbers: Mapping[sp.Expr, tuple[np.ndarray, ...]] = field(default_factory=dict)
-    """Of what is counted, the number of every network at every width."""
+    """For products that are counted: the number of every network, at every width."""
 
     def findings(self, claim: Claim, group: Sequence[Test], design: Design, alpha: float) -> tuple[Finding, ...]:
         """The findings on the consequences of a claim, at the rate ``alpha`` for each."""
@@ -164,11 +163,11 @@ class Measured:
 
 
 class Simulation:
-    """The networks of a check, of which as many are simulated as are asked for.
+    """The networks of a check. They are simulated only as far as a look asks for them.
 
-    ``attack`` says how they are attacked, at the radius of the point. ``groups`` are the consequences of each claim,
-    ``ladder`` the declared numbers of networks by width, ``schedule`` the looks. All that can be wrong with the
-    arguments is told at once, before anything is simulated.
+    ``attack`` says how they are attacked, at the radius of the point. ``groups`` has the consequences of each claim,
+    ``ladder`` the declared number of networks of each width, ``schedule`` the looks. Wrong arguments are refused at
+    once, before anything is simulated.
     """
 
     def __init__(
@@ -216,7 +215,7 @@ class Simulation:
         }  # fmt: skip
 
     def upto(self, look: Look) -> Measured:
-        """What the networks of a look say; those of the looks before are not simulated again."""
+        """The measured numbers of a look's networks. Networks of earlier looks are not simulated again."""
         tables: dict[sp.Expr, tuple[Rung, ...]] = {}
         sizes: dict[Observable, dict[int, Rung]] = {}
         numbers: dict[sp.Expr, tuple[np.ndarray, ...]] = {}
@@ -256,7 +255,7 @@ class Simulation:
         return {**self._origin, "nets": nets, **stopped}
 
     def finish(self) -> None:
-        """No more networks are wanted: what is left of the work counts as done."""
+        """No more networks are wanted. The rest of the work counts as done."""
         if self._progress and self._done < self._total:
             self._progress(1 - self._done / self._total, "decided")
 
@@ -269,8 +268,9 @@ class Simulation:
 def _plan(
     products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble], apart: bool = False
 ) -> list[tuple[list[sp.Expr], Ensemble]]:
-    """Which products are measured on which ensemble: on one, and where its attacks do not fit into memory, by halves.
-    With ``apart`` each attack has an ensemble of its own: one that asks about more points makes each of them dearer.
+    """Which products are measured on which ensemble (a set of networks). It is one ensemble for all. Where its attacks
+    do not fit into memory, the attacked products are halved. With ``apart`` each attack has an ensemble of its own, for
+    asking about more points makes each of them dearer.
 
     Raises MemoryBudgetError where a single attack does not fit.
     """
@@ -286,8 +286,8 @@ def _plan(
 
 
 class _Part:
-    """Products that are measured on one ensemble, each network with its own image, and what came out so far, which is
-    kept in ``finished`` by ``name``."""
+    """Products that are measured on one ensemble, each network with its own image, and the outcome so far. The outcome
+    is kept in ``finished`` by ``name``."""
 
     def __init__(
         self,
@@ -311,9 +311,10 @@ class _Part:
         self._numbers = np.empty((0, len(self._counted)))
 
     def advance(self, count: int, done: Callable[[Ensemble, int, str], None]) -> None:
-        """Measure on to ``count`` networks, or take over what is finished; ``done`` is told of every chunk."""
-        # What the parts of a width draw comes from one generator, one after the other: drawn also where no network is
-        # simulated.
+        """Measure on until there are ``count`` networks, or take over finished ones. ``done`` is told of every
+        chunk."""
+        # The parts of a width draw from one generator, one after the other. So each part draws also where it simulates
+        # no network.
         if self._x is None:
             drawn = self._images.draw(self.ensemble.nets, self._generator)[:, None, :]
             self._x = drawn.to(self.ensemble.dtype)
@@ -335,7 +336,8 @@ class _Part:
             self._x = self._x[:0].clone()  # the images of wide ladders need not be kept together
 
     def _state(self) -> dict[str, Any]:
-        """What goes on from here, JSON-ready: the moments, and where networks are counted the number of each."""
+        """The state to go on from, JSON-ready: the moments, and where networks are counted the number of each
+        network."""
         return {**self._running.state, **({"numbers": jsonable(self._numbers.tolist())} if self._counted else {})}
 
     def _add(self, block: np.ndarray) -> None:
@@ -365,11 +367,11 @@ class _Part:
             yield product, self._running.rung(self.ensemble.N, i)
 
     def sizes(self) -> Iterator[tuple[Observable, Rung]]:
-        """The mean size of each observable in them, so far."""
+        """The mean size of each observable in the products, so far."""
         for i, o in enumerate(self._observables, len(self.products)):
             yield o, self._running.rung(self.ensemble.N, i)
 
     def numbers(self) -> Iterator[tuple[sp.Expr, np.ndarray]]:
-        """The number of each network, of what is counted, so far."""
+        """For products that are counted: the number of each network, so far."""
         for place, i in enumerate(self._counted):
             yield self.products[i], self._numbers[:, place]
