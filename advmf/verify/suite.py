@@ -46,7 +46,7 @@ def _profile(name: str, data: str) -> Profile:
 
 
 QUICK = _profile("quick", "digits")
-"""The default: digits, a minute and a half on two cores."""
+"""The default: digits, one and a half to two minutes on two cores."""
 
 PAPER = _profile("paper", "mnist")
 """MNIST, L = 10, T2 at widths to 1,000,000: hours on two cores."""

@@ -60,7 +60,7 @@ def test_what_is_named_is_checked_in_full():
 
 def test_brief_is_one_network():
     for chosen in ({"theorems": ["T3"]}, {"nets": ["residual"]}, {"pairs": [("2", "2")]}):
-        with pytest.raises(ArgumentError, match="The briefest suite has .* [Ll]eave --quick out"):
+        with pytest.raises(ArgumentError, match=r"The briefest suite has .* [Ll]eave --quick out"):
             cases(brief=True, **chosen)
     assert {case.theorem for case in cases(["T2", "F1"], brief=True)} == {"T2", "F1"}
     found = cases(brief=True)
