@@ -14,7 +14,15 @@ import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -116,7 +124,7 @@ def compute(
             "The dask backend needs the address of a scheduler, and no other takes one: --backend dask --scheduler tcp://HOST:8786."
         )
     if backend == "dask":
-        with _cluster(str(scheduler)) as pool:
+        with _cluster(str(scheduler), len(jobs)) as pool:
             yield from _spread(jobs, lambda: pool, len(jobs), progress, keep)
     elif (workers := min(workers, len(jobs))) > 1:
         with _processes(workers) as start:
@@ -237,8 +245,28 @@ def _attend(coordinator: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+class _ThroughDask(ThreadPoolExecutor):
+    """A thread for each job waits for its result. dask's own executor would take a result for an error when the worker
+    leaves the cluster just after the result has come."""
+
+    def __init__(self, client: Any, room: int) -> None:
+        super().__init__(room, thread_name_prefix="dask-result")
+        self._client = client
+
+    def submit(self, perform: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(self._result, self._client.submit(perform, *args, pure=False, **kwargs))
+
+    def _result(self, future: Any) -> Any:
+        try:
+            return future.result()
+        except Exception:
+            if self._client.status == "running":
+                raise
+            raise CancelledError from None
+
+
 @contextmanager
-def _cluster(scheduler: str) -> Iterator[Executor]:
+def _cluster(scheduler: str, room: int) -> Iterator[Executor]:
     try:
         from distributed import Client, Security
     except ImportError:
@@ -255,9 +283,8 @@ def _cluster(scheduler: str) -> Iterator[Executor]:
             f"No scheduler answers at {scheduler} within {REACH} s ({error or 'no answer'}). Start one with 'dask scheduler', "
             "and give the address that it prints."
         ) from None
-    pool = client.get_executor(pure=False)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False)  # which gives up what is under way
-        client.close()
+    with _ThroughDask(client, room) as pool:
+        try:
+            yield pool
+        finally:
+            client.close()  # which gives up what is under way: the threads of the pool end

@@ -7,9 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import cloudpickle
@@ -212,15 +212,28 @@ def test_a_cluster_gives_the_same_numbers_though_a_worker_is_killed(cluster, alo
     assert read(path).complete
 
 
+def test_a_worker_that_leaves_after_its_result_has_come_loses_nothing(cluster, monkeypatch):
+    """dask marks the result as lost then, though it is here already."""
+    get = distributed.Future._result
+
+    async def left(self, raiseit=True):
+        result = await get(self, raiseit)
+        self._state.lose()
+        return result
+
+    monkeypatch.setattr(distributed.Future, "_result", left)
+    assert sorted(compute(DEEDS, backend="dask", scheduler=cluster.scheduler_address)) == [(i, i * i) for i in range(6)]
+
+
 def test_a_lost_scheduler_keeps_what_was_finished(cluster, alone, tmp_path):
     path = tmp_path / "run.db"
     going = run(f_suite(), store=path, backend="dask", scheduler=cluster.scheduler_address)
     next(going)
-    closing = threading.Thread(target=cluster.close)
-    closing.start()
-    with pytest.raises(WorkerError, match="scheduler was lost"):
-        list(going)
-    closing.join()
+    with ThreadPoolExecutor(1) as other:
+        closing = other.submit(cluster.close)
+        with pytest.raises(WorkerError, match="scheduler was lost"):
+            list(going)
+        closing.result()
     assert read(path).finished
     assert numbers(run(f_suite(), store=path, resume=True)) == alone
 
