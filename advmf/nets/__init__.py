@@ -22,13 +22,16 @@ from advmf.nets.activations.relu_like import ReLULike
 from advmf.nets.activations.sine import Sine
 from advmf.nets.algebra import Algebra
 from advmf.nets.block import Block, Residual, Serial
+from advmf.nets.conv import Conv, Sizes
 from advmf.nets.dropout import Dropout
 from advmf.nets.gaussian import Dense, GaussianLayer, Mix
-from advmf.nets.net import Net, Run, Stage, rebuilt, require_repeated
+from advmf.nets.net import Net, Run, Stage, rebuilt, require_repeated, require_vectors
 from advmf.nets.norms import LayerNorm, Norm, RMSNorm
 from advmf.nets.presets import (
     PRESETS,
     STEPS,
+    conv,
+    conv_residual,
     plain_residual,
     post_norm,
     pre_norm,
@@ -37,7 +40,7 @@ from advmf.nets.presets import (
     residual,
     vanilla,
 )
-from advmf.nets.readings import Coordinates, InTurn, Leaves, Rebuilt, Stream, Widths
+from advmf.nets.readings import Coordinates, Grid, InTurn, Leaves, Rebuilt, Stream, Widths
 
 __all__ = [
     "PRESETS",
@@ -46,11 +49,13 @@ __all__ = [
     "Algebra",
     "Block",
     "ClosedForm",
+    "Conv",
     "Coordinates",
     "Dense",
     "Dropout",
     "Erf",
     "GaussianLayer",
+    "Grid",
     "InTurn",
     "Leaves",
     "LayerNorm",
@@ -64,10 +69,13 @@ __all__ = [
     "Residual",
     "Run",
     "Serial",
+    "Sizes",
     "Sine",
     "Stage",
     "Stream",
     "Widths",
+    "conv",
+    "conv_residual",
     "plain_residual",
     "post_norm",
     "pre_norm",
@@ -75,6 +83,7 @@ __all__ = [
     "pyramid",
     "rebuilt",
     "require_repeated",
+    "require_vectors",
     "residual",
     "vanilla",
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from advmf.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from advmf.nets import Block, Dropout, GaussianLayer, Norm, Pointwise, Residual
+    from advmf.nets import Block, Conv, Dropout, GaussianLayer, Norm, Pointwise, Residual
 
 S = TypeVar("S")
 Rule = TypeVar("Rule", bound=Callable[..., Any])
@@ -35,7 +35,12 @@ class Algebra(Generic[S]):
     _rules: ClassVar[dict[type, Callable[..., Any]]] = {}
 
     def gaussian(self, layer: GaussianLayer, state: S) -> S:
-        """The state after a layer of independent Gaussian weights, and biases."""
+        """The state after a layer of independent Gaussian weights, and biases. On images it acts at each position, with
+        the same weights."""
+        raise self.refusal(layer)
+
+    def convolution(self, layer: Conv, state: S) -> S:
+        """The state after a convolution."""
         raise self.refusal(layer)
 
     def pointwise(self, activation: Pointwise, state: S) -> S:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import sympy as sp
 
@@ -11,10 +12,15 @@ from advmf.boundary import public
 from advmf.errors import DeclarationError
 from advmf.nets.activations.activation import Pointwise
 from advmf.nets.block import Block, Serial, number, require_block
+from advmf.nets.conv import Conv, Sizes
 from advmf.nets.gaussian import GaussianLayer
-from advmf.nets.readings import Coordinates, Leaves, Rebuilt, Stream, Widths
+from advmf.nets.readings import Coordinates, Grid, Leaves, Rebuilt, Stream, Widths
 from advmf.notebook import Shown
 from advmf.symbols import L, z
+
+
+HEADS = ("flatten", "pool")
+"""How a network on images ends: with an output layer on all positions, or on their average."""
 
 
 @public
@@ -71,8 +77,14 @@ class Net(Shown):
 
     ``Net(block)`` is ``Net(Stage(block))``, of width N and depth L; ``name`` appears in reports.
 
-    Raises DeclarationError if the theory cannot carry a block's moments through its repetitions, and for a block that
-    cannot map from the width of the stage before to its own.
+    With ``image``, the channels and then one or two sizes, inputs are images, with d = channels times positions. The
+    stream has N channels at every position. ``P_in`` and all layers but :class:`Conv` act at each position, with the
+    same weights; norms are taken over the channels. ``head`` "flatten" ends with a layer on all channels at all
+    positions, of entries N(0, 1/(N positions)); "pool" first averages over positions.
+
+    Raises DeclarationError if the theory cannot carry a block's moments through its repetitions, for a block that
+    cannot map from the width of the stage before to its own, for an ``image`` that is none or that a convolution cannot
+    take, for a convolution without one, and for another ``head``.
 
     >>> import advmf as mf
     >>> mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(), mf.Mix())) == mf.residual()
@@ -84,6 +96,8 @@ class Net(Shown):
 
     stages: tuple[Stage, ...]
     name: str = field(default="custom", compare=False)
+    image: tuple[int, ...] | None = None
+    head: str | None = None
     _exact: bool = field(init=False, repr=False, compare=False)
 
     def __init__(
@@ -92,6 +106,8 @@ class Net(Shown):
         name: str = "custom",
         block: Block | None = None,
         stages: Sequence[Stage] = (),
+        image: Sequence[int] | None = None,
+        head: str | None = None,
     ) -> None:
         given = (*blocks, *(() if block is None else (block,)), *stages)
         for each in given:
@@ -104,11 +120,15 @@ class Net(Shown):
             )
         object.__setattr__(self, "stages", tuple(e if isinstance(e, Stage) else Stage(e) for e in given))
         object.__setattr__(self, "name", name)
+        object.__setattr__(self, "image", None if image is None else _image(image))
+        object.__setattr__(self, "head", _head(head, image))
         object.__setattr__(self, "_exact", self._check())
 
     def __repr__(self) -> str:
         parts = [f"block={self.block!r}"] if self.repeated else map(repr, self.stages)
-        return f"Net({', '.join(parts)}, name={self.name!r})"
+        head = "" if self.head in (None, HEADS[0]) else f", head={self.head!r}"
+        image = "" if self.image is None else f", image={self.image}{head}"
+        return f"Net({', '.join(parts)}{image}, name={self.name!r})"
 
     def _check(self) -> bool:
         stream, width = Stream(), self.stages[0].width
@@ -127,7 +147,38 @@ class Net(Shown):
                 stream = stage.block.apply(Coordinates(), stream)
             except DeclarationError as error:
                 raise DeclarationError(f"The block cannot be repeated: on its second use, {error}") from None
+        self._check_image()
         return stream.exact
+
+    def _check_image(self) -> None:
+        """Raise DeclarationError where the blocks cannot take the image, or hold a convolution without one."""
+        convolutions = [leaf for leaf in self.leaves if isinstance(leaf, Conv)]
+        if self.image is None and convolutions:
+            raise DeclarationError(
+                f"{convolutions[0]!r} acts on images: give the net the channels and sizes of its inputs, Net(…, image=(1, 28, 28))."
+            )
+        _ = self.sizes
+
+    @property
+    def sizes(self) -> Sizes:
+        """The sizes of the image after all blocks; none of a net without images. Raises DeclarationError where a block
+        cannot take its image, or changes its sizes in an unknown number of copies."""
+        sizes = (self.image or (1,))[1:]
+        for stage in self.stages if sizes else ():
+            after = stage.block.apply(Grid(), sizes)
+            if after != sizes and not stage.repeat.is_Integer:
+                raise DeclarationError(
+                    f"{stage.block!r} changes the sizes of its image from {sizes} to {after}, so the number of its copies must be "
+                    f"known: put it into a stage of its own, Stage(…, repeat=1); got repeat={stage.repeat}."
+                )
+            for _ in range(int(stage.repeat)) if after != sizes else ():
+                sizes = stage.block.apply(Grid(), sizes)
+        return sizes
+
+    @property
+    def inputs(self) -> int | None:
+        """The number d of inputs, where the net declares it: channels times positions of its images."""
+        return None if self.image is None else prod(self.image)
 
     @property
     def repeated(self) -> bool:
@@ -215,10 +266,41 @@ def require_repeated(net: Net) -> None:
         )
 
 
+def require_vectors(net: Net, what: str) -> None:
+    """Raise DeclarationError for a net on images, for which ``what`` is not known."""
+    if net.image is not None:
+        raise DeclarationError(f"{what} is not known of networks on images; {net.name} has image={net.image}.")
+
+
+def _image(given: object) -> tuple[int, ...]:
+    """The channels and sizes of an image; DeclarationError for anything else."""
+    try:
+        found = tuple(given)  # type: ignore[arg-type]
+    except TypeError:
+        found = ()
+    whole = all(isinstance(n, int | sp.Integer) and not isinstance(n, bool) and n >= 1 for n in found)
+    if isinstance(given, str) or len(found) not in (2, 3) or not whole:
+        raise DeclarationError(
+            f"image has the channels of an input and then one or two sizes, as in image=(1, 28, 28); got {given!r:.80}."
+        )
+    return tuple(map(int, found))
+
+
+def _head(given: object, image: object) -> str | None:
+    """The head of a net on images, by default the first one; DeclarationError for anything else."""
+    if image is None:
+        if given is not None:
+            raise DeclarationError(f"head says how a net on images ends; give image too. Got head={given!r}.")
+        return None
+    if given is not None and given not in HEADS:
+        raise DeclarationError(f"head is one of {', '.join(HEADS)}; got {given!r:.80}.")
+    return HEADS[0] if given is None else str(given)
+
+
 def rebuilt(net: Net, reading: Rebuilt) -> Net:
     """The net with each block replaced by the block that ``reading`` makes of it."""
     stages = (replace(stage, block=Serial(*stage.block.apply(reading, ()))) for stage in net.stages)
-    return Net(*stages, name=net.name)
+    return Net(*stages, name=net.name, image=net.image, head=net.head)
 
 
 def _require_width(stage: Stage, width: sp.Expr) -> None:

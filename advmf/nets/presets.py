@@ -11,6 +11,7 @@ from advmf.nets.activations.activation import Pointwise
 from advmf.nets.activations.formula import Activation
 from advmf.nets.activations.relu_like import ReLULike
 from advmf.nets.block import Residual, Serial
+from advmf.nets.conv import Conv
 from advmf.nets.gaussian import Dense, Mix
 from advmf.nets.net import Net, Stage
 from advmf.nets.norms import RMSNorm
@@ -86,6 +87,40 @@ def pyramid(
     return Net(*(Stage(block, repeat, width) for width in widths), name="pyramid")
 
 
+@public
+def conv(
+    u: object = symbols.u,
+    v: object = symbols.v,
+    *,
+    phi: object = None,
+    image: Sequence[int] = (1, 8, 8),
+    kernel: int = 3,
+    head: str = "flatten",
+) -> Net:
+    """``x <- phi(W * x + b)``: convolutions with ``kernel`` taps along each axis, on images that go on at their other
+    side.
+
+    >>> import advmf as mf
+    >>> mf.loss_bound(mf.conv(1, 0), p="inf", q=2).formula == mf.loss_bound(mf.vanilla(1, 0), p="inf", q=2).formula
+    True
+    """
+    return Net(Serial(Conv(kernel), _activation(u, v, phi)), name="conv", image=image, head=head)
+
+
+@public
+def conv_residual(
+    u: object = symbols.u,
+    v: object = symbols.v,
+    *,
+    phi: object = None,
+    image: Sequence[int] = (1, 8, 8),
+    kernel: int = 3,
+    head: str = "flatten",
+) -> Net:
+    """``x <- x + V phi(W * x + b)`` with an untrained ``V`` at each position: :func:`residual` with convolutions."""
+    return Net(Residual(Conv(kernel), _activation(u, v, phi), Mix()), name="conv_residual", image=image, head=head)
+
+
 def _activation(u: object, v: object, phi: object) -> Pointwise:
     if phi is None:
         return ReLULike(u, v)
@@ -102,6 +137,8 @@ PRESETS = {
     "pre_norm": pre_norm,
     "post_norm": post_norm,
     "pyramid": pyramid,
+    "conv": conv,
+    "conv_residual": conv_residual,
 }
 """The preset networks by name."""
 
@@ -113,5 +150,7 @@ STEPS = {
     "pre_norm": "x <- x + W phi(x/rms(x)) + b",
     "post_norm": "x <- y/rms(y), y = x + V phi(W x + b)",
     "pyramid": "x <- phi(W x + b) of widths 2N, N, N/2",
+    "conv": "x <- phi(W * x + b) on images",
+    "conv_residual": "x <- x + V phi(W * x + b) on images",
 }
 """The map of each preset's block, as text."""

@@ -10,6 +10,7 @@ from advmf.errors import DeclarationError
 from advmf.nets.activations.activation import Pointwise
 from advmf.nets.algebra import Algebra
 from advmf.nets.block import Block, Residual, Serial
+from advmf.nets.conv import Conv, Sizes
 from advmf.nets.dropout import Dropout
 from advmf.nets.gaussian import GaussianLayer
 from advmf.nets.norms import Norm
@@ -34,6 +35,9 @@ class Coordinates(Algebra[Stream]):
 
     def gaussian(self, layer: GaussianLayer, state: Stream) -> Stream:
         return Stream(exact=state.exact)
+
+    def convolution(self, layer: Conv, state: Stream) -> Stream:
+        return self.gaussian(layer, state)
 
     def pointwise(self, activation: Pointwise, state: Stream) -> Stream:
         activation.require()
@@ -89,6 +93,9 @@ class Widths(Algebra[sp.Expr]):
     def gaussian(self, layer: GaussianLayer, state: sp.Expr) -> sp.Expr:
         return self._after
 
+    def convolution(self, layer: Conv, state: sp.Expr) -> sp.Expr:
+        return self._after
+
     def pointwise(self, activation: Pointwise, state: sp.Expr) -> sp.Expr:
         return state
 
@@ -112,10 +119,43 @@ def _remedy(path: str) -> str:
     return "Residual(…, shortcut=Mix())" if path == "shortcut" else "Residual(…, Mix())"
 
 
+class Grid(Algebra[Sizes]):
+    """The sizes of an image after each primitive. Convolutions change them, and nothing else does.
+
+    Raises DeclarationError for a sum of paths of two sizes, and for a convolution that cannot take its image.
+    """
+
+    def gaussian(self, layer: GaussianLayer, state: Sizes) -> Sizes:
+        return state
+
+    def convolution(self, layer: Conv, state: Sizes) -> Sizes:
+        return layer.sizes(state)
+
+    def pointwise(self, activation: Pointwise, state: Sizes) -> Sizes:
+        return state
+
+    def norm(self, norm: Norm, state: Sizes) -> Sizes:
+        return state
+
+    def dropout(self, dropout: Dropout, state: Sizes) -> Sizes:
+        return state
+
+    def add(self, block: Residual, shortcut: Sizes, branch: Sizes, before: Sizes) -> Sizes:
+        if shortcut != branch:
+            raise DeclarationError(
+                f"{block!r} adds images of {shortcut} and of {branch} positions. Give both paths the same stride: "
+                f"Residual(…, shortcut=Conv(kernel=1, stride=…))."
+            )
+        return shortcut
+
+
 class InTurn(Algebra[tuple[Block, ...]]):
     """The primitives so far, in order; each path of a sum begins with an empty list."""
 
     def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, layer)
+
+    def convolution(self, layer: Conv, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return (*state, layer)
 
     def pointwise(self, activation: Pointwise, state: tuple[Block, ...]) -> tuple[Block, ...]:

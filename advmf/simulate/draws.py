@@ -40,16 +40,18 @@ class Shape(NamedTuple):
     columns: int
     vector: bool = False
     trained: bool = False
+    positions: int = 1
+    """The number of positions of an image at which a matrix acts."""
 
 
 class Shapes:
     """Draws nothing, and records the sizes of what would be drawn."""
 
     def __init__(self, number: Callable[[sp.Expr], float]) -> None:
-        self.number, self.found = number, list[Shape]()
+        self.number, self.found, self.device = number, list[Shape](), NOTHING.device
 
-    def layer(self, layer: GaussianLayer, rows: int, columns: int) -> Linear:
-        self.found.append(Shape(rows, columns, bool(self.number(layer.bias_deviation)), layer.trained))
+    def layer(self, layer: GaussianLayer, rows: int, columns: int, positions: int) -> Linear:
+        self.found.append(Shape(rows, columns, bool(self.number(layer.bias_deviation)), layer.trained, positions))
         return Linear(DenseMatrix(NOTHING), None)
 
     def mask(self, rate: float, size: int) -> Mask:
@@ -62,16 +64,19 @@ NOTHING = torch.empty(0, dtype=torch.float32, device="cpu")
 
 @dataclass(frozen=True)
 class Drawn:
-    """Random parts of ``count`` networks, by ``matrix(rows, columns, std)`` and ``fresh(fill, count, n)``."""
+    """Random parts of ``count`` networks, by ``matrix(rows, columns, std, positions)`` and ``fresh(fill, count, n)``.
+    """
 
     count: int
-    matrix: Callable[[int, int, float], Matrix]
+    matrix: Callable[[int, int, float, int], Matrix]
     fresh: Fresh
     number: Callable[[sp.Expr], float]
+    device: torch.device
 
-    def layer(self, layer: GaussianLayer, rows: int, columns: int) -> Linear:
+    def layer(self, layer: GaussianLayer, rows: int, columns: int, positions: int) -> Linear:
         bias = self.number(layer.bias_deviation)
-        weights = self.matrix(rows, columns, self.number(layer.deviation) / math.sqrt(columns))  # drawn first
+        deviation = self.number(layer.deviation) / math.sqrt(columns)
+        weights = self.matrix(rows, columns, deviation, positions)  # drawn first
         return Linear(weights, self.fresh(normal(bias), self.count, rows) if bias else None, layer.trained)
 
     def mask(self, rate: float, size: int) -> Mask:

@@ -18,12 +18,13 @@ from torch import Tensor
 from advmf import symbols
 from advmf.boundary import public
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
-from advmf.nets import Block, Net
+from advmf.nets import Block, Grid, Net, Sizes
 from advmf.simulate.budget import MEMORY, Budget, allow
 from advmf.simulate.conditioned import ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
 from advmf.simulate.draws import Drawn, Fill, Fresh, Shape, Shapes, normal
 from advmf.simulate.networks import Chain, Linear, Map, Networks, Trace, realise
+from advmf.simulate.positions import Flatten, Pool, Spread
 from advmf.simulate.state import lasting, source, tensor, without_gradients
 from advmf.simulate.tapes import Matrix
 
@@ -76,8 +77,9 @@ class Ensemble:
         """Bytes of weights, biases and masks of one network; without weights, of the answers to ``queries`` vectors in
         their place."""
         count = 0
-        for (rows, columns, vector, _), copies in self._shapes():
-            answers = self.queries * (rows + columns) if self.sampler == "conditioned" else rows * columns
+        for (rows, columns, vector, _, positions), copies in self._shapes():
+            asked = self.queries * positions * (rows + columns)
+            answers = asked if self.sampler == "conditioned" else rows * columns
             count += copies * (min(rows * columns, answers) + rows * vector)
         return self.dtype.itemsize * count
 
@@ -116,21 +118,35 @@ class Ensemble:
                 f"{self.memory:,}. Lower N or L, use dtype=torch.float32, take {other}, or raise memory=."
             )
 
-    def _runs(self) -> list[tuple[Block, int, int, int]]:
-        """The blocks, each with its number of copies and the widths that it maps from and to."""
-        depth = {symbols.L: self.L}
-        return [
-            (run.block, round(self.number(run.copies.subs(depth))), int(run.before * self.N), int(run.after * self.N))
-            for run in self.net.runs
-        ]
+    def _runs(self) -> list[tuple[Block, int, int, int, Sizes]]:
+        """The blocks, each with its number of copies, the widths that it maps from and to, and the sizes of the image
+        before it. A block that changes the sizes has one copy at a time."""
+        found, sizes = list[tuple[Block, int, int, int, Sizes]](), (self.net.image or (1,))[1:]
+        for run in self.net.runs:
+            copies = round(self.number(run.copies.subs({symbols.L: self.L})))
+            after = run.block.apply(Grid(), sizes) if sizes else sizes
+            own = [(run.block, copies, int(run.before * self.N), int(run.after * self.N), sizes)]
+            if after != sizes:
+                own = []
+                for _ in range(copies):
+                    own.append((run.block, 1, int(run.before * self.N), int(run.after * self.N), sizes))
+                    sizes = run.block.apply(Grid(), sizes)
+            found += own
+        return found
+
+    def _ends(self) -> tuple[Shape, Shape]:
+        """The layers of the input and the output."""
+        runs, image, last = self._runs(), self.net.image, math.prod(self.net.sizes)
+        inputs, positions = (image[0], math.prod(image[1:])) if image else (self.d, 1)
+        flat = last if self.net.head == "flatten" else 1
+        return Shape(runs[0][2], inputs, positions=positions), Shape(self.K, runs[-1][3] * flat)
 
     def _shapes(self) -> list[tuple[Shape, int]]:
         """The random parts, each with its number: first the layers of the input and the output."""
-        runs = self._runs()
-        found = [(Shape(runs[0][2], self.d), 1), (Shape(self.K, runs[-1][3]), 1)]
-        for block, copies, before, after in runs:
+        found = [(shape, 1) for shape in self._ends()]
+        for block, copies, *at in self._runs():
             shapes = Shapes(self.number)
-            realise(block, shapes, before, after)
+            realise(block, shapes, *at)
             found += [(shape, copies) for shape in shapes.found]
         return found
 
@@ -138,9 +154,9 @@ class Ensemble:
     def trained_rows(self) -> list[int]:
         """The number of rows of each trained matrix, in the order of the layers."""
         rows: list[int] = []
-        for block, copies, before, after in self._runs():
+        for block, copies, *at in self._runs():
             shapes = Shapes(self.number)
-            realise(block, shapes, before, after)
+            realise(block, shapes, *at)
             rows += copies * [shape.rows for shape in shapes.found if shape.trained]
         return rows
 
@@ -169,14 +185,21 @@ class Ensemble:
                 self._kept.append(networks)
             yield networks
 
-    def _networks(self, count: int, matrix: Callable[[int, int, float], Matrix], fresh: Fresh) -> Networks:
-        """``count`` networks of matrices with ``matrix(rows, columns, std)``, and of biases and masks by ``fresh(fill,
-        count, n)``."""
-        draws, runs = Drawn(count, matrix, fresh, cache(self.number)), self._runs()
-        first: Map = Linear(matrix(runs[0][2], self.d, 1 / math.sqrt(self.d)), None)
-        blocks = [realise(block, draws, *widths) for block, copies, *widths in runs for _ in range(copies)]
-        last: Map = Linear(matrix(self.K, runs[-1][3], 1 / math.sqrt(runs[-1][3])), None)
-        return Networks(self.net, count, self.d, self.K, Chain((first, *blocks, last)), self.dtype, self.device)
+    def _networks(self, count: int, matrix: Callable[[int, int, float, int], Matrix], fresh: Fresh) -> Networks:
+        """``count`` networks of matrices with ``matrix(rows, columns, std, positions)``, and of biases and masks by
+        ``fresh(fill, count, n)``."""
+        draws, (first, last) = Drawn(count, matrix, fresh, cache(self.number), self.device), self._ends()
+
+        def end(shape: Shape) -> Linear:
+            return Linear(matrix(shape.rows, shape.columns, 1 / math.sqrt(shape.columns), shape.positions), None)
+
+        maps: list[Map] = [end(first)]
+        maps += [realise(block, draws, *at) for block, copies, *at in self._runs() for _ in range(copies)]
+        maps.append(end(last))
+        if self.net.image is not None:
+            maps.insert(0, Spread(first.positions))
+            maps.insert(-1, (Flatten if self.net.head == "flatten" else Pool)(math.prod(self.net.sizes)))
+        return Networks(self.net, count, self.d, self.K, Chain(tuple(maps)), self.dtype, self.device)
 
     @without_gradients
     def _dense(self, seeds: Tensor) -> Networks:
@@ -200,7 +223,7 @@ class Ensemble:
                     fill(values[network], generator)
 
         networks = self._networks(
-            count, lambda rows, columns, std: DenseMatrix(fresh(normal(std), count, rows, columns)), fresh
+            count, lambda rows, columns, std, _: DenseMatrix(fresh(normal(std), count, rows, columns)), fresh
         )
         jobs = [(network, lane) for network in range(count) for lane in range(LANES)]
         lane_seeds = torch.stack(
@@ -223,8 +246,9 @@ class Ensemble:
         def fresh(fill: Fill, *shape: int) -> Tensor:
             return fill(torch.empty(shape, dtype=self.dtype, device=self.device), generator)
 
-        def matrix(rows: int, columns: int, std: float) -> Matrix:
-            if self.queries * (rows + columns) > rows * columns:  # it would become explicit on the way
+        def matrix(rows: int, columns: int, std: float, positions: int) -> Matrix:
+            queries = self.queries * positions
+            if queries * (rows + columns) > rows * columns:  # it would become explicit on the way
                 return DenseMatrix(fresh(normal(std), count, rows, columns))
             return ConditionedMatrix(
                 count,
@@ -232,7 +256,7 @@ class Ensemble:
                 columns,
                 std,
                 generator=generator,
-                queries=self.queries,
+                queries=queries,
                 dtype=self.dtype,
                 device=self.device,
                 budget=budget,

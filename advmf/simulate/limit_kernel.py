@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from advmf.errors import DeclarationError
-from advmf.nets import Dropout, GaussianLayer, Net, Norm, Pointwise, ReLULike, Residual
+from advmf.nets import Dropout, GaussianLayer, Net, Norm, Pointwise, ReLULike, Residual, require_vectors
 from advmf.nets.algebra import Algebra
 from advmf.simulate.limit_hermite import Hermite
 from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, State, composed
@@ -260,10 +260,11 @@ class Rules(Algebra[tuple[Rule, ...]]):
 class Kernel:
     """The covariance of a net of depth ``L`` at pairs of points; ``number`` gives the value of an expression.
 
-    Raises DeclarationError for a block or an activation that has no rule.
+    Raises DeclarationError for a block or an activation that has no rule, and for a net on images.
     """
 
     def __init__(self, net: Net, L: int, number: Callable[[sp.Expr], float]) -> None:
+        require_vectors(net, "The covariance at N = inf between an input and those near it")
         self._blocks = [
             rules
             for stage in net.stages

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar, Protocol, runtime_checkable
 
 import sympy as sp
@@ -18,8 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError
-from advmf.nets import Block, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual
+from advmf.nets import Block, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
 from advmf.nets.algebra import Algebra
+from advmf.simulate.positions import Flatten, Patches, Pool, Spread
 from advmf.simulate.pointwise import Function, Smooth
 from advmf.simulate.state import lasting, without_gradients
 from advmf.simulate.tapes import AnyTape, Columns, ForwardTape, GradientTape, Matrix, ScalingTape, ShiftTape, Tape
@@ -121,7 +123,7 @@ class Sum:
         return self.shortcut.pull(c, tape) + branch
 
 
-Map = Linear | Activation | Mask | Normalisation | Chain | Sum
+Map = Linear | Activation | Mask | Normalisation | Spread | Patches | Flatten | Pool | Chain | Sum
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,9 @@ class Trace:
         >>> trace.inputs.shape, bool((trace.inputs == 1).all())
         (torch.Size([5, 8, 3, 1]), True)
         """
-        return self._forward("inputs").met[0][1]
+        x = self._forward("inputs").x
+        assert x is not None, "only traces without maps have none"
+        return x
 
     def stream(self) -> Columns:
         """``x^L`` of a forward trace, the input of ``P_out``: (nets, width, inputs, columns)."""
@@ -265,8 +269,9 @@ class Networks:
     @lasting
     def trace(self, x: Columns) -> Trace:
         """The forward trace at x of shape (nets, d, inputs, 1); ``nets`` may be 1 and then broadcasts."""
-        tape = ForwardTape()
-        return Trace(self, self.map.push(x.expand(self.nets, -1, -1, -1), tape), tape)
+        x = x.expand(self.nets, -1, -1, -1)
+        tape = ForwardTape(x)
+        return Trace(self, self.map.push(x, tape), tape)
 
 
 def layers(map: Map) -> Iterator[Linear]:
@@ -286,8 +291,10 @@ def layers(map: Map) -> Iterator[Linear]:
 class Draws(Protocol):
     """The source of the random parts of a network."""
 
-    def layer(self, layer: GaussianLayer, rows: int, columns: int) -> Linear:
-        """A random layer for a declared one."""
+    device: torch.device
+
+    def layer(self, layer: GaussianLayer, rows: int, columns: int, positions: int) -> Linear:
+        """A random layer for a declared one, which acts at so many positions."""
 
     def mask(self, rate: float, size: int) -> Mask:
         """A random mask that drops coordinates at this rate."""
@@ -298,14 +305,15 @@ class Draws(Protocol):
 
 @dataclass(frozen=True)
 class Path:
-    """The maps of a path so far, and the width of the stream after them."""
+    """The maps of a path so far, and the width of the stream after them, with the sizes of its image if it has one."""
 
     maps: tuple[Map, ...]
     width: int
+    sizes: Sizes = ()
 
-    def then(self, map: Map, width: int | None = None) -> Path:
-        """The path with one more map, which leads to another width if one is given."""
-        return Path((*self.maps, map), width or self.width)
+    def then(self, map: Map, width: int | None = None, sizes: Sizes | None = None) -> Path:
+        """The path with one more map, which leads to another width or to other sizes if they are given."""
+        return Path((*self.maps, map), width or self.width, self.sizes if sizes is None else sizes)
 
 
 class Realisation(Algebra[Path]):
@@ -318,7 +326,12 @@ class Realisation(Algebra[Path]):
         self._draws, self._width, self._number = draws, width, draws.number
 
     def gaussian(self, layer: GaussianLayer, state: Path) -> Path:
-        return state.then(self._draws.layer(layer, self._width, state.width), self._width)
+        return state.then(self._draws.layer(layer, self._width, state.width, prod(state.sizes)), self._width)
+
+    def convolution(self, layer: Conv, state: Path) -> Path:
+        sizes, columns = layer.sizes(state.sizes), layer.taps(len(state.sizes)) * state.width
+        weights = self._draws.layer(layer, self._width, columns, prod(sizes))
+        return state.then(Patches.of(layer, state.sizes, self._draws.device)).then(weights, self._width, sizes)
 
     def pointwise(self, activation: Pointwise, state: Path) -> Path:
         function = activation.tensors(self._number) or Smooth.of(activation.phi(z), self._number)
@@ -334,14 +347,14 @@ class Realisation(Algebra[Path]):
         return state.then(self._draws.mask(rate, state.width))
 
     def fork(self, state: Path) -> Path:
-        return Path((), state.width)
+        return Path((), state.width, state.sizes)
 
     def add(self, block: Residual, shortcut: Path, branch: Path, before: Path) -> Path:
         total = Sum(in_turn(shortcut.maps), in_turn(branch.maps), self._number(block.scale))
-        return before.then(total, shortcut.width)
+        return before.then(total, shortcut.width, shortcut.sizes)
 
     def other(self, block: Block, state: Path) -> Path:
-        return Path(super().other(block, state.maps), state.width)  # type: ignore[arg-type]
+        return Path(super().other(block, state.maps), state.width, state.sizes)  # type: ignore[arg-type]
 
 
 def in_turn(maps: tuple[Map, ...]) -> Map:
@@ -349,6 +362,7 @@ def in_turn(maps: tuple[Map, ...]) -> Map:
     return maps[0] if len(maps) == 1 else Chain(maps)
 
 
-def realise(block: Block, draws: Draws, before: int, after: int) -> Map:
-    """The map of one copy of ``block``, from ``before`` coordinates to ``after``."""
-    return in_turn(block.apply(Realisation(draws, after), Path((), before)).maps)
+def realise(block: Block, draws: Draws, before: int, after: int, sizes: Sizes = ()) -> Map:
+    """The map of one copy of ``block``, from ``before`` coordinates to ``after``, or channels of an image of these
+    sizes."""
+    return in_turn(block.apply(Realisation(draws, after), Path((), before, sizes)).maps)

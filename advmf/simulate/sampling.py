@@ -76,6 +76,11 @@ def sample(
         raise ArgumentError(f"dtype must be torch.float32 or torch.float64; got {dtype}.")
     if sampler not in SAMPLERS:
         raise ArgumentError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}.")
+    if net.inputs not in (None, sizes["d"]):
+        raise ArgumentError(
+            f"{net.name} takes images of {net.image}, which have d = {net.inputs} numbers; got d={sizes['d']}. Give d={net.inputs}, or declare "
+            "another image."
+        )
     if not infinite:
         require_whole(net, sizes["N"], sizes["L"])
     queries = whole("queries", queries)
@@ -89,9 +94,10 @@ def sample(
     if infinite:
         return seeded(limit_of(**common), generator)
     ensemble = Ensemble(**common, sampler="conditioned" if sampler == "auto" else sampler)
-    if sampler == "auto" and (ensemble.N < PAYS * queries or ensemble.bytes_at_once > memory):
+    few = ensemble.N < PAYS * queries * (1 if net.image is None else math.prod(net.image[1:]))
+    if sampler == "auto" and (few or ensemble.bytes_at_once > memory):
         dense = replace(ensemble, sampler="dense")
-        if ensemble.N < PAYS * queries or dense.bytes_at_once <= memory:
+        if few or dense.bytes_at_once <= memory:
             ensemble = dense
     ensemble.check_memory()
     return seeded(ensemble, generator)

@@ -126,11 +126,12 @@ class ScalingTape(Tape):
 
 
 class ForwardTape:
-    """A forward pass, which records the pre-activations and the inputs of the linear layers."""
+    """A forward pass, at ``x`` where there are maps, which records the pre-activations and the inputs of the linear layers."""
 
     affine = True
 
-    def __init__(self) -> None:
+    def __init__(self, x: Columns | None = None) -> None:
+        self.x = x
         self.kept: list[Tensor] = []
         self.met: list[tuple[Layer, Columns]] = []
         self._prepared: dict[int, Any] = {}

@@ -13,7 +13,7 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.errors import DeclarationError
 from advmf.functions import ArcCosine, ArcCosineRest
-from advmf.nets import Net
+from advmf.nets import Net, require_vectors
 from advmf.symbols import c, x_sq, y_sq
 from advmf.theory.pair import PAIR, Pair, distributed, propagate_pair
 from advmf.theory.propagation import STATE, step
@@ -53,11 +53,13 @@ def correlation_map(net: Net) -> sp.Expr:
 
     c = 1 is always a fixed point, since equal inputs stay equal. Raises DeclarationError for a net whose stream carries
     a mean, because the map then depends on the mean too, and for a net of several blocks. Use :func:`nngp` for those.
+    Raises DeclarationError for a net on images, whose positions have correlations of their own.
 
     >>> import advmf as mf
     >>> mf.correlation_map(mf.vanilla(u=1, v=1)).subs(mf.symbols.sigma_b, 0)
     c
     """
+    require_vectors(net, "The correlation of two inputs after one block, a map of c alone,")
     if len(net.blocks) > 1:
         raise DeclarationError(
             f"{net.name} has stages of {len(net.blocks)} blocks, each with a correlation map of its own: take correlation_map(Net(stage.block)), "

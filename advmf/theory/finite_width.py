@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from advmf.errors import DeclarationError
-from advmf.nets import Block, Dropout, GaussianLayer, Net, Pointwise, ReLULike, Residual, require_repeated
+from advmf.nets import Block, Dropout, GaussianLayer, Net, Pointwise, ReLULike, Residual, require_repeated, require_vectors
 from advmf.nets.algebra import Algebra
 from advmf.symbols import N
 from advmf.theory.propagation import STATE
@@ -230,8 +230,9 @@ def drops(net: Net) -> bool:
 
 
 def require_exact(net: Net) -> None:
-    """Raise DeclarationError for a net whose moment rules hold only as N -> oo, and for stages."""
+    """Raise DeclarationError for a net whose moment rules hold only as N -> oo, for stages and for nets on images."""
     require_repeated(net)
+    require_vectors(net, "How networks of a finite width N fluctuate")
     if not net.exact:
         raise DeclarationError(
             f"{net.block!r}: its second moments already have an error of order 1/N (net.exact is False: an activation acts on a "

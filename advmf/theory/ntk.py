@@ -17,7 +17,7 @@ from functools import cache
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.nets import Block, GaussianLayer, Net, Residual, Run
+from advmf.nets import Block, Conv, GaussianLayer, Net, Residual, Run
 from advmf.symbols import N, c, x_sq, y_sq
 from advmf.theory.pair import DISTANCE, PAIR, ClosePair, Pair, Pairs, distributed
 from advmf.theory.recurrence import Recurrence
@@ -45,6 +45,9 @@ class DecorrelatedPairs(Pairs):
             self.rhos[rho] = layer.variance / state.width
             inner = replace(state, P=rho * state.P)
         return replace(super().gaussian(layer, inner), width=self._width)
+
+    def convolution(self, layer: Conv, state: Pair) -> Pair:
+        return self.gaussian(layer, state)
 
     def add(self, block: Residual, shortcut: Pair, branch: Pair, before: Pair) -> Pair:
         return replace(super().add(block, shortcut, branch, before), width=shortcut.width)

@@ -7,7 +7,7 @@ from typing import Self
 
 import sympy as sp
 
-from advmf.nets import Algebra, Block, Dropout, GaussianLayer, Norm, Pointwise, Residual
+from advmf.nets import Algebra, Block, Conv, Dropout, GaussianLayer, Norm, Pointwise, Residual
 from advmf.theory.stream import Stream, Streams
 
 
@@ -92,6 +92,9 @@ class Pairs(Algebra[Pair]):
 
     def gaussian(self, layer: GaussianLayer, state: Pair) -> Pair:
         return self._after(layer, state, layer.variance * state.P + layer.bias_variance)
+
+    def convolution(self, layer: Conv, state: Pair) -> Pair:
+        return self.gaussian(layer, state)
 
     def pointwise(self, activation: Pointwise, state: Pair) -> Pair:
         if activation.linear:

@@ -33,7 +33,7 @@ from advmf.errors import ArgumentError, DeclarationError
 from advmf.functions import GeometricSum
 from advmf.nets import Block, Net, ReLULike
 from advmf.symbols import x_sq
-from advmf.theory.recurrence import Recurrence
+from advmf.theory.recurrence import Recurrence, require_even
 from advmf.theory.stream import Offset, Stream, Streams, Tangent
 
 
@@ -122,7 +122,9 @@ def omega(net: Net) -> sp.Expr:
 
 
 def growths(net: Net) -> tuple[sp.Expr, ...]:
-    """The ω of each block of the net's stages; raises DeclarationError for a block without one."""
+    """The ω of each block of the net's stages; raises DeclarationError for a block without one, and as
+    :func:`~advmf.theory.recurrence.require_even`."""
+    require_even(net)
     return tuple(map(_growth, net.blocks))
 
 
@@ -190,7 +192,8 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
     recursion.
 
     A component whose recursion is affine in itself alone is solved by a geometric sum. The solution is verified in the
-    recursion before it is returned. Any other component is a :class:`~advmf.functions.Recursion`. ``abbreviate`` writes
+    recursion before it is returned. On images the moments are averages over positions, and a mean that does not follow
+    from such averages is nan. Any other component is a :class:`~advmf.functions.Recursion`. ``abbreviate`` writes
     ω and α in the closed forms, which :func:`abbreviations` explains.
 
     >>> import advmf as mf
@@ -201,6 +204,8 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
     state = Recurrence.of(net, _by_symbol(START), lambda run: _by_symbol(step(run.block)))
     short = net if abbreviate and grows_uniformly(net) else None
     solved = {name: _closed(state, symbol, short) for name, symbol in symbols.items()}
+    if net.image is not None:
+        solved |= {name: sp.nan for name in ("mu", "nu") if not state.affine(symbols[name])}
     return Moments(**{n: state.recursion(symbols[n]) if value is None else value for n, value in solved.items()})
 
 

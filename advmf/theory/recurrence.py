@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import sympy as sp
 
 from advmf.functions import Recursion
-from advmf.nets import Net, Run
+from advmf.errors import DeclarationError
+from advmf.nets import Conv, Net, Run
 
 COUNT = sp.Symbol("n", integer=True, nonnegative=True)
 """How many blocks the stream has passed."""
@@ -28,13 +29,16 @@ class Recurrence:
 
     start: Mapping[sp.Symbol, sp.Expr]
     pieces: tuple[Piece, ...]
+    images: Net | None = None
+    """The net, if its states are averages over the positions of images."""
 
     @classmethod
     def of(
         cls, net: Net, start: Mapping[sp.Symbol, sp.Expr], updates: Callable[[Run], Mapping[sp.Symbol, sp.Expr]]
     ) -> Recurrence:
         """The state through ``net``; ``updates`` gives the updates by a block of a run. Adjacent runs with the same
-        updates form one piece."""
+        updates form one piece. Raises DeclarationError as :func:`require_even`."""
+        require_even(net)
         pieces: list[Piece] = []
         for run in net.runs:
             after = updates(run)
@@ -43,7 +47,7 @@ class Recurrence:
             else:
                 copies = run.copies
             pieces.append(Piece(copies, after))
-        return cls(start, tuple(pieces))
+        return cls(start, tuple(pieces), None if net.image is None else net)
 
     @property
     def depth(self) -> sp.Expr:
@@ -75,14 +79,26 @@ class Recurrence:
     def recursion(self, symbol: sp.Symbol, kept: Sequence[sp.Symbol] | None = None) -> sp.Expr:
         """The last value of a component, as a recursion of the components ``kept``, by default of those that it needs.
 
-        Where pieces differ, one more component counts the blocks.
+        Where pieces differ, one more component counts the blocks. Raises DeclarationError on images, where an update is
+        not affine in the components.
         """
         if kept is None:
             kept = [s for s in self.start if s == symbol or s in self.needed(symbol)]
+        if self.images is not None and not self.affine(symbol):
+            raise DeclarationError(
+                f"The positions of an image have moments of their own, and what {self.images.name} does to them is not affine, so it does "
+                "not follow for their averages. On images take activations that scale with their input, as ReLULike does, and no norm "
+                "or carried mean. advmf.image_kernel(net, x, y) has the kernel of any net on images."
+            )
         updates, first = [self._update(s) for s in kept], [self.start[s] for s in kept]
         if any(COUNT in update.free_symbols for update in updates):
             kept, updates, first = [*kept, COUNT], [*updates, COUNT + 1], [*first, sp.S.Zero]
         return Recursion(self.depth, sp.Tuple(*kept), sp.Tuple(*updates), sp.Tuple(*first), symbol)
+
+    def affine(self, symbol: sp.Symbol) -> bool:
+        """Whether every update of a component, and of those that it needs, is affine in the components."""
+        read = [s for s in self.start if s == symbol or s in self.needed(symbol)]
+        return all(_affine(piece.updates[s], read) for piece in self.pieces for s in read)
 
     def _update(self, symbol: sp.Symbol) -> sp.Expr:
         *before, (last, _) = self.course(symbol)
@@ -91,3 +107,26 @@ class Recurrence:
             passed += copies
             cases.append((update, COUNT < passed))
         return sp.Piecewise(*cases, (last, True)) if cases else last
+
+
+def _affine(update: sp.Expr, state: Sequence[sp.Symbol]) -> bool:
+    expanded = sp.expand(update)
+    return expanded.is_polynomial(*state) and sp.Poly(expanded, *state).total_degree() <= 1
+
+
+def require_even(net: Net) -> None:
+    """Raise DeclarationError for a net on images whose averages over positions do not follow: where positions differ in
+    their weight, or are added up before the output."""
+    if net.image is None:
+        return
+    if net.head == "pool":
+        raise DeclarationError(
+            f"{net.name} ends with an average over positions, whose moments depend on how positions are correlated: on the image, not on its "
+            "size alone. Take head='flatten', or advmf.image_kernel(net, x, y), which has the kernel of any net on images."
+        )
+    if uneven := [leaf for leaf in net.leaves if isinstance(leaf, Conv) and not leaf.even]:
+        raise DeclarationError(
+            f"{uneven[0]!r} gives the positions of its image different weights, by padding with zeros or by a stride that does not divide "
+            "the kernel, so that moments depend on the image, not on its size alone. Take padding='circular', or "
+            "advmf.image_kernel(net, x, y), which has the kernel of any net on images."
+        )

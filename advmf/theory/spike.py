@@ -18,13 +18,14 @@ biases, or as |x| -> oo, if all means have one sign, as in x <- x + φ(Wx + b).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import sympy as sp
 
 from advmf.errors import ArgumentError
 from advmf.functions import Recursion
-from advmf.nets import Block, Dense, GaussianLayer, Net, Pointwise, Rebuilt, ReLULike, rebuilt
+from advmf.nets import Block, Conv, Dense, GaussianLayer, Net, Pointwise, Rebuilt, ReLULike, rebuilt
 from advmf.symbols import x_sq
 from advmf.theory.propagation import STATE, grown, grows_alike, growths, moments, omega, step
 
@@ -80,6 +81,9 @@ class Aligned(Rebuilt):
 
     def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return (*state, Dense(layer.deviation, 0))
+
+    def convolution(self, layer: Conv, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, replace(layer, sigma_b=sp.S.Zero))
 
     def pointwise(self, activation: Pointwise, state: tuple[Block, ...]) -> tuple[Block, ...]:
         if not isinstance(activation, ReLULike):

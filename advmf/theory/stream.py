@@ -15,6 +15,10 @@ layer norm                  1, 0            0, 0                      the same, 
 sum, scale s                Q + s²Q' + 2sμμ' as for Q, with μτ' + τμ' V + s²V' + 2sττ'
 =========================== =============== ========================= ================================================
 
+On images the numbers are averages over all positions, and C is an inner product over all of them. A convolution whose
+input positions all have the same weight changes an average as a Gaussian layer does. What is not affine in the five
+numbers does not pass from positions to their averages; :class:`advmf.theory.recurrence.Recurrence` refuses that.
+
 Several quantities follow from these rules and differ only in the tangent at the input. A direction orthogonal to x (C =
 0, V = 1) gives the Jacobian factor, :class:`Offset` the part that is not linear in the input, and :class:`Scaled` the
 capacity.
@@ -27,7 +31,7 @@ from typing import Self
 
 import sympy as sp
 
-from advmf.nets import Algebra, Dropout, GaussianLayer, Norm, Pointwise, Residual
+from advmf.nets import Algebra, Conv, Dropout, GaussianLayer, Norm, Pointwise, Residual
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,9 @@ class Streams(Algebra[Stream]):
     def gaussian(self, layer: GaussianLayer, state: Stream) -> Stream:
         tangents = tuple(each.weighted(layer, state.Q) for each in state.tangents)
         return Stream(layer.variance * state.Q + layer.bias_variance, sp.S.Zero, tangents)
+
+    def convolution(self, layer: Conv, state: Stream) -> Stream:
+        return self.gaussian(layer, state)
 
     def pointwise(self, activation: Pointwise, state: Stream) -> Stream:
         Q = state.Q

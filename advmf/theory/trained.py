@@ -7,13 +7,13 @@ the part of the Jacobian's variance that runs through it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import sympy as sp
 
 from advmf.errors import ArgumentError
-from advmf.nets import Block, Dense, GaussianLayer, Net, Rebuilt, rebuilt, require_repeated
+from advmf.nets import Block, Conv, Dense, GaussianLayer, Net, Rebuilt, rebuilt, require_repeated
 from advmf.theory.propagation import OMEGA, omega, with_alpha
 
 
@@ -28,9 +28,15 @@ class Separated(Rebuilt):
     def gaussian(self, layer: GaussianLayer, state: tuple[Block, ...]) -> tuple[Block, ...]:
         if not layer.trained:
             return super().gaussian(layer, state)
+        return (*state, Dense(sp.sqrt(self._symbol(layer)), layer.bias_deviation))
+
+    def convolution(self, layer: Conv, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, replace(layer, sigma_w=sp.sqrt(self._symbol(layer))))
+
+    def _symbol(self, layer: GaussianLayer) -> sp.Symbol:
         z = sp.Symbol(f"z_{len(self.variances) + 1}" if self._several else "z", positive=True)
         self.variances[z] = layer.variance
-        return (*state, Dense(sp.sqrt(z), layer.bias_deviation))
+        return z
 
 
 @dataclass(frozen=True)

@@ -217,9 +217,16 @@ def _equation(r: _Reader) -> Equation:
 def _net(r: _Reader) -> Net:
     if "stages" in r.record:
         rows = [_Reader(s, f"{r.place}.stages[{i}]") for i, s in enumerate(r.get("stages", list, "a list of stages"))]
-        return _built(r.place, lambda: Net(*map(_stage, rows), name=r.text("name")))
+        return _built(r.place, lambda: Net(*map(_stage, rows), name=r.text("name"), **_image(r)))
     block = _parse_block(r.get("block", list, "a block, [name, ...]"), f"{r.place}.block")
-    return _built(r.place, lambda: Net(block, name=r.text("name")))
+    return _built(r.place, lambda: Net(block, name=r.text("name"), **_image(r)))
+
+
+def _image(r: _Reader) -> dict[str, Any]:
+    """The image and the head of a net, if it has them."""
+    if "image" not in r.record:
+        return {}
+    return {"image": r.get("image", list, "channels and sizes, [1, 28, 28]"), "head": r.text("head")}
 
 
 def _stage(r: _Reader) -> Stage:
@@ -367,10 +374,11 @@ def _tower(number: sp.Expr) -> bool:
 
 def _stages(net: Net) -> dict[str, Any]:
     """A net as JSON: its block if it repeats one, else its stages."""
+    image = {} if net.image is None else {"image": list(net.image), "head": net.head}
     if net.repeated:
-        return {"name": net.name, "block": _block(net.block)}
+        return {"name": net.name, "block": _block(net.block), **image}
     stages = [{"block": _block(s.block), "repeat": _expr(s.repeat), "width": _expr(s.width)} for s in net.stages]
-    return {"name": net.name, "stages": stages}
+    return {"name": net.name, "stages": stages, **image}
 
 
 def _block(block: Block) -> list[Any]:

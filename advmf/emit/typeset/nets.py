@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TypeVar
 
 import sympy as sp
 
 from advmf.emit.typeset.lines import Line, Lines
-from advmf.nets import Block, Dropout, GaussianLayer, Leaves, Net, Norm, Pointwise, Residual
+from advmf.nets import Block, Conv, Dropout, GaussianLayer, Leaves, Net, Norm, Pointwise, Residual
 from advmf.nets.algebra import Algebra
 from advmf.symbols import N, d, z
 
@@ -24,6 +25,7 @@ class Layers(Algebra[tuple[str, bool]]):
 
     def __init__(self, net: Net, lines: Lines) -> None:
         self.lines = lines
+        self._axes = len(net.image or ()) - 1
         self._inputs = N if all(stage.width == 1 for stage in net.stages) else INPUTS
         leaves = [leaf for block in net.blocks for leaf in block.apply(Leaves(), ())]
         letters = [self._letter(leaf) for leaf in leaves if isinstance(leaf, GaussianLayer | Dropout)]
@@ -44,11 +46,20 @@ class Layers(Algebra[tuple[str, bool]]):
         return f"{letter}{index}^l", index.replace("_", ",")
 
     def gaussian(self, layer: GaussianLayer, state: tuple[str, bool]) -> tuple[str, bool]:
+        return self._layer(layer, state, "ij", self._inputs, "")
+
+    def convolution(self, layer: Conv, state: tuple[str, bool]) -> tuple[str, bool]:
+        return self._layer(layer, state, "ijt", layer.taps(self._axes) * self._inputs, r"\ast ")
+
+    def _layer(
+        self, layer: GaussianLayer, state: tuple[str, bool], places: str, inputs: sp.Expr, product: str
+    ) -> tuple[str, bool]:
+        """A layer whose weights have the indices ``places``, and which meets so many inputs."""
         letter = self._letter(layer)
         matrix, index = self.matrix(letter)
-        self.law(f"{letter}_{{ij{index}}}^l", layer.variance / self._inputs)
+        self.law(f"{letter}_{{{places}{index}}}^l", layer.variance / inputs)
         x, is_sum = state
-        product = f"{matrix} ({x})" if is_sum else f"{matrix} {x}"
+        product = f"{matrix} {product}({x})" if is_sum else f"{matrix} {product}{x}"
         if layer.bias_deviation == 0:
             return product, False
         self.law(f"b_{{i{index}}}^l", layer.bias_variance)
@@ -114,14 +125,27 @@ def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
         if norm.centred:
             out.append(Line(r"\bar{x}", "=", r"\frac{1}{N} \sum_i x_i"))
     out += layers.laws
-    last = net.stages[-1].width * N
-    out += [
-        Line("x^0", "=", r"P^{\mathrm{in}} x"),
-        Line(r"P^{\mathrm{in}}_{ij}", r"\sim", 1 / d, law=True),
-        Line("f(x)", "=", rf"P^{{\mathrm{{out}}}} x^{{{n(net.depth)}}}"),
+    return out + _ends(net, n(net.depth))
+
+
+def _ends(net: Net, depth: str) -> list[Line]:
+    """The layers of input and output. On images the former acts at each position."""
+    last, end = net.stages[-1].width * N, f"x^{{{depth}}}"
+    first, at, pooled = 1 / d, "", []
+    if net.image is not None:
+        first, at = sp.Rational(1, net.image[0]), r"\quad \text{at each position}"
+        if net.head == "pool":
+            pooled = [Line(r"\bar{x}", "=", rf"\text{{the mean of }} {end} \text{{ over positions}}")]
+            end = r"\bar{x}"
+        else:
+            end, last = rf"\mathrm{{vec}}\, {end}", last * prod(net.sizes)
+    return [
+        Line("x^0", "=", r"P^{\mathrm{in}} x" + at),
+        Line(r"P^{\mathrm{in}}_{ij}", r"\sim", first, law=True),
+        Line("f(x)", "=", rf"P^{{\mathrm{{out}}}} {end}"),
+        *pooled,
         Line(r"P^{\mathrm{out}}_{ij}", r"\sim", 1 / last, law=True),
     ]
-    return out
 
 
 def _spans(net: Net, lines: Lines) -> list[tuple[Block, str]]:

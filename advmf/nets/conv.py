@@ -1,0 +1,133 @@
+"""Convolutions: Gaussian layers on the positions of an image."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import sympy as sp
+
+from advmf import symbols
+from advmf.boundary import public
+from advmf.errors import DeclarationError
+from advmf.nets.algebra import Algebra, S
+from advmf.nets.block import number
+from advmf.nets.gaussian import GaussianLayer
+
+PADDINGS = ("circular", "zero")
+"""What a convolution finds beyond the edge of an image: its other side, or zeros."""
+
+Sizes = tuple[int, ...]
+"""The numbers of positions along each axis of an image, such as height and width."""
+
+
+@public
+@dataclass(frozen=True)
+class Conv(GaussianLayer):
+    """A trained convolution ``x -> W * x + b`` on images: ``kernel`` taps along each axis, around every position.
+
+    With C channels before it and k taps in all, the entries of ``W`` are from N(0, sigma_w**2/(k C)). The channel's
+    bias, from N(0, sigma_b**2), is the same at all positions. ``padding`` is "circular" (an image goes on at its other
+    side) or "zero". With ``stride`` s only every s-th position along each axis has an output.
+
+    Raises DeclarationError for a kernel that is no odd number, another padding, a stride below one, and as
+    :class:`Dense`.
+
+    >>> import advmf as mf
+    >>> net = mf.Net(mf.Serial(mf.Conv(kernel=3), mf.ReLULike(1, 0)), image=(1, 8, 8))
+    >>> mf.omega(net)
+    sigma_w**2/2
+    """
+
+    kernel: int = 3
+    padding: str = "circular"
+    stride: int = 1
+    sigma_w: sp.Expr = symbols.sigma_w
+    sigma_b: sp.Expr = symbols.sigma_b
+
+    trained: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in ("kernel", "stride"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | sp.Integer) or value < 1:
+                raise DeclarationError(f"Conv: {name} counts positions and must be a whole number >= 1; got {value!r}.")
+            object.__setattr__(self, name, int(value))
+        if self.kernel % 2 == 0:
+            raise DeclarationError(f"Conv: a kernel is centred at a position, so it is odd; got kernel={self.kernel}.")
+        if str(self.padding) not in PADDINGS:
+            raise DeclarationError(f"Conv: padding is one of {', '.join(PADDINGS)}; got {self.padding!r}.")
+        object.__setattr__(self, "padding", str(self.padding))
+        for name in ("sigma_w", "sigma_b"):
+            expr = number("Conv", name, getattr(self, name))
+            if expr.is_negative:
+                raise DeclarationError(f"Conv: {name} is a standard deviation and must be >= 0; got {expr}.")
+            object.__setattr__(self, name, expr)
+
+    @property
+    def deviation(self) -> sp.Expr:
+        return self.sigma_w
+
+    @property
+    def bias_deviation(self) -> sp.Expr:
+        return self.sigma_b
+
+    @property
+    def parts(self) -> tuple[sp.Expr, ...]:
+        return (
+            sp.Integer(self.kernel),
+            sp.Symbol(self.padding),
+            sp.Integer(self.stride),
+            self.sigma_w,
+            self.sigma_b,
+        )
+
+    @property
+    def even(self) -> bool:
+        """Whether all positions of the input have the same weight in the sum over outputs."""
+        return self.padding == "circular" and (self.stride == 1 or self.kernel % self.stride == 0)
+
+    def apply(self, algebra: Algebra[S], state: S) -> S:
+        return algebra.convolution(self, state)
+
+    def sizes(self, before: Sizes) -> Sizes:
+        """The sizes of the image after the layer. Raises DeclarationError for an image that it cannot take."""
+        if self.kernel > min(before):
+            raise DeclarationError(f"{self!r} has more taps along an axis than an image of {_sizes(before)} positions.")
+        if any(size % self.stride for size in before):
+            raise DeclarationError(
+                f"{self!r}: the stride must divide the sizes of the image, which has {_sizes(before)} positions here."
+            )
+        return tuple(size // self.stride for size in before)
+
+    def taps(self, axes: int) -> int:
+        """The number k of taps on an image of this many axes."""
+        return self.kernel**axes
+
+    def sources(self, before: Sizes) -> list[list[int]]:
+        """For each position after the layer, the positions before it that its taps meet, both in row-major order. A tap
+        beyond an edge that is padded with zeros has the number of positions."""
+        total, half = prod(before), self.kernel // 2
+        found = []
+        for position in itertools.product(*(range(0, size, self.stride) for size in before)):
+            met = []
+            for offset in itertools.product(range(-half, half + 1), repeat=len(before)):
+                place = [a + t for a, t in zip(position, offset)]
+                inside = all(0 <= a < size for a, size in zip(place, before))
+                met.append(_index(place, before) if inside or self.padding == "circular" else total)
+            found.append(met)
+        return found
+
+
+def _index(place: list[int], sizes: Sizes) -> int:
+    """The number of a position in row-major order; positions beyond an edge are taken from the other side."""
+    number = 0
+    for at, size in zip(place, sizes):
+        number = number * size + at % size
+    return number
+
+
+def _sizes(sizes: Sizes) -> str:
+    return " x ".join(map(str, sizes))

@@ -1,0 +1,92 @@
+"""Images in column blocks: every position of an image is one more base point of the same stream.
+
+Inside a network on images a column block is (nets, channels, inputs times positions, columns). So a layer that acts at
+each position is a layer like any other, and a convolution is one that meets *patches*: the channels of all positions
+that its taps meet, one below the other. What changes the positions is linear, and stands here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from advmf.nets import Conv, Sizes
+from advmf.simulate.tapes import AnyTape, Columns, Tape
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Vectors of channels times positions as positions with channels."""
+
+    positions: int
+
+    def push(self, x: Columns, tape: AnyTape) -> Columns:
+        return x.unflatten(1, (-1, self.positions)).transpose(2, 3).flatten(2, 3)
+
+    def pull(self, c: Columns, tape: Tape) -> Columns:
+        return c.unflatten(2, (-1, self.positions)).transpose(2, 3).flatten(1, 2)
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """All channels at all positions as one vector."""
+
+    positions: int
+
+    def push(self, x: Columns, tape: AnyTape) -> Columns:
+        return x.unflatten(2, (-1, self.positions)).transpose(2, 3).flatten(1, 2)
+
+    def pull(self, c: Columns, tape: Tape) -> Columns:
+        return c.unflatten(1, (-1, self.positions)).transpose(2, 3).flatten(2, 3)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The average over positions."""
+
+    positions: int
+
+    def push(self, x: Columns, tape: AnyTape) -> Columns:
+        return x.unflatten(2, (-1, self.positions)).mean(3)
+
+    def pull(self, c: Columns, tape: Tape) -> Columns:
+        every = (c / self.positions).unsqueeze(3)
+        return every.expand(*c.shape[:3], self.positions, c.shape[3]).flatten(2, 3)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The channels at the positions that the taps of a convolution meet, for each position after it.
+
+    ``sources`` (taps, positions after) are the positions before. Where ``padded``, the number of positions before
+    stands for a position of zeros.
+    """
+
+    sources: Tensor
+    before: int
+    padded: bool
+
+    @classmethod
+    def of(cls, layer: Conv, sizes: Sizes, device: torch.device) -> Patches:
+        """The patches of a convolution of an image of these sizes."""
+        sources = torch.tensor(layer.sources(sizes), device=device).mT.contiguous()
+        return cls(sources, prod(sizes), layer.padding == "zero")
+
+    def push(self, x: Columns, tape: AnyTape) -> Columns:
+        x = x.unflatten(2, (-1, self.before))
+        if self.padded:
+            x = torch.cat((x, torch.zeros_like(x[:, :, :, :1])), 3)
+        met = x.index_select(3, self.sources.flatten()).unflatten(3, tuple(self.sources.shape))
+        return met.transpose(2, 3).flatten(1, 2).flatten(2, 3)
+
+    def pull(self, c: Columns, tape: Tape) -> Columns:
+        taps, after = self.sources.shape
+        met = c.unflatten(2, (-1, after)).unflatten(1, (-1, taps))
+        shape = (*met.shape[:2], met.shape[3], self.before + self.padded, met.shape[5])
+        out = torch.zeros(shape, dtype=c.dtype, device=c.device)
+        for tap in range(taps):
+            out.index_add_(3, self.sources[tap], met[:, :, tap])
+        return out[:, :, :, : self.before].flatten(2, 3)
