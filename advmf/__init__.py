@@ -33,6 +33,7 @@ _HOME = {
     "advmf.theorems.t5_capacity": "capacity capacity_ratio",
     "advmf.theorems.t6_dimensions": "growth",
     "advmf.theorems.norm_factor": "norm_factor",
+    "advmf.experiments.image_kernel": "image_kernel",
     "advmf.experiments.phase": "phase_diagram",
     "advmf.theorems.f1_stream_fluctuation": "stream_fluctuation",
     "advmf.theorems.f2_jacobian_norm": "jacobian_norm",
