@@ -24,7 +24,17 @@ from advmf.nets.algebra import Algebra
 from advmf.simulate.positions import Flatten, Patches, Pool, Spread
 from advmf.simulate.pointwise import Function, Smooth
 from advmf.simulate.state import lasting, without_gradients
-from advmf.simulate.tapes import AnyTape, Columns, ForwardTape, GradientTape, Matrix, ScalingTape, ShiftTape, Tape
+from advmf.simulate.tapes import (
+    AnyTape,
+    Columns,
+    ForwardTape,
+    GradientTape,
+    Matrix,
+    ScalingTape,
+    ShiftTape,
+    Stream,
+    Tape,
+)
 from advmf.symbols import z
 
 
@@ -94,12 +104,12 @@ class Chain:
 
     parts: tuple[Map, ...]
 
-    def push(self, x: Columns, tape: AnyTape) -> Columns:
+    def push(self, x: Stream, tape: AnyTape) -> Stream:
         for part in self.parts:
             x = part.push(x, tape)
         return x
 
-    def pull(self, c: Columns, tape: Tape) -> Columns:
+    def pull(self, c: Stream, tape: Tape) -> Stream:
         for part in reversed(self.parts):
             c = part.pull(c, tape)
         return c
@@ -113,10 +123,10 @@ class Sum:
     branch: Map
     scale: float
 
-    def push(self, x: Columns, tape: AnyTape) -> Columns:
+    def push(self, x: Stream, tape: AnyTape) -> Stream:
         return torch.add(self.shortcut.push(x, tape), self.branch.push(x, tape), alpha=self.scale)
 
-    def pull(self, c: Columns, tape: Tape) -> Columns:
+    def pull(self, c: Stream, tape: Tape) -> Stream:
         # The reverse order of push, so that slopes come off the tape in order. The branch gets the cotangent times the
         # scale.
         branch = self.branch.pull(c if self.scale == 1 else self.scale * c, tape)

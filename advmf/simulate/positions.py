@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from advmf.nets import Conv, Sizes
-from advmf.simulate.tapes import AnyTape, Columns, Tape
+from advmf.simulate.tapes import AnyTape, Stream, Tape
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Spread:
 
     positions: int
 
-    def push(self, x: Columns, tape: AnyTape) -> Columns:
+    def push(self, x: Stream, tape: AnyTape) -> Stream:
         return x.unflatten(1, (-1, self.positions)).transpose(2, 3).flatten(2, 3)
 
-    def pull(self, c: Columns, tape: Tape) -> Columns:
+    def pull(self, c: Stream, tape: Tape) -> Stream:
         return c.unflatten(2, (-1, self.positions)).transpose(2, 3).flatten(1, 2)
 
 
@@ -36,10 +36,10 @@ class Flatten:
 
     positions: int
 
-    def push(self, x: Columns, tape: AnyTape) -> Columns:
+    def push(self, x: Stream, tape: AnyTape) -> Stream:
         return x.unflatten(2, (-1, self.positions)).transpose(2, 3).flatten(1, 2)
 
-    def pull(self, c: Columns, tape: Tape) -> Columns:
+    def pull(self, c: Stream, tape: Tape) -> Stream:
         return c.unflatten(1, (-1, self.positions)).transpose(2, 3).flatten(2, 3)
 
 
@@ -49,10 +49,10 @@ class Pool:
 
     positions: int
 
-    def push(self, x: Columns, tape: AnyTape) -> Columns:
+    def push(self, x: Stream, tape: AnyTape) -> Stream:
         return x.unflatten(2, (-1, self.positions)).mean(3)
 
-    def pull(self, c: Columns, tape: Tape) -> Columns:
+    def pull(self, c: Stream, tape: Tape) -> Stream:
         every = (c / self.positions).unsqueeze(3)
         return every.expand(*c.shape[:3], self.positions, c.shape[3]).flatten(2, 3)
 
@@ -75,14 +75,14 @@ class Patches:
         sources = torch.tensor(layer.sources(sizes), device=device).mT.contiguous()
         return cls(sources, prod(sizes), layer.padding == "zero")
 
-    def push(self, x: Columns, tape: AnyTape) -> Columns:
+    def push(self, x: Stream, tape: AnyTape) -> Stream:
         x = x.unflatten(2, (-1, self.before))
         if self.padded:
             x = torch.cat((x, torch.zeros_like(x[:, :, :, :1])), 3)
         met = x.index_select(3, self.sources.flatten()).unflatten(3, tuple(self.sources.shape))
         return met.transpose(2, 3).flatten(1, 2).flatten(2, 3)
 
-    def pull(self, c: Columns, tape: Tape) -> Columns:
+    def pull(self, c: Stream, tape: Tape) -> Stream:
         taps, after = self.sources.shape
         met = c.unflatten(2, (-1, after)).unflatten(1, (-1, taps))
         shape = (*met.shape[:2], met.shape[3], self.before + self.padded, met.shape[5])

@@ -16,6 +16,8 @@ from torch import Tensor
 from advmf.simulate.pointwise import Function
 
 Columns = Float[Tensor, "nets _ inputs columns"]
+Stream = Float[Tensor, "nets _ _ columns"]
+"""Columns within a network, where every position of an image counts as an input."""
 
 
 @runtime_checkable

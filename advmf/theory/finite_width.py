@@ -21,7 +21,17 @@ from dataclasses import dataclass
 import sympy as sp
 
 from advmf.errors import DeclarationError
-from advmf.nets import Block, Dropout, GaussianLayer, Net, Pointwise, ReLULike, Residual, require_repeated, require_vectors
+from advmf.nets import (
+    Block,
+    Dropout,
+    GaussianLayer,
+    Net,
+    Pointwise,
+    ReLULike,
+    Residual,
+    require_repeated,
+    require_vectors,
+)
 from advmf.nets.algebra import Algebra
 from advmf.symbols import N
 from advmf.theory.propagation import STATE

@@ -1,0 +1,104 @@
+"""Convolutions as declared: what they meet, and what is refused."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import sympy as sp
+
+import advmf as mf
+from advmf.errors import DeclarationError
+from advmf.nets import Leaves
+
+RELU = mf.ReLULike(1, 0)
+IMAGE = (2, 6, 4)
+
+
+def conv(**given):
+    return mf.Serial(mf.Conv(**given), RELU)
+
+
+def test_a_declaration_is_what_it_prints():
+    nets = [
+        mf.conv(1, 0, image=(3, 9)),
+        mf.conv_residual(1, 0, head="pool"),
+        mf.Net(mf.Stage(conv(stride=2), 1), mf.Stage(conv(kernel=1, padding="zero")), image=IMAGE),
+    ]
+    room = {**vars(sp), **vars(mf.nets), **{s.name: s for s in (mf.symbols.L, mf.symbols.sigma_w, mf.symbols.sigma_b)}}
+    for net in nets:
+        again = eval(repr(net), dict(room))
+        assert again == net and hash(again) == hash(net) and repr(again) == repr(net)
+    assert len({*nets, mf.conv(1, 0, image=(3, 10)), mf.conv(1, 0, image=(3, 9), head="pool")}) == 5, "the control"
+
+
+@pytest.mark.parametrize("head", ["flatten", "pool"])
+def test_files_keep_the_image_and_the_head(head):
+    net = mf.conv_residual(1, 0, image=IMAGE, head=head)
+    claim = replace(mf.loss_bound(mf.vanilla(1, 0), 2, 2), net=net)
+    assert mf.from_json(mf.to_json(claim)).net == net
+    broken = mf.to_json(claim).replace(f'"{head}"', '"other"')
+    with pytest.raises(mf.errors.DataError, match="head is one of flatten, pool; got 'other'"):
+        mf.from_json(broken)
+
+
+def test_sizes_follow_from_strides():
+    net = mf.Net(mf.Stage(conv(stride=2), 1), mf.Stage(mf.Residual(*conv().blocks, mf.Mix())), image=(2, 8, 6))
+    assert (net.sizes, net.inputs, mf.conv(1, 0).sizes) == ((4, 3), 96, (8, 8))
+    assert mf.Net(mf.Stage(conv(stride=2), 2), image=(1, 12)).sizes == (3,)
+    assert mf.vanilla(1, 0).sizes == () and mf.vanilla(1, 0).inputs is None
+
+
+def test_sources_are_the_positions_around():
+    assert mf.Conv().sources((5,)) == [[4, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 0]]
+    assert mf.Conv(padding="zero", stride=2).sources((4,)) == [[4, 0, 1], [1, 2, 3]]
+    (first, *_) = mf.Conv().sources((3, 4))
+    assert first == [11, 8, 9, 3, 0, 1, 7, 4, 5]
+
+
+def test_even_layers_give_every_position_the_same_weight():
+    """Counted: how often each position is met."""
+    for padding in ("circular", "zero"):
+        for kernel in (1, 3, 5):
+            for stride in (1, 2, 3):
+                layer = mf.Conv(kernel, padding, stride)
+                met = [p for row in layer.sources((6, 6)) for p in row if p < 36]
+                counts = {met.count(p) for p in range(36)}
+                assert layer.even is (len(counts) == 1) or (padding, kernel) == ("zero", 1), layer
+
+
+@pytest.mark.parametrize(
+    ("declare", "message"),
+    [
+        (lambda: mf.Conv(4), "is centred at a position, so it is odd; got kernel=4"),
+        (lambda: mf.Conv(0), "kernel counts positions and must be a whole number >= 1; got 0"),
+        (lambda: mf.Conv(3.0), "kernel counts positions and must be a whole number >= 1; got 3.0"),
+        (lambda: mf.Conv(stride=True), "stride counts positions and must be a whole number >= 1; got True"),
+        (lambda: mf.Conv(padding="same"), "padding is one of circular, zero; got 'same'"),
+        (lambda: mf.Conv(sigma_w=-1), "sigma_w is a standard deviation and must be >= 0; got -1"),
+        (lambda: mf.Net(conv()), "acts on images: give the net the channels and sizes of its inputs"),
+        (
+            lambda: mf.conv(image=(1,)),
+            "channels of an input and then one or two sizes, as in image=(1, 28, 28); got (1,)",
+        ),
+        (lambda: mf.conv(image=(1, 0, 3)), "got (1, 0, 3)"),
+        (lambda: mf.conv(image=28), "got 28"),
+        (lambda: mf.conv(image="128"), "got '128'"),
+        (lambda: mf.conv(image=(1, 2, 9)), "has more taps along an axis than an image of 2 x 9 positions"),
+        (lambda: mf.conv(head="mean"), "head is one of flatten, pool; got 'mean'"),
+        (lambda: mf.Net(RELU, head="pool"), "head says how a net on images ends; give image too"),
+        (lambda: mf.Net(conv(stride=2), image=(1, 8)), r"from (8,) to (4,), so the number of its copies must be known"),
+        (lambda: mf.Net(mf.Stage(conv(stride=2), 2), image=(1, 6)), "the stride must divide the sizes of the image"),
+        (
+            lambda: mf.Net(mf.Stage(mf.Residual(mf.Conv(stride=2), RELU, mf.Mix()), 1), image=(1, 6)),
+            "adds images of (6,) and of (3,) positions",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(declare, message):
+    with pytest.raises(DeclarationError, match=re.escape(message)):
+        declare()
+
+
+def test_leaves_hold_convolutions():
+    assert mf.conv_residual(1, 0).block.apply(Leaves(), ())[1:] == (mf.Conv(), RELU, mf.Mix())
+    assert mf.conv_residual(1, 0).trained == (mf.Conv(),)
