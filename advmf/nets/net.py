@@ -18,7 +18,6 @@ from advmf.nets.readings import Coordinates, Grid, Leaves, Rebuilt, Stream, Widt
 from advmf.notebook import Shown
 from advmf.symbols import L, z
 
-
 HEADS = ("flatten", "pool")
 """How a network on images ends: with an output layer on all positions, or on their average."""
 

@@ -64,7 +64,8 @@ NOTHING = torch.empty(0, dtype=torch.float32, device="cpu")
 
 @dataclass(frozen=True)
 class Drawn:
-    """Random parts of ``count`` networks, by ``matrix(rows, columns, std, positions)`` and ``fresh(fill, count, n)``."""
+    """Random parts of ``count`` networks, by ``matrix(rows, columns, std, positions)`` and ``fresh(fill, count,
+    n)``."""
 
     count: int
     matrix: Callable[[int, int, float, int], Matrix]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any, NamedTuple
 
 import sympy as sp
@@ -145,8 +146,9 @@ class Probe:
 
     @property
     def width(self) -> int:
-        """N."""
-        return int(self.trace.stream().shape[1])
+        """N, the number of channels on images."""
+        net = self.trace.networks.net
+        return int(self.trace.stream().shape[1]) // (prod(net.sizes) if net.head == "flatten" else 1)
 
     @cached_property
     def jacobian(self) -> Float[Tensor, "nets K d"]:

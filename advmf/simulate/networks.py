@@ -21,8 +21,8 @@ from torch import Tensor
 from advmf.errors import ArgumentError, DomainError
 from advmf.nets import Block, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
 from advmf.nets.algebra import Algebra
-from advmf.simulate.positions import Flatten, Patches, Pool, Spread
 from advmf.simulate.pointwise import Function, Smooth
+from advmf.simulate.positions import Flatten, Patches, Pool, Spread
 from advmf.simulate.state import lasting, without_gradients
 from advmf.simulate.tapes import (
     AnyTape,

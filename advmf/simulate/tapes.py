@@ -128,7 +128,8 @@ class ScalingTape(Tape):
 
 
 class ForwardTape:
-    """A forward pass, at ``x`` where there are maps, which records the pre-activations and the inputs of the linear layers."""
+    """A forward pass, which records the pre-activations and the inputs of the linear layers. It starts at ``x``, if
+    there are maps."""
 
     affine = True
 

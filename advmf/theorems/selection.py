@@ -37,6 +37,9 @@ EXTRA = (
 """Networks with another growth, and their activations, for theorems that hold for them. GELU is checked at two points,
 for a mistake may be too small to be seen at one."""
 
+IMAGES = (("conv", "relu"), ("conv_residual", "relu"))
+"""Networks on images, with their activations."""
+
 Rows = Mapping[tuple[str, str], tuple[tuple[str, str], ...]]
 """Networks with their activations, and the pairs (p, q) at which a theorem is checked for each."""
 

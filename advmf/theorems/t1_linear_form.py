@@ -19,7 +19,7 @@ from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observa
 from advmf.symbols import d
 from advmf.theorems.mistakes import WITHOUT_TAIL, FirstForGain, SecondForGain, WithoutTail, mistaken
 from advmf.theorems.scripted import Scripted
-from advmf.theorems.selection import ALL, EXTRA, GROWING, PAIRS, rows
+from advmf.theorems.selection import ALL, EXTRA, GROWING, IMAGES, PAIRS, rows
 from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import equality, law, twice_the_variance
 from advmf.theory.propagation import START, abbreviations, grows_alike, moments
@@ -242,12 +242,13 @@ T1 = Theorem(
     source=PAPER,
     tests=lambda net, pairs: list(linear_form(net)),
     wrong=_wrong,
-    selected={"quick": rows(((*ALL, *EXTRA), PAIRS)), "brief": rows((((GROWING, "relu"),), PAIRS))},
+    selected={"quick": rows(((*ALL, *EXTRA, *IMAGES[:1]), PAIRS)), "brief": rows((((GROWING, "relu"),), PAIRS))},
     scatters=lambda net: not net.exact,  # its second moments are extrapolated, too
     derive=Scripted("t1_linear_form"),
     scales={
         "quick": Scale(L=3, d=8, K=512, widths=(256, 512, 1024, 2048), nets=(450, 450, 300, 300), effects=EFFECTS),
         "scattered": Scale(L=3, d=8, K=512, widths=(128, 256, 2048, 4096), nets=(480, 720, 220, 400), effects=EFFECTS),
+        "images": Scale(L=2, d=8, K=512, widths=(64, 128, 256, 512), nets=(1000, 1000, 450, 300), effects=EFFECTS),
         "paper": Scale(L=10, d=784, K=10, widths=(128, 256, 512, 1024), nets=(2000,) * 4),
     },
 )

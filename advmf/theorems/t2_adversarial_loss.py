@@ -21,7 +21,7 @@ from advmf.observables import AdversarialLoss, Probability, adversarial_loss
 from advmf.symbols import K, d, eps, exponent, x_sq
 from advmf.theorems.mistakes import WITHOUT_TAIL, WithoutTail, mistaken
 from advmf.theorems.scripted import Scripted
-from advmf.theorems.selection import DEFAULT_NETS, DIAGONAL, GROWING, PAIRS, rows
+from advmf.theorems.selection import DEFAULT_NETS, DIAGONAL, GROWING, IMAGES, PAIRS, rows
 from advmf.theorems.theorem import PAPER, Caption, Scale, Theorem, random_network
 from advmf.theorems.wrong import bound
 from advmf.theory.metric import largest, metric
@@ -252,6 +252,8 @@ T2 = Theorem(
             (tuple((name, "relu") for name in (*DEFAULT_NETS, "pyramid")), PAIRS),
             (((GROWING, "leaky_relu"), ("plain_residual", "leaky_relu")), PAIRS),
             (((GROWING, "tanh"), (GROWING, "gelu"), ("pre_norm", "relu")), DIAGONAL[1:]),
+            (IMAGES[:1], DIAGONAL[1:]),
+            (IMAGES[1:], DIAGONAL[2:]),
         ),
         "finite": rows((((GROWING, "relu"),), DIAGONAL[1:]), ((("residual", "relu"),), DIAGONAL[2:])),
         "brief": rows((((GROWING, "relu"),), PAIRS)),
@@ -267,6 +269,7 @@ T2 = Theorem(
             directions=1,
             steps=5,
         ),
+        "images": Scale(L=2, d=64, K=4, widths=(32, 64, 256, 512), nets=(130, 130, 60, 20), directions=1, steps=5),
         "sharp": Scale(L=5, d=64, K=10, widths=(256, 512, 2048, 4096), nets=(40, 160, 40, 160), directions=1, steps=5),
         "paper": Scale(
             L=10, d=784, K=10, widths=(2000, 10_000, 100_000, 1_000_000), nets=(64, 32, 12, 6), directions=1

@@ -371,6 +371,7 @@ T3 = Theorem(
     scales={
         "quick": Scale(**SMALL, K=10, widths=(128, 256, 2048, 4096), nets=(120, 120, 220, 260)),
         "scattered": Scale(**SMALL, K=4, widths=(128, 256, 2048, 4096), nets=(800, 800, 1600, 1900)),
+        "images": Scale(**{**SMALL, "d": 16}, K=4, widths=(32, 64, 128, 256), nets=(900, 900, 450, 300)),
         "paper": Scale(
             2,
             64,

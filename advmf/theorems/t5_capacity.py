@@ -19,7 +19,7 @@ from advmf.nets import Net
 from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, t
 from advmf.theorems.scripted import Scripted
-from advmf.theorems.selection import GROWING, PAIRS, rows
+from advmf.theorems.selection import ALL, GROWING, IMAGES, PAIRS, rows
 from advmf.theorems.t3_weight_variance import T3, training_claim
 from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import deeper, twice
@@ -98,7 +98,7 @@ T5 = Theorem(
     tests=lambda net, pairs: [capacity(net)],
     wrong=lambda claim: [deeper(claim), twice(claim)],
     derive=Scripted("t5_capacity"),
-    selected={"brief": rows((((GROWING, "relu"),), PAIRS))},
+    selected={"quick": rows(((*ALL, *IMAGES[:1]), PAIRS)), "brief": rows((((GROWING, "relu"),), PAIRS))},
     scales={
         "quick": Scale(
             L=2,
@@ -106,6 +106,15 @@ T5 = Theorem(
             K=512,
             widths=(128, 256, 2048, 4096),
             nets=(400, 600, 200, 400),
+            at={"sigma_b": 0.0},
+            effects={"effect": 0.05},
+        ),
+        "images": Scale(
+            L=2,
+            d=8,
+            K=512,
+            widths=(32, 64, 256, 512),
+            nets=(2800, 4200, 700, 700),
             at={"sigma_b": 0.0},
             effects={"effect": 0.05},
         ),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from advmf.functions import Recursion
 from advmf.errors import DeclarationError
+from advmf.functions import Recursion
 from advmf.nets import Conv, Net, Run
 
 COUNT = sp.Symbol("n", integer=True, nonnegative=True)

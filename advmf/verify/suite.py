@@ -3,6 +3,7 @@ negative controls."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -64,6 +65,7 @@ NETS = {
     **{name: (name, SHORTCUT_GAIN) for name in PRESETS if name != "vanilla"},
     "pre_norm": ("pre_norm", 2.0),
     "pyramid": ("pyramid", 1 + SHORTCUT_GAIN),
+    "conv": ("conv", 1 + SHORTCUT_GAIN),
 }
 """The networks of a suite: the preset of each, and sigma_w**2 times E phi'^2 at a second moment of one, which is omega
 of the vanilla ones of homogeneous activations."""
@@ -71,12 +73,17 @@ of the vanilla ones of homogeneous activations."""
 MATRIX = "matrix"
 """What stands for a net where there is none."""
 
+IMAGES_SCALE = "images"
+"""What a theorem calls its scale for networks on images."""
 SCATTERED_SCALE = "scattered"
 """What a theorem calls its scale for networks whose numbers scatter more."""
 BRIEF = "brief"
 """What a theorem calls the rows of the briefest suite."""
 FINITE_SCALE = "finite"
 """What a theorem that is checked at N = oo calls its scale of finite widths."""
+
+LEAST_SIDE = 3
+"""The side of the smallest square images: three taps fit."""
 
 FAMILY_ALPHA = 0.01
 """Probability that a suite of true claims shows any REFUTED; shared equally among its claims."""
@@ -247,8 +254,9 @@ def cases(
             net = replace(PRESETS[NETS[name][0]](phi=ACTIVATIONS[activation]), name=name)
             also = () if named or brief else theorem.selected.get(FINITE_SCALE, {}).get((name, activation), ())
             for scale, chosen in _scales(theorem, net, profile, ladder, own, also):
+                point = _point(net, scale, profile, NETS[name][1], at)
+                net = _imaged(net, point["d"])
                 if claims := theorem.tested(net, chosen):
-                    point = _point(net, scale, profile, NETS[name][1], at)
                     found.append(Case(theorem.name, net, activation, claims, point, profile, own=scale))
                 else:
                     why[theorem.name] = theorem.silent(net) or "none of its claims is about such a net"
@@ -294,9 +302,11 @@ def _scales(
     """How a theorem is simulated for a network, at which pairs; at N = oo, and ``also`` at finite widths."""
     scale = profile.scales[theorem.name]
     assert isinstance(scale, Scale)
-    if scale is theorem.scales["quick"] and theorem.scatters(net):
-        scale = theorem.scales.get(SCATTERED_SCALE, scale)
-        assert isinstance(scale, Scale)
+    if scale is theorem.scales["quick"]:
+        kinds = {IMAGES_SCALE: net.image is not None, SCATTERED_SCALE: theorem.scatters(net)}
+        own = next((theorem.scales[kind] for kind, has in kinds.items() if has and kind in theorem.scales), scale)
+        assert isinstance(own, Scale)
+        scale = own
     finite = theorem.scales.get(FINITE_SCALE)
     if scale.widths != LIMIT or not isinstance(finite, Scale):
         yield scale, pairs
@@ -306,6 +316,14 @@ def _scales(
         yield scale, pairs
         if also:
             yield finite, also
+
+
+def _imaged(net: Net, d: float) -> Net:
+    """The net on images of d positions: square ones where d is a square, else of one axis."""
+    if net.image is None:
+        return net
+    side = math.isqrt(int(d))
+    return replace(net, image=(1, side, side) if side**2 == d and side >= LEAST_SIDE else (1, int(d)))
 
 
 def _point(net: Net, scale: Scale, profile: Profile, gain: float, at: Mapping[str, float] | None) -> dict[str, float]:

@@ -180,5 +180,5 @@ def test_large_images_fit_without_weights():
     net = mf.conv(1, 0, image=(1, 28, 28))
     sizes = {"N": 4096, "L": 10, "d": 784, "K": 10, "sampler": "conditioned", "queries": 2}
     assert 1e9 < sampled(net, nets=1, dtype=torch.float32, memory=2**34, **sizes).bytes_at_once < 2**34
-    with pytest.raises(mf.errors.MemoryBudgetError, match="and 2 vectors at each matrix takes .* bytes"):
+    with pytest.raises(mf.errors.MemoryBudgetError, match=r"and 2 vectors at each matrix takes .* bytes"):
         sampled(net, nets=1, dtype=torch.float32, memory=2**30, **sizes)
