@@ -66,6 +66,17 @@ STAGES = {
         mf.Stage(BLOCKS["dropout"], 2, "1/2"),
     ),
 }
+IMAGES = {
+    "conv": mf.conv(1, 0.2, image=(2, 3)),
+    "conv residual": mf.conv_residual(1, 0, image=(1, 6)),
+    "strided conv": mf.Net(
+        mf.Stage(mf.Serial(mf.Conv(3, stride=3), mf.ReLULike(1, 0)), 1, 2),
+        mf.Stage(mf.Residual(mf.Conv(1), mf.ReLULike(1, 0), mf.Mix(), shortcut=mf.Mix()), 2),
+        image=(1, 6),
+    ),
+}
+"""Networks on images of six numbers."""
+STAGES |= IMAGES
 every_net = pytest.mark.parametrize("net", [*map(mf.Net, BLOCKS.values()), *STAGES.values()], ids=[*BLOCKS, *STAGES])
 SCALELESS = {mf.LayerNorm(), mf.RMSNorm()}
 """Norms hide the size of the weights before them."""
@@ -169,7 +180,7 @@ def test_conditioned_networks_are_as_dense_ones(net):
 
     def means(sampler, seed, sigma_w=1.1):
         ensemble = mf.simulate.sample(
-            net, N=16, L=depth(net, 2), d=6, K=4, nets=1500, sampler=sampler, dtype=torch.float64,
+            net, N=16, L=depth(net, 2), d=6, K=4, nets=1500, sampler=sampler, dtype=torch.float64, queries=2,
             generator=torch.Generator().manual_seed(seed), sigma_w=sigma_w, sigma_b=0.4,
         )  # fmt: skip
         found = []
@@ -255,7 +266,7 @@ def test_chunks_do_not_change_the_numbers(net):
 def test_moments_of_sampled_networks(net):
     """E|x^L|²/N, E J_ij² and E (Jx)_i² against propagation, in 4.5 standard errors plus O(1/N) for nets that are not
     exact."""
-    N, nets, d, K = 128, 500, 40, 24
+    N, nets, d, K = 128, 500, net.inputs or 40, 24
     ensemble = mf.simulate.sample(
         net,
         N=N,

@@ -1,14 +1,14 @@
-"""Plausible mistakes about networks, for wrong versions of claims: activations with some means replaced by wrong
-ones."""
+"""Plausible mistakes about networks, for wrong versions of claims: activations with some means replaced by wrong ones,
+and convolutions with a wrong number of taps."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
 from advmf.functions import NormalMean
-from advmf.nets import Block, Net, Pointwise, Rebuilt, rebuilt
+from advmf.nets import Block, Conv, Net, Pointwise, Rebuilt, rebuilt
 from advmf.symbols import x_sq, z
 
 
@@ -121,3 +121,23 @@ def mistaken(net: Net, kind: type[Mistaken]) -> Net:
     (SecondForGain(inner=ReLULike(u=1, v=0)),)
     """
     return rebuilt(net, _Mistakes(kind))
+
+
+class _TapTooFew(Rebuilt):
+    def __init__(self, axes: int) -> None:
+        self._axes = axes
+
+    def convolution(self, layer: Conv, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        taps = sp.Integer(layer.taps(self._axes))
+        return (*state, replace(layer, sigma_w=layer.sigma_w * sp.sqrt(taps / max(taps - 1, 1))))
+
+
+def tap_too_few(net: Net) -> Net:
+    """The network with weights of variance sigma_w**2/((k - 1) N) in place of sigma_w**2/(k N), for k taps.
+
+    >>> import advmf as mf
+    >>> from advmf.theorems.mistakes import tap_too_few
+    >>> mf.omega(tap_too_few(mf.conv(1, 0)))
+    9*sigma_w**2/16
+    """
+    return rebuilt(net, _TapTooFew(len(net.image or ()) - 1))

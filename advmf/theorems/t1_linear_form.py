@@ -14,10 +14,10 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime, Relation
-from advmf.nets import Net
+from advmf.nets import Conv, Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset
 from advmf.symbols import d
-from advmf.theorems.mistakes import WITHOUT_TAIL, FirstForGain, SecondForGain, WithoutTail, mistaken
+from advmf.theorems.mistakes import WITHOUT_TAIL, FirstForGain, SecondForGain, WithoutTail, mistaken, tap_too_few
 from advmf.theorems.scripted import Scripted
 from advmf.theorems.selection import ALL, EXTRA, GROWING, IMAGES, PAIRS, rows
 from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
@@ -213,7 +213,7 @@ def _explicit(expr: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
 def _wrong(claim: Claim) -> list[Claim]:
     """The wrong versions of a law and, where the network has more than growth, plausible mistakes: all directions
     alike, E φ²/Q for E φ'², the input's variance for that of each layer, the pair kernel without the tail of its
-    series."""
+    series, and a tap too few in convolutions."""
     if claim.relation is not Relation.LAW:
         return equality(claim)
     if isinstance(claim.lhs, Offset):
@@ -226,6 +226,8 @@ def _wrong(claim: Claim) -> list[Claim]:
         taken["E phi^2 for E phi'^2"] = _linear_form(mistaken(net, SecondForGain), net)[0]
         taken["the input's variance for each layer's"] = _linear_form(mistaken(net, FirstForGain), net)[0]
         taken[WITHOUT_TAIL] = _linear_form(mistaken(net, WithoutTail), net)[0]
+    if any(isinstance(leaf, Conv) for leaf in net.leaves):
+        taken["a tap too few"] = _linear_form(tap_too_few(net), net)[0]
     others = [replace(other, name=f"{claim.name} [{mistake}]") for mistake, other in taken.items()]
     # Claims that come from another process have letters of their own in their recursions, and equal none made here.
     right = _linear_form(net, net)[0]
@@ -248,7 +250,7 @@ T1 = Theorem(
     scales={
         "quick": Scale(L=3, d=8, K=512, widths=(256, 512, 1024, 2048), nets=(450, 450, 300, 300), effects=EFFECTS),
         "scattered": Scale(L=3, d=8, K=512, widths=(128, 256, 2048, 4096), nets=(480, 720, 220, 400), effects=EFFECTS),
-        "images": Scale(L=2, d=8, K=512, widths=(64, 128, 256, 512), nets=(1000, 1000, 450, 300), effects=EFFECTS),
+        "images": Scale(L=2, d=8, K=256, widths=(64, 128, 256, 512), nets=(1000, 1000, 450, 300), effects=EFFECTS),
         "paper": Scale(L=10, d=784, K=10, widths=(128, 256, 512, 1024), nets=(2000,) * 4),
     },
 )

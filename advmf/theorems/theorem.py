@@ -34,8 +34,17 @@ STAGES = (
 )
 
 
+ON_IMAGES = (
+    "x^0 = P_in x at each position, with entries N(0, 1/c), c the channels of the image; f(x) = P_out x^L with entries N(0, 1/n), n the "
+    "channels times the positions of x^L",
+    "weights over their number of columns and biases independent, Gaussian, as declared, and the same at all positions; the input x is fixed",
+)
+
+
 def random_network(net: Net) -> tuple[str, ...]:
     """The assumptions about the law of a net, in words."""
+    if net.image is not None:
+        return ON_IMAGES
     return RANDOM_NETWORK if net.repeated else STAGES
 
 

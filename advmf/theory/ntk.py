@@ -30,24 +30,29 @@ TANGENT = sp.Symbol("T", real=True)
 class DecorrelatedPairs(Pairs):
     """A pair of streams in two networks, whose m-th trained matrices have correlation rho_m entry by entry.
 
-    ``width`` is the number of a Gaussian layer's outputs, as a multiple of N.
+    ``width`` is the number of a Gaussian layer's outputs, as a multiple of N, and ``axes`` the number of axes of its
+    images.
     """
 
-    def __init__(self, width: sp.Expr) -> None:
-        self._width = width
+    def __init__(self, width: sp.Expr, axes: int = 0) -> None:
+        self._width, self._axes = width, axes
         self.rhos: dict[sp.Symbol, sp.Expr] = {}
         """The correlations, each with N times the variance of its matrix's entries."""
 
     def gaussian(self, layer: GaussianLayer, state: Pair) -> Pair:
+        return self._decorrelated(layer, state, state.width)
+
+    def convolution(self, layer: Conv, state: Pair) -> Pair:
+        return self._decorrelated(layer, state, layer.taps(self._axes) * state.width)
+
+    def _decorrelated(self, layer: GaussianLayer, state: Pair, columns: sp.Expr) -> Pair:
+        """The pair after a layer of so many columns, as a multiple of N."""
         inner = state
         if layer.trained:
             rho = sp.Symbol(f"rho_{len(self.rhos)}", positive=True)
-            self.rhos[rho] = layer.variance / state.width
+            self.rhos[rho] = layer.variance / columns
             inner = replace(state, P=rho * state.P)
         return replace(super().gaussian(layer, inner), width=self._width)
-
-    def convolution(self, layer: Conv, state: Pair) -> Pair:
-        return self.gaussian(layer, state)
 
     def add(self, block: Residual, shortcut: Pair, branch: Pair, before: Pair) -> Pair:
         return replace(super().add(block, shortcut, branch, before), width=shortcut.width)
@@ -57,7 +62,7 @@ class DecorrelatedPairs(Pairs):
 @cache
 def ntk(net: Net) -> sp.Expr:
     """Θ(x, x') = Σ_W E⟨∂f_k(x)/∂W, ∂f_k(x')/∂W⟩ over the trained matrices, as N → ∞: |x|²/d = x_sq, |x'|²/d = y_sq,
-    correlation c. Each matrix counts in proportion to the width that it maps from.
+    correlation c. Each matrix counts in proportion to the width that it maps from, and a convolution with all its taps.
 
     A recursion over depth, in proportion to N. Raises ArgumentError for a net without a trained matrix.
 
@@ -67,11 +72,11 @@ def ntk(net: Net) -> sp.Expr:
     150.0
     """
     require_trained(net)
-    product = sp.sqrt(x_sq * y_sq)
+    product, axes = sp.sqrt(x_sq * y_sq), len(net.image or (1,)) - 1
     gap = (x_sq - y_sq) / (sp.sqrt(x_sq) + sp.sqrt(y_sq))
 
     def updates(run: Run) -> dict[sp.Symbol, sp.Expr]:
-        after = _tangent_step(run.block, run.before, run.after)
+        after = _tangent_step(run.block, run.before, run.after, axes)
         return {**after.moments, TANGENT: after.between(TANGENT)}
 
     return N * _last(net, x_sq, y_sq, gap**2 + 2 * product * (1 - c), updates, TANGENT)
@@ -97,8 +102,8 @@ class _Step:
 
 
 @cache
-def _tangent_step(block: Block, width: sp.Expr, after_it: sp.Expr) -> _Step:
-    pairs = DecorrelatedPairs(after_it)
+def _tangent_step(block: Block, width: sp.Expr, after_it: sp.Expr, axes: int) -> _Step:
+    pairs = DecorrelatedPairs(after_it, axes)
     before = ClosePair(PAIR.first, PAIR.second, (PAIR.first.Q + PAIR.second.Q - DISTANCE) / 2, width)
     pair = block.apply(pairs, before)
     equal = dict.fromkeys(pairs.rhos, sp.S.One)
@@ -137,10 +142,10 @@ def difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
     factor(x, x') E + (factor(x, x) - factor(x, x')) T(x, x) + (factor(x', x') - factor(x, x')) T(x', x').
     """
     require_trained(net)
-    between = sp.Symbol("E", real=True)
+    between, axes = sp.Symbol("E", real=True), len(net.image or (1,)) - 1
 
     def updates(run: Run) -> dict[sp.Symbol, sp.Expr]:
-        return _difference_step(_tangent_step(run.block, run.before, run.after), between)
+        return _difference_step(_tangent_step(run.block, run.before, run.after, axes), between)
 
     return _last(net, x_sq, moved, square, updates, between)
 
