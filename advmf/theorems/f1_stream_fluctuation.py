@@ -19,7 +19,7 @@ from advmf.observables import Expectation, SecondMoment
 from advmf.symbols import L, N, x_sq
 from advmf.theorems.scripted import Scripted
 from advmf.theorems.selection import GROWING, PAIRS, rows
-from advmf.theorems.theorem import EXACT, RANDOM_NETWORK, REPEATED, Need, Scale, Theorem
+from advmf.theorems.theorem import EXACT, RANDOM_NETWORK, REPEATED, VECTORS, Need, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import Spread, fluctuate, require_exact
 from advmf.theory.propagation import OMEGA, omega
@@ -109,7 +109,7 @@ F1 = Theorem(
     source=SOURCE,
     tests=lambda net, pairs: [stream_fluctuation(net)],
     wrong=widths,
-    needs=(REPEATED, EXACT, FOLLOWS),
+    needs=(REPEATED, VECTORS, EXACT, FOLLOWS),
     derive=Scripted("f_finite_width", "stream"),
     scatters=lambda net: not any(isinstance(leaf, Residual) for leaf in net.leaves),  # narrow ones: heavy tails
     selected={"brief": rows((((GROWING, "relu"),), PAIRS))},

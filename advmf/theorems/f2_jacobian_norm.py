@@ -18,7 +18,7 @@ from advmf.symbols import K, L, N, d
 from advmf.theorems.f1_stream_fluctuation import SOURCE
 from advmf.theorems.scripted import Scripted
 from advmf.theorems.selection import GROWING, PAIRS, rows
-from advmf.theorems.theorem import EXACT, MASKLESS, RANDOM_NETWORK, REPEATED, Caption, Scale, Theorem
+from advmf.theorems.theorem import EXACT, MASKLESS, RANDOM_NETWORK, REPEATED, VECTORS, Caption, Scale, Theorem
 from advmf.theorems.wrong import widths
 from advmf.theory.finite_width import C_DIAG, C_OFF, perturb, require_exact
 from advmf.theory.propagation import OMEGA, omega
@@ -90,7 +90,7 @@ F2 = Theorem(
     source=SOURCE,
     tests=lambda net, pairs: [jacobian_norm(net)],
     wrong=widths,
-    needs=(REPEATED, MASKLESS, EXACT),
+    needs=(REPEATED, VECTORS, MASKLESS, EXACT),
     derive=Scripted("f_finite_width", "jacobian"),
     selected={"quick": rows((((GROWING, "relu"),), PAIRS))},
     scales={

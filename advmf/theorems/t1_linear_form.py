@@ -20,7 +20,7 @@ from advmf.symbols import d
 from advmf.theorems.mistakes import WITHOUT_TAIL, FirstForGain, SecondForGain, WithoutTail, mistaken, tap_too_few
 from advmf.theorems.scripted import Scripted
 from advmf.theorems.selection import ALL, EXTRA, GROWING, IMAGES, PAIRS, rows
-from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
+from advmf.theorems.theorem import ALIKE, PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import equality, law, twice_the_variance
 from advmf.theory.propagation import START, abbreviations, grows_alike, moments
 
@@ -246,6 +246,7 @@ T1 = Theorem(
     wrong=_wrong,
     selected={"quick": rows(((*ALL, *EXTRA, *IMAGES[:1]), PAIRS)), "brief": rows((((GROWING, "relu"),), PAIRS))},
     scatters=lambda net: not net.exact,  # its second moments are extrapolated, too
+    needs=(ALIKE,),
     derive=Scripted("t1_linear_form"),
     scales={
         "quick": Scale(L=3, d=8, K=512, widths=(256, 512, 1024, 2048), nets=(450, 450, 300, 300), effects=EFFECTS),

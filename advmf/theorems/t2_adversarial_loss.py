@@ -22,7 +22,7 @@ from advmf.symbols import K, d, eps, exponent, x_sq
 from advmf.theorems.mistakes import WITHOUT_TAIL, WithoutTail, mistaken
 from advmf.theorems.scripted import Scripted
 from advmf.theorems.selection import DEFAULT_NETS, DIAGONAL, GROWING, IMAGES, PAIRS, rows
-from advmf.theorems.theorem import PAPER, Caption, Scale, Theorem, random_network
+from advmf.theorems.theorem import ALIKE, PAPER, Caption, Scale, Theorem, random_network
 from advmf.theorems.wrong import bound
 from advmf.theory.metric import largest, metric
 from advmf.theory.norms import (
@@ -246,6 +246,7 @@ T2 = Theorem(
     states=lambda net, p, q, route: [loss_bound(net, p, q, route)],
     tests=lambda net, pairs: [loss_bound(net, p, q) for p, q in pairs],
     wrong=_wrong,
+    needs=(ALIKE,),
     derive=Scripted("t2_adversarial_loss"),
     selected={
         "quick": rows(

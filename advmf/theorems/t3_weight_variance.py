@@ -35,6 +35,7 @@ from advmf.theorems.scripted import Scripted
 from advmf.theorems.selection import DIAGONAL, GROWING, PAIRS, rows
 from advmf.theorems.t2_adversarial_loss import loss_bound
 from advmf.theorems.theorem import (
+    ALIKE,
     GROWTH,
     PAPER,
     RANDOM_NETWORK,
@@ -356,7 +357,7 @@ T3 = Theorem(
     states=_states,
     tests=_tests,
     wrong=_wrong,
-    needs=(REPEATED, GROWTH, UNIFORM),
+    needs=(REPEATED, ALIKE, GROWTH, UNIFORM),
     selected={
         "quick": rows(
             (((GROWING, "relu"),), PAIRS),

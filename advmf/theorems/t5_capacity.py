@@ -21,7 +21,7 @@ from advmf.symbols import K, t
 from advmf.theorems.scripted import Scripted
 from advmf.theorems.selection import ALL, GROWING, IMAGES, PAIRS, rows
 from advmf.theorems.t3_weight_variance import T3, training_claim
-from advmf.theorems.theorem import PAPER, Scale, Theorem, random_network
+from advmf.theorems.theorem import ALIKE, PAPER, Scale, Theorem, random_network
 from advmf.theorems.wrong import deeper, twice
 from advmf.theory.capacity import curvature
 from advmf.theory.dynamics import clock, evolve, reduced
@@ -97,6 +97,7 @@ T5 = Theorem(
     states=_states,
     tests=lambda net, pairs: [capacity(net)],
     wrong=lambda claim: [deeper(claim), twice(claim)],
+    needs=(ALIKE,),
     derive=Scripted("t5_capacity"),
     selected={"quick": rows(((*ALL, *IMAGES[:1]), PAIRS)), "brief": rows((((GROWING, "relu"),), PAIRS))},
     scales={

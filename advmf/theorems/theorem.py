@@ -18,7 +18,7 @@ from advmf.errors import ArgumentError, one_of
 from advmf.nets import Net
 from advmf.theorems.selection import Rows
 from advmf.theory.finite_width import drops
-from advmf.theory.propagation import grows_alike
+from advmf.theory.propagation import averages_follow, grows_alike
 from advmf.theory.spike import carries_mean
 
 PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
@@ -145,6 +145,13 @@ REPEATED = Need(lambda net: net.repeated, "it is made of stages, and no one bloc
 MASKLESS = Need(
     lambda net: not drops(net),
     "it drops coordinates, and what masks add to the fluctuations of J(x) is not carried",
+)
+VECTORS = Need(
+    lambda net: net.image is None,
+    "it is a net on images, and how their positions fluctuate together at finite width is not carried",
+)
+ALIKE = Need(
+    averages_follow, "the positions of its images have moments of their own, which do not follow from their averages"
 )
 EXACT = Need(lambda net: net.exact, "its moment rules are not exact at finite width")
 GROWTH = Need(grows_alike, "its Jacobian has no growth omega that is the same in every block of a stage")

@@ -209,6 +209,17 @@ def moments(net: Net, abbreviate: bool = False) -> Moments:
     return Moments(**{n: state.recursion(symbols[n]) if value is None else value for n, value in solved.items()})
 
 
+def averages_follow(net: Net) -> bool:
+    """Whether the moments follow from averages over positions, as they always do without images.
+
+    >>> import advmf as mf
+    >>> from advmf.theory.propagation import averages_follow
+    >>> [averages_follow(net) for net in (mf.vanilla(phi="tanh"), mf.conv(1, 0), mf.conv(phi="tanh"))]
+    [True, True, False]
+    """
+    return net.image is None or _has(moments, net)
+
+
 def _by_symbol(state: Moments) -> dict[sp.Symbol, sp.Expr]:
     return dict(zip(STATE.items().values(), state.items().values()))
 
