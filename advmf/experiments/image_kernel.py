@@ -163,20 +163,19 @@ class Images(Algebra[Positions]):
             padded = np.pad(values, [(0, 0)] * (values.ndim - axes) + [(0, 1)] * axes)
             if axes == 1:
                 return padded[..., sources].mean(-1)
-            return sum(padded[..., tap[:, None], tap[None, :]] for tap in sources.T) / taps  # type: ignore[return-value]
+            return sum(padded[..., tap[:, None], tap[None, :]] for tap in sources.T) / taps
 
         axes = state.P.ndim - 2
-        moments = {name: averaged(getattr(state, name), 1) for name in ("Q", "R")}
-        pairs = {name: averaged(getattr(state, name), axes) for name in ("P", "T")}
-        return self._weighted(layer, replace(state, **moments, **pairs, sizes=layer.sizes(state.sizes)), taps)
+        Q, R, P, T = averaged(state.Q, 1), averaged(state.R, 1), averaged(state.P, axes), averaged(state.T, axes)
+        return self._weighted(layer, replace(state, Q=Q, R=R, P=P, T=T, sizes=layer.sizes(state.sizes)), taps)
 
     def _weighted(self, layer: GaussianLayer, state: Positions, taps: int) -> Positions:
         """After a layer, from the moments of what its rows meet."""
         gain, bias = self._numbers(layer.variance), self._numbers(layer.bias_variance)
         own = float(state.width) * taps * state.P if layer.trained else 0.0
         Q, R, P = (gain * each + bias for each in (state.Q, state.R, state.P))
-        means = {"mu": np.zeros_like(Q), "nu": np.zeros_like(R)}
-        return replace(state, Q=Q, R=R, P=P, T=gain * state.T + own, width=self._after, **means)
+        mu, nu, T = np.zeros_like(Q), np.zeros_like(R), gain * state.T + own
+        return replace(state, Q=Q, R=R, mu=mu, nu=nu, P=P, T=T, width=self._after)
 
     def pointwise(self, activation: Pointwise, state: Positions) -> Positions:
         if activation.linear:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import Any
 
 import sympy as sp
 
@@ -273,10 +274,7 @@ def require_vectors(net: Net, what: str) -> None:
 
 def _image(given: object) -> tuple[int, ...]:
     """The channels and sizes of an image; DeclarationError for anything else."""
-    try:
-        found = tuple(given)  # type: ignore[arg-type]
-    except TypeError:
-        found = ()
+    found: tuple[Any, ...] = tuple(given) if isinstance(given, Iterable) else ()
     whole = all(isinstance(n, int | sp.Integer) and not isinstance(n, bool) and n >= 1 for n in found)
     if isinstance(given, str) or len(found) not in (2, 3) or not whole:
         raise DeclarationError(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import sympy as sp
 import torch
@@ -23,7 +23,7 @@ from advmf.simulate.budget import MEMORY, Budget, allow
 from advmf.simulate.conditioned import ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
 from advmf.simulate.draws import Drawn, Fill, Fresh, Shape, Shapes, normal
-from advmf.simulate.networks import Chain, Linear, Map, Networks, Trace, realise
+from advmf.simulate.networks import Chain, Draws, Linear, Map, Networks, Trace, realise
 from advmf.simulate.positions import Flatten, Pool, Spread
 from advmf.simulate.state import lasting, source, tensor, without_gradients
 from advmf.simulate.tapes import Matrix
@@ -37,6 +37,20 @@ SEED, LAYER = 8, 4096
 """Measured bytes of a network's seed, and of the objects that make up a layer of one chunk."""
 LANES = 4
 """Independent streams of random numbers per network, which can be drawn in parallel."""
+
+
+class _Run(NamedTuple):
+    """Copies of a block, the widths that the block maps from and to, and the sizes of the image before it."""
+
+    block: Block
+    copies: int
+    before: int
+    after: int
+    sizes: Sizes
+
+    def realised(self, draws: Draws) -> Map:
+        """The map of one copy."""
+        return realise(self.block, draws, self.before, self.after, self.sizes)
 
 
 @dataclass
@@ -118,20 +132,16 @@ class Ensemble:
                 f"{self.memory:,}. Lower N or L, use dtype=torch.float32, take {other}, or raise memory=."
             )
 
-    def _runs(self) -> list[tuple[Block, int, int, int, Sizes]]:
-        """The blocks, each with its number of copies, the widths that it maps from and to, and the sizes of the image
-        before it. A block that changes the sizes has one copy at a time."""
-        found, sizes = list[tuple[Block, int, int, int, Sizes]](), (self.net.image or (1,))[1:]
+    def _runs(self) -> list[_Run]:
+        """The blocks, in order; a block that changes the sizes of an image has one copy at a time."""
+        found, sizes = list[_Run](), (self.net.image or (1,))[1:]
         for run in self.net.runs:
             copies = round(self.number(run.copies.subs({symbols.L: self.L})))
-            after = run.block.apply(Grid(), sizes) if sizes else sizes
-            own = [(run.block, copies, int(run.before * self.N), int(run.after * self.N), sizes)]
-            if after != sizes:
-                own = []
-                for _ in range(copies):
-                    own.append((run.block, 1, int(run.before * self.N), int(run.after * self.N), sizes))
-                    sizes = run.block.apply(Grid(), sizes)
-            found += own
+            changes = bool(sizes) and run.block.apply(Grid(), sizes) != sizes
+            for _ in range(copies if changes else 1):
+                before, after = int(run.before * self.N), int(run.after * self.N)
+                found.append(_Run(run.block, 1 if changes else copies, before, after, sizes))
+                sizes = run.block.apply(Grid(), sizes) if changes else sizes
         return found
 
     def _ends(self) -> tuple[Shape, Shape]:
@@ -139,25 +149,25 @@ class Ensemble:
         runs, image, last = self._runs(), self.net.image, math.prod(self.net.sizes)
         inputs, positions = (image[0], math.prod(image[1:])) if image else (self.d, 1)
         flat = last if self.net.head == "flatten" else 1
-        return Shape(runs[0][2], inputs, positions=positions), Shape(self.K, runs[-1][3] * flat)
+        return Shape(runs[0].before, inputs, positions=positions), Shape(self.K, runs[-1].after * flat)
 
     def _shapes(self) -> list[tuple[Shape, int]]:
         """The random parts, each with its number: first the layers of the input and the output."""
         found = [(shape, 1) for shape in self._ends()]
-        for block, copies, *at in self._runs():
+        for run in self._runs():
             shapes = Shapes(self.number)
-            realise(block, shapes, *at)
-            found += [(shape, copies) for shape in shapes.found]
+            run.realised(shapes)
+            found += [(shape, run.copies) for shape in shapes.found]
         return found
 
     @property
     def trained_rows(self) -> list[int]:
         """The number of rows of each trained matrix, in the order of the layers."""
         rows: list[int] = []
-        for block, copies, *at in self._runs():
+        for run in self._runs():
             shapes = Shapes(self.number)
-            realise(block, shapes, *at)
-            rows += copies * [shape.rows for shape in shapes.found if shape.trained]
+            run.realised(shapes)
+            rows += run.copies * [shape.rows for shape in shapes.found if shape.trained]
         return rows
 
     def number(self, expr: sp.Expr) -> float:
@@ -194,7 +204,7 @@ class Ensemble:
             return Linear(matrix(shape.rows, shape.columns, 1 / math.sqrt(shape.columns), shape.positions), None)
 
         maps: list[Map] = [end(first)]
-        maps += [realise(block, draws, *at) for block, copies, *at in self._runs() for _ in range(copies)]
+        maps += [run.realised(draws) for run in self._runs() for _ in range(run.copies)]
         maps.append(end(last))
         if self.net.image is not None:
             maps.insert(0, Spread(first.positions))

@@ -301,7 +301,9 @@ def layers(map: Map) -> Iterator[Linear]:
 class Draws(Protocol):
     """The source of the random parts of a network."""
 
-    device: torch.device
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
 
     def layer(self, layer: GaussianLayer, rows: int, columns: int, positions: int) -> Linear:
         """A random layer for a declared one, which acts at so many positions."""
