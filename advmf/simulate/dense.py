@@ -10,6 +10,11 @@ from torch import Tensor
 from advmf.simulate.state import without_gradients
 
 
+MANY = 512
+"""From this many vectors on, as positions of images make them, a product takes them as they are: two to four times as
+fast as rows. Few vectors are faster as rows."""
+
+
 class DenseMatrix:
     """A batch of stored matrices, ``values`` (nets, rows, columns)."""
 
@@ -18,9 +23,13 @@ class DenseMatrix:
         self._change = change
 
     def matmul(self, x: Tensor) -> Tensor:
+        if x.shape[2] >= MANY:
+            return torch.bmm(self.values, x)
         return torch.bmm(x.mT.contiguous(), self.values.mT).mT
 
     def rmatmul(self, z: Tensor) -> Tensor:
+        if z.shape[2] >= MANY:
+            return torch.bmm(self.values.mT, z)
         return torch.bmm(z.mT.contiguous(), self.values).mT
 
     @without_gradients

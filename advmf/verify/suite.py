@@ -65,7 +65,7 @@ NETS = {
     **{name: (name, SHORTCUT_GAIN) for name in PRESETS if name != "vanilla"},
     "pre_norm": ("pre_norm", 2.0),
     "pyramid": ("pyramid", 1 + SHORTCUT_GAIN),
-    "conv": ("conv", 1 + SHORTCUT_GAIN),
+    "conv": ("conv", 2.0),
 }
 """The networks of a suite: the preset of each, and sigma_w**2 times E phi'^2 at a second moment of one, which is omega
 of the vanilla ones of homogeneous activations."""
