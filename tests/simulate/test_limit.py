@@ -47,7 +47,7 @@ NETS = {
     "scaled": mf.Net(mf.Residual(mf.Dense(), mf.Activation("silu"), scale=0.5)),
     "mixed": mf.Net(mf.Serial(mf.Dense(), mf.Activation("tanh"), mf.Dense(), mf.ReLULike(1, "1/5"), mf.RMSNorm())),
 }
-QUADRATURE = ["tanh", "plain gelu", "scaled", "mixed"]
+QUADRATURE = ["tanh", "scaled", "mixed"]
 """Nets whose theory has no closed form, of which few pairs are compared, with derivatives by differences."""
 
 
