@@ -39,7 +39,8 @@ class Gelu(ClosedForm):
         return _kernel().xreplace({_Q: Q, _R: R, _P: P})
 
 
-_Q, _R, _P = *sp.symbols("Q R", nonnegative=True, cls=sp.Dummy), sp.Dummy("P", real=True)
+_Q, _R = sp.symbols("Q R", nonnegative=True, cls=sp.Dummy)
+_P = sp.Dummy("P", real=True)
 _BOTH = sp.Rational(1, 4) + sp.asin(_P / sp.sqrt((1 + _Q) * (1 + _R))) / (2 * sp.pi)
 """E F(a)F(b)."""
 
