@@ -25,7 +25,7 @@ import advmf as mf
 pytestmark = pytest.mark.paper
 
 N, L, D, K, EPS = 10**6, 2, 6, 2, 1.5
-WIDE, ENDLESS, BATCH = 200, 20_000, 2
+WIDE, ENDLESS, BATCH = 200, 10_000, 2
 """Networks of each sample, and conditioned networks that are held in memory at a time."""
 ALPHA = 1e-4
 NETS = {
