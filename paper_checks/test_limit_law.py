@@ -34,7 +34,7 @@ NETS = {
     "pre_norm gelu": (mf.pre_norm(phi="gelu"), 1.5),
 }
 """A network and its sigma_w."""
-CONTROLS = {"sigma_w": {"factor": 1.15}, "depth": {"L": L + 1}}
+CONTROLS = {"sigma_w": {"factor": 1.3}, "depth": {"L": L + 1}}
 POINTS = torch.randn(2, D, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 X, OTHER = POINTS / POINTS.norm(dim=1, keepdim=True) * math.sqrt(D)
 
