@@ -1,6 +1,6 @@
 """Uniform integrability step by step: the mean square of the adversarial loss is bounded as the width N grows.
 
-    lim E L_adv^2 <= eps^2 (beta^2 + r^2/d) lambda^(2L),   r = d^max(0, 1/2 - 1/p) K^max(0, 1/q - 1/2)
+    lim sup E L_adv^2 <= eps^2 (beta^2 + r^2/d) lambda^(2L),   r = d^max(0, 1/2 - 1/p) K^max(0, 1/q - 1/2)
 
 Here lambda is 2 ell sigma_w for ``vanilla`` and 1 + 4 ell sigma_w for ``residual``, and ell is the Lipschitz constant
 of the activation. A bounded mean square is what T2 needs where it takes the limit of the mean loss from the limit in
