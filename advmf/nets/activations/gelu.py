@@ -30,7 +30,7 @@ class Gelu(ClosedForm):
     """
 
     def phi(self, z: sp.Expr) -> sp.Expr:
-        return z * _below(z)
+        return z * (1 + sp.erf(z / sp.sqrt(2))) / 2
 
     def mean(self, Q: sp.Expr) -> sp.Expr:
         return Q * _slope().subs(_Q, Q)
@@ -45,14 +45,10 @@ _BOTH = sp.Rational(1, 4) + sp.asin(_P / sp.sqrt((1 + _Q) * (1 + _R))) / (2 * sp
 """E F(a)F(b)."""
 
 
-def _below(z: sp.Expr) -> sp.Expr:
-    return (1 + sp.erf(z / sp.sqrt(2))) / 2
-
-
 @lru_cache(maxsize=1)
 def _slope() -> sp.Expr:
     """E F'(a), as E F'(a)F'(b) is the derivative in P, and b is zero where R is."""
-    return _BOTH.diff(_P).subs({_R: 0, _P: 0}) / _below(z).diff(z).subs(z, 0)
+    return _BOTH.diff(_P).subs({_R: 0, _P: 0}) / sp.diff(sp.erf(z / sp.sqrt(2)) / 2, z).subs(z, 0)
 
 
 @lru_cache(maxsize=1)
