@@ -133,7 +133,7 @@ def growths(net: Net) -> tuple[sp.Expr, ...]:
 
 @cache
 def _growth(block: Block) -> sp.Expr:
-    growth = sp.expand(propagate(block, STATE).j / STATE.j)
+    growth = sp.diff(propagate(block, STATE).j, STATE.j)
     if growth.is_rational_function():
         growth = sp.expand(sp.cancel(sp.together(growth)))
     if held := growth.free_symbols & set(STATE.items().values()):
