@@ -15,8 +15,9 @@ __version__ = "0.1.0"
 shown_by(lambda value: str(import_module("advmf.emit.latex").displayed(value)))
 
 _HOME = {
-    "advmf.nets": "Activation Block ClosedForm Conv Dense Dropout Erf LayerNorm Mix Net PRESETS Pointwise RMSNorm ReLULike "
-    "Residual Serial Sine Stage conv conv_residual plain_residual post_norm pre_norm preactivation pyramid residual vanilla",
+    "advmf.nets": "Activation Block ClosedForm Conv Dense Dropout Erf Gelu LayerNorm Mix Net PRESETS Pointwise RMSNorm "
+    "ReLULike Residual Serial Sine Stage conv conv_residual plain_residual post_norm pre_norm preactivation pyramid residual "
+    "vanilla",
     "advmf.claim": "Claim Equation Regime",
     "advmf.theory.propagation": "growth_rate moments omega",
     "advmf.theory.correlation": "correlation_map depth_scale nngp",

@@ -7,7 +7,8 @@ above Lambda/d in the ball, the features of two points are no further apart than
 points, and so their Gaussian maxima are no larger than those of the ball itself.
 
 Every step is verified as it is taken. The one assumption is that outputs converge to that process. The proof ends in
-exactly the expression that the package derives from the declared blocks, with p and q as symbols.
+exactly the expression that the package derives from the declared blocks, with p and q as symbols. Its first step needs
+a mean square that is bounded in N; ``uniform_integrability.py`` derives that bound.
 """
 
 import sympy as sp

@@ -40,6 +40,7 @@ BLOCKS = {
     "mixed shortcut": mf.Residual(mf.Dense(), mf.ReLULike(1, 0), scale=-0.5, shortcut=mf.Mix()),
     "nested": mf.Residual(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Mix()), mf.Dense(), scale="1/2"),
     "erf": mf.vanilla(phi=mf.Erf()).block,
+    "gelu": mf.plain_residual(phi=mf.Gelu()).block,
     "tanh": mf.residual(phi=mf.Activation(sp.tanh(z))).block,
     "softplus": mf.plain_residual(phi=mf.Activation(sp.log(1 + sp.exp(z)))).block,
     "elu": mf.preactivation(phi=mf.Activation(sp.Piecewise((z, z > 0), (sp.exp(z) - 1, True)))).block,

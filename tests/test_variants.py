@@ -37,8 +37,8 @@ MUTATIONS = {
         ("eps * beta * sp.sqrt(product)", "eps * beta * product"),
     ],
     "squared_loss": [
-        ("variance = Expectation(MatrixNorm(p, q)), inner**2 * outer**2 / d", "variance = Expectation(MatrixNorm(p, q)), inner * outer / d"),
-        ("Case(float(change**2), float(eta**2", "Case(float(change**2), float(eta**2 / 2"),
+        ("variance = outer**2 * widest**2", "variance = outer * widest**2"),
+        ("np.square(D).sum(1).max()", "np.square(D).sum(1).max() / 20"),
     ],
     "cross_entropy": [
         ('proof.step(2 ** (1 / h) * others, algebra)', 'proof.step(2 * others, algebra)'),

@@ -18,6 +18,7 @@ advmf.errors.DeclarationError: ReLULike(u=1, v=0) acts on a stream whose coordin
 from advmf.nets.activations.activation import ClosedForm, Pointwise
 from advmf.nets.activations.erf import Erf
 from advmf.nets.activations.formula import Activation
+from advmf.nets.activations.gelu import Gelu
 from advmf.nets.activations.relu_like import ReLULike
 from advmf.nets.activations.sine import Sine
 from advmf.nets.algebra import Algebra
@@ -55,6 +56,7 @@ __all__ = [
     "Dropout",
     "Erf",
     "GaussianLayer",
+    "Gelu",
     "Grid",
     "InTurn",
     "Leaves",

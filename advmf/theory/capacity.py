@@ -17,7 +17,6 @@ from functools import cache
 
 import sympy as sp
 
-from advmf.functions import OverGaussians
 from advmf.nets import Block, Net
 from advmf.symbols import x_sq
 from advmf.theory.propagation import ALPHA, OMEGA, grows_alike, omega, slope_squares
@@ -68,8 +67,7 @@ def jet_step(block: Block) -> Jet:
     jet = Jet(stream.Q, 2 * after.C, after.V, stream.mu, after.tau)
 
     def tidy(expr: sp.Expr) -> sp.Expr:
-        value = expr if expr.has(OverGaussians) else sp.simplify(expr)
-        return sp.factor(value) if value.is_polynomial(*JET.items().values()) else value
+        return sp.factor(sp.simplify(expr)) if expr.is_polynomial(*JET.items().values()) else expr
 
     return Jet(**{name: tidy(value) for name, value in jet.items().items()})
 

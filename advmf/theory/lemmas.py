@@ -90,8 +90,8 @@ LEMMAS: dict[str, Lemma] = {
         Lemma(
             "uniform integrability",
             "as N -> oo the mean loss is that of the limit, for activations that are Lipschitz and outputs that converge in law on the ball",
-            "given the hidden layers f is Gaussian, so that by the two inequalities below, and Poincaré's, E loss^2 is at most that of a matrix "
-            "times E(prod ‖W_l‖ Lip(phi))^2 E‖P_in‖^2 d/N, bounded in N; Billingsley, Convergence of Probability Measures, 1999, theorem 3.5",
+            "the mean square of the loss is bounded in N (in steps in derivations/uniform_integrability.py: Lipschitz constants multiply, and given "
+            "the hidden layers outputs are Gaussian); Billingsley, Convergence of Probability Measures, 1999, theorem 3.5",
             _PAIR,
             state.uniformly_integrable,
             state.norm_hypotheses,

@@ -52,12 +52,17 @@ class Moments:
     def along(self) -> sp.Expr:
         """Second moment of the tangent along the input, E|x - a|²/N."""
         plain = self.Q - 2 * self.B + self.A
+        if plain.count_ops() > _LONG:
+            return plain
         spread = sp.expand(plain)  # within recursions too: quotients of them may grow beyond use
         return spread if spread.count_ops() <= 4 * plain.count_ops() else plain
 
     def items(self) -> dict[str, sp.Expr]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
+
+_LONG = 500
+"""An expression of more operations is not multiplied out: that takes seconds and does not shorten it."""
 
 STATE = Moments(
     Q=sp.Symbol("Q", positive=True),
@@ -130,7 +135,9 @@ def growths(net: Net) -> tuple[sp.Expr, ...]:
 
 @cache
 def _growth(block: Block) -> sp.Expr:
-    growth = sp.expand(sp.cancel(sp.together(propagate(block, STATE).j / STATE.j)))
+    growth = sp.diff(propagate(block, STATE).j, STATE.j)
+    if growth.is_rational_function():
+        growth = sp.expand(sp.cancel(sp.together(growth)))
     if held := growth.free_symbols & set(STATE.items().values()):
         names = ", ".join(sorted(map(str, held)))
         raise DeclarationError(

@@ -10,9 +10,10 @@ import sympy as sp
 from advmf.errors import StepError
 from advmf.expressions import expression
 from advmf.functions import Flow, Recursion
+from advmf.symbols import N
 from advmf.theory.fact import Fact
 from advmf.theory.lemma import holds
-from advmf.theory.points import BINDING, LOCAL, POINTS, compare, evaluated
+from advmf.theory.points import BINDING, LOCAL, POINTS, compare, evaluated, observables
 from advmf.theory.smoothness import continuous
 
 
@@ -93,8 +94,8 @@ def put_in(
         raise StepError(f"{label} speaks of {old}, which does not occur in {expr}.")
     if relation == "==":
         return evaluated(expr.subs(old, new)), relation, False
-    if relation == "->" and expr == old:
-        return evaluated(new), relation, False
+    if relation == "->" and _multiple(expr, old, new):
+        return evaluated(expr.subs(old, new)), relation, False
     if relation not in ("<=", ">=", "approx"):
         raise StepError(
             f"{label} says {old} {relation} {new}, which cannot be put in: it leaves no relation that a chain has."
@@ -110,6 +111,13 @@ def put_in(
         return after, relation, _keeps_errors(expr, old, label, where)
     falls, numeric = _monotone(expr, (old, new) if relation == "<=" else (new, old), old, label, where)
     return after, {"<=": ">=", ">=": "<="}[relation] if falls else relation, numeric
+
+
+def _multiple(expr: sp.Expr, old: sp.Expr, new: sp.Expr) -> bool:
+    """Whether ``expr`` is ``old`` times a factor that stands still while ``old`` approaches ``new``: no observable, and
+    neither N nor a letter that the limit took away."""
+    factor = expr / old
+    return not (observables(factor) or factor.free_symbols & ({N} | old.free_symbols - new.free_symbols))
 
 
 def _monotone(

@@ -5,8 +5,8 @@ constant.
     exp(f_k) - f_y
 
 Run it to read it: ``python derivations/variants/cross_entropy.py``. The gradient of l in the outputs is softmax(f) -
-e_y, whose l_{q*} norm is at most 2^(1/q*). The increase is no observable of the package: it is declared here with its
-measurement, an attack on the cross-entropy.
+e_y, whose l_{q*} norm is at most 2^(1/q*). The rest is T2's proof, by metric domination. The increase is no observable
+of the package: it is declared here with its measurement, an attack on the cross-entropy.
 """
 
 from dataclasses import replace
@@ -16,11 +16,12 @@ import sympy as sp
 import torch
 
 import advmf as mf
-from advmf.functions import Conjugate
-from advmf.observables import AdversarialLoss, Expectation, LargestOperatorNorm, MatrixNorm, Observable, OperatorNorm
+from advmf.functions import Conjugate, GaussianNorm
+from advmf.observables import AdversarialLoss, Expectation, FeatureMaximum, FeatureRadius, LimitLoss, Observable
 from advmf.simulate import Probe, attack_loss
-from advmf.symbols import L, eps, p, q
+from advmf.symbols import K, L, d, eps, p, q
 from advmf.theory.lemma import Case, Lemma
+from advmf.theory.lemmas import radius
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, algebra, by, lemma, register_lemma
 from advmf.theory.propagation import OMEGA as omega
@@ -134,24 +135,22 @@ def derive(net: mf.Net) -> Derivation:
         proof.define(omega, mf.omega(net), "growth per block (T1)"),
         proof.define(beta, mf.beta(p, q), "norm factor"),
     )
-    norm, largest = Expectation(OperatorNorm(p, q)), Expectation(LargestOperatorNorm(p, q))
-    everywhere = proof.assume(
-        "the law of J(x), the same at every x, bounds its largest norm over the ball", largest, "<=", norm
-    )
-    law = proof.assume(
-        "T1, as N -> oo: J(x) has the law of omega^(L/2) G, with G of K x d independent N(0, 1/d) entries",
-        norm, "==", omega ** (L / 2) * Expectation(MatrixNorm(p, q)),
-    )  # fmt: skip
+    proof.assume("as N -> oo the outputs converge in law to independent Gaussian processes on the ball")
+    proof.assume("T1: the gradients of an output are N(0, omega^L/d I) at every x")
     constant = proof.define(slope, 2 ** (1 - 1 / q), "Lipschitz constant")
     proof.begin(Expectation(CrossEntropyRise(p)), "the bound")
     proof.step(
         constant.right * Expectation(AdversarialLoss(p, q)), lemma("cross-entropy", p=p, q=q, slope=constant.right)
     )
     proof.step(slope * Expectation(AdversarialLoss(p, q)), by(constant))
-    proof.step(slope * eps * largest, lemma("mean value inequality", p=p, q=q))
-    proof.step(slope * eps * norm, by(everywhere))
-    proof.step(slope * eps * omega ** (L / 2) * Expectation(MatrixNorm(p, q)), by(law), "a norm is homogeneous")
-    proof.step(slope * eps * omega ** (L / 2) * factor.right, lemma("Chevet", p=p, q=q))
+    (inner, outer), length, scale = radius(p, q), GaussianNorm(K, q), omega**L
+    proof.step(slope * Expectation(LimitLoss(p, q)), lemma("uniform integrability", p=p, q=q), "as N -> oo")
+    parts = outer * Expectation(FeatureMaximum(p)) + FeatureRadius(p) * length
+    proof.step(slope * parts, lemma("Chevet on bounded sets", p=p, q=q))
+    first = outer * eps * sp.sqrt(scale / d) * GaussianNorm(d, Conjugate(p))
+    proof.step(slope * (first + FeatureRadius(p) * length), lemma("Sudakov-Fernique", p=p, scale=scale))
+    second = eps * sp.sqrt(scale / d) * inner * length
+    proof.step(slope * (first + second), lemma("metric domination", p=p, scale=scale))
     proof.step(slope * eps * beta * omega ** (L / 2), by(factor))
     proof.step(bound.rhs, by(constant, factor, rate))
     proof.concludes(bound)

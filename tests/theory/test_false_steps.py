@@ -12,6 +12,7 @@ from advmf.observables import (
     EscapeTime,
     Expectation,
     JacobianAlong,
+    LimitLoss,
     MatrixNorm,
     Offset,
     Probability,
@@ -251,6 +252,28 @@ def test_a_limit_is_no_equality():
     with pytest.raises(StepError, match="ends in lim <="):
         _with_limit(L).concludes(claim_about(eps))
     _with_limit(N).concludes(claim_about(eps))  # as N -> oo, as the claim says
+
+
+@pytest.mark.parametrize("factor", [N, 1 / N, LOSS, CROSS, Expectation(MatrixNorm(2, 2)), 1 + eps / LOSS])
+def test_a_limit_is_put_in_beside_what_stands_still_alone(factor):
+    found = Expectation(LimitLoss(2, 2))
+    refused(factor * LOSS, factor * found, lemma("uniform integrability", p=2, q=2))
+    proof = Derivation("D", "the control")
+    proof.begin(2 ** (1 - 1 / q) * eps * LOSS)
+    proof.step(2 ** (1 - 1 / q) * eps * found, lemma("uniform integrability", p=2, q=2))
+    assert proof.result.relation == "->"
+
+
+def test_the_letter_of_a_limit_does_not_stand_still():
+    proof = Derivation("D", "a limit put in")
+    proof.begin((1 + a / x) * y)
+    proof.step(y, Limit(x, sp.oo))
+    known = proof.result
+    proof.begin(b * (1 + a / x) * y)
+    proof.step(b * y, by(known))
+    proof.begin(x * (1 + a / x) * y)
+    with pytest.raises(StepError, match="D, step 3"):
+        proof.step(x * y, by(known))
 
 
 def _with_limit(letter):

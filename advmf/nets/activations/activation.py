@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy as sp
 
@@ -142,23 +142,60 @@ class ClosedForm(Pointwise):
         return self.product(Q, Q, Q)
 
     def gain(self, Q: sp.Expr) -> sp.Expr:
-        return self._at(sp.diff(self.product(_Q, _R, _P), _P), Q)
+        return _differentiated(self).gain.subs(_Q, Q)
 
     def tilt(self, Q: sp.Expr) -> sp.Expr:
-        return sp.simplify(2 * _Q * sp.diff(self.mean(_Q), _Q)).subs(_Q, Q)
+        return _differentiated(self).tilt.subs(_Q, Q)
 
     def overlap(self, Q: sp.Expr) -> sp.Expr:
-        return sp.simplify(_Q * sp.diff(self.second(_Q), _Q)).subs(_Q, Q)
+        return _differentiated(self).overlap.subs(_Q, Q)
 
     def stretch(self, Q: sp.Expr) -> sp.Expr:
-        # a = s z and b = t z' of correlation c: E (z phi'(a)) (z' phi'(b)) is the mixed derivative in s and t.
-        s, t, c = sp.symbols("s t c", positive=True)
-        mixed = s * t * sp.diff(self.product(s**2, t**2, c * s * t), s, t)
-        return sp.simplify(mixed.subs({c: 1, t: s})).subs(s, sp.sqrt(_Q)).subs(_Q, Q)
-
-    @staticmethod
-    def _at(expr: sp.Expr, Q: sp.Expr) -> sp.Expr:
-        return sp.simplify(expr.subs({_R: _Q, _P: _Q})).subs(_Q, Q)
+        return _differentiated(self).stretch.subs(_Q, Q)
 
 
 _Q, _R, _P = sp.symbols("Q R P", positive=True)
+
+
+class _Means(NamedTuple):
+    """The means of an activation with its slope, at the variance ``_Q``."""
+
+    gain: sp.Expr
+    tilt: sp.Expr
+    overlap: sp.Expr
+    stretch: sp.Expr
+
+
+@lru_cache(maxsize=256)
+def _differentiated(phi: ClosedForm) -> _Means:
+    # a = s z and b = t z' of correlation c: E (z phi'(a)) (z' phi'(b)) is the mixed derivative in s and t.
+    s, t, c = sp.symbols("s t c", positive=True)
+    mixed = s * t * sp.diff(phi.product(s**2, t**2, c * s * t), s, t)
+    return _Means(
+        gain=_collected(sp.diff(phi.product(_Q, _R, _P), _P).subs({_R: _Q, _P: _Q})),
+        tilt=_collected(2 * _Q * sp.diff(phi.mean(_Q), _Q)),
+        overlap=_collected(_Q * sp.diff(phi.second(_Q), _Q)),
+        stretch=_collected(mixed.subs({c: 1, t: s}).subs(s, sp.sqrt(_Q))),
+    )
+
+
+def _collected(expr: sp.Expr) -> sp.Expr:
+    """A sum over the functions in an expression, each with one fraction as its factor."""
+    return sp.collect(sp.expand(sp.factor(expr)), [*expr.atoms(sp.Function), sp.pi], sp.factor)
+
+
+def times_inputs(kernel: sp.Expr, Q: sp.Symbol, R: sp.Symbol, P: sp.Symbol) -> sp.Expr:
+    """E a b f(a) g(b) from the kernel E f(a)g(b), an expression M in the variances Q, R and the covariance P: ``P M +
+    2QP M_Q + (QR + P²) M_P + 2PR M_R``.
+
+    Stein's identity is E a h(a, b) = Q E h_a + P E h_b. Once for a and once for b it gives P E fg + QP E f''g + (QR +
+    P²) E f'g' + PR E fg''. By Price's theorem E f'g' = M_P, E f''g = 2 M_Q and E fg'' = 2 M_R.
+
+    >>> import sympy as sp
+    >>> from advmf.nets.activations.activation import times_inputs
+    >>> Q, R, P = sp.symbols("Q R P")
+    >>> times_inputs(P, Q, R, P)  # E a² b²
+    2*P**2 + Q*R
+    """
+    by_q, by_r, by_p = (kernel.diff(moment) for moment in (Q, R, P))
+    return P * kernel + 2 * Q * P * by_q + 2 * P * R * by_r + (Q * R + P**2) * by_p

@@ -11,6 +11,7 @@ from advmf.boundary import public
 from advmf.errors import one_of
 from advmf.nets.activations.activation import Pointwise
 from advmf.nets.activations.erf import Erf
+from advmf.nets.activations.gelu import Gelu
 from advmf.nets.activations.relu_like import ReLULike
 from advmf.nets.activations.sine import Sine
 from advmf.nets.block import number
@@ -27,7 +28,7 @@ NAMED: dict[str, Any] = {
     "tanh": sp.tanh(Z),
     "sigmoid": _LOGISTIC,
     "softplus": sp.log(1 + sp.exp(Z)),
-    "gelu": Z * (1 + sp.erf(Z / sp.sqrt(2))) / 2,
+    "gelu": Gelu,
     "silu": Z * _LOGISTIC,
     "elu": sp.Piecewise((Z, Z > 0), (sp.exp(Z) - 1, True)),
     "selu": sp.Piecewise((_SELU[0] * Z, Z > 0), (_SELU[1] * (sp.exp(Z) - 1), True)),
@@ -35,8 +36,7 @@ NAMED: dict[str, Any] = {
     "hard_tanh": sp.Max(-1, sp.Min(1, Z)),
 }
 """Activations by name: a formula, or a constructor of an activation with closed forms. The constants of selu are those
-of G. Klambauer et al., Self-Normalizing Neural Networks, NeurIPS 2017; gelu is D. Hendrycks and K. Gimpel's,
-arXiv:1606.08415."""
+of G. Klambauer et al., Self-Normalizing Neural Networks, NeurIPS 2017."""
 
 
 @public
@@ -46,7 +46,8 @@ class Activation(Pointwise):
     smooth apart from kinks.
 
     ``Activation(sp.tanh(z))`` is ``Activation("tanh")``. The names are those of :data:`NAMED`; some of them give a
-    :class:`ReLULike`, an :class:`Erf` or a :class:`Sine`. The means are computed by quadrature, to twelve digits.
+    :class:`ReLULike`, an :class:`Erf`, a :class:`Gelu` or a :class:`Sine`. The means of a formula are computed by
+    quadrature, to twelve digits.
 
     Raises DeclarationError for a formula that is no real function of z, that jumps, or that grows faster than a
     multiple of z, and where SymPy does not find its slope or kinks. Raises ArgumentError for an unknown name.
