@@ -108,15 +108,15 @@ F2 = Theorem(
         "paper": Scale(
             **PAPER_POINT,
             widths=(8000, 16_000, 32_000, 64_000),
-            nets=(600, 3200, 4000, 300),
-            effects={"effect_fourth": 0.3},
+            nets=(400, 1900, 2400, 200),
+            effects={"effect_fourth": 0.4},
         ),
         # c_off is less next to a shortcut, and so are the widths from which on the expansion holds.
         "paper scattered": Scale(
             **PAPER_POINT,
             widths=(3200, 6400, 12_800, 25_600),
-            nets=(500, 2800, 3600, 200),
-            effects={"effect_fourth": 0.3},
+            nets=(400, 1800, 2200, 200),
+            effects={"effect_fourth": 0.4},
         ),
     },
     captions={"F2": Caption("coefficient of 1/N, simulated/predicted", r"Coefficient of $1/N$, simulated/predicted")},

@@ -27,8 +27,8 @@ DEFAULT_ACTIVATIONS = ("relu", "leaky_relu")
 ALL = tuple((name, activation) for activation in DEFAULT_ACTIVATIONS for name in DEFAULT_NETS)
 """Every default network with every default activation."""
 
-RELU = (*((name, "relu") for name in DEFAULT_NETS), (GROWING, "leaky_relu"))
-"""Every default network with ReLU, and one with leaky ReLU."""
+RELU = tuple((name, "relu") for name in DEFAULT_NETS[1:])
+"""Every default network off the critical point, with ReLU."""
 
 EXTRA = (
     (GROWING, "tanh"),

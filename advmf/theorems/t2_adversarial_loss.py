@@ -269,13 +269,13 @@ T2 = Theorem(
             steps=5,
         ),
         "sharp": Scale(L=5, d=64, K=10, widths=(256, 512, 2048, 4096), nets=(40, 160, 40, 160), directions=1, steps=5),
-        "paper": Scale(**PAPER_POINT, widths="limit", nets=(300,), directions=1, effects={"effect": 0.05}),
+        "paper": Scale(**PAPER_POINT, widths="limit", nets=(200,), directions=1, effects={"effect": 0.05}),
         # L c_off sqrt(K d)/N is 0.22 at the narrowest (F2). What the fit to a + b/N + c/N² leaves of the excess of
         # |J|_{2->2} is 0.02 % by the edge of the free product.
         "paper finite": Scale(
             **PAPER_POINT,
             widths=(8192, 32_768, 131_072, 1_000_000),
-            nets=(48, 24, 12, 6),
+            nets=(32, 16, 8, 6),
             directions=1,
             steps=5,
             effects={"effect": 0.1},

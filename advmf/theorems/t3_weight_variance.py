@@ -381,14 +381,14 @@ T3 = Theorem(
         "paper": Scale(
             **PAPER_POINT,
             widths=(4096, 16_384, 65_536, 262_144),
-            nets=(160, 100, 50, 20),
+            nets=(120, 80, 40, 16),
             **SMALLER,
             effects={"effect": 0.1},
         ),
         "paper scattered": Scale(
             **PAPER_POINT,
             widths=(2048, 4096, 16_384, 65_536),
-            nets=(600, 600, 400, 300),
+            nets=(450, 450, 300, 220),
             **SMALLER,
             effects={"effect": 0.15},
         ),
