@@ -275,7 +275,7 @@ T2 = Theorem(
         "paper finite": Scale(
             **PAPER_POINT,
             widths=(8192, 32_768, 131_072, 1_000_000),
-            nets=(32, 16, 8, 6),
+            nets=(32, 16, 8, 4),
             directions=1,
             steps=5,
             effects={"effect": 0.1},

@@ -111,8 +111,8 @@ T5 = Theorem(
         ),
         "paper": Scale(
             **PAPER_POINT,
-            widths=(256, 512, 4096, 16_384),
-            nets=(2500, 7500, 11_000, 300),
+            widths=(128, 256, 2048, 8192),
+            nets=(2500, 7500, 11_000, 200),
             at={"sigma_b": 0.0},
             effects={"effect": 0.05},
         ),

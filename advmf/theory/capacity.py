@@ -68,8 +68,9 @@ def jet_step(block: Block) -> Jet:
     jet = Jet(stream.Q, 2 * after.C, after.V, stream.mu, after.tau)
 
     def tidy(expr: sp.Expr) -> sp.Expr:
-        value = expr if expr.has(OverGaussians) else sp.simplify(expr)
-        return sp.factor(value) if value.is_polynomial(*JET.items().values()) else value
+        if expr.is_polynomial(*JET.items().values()):
+            return sp.factor(expr)
+        return expr if expr.has(OverGaussians) else sp.simplify(expr)
 
     return Jet(**{name: tidy(value) for name, value in jet.items().items()})
 
