@@ -377,8 +377,8 @@ T3 = Theorem(
         "quick": Scale(**SMALL, K=10, widths=(128, 256, 2048, 4096), nets=(120, 120, 220, 260)),
         "scattered": Scale(**SMALL, K=4, widths=(128, 256, 2048, 4096), nets=(800, 800, 1600, 1900)),
         # Units that switch in the ball lower the loss: by 2 % at eps = 0.02 and p = inf, where L = 10. What a fit to
-        # a + b/N + c/N² leaves of the excess of |J|_{2->2} is 0.1 % by the edge of the free product, and 0.3 % next to a
-        # shortcut.
+        # a + b/N + c/N² leaves of the excess of |J|_{2->2} is 0.1 % by the edge of the free product, and 0.3 % next to
+        # a shortcut.
         "paper": Scale(
             **PAPER_POINT,
             widths=(4096, 16_384, 65_536, 262_144),
