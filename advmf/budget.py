@@ -9,6 +9,10 @@ from pathlib import Path
 
 from advmf.errors import BudgetError, MemoryBudgetError
 
+MEMORY = 4 * 2**30
+"""Default budget in bytes for the weights held at once, or the answers stored in their place, and again for the rest of
+a call."""
+
 SECONDS = 3600.0
 """The most seconds, by estimate, that one evaluation of a formula may take; a recursion of ordinary length takes
 milliseconds."""

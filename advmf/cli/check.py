@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from advmf.budget import MEMORY
 from advmf.cli.exits import Exit
 from advmf.cli.shared import Terminated, alone, console, main, point, terminable, unused, usage_errors
 from advmf.cli.tables import print_tables
@@ -128,34 +129,40 @@ def check(
     141 the reader of the output is gone, 143 SIGTERM.
     """
     out = console(json_path)
+    budget = MEMORY if memory is None else int(memory * 2**30)
     with usage_errors():
+        from advmf.verify.workers import default_workers, processes
+
+        if quick and full:
+            raise ArgumentError("--quick and --full are two scales; give one of them.")
+        pool = None
+        if backend == "loky" and device == "cpu" and not (file or theorems or nets or activations or p or q):
+            workers = workers or default_workers(budget)
+            # The processes of a whole suite import what they need while this one does, and while it derives the claims.
+            pool = context.with_resource(processes(workers, ahead=True)) if workers > 1 else None
         from advmf.report.document import of_outcomes
-        from advmf.simulate.ensemble import MEMORY
         from advmf.verify.catalogue import pairs_of
         from advmf.verify.runs import family, run
         from advmf.verify.suite import PAPER, QUICK, cases
-        from advmf.verify.workers import default_workers
 
         if file:
             suite = [_loaded(context, file, out, point(at))]
         else:
             pairs = pairs_of(p, q) if p or q else ()
             finite = widths == "ladder" or sampler != "auto"
-            if quick and full:
-                raise ArgumentError("--quick and --full are two scales; give one of them.")
             profile = PAPER if full else QUICK
             suite = cases(theorems, nets, activations, pairs, profile, point(at), ladder=finite, brief=quick)
     if all(case.net is None for case in suite):
         unused(
             context, "matrices have no networks, images or device", "networks", "widths", "data", "device", "sampler"
         )
-    budget = MEMORY if memory is None else int(memory * 2**30)
     options: dict[str, Any] = {"nets": networks, "data": data, "device": device, "sampler": sampler, "memory": budget}
     options["widths"] = "limit" if widths == "limit" else None
     options["sequential"], options["dtype"] = sequential or None, None if dtype == "float32" else dtype
     command = shlex.join(["advmf", *sys.argv[1:]])
     options |= {"store": store, "resume": resume, "command": command}
     options |= {"workers": workers or default_workers(budget, device), "backend": backend, "scheduler": scheduler}
+    options["pool"] = pool
     claims = sum(len(case.claims) for case in suite)
     found: list[Outcome] = []
     document = of_outcomes([], seed, command, complete=False)

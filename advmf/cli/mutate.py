@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from advmf.budget import MEMORY
 from advmf.cli.shared import alone, console, main, point, usage_errors
 from advmf.cli.types import SEED, OutputFile
 from advmf.outputs import Output
@@ -62,7 +63,6 @@ def mutate(
     if quick and (times or networks):
         raise click.UsageError("--quick takes the networks of 'advmf check'; leave out --times and --networks.")
     with usage_errors():
-        from advmf.simulate.ensemble import MEMORY
         from advmf.theorems.selection import DEFAULT_ACTIVATIONS
         from advmf.verify.catalogue import pairs_of
         from advmf.verify.mutation import TIMES, mutate, score

@@ -215,7 +215,7 @@ def _text(value: Any) -> str:
 
 
 _CHOICES = ("--theorem", "--net", "--activation")
-_NAMED = (*_CHOICES[1:], "--p", "--q", "--full")
+_NAMED = (*_CHOICES[1:], "--p", "--q")
 """Options with which a theorem is checked for all networks at all pairs. Without them a network has its own pairs, and
 numbers are those of all pairs that were asked for together."""
 _ELSEWHERE = ("--store", "--workers", "--backend", "--scheduler", "--json")
@@ -242,20 +242,22 @@ def reproduction(command: str, claim: Checked | None = None) -> str:
     if words[:2] != ["advmf", "check"]:
         return ""
     if claim is not None and not any(word.endswith(".py") for word in words):  # a file checks one claim
-        named = any(word in command.split() for word in _NAMED) or _in_full(claim)
+        chosen = "--quick" not in words  # whose networks are its own
+        named = chosen and (any(word in command.split() for word in _NAMED) or _in_full(claim, "--full" in words))
         net = claim.report.net if claim.activation and named else ""
         for option, value in zip(_CHOICES, (claim.case, net, claim.activation if net else "")):
             words += [option, value] if value else []
     return shlex.join(words)
 
 
-def _in_full(claim: Checked) -> bool:
-    """Whether a suite checks a claim's network as it does where the network is named: at all pairs, and by networks of
-    one kind."""
-    selected = THEOREMS[claim.case].selected if claim.case in THEOREMS else {}
-    row = claim.report.net, claim.activation
-    pairs = selected.get("quick", {row: PAIRS}).get(row, PAIRS)
-    return pairs == PAIRS and (bool(claim.report.given) or row not in selected.get("finite", {}))
+def _in_full(claim: Checked, full: bool) -> bool:
+    """Whether a suite, or the one of --full, checks a claim's network as it does where the network is named: at all
+    pairs, and by networks of one kind."""
+    if claim.case not in THEOREMS:
+        return True
+    theorem, row, profile = THEOREMS[claim.case], (claim.report.net, claim.activation), "paper" if full else "quick"
+    finite = theorem.selected.get(theorem.variant(profile, "finite"), {})
+    return theorem.rows(profile).get(row, PAIRS) == PAIRS and (bool(claim.report.given) or row not in finite)
 
 
 def _without(words: Sequence[str], options: Sequence[str]) -> Iterator[str]:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from advmf.budget import allow
+from advmf.budget import MEMORY, allow
 from advmf.errors import MemoryBudgetError
 
 __all__ = ["MEMORY", "Budget", "allow"]
-
-MEMORY = 4 * 2**30
-"""Default budget in bytes for the weights held at once, or the answers stored in their place, and again for the rest of
-a call."""
 
 
 @dataclass

@@ -27,6 +27,9 @@ DEFAULT_ACTIVATIONS = ("relu", "leaky_relu")
 ALL = tuple((name, activation) for activation in DEFAULT_ACTIVATIONS for name in DEFAULT_NETS)
 """Every default network with every default activation."""
 
+RELU = tuple((name, "relu") for name in DEFAULT_NETS[1:])
+"""Every default network off the critical point, with ReLU."""
+
 EXTRA = (
     (GROWING, "tanh"),
     ("vanilla", "gelu"),

@@ -19,9 +19,9 @@ from advmf.nets import Net
 from advmf.observables import Capacity, Expectation
 from advmf.symbols import K, t
 from advmf.theorems.scripted import Scripted
-from advmf.theorems.selection import ALL, GROWING, IMAGES, PAIRS, rows
+from advmf.theorems.selection import ALL, GROWING, IMAGES, PAIRS, RELU, rows
 from advmf.theorems.t3_weight_variance import T3, training_claim
-from advmf.theorems.theorem import ALIKE, PAPER, Scale, Theorem, random_network
+from advmf.theorems.theorem import ALIKE, PAPER, PAPER_POINT, Scale, Theorem, random_network
 from advmf.theorems.wrong import deeper, twice
 from advmf.theory.capacity import curvature
 from advmf.theory.dynamics import clock, evolve, reduced
@@ -99,7 +99,11 @@ T5 = Theorem(
     wrong=lambda claim: [deeper(claim), twice(claim)],
     needs=(ALIKE,),
     derive=Scripted("t5_capacity"),
-    selected={"quick": rows(((*ALL, *IMAGES[:1]), PAIRS)), "brief": rows((((GROWING, "relu"),), PAIRS))},
+    selected={
+        "quick": rows(((*ALL, *IMAGES[:1]), PAIRS)),
+        "brief": rows((((GROWING, "relu"),), PAIRS)),
+        "paper": rows((RELU, PAIRS)),
+    },
     scales={
         "quick": Scale(
             L=2,
@@ -119,6 +123,12 @@ T5 = Theorem(
             at={"sigma_b": 0.0},
             effects={"effect": 0.05},
         ),
-        "paper": Scale(L=4, d=784, K=10, widths=(64, 128, 256, 512), nets=(20_000,) * 4, at={"sigma_b": 0.0}),
+        "paper": Scale(
+            **PAPER_POINT,
+            widths=(128, 256, 2048, 8192),
+            nets=(2500, 7500, 11_000, 200),
+            at={"sigma_b": 0.0},
+            effects={"effect": 0.05},
+        ),
     },
 )

@@ -16,12 +16,15 @@ from advmf.boundary import public, whole
 from advmf.claim import Claim
 from advmf.errors import ArgumentError, one_of
 from advmf.nets import Net
-from advmf.theorems.selection import Rows
+from advmf.theorems.selection import ALL, PAIRS, Rows
 from advmf.theory.finite_width import drops
 from advmf.theory.propagation import averages_follow, grows_alike
 from advmf.theory.spike import carries_mean
 
 PAPER = "Kumano, Kera and Yamasaki, Adversarial Training from Mean Field Perspective, NeurIPS 2023, arXiv:2505.14021"
+
+PAPER_POINT: dict[str, Any] = {"L": 10, "d": 784, "K": 10}
+"""Depth and dimensions of the suite at the paper's scale: ten blocks, the pixels and the classes of MNIST."""
 
 RANDOM_NETWORK = (
     "x^0 = P_in x with entries N(0, 1/d); f(x) = P_out x^L with entries N(0, 1/N)",
@@ -51,7 +54,7 @@ def random_network(net: Net) -> tuple[str, ...]:
 EFFECTS = ("effect", "effect_fourth", "effect_probability")
 """The departures that a suite declares, as :class:`advmf.Design` names them."""
 
-SELECTIONS = ("quick", "finite", "brief")
+SELECTIONS = ("quick", "finite", "brief", "paper", "paper finite")
 """The suites, or parts of a suite, for which a theorem may select rows."""
 
 LIMIT = "limit"
@@ -216,9 +219,10 @@ class Theorem:
     parts: tuple[Theorem, ...] = ()
     selected: Mapping[str, Rows] = field(default_factory=dict)
     """By the name of a scale, the networks and pairs that say most: "quick" for the default suite, which has all
-    networks without it; "finite" for those that it checks on a ladder beside N = oo; "brief" for the briefest suite."""
+    networks without it; "finite" for those that it checks on a ladder beside N = oo; "brief" for the briefest suite;
+    "paper" and "paper finite" for that at the paper's scale, which without "paper" has the rows of "quick"."""
     scatters: Callable[[Net], bool] = lambda net: False
-    """Of which networks the numbers scatter so much that a quick suite takes the scale "scattered" for them."""
+    """Of which networks the numbers scatter so much that a suite takes the scale "scattered" for them."""
     needs: tuple[Need, ...] = ()
     """The properties that it requires of a net; about a net without one of them, it states and tests nothing."""
     unchecked: str = ""
@@ -282,6 +286,15 @@ class Theorem:
     def scale(self, profile: str) -> Scale | MatrixScale:
         """The scale at which it is simulated in a suite of this profile."""
         return self.scales.get(profile, self.scales["quick"])
+
+    def variant(self, profile: str, kind: str) -> str:
+        """The name of its scale, and of its rows, of a kind ("finite", "scattered") for a profile. A profile for which
+        it has a scale has variants of its own, such as "paper finite"."""
+        return f"{profile} {kind}" if profile != "quick" and profile in self.scales else kind
+
+    def rows(self, profile: str) -> Rows:
+        """The networks, and the pairs of each, that a suite of this profile checks if none is named."""
+        return self.selected.get(profile, self.selected.get("quick", dict.fromkeys(ALL, PAIRS)))
 
     def caption(self, table: str) -> Caption:
         """The caption of the numbers beside the verdicts of one of its tables."""

@@ -67,7 +67,7 @@ def jet_step(block: Block) -> Jet:
     jet = Jet(stream.Q, 2 * after.C, after.V, stream.mu, after.tau)
 
     def tidy(expr: sp.Expr) -> sp.Expr:
-        return sp.factor(sp.simplify(expr)) if expr.is_polynomial(*JET.items().values()) else expr
+        return sp.factor(expr) if expr.is_polynomial(*JET.items().values()) else expr
 
     return Jet(**{name: tidy(value) for name, value in jet.items().items()})
 

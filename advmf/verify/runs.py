@@ -30,7 +30,7 @@ from advmf.verify.statistics import holm
 from advmf.verify.store import Store, opened
 from advmf.verify.suite import FAMILY_ALPHA, Case
 from advmf.verify.verdict import Report, Verdict
-from advmf.verify.workers import Unfinished, compute, one_thread
+from advmf.verify.workers import Pool, Unfinished, compute, one_thread
 
 ALLOCATION = re.compile(r"out of memory|allocate memory|alloc_cpu|bad_alloc", re.IGNORECASE)
 """Matches the errors that torch raises where memory is short."""
@@ -165,6 +165,7 @@ def run(
     workers: int = 1,
     backend: str = "loky",
     scheduler: str | None = None,
+    pool: Pool | None = None,
     **options: Any,
 ) -> Generator[Outcome]:
     """Check the cases of a suite; ``options`` go to :func:`advmf.check_all`. Each case is final, and in the ``store``,
@@ -172,7 +173,8 @@ def run(
 
     ``nets`` is the number of networks of the smallest width; wider ones get fewer, in the proportions of the profile.
     Cases come as they finish, in this process or on ``workers`` (:func:`advmf.verify.workers.compute`), and their
-    numbers are the same on any number of workers. With ``resume``, the finished cases of the ``store`` come first, as
+    numbers are the same on any number of workers. Those of few claims are begun first, so that the first verdict comes
+    soon. With ``resume``, the finished cases of the ``store`` come first, as
     they were. They are not computed again, nor are the finished widths of other cases. The device "cuda" stands for all
     GPUs: the cases are dealt out to them.
 
@@ -202,13 +204,15 @@ def run(
                 progress(1.0, TAKEN_OVER)
             yield job.outcome([record.report for record in found.records if record.position == job.position])
         rest = [job for job in jobs if job.position not in found.finished]
+        rest.sort(key=lambda job: len(job.case.claims))
         packed = [job.packed(found.parts.get(job.position, {})) for job in rest]
 
         def keep(number: int, parts: Mapping[str, Any]) -> None:
             if isinstance(file, Store):
                 file.keep(rest[number].position, parts)
 
-        computed = compute(packed, workers=workers, backend=backend, scheduler=scheduler, progress=progress, keep=keep)
+        options = {"workers": workers, "backend": backend, "scheduler": scheduler, "pool": pool}
+        computed = compute(packed, progress=progress, keep=keep, **options)
         with closing(computed):
             for number, values in computed:
                 job, reports = rest[number], [Report.from_dict(value) for value in values]

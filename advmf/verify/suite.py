@@ -213,8 +213,8 @@ def cases(
     ladder: bool = False,
     brief: bool = False,
 ) -> list[Case]:
-    """The cases of a suite. Where theorems alone are chosen, or nothing, the quick profile has the rows that each
-    theorem selects (:attr:`~advmf.theorems.theorem.Theorem.selected`), or with ``brief`` the fewest. With nets,
+    """The cases of a suite. Where theorems alone are chosen, or nothing, a profile has the rows that each theorem
+    selects for it (:attr:`~advmf.theorems.theorem.Theorem.selected`), or with ``brief`` the fewest. With nets,
     activations or pairs it has all nine pairs, the default nets and both default activations of what is not named.
     ``at`` overrides the profile's point. With ``ladder`` a theorem that is checked at N = oo is checked at finite
     widths alone, and so it is for a net of which no limit is known.
@@ -238,21 +238,22 @@ def cases(
     exponents = tuple((str(exponent(p, "p")), str(exponent(q, "q"))) for p, q in pairs) or PAIRS
     kinds = choose("activation", activations, ACTIVATIONS, DEFAULT_ACTIVATIONS)
     known = [(name, kind) for kind in kinds for name in names]
-    named = bool(nets or activations or pairs) or profile.name == PAPER.name
+    named = bool(nets or activations or pairs)
     found, why = [], dict[str, str]()
     for theorem in map(THEOREMS.__getitem__, wanted):
         if isinstance(profile.scales[theorem.name], MatrixScale) or theorem.net:
             continue
-        quick = theorem.selected.get("quick", dict.fromkeys(ALL, PAIRS))
+        selected = theorem.rows(profile.name)
         if brief:
             rows = theorem.selected[BRIEF]
         elif named:  # what is named, of all networks that the theorem is checked for
-            rows = dict.fromkeys((*known, *(() if nets or activations else quick)), exponents)
+            rows = dict.fromkeys((*known, *(() if nets or activations else selected)), exponents)
         else:
-            rows = {row: own for row, own in quick.items() if row in known or row not in ALL}
+            rows = {row: own for row, own in selected.items() if row in known or row not in ALL}
         for (name, activation), own in rows.items():
             net = replace(PRESETS[NETS[name][0]](phi=ACTIVATIONS[activation]), name=name)
-            also = () if named or brief else theorem.selected.get(FINITE_SCALE, {}).get((name, activation), ())
+            finite = theorem.selected.get(theorem.variant(profile.name, FINITE_SCALE), {})
+            also = () if named or brief else finite.get((name, activation), ())
             for scale, chosen in _scales(theorem, net, profile, ladder, own, also):
                 point = _point(net, scale, profile, NETS[name][1], at)
                 net = _imaged(net, point["d"])
@@ -302,12 +303,13 @@ def _scales(
     """How a theorem is simulated for a network, at which pairs; at N = oo, and ``also`` at finite widths."""
     scale = profile.scales[theorem.name]
     assert isinstance(scale, Scale)
-    if scale is theorem.scales["quick"]:
+    if scale is theorem.scale(profile.name):
         kinds = {IMAGES_SCALE: net.image is not None, SCATTERED_SCALE: theorem.scatters(net)}
-        own = next((theorem.scales[kind] for kind, has in kinds.items() if has and kind in theorem.scales), scale)
+        names = [theorem.variant(profile.name, kind) for kind, has in kinds.items() if has]
+        own = next((theorem.scales[name] for name in names if name in theorem.scales), scale)
         assert isinstance(own, Scale)
         scale = own
-    finite = theorem.scales.get(FINITE_SCALE)
+    finite = theorem.scales.get(theorem.variant(profile.name, FINITE_SCALE))
     if scale.widths != LIMIT or not isinstance(finite, Scale):
         yield scale, pairs
     elif ladder or not has_limit(net):

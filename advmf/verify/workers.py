@@ -23,15 +23,18 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any, Protocol
 
 from advmf.errors import ArgumentError, WorkerError
 from advmf.progress import Progress
 
 BACKENDS = ("loky", "dask")
+JOBS = "advmf.verify.runs"
+"""The module of the jobs, with all that they need."""
 DEATHS = 3
 """Give up on a job after this many worker deaths."""
 REACH = 10
@@ -62,6 +65,8 @@ class Unfinished:
     rest: Job
 
 
+Pool = Callable[[], Executor]
+"""Gives a new pool of processes, and ends the one before."""
 Keep = Callable[[int, Mapping[str, Any]], None]
 """Called with the number of a job, and with its finished parts."""
 
@@ -108,9 +113,11 @@ def compute(
     scheduler: str | None = None,
     progress: Progress | None = None,
     keep: Keep | None = None,
+    pool: Pool | None = None,
 ) -> Generator[tuple[int, Any]]:
     """The number and the result of each job, as they finish. One worker means this process. Else jobs run on
-    ``workers`` processes, or on the workers of the dask cluster at ``scheduler``.
+    ``workers`` processes, or on the workers of the dask cluster at ``scheduler``. ``pool`` gives the processes if they
+    were started before (:func:`processes`).
 
     ``keep`` gets the finished parts of jobs that hand them in before they are done. A job whose worker dies is done
     again from there, alone. A job that loses three workers is given up, and reported when all others are done. Raises
@@ -127,7 +134,7 @@ def compute(
         with _cluster(str(scheduler), len(jobs)) as pool:
             yield from _spread(jobs, lambda: pool, len(jobs), progress, keep)
     elif (workers := min(workers, len(jobs))) > 1:
-        with _processes(workers) as start:
+        with nullcontext(pool) if pool else processes(workers) as start:
             yield from _spread(jobs, start, workers, progress, keep)
     else:
         for number, job in enumerate(jobs):
@@ -208,8 +215,9 @@ def _result(future: Future[Any]) -> Any:
 
 
 @contextmanager
-def _processes(workers: int) -> Iterator[Callable[[], Executor]]:
-    """A function that gives a new pool, and ends the one before."""
+def processes(workers: int, ahead: bool = False) -> Iterator[Pool]:
+    """A function that gives a new pool of ``workers`` processes, and ends the one before. With ``ahead`` the first pool
+    starts at once: its processes import what jobs need while this one does something else."""
     from joblib.externals.loky import ProcessPoolExecutor
 
     pools: list[Any] = []
@@ -219,22 +227,35 @@ def _processes(workers: int) -> Iterator[Callable[[], Executor]]:
             pools.pop().shutdown(wait=True, kill_workers=True)
 
     def start() -> Executor:
-        end()
         # loky renews workers that have grown, and says so each time.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs", category=UserWarning)
+        end()
         pools.append(
             ProcessPoolExecutor(workers, env={**ONE_THREAD, **MEMORY}, initializer=_attend, initargs=(os.getpid(),))
         )
         return pools[0]
 
+    def given() -> Executor:
+        nonlocal ahead
+        if ahead:
+            ahead = False
+            return pools[0]
+        return start()
+
     try:
-        yield start
+        if ahead:
+            start().submit(_ready)
+        yield given
     finally:
         end()
 
 
+def _ready() -> None:
+    """A job that starts all processes of a pool."""
+
+
 def _attend(coordinator: int) -> None:
-    """A worker leaves interrupts to the coordinator, and does not outlive it."""
+    """A worker leaves interrupts to the coordinator, and does not outlive it. It imports what jobs need."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -243,6 +264,7 @@ def _attend(coordinator: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    import_module(JOBS)
 
 
 class _ThroughDask(ThreadPoolExecutor):

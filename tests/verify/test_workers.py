@@ -25,7 +25,7 @@ from advmf.verify.runs import run
 from advmf.verify.sequential import looks
 from advmf.verify.statistics import Design
 from advmf.verify.store import Store, read
-from advmf.verify.workers import compute, default_workers, one_thread
+from advmf.verify.workers import compute, default_workers, one_thread, processes
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
 
@@ -68,6 +68,17 @@ def test_every_job_is_done_once_and_progress_adds_up():
 def test_a_worker_that_dies_once_is_replaced(tmp_path):
     deeds = [*DEEDS, Deed(7, str(tmp_path / "died"))]
     assert sorted(r for _, r in compute(deeds, workers=2)) == [0, 1, 4, 9, 16, 25, 49]
+
+
+def test_processes_that_start_ahead_do_the_jobs_and_are_replaced_as_others(tmp_path):
+    with processes(2, ahead=True) as pool:
+        deeds = [*DEEDS, Deed(7, str(tmp_path / "died"))]
+        assert sorted(r for _, r in compute(deeds, workers=2, pool=pool)) == [0, 1, 4, 9, 16, 25, 49]
+    with processes(2, ahead=True) as pool:
+        first = pool()
+        loaded = first.submit(lambda: "advmf.verify.runs" in sys.modules).result()
+        assert loaded, "a worker has imported what jobs need"
+        assert pool() is not first
 
 
 def test_a_job_that_always_kills_its_worker_is_given_up_and_no_other():
