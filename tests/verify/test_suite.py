@@ -16,7 +16,7 @@ from advmf.errors import ArgumentError
 from advmf.observables import Expectation, MatrixNorm, Output
 from advmf.progress import shown
 from advmf.theorems import THEOREMS
-from advmf.theorems.selection import ALL, GROWING, PAIRS
+from advmf.theorems.selection import ALL, GROWING, IMAGES, PAIRS
 from advmf.theorems.theorem import MatrixScale, Scale
 from advmf.verify import suite
 from advmf.verify.judge import numeric
@@ -38,12 +38,12 @@ def rows(found):
 def test_the_default_suite_has_the_selected_rows_of_every_theorem():
     found = cases()
     selected = {name: theorem.selected["quick"] for name, theorem in THEOREMS.items() if "quick" in theorem.selected}
-    assert set(selected) == {"T1", "T2", "T3", "F2"}
+    assert set(selected) == {"T1", "T2", "T3", "T5", "F2"}
     for theorem, wanted in selected.items():
         own = {(c.name, c.activation): c.claims for c in found if c.theorem == theorem}
         assert set(own) <= set(wanted) and (theorem == "T3" or own)
     assert {(c.name, c.activation) for c in found if c.theorem == "T2"} == set(selected["T2"])
-    assert {(c.name, c.activation) for c in found if c.theorem == "T5"} == set(ALL)
+    assert {(c.name, c.activation) for c in found if c.theorem == "T5"} == {*ALL, IMAGES[0]}
     assert rows(cases(["T3"])) == {k: v for k, v in rows(found).items() if k[0] == "T3"}
 
 
@@ -75,7 +75,7 @@ def test_brief_is_one_network():
 def test_bounds_are_judged_at_infinite_width_and_a_part_on_a_ladder():
     found = [case for case in cases() if case.theorem == "T2"]
     finite = {(case.name, case.activation) for case in found if case.scale.widths != "limit"}
-    assert finite == set(THEOREMS["T2"].selected["finite"]) and len(finite) == 2
+    assert finite == {*THEOREMS["T2"].selected["finite"], *IMAGES} and len(finite) == 4
     assert all(case.scale.widths != "limit" for case in cases(["T2"], ladder=True))
     assert all(case.scale.widths == "limit" for case in cases(["T2"], nets=["residual"]))
 
@@ -94,6 +94,23 @@ def test_networks_that_scatter_have_the_scale_for_that():
     assert points == {name: each.K for name, each in scale.items()} and len(set(points.values())) == 2
     own = replace(suite.QUICK, scales={**suite.QUICK.scales, "T3": replace(THEOREMS["T3"].scale("quick"), L=1)})
     assert {case.scale.L for case in cases(["T3"], profile=own)} == {1}, "a profile of one's own is heeded"
+
+
+def test_networks_on_images_have_images_of_their_dimension():
+    found = {case.theorem: case for case in cases(["T1", "T2", "T3", "T5"], ["conv"], ["relu"])}
+    assert {name: case.net.image for name, case in found.items()} == {
+        "T1": (1, 8), "T2": (1, 8, 8), "T3": (1, 4, 4), "T5": (1, 8),
+    }  # fmt: skip
+    assert all(case.scale is THEOREMS[name].scales["images"] for name, case in found.items())
+    assert all(case.at["d"] == case.net.inputs for case in found.values())
+    (larger,) = cases(["T2"], ["conv"], ["relu"], at={"d": 49})
+    assert larger.net.image == (1, 7, 7)
+    assert not {case.name for case in cases(profile=PAPER)} & {name for name, _ in IMAGES}
+    for theorem in ("F1", "F2"):
+        with pytest.raises(ArgumentError, match="it is a net on images"):
+            cases([theorem], ["conv"])
+    with pytest.raises(ArgumentError, match="the positions of its images have moments of their own"):
+        cases(["T2"], ["conv"], ["tanh"])
 
 
 def test_a_case_declares_the_effects_of_its_scale():
