@@ -121,8 +121,11 @@ def numeric(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> sp
     if not expr.is_polynomial(*observables):
         return expr.subs(letters)
     found = sp.S.Zero
-    for powers, coefficient in sp.Poly(expr, *observables, domain="EX").terms():
-        value = coefficient
+    # A polynomial multiplies out all that stands in it: what holds no observable is kept from that.
+    names = {e: sp.Dummy() for e in expr.atoms(sp.Function) if not e.has(Observable)}
+    meaning = {dummy: e for e, dummy in names.items()}
+    for powers, term in sp.Poly(expr.xreplace(names), *observables, domain="EX").terms():
+        value = coefficient = term.xreplace(meaning)
         if coefficient.free_symbols:
             at_each = set(at_widths(coefficient, at, widths).values())
             if len(at_each) > 1:
