@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
 
 import sympy as sp
 
@@ -13,8 +12,7 @@ from advmf import symbols
 from advmf.boundary import public
 from advmf.errors import DeclarationError
 from advmf.nets.algebra import Algebra, S
-from advmf.nets.block import number
-from advmf.nets.gaussian import GaussianLayer
+from advmf.nets.gaussian import TrainedLayer
 
 PADDINGS = ("circular", "zero")
 """What a convolution finds beyond the edge of an image: its other side, or zeros."""
@@ -25,7 +23,7 @@ Sizes = tuple[int, ...]
 
 @public
 @dataclass(frozen=True)
-class Conv(GaussianLayer):
+class Conv(TrainedLayer):
     """A trained convolution ``x -> W * x + b`` on images: ``kernel`` taps along each axis, around every position.
 
     With C channels before it and k taps in all, the entries of ``W`` are from N(0, sigma_w**2/(k C)). The channel's
@@ -47,8 +45,6 @@ class Conv(GaussianLayer):
     sigma_w: sp.Expr = symbols.sigma_w
     sigma_b: sp.Expr = symbols.sigma_b
 
-    trained: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         for name in ("kernel", "stride"):
             value = getattr(self, name)
@@ -60,19 +56,7 @@ class Conv(GaussianLayer):
         if str(self.padding) not in PADDINGS:
             raise DeclarationError(f"Conv: padding is one of {', '.join(PADDINGS)}; got {self.padding!r}.")
         object.__setattr__(self, "padding", str(self.padding))
-        for name in ("sigma_w", "sigma_b"):
-            expr = number("Conv", name, getattr(self, name))
-            if expr.is_negative:
-                raise DeclarationError(f"Conv: {name} is a standard deviation and must be >= 0; got {expr}.")
-            object.__setattr__(self, name, expr)
-
-    @property
-    def deviation(self) -> sp.Expr:
-        return self.sigma_w
-
-    @property
-    def bias_deviation(self) -> sp.Expr:
-        return self.sigma_b
+        super().__post_init__()
 
     @property
     def parts(self) -> tuple[sp.Expr, ...]:

@@ -45,26 +45,28 @@ class GaussianLayer(Block, ABC):
         return algebra.gaussian(self, state)
 
 
-@public
-@dataclass(frozen=True)
-class Dense(GaussianLayer):
-    """A trained layer ``x -> W x + b``; ``W`` has entries N(0, sigma_w**2/N) and ``b`` has entries N(0, sigma_b**2).
-
-    >>> import advmf as mf
-    >>> mf.Dense()
-    Dense(sigma_w=sigma_w, sigma_b=sigma_b)
-    """
-
-    sigma_w: sp.Expr = symbols.sigma_w
-    sigma_b: sp.Expr = symbols.sigma_b
+class TrainedLayer(GaussianLayer):
+    """A trained layer, a dataclass that declares the deviations ``sigma_w`` and ``sigma_b``."""
 
     trained: ClassVar[bool] = True
 
+    @property
+    @abstractmethod
+    def sigma_w(self) -> sp.Expr:
+        """The standard deviation of the weights, times sqrt(N)."""
+
+    @property
+    @abstractmethod
+    def sigma_b(self) -> sp.Expr:
+        """The standard deviation of the biases."""
+
     def __post_init__(self) -> None:
         for name in ("sigma_w", "sigma_b"):
-            expr = number("Dense", name, getattr(self, name))
+            expr = number(type(self).__name__, name, getattr(self, name))
             if expr.is_negative:
-                raise DeclarationError(f"Dense: {name} is a standard deviation and must be >= 0; got {expr}.")
+                raise DeclarationError(
+                    f"{type(self).__name__}: {name} is a standard deviation and must be >= 0; got {expr}."
+                )
             object.__setattr__(self, name, expr)
 
     @property
@@ -74,6 +76,20 @@ class Dense(GaussianLayer):
     @property
     def bias_deviation(self) -> sp.Expr:
         return self.sigma_b
+
+
+@public
+@dataclass(frozen=True)
+class Dense(TrainedLayer):
+    """A trained layer ``x -> W x + b``; ``W`` has entries N(0, sigma_w**2/N) and ``b`` has entries N(0, sigma_b**2).
+
+    >>> import advmf as mf
+    >>> mf.Dense()
+    Dense(sigma_w=sigma_w, sigma_b=sigma_b)
+    """
+
+    sigma_w: sp.Expr = symbols.sigma_w
+    sigma_b: sp.Expr = symbols.sigma_b
 
 
 @dataclass(frozen=True)
