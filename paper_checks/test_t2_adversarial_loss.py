@@ -1,4 +1,4 @@
-"""T2 at the paper's scale: MNIST, d = 784, K = 10, L = 10, widths to 1,000,000, nine pairs.
+"""T2 at the paper's scale: MNIST, d = 784, K = 10, L = 10, N = oo, nine pairs.
 
 Run with ``pytest -m paper paper_checks``, or ``advmf check --full --theorem T2``.
 """

@@ -86,7 +86,9 @@ if TYPE_CHECKING:
 )
 @click.option("--quick", is_flag=True, help="One network alone, at nine pairs (p, q): some ten seconds.")
 @click.option(
-    "--full", is_flag=True, help="At the paper's scale: MNIST, L = 10, T2 at widths to 1,000,000; hours on two cores."
+    "--full",
+    is_flag=True,
+    help="At the paper's scale: MNIST, L = 10, T2 at N = oo and widths to 1,000,000; half an hour by estimate.",
 )
 @click.option(
     "--store",
