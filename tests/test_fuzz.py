@@ -122,6 +122,11 @@ CALLS = {
     mf.Net: {"block": NET.block},
     mf.Stage: {"block": NET.block, "repeat": 2, "width": 1},
     mf.pyramid: {"u": 1, "v": 0, "widths": (2, 1), "repeat": 1},
+    mf.conv: {"u": 1, "v": 0, "image": (1, 4, 4), "kernel": 3, "head": "flatten"},
+    mf.conv_residual: {"u": 1, "v": 0, "image": (2, 5), "kernel": 3, "head": "pool"},
+    mf.image_kernel: {
+        "net": mf.conv(1, 0, image=(1, 4)), "x": np.ones((2, 4)), "y": np.ones(4), "kind": "ntk", "L": 2, "sigma_w": 1.0, "sigma_b": 0.1,
+    },
     mf.Dropout: {"rate": 0.5},
     mf.Dense: {"sigma_w": 1, "sigma_b": 0},
     mf.ReLULike: {"u": 1, "v": 0},

@@ -54,9 +54,9 @@ def image_kernel(net: Net, x: Any, y: Any = None, *, kind: str = "nngp", L: int 
     >>> import numpy as np, advmf as mf
     >>> x = np.eye(3, 64) * 8  # three images of one bright pixel
     >>> mf.image_kernel(mf.conv(1, 0), x, L=2, sigma_w=2**0.5, sigma_b=0.0).round(3)
-    array([[1.   , 0.076, 0.032],
-           [0.076, 1.   , 0.076],
-           [0.032, 0.076, 1.   ]])
+    array([[1.   , 0.388, 0.249],
+           [0.388, 1.   , 0.388],
+           [0.249, 0.388, 1.   ]])
     """
     if not isinstance(net, Net) or net.image is None:
         raise ArgumentError(

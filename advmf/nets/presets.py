@@ -97,8 +97,8 @@ def conv(
     kernel: int = 3,
     head: str = "flatten",
 ) -> Net:
-    """``x <- phi(W * x + b)``: convolutions with ``kernel`` taps along each axis, on images that go on at their other
-    side.
+    """``x <- phi(W * x + b) on images``: convolutions with ``kernel`` taps along each axis, on images that go on at
+    their other side.
 
     >>> import advmf as mf
     >>> mf.loss_bound(mf.conv(1, 0), p="inf", q=2).formula == mf.loss_bound(mf.vanilla(1, 0), p="inf", q=2).formula
@@ -117,7 +117,9 @@ def conv_residual(
     kernel: int = 3,
     head: str = "flatten",
 ) -> Net:
-    """``x <- x + V phi(W * x + b)`` with an untrained ``V`` at each position: :func:`residual` with convolutions."""
+    """``x <- x + V phi(W * x + b) on images``, with an untrained ``V`` at each position: :func:`residual` with
+    convolutions.
+    """
     return Net(Residual(Conv(kernel), _activation(u, v, phi), Mix()), name="conv_residual", image=image, head=head)
 
 

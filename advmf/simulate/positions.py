@@ -72,7 +72,7 @@ class Patches:
     @classmethod
     def of(cls, layer: Conv, sizes: Sizes, device: torch.device) -> Patches:
         """The patches of a convolution of an image of these sizes."""
-        sources = torch.tensor(layer.sources(sizes), device=device).mT.contiguous()
+        sources = torch.tensor(layer.sources(sizes), dtype=torch.int64, device=device).mT.contiguous()
         return cls(sources, prod(sizes), layer.padding == "zero")
 
     def push(self, x: Stream, tape: AnyTape) -> Stream:

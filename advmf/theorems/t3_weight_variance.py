@@ -302,7 +302,8 @@ to 2 % was measured at (oo, oo)."""
 
 
 def _states(net: Net, p: str, q: str, route: str) -> list[Claim]:
-    classic = {str(exponent(p)), str(exponent(q))} <= {"1", "2", "oo"}
+    # How long it holds follows from the tangent kernel of two inputs, which on images is none of their correlation.
+    classic = {str(exponent(p)), str(exponent(q))} <= {"1", "2", "oo"} and net.image is None
     return [
         euler_identity(net, p, q),
         variance_slope(net, p, q, route),

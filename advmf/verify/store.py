@@ -249,7 +249,19 @@ def _read(path: Path, db: sqlite3.Connection) -> Results:
             raise TypeError(f"its {name} is {brief(configuration[name])}")
     for case in configuration["cases"]:
         int(case["claims"])
-    return Results(configuration, run["command"], tuple(_records(db)), _parts(db))
+    with _snapshot(db):
+        return Results(configuration, run["command"], tuple(_records(db)), _parts(db))
+
+
+@contextmanager
+def _snapshot(db: sqlite3.Connection) -> Iterator[None]:
+    """Everything that is read within is of one moment, though a run is writing the file."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
 
 
 def _records(db: sqlite3.Connection) -> Iterator[Record]:

@@ -83,7 +83,7 @@ def test_another_claim_is_not_equal():
         ({"relation": "<"}, "A claim's relation is one of"),
         ({"regime": ["SMALL"]}, "'SMALL' is unknown; expected EXACT"),
         ({"heuristic": "a step"}, "disagree"),
-        ({"net": {"name": "x", "block": ["Conv", 3]}}, "'Conv' with 1 arguments is no block"),
+        ({"net": {"name": "x", "block": ["Convolve", 3]}}, "'Convolve' with 1 arguments is no block"),
         ({"net": {"name": "x", "block": ["Serial", ["ReLULike", ["Integer", "1"], ["Integer", "0"]]]}}, "claim.net: The block cannot be repeated"),
         ({"net": {"name": "x", "block": ["Dense", ["Integer", "-1"], ["Integer", "0"]]}}, "must be >= 0"),
         ({"where": [["Integer", "1"]]}, r"claim.where\[0\]"),

@@ -21,7 +21,7 @@ import advmf as mf
 from advmf import cli
 from advmf.errors import ArgumentError, StoreError
 from advmf.simulate.ensemble import MEMORY
-from advmf.verify import pilot, suite
+from advmf.verify import pilot, store, suite
 from advmf.verify.records import canonical, key
 from advmf.verify.runs import run
 from advmf.verify.statistics import Design, Rung
@@ -115,6 +115,35 @@ def unbroken(tmp_path_factory):
     same(store=path)
     assert read(path).complete
     return numbers(path)
+
+
+def test_a_case_that_finishes_while_a_file_is_read_is_in_it_whole_or_not_at_all(unbroken, tmp_path, monkeypatch):
+    path, connect = tmp_path / "run.db", store._connect
+    going = run(small(), nets=None, device="cpu", sampler="auto", memory=MEMORY, data=None, store=path)
+    next(going)
+
+    class Late:
+        """A connection for reading; the next case finishes between two of its questions."""
+
+        def __init__(self, db):
+            self.db = db
+
+        def __getattr__(self, name):
+            return getattr(self.db, name)
+
+        def execute(self, sql, *args):
+            found = self.db.execute(sql, *args)
+            if "GROUP BY" in sql:
+                found = found.fetchall()
+                next(going)
+            return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_connect", lambda path, reading=False: Late(connect(path, reading)))
+        assert len(read(path).finished) == 1
+    assert len(read(path).finished) == 2
+    list(going)
+    assert sorted(numbers(path), key=repr) == sorted(unbroken, key=repr)
 
 
 @pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
