@@ -92,12 +92,12 @@ def test_the_jacobian_counts_paths(padding):
 
 @pytest.mark.parametrize("L", DEPTHS)
 def test_the_attacked_loss_of_both_heads(L):
-    """At this width the flat head is at most 12 % above the limit's bound, and never below 0.8 of it. The average over
-    positions is far below: it is another head (the control of this test is that one is not taken for the other)."""
+    """The bound holds of the flat head, and the control, 0.6 of it, is exceeded. The two heads are told apart: the
+    average over positions does not exceed the control."""
     flat, error = ratio("flatten", L)
-    assert 0.8 < flat - ALLOWED * error and flat + ALLOWED * error < 1.25, (flat, error)
+    assert 0.6 + ALLOWED * error < flat < 1 + ALLOWED * error, (flat, error)
     pooled, error = ratio("pool", L)
-    assert pooled + ALLOWED * error < 0.6, (pooled, error)
+    assert pooled < 0.6 - ALLOWED * error, (pooled, error)
 
 
 def main(path):
