@@ -110,16 +110,17 @@ def test_no_two_claims_or_controls_of_a_run_have_one_name(document, monkeypatch,
             assert sorted(re.findall("negative control not refuted: ([^<\n]*)", text)) == sorted(names)
 
 
-def test_the_command_of_a_claim_repeats_its_numbers(monkeypatch, tmp_path):
-    """Alone, and not among the claims of the run."""
+@pytest.mark.parametrize("brief", [False, True])
+def test_the_command_of_a_claim_repeats_its_numbers(brief, monkeypatch, tmp_path):
+    """Alone, and not among the claims of the run; the networks of --quick are its own, and none is named."""
     small = replace(suite.QUICK, scales={"F1": suite.Scale(2, 16, 2, (8, 16), (40, 40))})
     monkeypatch.setattr(suite, "QUICK", small)
-    cases = suite.cases(["F1"], profile=small, at={"sigma_b": 0.5})
-    command = "advmf check --theorem F1 --at sigma_b=0.5 --seed 7 --networks 50 --json=old.json"
+    cases = suite.cases(["F1"], profile=small, at={"sigma_b": 0.5}, brief=brief)
+    command = "advmf check --theorem F1 --at sigma_b=0.5 --seed 7 --networks 50 --json=old.json" + " --quick" * brief
     whole = of_outcomes(list(run(cases, seed=7, nets=50, device="cpu", sampler="auto")), 7, command, True)
-    claim = whole.claims[2]
+    claim = whole.claims[0 if brief else 2]
     words = reproduction(command, claim).split()
-    assert words[0] == "advmf"
+    assert words[0] == "advmf" and ("--net" in words) is not brief
     CliRunner().invoke(cli.main, [*words[1:], "--json", str(tmp_path / "new.json")])
     (again,) = read(tmp_path / "new.json").claims
     assert (again.title, again.report.findings[0].rungs) == (claim.title, claim.report.findings[0].rungs)
