@@ -15,16 +15,18 @@ __version__ = "0.1.0"
 shown_by(lambda value: str(import_module("advmf.emit.latex").displayed(value)))
 
 _HOME = {
-    "advmf.nets": "Activation Block ClosedForm Conv Dense Dropout Erf Gelu LayerNorm Mix Net PRESETS Pointwise RMSNorm "
+    "advmf.nets": "Activation AvgPool Block ClosedForm Conv Dense Dropout Erf Gelu LayerNorm Mix Net PRESETS Pointwise RMSNorm "
     "ReLULike Residual Serial Sine Stage conv conv_residual plain_residual post_norm pre_norm preactivation pyramid residual "
     "vanilla",
     "advmf.claim": "Claim Equation Regime",
     "advmf.theory.propagation": "growth_rate moments omega",
     "advmf.theory.correlation": "correlation_map depth_scale nngp",
     "advmf.theory.metric": "Metric metric",
+    "advmf.theory.profile": "Profile profile",
     "advmf.theory.depth": "DepthLaw depth_law",
     "advmf.theory.norms": "Route beta beta_quantile register_route routes",
     "advmf.theorems.t1_linear_form": "linear_form",
+    "advmf.theorems.t1_pixels": "pixel_law",
     "advmf.theorems.t2_adversarial_loss": "loss_bound loss_tail loss_value",
     "advmf.theory.ntk": "ntk",
     "advmf.theory.growth": "growth_order",

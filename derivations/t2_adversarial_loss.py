@@ -4,7 +4,8 @@ Lambda^(1/2) in networks without a single growth factor omega.
 Run it to read it: ``python derivations/t2_adversarial_loss.py``. The proof is metric domination. As N -> oo each output
 is a Gaussian process on the ball, f_k(x + eta) - f_k(x) = <g_k, D(eta)> with features D. If no eigenvalue of Sigma is
 above Lambda/d in the ball, the features of two points are no further apart than Lambda^(1/2) d^(-1/2) times the
-points, and so their Gaussian maxima are no larger than those of the ball itself.
+points, and so their Gaussian maxima are no larger than those of the ball itself. On images whose pixels differ, a
+profile s takes the place of Lambda.
 
 Every step is verified as it is taken. The one assumption is that outputs converge to that process. The proof ends in
 exactly the expression that the package derives from the declared blocks, with p and q as symbols. Its first step needs
@@ -22,13 +23,21 @@ from advmf.theory.metric import largest
 from advmf.theory.norms import BETA as beta
 from advmf.theory.proof import Derivation, algebra, by, lemma
 from advmf.theory.propagation import OMEGA as omega
+from advmf.theory.propagation import averages_follow
 from advmf.theory.spike import LAMBDA
+
+CONVERGENCE = (
+    "as N -> oo the outputs converge in law, on the ball, to K independent Gaussian processes of the kernel that advmf.nngp gives, with "
+    "Sigma(x) the covariance of a gradient (Hanin, arXiv:2107.01562; Yang, arXiv:1910.12478)"
+)
 
 
 def derive(net: mf.Net) -> Derivation:
     """The bound for any network, and any exponents p and q."""
     claim = mf.loss_bound(net, p, q)
     proof = Derivation("T2", f"adversarial loss of the {net.name} network")
+    if not averages_follow(net):
+        return derive_by_pixels(net, claim, proof)
     if LAMBDA in claim.where:
         proof.define(LAMBDA, largest(net, p), "a bound on d times the eigenvalues of Sigma at the inputs of the ball")
         scale = LAMBDA
@@ -42,10 +51,7 @@ def derive(net: mf.Net) -> Derivation:
         (out_radius * GaussianNorm(d, Conjugate(p)) + in_radius * GaussianNorm(K, q)) / sp.sqrt(d),
         "norm factor: the radii of the balls of lp and of the dual of lq, and norms of Gaussian vectors",
     )
-    proof.assume(
-        "as N -> oo the outputs converge in law, on the ball, to K independent Gaussian processes of the kernel that advmf.nngp gives, with "
-        "Sigma(x) the covariance of a gradient (Hanin, arXiv:2107.01562; Yang, arXiv:1910.12478)"
-    )
+    proof.assume(CONVERGENCE)
     if any(isinstance(leaf, Norm) for leaf in net.leaves):
         proof.assume("as N -> oo means converge too: a norm is not Lipschitz where its stream vanishes")
 
@@ -69,13 +75,34 @@ def derive(net: mf.Net) -> Derivation:
     return proof
 
 
+def derive_by_pixels(net: mf.Net, claim: mf.Claim, proof: Derivation) -> Derivation:
+    """The bound on images whose pixels differ in what they can change."""
+    found, half = mf.profile(net), sp.Rational(1, 2)
+    code, out_radius, out_size = sp.Tuple(*found.code), K ** sp.Max(0, 1 / q - half), GaussianNorm(K, q)
+    factor = proof.define(beta, found.beta(p, q), "norm factor of a Gaussian matrix with the profile s of pixels")
+    proof.assume(CONVERGENCE)
+    inside, reach = eps * found.norm(Conjugate(p)) / sp.sqrt(d), eps * found.radius(p) / sp.sqrt(d)
+    proof.begin(Expectation(AdversarialLoss(p, q)), "the bound, as N -> oo")
+    proof.step(Expectation(LimitLoss(p, q)), lemma("uniform integrability", p=p, q=q))
+    proof.step(
+        out_radius * Expectation(FeatureMaximum(p)) + FeatureRadius(p) * out_size,
+        lemma("Chevet on bounded sets", p=p, q=q),
+    )
+    proof.step(out_radius * inside + FeatureRadius(p) * out_size, lemma("Sudakov-Fernique by pixels", p=p, code=code))
+    proof.step(out_radius * inside + reach * out_size, lemma("domination by pixels", p=p, code=code))
+    proof.step(eps * beta, by(factor))
+    assert proof.concludes(claim).right == claim.formula
+    return proof
+
+
 def main() -> None:
     """Print and verify the derivations; also verify that the result for symbolic p and q gives that for the nine pairs
     of the paper."""
-    for net in (mf.vanilla(), mf.residual(), mf.plain_residual(), mf.vanilla(phi="tanh"), mf.pre_norm()):
+    nets = (mf.vanilla(), mf.residual(), mf.plain_residual(), mf.vanilla(phi="tanh"), mf.pre_norm())
+    for net in (*nets, mf.conv(1, 0, padding="zero"), mf.conv(1, 0, head="pool")):
         proof = derive(net)
         print(proof, end="\n\n")
-        if LAMBDA in mf.loss_bound(net, 2, 2).where:
+        if LAMBDA in mf.loss_bound(net, 2, 2).where or not averages_follow(net):
             continue
         explicit = proof.result.right.subs(
             {part.fact.left: part.fact.right for part in proof.parts if part.fact.status == "defined"}

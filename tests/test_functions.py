@@ -32,6 +32,9 @@ from advmf.functions import (
     GeometricSum,
     NormalMean,
     PairMean,
+    ProfileNorm,
+    ProfileRadius,
+    ProfileShare,
     QExponential,
     QLogarithm,
     Recursion,
@@ -47,6 +50,8 @@ from advmf.symbols import z
 x, y = sp.symbols("x y", positive=True)
 KINKED = sp.Lambda(z, sp.Max(sp.tanh(z), y) ** 2)
 CUBE = sp.Lambda(z, sp.tanh(z) ** 3 + sp.cos(z))
+CODE = (1, 1, 4, 1, 2, 1, x, 1, 3, 1, -1, 0)
+"""Two layers of three taps on four pixels with zeros beyond, each of weight x."""
 
 EXAMPLES = {
     ArcCosine: (ArcCosine(x), {"x": 0.3}),
@@ -64,6 +69,9 @@ EXAMPLES = {
     GeometricSum: (GeometricSum(x, y), {"x": 1.2, "y": 4.0}),
     NormalMean: (NormalMean(KINKED, x), {"x": 0.7, "y": 0.4}),
     PairMean: (PairMean(CUBE, CUBE, x, y, x / 3), {"x": 0.7, "y": 1.1}),
+    ProfileNorm: (ProfileNorm(y, *CODE), {"x": 0.7, "y": 3.0}),
+    ProfileRadius: (ProfileRadius(y, *CODE), {"x": 0.7, "y": 3.0}),
+    ProfileShare: (ProfileShare(1, *CODE), {"x": 0.7}),
     QExponential: (QExponential(-x, y), {"x": 0.4, "y": 1.5}),
     QLogarithm: (QLogarithm(x, y), {"x": 0.4, "y": 1.5}),
     Recursion: (Recursion(mf.symbols.L, (y, z), (x + y * z, z / 2), (x, 1), y), {"L": 4, "x": 0.4}),
@@ -71,7 +79,9 @@ EXAMPLES = {
     Supremum: (Supremum(z**2 * sp.exp(-x * z), z, y, 2 * y), {"x": 0.7, "y": 1.2}),
     TiltedNorm: (TiltedNorm(x, y, 2, 2), {"x": 9.0, "y": 6.0}),
 }
-NUMERIC = (EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, SpectralNorm, TiltedNorm)
+NUMERIC = (
+    EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, ProfileNorm, ProfileRadius, ProfileShare, SpectralNorm, TiltedNorm
+)  # fmt: skip
 REFUSED = {
     "numpy": {GaussianMean: "has no array function for GaussianMean"},
     "derivative": {
@@ -101,7 +111,8 @@ WITHOUT = {
     "python": LOOPS | UNKNOWN,
     "json": {},
     "notation": LOOPS | dict.fromkeys(
-        (Conjugate, Crest, GeometricSum, GaussianMean, NormalMean, PairMean, ExtremeNormQuantile, Supremum, TiltedNorm),
+        (Conjugate, Crest, GeometricSum, GaussianMean, NormalMean, PairMean, ExtremeNormQuantile, ProfileRadius, ProfileShare, Supremum,
+         TiltedNorm),
         "its LaTeX says what it is",
     ),
     "bracket": dict.fromkeys(

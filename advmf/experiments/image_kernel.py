@@ -26,7 +26,7 @@ from advmf.boundary import public
 from advmf.budget import allow, machine_memory
 from advmf.emit.kernels import Kernel, kernel
 from advmf.errors import ArgumentError, DomainError, one_of
-from advmf.nets import Algebra, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
+from advmf.nets import Algebra, AvgPool, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
 from advmf.simulate.values import depth_of, values_of
 
 KINDS = ("nngp", "ntk")
@@ -66,16 +66,24 @@ def image_kernel(net: Net, x: Any, y: Any = None, *, kind: str = "nngp", L: int 
     depth = depth_of(net, L)
     number = _Numbers({**values_of(net, {**values, "L": depth}, set(values)), "L": depth})
     (first, one), (second, other) = _images(net, x, "x"), _images(net, x if y is None else y, "y")
-    pairs = len(first) * len(second) * prod(net.image[1:]) ** (2 if net.head == "pool" else 1)
+    averaged, count = any(isinstance(leaf, AvgPool) for leaf in net.leaves), len(first)
+    if averaged:
+        first = second = np.concatenate((first, second))
+    every = averaged or net.head == "pool"
+    pairs = len(first) * len(second) * prod(net.image[1:]) ** (2 if every else 1)
     what = f"The kernel of {len(first)} and {len(second)} images"
     allow(8 * _HELD * pairs, machine_memory(), what, "Take fewer at a time")
-    state = _start(net, first, second)
+    state = _start(net, first, second, every)
     for run in net.runs:
         reading = Images(number, run.after)
         for _ in range(round(number(run.copies))):
             state = run.block.apply(reading, state)
     found = state.P if kind == "nngp" else state.T
+    if every and net.head == "flatten":
+        found = found.diagonal(axis1=2, axis2=3)
     found = found.reshape(len(first), len(second), -1).mean(-1)  # by the head
+    if averaged:
+        found = found[:count, count:]
     return found[(0 if one else slice(None), 0 if other else slice(None))]
 
 
@@ -177,6 +185,15 @@ class Images(Algebra[Positions]):
         mu, nu, T = np.zeros_like(Q), np.zeros_like(R), gain * state.T + own
         return replace(state, Q=Q, R=R, mu=mu, nu=nu, P=P, T=T, width=self._after)
 
+    def average(self, pool: AvgPool, state: Positions) -> Positions:
+        sources = np.array(pool.windows.sources(state.sizes))
+        P, T = (sum(e[..., s[:, None], t[None, :]] for s in sources.T for t in sources.T) for e in (state.P, state.T))
+        P, T = P / sources.shape[1] ** 2, T / sources.shape[1] ** 2
+        Q = np.einsum("aapp->ap", P)  # the images are one set
+        mu = state.mu[..., sources].mean(-1)
+        nu = state.nu[..., sources].mean(-1)
+        return replace(state, Q=Q[:, None], R=Q[None], mu=mu, nu=nu, P=P, T=T, sizes=pool.sizes(state.sizes))
+
     def pointwise(self, activation: Pointwise, state: Positions) -> Positions:
         if activation.linear:
             s = self._numbers(activation.phi(sp.S.One))
@@ -231,12 +248,12 @@ def _images(net: Net, given: Any, name: str) -> tuple[np.ndarray, bool]:
     return x.reshape(-1, net.image[0], prod(net.image[1:])), one
 
 
-def _start(net: Net, x: np.ndarray, y: np.ndarray) -> Positions:
-    """The moments of x^0 = P_in x at each position."""
+def _start(net: Net, x: np.ndarray, y: np.ndarray, every: bool) -> Positions:
+    """The moments of x^0 = P_in x at each position, with cross moments at each one or at every two."""
     assert net.image is not None
     channels, sizes = net.image[0], net.image[1:]
     Q, R = ((images**2).mean(1) for images in (x, y))
-    to = "abpq" if net.head == "pool" else "abp"
+    to = "abpq" if every else "abp"
     P = np.einsum(f"acp,bc{to[-1]}->{to}", x, y, optimize=True) / channels
     Q, R = Q[:, None], R[None]
     return Positions(Q, R, np.zeros_like(Q), np.zeros_like(R), P, np.zeros_like(P), sizes, net.stages[0].width)

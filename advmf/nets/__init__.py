@@ -23,11 +23,12 @@ from advmf.nets.activations.relu_like import ReLULike
 from advmf.nets.activations.sine import Sine
 from advmf.nets.algebra import Algebra
 from advmf.nets.block import Block, Residual, Serial
-from advmf.nets.conv import Conv, Sizes
+from advmf.nets.conv import Conv
 from advmf.nets.dropout import Dropout
 from advmf.nets.gaussian import Dense, GaussianLayer, Mix
 from advmf.nets.net import Net, Run, Stage, rebuilt, require_repeated, require_vectors
 from advmf.nets.norms import LayerNorm, Norm, RMSNorm
+from advmf.nets.pooling import AvgPool
 from advmf.nets.presets import (
     PRESETS,
     STEPS,
@@ -42,12 +43,14 @@ from advmf.nets.presets import (
     vanilla,
 )
 from advmf.nets.readings import Coordinates, Grid, InTurn, Leaves, Rebuilt, Stream, Widths
+from advmf.nets.windows import Sizes, Windows
 
 __all__ = [
     "PRESETS",
     "STEPS",
     "Activation",
     "Algebra",
+    "AvgPool",
     "Block",
     "ClosedForm",
     "Conv",
@@ -76,6 +79,7 @@ __all__ = [
     "Stage",
     "Stream",
     "Widths",
+    "Windows",
     "conv",
     "conv_residual",
     "plain_residual",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from advmf.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from advmf.nets import Block, Conv, Dropout, GaussianLayer, Norm, Pointwise, Residual
+    from advmf.nets import AvgPool, Block, Conv, Dropout, GaussianLayer, Norm, Pointwise, Residual
 
 S = TypeVar("S")
 Rule = TypeVar("Rule", bound=Callable[..., Any])
@@ -42,6 +42,10 @@ class Algebra(Generic[S]):
     def convolution(self, layer: Conv, state: S) -> S:
         """The state after a convolution."""
         raise self.refusal(layer)
+
+    def average(self, pool: AvgPool, state: S) -> S:
+        """The state after averages over windows of an image."""
+        raise self.refusal(pool)
 
     def pointwise(self, activation: Pointwise, state: S) -> S:
         """The state after an activation."""

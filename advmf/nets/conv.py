@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
-from math import prod
 
 import sympy as sp
 
@@ -13,12 +11,10 @@ from advmf.boundary import public
 from advmf.errors import DeclarationError
 from advmf.nets.algebra import Algebra, S
 from advmf.nets.gaussian import TrainedLayer
+from advmf.nets.windows import Sizes, Windows
 
 PADDINGS = ("circular", "zero")
 """What a convolution finds beyond the edge of an image: its other side, or zeros."""
-
-Sizes = tuple[int, ...]
-"""The numbers of positions along each axis of an image, such as height and width."""
 
 
 @public
@@ -69,22 +65,21 @@ class Conv(TrainedLayer):
         )
 
     @property
+    def windows(self) -> Windows:
+        """The positions that the taps meet."""
+        return Windows(self.kernel, self.stride, -(self.kernel // 2), self.padding == "circular")
+
+    @property
     def even(self) -> bool:
         """Whether all positions of the input have the same weight in the sum over outputs."""
-        return self.padding == "circular" and (self.stride == 1 or self.kernel % self.stride == 0)
+        return self.windows.even
 
     def apply(self, algebra: Algebra[S], state: S) -> S:
         return algebra.convolution(self, state)
 
     def sizes(self, before: Sizes) -> Sizes:
         """The sizes of the image after the layer. Raises DeclarationError for an image that it cannot take."""
-        if self.kernel > min(before):
-            raise DeclarationError(f"{self!r} has more taps along an axis than an image of {_sizes(before)} positions.")
-        if any(size % self.stride for size in before):
-            raise DeclarationError(
-                f"{self!r}: the stride must divide the sizes of the image, which has {_sizes(before)} positions here."
-            )
-        return tuple(size // self.stride for size in before)
+        return self.windows.sizes(before, self)
 
     def taps(self, axes: int) -> int:
         """The number k of taps on an image of this many axes."""
@@ -93,25 +88,4 @@ class Conv(TrainedLayer):
     def sources(self, before: Sizes) -> list[list[int]]:
         """For each position after the layer, the positions before it that its taps meet, both in row-major order. A tap
         beyond an edge that is padded with zeros has the number of positions."""
-        total, half = prod(before), self.kernel // 2
-        found = []
-        for position in itertools.product(*(range(0, size, self.stride) for size in before)):
-            met = []
-            for offset in itertools.product(range(-half, half + 1), repeat=len(before)):
-                place = [a + t for a, t in zip(position, offset)]
-                inside = all(0 <= a < size for a, size in zip(place, before))
-                met.append(_index(place, before) if inside or self.padding == "circular" else total)
-            found.append(met)
-        return found
-
-
-def _index(place: list[int], sizes: Sizes) -> int:
-    """The number of a position in row-major order; positions beyond an edge are taken from the other side."""
-    number = 0
-    for at, size in zip(place, sizes):
-        number = number * size + at % size
-    return number
-
-
-def _sizes(sizes: Sizes) -> str:
-    return " x ".join(map(str, sizes))
+        return self.windows.sources(before)

@@ -13,9 +13,11 @@ from advmf.boundary import public
 from advmf.errors import DeclarationError
 from advmf.nets.activations.activation import Pointwise
 from advmf.nets.block import Block, Serial, number, require_block
-from advmf.nets.conv import Conv, Sizes
+from advmf.nets.conv import Conv
 from advmf.nets.gaussian import GaussianLayer
+from advmf.nets.pooling import AvgPool
 from advmf.nets.readings import Coordinates, Grid, Leaves, Rebuilt, Stream, Widths
+from advmf.nets.windows import Sizes
 from advmf.notebook import Shown
 from advmf.symbols import L, z
 
@@ -84,7 +86,7 @@ class Net(Shown):
 
     Raises DeclarationError if the theory cannot carry a block's moments through its repetitions, for a block that
     cannot map from the width of the stage before to its own, for an ``image`` that is none or that a convolution cannot
-    take, for a convolution without one, and for another ``head``.
+    take, for a convolution or an average without one, and for another ``head``.
 
     >>> import advmf as mf
     >>> mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(), mf.Mix())) == mf.residual()
@@ -152,7 +154,7 @@ class Net(Shown):
 
     def _check_image(self) -> None:
         """Raise DeclarationError where the blocks cannot take the image, or hold a convolution without one."""
-        convolutions = [leaf for leaf in self.leaves if isinstance(leaf, Conv)]
+        convolutions = [leaf for leaf in self.leaves if isinstance(leaf, Conv | AvgPool)]
         if self.image is None and convolutions:
             raise DeclarationError(
                 f"{convolutions[0]!r} acts on images: give the net the channels and sizes of its inputs, Net(…, image=(1, 28, 28))."

@@ -95,16 +95,17 @@ def conv(
     phi: object = None,
     image: Sequence[int] = (1, 8, 8),
     kernel: int = 3,
+    padding: str = "circular",
     head: str = "flatten",
 ) -> Net:
-    """``x <- phi(W * x + b) on images``: convolutions with ``kernel`` taps along each axis, on images that go on at
-    their other side.
+    """``x <- phi(W * x + b) on images``: convolutions with ``kernel`` taps along each axis. With ``padding``
+    "circular" an image goes on at its other side, with "zero" there are zeros.
 
     >>> import advmf as mf
     >>> mf.loss_bound(mf.conv(1, 0), p="inf", q=2).formula == mf.loss_bound(mf.vanilla(1, 0), p="inf", q=2).formula
     True
     """
-    return Net(Serial(Conv(kernel), _activation(u, v, phi)), name="conv", image=image, head=head)
+    return Net(Serial(Conv(kernel, padding), _activation(u, v, phi)), name="conv", image=image, head=head)
 
 
 @public

@@ -10,10 +10,12 @@ from advmf.errors import DeclarationError
 from advmf.nets.activations.activation import Pointwise
 from advmf.nets.algebra import Algebra
 from advmf.nets.block import Block, Residual, Serial
-from advmf.nets.conv import Conv, Sizes
+from advmf.nets.conv import Conv
 from advmf.nets.dropout import Dropout
 from advmf.nets.gaussian import GaussianLayer
 from advmf.nets.norms import Norm
+from advmf.nets.pooling import AvgPool
+from advmf.nets.windows import Sizes
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class Coordinates(Algebra[Stream]):
 
     def convolution(self, layer: Conv, state: Stream) -> Stream:
         return self.gaussian(layer, state)
+
+    def average(self, pool: AvgPool, state: Stream) -> Stream:
+        return replace(state, exact=False)
 
     def pointwise(self, activation: Pointwise, state: Stream) -> Stream:
         activation.require()
@@ -96,6 +101,9 @@ class Widths(Algebra[sp.Expr]):
     def convolution(self, layer: Conv, state: sp.Expr) -> sp.Expr:
         return self._after
 
+    def average(self, pool: AvgPool, state: sp.Expr) -> sp.Expr:
+        return state
+
     def pointwise(self, activation: Pointwise, state: sp.Expr) -> sp.Expr:
         return state
 
@@ -120,9 +128,9 @@ def _remedy(path: str) -> str:
 
 
 class Grid(Algebra[Sizes]):
-    """The sizes of an image after each primitive. Convolutions change them, and nothing else does.
+    """The sizes of an image after each primitive. Convolutions and averages change them, and nothing else does.
 
-    Raises DeclarationError for a sum of paths of two sizes, and for a convolution that cannot take its image.
+    Raises DeclarationError for a sum of paths of two sizes, and for a map that cannot take its image.
     """
 
     def gaussian(self, layer: GaussianLayer, state: Sizes) -> Sizes:
@@ -130,6 +138,9 @@ class Grid(Algebra[Sizes]):
 
     def convolution(self, layer: Conv, state: Sizes) -> Sizes:
         return layer.sizes(state)
+
+    def average(self, pool: AvgPool, state: Sizes) -> Sizes:
+        return pool.sizes(state)
 
     def pointwise(self, activation: Pointwise, state: Sizes) -> Sizes:
         return state
@@ -157,6 +168,9 @@ class InTurn(Algebra[tuple[Block, ...]]):
 
     def convolution(self, layer: Conv, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return (*state, layer)
+
+    def average(self, pool: AvgPool, state: tuple[Block, ...]) -> tuple[Block, ...]:
+        return (*state, pool)
 
     def pointwise(self, activation: Pointwise, state: tuple[Block, ...]) -> tuple[Block, ...]:
         return (*state, activation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from advmf.errors import ArgumentError
 from advmf.observables.observable import ATTACK, GRADIENTS, JACOBIAN, Observable, UnitObservable
 from advmf.symbols import K, d
 
@@ -43,6 +44,25 @@ class Output(UnitObservable):
 
     def measure(self, probe: Any) -> Any:
         return probe.numbered(probe.output, self.args)
+
+
+class PixelSquare(Observable):
+    """The mean of J_{ki}² over the outputs k and the channels of one pixel i of the image: ``PixelSquare(i)``.
+
+    Pixels are counted from 0 in row-major order. Without an image every input is a pixel.
+    """
+
+    is_nonnegative = True
+    tex = r"\overline{{J_{{\cdot {}}}^2}}"
+    needs = frozenset({JACOBIAN})
+    polynomial, may_vanish = True, False
+
+    def measure(self, probe: Any) -> Any:
+        channels = (probe.trace.networks.net.image or (1,))[0]
+        entries, place = probe.jacobian.double().unflatten(2, (channels, -1)), int(self.args[0])
+        if not 0 <= place < entries.shape[3]:
+            raise ArgumentError(f"{self} is about pixel {place}; the images have {entries.shape[3]}, counted from 0.")
+        return entries[..., place].square().mean((1, 2))
 
 
 class SecondMoment(Observable):

@@ -24,7 +24,7 @@ from advmf.simulate.conditioned import ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
 from advmf.simulate.draws import Drawn, Fill, Fresh, Shape, Shapes, normal
 from advmf.simulate.networks import Chain, Draws, Linear, Map, Networks, Trace, realise
-from advmf.simulate.positions import Flatten, Pool, Spread
+from advmf.simulate.positions import Average, Flatten, Spread
 from advmf.simulate.state import lasting, source, tensor, without_gradients
 from advmf.simulate.tapes import Matrix
 
@@ -208,7 +208,8 @@ class Ensemble:
         maps.append(end(last))
         if self.net.image is not None:
             maps.insert(0, Spread(first.positions))
-            maps.insert(-1, (Flatten if self.net.head == "flatten" else Pool)(math.prod(self.net.sizes)))
+            last = math.prod(self.net.sizes)
+            maps.insert(-1, Flatten(last) if self.net.head == "flatten" else Average.whole(last, self.device))
         return Networks(self.net, count, self.d, self.K, Chain(tuple(maps)), self.dtype, self.device)
 
     @without_gradients

@@ -19,10 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError
-from advmf.nets import Block, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
+from advmf.nets import AvgPool, Block, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
 from advmf.nets.algebra import Algebra
 from advmf.simulate.pointwise import Function, Smooth
-from advmf.simulate.positions import Flatten, Patches, Pool, Spread
+from advmf.simulate.positions import Average, Flatten, Patches, Spread
 from advmf.simulate.state import lasting, without_gradients
 from advmf.simulate.tapes import (
     AnyTape,
@@ -133,7 +133,7 @@ class Sum:
         return self.shortcut.pull(c, tape) + branch
 
 
-Map = Linear | Activation | Mask | Normalisation | Spread | Patches | Flatten | Pool | Chain | Sum
+Map = Linear | Activation | Mask | Normalisation | Spread | Patches | Average | Flatten | Chain | Sum
 
 
 @dataclass(frozen=True)
@@ -344,6 +344,10 @@ class Realisation(Algebra[Path]):
         sizes, columns = layer.sizes(state.sizes), layer.taps(len(state.sizes)) * state.width
         weights = self._draws.layer(layer, self._width, columns, prod(sizes))
         return state.then(Patches.of(layer, state.sizes, self._draws.device)).then(weights, self._width, sizes)
+
+    def average(self, pool: AvgPool, state: Path) -> Path:
+        map = Average.of(pool, state.sizes, self._draws.device)
+        return state.then(map, sizes=pool.sizes(state.sizes))
 
     def pointwise(self, activation: Pointwise, state: Path) -> Path:
         function = activation.tensors(self._number) or Smooth.of(activation.phi(z), self._number)

@@ -13,7 +13,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from advmf.nets import Conv, Sizes
+from advmf.nets import AvgPool, Conv, Sizes, Windows
 from advmf.simulate.tapes import AnyTape, Stream, Tape
 
 
@@ -44,17 +44,31 @@ class Flatten:
 
 
 @dataclass(frozen=True)
-class Pool:
-    """The average over positions."""
+class Average:
+    """The averages over windows that share no position. ``sources`` (positions in a window, windows) are the positions
+    before."""
 
-    positions: int
+    sources: Tensor
+
+    @classmethod
+    def of(cls, pool: AvgPool, sizes: Sizes, device: torch.device) -> Average:
+        """The averages that a block takes of an image of these sizes."""
+        return cls(_places(pool.windows, sizes, device))
+
+    @classmethod
+    def whole(cls, positions: int, device: torch.device) -> Average:
+        """The average over all positions."""
+        return cls(torch.arange(positions, device=device)[:, None])
 
     def push(self, x: Stream, tape: AnyTape) -> Stream:
-        return x.unflatten(2, (-1, self.positions)).mean(3)
+        x = x.unflatten(2, (-1, self.sources.numel()))
+        met = x.index_select(3, self.sources.flatten()).unflatten(3, tuple(self.sources.shape))
+        return met.mean(3).flatten(2, 3)
 
     def pull(self, c: Stream, tape: Tape) -> Stream:
-        every = (c / self.positions).unsqueeze(3)
-        return every.expand(*c.shape[:3], self.positions, c.shape[3]).flatten(2, 3)
+        count, windows = self.sources.shape
+        every = (c / count).unflatten(2, (-1, 1, windows)).expand(-1, -1, -1, count, -1, -1).flatten(3, 4)
+        return every.index_select(3, self.sources.flatten().argsort()).flatten(2, 3)
 
 
 @dataclass(frozen=True)
@@ -72,8 +86,7 @@ class Patches:
     @classmethod
     def of(cls, layer: Conv, sizes: Sizes, device: torch.device) -> Patches:
         """The patches of a convolution of an image of these sizes."""
-        sources = torch.tensor(layer.sources(sizes), dtype=torch.int64, device=device).mT.contiguous()
-        return cls(sources, prod(sizes), layer.padding == "zero")
+        return cls(_places(layer.windows, sizes, device), prod(sizes), layer.padding == "zero")
 
     def push(self, x: Stream, tape: AnyTape) -> Stream:
         x = x.unflatten(2, (-1, self.before))
@@ -90,3 +103,8 @@ class Patches:
         for tap in range(taps):
             out.index_add_(3, self.sources[tap], met[:, :, tap])
         return out[:, :, :, : self.before].flatten(2, 3)
+
+
+def _places(windows: Windows, sizes: Sizes, device: torch.device) -> Tensor:
+    """The positions that windows meet, (positions in a window, windows)."""
+    return torch.tensor(windows.sources(sizes), dtype=torch.int64, device=device).mT.contiguous()

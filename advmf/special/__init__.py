@@ -17,6 +17,7 @@ from advmf.special.elementary import (
 from advmf.special.extremes import extreme_norm, extreme_norm_quantile, norm_law
 from advmf.special.gaussian_means import normal_mean, pair_mean
 from advmf.special.gaussian_vectors import gaussian_norm, gaussian_norm_of_inverse
+from advmf.special.profiles import profile, profile_norm, profile_radius, profile_share
 from advmf.special.spectral import spectral_norm
 
 __all__ = [
@@ -34,6 +35,10 @@ __all__ = [
     "normal_mean",
     "numpy_ops",
     "pair_mean",
+    "profile",
+    "profile_norm",
+    "profile_radius",
+    "profile_share",
     "spectral_norm",
     "tilted_norm",
 ]

@@ -43,6 +43,12 @@ for a mistake may be too small to be seen at one."""
 IMAGES = (("conv", "relu"), ("conv_residual", "relu"))
 """Networks on images, with their activations."""
 
+PIXELS = (("conv_zero", "relu"),)
+"""Networks whose pixels differ in what they can change."""
+
+POOLED = (("conv_pool", "relu"),)
+"""Networks that end with an average over positions."""
+
 Rows = Mapping[tuple[str, str], tuple[tuple[str, str], ...]]
 """Networks with their activations, and the pairs (p, q) at which a theorem is checked for each."""
 

@@ -15,14 +15,15 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.nets import Conv, Net
-from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset
+from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset, PixelSquare
 from advmf.symbols import d
 from advmf.theorems.mistakes import WITHOUT_TAIL, FirstForGain, SecondForGain, WithoutTail, mistaken, tap_too_few
 from advmf.theorems.scripted import Scripted
-from advmf.theorems.selection import ALL, EXTRA, GROWING, IMAGES, PAIRS, RELU, rows
-from advmf.theorems.theorem import ALIKE, PAPER, PAPER_POINT, Scale, Theorem, random_network
+from advmf.theorems.selection import ALL, EXTRA, GROWING, IMAGES, PAIRS, PIXELS, RELU, rows
+from advmf.theorems.t1_pixels import flattened, pixel_law
+from advmf.theorems.theorem import EXACT_PIXELS, PAPER, PAPER_POINT, Scale, Theorem, random_network
 from advmf.theorems.wrong import equality, law, twice_the_variance
-from advmf.theory.propagation import START, abbreviations, grows_alike, moments
+from advmf.theory.propagation import START, abbreviations, averages_follow, grows_alike, moments
 
 
 @public
@@ -210,10 +211,17 @@ def _explicit(expr: sp.Expr, where: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
     return expr
 
 
+def _tests(net: Net) -> list[Claim]:
+    """The laws of J and a; where pixels differ, how large J(x) is at each of them."""
+    return list(linear_form(net)) if averages_follow(net) else [pixel_law(net)]
+
+
 def _wrong(claim: Claim) -> list[Claim]:
     """The wrong versions of a law and, where the network has more than growth, plausible mistakes: all directions
     alike, E φ²/Q for E φ'², the input's variance for that of each layer, the pair kernel without the tail of its
     series, and a tap too few in convolutions."""
+    if claim.lhs.has(PixelSquare):
+        return [*equality(claim), flattened(claim)]
     if claim.relation is not Relation.LAW:
         return equality(claim)
     if isinstance(claim.lhs, Offset):
@@ -242,20 +250,21 @@ T1 = Theorem(
     name="T1",
     title="linear-like form: f(x) = J(x)x + a(x), laws of J and a",
     source=PAPER,
-    tests=lambda net, pairs: list(linear_form(net)),
+    tests=lambda net, pairs: _tests(net),
     wrong=_wrong,
     selected={
-        "quick": rows(((*ALL, *EXTRA, *IMAGES[:1]), PAIRS)),
+        "quick": rows(((*ALL, *EXTRA, *IMAGES[:1], *PIXELS), PAIRS)),
         "brief": rows((((GROWING, "relu"),), PAIRS)),
         "paper": rows(((*RELU, EXTRA[0]), PAIRS)),
     },
     scatters=lambda net: not net.exact,  # its second moments are extrapolated, too
-    needs=(ALIKE,),
+    needs=(EXACT_PIXELS,),
     derive=Scripted("t1_linear_form"),
     scales={
         "quick": Scale(L=3, d=8, K=512, widths=(256, 512, 1024, 2048), nets=(450, 450, 300, 300), effects=EFFECTS),
         "scattered": Scale(L=3, d=8, K=512, widths=(128, 256, 2048, 4096), nets=(480, 720, 220, 400), effects=EFFECTS),
         "images": Scale(L=2, d=8, K=256, widths=(64, 128, 256, 512), nets=(1000, 1000, 450, 300), effects=EFFECTS),
+        "pixels": Scale(L=2, d=64, K=32, widths=(32, 64, 128), nets=(300, 300, 300), effects=EFFECTS),
         # E Q_L², over the square of E Q_L, has a term of 17,000/N³ here (F1). What a fit to a + b/N + c/N² leaves of it
         # is 0.03 %.
         "paper": Scale(**PAPER_POINT, widths=(128, 256, 2048, 8192), nets=(2000, 2800, 6000, 200), effects=EFFECTS),

@@ -8,6 +8,7 @@ arXiv:2505.14021, for the bound. The paper passes from J(x) at one input to the 
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import sympy as sp
 
@@ -21,8 +22,8 @@ from advmf.observables import AdversarialLoss, Probability, adversarial_loss
 from advmf.symbols import K, d, eps, exponent, x_sq
 from advmf.theorems.mistakes import WITHOUT_TAIL, WithoutTail, mistaken
 from advmf.theorems.scripted import Scripted
-from advmf.theorems.selection import DEFAULT_NETS, DIAGONAL, GROWING, IMAGES, PAIRS, rows
-from advmf.theorems.theorem import ALIKE, PAPER, PAPER_POINT, Caption, Scale, Theorem, random_network
+from advmf.theorems.selection import DEFAULT_NETS, DIAGONAL, GROWING, IMAGES, PAIRS, PIXELS, POOLED, rows
+from advmf.theorems.theorem import BOUNDED, PAPER, PAPER_POINT, Caption, Scale, Theorem, mutant, random_network
 from advmf.theorems.wrong import bound
 from advmf.theory.metric import largest, metric
 from advmf.theory.norms import (
@@ -36,7 +37,8 @@ from advmf.theory.norms import (
     require_upper,
     routes,
 )
-from advmf.theory.propagation import abbreviations, grown, grows_alike, growths
+from advmf.theory.profile import profile
+from advmf.theory.propagation import abbreviations, averages_follow, grown, grows_alike, growths
 from advmf.theory.spike import LAMBDA, carries_mean, require_uniform
 
 ACROSS, ALONG = sp.Symbol("Lambda_across", positive=True), sp.Symbol("Lambda_along", positive=True)
@@ -56,9 +58,11 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
     Σ(x) is the covariance of a row of J(x) (:func:`advmf.metric`). Where activations are homogeneous and no mean is
     carried, Λ = ω^L at every input, and the bound is ε β_{p,q} ω^{L/2}: the paper's. By the routes ``chevet`` and
     ``leading`` it is a theorem as N → ∞, for every radius. Sharper routes are about one Gaussian matrix with the law of
-    J(x), as ε → 0, and the claim calls them heuristic for a finite ball. The route ``split`` is heuristic too. It is
-    for networks that stretch the input along x more than across it. With the eigenvalues Λ_∥ and Λ_⊥, Chevet's β and
-    the Lipschitz constants of the norms, it is for p = 2
+    J(x), as ε → 0, and the claim calls them heuristic for a finite ball. On images whose pixels differ, or are
+    averaged, the norm factor is that of :meth:`advmf.Profile.beta`, by ``chevet`` alone, and the bound ε times it.
+
+    The route ``split`` is heuristic too. It is for networks that stretch the input along x more than across it. With
+    the eigenvalues Λ_∥ and Λ_⊥, Chevet's β and the Lipschitz constants of the norms, it is for p = 2
 
         E‖J‖_{2→q}² <= (Λ_∥ (E‖g_K‖_q)² + Λ_∥ K^{(2/q-1)₊})/d + Λ_⊥ (β² + K^{(2/q-1)₊}/d),
 
@@ -87,6 +91,8 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
         return _split_bound(net, p, q)
     factor = beta(p, q, route)
     require_upper(p, q, route)
+    if not averages_follow(net) and not paper:
+        return _profile_bound(net, p, q, route)
     if paper:
         growths(net)
     uniform = paper or (grows_alike(net) and not carries_mean(net))
@@ -101,6 +107,26 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
         heuristic="" if proved else _unproved(paper),
         assumptions=(*_limit(net), _of_sigma(net, uniform)),
         source=f"{PAPER}, upper bounds of the adversarial loss" + (f"; {DOMINATED}" if proved else ""),
+        net=net,
+        p=p,
+        q=q,
+    )
+
+
+def _profile_bound(net: Net, p: sp.Expr, q: sp.Expr, route: str) -> Claim:
+    """The bound for images whose pixels differ, or are averaged."""
+    if route not in ("chevet", BEST):
+        raise ArgumentError(f"Where pixels differ, the norm factor is Chevet's; take route='chevet'. Got {route!r}.")
+    found = profile(net)
+    return Claim(
+        name="T2",
+        lhs=adversarial_loss(p, q),
+        relation=Relation.AT_MOST,
+        formula=eps * BETA,
+        where={BETA: found.beta(p, q)},
+        regime=Regime.LARGE_WIDTH,
+        assumptions=(*_limit(net), "E (f_k(x) - f_k(y))^2 is at most sum_i s_i (x_i - y_i)^2/d, for all x and y"),
+        source=f"the form of T2: {PAPER}; by a profile of pixels, ours; {DOMINATED}",
         net=net,
         p=p,
         q=q,
@@ -177,10 +203,11 @@ def loss_tail(net: Net, p: object, q: object, delta: object, route: str = "cheve
     if route == SPLIT:
         raise ArgumentError(f"A tail is that of a bound by one norm factor; {SPLIT!r} has two. Take 'chevet'.")
     growth = (own.formula / (eps * BETA)).subs(own.where)
+    factor = beta_quantile(p, q, delta, route) if averages_follow(net) else profile(net).beta_quantile(p, q, delta)
     return replace(
         own,
         name="T2.tail",
-        lhs=Probability(AdversarialLoss(own.p, own.q) > eps * beta_quantile(p, q, delta, route) * growth),
+        lhs=Probability(AdversarialLoss(own.p, own.q) > eps * factor * growth),
         formula=delta,
         where={},
         source=f"{own.source}; {TIS}",
@@ -228,15 +255,27 @@ def loss_value(net: Net, p: object, q: object, route: str | None = None) -> Clai
 
 
 def _wrong(claim: Claim) -> list[Claim]:
-    """Those of a bound; and where activations are odd, the bound by a pair kernel without the tail of its series.
+    """Those of a bound; where positions are averaged, the bound for independent positions; and where activations are
+    odd, the bound by a pair kernel without the tail of its series.
 
     Of other networks Λ may be the eigenvalue along x. The linear term carries more of that one, and the bound has room
     for what is cut."""
     net = claim.net
+    if net is not None and net.image is not None and not averages_follow(net) and not profile(net).exact:
+        return [_independent(claim)]
     if LAMBDA not in claim.where or net is None or any(phi.mean(x_sq) != 0 for phi in net.activations):
         return bound(claim)
     cut = {**claim.where, LAMBDA: largest(mistaken(net, WithoutTail), exponent(claim.p, "p"))}
     return [*bound(claim), replace(claim, name=f"{claim.name} [{WITHOUT_TAIL}]", where=cut)]
+
+
+def _independent(claim: Claim) -> Claim:
+    """The bound over √n, for n independent positions, or over n for p < 2, where a perturbation is at few pixels. The
+    bound itself may be loose by more than a factor of two."""
+    assert claim.net is not None and claim.net.image is not None
+    positions = sp.Integer(prod(claim.net.image[1:]))
+    less = sp.sqrt(positions) if exponent(claim.p, "p") >= 2 else positions
+    return mutant(claim, "positions taken for independent", lambda e: e / less)
 
 
 IN_FULL = (
@@ -252,13 +291,14 @@ T2 = Theorem(
     states=lambda net, p, q, route: [loss_bound(net, p, q, route)],
     tests=lambda net, pairs: [loss_bound(net, p, q) for p, q in pairs],
     wrong=_wrong,
-    needs=(ALIKE,),
+    needs=(BOUNDED,),
     derive=Scripted("t2_adversarial_loss"),
     selected={
         "quick": rows(
             *IN_FULL,
             (((GROWING, "tanh"), (GROWING, "gelu"), ("pre_norm", "relu"), IMAGES[0]), DIAGONAL[1:]),
-            (IMAGES[1:], DIAGONAL[2:]),
+            ((*IMAGES[1:], *PIXELS), DIAGONAL[2:]),
+            (POOLED, DIAGONAL[1:2]),
         ),
         "finite": rows((((GROWING, "relu"),), DIAGONAL[1:]), ((("residual", "relu"),), DIAGONAL[2:])),
         "brief": rows((((GROWING, "relu"),), PAIRS)),

@@ -7,7 +7,16 @@ from typing import Any
 
 import sympy as sp
 
-from advmf.functions import ArcCosine, Conjugate, Flow, GaussianMean, GaussianNorm, Recursion
+from advmf.functions import (
+    ArcCosine,
+    Conjugate,
+    Flow,
+    GaussianMean,
+    GaussianNorm,
+    ProfileNorm,
+    ProfileRadius,
+    Recursion,
+)
 from advmf.observables import (
     AdversarialLoss,
     Expectation,
@@ -107,6 +116,18 @@ def dominated(p: Any, scale: Any) -> tuple[sp.Expr, str, sp.Expr]:
 
 def sudakov_fernique(p: Any, scale: Any) -> tuple[sp.Expr, str, sp.Expr]:
     return Expectation(FeatureMaximum(p)), "<=", eps * sp.sqrt(scale / d) * GaussianNorm(d, Conjugate(p))
+
+
+def dominated_by_pixels(p: Any, code: Any) -> tuple[sp.Expr, str, sp.Expr]:
+    return FeatureRadius(p), "<=", eps * ProfileRadius(p, *code) / sp.sqrt(d)
+
+
+def sudakov_fernique_by_pixels(p: Any, code: Any) -> tuple[sp.Expr, str, sp.Expr]:
+    return Expectation(FeatureMaximum(p)), "<=", eps * ProfileNorm(Conjugate(p), *code) / sp.sqrt(d)
+
+
+def pixel_hypotheses(p: Any, code: Any) -> list[tuple[str, Any]]:
+    return [("p >= 1", p >= 1), ("code no random quantity", fixed(code))]
 
 
 def jensen(x: Any, m: Any) -> tuple[sp.Expr, str, sp.Expr]:

@@ -346,14 +346,20 @@ def beta_quantile(p: object, q: object, delta: object, route: str = "chevet") ->
     """
     mean = beta(p, q, route)
     require_upper(p, q, route)
-    p, q, delta = exponent(p, "p"), exponent(q, "q"), expression(delta)
-    if delta.is_number and not (delta.is_real and 0 < delta < 1):
-        raise DomainError(f"delta is a probability and must lie in (0, 1); got {delta}.")
+    p, q, delta = exponent(p, "p"), exponent(q, "q"), probability(delta)
     if own := choose(p, q, route).quantile:
         return own(p, q, delta)
     half = sp.Rational(1, 2)
     radius = d ** sp.Max(0, half - 1 / p) * K ** sp.Max(0, 1 / q - half)
     return mean + radius * sp.sqrt(2 * sp.log(1 / delta)) / sp.sqrt(d)
+
+
+def probability(delta: object) -> sp.Expr:
+    """``delta`` as an expression; raises DomainError for a number outside (0, 1)."""
+    found: sp.Expr = expression(delta)
+    if found.is_number and not (found.is_real and 0 < found < 1):
+        raise DomainError(f"delta is a probability and must lie in (0, 1); got {found}.")
+    return found
 
 
 def require_upper(p: object, q: object, route: str) -> None:

@@ -1,5 +1,6 @@
 """Random cases of the lemmas about Gaussian processes: ReLU networks of one hidden layer on a disc, d = 2, and their
-limit as N -> oo, with its features from the arc-cosine kernel of a grid of points."""
+limit as N -> oo, with its features from the arc-cosine kernel of a grid of points. For images the layer is a
+convolution of four pixels with zeros beyond."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from advmf.special import profile_norm, profile_radius
 from advmf.theory.lemma import Case
 
 DRAWS, WIDTH, GRID = 3000, 160, 20
@@ -51,14 +53,15 @@ class _Ball:
 
     def features(self) -> np.ndarray:
         """D(η) for the points, as rows: a root of the covariance of f(x + η) - f(x)."""
-        moved = self.sigma_w**2 * self.points @ self.points.T / 2 + self.sigma_b**2
+        return _root(self.kernel(self.sigma_w**2 * self.points @ self.points.T / 2 + self.sigma_b**2))
+
+    def kernel(self, moved: np.ndarray) -> np.ndarray:
+        """E φ(a)φ(b) of Gaussians with these covariances."""
         root = np.sqrt(np.outer(np.diag(moved), np.diag(moved)))
         c = np.clip(moved / root, -1, 1)
         kappa = (np.sqrt(1 - c**2) + (np.pi - np.arccos(c)) * c) / np.pi
-        kernel = root * ((self.u - self.v) ** 2 / 2 * kappa + self.u * self.v * c)
-        gram = kernel - kernel[:1] - kernel[:, :1] + kernel[0, 0]
-        values, vectors = np.linalg.eigh(gram)
-        return vectors * np.sqrt(np.maximum(values, 0))
+        found: np.ndarray = root * ((self.u - self.v) ** 2 / 2 * kappa + self.u * self.v * c)
+        return found
 
     def networks(self, rng: np.random.Generator, K: int) -> np.ndarray:
         """f(x + η) - f(x) of sampled networks, (DRAWS, K, points)."""
@@ -73,6 +76,40 @@ class _Ball:
             P_out = rng.standard_normal((len(P_in), K, WIDTH)) / WIDTH**0.5
             found.append(P_out @ (hidden - hidden[..., :1]))
         return np.concatenate(found)
+
+
+@dataclass(frozen=True)
+class _Pixels(_Ball):
+    """The same for images of four pixels, and a convolution of three taps with zeros beyond the edges."""
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> _Pixels:
+        p, eps = float(rng.choice([1.0, 2.0, np.inf])), rng.uniform(0.05, 1.5)
+        border = rng.standard_normal((GRID, PIXELS)) * rng.choice([0.0, 1.0], (GRID, PIXELS), p=(0.4, 0.6))
+        border = np.concatenate((border, np.eye(PIXELS)[[0, 0, -1]], np.ones((1, PIXELS))))
+        size = np.linalg.norm(border, p, axis=1, keepdims=True)
+        border *= eps / np.where(size > 0, size, 1)
+        eta = np.concatenate((np.zeros((1, PIXELS)), border, border / 2))
+        return cls(rng.standard_normal(PIXELS), eta, p, eps, *rng.uniform(-1, 1, 2), *rng.uniform(0.5, 1.5, 2))
+
+    @property
+    def code(self) -> tuple[float, ...]:
+        return (1, 1, PIXELS, 1, 1, 1, self.scale, 1, 3, 1, -1, 0)
+
+    def features(self) -> np.ndarray:
+        met = [self.points[:, max(a - 1, 0) : a + 2] for a in range(PIXELS)]
+        kernels = [self.kernel(self.sigma_w**2 * each @ each.T / 3 + self.sigma_b**2) for each in met]
+        return _root(np.mean(kernels, axis=0))
+
+
+PIXELS = 4
+
+
+def _root(kernel: np.ndarray) -> np.ndarray:
+    """The features of a kernel, less those of its first point, as rows."""
+    values, vectors = np.linalg.eigh(kernel - kernel[:1] - kernel[:, :1] + kernel[0, 0])
+    found: np.ndarray = vectors * np.sqrt(np.maximum(values, 0))
+    return found
 
 
 def _conjugate(p: float) -> float:
@@ -128,3 +165,18 @@ def sudakov_fernique_case(rng: np.random.Generator) -> Case:
     D = ball.features()
     g = np.linalg.norm(rng.standard_normal((DRAWS, 2)), _conjugate(ball.p), axis=1)
     return _case((rng.standard_normal((DRAWS, D.shape[1])) @ D.T).max(1), ball.eps * np.sqrt(ball.scale / 2) * g)
+
+
+def pixel_domination_case(rng: np.random.Generator) -> Case:
+    """The largest feature of images in the ball."""
+    ball = _Pixels.drawn(rng)
+    right = ball.eps * float(profile_radius(ball.p, *ball.code)) / PIXELS**0.5
+    return Case(float(np.linalg.norm(ball.features(), axis=1).max()), right)
+
+
+def pixel_sudakov_fernique_case(rng: np.random.Generator) -> Case:
+    """Compare maxima over points of the ball with those over all of it."""
+    ball = _Pixels.drawn(rng)
+    D = ball.features()
+    right = ball.eps * float(profile_norm(_conjugate(ball.p), *ball.code)) / PIXELS**0.5
+    return _case((rng.standard_normal((DRAWS, D.shape[1])) @ D.T).max(1), right)

@@ -9,7 +9,7 @@ import sympy as sp
 
 from advmf.errors import DeclarationError
 from advmf.functions import Recursion
-from advmf.nets import Conv, Net, Run
+from advmf.nets import AvgPool, Conv, Net, Run
 
 COUNT = sp.Symbol("n", integer=True, nonnegative=True)
 """How many blocks the stream has passed."""
@@ -123,6 +123,11 @@ def require_even(net: Net) -> None:
         raise DeclarationError(
             f"{net.name} ends with an average over positions, whose moments depend on how positions are correlated: on the image, not on its "
             "size alone. Take head='flatten', or advmf.image_kernel(net, x, y), which has the kernel of any net on images."
+        )
+    if pooled := [leaf for leaf in net.leaves if isinstance(leaf, AvgPool)]:
+        raise DeclarationError(
+            f"{pooled[0]!r} averages positions, whose moments then depend on how they are correlated: on the image, not on its size alone. "
+            "Leave it out, or take advmf.image_kernel(net, x, y), which has the kernel of any net on images."
         )
     if uneven := [leaf for leaf in net.leaves if isinstance(leaf, Conv) and not leaf.even]:
         raise DeclarationError(

@@ -18,6 +18,7 @@ from advmf.symbols import exponent
 from advmf.theorems import THEOREMS
 from advmf.theorems.selection import ALL, DEFAULT_ACTIVATIONS, DEFAULT_NETS, GROWING, PAIRS
 from advmf.theorems.theorem import MatrixScale, Scale, Theorem
+from advmf.theory.propagation import averages_follow
 from advmf.verify.catalogue import ACTIVATIONS, CHECKED, checkable, choose
 from advmf.verify.check import Run, checked
 from advmf.verify.pilot import PILOT
@@ -66,15 +67,22 @@ NETS = {
     "pre_norm": ("pre_norm", 2.0),
     "pyramid": ("pyramid", 1 + SHORTCUT_GAIN),
     "conv": ("conv", 2.0),
+    "conv_zero": ("conv", 2.0),
+    "conv_pool": ("conv", 2.0),
 }
-"""The networks of a suite: the preset of each, and sigma_w**2 times E phi'^2 at a second moment of one, which is omega
-of the vanilla ones of homogeneous activations."""
+"""The networks of a suite: the preset of each, with :data:`OPTIONS`, and sigma_w**2 times E phi'^2 at a second moment
+of one, which is omega of the vanilla ones of homogeneous activations."""
+
+OPTIONS = {"conv_zero": {"padding": "zero"}, "conv_pool": {"head": "pool"}}
+"""What a suite's network declares beside its preset's defaults."""
 
 MATRIX = "matrix"
 """What stands for a net where there is none."""
 
 IMAGES_SCALE = "images"
 """What a theorem calls its scale for networks on images."""
+PIXELS_SCALE = "pixels"
+"""What a theorem calls its scale for networks on images whose pixels differ."""
 SCATTERED_SCALE = "scattered"
 """What a theorem calls its scale for networks whose numbers scatter more."""
 BRIEF = "brief"
@@ -251,7 +259,8 @@ def cases(
         else:
             rows = {row: own for row, own in selected.items() if row in known or row not in ALL}
         for (name, activation), own in rows.items():
-            net = replace(PRESETS[NETS[name][0]](phi=ACTIVATIONS[activation]), name=name)
+            net = PRESETS[NETS[name][0]](phi=ACTIVATIONS[activation], **OPTIONS.get(name, {}))
+            net = replace(net, name=name)
             finite = theorem.selected.get(theorem.variant(profile.name, FINITE_SCALE), {})
             also = () if named or brief else finite.get((name, activation), ())
             for scale, chosen in _scales(theorem, net, profile, ladder, own, also):
@@ -304,7 +313,11 @@ def _scales(
     scale = profile.scales[theorem.name]
     assert isinstance(scale, Scale)
     if scale is theorem.scale(profile.name):
-        kinds = {IMAGES_SCALE: net.image is not None, SCATTERED_SCALE: theorem.scatters(net)}
+        kinds = {
+            PIXELS_SCALE: not averages_follow(net),
+            IMAGES_SCALE: net.image is not None,
+            SCATTERED_SCALE: theorem.scatters(net),
+        }
         names = [theorem.variant(profile.name, kind) for kind, has in kinds.items() if has]
         own = next((theorem.scales[name] for name in names if name in theorem.scales), scale)
         assert isinstance(own, Scale)

@@ -28,7 +28,7 @@ def wide(weights, h, padding="circular", stride=1):
     return F.conv2d(h, weights, stride=stride)
 
 
-def sampled(phi, padding, stride, pool, nets=300, N=96, K=40):
+def sampled(phi, padding, stride, pool, averaged=False, nets=300, N=96, K=40):
     """The mean and the standard error of f f' and of Σ_W ⟨∂f/∂W, ∂f'/∂W⟩/N for two images, from plain torch with
     autograd: two convolutions, the first with a stride, behind a layer at each position."""
     generator = torch.Generator().manual_seed(1)
@@ -44,6 +44,7 @@ def sampled(phi, padding, stride, pool, nets=300, N=96, K=40):
         h = F.conv2d(x, first)
         for step, w, b in zip((stride, 1), weights, biases):
             h = phi(wide(w, h, padding, step) + b)
+            h = F.avg_pool2d(h, 2) if averaged and w is weights[0] else h
         h = h.mean((2, 3)) if pool else h.flatten(1)
         f = h @ normal(h.shape[1], K, variance=1 / h.shape[1])
         found.append((f @ f.T / K).detach())
@@ -52,24 +53,26 @@ def sampled(phi, padding, stride, pool, nets=300, N=96, K=40):
     return [(torch.stack(v).mean(0).numpy(), torch.stack(v).std(0).numpy() / math.sqrt(nets)) for v in (found, slopes)]
 
 
-def declared(phi, padding, stride, pool):
+def declared(phi, padding, stride, pool, averaged=False):
     first, rest = (mf.Serial(mf.Conv(3, padding, s), phi) for s in (stride, 1))
+    first = mf.Serial(first, mf.AvgPool(2)) if averaged else first
     return mf.Net(mf.Stage(first, 1), mf.Stage(rest, 1), image=IMAGE, head="pool" if pool else "flatten")
 
 
 @pytest.mark.parametrize(
-    ("phi", "function", "padding", "stride", "pool"),
+    ("phi", "function", "given"),
     [
-        (RELU, torch.relu, "circular", 1, False),
-        (RELU, torch.relu, "zero", 2, True),
-        (TANH, torch.tanh, "zero", 1, False),
-        (TANH, torch.tanh, "circular", 2, True),
+        (RELU, torch.relu, ("circular", 1, False)),
+        (RELU, torch.relu, ("zero", 2, True)),
+        (TANH, torch.tanh, ("zero", 1, False)),
+        (TANH, torch.tanh, ("circular", 2, True)),
+        (RELU, torch.relu, ("zero", 1, False, True)),
     ],
 )
-def test_kernels_are_those_of_plain_torch(phi, function, padding, stride, pool):
+def test_kernels_are_those_of_plain_torch(phi, function, given):
     """In 4.9 standard errors (1e-6 of seeds), plus 2/N of the kernel, for both are limits."""
-    net, x = declared(phi, padding, stride, pool), images()
-    for kind, (mean, error) in zip(("nngp", "ntk"), sampled(function, padding, stride, pool)):
+    net, x = declared(phi, *given), images()
+    for kind, (mean, error) in zip(("nngp", "ntk"), sampled(function, *given)):
         predicted = mf.image_kernel(net, x, kind=kind, **VALUES)
         allowance = 4.9 * error + 2 / 96 * np.abs(predicted)
         assert (np.abs(mean - predicted) < allowance).all(), (kind, mean, predicted, error)
@@ -120,6 +123,15 @@ def test_positions_of_zeros_have_the_value_at_zero():
         found = mf.image_kernel(net, x, **at)
         near = mf.image_kernel(net, x, L=1, sigma_w=1.3, sigma_b=1e-7)
         np.testing.assert_allclose(found, near, rtol=1e-5, atol=1e-12)
+
+
+def test_an_average_over_all_positions_is_the_head_pool():
+    block, x = mf.Serial(mf.Conv(padding="zero"), TANH), images()
+    averaged = mf.Net(mf.Stage(block, 1), mf.Stage(mf.Serial(block, mf.AvgPool(6)), 1), image=IMAGE)
+    pooled = mf.Net(mf.Stage(block, 2), image=IMAGE, head="pool")
+    for kind in ("nngp", "ntk"):
+        found, wanted = (mf.image_kernel(net, x[0], x, kind=kind, **VALUES) for net in (averaged, pooled))
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 def test_shapes_follow_the_images():

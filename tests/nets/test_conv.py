@@ -23,12 +23,18 @@ def test_a_declaration_is_what_it_prints():
         mf.conv(1, 0, image=(3, 9)),
         mf.conv_residual(1, 0, head="pool"),
         mf.Net(mf.Stage(conv(stride=2), 1), mf.Stage(conv(kernel=1, padding="zero")), image=IMAGE),
+        mf.Net(mf.Stage(mf.Serial(conv(), mf.AvgPool(2)), 1), mf.Stage(conv(kernel=1)), image=IMAGE),
     ]
     room = {**vars(sp), **vars(mf.nets), **{s.name: s for s in (mf.symbols.L, mf.symbols.sigma_w, mf.symbols.sigma_b)}}
     for net in nets:
         again = eval(repr(net), dict(room))
         assert again == net and hash(again) == hash(net) and repr(again) == repr(net)
     assert len({*nets, mf.conv(1, 0, image=(3, 10)), mf.conv(1, 0, image=(3, 9), head="pool")}) == 5, "the control"
+
+
+def test_averages_share_no_position():
+    assert mf.AvgPool(2).windows.sources((2, 4)) == [[0, 1, 4, 5], [2, 3, 6, 7]]
+    assert mf.AvgPool(3).sizes((6, 9)) == (2, 3)
 
 
 @pytest.mark.parametrize("head", ["flatten", "pool"])
@@ -75,6 +81,18 @@ def test_even_layers_give_every_position_the_same_weight():
         (lambda: mf.Conv(stride=True), "stride counts positions and must be a whole number >= 1; got True"),
         (lambda: mf.Conv(padding="same"), "padding is one of circular, zero; got 'same'"),
         (lambda: mf.Conv(sigma_w=-1), "sigma_w is a standard deviation and must be >= 0; got -1"),
+        (lambda: mf.AvgPool(0), "size counts positions and must be a whole number >= 1; got 0"),
+        (lambda: mf.AvgPool(2.0), "size counts positions and must be a whole number >= 1; got 2.0"),
+        (lambda: mf.Net(mf.Serial(mf.Dense(), mf.AvgPool())), "AvgPool(size=2) acts on images: give the net"),
+        (lambda: mf.Net(mf.Serial(conv(), mf.AvgPool()), image=(1, 8)), "so the number of its copies must be known"),
+        (
+            lambda: mf.Net(mf.Stage(mf.Serial(conv(), mf.AvgPool()), 1), image=(1, 7)),
+            "AvgPool(size=2): the stride must divide the sizes of the image",
+        ),
+        (
+            lambda: mf.Net(mf.Stage(mf.Serial(conv(), mf.AvgPool(), RELU), 1), image=(1, 8)),
+            "acts on a stream whose coordinates are not centred Gaussian",
+        ),
         (lambda: mf.Net(conv()), "acts on images: give the net the channels and sizes of its inputs"),
         (
             lambda: mf.conv(image=(1,)),

@@ -28,6 +28,13 @@ NETS = {
     "five taps": mf.Net(mf.Serial(mf.Conv(5), mf.Activation("tanh")), image=(1, 6, 7)),
     "one axis": mf.conv(1, 0.2, image=(3, 7)),
     "pooled": mf.conv(1, 0, image=(2, 5, 4), head="pool"),
+    "averaged": mf.Net(
+        mf.Stage(mf.Serial(mf.Conv(padding="zero"), LEAKY, mf.AvgPool(2)), 1),
+        mf.Stage(mf.Serial(mf.Conv(), RELU), 1),
+        image=(2, 6, 8),
+        head="pool",
+    ),
+    "averaged, one axis": mf.Net(mf.Serial(mf.Conv(), RELU, mf.AvgPool(1)), image=(2, 5)),
     "strided": strided("circular"),
     "strided, zeros, pooled": strided("zero", "pool"),
 }
@@ -61,6 +68,8 @@ def plain(net, networks, i):
                 mode = "circular" if getattr(block, "padding", "zero") == "circular" else "constant"
                 h = F.pad(h, [k // 2] * 2 * axes, mode=mode)
                 return convolve(h, w, None if b is None else b[i], stride=getattr(block, "stride", 1))
+            case mf.AvgPool():
+                return (F.avg_pool1d if axes == 1 else F.avg_pool2d)(h, block.size)
             case mf.ReLULike():
                 return torch.where(h >= 0, float(block.u) * h, float(block.v) * h)
             case _:

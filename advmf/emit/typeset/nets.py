@@ -8,7 +8,7 @@ from typing import TypeVar
 import sympy as sp
 
 from advmf.emit.typeset.lines import Line, Lines
-from advmf.nets import Block, Conv, Dropout, GaussianLayer, Leaves, Net, Norm, Pointwise, Residual
+from advmf.nets import AvgPool, Block, Conv, Dropout, GaussianLayer, Leaves, Net, Norm, Pointwise, Residual
 from advmf.nets.algebra import Algebra
 from advmf.symbols import N, d, z
 
@@ -34,6 +34,7 @@ class Layers(Algebra[tuple[str, bool]]):
         self.laws: list[Line] = []
         self.activations: list[Pointwise] = []
         self.norms: list[Norm] = []
+        self.windows: list[int] = []
 
     @staticmethod
     def _letter(layer: GaussianLayer | Dropout) -> str:
@@ -64,6 +65,11 @@ class Layers(Algebra[tuple[str, bool]]):
             return product, False
         self.law(f"b_{{i{index}}}^l", layer.bias_variance)
         return f"{product} + {matrix.replace(letter, 'b')}", True
+
+    def average(self, pool: AvgPool, state: tuple[str, bool]) -> tuple[str, bool]:
+        if pool.size not in self.windows:
+            self.windows.append(pool.size)
+        return rf"{_averaged(pool.size)}({state[0]})", False
 
     def pointwise(self, activation: Pointwise, state: tuple[str, bool]) -> tuple[str, bool]:
         return f"{self.activation(activation)}({state[0]})", False
@@ -100,6 +106,10 @@ class Layers(Algebra[tuple[str, bool]]):
         return rf"\phi_{self.activations.index(block) + 1}" if several else r"\phi"
 
 
+def _averaged(size: int) -> str:
+    return rf"\mathrm{{avg}}_{{{size}}}"
+
+
 def _named(norm: Norm) -> str:
     return rf"\mathrm{{{type(norm).__name__}}}"
 
@@ -124,6 +134,11 @@ def net_lines(net: Net, lines: Lines, where: bool = True) -> list[Line]:
         out.append(Line(rf"{_named(norm)}(x)", "=", rf"\frac{{\sqrt{{N}}\,{x}}}{{\lVert {x.strip('()')}\rVert}}"))
         if norm.centred:
             out.append(Line(r"\bar{x}", "=", r"\frac{1}{N} \sum_i x_i"))
+    for size in layers.windows:
+        window = rf"{size} \times {size}" if len(net.image or ()) == 3 else f"{size}"
+        out.append(
+            Line(rf"{_averaged(size)}(x)", "=", rf"\text{{the means of }} x \text{{ over windows of }} {window}")
+        )
     out += layers.laws
     return out + _ends(net, n(net.depth))
 

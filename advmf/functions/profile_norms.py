@@ -1,0 +1,89 @@
+"""Norms of Gaussian vectors, and of balls, whose coordinates have sizes of their own, as the pixels of an image have.
+
+The sizes are a *profile* s, and its *code* is a list of numbers and expressions (:mod:`advmf.special.profiles`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy as sp
+
+from advmf import special
+from advmf.errors import ArgumentError
+from advmf.functions.columns import register
+from advmf.functions.numeric_norms import NumericNorm
+
+
+class OfProfile(NumericNorm):
+    """Base of functions of a number and the code of a profile."""
+
+    @classmethod
+    def eval(cls, number: sp.Expr, *code: sp.Expr) -> None:
+        if len(code) < 4:
+            raise ArgumentError(f"{cls.__name__} takes a number and the code of a profile; got {len(code)} of a code.")
+
+    def _eval_evalf(self, prec: int) -> sp.Expr | None:
+        if not all(number.is_number for number in self.args):
+            return None
+        return sp.Float(float(type(self).numbers(*map(float, self.args))), precision=prec)
+
+    def _latex(self, printer: Any, exp: str | None = None) -> str:
+        text = self.tex.format(printer._print(self.args[0]))
+        return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
+
+
+class ProfileNorm(OfProfile):
+    """E‖√s ∘ g‖_r for the profile s of an image and a standard Gaussian vector g: s_i/d is the largest variance of an
+    entry of J(x) at pixel i.
+
+    ``ProfileNorm(r, *code)``, r in [1, oo]. Its numbers come from :func:`advmf.special.profile_norm`.
+
+    >>> from advmf.functions import ProfileNorm
+    >>> ProfileNorm(1, 1, 1, 2, 0).evalf(6)  # two coordinates of size one
+    1.59577
+    """
+
+    numbers = staticmethod(special.profile_norm)
+    tex = r"\mathbb{{E}}\lVert \sqrt{{s}} \circ g_d\rVert_{{{0}}}"
+
+
+class ProfileRadius(OfProfile):
+    """The largest ‖√s ∘ η‖_2 over ‖η‖_p <= 1, for the profile s of an image.
+
+    ``ProfileRadius(p, *code)``, p in [1, oo]. Its numbers come from :func:`advmf.special.profile_radius`.
+
+    >>> import sympy as sp
+    >>> from advmf.functions import ProfileRadius
+    >>> ProfileRadius(sp.oo, 1, 1, 9, 0).evalf(6)  # nine coordinates of size one
+    3.00000
+    """
+
+    numbers = staticmethod(special.profile_radius)
+    tex = r"\lVert \mathrm{{diag}}\sqrt{{s}}\rVert_{{{0} \to 2}}"
+
+
+class ProfileShare(OfProfile):
+    """s_i, the profile of an image at position i, counted from 0 in row-major order: ``ProfileShare(i, *code)``.
+
+    Its numbers come from :func:`advmf.special.profile_share`.
+
+    >>> from advmf.functions import ProfileShare
+    >>> ProfileShare(3, 1, 1, 9, 0).evalf(6)  # nine coordinates of size one
+    1.00000
+    """
+
+    numbers = staticmethod(special.profile_share)
+    tex = r"s_{{{0}}}"
+
+
+register(
+    ProfileNorm,
+    numpy=special.profile_norm,
+    torch="numpy",
+    python=special.profile_norm,
+    json=True,
+    notation=lambda e: None,
+)
+register(ProfileRadius, numpy=special.profile_radius, torch="numpy", python=special.profile_radius, json=True)
+register(ProfileShare, numpy=special.profile_share, torch="numpy", python=special.profile_share, json=True)

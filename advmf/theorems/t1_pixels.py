@@ -1,0 +1,82 @@
+"""T1 on images whose pixels differ: how large the entries of J(x) are at each of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy as sp
+
+from advmf.boundary import public
+from advmf.claim import RHS, Claim, Equation, Regime, Relation
+from advmf.errors import DeclarationError
+from advmf.nets import Net
+from advmf.observables import Expectation, PixelSquare
+from advmf.symbols import d
+from advmf.theorems.theorem import PAPER, random_network
+from advmf.theory.profile import Profile, profile
+
+
+@public
+def pixel_law(net: Net) -> Claim:
+    """T1 on images: the mean square of the entries of J(x) at pixel i is s_i/d, with s the profile of the network.
+
+    The claim is that of a corner; its equations have the middle of an edge and the centre too. It holds at every width,
+    if the moments of the network do. Raises DeclarationError for a network without a profile (:func:`advmf.profile`),
+    and for one that averages positions, whose profile is only a bound.
+
+    Source: ours; it is the law of J(x) of Kumano et al. (NeurIPS 2023) where all pixels are alike.
+
+    >>> import advmf as mf
+    >>> claim = mf.pixel_law(mf.conv(1, 0, padding="zero"))
+    >>> claim.lhs, mf.kernel(claim)(L=2, sigma_w=2, d=64).round(4)
+    (Expectation(PixelSquare(0)), np.float64(0.0193))
+    """
+    return _pixel_law(profile(net))
+
+
+def _pixel_law(found: Profile, flat: bool = False) -> Claim:
+    """The claim; if ``flat``, with the mean of the profile at every pixel."""
+    net = found.net
+    if not found.exact:
+        raise DeclarationError(
+            f"{net.name} averages positions, so that the mean square of J(x) at a pixel depends on the image; its profile is a bound. Take "
+            "head='flatten' and no AvgPool, or advmf.image_kernel(net, x, y)."
+        )
+    places = _places(net)
+    mean = found.radius(sp.oo) ** 2 / d
+    sizes = [(mean if flat else found.share(place)) / d for place in places.values()]
+    return Claim(
+        name="T1.pixels",
+        lhs=Expectation(PixelSquare(next(iter(places.values())))),
+        relation=Relation.EQUAL,
+        formula=sizes[0],
+        where={},
+        regime=Regime.EXACT if net.exact else Regime.LARGE_WIDTH,
+        assumptions=(
+            *random_network(net),
+            "activations scale with their input, so that a gate is on with probability 1/2 at every position",
+        ),
+        source=f"{PAPER}, linear-like form; the profile of pixels is ours",
+        equations=tuple(
+            Equation(
+                f"E J², {name}", Expectation(PixelSquare(place)), size if i else RHS, size if i else RHS, net.exact
+            )
+            for i, ((name, place), size) in enumerate(zip(places.items(), sizes))
+        ),
+        net=net,
+    )
+
+
+def _places(net: Net) -> dict[str, int]:
+    """A corner, the middle of an edge and the centre of an image, as numbers of positions."""
+    assert net.image is not None
+    *others, last = net.image[1:]
+    centre = others[0] // 2 * last if others else 0
+    edge = {"edge": last // 2} if others else {}
+    return {"corner": 0, **edge, "centre": centre + last // 2}
+
+
+def flattened(claim: Claim) -> Claim:
+    """The claim with the mean of the profile at every pixel: wrong where pixels differ."""
+    assert claim.net is not None
+    return replace(_pixel_law(profile(claim.net), flat=True), name=f"{claim.name} [profile flattened]")
