@@ -111,8 +111,7 @@ WITHOUT = {
     "python": LOOPS | UNKNOWN,
     "json": {},
     "notation": LOOPS | dict.fromkeys(
-        (Conjugate, Crest, GeometricSum, GaussianMean, NormalMean, PairMean, ExtremeNormQuantile, ProfileRadius, ProfileShare, Supremum,
-         TiltedNorm),
+        (Conjugate, Crest, GeometricSum, GaussianMean, NormalMean, PairMean, ExtremeNormQuantile, Supremum, TiltedNorm),
         "its LaTeX says what it is",
     ),
     "bracket": dict.fromkeys(

@@ -70,6 +70,13 @@ STAGES = {
 IMAGES = {
     "conv": mf.conv(1, 0.2, image=(2, 3)),
     "conv residual": mf.conv_residual(1, 0, image=(1, 6)),
+    "padded conv": mf.conv(1, 0.2, image=(1, 6), padding="zero"),
+    "averaged conv": mf.Net(
+        mf.Stage(mf.Serial(mf.Conv(), mf.ReLULike(1, 0), mf.AvgPool(2)), 1),
+        mf.Stage(MIXED, 2),
+        image=(1, 6),
+        head="pool",
+    ),
     "strided conv": mf.Net(
         mf.Stage(mf.Serial(mf.Conv(3, stride=3), mf.ReLULike(1, 0)), 1, 2),
         mf.Stage(mf.Residual(mf.Conv(1), mf.ReLULike(1, 0), mf.Mix(), shortcut=mf.Mix()), 2),

@@ -49,7 +49,8 @@ class ProfileNorm(OfProfile):
 
 
 class ProfileRadius(OfProfile):
-    """The largest ‖√s ∘ η‖_2 over ‖η‖_p <= 1, for the profile s of an image.
+    """The largest ‖√s ∘ η‖_2 over ‖η‖_p <= 1, for the profile s of an image: s_i/d is the largest variance of an entry
+    of J(x) at pixel i.
 
     ``ProfileRadius(p, *code)``, p in [1, oo]. Its numbers come from :func:`advmf.special.profile_radius`.
 
@@ -64,9 +65,10 @@ class ProfileRadius(OfProfile):
 
 
 class ProfileShare(OfProfile):
-    """s_i, the profile of an image at position i, counted from 0 in row-major order: ``ProfileShare(i, *code)``.
+    """The profile s of an image at position i, counted from 0 in row-major order: the sum over all paths from there to
+    the outputs.
 
-    Its numbers come from :func:`advmf.special.profile_share`.
+    ``ProfileShare(i, *code)``. Its numbers come from :func:`advmf.special.profile_share`.
 
     >>> from advmf.functions import ProfileShare
     >>> ProfileShare(3, 1, 1, 9, 0).evalf(6)  # nine coordinates of size one
@@ -77,13 +79,10 @@ class ProfileShare(OfProfile):
     tex = r"s_{{{0}}}"
 
 
-register(
-    ProfileNorm,
-    numpy=special.profile_norm,
-    torch="numpy",
-    python=special.profile_norm,
-    json=True,
-    notation=lambda e: None,
-)
-register(ProfileRadius, numpy=special.profile_radius, torch="numpy", python=special.profile_radius, json=True)
-register(ProfileShare, numpy=special.profile_share, torch="numpy", python=special.profile_share, json=True)
+def _known_by_numbers(head: type[OfProfile]) -> None:
+    register(head, numpy=head.numbers, torch="numpy", python=head.numbers, json=True, notation=lambda e: None)
+
+
+_known_by_numbers(ProfileNorm)
+_known_by_numbers(ProfileRadius)
+_known_by_numbers(ProfileShare)

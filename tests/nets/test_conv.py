@@ -29,7 +29,7 @@ def test_a_declaration_is_what_it_prints():
     for net in nets:
         again = eval(repr(net), dict(room))
         assert again == net and hash(again) == hash(net) and repr(again) == repr(net)
-    assert len({*nets, mf.conv(1, 0, image=(3, 10)), mf.conv(1, 0, image=(3, 9), head="pool")}) == 5, "the control"
+    assert len({*nets, mf.conv(1, 0, image=(3, 10)), mf.conv(1, 0, image=(3, 9), head="pool")}) == 6, "the control"
 
 
 def test_averages_share_no_position():

@@ -105,11 +105,14 @@ def test_networks_on_images_have_images_of_their_dimension():
     assert all(case.at["d"] == case.net.inputs for case in found.values())
     (larger,) = cases(["T2"], ["conv"], ["relu"], at={"d": 49})
     assert larger.net.image == (1, 7, 7)
+    (zero,), (pool,) = (cases([name], [net], ["relu"]) for name, net in (("T1", "conv_zero"), ("T2", "conv_pool")))
+    assert zero.scale is THEOREMS["T1"].scales["pixels"] and zero.net.block.blocks[0].padding == "zero"
+    assert [claim.name for claim in zero.claims] == ["T1.pixels"] and pool.net.head == "pool"
     assert not {case.name for case in cases(profile=PAPER)} & {name for name, _ in IMAGES}
     for theorem in ("F1", "F2"):
         with pytest.raises(ArgumentError, match="it is a net on images"):
             cases([theorem], ["conv"])
-    with pytest.raises(ArgumentError, match="the positions of its images have moments of their own"):
+    with pytest.raises(ArgumentError, match="what a pixel can change depends on the image"):
         cases(["T2"], ["conv"], ["tanh"])
 
 
