@@ -119,19 +119,20 @@ def require_even(net: Net) -> None:
     their weight, or are added up before the output."""
     if net.image is None:
         return
+    known = "advmf.loss_bound holds by advmf.profile(net), and advmf.image_kernel(net, x, y) has the kernel of any net on images."
     if net.head == "pool":
         raise DeclarationError(
             f"{net.name} ends with an average over positions, whose moments depend on how positions are correlated: on the image, not on its "
-            "size alone. Take head='flatten', or advmf.image_kernel(net, x, y), which has the kernel of any net on images."
+            f"size alone. Take head='flatten'; {known}"
         )
     if pooled := [leaf for leaf in net.leaves if isinstance(leaf, AvgPool)]:
         raise DeclarationError(
             f"{pooled[0]!r} averages positions, whose moments then depend on how they are correlated: on the image, not on its size alone. "
-            "Leave it out, or take advmf.image_kernel(net, x, y), which has the kernel of any net on images."
+            f"Leave it out; {known}"
         )
     if uneven := [leaf for leaf in net.leaves if isinstance(leaf, Conv) and not leaf.even]:
         raise DeclarationError(
             f"{uneven[0]!r} gives the positions of its image different weights, by padding with zeros or by a stride that does not divide "
-            "the kernel, so that moments depend on the image, not on its size alone. Take padding='circular', or "
-            "advmf.image_kernel(net, x, y), which has the kernel of any net on images."
+            "the kernel, so that moments depend on the image, not on its size alone. Take padding='circular'; advmf.pixel_law(net) is T1 at "
+            f"each pixel, {known}"
         )
