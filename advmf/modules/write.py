@@ -13,6 +13,7 @@ from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DomainError
 from advmf.modules import parts
 from advmf.nets import Algebra, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
+from advmf.simulate.dense import DenseMatrix
 from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.networks import Chain, Linear, Map, Mask, Sum
 from advmf.simulate.pointwise import Smooth
@@ -201,10 +202,11 @@ def _fill(module: nn.Module, ensemble: Ensemble, member: int) -> None:
             assert isinstance(part, parts.Mask)
             part.mask.copy_(drawn.values[member].reshape(part.mask.shape))
             continue
-        weight: Tensor = drawn.weight.values[member]  # type: ignore[attr-defined]
-        part.weight.copy_(weight.reshape(part.weight.shape))  # type: ignore[union-attr, operator, arg-type]
-        if drawn.bias is not None:
-            part.bias.copy_(drawn.bias[member])
+        assert isinstance(drawn.weight, DenseMatrix)
+        for values, own in ((part.weight, drawn.weight.values), (part.bias, drawn.bias)):
+            if own is not None:
+                assert isinstance(values, Tensor)
+                values.copy_(own[member].reshape(values.shape))
 
 
 def _random(map: Map) -> Iterator[Linear | Mask]:

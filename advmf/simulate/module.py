@@ -175,7 +175,7 @@ def require_module(module: object) -> tuple[torch.dtype, torch.device]:
             )
     found = list(itertools.chain(module.named_parameters(), module.named_buffers()))
     for name, values in found:
-        if isinstance(values, nn.parameter.UninitializedTensorMixin):
+        if nn.parameter.is_lazy(values):
             raise ArgumentError(f"{name} has no values yet (a lazy module): run the module once on an input.")
     numbers = [(name, values) for name, values in found if values.is_floating_point() or values.is_complex()]
     if not numbers:
