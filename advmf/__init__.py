@@ -39,6 +39,7 @@ _HOME = {
     "advmf.theorems.f1_stream_fluctuation": "stream_fluctuation",
     "advmf.theorems.f2_jacobian_norm": "jacobian_norm",
     "advmf.emit.latex": "latex",
+    "advmf.auditing.audit": "audit",
     "advmf.modules.read": "from_torch",
     "advmf.modules.write": "to_torch",
     "advmf.report.paper": "Section document",

@@ -37,9 +37,10 @@ MAY_IMPORT = {
     "theorems": SHARED | {"theory", "theorems"},
     "emit": SHARED | {"theory", "theorems", "emit"},
     "verify": SHARED | {"theory", "theorems", "simulate", "emit", "verify"},
-    "experiments": SHARED | {"modules", "theory", "theorems", "simulate", "emit", "verify", "experiments"},
+    "experiments": SHARED | {"theory", "theorems", "simulate", "emit", "verify", "experiments"},
     "report": SHARED | {"theory", "theorems", "emit", "verify", "report"},
-    "cli": SHARED | {"modules", "theory", "theorems", "simulate", "emit", "verify", "experiments", "report", "cli"},
+    "auditing": SHARED | {"modules", "theory", "theorems", "simulate", "emit", "auditing"},
+    "cli": SHARED | {"auditing", "modules", "theory", "theorems", "simulate", "emit", "verify", "experiments", "report", "cli"},
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -114,9 +114,8 @@ class Declarer:
 
 @dataclass(frozen=True)
 class Parts:
-    """A module's items as those of the first random layer (if it is ``P_in``), of the blocks, and of the head."""
+    """A module's items as those before the head, the ``head`` of a network on images, and the last layer."""
 
-    first: Weights | None
     inner: Path
     last: Weights
     head: str | None
@@ -140,15 +139,30 @@ def parts_of(path: Path, image: tuple[int, ...] | None) -> Parts:
                 f"{where}: a network on images ends with Flatten or an average over all positions, and then one Linear layer."
             )
         head = "flatten" if isinstance(items.pop(), Flat) else "pool"
-    return Parts(None, tuple(items), last, head)
+    return Parts(tuple(items), last, head)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The declared net, its point, the measured layers in order, notes, and whether the first layer is ``P_in``."""
+
+    net: Net
+    at: dict[str, float]
+    layers: list[Layer]
+    notes: list[str]
+    inputs: bool
 
 
 def net_of(
-    parts: Parts, image: tuple[int, ...] | None, name: str, N: int | None
-) -> tuple[Net, dict[str, float], list[Layer], list[str]]:
-    """The declared net, its point, the measured layers in order, and notes."""
+    parts: Parts,
+    image: tuple[int, ...] | None,
+    name: str,
+    N: int | None,
+    measure: Callable[[Weights], Layer] = measured,
+) -> Declared:
+    """The declaration of a module's parts, by the measurements of its layers."""
     weights = [item for item in walk((*parts.inner, parts.last)) if isinstance(item, Weights)]
-    layers = {id(item): measured(item) for item in weights}
+    layers = {id(item): measure(item) for item in weights}
     notes = list[str]()
     if zero := [item.node for item in weights if not layers[id(item)].variance]:
         raise DeclarationError(f"{zero[0]}: all its weights are zero, so no law describes them.")
@@ -202,7 +216,8 @@ def net_of(
         at["L"] = int(stages[0].repeat)
         stages = [Stage(stages[0].block)]
     net = Net(*stages, name=name, image=image, head=parts.head)
-    return net, {"N": base, "K": out.rows, **at}, [layers[id(item)] for item in weights], notes
+    found = [layers[id(item)] for item in weights]
+    return Declared(net, {"N": base, "K": out.rows, **at}, found, notes, len(inner) < len(parts.inner))
 
 
 def _width(path: Path, layers: dict[int, Layer], before: int) -> int:

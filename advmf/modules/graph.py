@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,14 @@ class Graph:
     program: Any
     constants: dict[str, Values]
     input: str
+
+    def with_values(self, state: Mapping[str, Tensor]) -> Graph:
+        """The same graph with other values of the module's parameters and buffers, by their names."""
+        constants = {
+            name: replace(each, tensor=state[each.name].detach()) if each.name in state else each
+            for name, each in self.constants.items()
+        }
+        return Graph(self.program, constants, self.input)
 
     @property
     def nodes(self) -> list[Any]:

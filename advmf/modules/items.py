@@ -57,9 +57,10 @@ class Normed(Item):
 
 @dataclass(frozen=True, eq=False)
 class Masked(Item):
-    """A mask of zeros and 1/(1 - rate)."""
+    """A ``mask`` of zeros and 1/(1 - rate)."""
 
     rate: sp.Expr
+    mask: Tensor
 
 
 @dataclass(frozen=True, eq=False)

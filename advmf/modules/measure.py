@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -77,6 +77,27 @@ def measured(item: Weights) -> Layer:
         trained=item.trained,
         kernel=item.kernel,
         singular=torch.linalg.svdvals(matrix) / math.sqrt(rows),
+    )
+
+
+def pooled(layers: Sequence[Layer]) -> Layer:
+    """The measurements of one layer in several initialisations, as one."""
+    first, count = layers[0], len(layers)
+
+    def mean(name: str) -> float:
+        return sum(getattr(layer, name) for layer in layers) / count
+
+    def error(name: str) -> float:
+        return math.sqrt(sum(getattr(layer, name) ** 2 for layer in layers)) / count
+
+    return replace(
+        first,
+        variance=mean("variance"),
+        variance_error=error("variance_error"),
+        bias_variance=mean("bias_variance"),
+        bias_variance_error=error("bias_variance_error"),
+        kurtosis=mean("kurtosis"),
+        kurtosis_error=error("kurtosis_error"),
     )
 
 

@@ -273,7 +273,7 @@ def _factors(node: Any, x: Path, by: Values) -> Path:
     """The stream times a vector: a mask, or the factors of an affine map."""
     own = by.tensor.unique()
     if not by.trained and len(own) == 2 and own[0] == 0 and own[1] >= 1:
-        return (*x, Masked(where(node), _rate(own[1])))
+        return (*x, Masked(where(node), _rate(own[1]), by.tensor))
     return _affine(node, x, by.tensor, None)
 
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.modules.declare import net_of, parts_of
+from advmf.modules.follow import follow
 from advmf.modules.graph import Graph, exported, where
 from advmf.modules.items import Flat, Path, Values, Weights, require_once
-from advmf.modules.measure import Layer
+from advmf.modules.measure import Layer, measured
 from advmf.modules.operations import RULES, refuse
 from advmf.modules.tidy import require_known, tidy
 from advmf.nets import Net
 from advmf.simulate.module import ModuleNetwork, require_batch, require_module
 
+SAME = 0.02
+"""The largest relative difference between the module's outputs and those of what was read, which leaves out the eps of
+norms."""
 SUPPORTED = (
     "Linear, Conv1d, Conv2d; functions of each coordinate, such as ReLU, LeakyReLU, Tanh, GELU, SiLU, Softplus, ELU, SELU, Hardtanh, Sigmoid; "
     "BatchNorm (eval), LayerNorm, RMSNorm, Dropout (eval); Flatten, AvgPool and AdaptiveAvgPool over all positions; sums, and factors"
@@ -34,6 +39,8 @@ class Read:
     at: dict[str, float]
     layers: tuple[Layer, ...]
     notes: tuple[str, ...]
+    inputs: bool
+    """Whether the first layer is ``P_in`` itself."""
     graph: Graph = field(repr=False, compare=False)
     path: Path = field(repr=False, compare=False)
 
@@ -82,25 +89,49 @@ def from_torch(module: nn.Module, example_input: Tensor, *, N: int | None = None
     given = None if N is None else whole("N", N, 1)
     network = ModuleNetwork.at(module, batch)
     graph = exported(module, batch[:1].expand(2, *batch.shape[1:]).clone())
-    return read(graph, network, type(module).__name__, given)
+    found = read(graph, network, type(module).__name__, given)
+    require_same_values(found.path, module, batch)
+    return found
 
 
-def read(graph: Graph, network: ModuleNetwork, name: str, N: int | None) -> Read:
-    """The net of an exported module."""
-    path, shape = _path(graph), network.shape
-    require_once(path)
-    image = shape if len(shape) > 1 else None
-    if image is not None and path and isinstance(path[0], Flat):
-        path, image = path[1:], None
-    require_known(path)
-    path, _ = tidy(path)
+def require_same_values(path: Path, module: nn.Module, batch: Tensor) -> None:
+    """Raise DeclarationError where what was read has not the values of the module."""
+    with torch.no_grad():
+        vectors = next(item for item in path if isinstance(item, Weights)).axes == 0
+        own, read = module(batch), follow(path, batch.flatten(1) if vectors else batch, {})
+    departure = float((own - read).norm() / own.norm().clamp(min=torch.finfo(own.dtype).tiny))
+    if not departure <= SAME:
+        raise DeclarationError(
+            f"What was read gives outputs that differ from the module's by {departure:.1%}. Without the small constants (eps) of its norms "
+            "the module is another one at this input; give inputs at which they do not matter."
+        )
+
+
+def read(
+    graph: Graph, network: ModuleNetwork, name: str, N: int | None, measure: Callable[[Weights], Layer] = measured
+) -> Read:
+    """The net of an exported module, by the measurements of its layers."""
+    shape = network.shape
+    path, flat = tidy_path(graph)
+    image = shape if len(shape) > 1 and not flat else None
     if not path or not isinstance(path[0], Weights):
         raise DeclarationError("The module must begin with a Linear or Conv layer, or with Flatten and a Linear layer.")
-    net, at, layers, notes = net_of(parts_of(path, image), image, name, N)
-    return Read(net, {**at, "d": network.d}, tuple(layers), tuple(notes), graph, path)
+    found = net_of(parts_of(path, image), image, name, N, measure)
+    at = {**found.at, "d": network.d}
+    return Read(found.net, at, tuple(found.layers), tuple(found.notes), found.inputs, graph, path)
 
 
-def _path(graph: Graph) -> Path:
+def tidy_path(graph: Graph) -> tuple[Path, bool]:
+    """The items of a graph in their places, and whether the input is flattened before them."""
+    path = path_of(graph)
+    require_once(path)
+    flat = bool(path) and isinstance(path[0], Flat)
+    path = path[1:] if flat else path
+    require_known(path)
+    return tidy(path)[0], flat
+
+
+def path_of(graph: Graph) -> Path:
     """What the nodes of a graph do to the input, one after the other. Raises DeclarationError for a node that has no
     rule, and for constants that two nodes share."""
     values: dict[str, Any] = {**graph.constants, graph.input: ()}
