@@ -57,6 +57,7 @@ _HOME = {
 _NAMES = {name: module for module, names in _HOME.items() for name in names.split()}
 _MODULES = (
     "simulate", "errors", "symbols", "observables", "nets", "functions", "theory", "theorems", "emit", "verify", "experiments", "report",
+    "modules", "auditing",
 )  # fmt: skip
 
 __all__ = [*sorted(_NAMES), "simulate", "errors", "symbols", "observables"]

@@ -39,8 +39,9 @@ MAY_IMPORT = {
     "verify": SHARED | {"theory", "theorems", "simulate", "emit", "verify"},
     "experiments": SHARED | {"theory", "theorems", "simulate", "emit", "verify", "experiments"},
     "report": SHARED | {"theory", "theorems", "emit", "verify", "report"},
-    "auditing": SHARED | {"modules", "theory", "theorems", "simulate", "emit", "auditing"},
-    "cli": SHARED | {"auditing", "modules", "theory", "theorems", "simulate", "emit", "verify", "experiments", "report", "cli"},
+    "auditing": SHARED | {"modules", "theory", "theorems", "simulate", "emit", "report", "auditing"},
+    "cli": SHARED
+    | {"auditing", "modules", "theory", "theorems", "simulate", "emit", "verify", "experiments", "report", "cli"},
 }
 
 
