@@ -43,7 +43,7 @@ class Moments:
             "V": (b**2).mean(1).clamp(min=LEAST),
             "tau": b.mean(1),
         }
-        return cls({name: value.numpy() for name, value in found.items()})
+        return cls({name: value.cpu().numpy() for name, value in found.items()})
 
     def mean(self, name: str) -> np.ndarray:
         """The average of a moment over the positions, (inputs,)."""
@@ -84,7 +84,7 @@ def _layered(item: Weights, x: Tensor, before: Moments, variance: float, shift: 
     own = before
     if item.axes:
         taps = torch.full((1, item.kernel**item.axes), 1 / item.kernel**item.axes, dtype=torch.float64)
-        shape = (x.shape[0], 1, *x.shape[2:])
+        shape = (len(x), 1, *x.shape[2:])
         own = Moments(
             {
                 name: linear(item, torch.as_tensor(value).reshape(shape), taps, None).flatten(1).numpy()

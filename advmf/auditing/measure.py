@@ -97,4 +97,4 @@ def _ends(module: nn.Module, asked: Settings) -> dict[Key, np.ndarray]:
     (trace,) = ModuleNetwork.at(module, asked.x).traces(asked.x)
     norm = operator_norm(trace.jacobian()[0], asked.p, asked.q, generator=generator).value
     value = attack(module, asked.x, eps=asked.eps, p=asked.p, q=asked.q, generator=generator).value
-    return {("norm", ""): norm.double().numpy(), ("attack", ""): value.double().numpy()}
+    return {("norm", ""): norm.double().cpu().numpy(), ("attack", ""): value.double().cpu().numpy()}

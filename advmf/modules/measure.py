@@ -55,12 +55,12 @@ class Layer:
 
 def measured(item: Weights) -> Layer:
     """The measurements of a layer."""
-    matrix = item.matrix.double()
+    matrix = item.matrix.double().cpu()
     rows, columns = matrix.shape
     square, fourth = float((matrix**2).mean()), float((matrix**4).mean())
     kurtosis = fourth / square**2 if square else math.nan
     count = rows * columns
-    bias = torch.zeros(rows) if item.bias is None else item.bias.double()
+    bias = torch.zeros(rows) if item.bias is None else item.bias.double().cpu()
     own = float((bias**2).mean())
     spread = float((bias**4).mean()) - own**2
     return Layer(

@@ -121,6 +121,15 @@ def read(
     return Read(found.net, at, tuple(found.layers), tuple(found.notes), found.inputs, graph, path)
 
 
+def name_of(node: Any) -> str:
+    """The name of a node's operation, with its library where that is not torch's aten."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return str(getattr(node.target, "__name__", node.target))
+    library, _, name = schema.name.partition("::")
+    return name if library == "aten" else f"{library}.{name}"
+
+
 def tidy_path(graph: Graph) -> tuple[Path, bool]:
     """The items of a graph in their places, and whether the input is flattened before them."""
     path = path_of(graph)
@@ -151,10 +160,10 @@ def path_of(graph: Graph) -> Path:
         return arg
 
     for node in graph.nodes:
-        operation = str(node.target).removeprefix("aten.").partition(".")[0]
+        operation = name_of(node)
         name = operation.removesuffix("_")
         rule = RULES.get(operation) or RULES.get(name)
-        if rule is None or not str(node.target).startswith("aten."):
+        if rule is None:
             raise refuse(node, f"the operation {node.target} has no declared form. Supported are: {SUPPORTED}.")
         args = [value(node, arg) for arg in node.args]
         try:

@@ -12,7 +12,7 @@ from torch import nn
 
 import advmf as mf
 from advmf.errors import AdvmfError, ArgumentError, DeclarationError, DomainError
-from advmf.modules import items
+from advmf.modules import items, operations
 from advmf.modules.tidy import function
 from advmf.simulate.pointwise import Smooth
 from advmf.symbols import z
@@ -184,6 +184,27 @@ def test_a_module_of_he_is_vanilla_and_a_gain():
     assert T2 == pytest.approx(found.at["gain"] * paper)
 
 
+@pytest.mark.parametrize(
+    "make", [lambda: zoo.he(zoo.mlp(depth=3, N=160)), lambda: zoo.he(zoo.ResidualMLP(N=160)).eval(), zoo.PreNorm]
+)
+def test_the_declared_metric_is_that_of_plain_torch(make):
+    """E |J|² = K d mean(Sigma) as N -> oo, against torch's own gradients of modules that torch initialised."""
+    x, values = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(2)), []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        module = make()
+        jacobian = torch.autograd.functional.jacobian(module, x)
+        values.append(float((jacobian**2).sum()) / 10)
+    net, at = mf.from_torch(module, x)
+    law = mf.metric(net)
+    across, along = (float(mf.kernel(e)(**{**at, "x_sq": float((x**2).mean())})) for e in (law.across, law.along))
+    expected = (63 * across + along) / 64
+    mean, error = sum(values) / 40, torch.tensor(values).std().item() / 40**0.5
+    measured = 0.03 * expected  # the point is measured from one module
+    assert abs(mean - expected) < 4.5 * error + measured
+    assert abs(mean - 2 * expected) > 4.5 * error + 2 * measured, "the control: a factor of He"
+
+
 def test_a_layer_of_another_variance_has_a_symbol_of_its_own():
     torch.manual_seed(0)
     module = zoo.he(zoo.mlp(N=100))
@@ -299,3 +320,23 @@ def test_no_wrong_input_ends_in_a_traceback_from_inside():
     for N in (0, -1, 2.5, "wide"):
         with pytest.raises(AdvmfError):
             mf.from_torch(module, batch((64,)), N=N)
+
+
+def test_an_operation_of_ones_own_is_read_by_a_rule_of_ones_own():
+    @torch.library.custom_op("advmf_tests::root", mutates_args=())
+    def root(x: torch.Tensor) -> torch.Tensor:
+        return torch.sqrt(1 + x**2)
+
+    root.register_fake(torch.empty_like)
+    root.register_autograd(lambda ctx, g: g * ctx.saved_tensors[0] / torch.sqrt(1 + ctx.saved_tensors[0] ** 2),
+                           setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[0]))  # fmt: skip
+
+    module = Two(lambda s, x: s.c(root(s.b(root(s.a(x)))))).eval()
+    with pytest.raises(DeclarationError, match=r"advmf_tests.root.default has no declared form"):
+        mf.from_torch(module, batch((16,)))
+    operations.rule("advmf_tests.root")(lambda node, x: operations.with_function(node, x, sp.sqrt(1 + z**2)))
+    try:
+        block = mf.from_torch(module, batch((16,))).net.stages[0].block
+    finally:
+        del operations.RULES["advmf_tests.root"]
+    assert mf.Activation(sp.sqrt(1 + z**2)) in block.parts
