@@ -61,7 +61,8 @@ def audit(
 
     The law is ``declared``, a net and a point ``at``; by default that of :func:`advmf.from_torch` for the first module,
     with one variance for the weights of all layers. It is compared with ``twins`` networks too, which are drawn from it
-    in the module's own shape. So the widths are finite on both sides.
+    in the module's own shape, with independent weights of the module's own distribution. So the widths are finite on
+    both sides.
 
     The quantities: for each layer ``sigma_w_sq``, ``sigma_b_sq``, ``kurtosis`` (3 for Gaussian weights; only reported),
     ``edge``, the largest singular value squared over the edge of the Marchenko-Pastur law, and ``spectrum``, the
@@ -233,10 +234,18 @@ def _law(
     paths: list[Path], graph: Graph, network: ModuleNetwork, name: str, given: tuple[Net, Mapping[str, float]] | None
 ) -> Declared:
     """The law of the modules, from the weights of all initialisations together."""
-    layers = [[measured(item) for item in walk(path) if isinstance(item, Weights)] for path in paths]
+    weights = [[item for item in walk(path) if isinstance(item, Weights)] for path in paths]
+    layers = [[measured(item) for item in own] for own in weights]
+    entries = {own[0].node: _standardised([item.matrix for item in own]) for own in zip(*weights)}
     means = {own[0].node: pooled(own) for own in zip(*layers)}
     found = read(graph, network, name, None, lambda item: means[item.node])
-    return declared_law(found, len(network.shape) > 1 and found.net.image is None, given)
+    return declared_law(found, len(network.shape) > 1 and found.net.image is None, given, entries)
+
+
+def _standardised(matrices: list[Tensor]) -> Tensor:
+    """The entries of several matrices, in units of their deviation."""
+    entries = torch.cat([matrix.flatten().cpu() for matrix in matrices])
+    return entries / (entries**2).mean().sqrt()
 
 
 def _samples(own: list[Measured], others: list[Measured], law: Declared) -> list[Sample]:

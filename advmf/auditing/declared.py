@@ -29,6 +29,9 @@ class Declared:
     at: Mapping[str, float]
     law: Mapping[str, tuple[float, float]]
     functions: Functions
+    entries: Mapping[str, Tensor]
+    """The weights of each layer, in units of their deviation, in any order: those of networks of the law are drawn from
+    them, because at a finite width the spectrum depends on their distribution."""
     path: Path
     flat: bool
     given: bool
@@ -45,21 +48,22 @@ class Declared:
     def draw(self, generator: torch.Generator) -> tuple[PathModule, Path, Functions]:
         """A network of the law, with the module's own widths."""
 
-        def normal(shape: tuple[int, ...], deviation: float, like: Tensor) -> Tensor:
-            values = torch.randn(shape, generator=generator, dtype=like.dtype) * deviation
-            return values.to(like.device)
-
         def fresh(item: Weights) -> tuple[Tensor, Tensor | None]:
             variance, shift = self.law[item.node]
             rows, columns = item.matrix.shape
-            matrix = normal((rows, columns), (variance / columns) ** 0.5, item.matrix)
-            return matrix, normal((rows,), shift**0.5, item.matrix) if shift else None
+            own = self.entries[item.node]
+            chosen = own[torch.randint(len(own), (rows, columns), generator=generator)]
+            matrix = (chosen * (variance / columns) ** 0.5).to(item.matrix)
+            biases = torch.randn(rows, generator=generator) * shift**0.5
+            return matrix, biases.to(item.matrix) if shift else None
 
         path, functions = drawn(self.path, self.functions, fresh)
         return PathModule(path, functions, self.flat), path, functions
 
 
-def declared_law(read: Read, flat: bool, given: tuple[Net, Mapping[str, float]] | None) -> Declared:
+def declared_law(
+    read: Read, flat: bool, given: tuple[Net, Mapping[str, float]] | None, entries: Mapping[str, Tensor]
+) -> Declared:
     """The law that a module is compared with: the given one, or one variance for the weights of all layers, with the
     biases' and the last layer's as measured. Raises DeclarationError where a given net has other layers."""
     net, at = _common(read) if given is None else given
@@ -88,7 +92,7 @@ def declared_law(read: Read, flat: bool, given: tuple[Net, Mapping[str, float]] 
         law = {node: (variance, biases[node]) for node, (variance, _) in law.items()}
     functions = {id(item): _valued(leaf, at) for item, leaf in zip(own, activations)}
     ends = frozenset((weights[-1].node,))
-    return Declared(net, at, law, functions, read.path, flat, given is not None, ends, read.notes)
+    return Declared(net, at, law, functions, entries, read.path, flat, given is not None, ends, read.notes)
 
 
 def _pointwise(path: Path) -> list[Pointwise]:

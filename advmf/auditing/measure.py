@@ -14,9 +14,11 @@ from advmf.auditing.spectrum import departures
 from advmf.modules.follow import Functions, steps_along
 from advmf.modules.items import Path, Weights, walk
 from advmf.modules.measure import Layer, measured
-from advmf.simulate import attack, operator_norm
+from advmf.simulate import attack_trace, operator_norm
 from advmf.simulate.module import ModuleNetwork
 
+DIRECTIONS = 4
+"""The directions of the attack: fewer than by default, as modules and networks of the law are attacked alike."""
 Key = tuple[str, str]
 """A quantity and where it is."""
 Law = Mapping[str, tuple[float, float]]
@@ -95,6 +97,10 @@ def _ends(module: nn.Module, asked: Settings) -> dict[Key, np.ndarray]:
     """The norm of the Jacobian, and the attacked loss, for each image."""
     generator = torch.Generator().manual_seed(asked.seed)
     (trace,) = ModuleNetwork.at(module, asked.x).traces(asked.x)
-    norm = operator_norm(trace.jacobian()[0], asked.p, asked.q, generator=generator).value
-    value = attack(module, asked.x, eps=asked.eps, p=asked.p, q=asked.q, generator=generator).value
-    return {("norm", ""): norm.double().cpu().numpy(), ("attack", ""): value.double().cpu().numpy()}
+    J = trace.jacobian()
+    norm = operator_norm(J[0], asked.p, asked.q, generator=generator).value
+    found = attack_trace(
+        trace, eps=asked.eps, pairs=[(asked.p, asked.q)], generator=generator, directions=DIRECTIONS, jacobian=J
+    )
+    values = {"norm": norm, "attack": found.value[0, :, 0]}
+    return {(quantity, ""): value.double().cpu().numpy() for quantity, value in values.items()}

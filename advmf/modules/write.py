@@ -15,7 +15,7 @@ from advmf.modules import parts
 from advmf.nets import Algebra, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
 from advmf.simulate.dense import DenseMatrix
 from advmf.simulate.ensemble import Ensemble
-from advmf.simulate.networks import Chain, Linear, Map, Mask, Sum
+from advmf.simulate.networks import Linear, Mask, leaves
 from advmf.simulate.pointwise import Smooth
 from advmf.simulate.sampling import sample
 from advmf.simulate.state import without_gradients
@@ -195,7 +195,7 @@ def _fill(module: nn.Module, ensemble: Ensemble, member: int) -> None:
     """Copy the weights, biases and masks of a sampled network into its module."""
     (networks,) = ensemble.chunks()
     modules = [part for part in module.modules() if isinstance(part, (*CONVOLUTIONS, parts.Mask))]
-    random = list(_random(networks.map))
+    random = [leaf for leaf in leaves(networks.map) if isinstance(leaf, Linear | Mask)]
     assert len(modules) == len(random), "both are in the order of a forward pass"
     for part, drawn in zip(modules, random):
         if isinstance(drawn, Mask):
@@ -207,16 +207,3 @@ def _fill(module: nn.Module, ensemble: Ensemble, member: int) -> None:
             if own is not None:
                 assert isinstance(values, Tensor)
                 values.copy_(own[member].reshape(values.shape))
-
-
-def _random(map: Map) -> Iterator[Linear | Mask]:
-    """The random parts of a map, in the order of a forward pass."""
-    match map:
-        case Linear() | Mask():
-            yield map
-        case Chain(parts):
-            for part in parts:
-                yield from _random(part)
-        case Sum(shortcut, branch):
-            yield from _random(shortcut)
-            yield from _random(branch)

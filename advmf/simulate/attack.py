@@ -23,7 +23,7 @@ from advmf.errors import ArgumentError, DomainError
 from advmf.simulate.budget import allow
 from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.geometry import maximiser, norm, order, project, uniform
-from advmf.simulate.module import ModuleNetwork
+from advmf.simulate.module import ModuleNetwork, ModuleTrace
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import operator_norm
 from advmf.simulate.race import DIRECTIONS, LEAN, STEPS, Attack, ascend, attack_queries, norms, race
@@ -144,7 +144,7 @@ def pgd(
 @public
 @without_gradients
 def attack_trace(
-    trace: Trace,
+    trace: Trace | ModuleTrace,
     *,
     eps: float,
     pairs: Pairs,
@@ -181,7 +181,7 @@ def attack_trace(
 @public
 @without_gradients
 def attack_loss(
-    trace: Trace,
+    trace: Trace | ModuleTrace,
     loss: Callable[[Tensor, Tensor], Tensor],
     *,
     eps: float,
@@ -236,7 +236,7 @@ def _strength(lean: bool, steps: int | None, directions: int | None) -> tuple[in
     return default[0] if steps is None else steps, default[1] if directions is None else directions
 
 
-def _fit(trace: Trace, starts: int) -> None:
+def _fit(trace: Trace | ModuleTrace, starts: int) -> None:
     """Raise MemoryBudgetError where this many starts, in each network and at each input, take more memory than the
     machine has."""
     nets, _, inputs, _ = trace.output.shape
@@ -260,7 +260,13 @@ def _steepest(z: Tensor, p: float) -> Tensor:
 
 @without_gradients
 def pgd_trace(
-    trace: Trace, *, eps: float, pairs: Pairs, steps: int = 100, restarts: int = 8, generator: torch.Generator
+    trace: Trace | ModuleTrace,
+    *,
+    eps: float,
+    pairs: Pairs,
+    steps: int = 100,
+    restarts: int = 8,
+    generator: torch.Generator,
 ) -> Attack:
     """:func:`pgd` on a forward trace, with ``eta`` (nets, inputs, pairs, d), as :func:`attack_trace`."""
     _fit(trace, restarts * len(pairs))
