@@ -41,6 +41,9 @@ _HOME = {
     "advmf.theorems.f1_stream_fluctuation": "stream_fluctuation",
     "advmf.theorems.f2_jacobian_norm": "jacobian_norm",
     "advmf.emit.latex": "latex",
+    "advmf.auditing.audit": "audit",
+    "advmf.modules.read": "from_torch",
+    "advmf.modules.write": "to_torch",
     "advmf.report.paper": "Section document",
     "advmf.theorems.derivations": "derivations",
     "advmf.emit.export": "export",
@@ -56,6 +59,7 @@ _HOME = {
 _NAMES = {name: module for module, names in _HOME.items() for name in names.split()}
 _MODULES = (
     "simulate", "errors", "symbols", "observables", "nets", "functions", "theory", "theorems", "emit", "verify", "experiments", "report",
+    "modules", "auditing",
 )  # fmt: skip
 
 __all__ = [*sorted(_NAMES), "simulate", "errors", "symbols", "observables"]

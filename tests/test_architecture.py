@@ -33,12 +33,15 @@ MAY_IMPORT = {
     "shared": SHARED,
     "theory": SHARED | {"theory"},
     "simulate": SHARED | {"simulate"},
+    "modules": SHARED | {"simulate", "modules"},
     "theorems": SHARED | {"theory", "theorems"},
     "emit": SHARED | {"theory", "theorems", "emit"},
     "verify": SHARED | {"theory", "theorems", "simulate", "emit", "verify"},
     "experiments": SHARED | {"theory", "theorems", "simulate", "emit", "verify", "experiments"},
     "report": SHARED | {"theory", "theorems", "emit", "verify", "report"},
-    "cli": SHARED | {"theory", "theorems", "simulate", "emit", "verify", "experiments", "report", "cli"},
+    "auditing": SHARED | {"modules", "theory", "theorems", "simulate", "emit", "report", "auditing"},
+    "cli": SHARED
+    | {"auditing", "modules", "theory", "theorems", "simulate", "emit", "verify", "experiments", "report", "cli"},
 }
 
 

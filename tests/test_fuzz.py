@@ -34,6 +34,10 @@ def networks(**more):
     return simulate.sample(NET, **{**SIZES, **more}, generator=generator())
 
 
+def perceptron():
+    return mf.to_torch(mf.vanilla(1, 0), N=8, L=2, d=6, K=3, sigma_w=1.4, sigma_b=0.1)
+
+
 def trace():
     return next(networks().traces(torch.ones(1, 6)))
 
@@ -102,6 +106,11 @@ CALLS = {
     mf.check_all: dict(claims=[CLAIM], at=AT, **FEW, seed=0, data="digits", dtype="float32", sampler="auto"),
     simulate.sample: dict(net=NET, **SIZES),
     simulate.attack: lambda: dict(networks=networks(), x=torch.ones(6), eps=0.1, **PAIR, steps=1, restarts=1, directions=1),
+    mf.to_torch: lambda: {"net": NET, "N": 8, "L": 1, "d": 6, "K": 3, "sigma_w": 1.0, "sigma_b": 0.1, "member": 0, "generator": generator()},
+    mf.from_torch: lambda: {"module": perceptron(), "example_input": torch.ones(1, 6), "N": 8},
+    mf.audit: lambda: dict(
+        module=perceptron, images=torch.rand(3, 6), eps=0.1, **PAIR, initialisations=2, twins=4, inputs=1, alpha=0.01, seed=0, reset=False
+    ),
     simulate.pgd: lambda: dict(networks=networks(), x=torch.ones(6), eps=0.1, **PAIR, steps=2, restarts=1),
     simulate.attack_trace: lambda: {"trace": trace(), "eps": 0.1, "pairs": [(2.0, 2.0)], "steps": 1, "directions": 1, "generator": generator()},
     simulate.attack_loss: lambda: {

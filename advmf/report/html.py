@@ -36,6 +36,20 @@ MANY = 20
 
 def html(document: Document) -> str:
     """The page. Text from the results is escaped, and a content security policy forbids scripts and requests."""
+    names = {id(claim): f"claim-{i}" for i, claim in enumerate(document.claims, 1)}
+    content = (_overview(document, names), *_claims(document, names), _environment(document))
+    return page(
+        "Theorems against simulation",
+        _told(document),
+        node("nav", _contents(document), aria_label="Contents"),
+        content,
+        document.version,
+    )
+
+
+def page(heading: str, told: str, nav: Element | None, content: Sequence[Element], version: str) -> str:
+    """A standalone page with a heading and a sentence on the outcome; a content security policy forbids scripts and
+    requests."""
     style = "\n" + files("advmf.report").joinpath("style.css").read_text(encoding="utf-8")
     allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{allowed}'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -45,29 +59,16 @@ def html(document: Document) -> str:
         node("meta", http_equiv="Content-Security-Policy", content=policy),
         node("meta", name="viewport", content="width=device-width, initial-scale=1"),
         node("meta", name="color-scheme", content="light dark"),
-        node("title", f"advmf: {_told(document)}"),
+        node("title", f"advmf: {told}"),
         node("link", rel="icon", href="data:,"),
         node("style", style),
     )
-    names = {id(claim): f"claim-{i}" for i, claim in enumerate(document.claims, 1)}
     body = node(
         "body",
         node("a", "Skip to the results", href="#results", class_="skip"),
-        node(
-            "header",
-            node("h1", "Theorems against simulation"),
-            node("p", _told(document)),
-            node("nav", _contents(document), aria_label="Contents"),
-        ),
-        node(
-            "main",
-            _overview(document, names),
-            *_claims(document, names),
-            _environment(document),
-            id="results",
-            tabindex="-1",
-        ),
-        node("footer", node("p", f"Written by advmf. Results of version {document.version}.")),
+        node("header", node("h1", heading), node("p", told), nav),
+        node("main", *content, id="results", tabindex="-1"),
+        node("footer", node("p", f"Written by advmf. Results of version {version}.")),
     )
     text = tostring(node("html", head, body, lang="en"), encoding="unicode", method="html")
     return f"<!DOCTYPE html>\n{text}\n"

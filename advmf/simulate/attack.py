@@ -15,7 +15,7 @@ from typing import Any, SupportsFloat
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from advmf.boundary import public, whole
 from advmf.budget import machine_memory
@@ -23,6 +23,7 @@ from advmf.errors import ArgumentError, DomainError
 from advmf.simulate.budget import allow
 from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.geometry import maximiser, norm, order, project, uniform
+from advmf.simulate.module import ModuleNetwork, ModuleTrace
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import operator_norm
 from advmf.simulate.race import DIRECTIONS, LEAN, STEPS, Attack, ascend, attack_queries, norms, race
@@ -43,7 +44,7 @@ Pairs = Sequence[tuple[float, float]]
 
 @public
 def attack(
-    networks: Ensemble,
+    networks: Ensemble | nn.Module,
     x: Any,
     *,
     eps: float,
@@ -70,10 +71,13 @@ def attack(
     evaluated makes the next ones more expensive: both signs of the optimum of the linearised network are tried, and the
     better one ascends.
 
-    ``x`` has shape (d,), (inputs, d) or (nets, inputs, d). ``p`` and ``q`` are exponents in [1, oo], or sequences of
-    equal length; several pairs cost little more than one. The random directions are the same for every network and
-    input, so that numbers do not depend on chunks. ``generator`` has seed 0 if None. The results carry no gradients.
-    The gradient of the value with respect to ``x`` is that of ``||f(x + eta) - f(x)||_q`` at the eta found.
+    ``networks`` is an ensemble, or an ``nn.Module`` that maps batches to (B, K). ``x`` has shape (d,), (inputs, d) or
+    (nets, inputs, d); for a module it is a batch. The results for a module have no axis for networks, and ``eta`` has
+    the shape of its inputs. The module is one network, and its differences are computed by subtraction: in float32 a
+    small eps loses digits. ``p`` and ``q`` are exponents in [1, oo], or sequences of equal length; several pairs cost
+    little more than one. The random directions are the same for every network and input, so that numbers do not depend
+    on chunks. ``generator`` has seed 0 if None. The results carry no gradients. The gradient of the value with respect
+    to ``x`` is that of ``||f(x + eta) - f(x)||_q`` at the eta found.
 
     Raises DomainError for an eps that is not positive and finite or leaves the range of the networks' dtype, exponents
     that are no numbers in [1, oo], negative steps, no restarts or no directions; ArgumentError for arguments of the
@@ -92,7 +96,7 @@ def attack(
     steps, directions = _strength(getattr(networks, "lean", False), steps, directions)
     directions = whole("directions", directions, 1, MOST["starts"])
 
-    def queries(networks: Ensemble, pairs: int, steps: int, restarts: int) -> int:
+    def queries(networks: Ensemble | ModuleNetwork, pairs: int, steps: int, restarts: int) -> int:
         return attack_queries(networks.K, networks.d, pairs, steps, restarts, directions)
 
     method = partial(attack_trace, directions=directions)
@@ -101,7 +105,7 @@ def attack(
 
 @public
 def pgd(
-    networks: Ensemble,
+    networks: Ensemble | nn.Module,
     x: Any,
     *,
     eps: float,
@@ -131,7 +135,7 @@ def pgd(
     steps = (2 * LEAN if lean else 100) if steps is None else steps
     restarts = (1 if lean else 8) if restarts is None else restarts
 
-    def queries(networks: Ensemble, pairs: int, steps: int, restarts: int) -> int:
+    def queries(networks: Ensemble | ModuleNetwork, pairs: int, steps: int, restarts: int) -> int:
         return 1 + pairs * restarts * (2 * steps + 1)
 
     return _attack(pgd_trace, queries, 1, networks, x, eps, p, q, steps, restarts, generator)
@@ -140,7 +144,7 @@ def pgd(
 @public
 @without_gradients
 def attack_trace(
-    trace: Trace,
+    trace: Trace | ModuleTrace,
     *,
     eps: float,
     pairs: Pairs,
@@ -177,7 +181,7 @@ def attack_trace(
 @public
 @without_gradients
 def attack_loss(
-    trace: Trace,
+    trace: Trace | ModuleTrace,
     loss: Callable[[Tensor, Tensor], Tensor],
     *,
     eps: float,
@@ -232,7 +236,7 @@ def _strength(lean: bool, steps: int | None, directions: int | None) -> tuple[in
     return default[0] if steps is None else steps, default[1] if directions is None else directions
 
 
-def _fit(trace: Trace, starts: int) -> None:
+def _fit(trace: Trace | ModuleTrace, starts: int) -> None:
     """Raise MemoryBudgetError where this many starts, in each network and at each input, take more memory than the
     machine has."""
     nets, _, inputs, _ = trace.output.shape
@@ -256,7 +260,13 @@ def _steepest(z: Tensor, p: float) -> Tensor:
 
 @without_gradients
 def pgd_trace(
-    trace: Trace, *, eps: float, pairs: Pairs, steps: int = 100, restarts: int = 8, generator: torch.Generator
+    trace: Trace | ModuleTrace,
+    *,
+    eps: float,
+    pairs: Pairs,
+    steps: int = 100,
+    restarts: int = 8,
+    generator: torch.Generator,
 ) -> Attack:
     """:func:`pgd` on a forward trace, with ``eta`` (nets, inputs, pairs, d), as :func:`attack_trace`."""
     _fit(trace, restarts * len(pairs))
@@ -270,9 +280,9 @@ def pgd_trace(
 
 def _attack(
     method: Callable[..., Attack],
-    queries: Callable[[Ensemble, int, int, int], int],
+    queries: Callable[[Ensemble | ModuleNetwork, int, int, int], int],
     starts: int,
-    networks: Ensemble,
+    networks: Ensemble | nn.Module,
     x: Any,
     eps: float,
     p: Any,
@@ -282,33 +292,36 @@ def _attack(
     generator: torch.Generator | None,
 ) -> Attack:
     """Check the arguments and run ``method`` on the trace of every chunk, with the same draws."""
-    if not isinstance(networks, Ensemble):
-        raise ArgumentError(f"networks must be an Ensemble, as advmf.simulate.sample gives; got {networks!r}.")
-    radius, (pairs, several) = _radius(eps, networks.dtype), _pairs(p, q)
+    asked = ModuleNetwork.at(networks, x) if isinstance(networks, nn.Module) else networks
+    if not isinstance(asked, Ensemble | ModuleNetwork):
+        raise ArgumentError(
+            f"networks must be an Ensemble, as advmf.simulate.sample gives, or an nn.Module; got {networks!r:.80}."
+        )
+    radius, (pairs, several) = _radius(eps, asked.dtype), _pairs(p, q)
     counts = {
         "steps": whole("steps", steps, 0, MOST["steps"]),
         "restarts": whole("restarts", restarts, 1, MOST["starts"]),
     }
     generator, x = source(generator), tensor(x, "x").detach()
-    inputs = networks.inputs(x).shape[2]
+    inputs = asked.inputs(x).shape[2]
     columns = inputs * len(pairs) * starts * counts["restarts"]
-    size = TENSORS * networks.dtype.itemsize * networks.at_once * columns * networks.d
+    size = TENSORS * asked.dtype.itemsize * asked.at_once * columns * asked.d
     what = f"An attack from {columns:,} starts in each network"
-    allow(
-        size, networks.workspace, what, "Lower restarts or directions, attack fewer inputs at a time, or raise memory="
-    )
-    networks.expect(inputs * queries(networks, len(pairs), counts["steps"], counts["restarts"]))
+    allow(size, asked.workspace, what, "Lower restarts or directions, attack fewer inputs at a time, or raise memory=")
+    asked.expect(inputs * queries(asked, len(pairs), counts["steps"], counts["restarts"]))
     seed = draw_seed(generator)
     found = [
-        method(trace, eps=radius, pairs=pairs, generator=source(None, seed), **counts) for trace in networks.traces(x)
+        method(trace, eps=radius, pairs=pairs, generator=source(None, seed), **counts) for trace in asked.traces(x)
     ]
     eta, value = torch.cat([f.eta for f in found]), torch.cat([f.value for f in found])
     if not bool(torch.isfinite(value).all()):
         raise DomainError(
-            f"At eps = {radius:g} outputs or their norms leave the range of {networks.dtype}; take networks of float64, or a smaller eps."
+            f"At eps = {radius:g} outputs or their norms leave the range of {asked.dtype}; take networks of float64, or a smaller eps."
         )
     if not several:
         eta, value = eta[:, :, 0], value[:, :, 0]
+    if isinstance(asked, ModuleNetwork):
+        return Attack(eta[0].unflatten(-1, asked.shape), value[0])
     return Attack(eta[:, 0], value[:, 0]) if x.ndim == 1 else Attack(eta, value)
 
 

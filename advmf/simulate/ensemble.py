@@ -132,7 +132,8 @@ class Ensemble:
                 f"{self.memory:,}. Lower N or L, use dtype=torch.float32, take {other}, or raise memory=."
             )
 
-    def _runs(self) -> list[_Run]:
+    @property
+    def runs(self) -> list[_Run]:
         """The blocks, in order; a block that changes the sizes of an image has one copy at a time."""
         found, sizes = list[_Run](), (self.net.image or (1,))[1:]
         for run in self.net.runs:
@@ -144,17 +145,18 @@ class Ensemble:
                 sizes = run.block.apply(Grid(), sizes) if changes else sizes
         return found
 
-    def _ends(self) -> tuple[Shape, Shape]:
+    @property
+    def ends(self) -> tuple[Shape, Shape]:
         """The layers of the input and the output."""
-        runs, image, last = self._runs(), self.net.image, math.prod(self.net.sizes)
+        runs, image, last = self.runs, self.net.image, math.prod(self.net.sizes)
         inputs, positions = (image[0], math.prod(image[1:])) if image else (self.d, 1)
         flat = last if self.net.head == "flatten" else 1
         return Shape(runs[0].before, inputs, positions=positions), Shape(self.K, runs[-1].after * flat)
 
     def _shapes(self) -> list[tuple[Shape, int]]:
         """The random parts, each with its number: first the layers of the input and the output."""
-        found = [(shape, 1) for shape in self._ends()]
-        for run in self._runs():
+        found = [(shape, 1) for shape in self.ends]
+        for run in self.runs:
             shapes = Shapes(self.number)
             run.realised(shapes)
             found += [(shape, run.copies) for shape in shapes.found]
@@ -164,7 +166,7 @@ class Ensemble:
     def trained_rows(self) -> list[int]:
         """The number of rows of each trained matrix, in the order of the layers."""
         rows: list[int] = []
-        for run in self._runs():
+        for run in self.runs:
             shapes = Shapes(self.number)
             run.realised(shapes)
             rows += run.copies * [shape.rows for shape in shapes.found if shape.trained]
@@ -198,13 +200,13 @@ class Ensemble:
     def _networks(self, count: int, matrix: Callable[[int, int, float, int], Matrix], fresh: Fresh) -> Networks:
         """``count`` networks of matrices with ``matrix(rows, columns, std, positions)``, and of biases and masks by
         ``fresh(fill, count, n)``."""
-        draws, (first, last) = Drawn(count, matrix, fresh, cache(self.number), self.device), self._ends()
+        draws, (first, last) = Drawn(count, matrix, fresh, cache(self.number), self.device), self.ends
 
         def end(shape: Shape) -> Linear:
             return Linear(matrix(shape.rows, shape.columns, 1 / math.sqrt(shape.columns), shape.positions), None)
 
         maps: list[Map] = [end(first)]
-        maps += [run.realised(draws) for run in self._runs() for _ in range(run.copies)]
+        maps += [run.realised(draws) for run in self.runs for _ in range(run.copies)]
         maps.append(end(last))
         if self.net.image is not None:
             maps.insert(0, Spread(first.positions))

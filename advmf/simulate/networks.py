@@ -284,17 +284,22 @@ class Networks:
         return Trace(self, self.map.push(x, tape), tape)
 
 
-def layers(map: Map) -> Iterator[Linear]:
-    """The linear layers of a map, in the order in which a forward pass meets them."""
+def leaves(map: Map) -> Iterator[Map]:
+    """The maps that are not made of others, in the order in which a forward pass meets them."""
     match map:
-        case Linear():
-            yield map
         case Chain(parts):
             for part in parts:
-                yield from layers(part)
+                yield from leaves(part)
         case Sum(shortcut, branch):
-            yield from layers(shortcut)
-            yield from layers(branch)
+            yield from leaves(shortcut)
+            yield from leaves(branch)
+        case _:
+            yield map
+
+
+def layers(map: Map) -> Iterator[Linear]:
+    """The linear layers of a map, in the order in which a forward pass meets them."""
+    return (leaf for leaf in leaves(map) if isinstance(leaf, Linear))
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advmf.simulate.geometry import conjugate, maximiser, norm, project
+from advmf.simulate.module import ModuleTrace
 from advmf.simulate.networks import Trace
 
 DIRECTIONS, STEPS = 16, 14
@@ -71,7 +72,7 @@ def norms(qs: Sequence[float]) -> Objective:
 
 
 def race(
-    trace: Trace,
+    trace: Trace | ModuleTrace,
     starts: Float[Tensor, "nets inputs pairs starts d"],
     ps: Sequence[float],
     objective: Objective,
@@ -106,7 +107,7 @@ def _shortened(z: Tensor, p: float, radius: float) -> Tensor:
 
 
 def ascend(
-    trace: Trace,
+    trace: Trace | ModuleTrace,
     starts: Float[Tensor, "nets inputs pairs starts d"],
     ps: Sequence[float],
     objective: Objective,
@@ -141,7 +142,7 @@ def ascend(
 
 
 def passes(
-    trace: Trace, eta: Float[Tensor, "nets inputs pairs starts d"], objective: Objective, gradient: bool
+    trace: Trace | ModuleTrace, eta: Float[Tensor, "nets inputs pairs starts d"], objective: Objective, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The objective of ``f(x + eta) - f(x)`` (nets, inputs, pairs, starts) and, if requested, its gradient with respect
     to ``eta``."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from advmf.boundary import public
@@ -92,15 +93,7 @@ def load(path: str | Path) -> OwnTheorem:
         )
     if not path.is_file():
         raise ArgumentError(f"There is no file {path}. 'advmf new {path.stem}' writes one to begin with.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # as for a script: it may import what lies beside it
-    try:
-        with _blamed(path, "it does not run"):
-            spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
+    module = ran(path)
     theorem = getattr(module, "THEOREM", None)
     if not isinstance(theorem, Theorem):
         given = f"; got {theorem!r:.80}" if hasattr(module, "THEOREM") else ""
@@ -117,6 +110,20 @@ def load(path: str | Path) -> OwnTheorem:
     )
     register_theorem(theorem)
     return OwnTheorem(path, theorem, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def ran(path: Path) -> ModuleType:
+    """The module of a Python file, which is run; raises ArgumentError, with the line, where it does not run."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))  # as for a script: it may import what lies beside it
+    try:
+        with _blamed(path, "it does not run"):
+            spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
+    return module
 
 
 @public

@@ -1,0 +1,1 @@
+"""A PyTorch module against its mean-field law, quantity by quantity."""

@@ -1,0 +1,269 @@
+"""An audit stands on what has the declared law, and names the quantity and the place of what has not."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import sympy as sp
+import torch
+import zoo
+from scipy.stats import kstest, norm
+from torch import nn
+
+import advmf as mf
+from advmf.auditing.judge import Sample, find
+from advmf.auditing.law import Moments, predicted
+from advmf.auditing.spectrum import departures, distribution
+from advmf.errors import ArgumentError, DeclarationError, DomainError
+from advmf.modules.follow import steps_along
+from advmf.modules.items import Weights, walk
+
+FEW = {"eps": 0.1, "initialisations": 6, "twins": 12, "inputs": 3}
+
+
+def digits():
+    return mf.simulate.load("digits")
+
+
+def he(**sizes):
+    return lambda: zoo.he(zoo.mlp(**{"depth": 4, "N": 96, **sizes}))
+
+
+def faulty(change):
+    def make():
+        module = he()()
+        change(module)
+        return module
+
+    return make
+
+
+def test_an_initialisation_of_the_law_stands():
+    found = mf.audit(he(), digits(), **FEW)
+    assert found.verdict == "stands" and found.departures == () and not found.single
+    assert found.net.stages[0] == mf.Stage(mf.vanilla(1, 0).block, 4)
+    assert found.at["sigma_w"] == pytest.approx(2**0.5, rel=0.01) and found.at["gain"] == pytest.approx(
+        2**0.5, rel=0.05
+    )
+    quantities = [finding.quantity for finding in found.findings]
+    assert quantities.count("sigma_w_sq") == quantities.count("stream") == quantities.count("jacobian") == 5
+    assert quantities[-2:] == ["norm", "attack"]
+    assert found.bounds["attack"] == pytest.approx(0.1 * found.bounds["norm"])
+    tail = [f for f in found.findings if f.quantity == "kurtosis"]
+    assert all(abs(f.value - 3) < 6 * f.error and not f.tested for f in tail)
+
+
+@pytest.mark.parametrize("factor", [1.3, 0.5**0.5])
+def test_a_layer_of_another_variance_is_found_where_it_is(factor):
+    found = mf.audit(faulty(lambda m: m[5].weight.data.mul_(factor)), digits(), **FEW)
+    assert found.verdict == "departs"
+    first = found.first("sigma_w_sq")
+    assert first.where == "linear_2 (in 5, a Linear)" and first.ratio == pytest.approx(factor**2, rel=0.05)
+    assert [f.where for f in found.departures if f.quantity == "sigma_w_sq"] == [first.where]
+    assert {f.where for f in found.departures if f.quantity in ("stream", "jacobian")} <= {first.where}
+    assert "sigma_w_sq at linear_2 (in 5, a Linear)" in found.summary
+
+
+def test_a_wrong_activation_declared_is_found():
+    read = mf.from_torch(he()(), torch.zeros(1, 64))
+    at = {**read.at, "sigma_w": 2**0.5, "gain": 2**0.5}
+    images = digits().scaled(4.0)  # where tanh saturates
+    right = mf.audit(he(), images, declared=(read.net, at), **FEW)
+    assert right.verdict == "stands"
+    block = mf.vanilla(phi=mf.Activation("tanh")).block
+    wrong = mf.audit(he(), images, declared=(mf.Net(mf.Stage(block, 4), read.net.stages[1]), at), **FEW)
+    assert {"stream", "jacobian"} <= {finding.quantity for finding in wrong.departures}
+    assert not [finding for finding in wrong.departures if finding.quantity in ("sigma_w_sq", "edge", "spectrum")]
+
+
+def test_orthogonal_weights_depart_in_their_spectrum_alone():
+    def orthogonal(module):
+        for layer in module[3:9:2]:
+            nn.init.orthogonal_(layer.weight, 2**0.5)
+
+    found = mf.audit(faulty(orthogonal), digits(), **FEW)
+    kinds = {(finding.quantity, finding.where) for finding in found.departures}
+    assert {("spectrum", f"linear_{i} (in {2 * i + 1}, a Linear)") for i in (1, 2, 3)} <= kinds
+    assert {quantity for quantity, _ in kinds} <= {"spectrum", "edge"}
+
+
+def test_a_trained_module_departs_where_it_was_trained():
+    torch.manual_seed(0)
+    module, images = he()(), digits()
+    before = mf.audit(module, images, **FEW)
+    assert before.single and before.verdict == "measured" and before.departures == ()
+    x, y = torch.as_tensor(images.x[:500], dtype=torch.float32), torch.as_tensor(images.labels[:500], dtype=torch.int64)
+    optimiser = torch.optim.Adam(module.parameters(), 3e-3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(module(x), y).backward()
+        optimiser.step()
+    after = mf.audit(module, images, **FEW)
+    assert after.verdict == "measured" and after.departures
+    assert "attack" in {finding.quantity for finding in after.departures}
+
+
+def test_reset_parameters_draws_the_initialisations():
+    found = mf.audit(zoo.mlp(depth=3, N=64, act=nn.Tanh), digits(), reset=True, **FEW)
+    assert found.verdict == "stands" and found.at["sigma_w"] == pytest.approx(3**-0.5, rel=0.02)
+    declared = mf.to_torch(mf.vanilla(1, 0), N=64, L=2, d=64, K=3, sigma_w=1.4, sigma_b=0.2)
+    assert mf.audit(declared, digits(), reset=True, **FEW).verdict == "stands"
+
+
+def test_an_audit_says_everything_as_text_and_json():
+    found = mf.audit(he(depth=2, N=32), digits(), **{**FEW, "p": "inf", "q": 1})
+    text = str(found)
+    assert found.summary in text and "attack/bound" in text and len(text.splitlines()) > len(found.findings)
+    record = json.loads(found.to_json())
+    assert record["verdict"] == found.verdict and record["p"] == "inf" and record["q"] == 1.0
+    assert len(record["findings"]) == len(found.findings)
+    again = mf.audit(he(depth=2, N=32), digits(), **{**FEW, "p": "inf", "q": 1})
+    assert [f.value for f in again.findings] == [f.value for f in found.findings], "same seed, same numbers"
+    other = mf.audit(he(depth=2, N=32), digits(), **{**FEW, "p": "inf", "q": 1, "seed": 9})
+    assert [f.value for f in other.findings] != [f.value for f in found.findings], "the control"
+
+
+def test_images_of_a_pooled_net_have_no_bound_and_say_so():
+    found = mf.audit(lambda: zoo.conv_net(C=12, head="pool"), digits(), **FEW)
+    assert found.bounds == {} and found.verdict == "stands"
+    assert any("T2 has no bound for this net" in note for note in found.notes)
+
+
+# The parts.
+
+
+def test_the_law_of_a_step_is_that_of_many_networks():
+    """Predicted moments against the mean over explicit networks: every kind of step."""
+    x = torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    direction = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ratios = {}
+    for seed in range(60):
+        torch.manual_seed(seed)
+        module = nn.Sequential(
+            nn.Conv2d(1, 24, 3, padding=1, bias=False), nn.Tanh(),
+            nn.Conv2d(24, 24, 3, padding=1, stride=2, bias=False), nn.LeakyReLU(0.3),
+            nn.Flatten(), nn.Linear(24 * 16, 32),
+        ).double()  # fmt: skip
+        read = mf.from_torch(module, x)
+        law = {
+            id(item): (1 / 3, 1 / 1152 if item.bias is not None else 0.0)
+            for item in walk(read.path)
+            if isinstance(item, Weights)
+        }
+        for step, tangent in zip(*steps_along(read.path, {}, x, direction)):
+            before = [Moments.of(a, b) for a, b in zip(step.before, tangent.before)]
+            after, expected = Moments.of(step.after, tangent.after), predicted(step, before, law, {})
+            for name in ("Q", "V", "C"):
+                ratios.setdefault((step.name, name), []).append(after.mean(name)[0] / expected.mean(name)[0])
+    assert len(ratios) == 9
+    for key, values in ratios.items():
+        mean, error = np.mean(values), np.std(values) / len(values) ** 0.5
+        assert abs(mean - 1) < 4.5 * error + 0.01, key  # an activation on fields of 24 channels is exact on average
+    wide = [
+        (np.mean(values) * 1.3 - 1) / (np.std(values) / len(values) ** 0.5)
+        for key, values in ratios.items()
+        if key[1] == "Q"
+    ]
+    assert min(wide) > 4.5, "the control: a variance 1.3 times as large"
+
+
+@pytest.mark.parametrize("shape", [(300, 400), (400, 300), (256, 256), (50, 400)])
+def test_the_spectrum_of_a_gaussian_matrix_has_the_law_of_marchenko_and_pastur(shape):
+    rows, columns = shape
+    generator = np.random.default_rng(1)
+    squares = np.linalg.svd(generator.normal(size=shape) / columns**0.5, compute_uv=False) ** 2
+    edge, distance = departures(squares, rows, columns)
+    assert abs(edge - 1) < 0.1 and distance < 4 / min(shape)
+    grid, share = distribution(rows, columns)
+    mean = np.trapezoid(grid, share)
+    assert mean == pytest.approx(max(1, rows / columns), rel=1e-3), "the mean square of singular values"
+    orthogonal = np.full(min(shape), max(1.0, rows / columns))
+    assert departures(orthogonal, rows, columns)[1] > 0.3, "the control"
+
+
+def test_the_level_of_the_tests_is_the_declared_one():
+    """False alarms of 200 audits of 40 sound quantities at 5 %: their number is binomial."""
+    generator, alarms = np.random.default_rng(0), 0
+    for _ in range(200):
+        samples = [Sample("stream", str(i), generator.normal(1, 0.1, 10), 1.0, exact=True) for i in range(20)]
+        samples += [
+            Sample("norm", str(i), generator.normal(2, 0.1, 10), 2.0, generator.normal(2, 0.1, 24)) for i in range(20)
+        ]
+        alarms += any(finding.departs for finding in find(samples, 0.05))
+    assert 2 <= alarms <= 22, alarms
+    shifted = [Sample("stream", "", generator.normal(1.3, 0.1, 10), 1.0, exact=True)]
+    assert find(shifted, 0.05)[0].departs, "the control"
+
+
+def test_scores_are_normal_for_sound_quantities():
+    generator = np.random.default_rng(0)
+    cases = {
+        "exact": lambda: Sample("a", "", generator.normal(1, 0.1, 5), 1.0, exact=True),
+        "known": lambda: Sample("a", "", generator.normal(1, 0.1, 5), 1.0, known=0.1),
+        "single": lambda: Sample("a", "", [generator.normal(1, 0.1)], 1.0, generator.normal(1, 0.1, 12)),
+        "two": lambda: Sample("a", "", generator.normal(1, 0.2, 8), 1.0, generator.normal(1, 0.1, 12)),
+    }
+    for name, draw in cases.items():
+        scores = [find([draw()], 0.01)[0].score for _ in range(1500)]
+        assert kstest(scores, norm.cdf).pvalue > 1e-4, name
+        assert kstest(1.3 * np.asarray(scores), norm.cdf).pvalue < 1e-4, f"the control of {name}"
+
+
+def gone():
+    raise RuntimeError("no disk")
+
+
+REFUSED = {
+    "no module": (lambda: "module", {}, ArgumentError, "nn.Module"),
+    "neither": (3, {}, ArgumentError, "makes one"),
+    "failing": (gone, {}, ArgumentError, "no disk"),
+    "eps": (he(), {"eps": 0}, DomainError, "eps"),
+    "alpha": (he(), {"alpha": 1.5}, DomainError, "alpha"),
+    "initialisations": (he(), {"initialisations": 1}, DomainError, "initialisations"),
+    "twins": (he(), {"twins": 2}, DomainError, "twins"),
+    "p": (he(), {"p": 0.5}, DomainError, "p"),
+    "declared": (he(), {"declared": mf.vanilla(1, 0)}, ArgumentError, "a net and a point"),
+    "another depth": (
+        he(),
+        {"declared": (mf.vanilla(1, 0), {"L": 2, "sigma_w": 1.0, "sigma_b": 0.0})},
+        DeclarationError,
+        "layers with weights",
+    ),
+    "no value": (he(), {"declared": (mf.vanilla(1, 0), {"L": 4, "sigma_w": 1.0})}, ArgumentError, "has no sigma_b"),
+    "no reset": (nn.ReLU(), {"reset": True}, ArgumentError, "no reset_parameters"),
+    "lenet": (zoo.LeNet5, {}, ArgumentError, "takes no inputs of"),
+    "training": (lambda: zoo.ResidualMLP(N=16), {}, ArgumentError, "mode of training"),
+}
+
+
+@pytest.mark.parametrize(("module", "more", "error", "match"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_audited_is_refused(module, more, error, match):
+    with pytest.raises(error, match=match):
+        mf.audit(module, digits(), **{**FEW, **more})
+
+
+def test_wrong_images_are_refused():
+    for images, match in (
+        (torch.zeros(2, 64), "all zero"),
+        (torch.ones(2, 63), "fails on inputs"),
+        (torch.full((2, 64), math.nan), "NaN"),
+        (np.ones((2, 64), complex), "complex"),
+    ):
+        with pytest.raises((ArgumentError, DomainError), match=match):
+            mf.audit(he()(), images, **FEW)
+
+
+def test_a_factory_of_several_shapes_is_refused():
+    widths = iter((32, 32, 48))
+    with pytest.raises(ArgumentError, match="one shape"):
+        mf.audit(lambda: zoo.mlp(N=next(widths)), digits(), **{**FEW, "initialisations": 3})
+
+
+def test_the_state_of_the_generator_and_of_the_module_are_kept():
+    module = he()()
+    state, weights = torch.get_rng_state(), module[1].weight.clone()
+    mf.audit(he(), digits(), **FEW)
+    mf.audit(module, digits(), **FEW)
+    assert torch.equal(torch.get_rng_state(), state) and torch.equal(module[1].weight, weights)
+    assert sp.Symbol("gain", positive=True) in mf.from_torch(module, torch.zeros(1, 64)).net.stages[-1].block.parts
