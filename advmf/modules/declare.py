@@ -10,10 +10,11 @@ from typing import Any
 import sympy as sp
 
 from advmf.errors import DeclarationError
-from advmf.modules.items import Added, Flat, Item, Masked, Normed, Path, Pointwise, Pooled, Weights, walk
+from advmf.modules.items import Added, Averaged, Flat, Item, Masked, Normed, Path, Pointwise, Pooled, Weights, walk
 from advmf.modules.measure import Layer, common, measured
 from advmf.modules.tidy import function
 from advmf.nets import (
+    AvgPool,
     Block,
     Conv,
     Dense,
@@ -94,6 +95,8 @@ class Declarer:
                 return LayerNorm() if centred else RMSNorm()
             case Masked(rate=rate):
                 return Dropout(rate)
+            case Averaged(size=size):
+                return AvgPool(size)
             case Added(shortcut=shortcut, branch=branch, scale=scale):
                 before = in_turn([*map(self.block, shortcut)]) if shortcut else None
                 return Residual(*map(self.block, branch), scale=scale, shortcut=before)

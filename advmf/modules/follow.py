@@ -11,19 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advmf.modules.items import Added, Flat, Item, Masked, Normed, Path, Pointwise, Pooled, Weights, walk
+from advmf.modules.items import Added, Averaged, Flat, Item, Masked, Normed, Path, Pointwise, Pooled, Weights, walk
 from advmf.modules.tidy import function
 from advmf.nets import Pointwise as Function
 from advmf.simulate.pointwise import Smooth
 from advmf.symbols import z
 
 CONVOLVE = (F.conv1d, F.conv2d)
+AVERAGE = (F.avg_pool1d, F.avg_pool2d)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A layer or a sum with the items that follow it up to the next one, as positions in a path: ``items``, the values
-    ``before`` it (two for a sum, at the ends of its paths) and the value ``after`` it."""
+    """A layer or a sum with the items that follow it up to the next one, or up to an average over positions. It has the
+    ``items``, the values ``before`` it (two for a sum, at the ends of its paths) and the value ``after`` it."""
 
     items: tuple[Item, ...]
     before: tuple[Tensor, ...]
@@ -45,7 +46,11 @@ def follow(path: Path, x: Tensor, functions: Functions, seen: Callable[[Step], N
     while at < len(path):
         group = [path[at]]
         at += 1
-        while at < len(path) and not isinstance(path[at], Weights | Added | Flat | Pooled):
+        while (
+            at < len(path)
+            and not isinstance(path[at], Weights | Added | Averaged | Flat | Pooled)
+            and not isinstance(group[0], Averaged)
+        ):
             group.append(path[at])
             at += 1
         first, before = group[0], (x,)
@@ -54,7 +59,7 @@ def follow(path: Path, x: Tensor, functions: Functions, seen: Callable[[Step], N
             x = before[0] + float(first.scale) * before[1]
         for item in group[isinstance(first, Added) :]:
             x = applied(item, x, functions)
-        if seen is not None and not isinstance(first, Flat | Pooled):
+        if seen is not None and not isinstance(first, Averaged | Flat | Pooled):
             seen(Step(tuple(group), before, x))
     return x
 
@@ -74,6 +79,8 @@ def applied(item: Item, x: Tensor, functions: Functions) -> Tensor:
             return x / (x**2).mean(1, keepdim=True).sqrt()
         case Masked(mask=mask):
             return x * mask.to(x)
+        case Averaged(size=size):
+            return AVERAGE[x.ndim - 3](x, size)
         case Flat():
             return x.flatten(1)
         case Pooled():

@@ -85,6 +85,13 @@ class Flat(Item):
 
 
 @dataclass(frozen=True, eq=False)
+class Averaged(Item):
+    """The averages over windows of ``size`` positions along each axis, one window beside the other."""
+
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
 class Pooled(Item):
     """The average over positions."""
 

@@ -12,6 +12,7 @@ from advmf.errors import AdvmfError, DeclarationError
 from advmf.modules.items import (
     Added,
     Affine,
+    Averaged,
     Flat,
     Item,
     Masked,
@@ -84,7 +85,7 @@ def _commutes(item: Item, factor: sp.Expr) -> bool:
     """Whether a factor may stand after an item as well as before it."""
     if isinstance(item, Pointwise):
         return bool(factor > 0) and function(item).homogeneous
-    return isinstance(item, Pooled | Flat | Masked)
+    return isinstance(item, Averaged | Pooled | Flat | Masked)
 
 
 def _folded(item: Affine, before: Weights) -> Weights:

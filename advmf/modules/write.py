@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DomainError
 from advmf.modules import parts
-from advmf.nets import Algebra, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
+from advmf.nets import Algebra, AvgPool, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
 from advmf.simulate.dense import DenseMatrix
 from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.networks import Linear, Mask, leaves
@@ -134,6 +134,10 @@ class Writer(Algebra[Written]):
         wrap = {"circular": "circular", "zero": "zeros"}[layer.padding]
         how = {"padding": layer.kernel // 2, "padding_mode": wrap, "stride": layer.stride}
         return self.layer(layer, state, layer.kernel, how, layer.sizes(state.sizes))
+
+    def average(self, pool: AvgPool, state: Written) -> Written:
+        made = (nn.AvgPool1d, nn.AvgPool2d)[len(state.sizes) - 1](pool.size)
+        return state.then(made, sizes=pool.sizes(state.sizes))
 
     def layer(self, layer: GaussianLayer, state: Written, kernel: int, how: dict[str, Any], sizes: Sizes) -> Written:
         bias = bool(self._number(layer.bias_deviation))

@@ -32,6 +32,9 @@ ROUND = {
     "line": mf.conv(1, 0, image=(2, 7)),
     "zero": mf.Net(mf.Serial(mf.Conv(3, padding="zero"), RELU), image=(1, 6, 6)),
     "norms": mf.Net(mf.Serial(mf.Conv(3), RELU, mf.LayerNorm(), mf.Dropout("1/2")), image=(1, 4, 4)),
+    "averaged": mf.Net(
+        mf.Stage(mf.Serial(mf.Conv(3, "zero"), RELU, mf.AvgPool(2)), 2), mf.Stage(mf.Serial(D, RELU), 1), image=(2, 8, 12)
+    ),
     "stride": mf.Net(mf.Stage(mf.Residual(mf.Conv(3, stride=2), RELU, mf.Mix(), shortcut=mf.Conv(1, stride=2)), 2), image=(1, 8, 8), head="pool"),
     "widths": mf.Net(
         mf.Stage(mf.Serial(mf.Conv(3), RELU), 1), mf.Stage(mf.Serial(mf.Conv(3, "zero", 2), RELU, D, mf.RMSNorm()), 1, 2), image=(1, 6, 6)
@@ -99,6 +102,8 @@ def step(item, x):
             return x / (x**2).mean(1, keepdim=True).sqrt()
         case items.Added():
             return value(item.shortcut, x) + float(item.scale) * value(item.branch, x)
+        case items.Averaged():
+            return x.unflatten(-1, (-1, item.size)).mean(-1).unflatten(2, (-1, item.size)).mean(3)
         case items.Flat():
             return x.flatten(1)
         case items.Pooled():
@@ -287,7 +292,11 @@ REFUSED = {
     "control flow": (two(lambda s, x: s.c(s.a(x)) if x.sum() > 0 else s.c(s.b(s.a(x)))), None, ArgumentError, "decide by the values"),
     "computed weights": (two(lambda s, x: (lambda y: s.c(F.linear(y, y.mT @ y)))(s.a(x))), None, DeclarationError, "numpy_T|matmul|mT"),
     "zeros": (two(lambda s, x: s.c(F.relu(s.a(x)))), "zeros", DeclarationError, "all its weights are zero"),
-    "lenet": (zoo.LeNet5, (1, 28, 28), DeclarationError, r"avg_pool2d: an average over windows of \[2, 2\]"),
+    "lenet": (zoo.LeNet5, (1, 28, 28), DeclarationError, r"conv2d_1 .*the padding kernel//2"),
+    "overlap": (head(nn.Conv2d(1, 4, 1), nn.AvgPool2d(3, 1)), (1, 8, 8), DeclarationError, r"windows of \[3, 3\] positions with stride \[1, 1\]"),
+    "padded windows": (head(nn.Conv2d(1, 4, 1), nn.AvgPool2d(3, padding=1)), (1, 9, 9), DeclarationError, "without padding"),
+    "a rest": (head(nn.Conv2d(1, 4, 1), nn.AvgPool2d(3)), (1, 8, 8), DeclarationError, r"from \(8, 8\) to \(2, 2\)"),
+    "wide windows": (head(nn.Conv2d(1, 4, 1), nn.AvgPool2d((1, 2))), (1, 8, 8), DeclarationError, "the same size along all axes"),
     "resnet": (lambda: zoo.resnet20(False), (3, 16, 16), DeclarationError, "Stage 2: ReLULike.* not centred Gaussian"),
     "mixer": (zoo.Mixer, (3, 4, 4), DeclarationError, r"flatten: it turns \(32, 4, 4\) into \(32, 16\)"),
 }  # fmt: skip

@@ -43,6 +43,8 @@ IMAGES = {
         stage(mf.Conv(3, padding="zero", stride=2), ACT, mf.Dense(), mf.RMSNorm(), width=2),
         image=(1, 6, 6),
     ),
+    "averaged": mf.Net(stage(mf.Conv(3), ACT, mf.AvgPool(2)), stage(mf.Conv(1), ACT), image=(1, 6, 4), head="pool"),
+    "averaged line": mf.Net(stage(mf.Conv(3), ACT, mf.AvgPool(3)), image=(2, 6)),
     "strided shortcut": mf.Net(
         mf.Stage(mf.Residual(mf.Conv(3, stride=2), ACT, mf.Mix(), shortcut=mf.Conv(1, stride=2)), 1),
         image=(1, 8, 4),

@@ -6,6 +6,7 @@ from typing import Any
 
 from advmf.modules.graph import where
 from advmf.modules.items import (
+    Averaged,
     Flat,
     Moved,
     Normed,
@@ -44,14 +45,30 @@ def _adaptive(node: Any, x: Path, size: Any) -> Path:
 
 
 @rule("avg_pool1d", "avg_pool2d")
-def _average(node: Any, x: Path, size: Any, *how: Any) -> Path:
+def _average(
+    node: Any,
+    x: Path,
+    size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil: bool = False,
+    include: bool = True,
+    divisor: int | None = None,
+) -> Path:
     before, after = (tuple(each.meta["val"].shape[2:]) for each in (node.args[0], node))
-    if set(after) != {1} or tuple(size) not in (before, before[:1]):
+    padded = any(padding) if isinstance(padding, list | tuple) else bool(padding)
+    plain = not padded and divisor is None
+    if plain and set(after) == {1} and tuple(size) in (before, before[:1]):
+        return (*x, Pooled(where(node)))
+    widths = {*size, *(stride or size)}
+    whole = all(total == parts * min(widths) for total, parts in zip(before, after))
+    if not (plain and len(widths) == 1 and whole):
         raise refuse(
             node,
-            f"an average over windows of {list(size)} positions; supported is the average over all positions, at the end.",
+            f"an average over windows of {list(size)} positions with stride {list(stride or size)}, from {before} to {after}; supported are "
+            "windows of the same size along all axes that share no position and cover the image, without padding.",
         )
-    return (*x, Pooled(where(node)))
+    return (*x, Averaged(where(node), min(widths)))
 
 
 @rule("mean")
