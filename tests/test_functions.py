@@ -84,12 +84,10 @@ REFUSED = {
 
 LOOPS = dict.fromkeys((Flow, Recursion), "a loop over whole programs, which engines and printers know by themselves")
 UNKNOWN = {GaussianMean: "an integral, which doit() does or NormalMean computes"}
-SHARED = dict.fromkeys(
-    (ArcCosine, GaussianNorm, NormalMean, PairMean, *NUMERIC), "whole arrays, for NumPy alone or to share work"
-)
+SHARED = dict.fromkeys((ArcCosine, GaussianNorm, *NUMERIC), "whole arrays, for NumPy alone or to share work")
 FILLED = {
     "numbers": lambda own: own.scaled or own.applied or (own.numpy and own.torch),
-    "native": lambda own: own.plain or own.elementwise,
+    "native": lambda own: own.plain or own.elementwise or own.native,
     "python": lambda own: own.python or own.applied,
     "json": lambda own: own.json,
     "notation": lambda own: own.notation,

@@ -229,5 +229,5 @@ def _applied(mean: OverGaussians) -> tuple[Integrand, tuple[sp.Expr, ...]]:
     return mean.head, (*mean.moments, *mean.parameters)
 
 
-register(NormalMean, applied=_applied, python=special.normal_mean, json=True)
-register(PairMean, applied=_applied, python=special.pair_mean, json=True)
+register(NormalMean, applied=_applied, native=True, python=special.normal_mean, json=True)
+register(PairMean, applied=_applied, native=True, python=special.pair_mean, json=True)
