@@ -30,6 +30,7 @@ from advmf.nets import Dropout, GaussianLayer, Net, Norm, Pointwise, ReLULike, R
 from advmf.nets.algebra import Algebra
 from advmf.simulate.limit_hermite import Hermite
 from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, State, composed
+from advmf.simulate.limit_piecewise import Piecewise
 from advmf.simulate.pointwise import Smooth
 from advmf.symbols import z
 
@@ -234,11 +235,13 @@ class Rules(Algebra[tuple[Rule, ...]]):
             return (*state, Scaled(self._number(activation.phi(sp.S.One))))
         if isinstance(activation, ReLULike):
             return (*state, Rectified(self._number(activation.u), self._number(activation.v)))
+        if (lines := Piecewise.of(activation.phi(z), self._number)) is not None:
+            return (*state, lines)
         function = Smooth.of(activation.phi(z), self._number)
         if function.kinks:
             raise DeclarationError(
-                f"{activation!r} has kinks, and the covariance at N = inf is known to rounding for smooth activations and for ReLULike(u, v) "
-                f"alone. Take one of these, or networks of a finite N."
+                f"{activation!r} has kinks between curves, and the covariance at N = inf is known to rounding for smooth and for piecewise "
+                f"linear activations alone. Take one of these, or networks of a finite N."
             )
         return (*state, Hermite(function, str(activation)))
 
