@@ -25,7 +25,7 @@ import sympy as sp
 import torch
 from torch import Tensor
 
-from advmf.functions.curves import kinks, slope
+from advmf.functions.curves import kinks, slope, smooth
 from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, State, composed
 from advmf.symbols import z as Z
 
@@ -80,15 +80,7 @@ class Piecewise:
     @staticmethod
     def of(phi: sp.Expr, number: Callable[[sp.Expr], float]) -> Piecewise | None:
         """The activation ``phi`` in :data:`advmf.symbols.z`, or None where it is not piecewise linear."""
-        f = sp.Lambda(Z, phi.xreplace({symbol: sp.Float(number(symbol)) for symbol in phi.free_symbols - {Z}}))
-        if sp.simplify(slope(slope(f)).expr) != 0:
-            return None
-        places = sorted(float(place) for place in kinks(f) if place.is_real)
-        if not places:
-            return None
-        inner = [(a + b) / 2 for a, b in pairwise(places)]
-        slopes = tuple(float(slope(f)(sp.Float(x))) for x in (places[0] - 1, *inner, places[-1] + 1))
-        return Piecewise(tuple(places), slopes, tuple(float(f(sp.Float(x))) for x in places))
+        return _lines(sp.Lambda(Z, phi.xreplace({s: sp.Float(number(s)) for s in phi.free_symbols - {Z}})))
 
     @property
     def jumps(self) -> tuple[float, ...]:
@@ -262,6 +254,17 @@ class Piecewise:
             tilt += weight * place / Q * slope
             pull -= weight * change
         return tilt, pull
+
+
+@lru_cache(maxsize=1024)
+def _lines(f: sp.Lambda) -> Piecewise | None:
+    """A function as a piecewise linear activation, or None."""
+    if smooth(f) or sp.simplify(slope(slope(f)).expr) != 0:
+        return None
+    places = sorted(float(place) for place in kinks(f) if place.is_real)
+    inner = [(a + b) / 2 for a, b in pairwise(places)]
+    slopes = tuple(float(slope(f)(sp.Float(x))) for x in (places[0] - 1, *inner, places[-1] + 1))
+    return Piecewise(tuple(places), slopes, tuple(float(f(sp.Float(x))) for x in places))
 
 
 def _closed(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:

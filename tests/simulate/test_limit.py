@@ -25,7 +25,7 @@ from advmf.errors import (
     MemoryBudgetError,
 )
 from advmf.functions import NormalMean, PairMean
-from advmf.simulate import limit, limit_kernel, limit_span
+from advmf.simulate import limit, limit_jets, limit_kernel, limit_span
 from advmf.simulate.limit_jets import Layout, Pair
 from advmf.simulate.limit_kernel import Kernel, rectified_rest
 from advmf.simulate.limit_piecewise import Piecewise
@@ -605,6 +605,22 @@ def test_the_same_seed_gives_the_same_numbers_whatever_the_chunks(name, monkeypa
     # How many terms a series of a smooth activation needs depends on the chunk, and rounding does.
     torch.testing.assert_close(found(), whole, rtol=1e-5 if name == "tanh" else 1e-7, atol=0)
     assert not torch.equal(sample(NETS[name], nets=7, seed=1).forward(x), sample(NETS[name], nets=7).forward(x))
+
+
+def test_a_series_is_computed_once_for_each_point(monkeypatch):
+    """And gives the numbers that it gives when nothing is remembered."""
+    x, points, value = point(6), [], limit_kernel.Smooth.value
+    monkeypatch.setattr(limit_kernel.Smooth, "value", lambda f, z: points.append(z.shape[1]) or value(f, z))
+
+    def found():
+        networks = sample(NETS["tanh"], nets=3, queries=12)
+        return mf.simulate.attack(networks, x, eps=0.7, p=2, q=2, steps=4, directions=1).value
+
+    remembered, once = found(), len(points)
+    assert set(points[3:]) <= {1, 2} and sum(points) < 60
+    monkeypatch.setattr(limit_jets.Memory, "last", lambda memory: None)
+    torch.testing.assert_close(found(), remembered, rtol=1e-7, atol=0)
+    assert sum(points[once:]) > 2 * sum(points[:once])
 
 
 def test_linear_networks_have_no_rest():
