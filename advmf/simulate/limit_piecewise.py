@@ -162,7 +162,7 @@ class Piecewise:
         tilt_q, pull_q = self._given(pair.Q, pair.sigma, first, pair.tau * sine)
         tilt_r, pull_r = self._given(pair.R, pair.tau, second, pair.sigma * sine)
         moved = 2 * side * pair.deviation * turn
-        # Where the angle is obtuse, the distance at its end is far from D, and nothing is small.
+        # D is that at the end of the angle, plus ``moved``.
         value = ends.rest + moved * (ends.both - gain) - 2 * moment
         half = density / 2
         return Jets(
@@ -186,22 +186,12 @@ class Piecewise:
         middle = torch.where(low.isinf(), high - 1, torch.where(high.isinf(), low + 1, (low + high) / 2))
         slopes, offsets = sigma.new_tensor(self.slopes), sigma.new_tensor(self._offsets)
         one, other = (((middle * root[..., None])[..., None] > places).sum(-1) for root in (sigma, tau))
-        same, narrow = one == other, high - low < NARROW
-        a, b, c, e = slopes[one], slopes[other], offsets[one], offsets[other]
+        same, a, b = one == other, slopes[one], slopes[other]
+        slant, shift = a * sigma[..., None] - b * tau[..., None], offsets[one] - offsets[other]
         zero, first, second = _closed(low, high)
-        slant, shift = a * sigma[..., None] - b * tau[..., None], c - e
         square = slant**2 * second + 2 * slant * shift * first + shift**2 * zero
-        nodes, weights = _rule(12, (0.0, 1.0), str(sigma.device))
-        # The interval between the same kink in both units is known to the digits of their gap.
-        at = places[torch.minimum(one, other).clamp(max=len(self.kinks) - 1)]
-        ends = at / sigma[..., None], at / tau[..., None]
-        whole = ~same & (low == torch.minimum(*ends)) & (high == torch.maximum(*ends)) & (side > 0)[..., None]
-        exact = (at * (pair.root_gap / pair.deviation)[..., None]).abs()
-        width = torch.where(narrow, torch.where(whole, exact, high - low), 0.0)
-        at = torch.where(narrow, low, 0.0)[..., None] + width[..., None] * nodes
-        mass = width * (_density(at) @ weights)
-        change = slant[..., None] * at + shift[..., None]
-        small = width * ((change**2 * _density(at)) @ weights)
+        narrow, width = self._widths(pair, side, low, high, torch.minimum(one, other))
+        mass, small = _narrow(low, torch.where(narrow, width, 0.0), slant, shift)
         zero = torch.where(narrow, mass, zero)
         square = torch.where(same, (a * apart) ** 2 * second, torch.where(narrow, small, square))
         nought = torch.zeros_like(zero)
@@ -211,6 +201,15 @@ class Piecewise:
             torch.where(same, nought, a * (a - b) * zero).sum(-1),
             torch.where(same, nought, b * (b - a) * zero).sum(-1),
         )
+
+    def _widths(self, pair: Pair, side: Tensor, low: Tensor, high: Tensor, piece: Tensor) -> tuple[Tensor, Tensor]:
+        """Which intervals are narrow, and their widths. That between a kink in units of both deviations is known to the
+        digits of their gap."""
+        place = low.new_tensor(self.kinks)[piece.clamp(max=len(self.kinks) - 1)]
+        ends = place / pair.sigma[..., None], place / (side * pair.tau)[..., None]
+        of_kink = (low == torch.minimum(*ends)) & (high == torch.maximum(*ends)) & (side > 0)[..., None]
+        exact = (place * (pair.root_gap / pair.deviation)[..., None]).abs()
+        return high - low < NARROW, torch.where(of_kink, exact, high - low)
 
     def _angles(self, pair: Pair, side: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
         """The integrals of M_PP and of its product with the distance from P, over P from its end on."""
@@ -278,6 +277,15 @@ def _closed(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # Above zero, the difference of the complements has more digits.
     upper = torch.special.ndtr(-low) - torch.special.ndtr(-high)
     return torch.where(low > 0, upper, zero), first, second
+
+
+def _narrow(low: Tensor, width: Tensor, slant: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """The integrals of 1 and of (slant z + shift)² against the standard density, by a rule."""
+    nodes, weights = _rule(12, (0.0, 1.0), str(low.device))
+    at = torch.where(width > 0, low, 0.0)[..., None] + width[..., None] * nodes
+    weighted = _density(at) * weights
+    change = slant[..., None] * at + shift[..., None]
+    return width * weighted.sum(-1), width * (change**2 * weighted).sum(-1)
 
 
 def _angle(S: Tensor, half: Tensor, delta: Tensor, g: Tensor, nodes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

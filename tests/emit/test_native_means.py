@@ -1,5 +1,7 @@
 """Means over Gaussians in native code: the tests of tests/test_gaussian_means.py, and NumPy's numbers."""
 
+import ctypes
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -107,7 +109,7 @@ def test_a_jump_that_is_not_told_is_felt(monkeypatch):
                 if not told:
                     patch.setattr(native_means, "kinks", lambda f: ())
                 code = native_means.source(mean.head)
-            run = native.built(code, [native.ctypes.c_long] * 2 + [native.ctypes.c_void_p] * 3)
+            run = native.built(code, [ctypes.c_long] * 2 + [ctypes.c_void_p] * 3)
             asked = Asked()
             native_means._numbers(asked, run, *[np.full(5, v) for v in (1.0, 1.3, 0.8)[:moments]])
             assert asked.sizes == ([] if told else [5])

@@ -375,6 +375,7 @@ WIDE = {
     "tanh": {},
     "hard_tanh": {"dtype": torch.float64},
     "pre_norm": {},
+    "dropped": {},
 }
 D, LAYERS, EPS = 6, 2, 1.5
 
