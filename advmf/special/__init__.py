@@ -15,7 +15,7 @@ from advmf.special.elementary import (
     numpy_ops,
 )
 from advmf.special.extremes import extreme_norm, extreme_norm_quantile, norm_law
-from advmf.special.gaussian_means import normal_mean, pair_mean
+from advmf.special.gaussian_means import normal_mean, pair_mean, spread_mean
 from advmf.special.gaussian_vectors import gaussian_norm, gaussian_norm_of_inverse
 from advmf.special.spectral import spectral_norm
 
@@ -34,6 +34,7 @@ __all__ = [
     "normal_mean",
     "numpy_ops",
     "pair_mean",
+    "spread_mean",
     "spectral_norm",
     "tilted_norm",
 ]
