@@ -39,6 +39,7 @@ from advmf.functions import (
     QLogarithm,
     Recursion,
     SpectralNorm,
+    SpreadMean,
     Supremum,
     TiltedNorm,
     columns,
@@ -76,6 +77,7 @@ EXAMPLES = {
     QLogarithm: (QLogarithm(x, y), {"x": 0.4, "y": 1.5}),
     Recursion: (Recursion(mf.symbols.L, (y, z), (x + y * z, z / 2), (x, 1), y), {"L": 4, "x": 0.4}),
     SpectralNorm: (SpectralNorm(x, 5, 1), {"x": 9.0}),
+    SpreadMean: (SpreadMean.of(CUBE, x, y, (x + y) / 4), {"x": 0.7, "y": 1.1}),
     Supremum: (Supremum(z**2 * sp.exp(-x * z), z, y, 2 * y), {"x": 0.7, "y": 1.2}),
     TiltedNorm: (TiltedNorm(x, y, 2, 2), {"x": 9.0, "y": 6.0}),
 }
@@ -95,11 +97,11 @@ REFUSED = {
 LOOPS = dict.fromkeys((Flow, Recursion), "a loop over whole programs, which engines and printers know by themselves")
 UNKNOWN = {GaussianMean: "an integral, which doit() does or NormalMean computes"}
 SHARED = dict.fromkeys(
-    (ArcCosine, GaussianNorm, NormalMean, PairMean, *NUMERIC), "whole arrays, for NumPy alone or to share work"
+    (ArcCosine, GaussianNorm, SpreadMean, *NUMERIC), "whole arrays, for NumPy alone or to share work"
 )
 FILLED = {
     "numbers": lambda own: own.scaled or own.applied or (own.numpy and own.torch),
-    "native": lambda own: own.plain or own.elementwise,
+    "native": lambda own: own.plain or own.elementwise or own.native,
     "python": lambda own: own.python or own.applied,
     "json": lambda own: own.json,
     "notation": lambda own: own.notation,
@@ -111,12 +113,12 @@ WITHOUT = {
     "python": LOOPS | UNKNOWN,
     "json": {},
     "notation": LOOPS | dict.fromkeys(
-        (Conjugate, Crest, GeometricSum, GaussianMean, NormalMean, PairMean, ExtremeNormQuantile, Supremum, TiltedNorm),
+        (Conjugate, Crest, GeometricSum, GaussianMean, NormalMean, PairMean, SpreadMean, ExtremeNormQuantile, Supremum, TiltedNorm),
         "its LaTeX says what it is",
     ),
     "bracket": dict.fromkeys(
         (Conjugate, Crest, GaussianNorm, GeometricSum, Recursion, Supremum, *NUMERIC), "its LaTeX has no bracket around an argument"
-    ) | dict.fromkeys((GaussianMean, NormalMean, PairMean), "its bracket holds a function, not an argument"),
+    ) | dict.fromkeys((GaussianMean, NormalMean, PairMean, SpreadMean), "its bracket holds a function, not an argument"),
 }  # fmt: skip
 """What has no column, and why."""
 

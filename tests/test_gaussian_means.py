@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import sympy as sp
@@ -10,9 +11,9 @@ from scipy import stats
 
 import advmf as mf
 from advmf.errors import AccuracyError, ArgumentError
-from advmf.functions import NormalMean, PairMean
+from advmf.functions import NormalMean, PairMean, SpreadMean
 from advmf.functions.curves import kinks, slope, smooth
-from advmf.special import normal_mean, pair_mean
+from advmf.special import normal_mean, pair_mean, spread_mean
 from advmf.symbols import z
 
 VARIANCES = np.array([1e-8, 1e-3, 0.5, 1.0, 30.0, 1e4, 1e8])
@@ -74,6 +75,31 @@ def test_two_gaussians_against_a_plain_sum_over_the_plane():
     assert float(
         pair_mean(np.tanh, lambda b: np.logaddexp(0, b), (tuple, tuple), Q, R, 0.81 * math.sqrt(Q * R))
     ) != pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize("D", [1e-16, 1e-9, 0.9e-3, 1.1e-3, 0.4, 5.0])
+@pytest.mark.parametrize("gap", [0.0, 0.3])
+def test_the_spread_of_two_gaussians_against_that_of_sines(D, gap):
+    """E (sin a - sin b)² = (1 - e^{-2Q})/2 + (1 - e^{-2R})/2 - e^{-(Q + R)/2} (e^P - e^{-P}), by mpmath."""
+    Q, R = 1.7, 1.7 - gap * math.sqrt(D)
+    with mpmath.workdps(50):
+        q, r, d = map(mpmath.mpf, (Q, R, D))
+        P = (q + r - d) / 2
+        both = mpmath.exp(-(q + r) / 2) * (mpmath.exp(P) - mpmath.exp(-P))
+        wanted = float(1 - (mpmath.exp(-2 * q) + mpmath.exp(-2 * r)) / 2 - both)
+    found = float(spread_mean(np.sin, np.cos, (tuple, tuple), Q, R, D))
+    close = 1e-11 if not gap else max(1e-11, 1e-15 / math.sqrt(D))  # a gap of variances is known to rounding
+    assert found == pytest.approx(wanted, rel=close, abs=0)
+    assert found != pytest.approx(1.001 * wanted, rel=1e-4, abs=0)
+
+
+def test_a_spread_that_does_not_settle_says_so():
+    with pytest.raises(AccuracyError, match="mean square of a difference settles to"):
+        spread_mean(lambda a: np.sin(900 * a), lambda a: 900 * np.cos(900 * a), (tuple, tuple), 1.0, 1.0, 1e-4)
+    assert SpreadMean.of(sp.Lambda(z, sp.Max(0, z)), *map(sp.Symbol, "QRD")).has(PairMean)
+    assert spread_mean(np.sin, np.cos, (tuple, tuple), [0.0, 1.0], [0.0, 1.0], 0.0).tolist() == [0.0, 0.0]
+    opposite = spread_mean(np.sin, np.cos, (tuple, tuple), [1e-6, 1.0], [1e-6, 1.0], [4e-6, 4.0])
+    np.testing.assert_allclose(opposite, -2 * np.expm1(-2 * np.array([1e-6, 1.0])), rtol=1e-9)
 
 
 def test_shapes_zeros_and_what_is_not_finite():

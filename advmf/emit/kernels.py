@@ -28,7 +28,7 @@ from advmf.emit.engine.blocks import numpy_engine
 from advmf.emit.engine.buffers import afford, apart, common_shape, outputs, precision
 from advmf.emit.engine.derivatives import derivatives
 from advmf.emit.engine.domains import Domain, meaning, rank
-from advmf.emit.engine.grid import CHUNK, FEW, Engine, Grid, Plan, scaled
+from advmf.emit.engine.grid import CHUNK, FEW, Engine, Grid, Plan, scaled, scaled_arrays
 from advmf.emit.engine.lower import Program, lower
 from advmf.emit.engine.native import available, native_engine
 from advmf.errors import ArgumentError, DomainError, UnsupportedFunctionError
@@ -323,7 +323,8 @@ class Kernel(Shown):
         plan = self._plans.get(key)
         if plan is None:
             bounds = tuple(domain.bounds for domain in self._domains.values())
-            plan = self._plans[key] = Plan(program, grid.axes, bounds, dict(truths).__getitem__, not native)
+            arrays = native_arrays() if native else scaled_arrays()
+            plan = self._plans[key] = Plan(program, grid.axes, bounds, dict(truths).__getitem__, not native, arrays)
             if plan.single and set(grid.axes) == {1} and len(plan.checked) == len(inputs) and program is self.program:
                 self._direct[native] = plan.single, engine
         for j, domain in enumerate(self._domains.values()):
@@ -370,6 +371,14 @@ class Kernel(Shown):
         except ValueError:
             listed = ", ".join(f"{name}: {shape}" for name, shape in zip(self.arguments, shapes))
             raise ArgumentError(f"The shapes of the arguments do not broadcast to a common one: {listed}.") from None
+
+
+@cache
+def native_arrays() -> Any:
+    """NumPy with native means, imported at first use as the array libraries are."""
+    from advmf.emit.engine.native_means import Native
+
+    return Native()
 
 
 @lru_cache(maxsize=1024)

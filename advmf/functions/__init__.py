@@ -22,12 +22,13 @@ from advmf.functions.numeric_norms import (
 from advmf.functions.profile_norms import ProfileNorm, ProfileRadius, ProfileShare
 from advmf.functions.q_exponential import QExponential, QLogarithm
 from advmf.functions.recursion import Recursion
+from advmf.functions.spread_mean import SpreadMean
 from advmf.functions.supremum import Crest, Supremum
 
 FUNCTIONS = (
     ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Conjugate, Crest, EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, Flow,
     GaussianMean, GaussianNorm, GeometricSum, NormalMean, PairMean, ProfileNorm, ProfileRadius, ProfileShare, QExponential, QLogarithm, Recursion,
-    SpectralNorm, Supremum, TiltedNorm,
+    SpectralNorm, SpreadMean, Supremum, TiltedNorm,
 )  # fmt: skip
 """The functions."""
 

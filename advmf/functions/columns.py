@@ -37,6 +37,9 @@ class Columns:
     plain: Callable[..., int] | None = None
     """``plain(builder, *slots)``: the function in elementary operations, for NumPy and native code. Without this column
     it is called as a whole."""
+    native: bool = False
+    """Whether native code computes the mean over Gaussians that stands in ``applied``
+    (:mod:`advmf.emit.engine.native_means`)."""
     near_one: bool = False
     """Whether the first operand may be close to 1. ``plain`` then takes ``plus_one=True`` where its first slot holds
     the operand minus 1."""

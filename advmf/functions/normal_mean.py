@@ -225,9 +225,10 @@ def _of(f: sp.Lambda, letter: str) -> sp.Expr:
     return f(sp.Symbol(letter, real=True))
 
 
-def _applied(mean: OverGaussians) -> tuple[Integrand, tuple[sp.Expr, ...]]:
+def applied(mean: OverGaussians) -> tuple[Integrand, tuple[sp.Expr, ...]]:
+    """What engines call in place of a mean."""
     return mean.head, (*mean.moments, *mean.parameters)
 
 
-register(NormalMean, applied=_applied, python=special.normal_mean, json=True)
-register(PairMean, applied=_applied, python=special.pair_mean, json=True)
+register(NormalMean, applied=applied, native=True, python=special.normal_mean, json=True)
+register(PairMean, applied=applied, native=True, python=special.pair_mean, json=True)

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -33,8 +34,8 @@ from advmf.simulate.race import LEAN, attack_queries
 from advmf.simulate.state import tensor, without_gradients
 from advmf.simulate.tapes import Columns, ForwardTape, Matrix
 
-CHUNK = 192 * 2**20
-"""Bytes of networks that are run together on a CPU."""
+CHUNK = 768 * 2**20
+"""Bytes of networks that are run together on a CPU. Many small operations are done for a chunk, whatever its size."""
 BLOCK = 2048
 """The number of normals drawn for a network at a time."""
 CLOSE = 0.01
@@ -90,7 +91,12 @@ class LimitEnsemble(Ensemble):
     def bytes_per_network(self) -> int:
         points = self._points
         numbers = points * (1 + min(points + 1, self.d))
-        return 8 * (4 * numbers**2 + 6 * points * self.K * self.d + 2 * BLOCK)
+        return 8 * (4 * numbers**2 + points * (6 * self.K * self.d + self.kernel.kept) + 2 * BLOCK)
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The covariance; raises DeclarationError where a block or an activation has no rule."""
+        return Kernel(self.net, self.L, self.number)
 
     @property
     def _points(self) -> int:
@@ -127,7 +133,7 @@ class LimitEnsemble(Ensemble):
         q, gap, apart = (
             (y * z).sum(1)[None] / self.d for y, z in ((x + moves, x + moves), (2 * x + moves, moves), (moves, moves))
         )
-        state = Kernel(self.net, self.L, self.number)(q, gap, apart[:, None], Layout.of(here[:1], here))
+        state = self.kernel(q, gap, apart[:, None], Layout.of(here[:1], here))
         found = (state.gain * state.distance + state.jets.value)[0, 0, 1:]
         return found.reshape(eta.shape[:-1])
 
@@ -157,11 +163,17 @@ class LimitEnsemble(Ensemble):
 
     def chunks(self) -> Iterator[Networks]:
         yield from list(self._kept)
-        kernel, together = Kernel(self.net, self.L, self.number), self.at_once
+        together = self.at_once
         for start in range(sum(chunk.nets for chunk in self._kept), self.nets, together):
             seeds = self.seeds[start : start + together]
             process = Process(
-                kernel, len(seeds), self.d, self.K, Streams(seeds, self.dtype, self.device), self.workspace, self.device
+                self.kernel,
+                len(seeds),
+                self.d,
+                self.K,
+                Streams(seeds, self.dtype, self.device),
+                self.workspace,
+                self.device,
             )
             networks = LimitNetworks(
                 self.net, len(seeds), self.d, self.K, Chain(()), self.dtype, self.device, process=process
@@ -296,6 +308,5 @@ def limit_of(*, queries: int, d: int, K: int, **given: Any) -> LimitEnsemble:
     if queries == QUERIES:
         queries = attack_queries(K, d, 1, LEAN, directions=1)
     ensemble = LimitEnsemble(N=math.inf, sampler="limit", queries=queries, d=d, K=K, **given)  # type: ignore[arg-type]
-    Kernel(ensemble.net, ensemble.L, ensemble.number)
     ensemble.check_memory()
     return ensemble

@@ -20,6 +20,8 @@ from advmf.simulate.pointwise import Smooth
 
 TERMS = (32, 64, 128, 256, 512, 1024)
 """The numbers of coefficients that are tried in turn."""
+KEPT = 2 * TERMS[1]
+"""The numbers that a layer usually remembers of a point."""
 TAIL = 1e-8
 """The largest share of the last coefficients in the mean square of the second derivative. The truncated series is
 itself a covariance, that of a polynomial."""
@@ -47,7 +49,7 @@ class Hermite:
 
     def __call__(self, state: State, layout: Layout) -> State:
         p, pair = state.points, state.pair(layout)
-        c, d, s = self._coefficients(p, layout.anchor)
+        c, d, s = self._coefficients(p, layout)
         k = torch.arange(c.shape[2], dtype=c.dtype, device=c.device)
         base = (k * c[:, :1] ** 2).sum(2)[..., None] / p.Q[:, :1, None]
         at = layout.anchor
@@ -64,13 +66,28 @@ class Hermite:
         rest = _rest(c, d, s, base, pair, layout)
         return State(state.distance, points, base * state.gain, composed(state, layout, base, rest))
 
-    def _coefficients(self, p: Points, anchor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The coefficients of every point, their excess over the anchor's, and their derivative with respect to Q."""
+    def _coefficients(self, p: Points, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
+        """The coefficients of every point, their excess over the anchor's, and their derivative with respect to Q.
+
+        Those of points of an earlier pass are kept, as most of the time goes here."""
+        known = layout.memory.last()
+        first = known[0].shape[1] if known else 0
+        found = self._of_points(p, layout.anchor, first, known)
+        layout.memory.keep(found)
+        c, d = found
+        k = torch.arange(c.shape[2] - 2, dtype=c.dtype, device=c.device)
+        up = ((k + 1) * (k + 2)).sqrt() * c[..., 2:]
+        return c[..., :-2], d[..., :-2], (k * c[..., :-2] + up) / (2 * p.Q[..., None])
+
+    def _of_points(
+        self, p: Points, anchor: Tensor, first: int, known: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """The coefficients of points and their excess over the anchor's, with those of the ``first`` points known."""
         root = p.Q.sqrt()[..., None]
-        own, moved = root[:, anchor], (p.gap / (root + root[:, anchor])[..., 0])[..., None]
-        for terms in TERMS:
+        least = known[0].shape[2] - 2 if known else 0
+        for terms in (n for n in TERMS if n >= least):
             nodes, basis = _rule(terms, str(p.Q.device))
-            c = self.function.value(root * nodes) @ basis
+            c = self.function.value(root[:, first:] * nodes) @ basis
             last, k = c[..., -8:], torch.arange(terms + 2, dtype=c.dtype, device=c.device)
             if bool(((last**2).sum(-1) * terms**2 <= TAIL * (k * c**2).sum(-1)).all()):
                 break
@@ -79,10 +96,17 @@ class Hermite:
                 f"The Hermite series of {self.name} does not settle within {TERMS[-1]} terms at deviations up to {float(root.max()):.3g}, so "
                 "that the covariance at N = inf is not known to rounding. Lower sigma_w, sigma_b or the inputs, or take networks of a finite N."
             )
-        d = self.function.difference(self.function.prepared(own * nodes), moved * nodes)[0] @ basis
-        c, k = c[:, anchor] + d, k[:-2]
-        up = ((k + 1) * (k + 2)).sqrt() * c[..., 2:]
-        return c[..., :-2], d[..., :-2], (k * c[..., :-2] + up) / (2 * p.Q[..., None])
+        if known and terms > least:
+            return self._of_points(p, anchor, 0, None)
+        at, d = anchor[first:], torch.zeros_like(c)
+        whole = torch.cat((known[0], c), 1) if known else c
+        away = (at != torch.arange(first, len(anchor), device=at.device)).nonzero()[:, 0]
+        if len(away):
+            own, gap = root[:, at[away]], p.gap[:, first + away]
+            moved = (gap / (root[:, first + away] + own)[..., 0])[..., None]
+            d[:, away] = self.function.difference(self.function.prepared(own * nodes), moved * nodes)[0] @ basis
+        c = whole[:, at] + d
+        return (torch.cat((known[0], c), 1), torch.cat((known[1], d), 1)) if known else (c, d)
 
 
 def _rest(c: Tensor, d: Tensor, s: Tensor, gain: Tensor, pair: Pair, layout: Layout) -> Jets:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,20 +89,43 @@ class Points:
         return self.mean, self.mean_gap, self.mean_slope
 
 
+@dataclass
+class Memory:
+    """What rules keep of the points of earlier passes, in the order in which rules ask for it."""
+
+    kept: list[Any] = field(default_factory=list)
+    _asked: int = 0
+
+    def again(self) -> Memory:
+        """The same memory, for a pass that begins."""
+        self._asked = 0
+        return self
+
+    def last(self) -> Any:
+        """What the rule kept in the pass before this, or None; :meth:`keep` follows."""
+        return self.kept[self._asked] if self._asked < len(self.kept) else None
+
+    def keep(self, value: Any) -> None:
+        self.kept[self._asked : self._asked + 1] = [value]
+        self._asked += 1
+
+
 @dataclass(frozen=True)
 class Layout:
     """Which points are paired: those of ``rows`` with all. ``anchor`` is the anchor of each point, and ``same`` (rows,
-    points) marks pairs with the same anchor; their gaps are as accurate as their distance."""
+    points) marks pairs with the same anchor; their gaps are as accurate as their distance. The points of ``memory``,
+    which an earlier pass has met, come first."""
 
     rows: Tensor
     anchor: Tensor
     same: Tensor
     alike: bool
+    memory: Memory
 
     @staticmethod
-    def of(rows: Tensor, anchor: Tensor) -> Layout:
+    def of(rows: Tensor, anchor: Tensor, memory: Memory | None = None) -> Layout:
         same = anchor[rows][:, None] == anchor[None]
-        return Layout(rows, anchor, same, bool(same.all()))
+        return Layout(rows, anchor, same, bool(same.all()), (memory or Memory()).again())
 
     def between(self, value: Tensor, gap: Tensor) -> Tensor:
         """value_i - value_j of all pairs, computed from the gaps to the anchor."""

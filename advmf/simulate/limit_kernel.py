@@ -28,8 +28,9 @@ from torch import Tensor
 from advmf.errors import DeclarationError
 from advmf.nets import Dropout, GaussianLayer, Net, Norm, Pointwise, ReLULike, Residual, require_vectors
 from advmf.nets.algebra import Algebra
-from advmf.simulate.limit_hermite import Hermite
+from advmf.simulate.limit_hermite import KEPT, Hermite
 from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, State, composed
+from advmf.simulate.limit_piecewise import Piecewise
 from advmf.simulate.pointwise import Smooth
 from advmf.symbols import z
 
@@ -130,16 +131,18 @@ def _angle_less_sine(theta: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
     """θ - sin θ and sin θ - θ cos θ."""
     near = theta < SERIES
     square = theta**2
+    # All powers at once, as a product with a matrix: on few networks the number of operations is what takes time.
+    powers = square[..., None].expand(*square.shape, len(_SERIES) - 1).cumprod(-1)
+    coefficients = square.new_tensor(_SERIES)
     cube = square * theta
-    one, other = torch.zeros_like(theta), torch.zeros_like(theta)
-    for n in range(7, 0, -1):
-        term = (-1.0) ** (n + 1) / math.factorial(2 * n + 1)
-        one.mul_(square).add_(term)
-        other.mul_(square).add_(2 * n * term)
-    one, other = cube * one, cube * other
+    one, other = (cube[..., None] * (coefficients[0] + powers @ coefficients[1:])).unbind(-1)
     if bool(near.all()):
         return one, other
     return torch.where(near, one, theta - sine), torch.where(near, other, sine - theta * theta.cos())
+
+
+_SERIES = [[(-1.0) ** (n + 1) / math.factorial(2 * n + 1) * k for k in (1, 2 * n)] for n in range(1, 8)]
+"""The coefficients of both functions over θ³, in powers of θ²."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,12 @@ def through(rules: Iterable[Rule], state: State, layout: Layout) -> State:
     return state
 
 
+def kept(rules: Iterable[Rule]) -> int:
+    """The numbers that rules remember of a point, for a series of the usual length."""
+    inner = [(*rule.shortcut, *rule.branch) if isinstance(rule, Added) else rule for rule in rules]
+    return sum(kept(each) if isinstance(each, tuple) else KEPT * isinstance(each, Hermite) for each in inner)
+
+
 class Rules(Algebra[tuple[Rule, ...]]):
     """The rules of a block in the order in which they act; ``number`` gives the value of an expression."""
 
@@ -234,11 +243,13 @@ class Rules(Algebra[tuple[Rule, ...]]):
             return (*state, Scaled(self._number(activation.phi(sp.S.One))))
         if isinstance(activation, ReLULike):
             return (*state, Rectified(self._number(activation.u), self._number(activation.v)))
+        if (lines := Piecewise.of(activation.phi(z), self._number)) is not None:
+            return (*state, lines)
         function = Smooth.of(activation.phi(z), self._number)
         if function.kinks:
             raise DeclarationError(
-                f"{activation!r} has kinks, and the covariance at N = inf is known to rounding for smooth activations and for ReLULike(u, v) "
-                f"alone. Take one of these, or networks of a finite N."
+                f"{activation!r} has kinks between curves, and the covariance at N = inf is known to rounding for smooth and for piecewise "
+                f"linear activations alone. Take one of these, or networks of a finite N."
             )
         return (*state, Hermite(function, str(activation)))
 
@@ -270,6 +281,11 @@ class Kernel:
             for stage in net.stages
             for rules in [stage.block.apply(Rules(number), ())] * (L if net.repeated else int(number(stage.repeat)))
         ]
+
+    @property
+    def kept(self) -> int:
+        """The numbers that are remembered of a point."""
+        return sum(map(kept, self._blocks))
 
     def __call__(self, q: Tensor, gap: Tensor, distance: Tensor, layout: Layout) -> State:
         """The state of the last layer: ``q`` (nets, points) are |x|²/d, ``gap`` is their excess over that of the

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from advmf.errors import DomainError
 from advmf.simulate.budget import MEMORY, allow
-from advmf.simulate.limit_jets import Layout
+from advmf.simulate.limit_jets import Layout, Memory
 from advmf.simulate.limit_kernel import Kernel
 from advmf.simulate.limit_span import Factor, Span
 
@@ -57,7 +57,7 @@ class Process:
     ) -> None:
         own = torch.empty(nets, 0, dtype=torch.float64, device=device)
         self._kernel, self._nets, self._d, self._K, self._normals = kernel, nets, d, K, normals
-        self._memory = memory
+        self._memory, self._remembered = memory, Memory()
         self.anchor: list[int] = []
         self.x, self.y = (own.new_zeros(nets, 0, d) for _ in range(2))
         self._jets = own.new_zeros(nets, 0, 0, 8)
@@ -146,7 +146,7 @@ class Process:
         """Compute the kernel between the new points and all points."""
         d, anchor = self._d, self._indices(self.anchor)
         x, y = self.x @ self._span.basis.mT, self.y @ self._span.basis.mT
-        layout = Layout.of(self._indices(new), anchor)
+        layout = Layout.of(self._indices(new), anchor, self._remembered)
         q = (x**2).sum(2) / d
         gap = ((2 * x[:, anchor] + y) * y).sum(2) / d
         distance = (self._apart(x, y, new, layout.same) ** 2).sum(3) / d

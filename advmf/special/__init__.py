@@ -15,7 +15,7 @@ from advmf.special.elementary import (
     numpy_ops,
 )
 from advmf.special.extremes import extreme_norm, extreme_norm_quantile, norm_law
-from advmf.special.gaussian_means import normal_mean, pair_mean
+from advmf.special.gaussian_means import normal_mean, pair_mean, spread_mean
 from advmf.special.gaussian_vectors import gaussian_norm, gaussian_norm_of_inverse
 from advmf.special.profiles import profile, profile_norm, profile_radius, profile_share
 from advmf.special.spectral import spectral_norm
@@ -40,5 +40,6 @@ __all__ = [
     "profile_radius",
     "profile_share",
     "spectral_norm",
+    "spread_mean",
     "tilted_norm",
 ]

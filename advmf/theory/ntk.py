@@ -102,9 +102,9 @@ class _Step:
 
 
 @cache
-def _tangent_step(block: Block, width: sp.Expr, after_it: sp.Expr, axes: int) -> _Step:
+def _tangent_step(block: Block, width: sp.Expr, after_it: sp.Expr, axes: int, spread: bool = False) -> _Step:
     pairs = DecorrelatedPairs(after_it, axes)
-    before = ClosePair(PAIR.first, PAIR.second, (PAIR.first.Q + PAIR.second.Q - DISTANCE) / 2, width)
+    before = ClosePair(PAIR.first, PAIR.second, (PAIR.first.Q + PAIR.second.Q - DISTANCE) / 2, width, spread)
     pair = block.apply(pairs, before)
     equal = dict.fromkeys(pairs.rhos, sp.S.One)
     own = sum((sp.diff(pair.P, rho).subs(equal) / variance for rho, variance in pairs.rhos.items()), sp.S.Zero)
@@ -145,7 +145,7 @@ def difference(net: Net, moved: sp.Expr, square: sp.Expr) -> sp.Expr:
     between, axes = sp.Symbol("E", real=True), len(net.image or (1,)) - 1
 
     def updates(run: Run) -> dict[sp.Symbol, sp.Expr]:
-        return _difference_step(_tangent_step(run.block, run.before, run.after, axes), between)
+        return _difference_step(_tangent_step(run.block, run.before, run.after, axes, spread=True), between)
 
     return _last(net, x_sq, moved, square, updates, between)
 
@@ -159,5 +159,26 @@ def _difference_step(step: _Step, between: sp.Symbol) -> dict[sp.Symbol, sp.Expr
         own, factor = (distributed(e.subs(equal, simultaneous=True)) for e in (step.own, step.factor))
         updates[kernel] = own + factor * kernel
         change += own + (factor - step.factor) * kernel
-    updates[between] = distributed(change)
+    updates[between] = by_gaps(distributed(change), {first: second, second: first})
     return updates
+
+
+def by_gaps(expr: sp.Expr, others: dict[sp.Symbol, sp.Symbol]) -> sp.Expr:
+    """An expression in which each quantity of one input, and that of the other input, are written by their mean and
+    their gap, so that what is small is a product of small numbers. ``others`` has pairs of symbols beside the moments.
+    """
+    a, b = PAIR.first, PAIR.second
+    swap = {a.Q: b.Q, b.Q: a.Q, a.mu: b.mu, b.mu: a.mu, **others}
+    parts = [
+        e for e in sp.preorder_traversal(expr) if e in swap or e.is_Function or (e.is_Pow and not e.exp.is_Integer)
+    ]
+    inner: dict[sp.Basic, sp.Expr] = {}
+    outer: dict[sp.Basic, sp.Expr] = {}
+    for part in dict.fromkeys(parts):
+        other = part.xreplace(swap)
+        if part in inner or other == part or other not in parts:
+            continue
+        middle, gap = sp.symbols("m g", cls=sp.Dummy)
+        inner |= {part: middle + gap, other: middle - gap}
+        outer |= {middle: (part + other) / 2, gap: (part - other) / 2}
+    return distributed(expr.xreplace(inner)).xreplace(outer)

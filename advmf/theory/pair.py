@@ -43,8 +43,11 @@ class Pair:
 class ClosePair(Pair):
     """A pair whose P is written as (Q + R - D)/2, with the squared distance D = Q + R - 2P of the streams.
 
-    The correlation of close streams is 1 up to a small difference that rounding loses; D keeps all its digits.
+    The correlation of close streams is 1 up to a small difference that rounding loses; D keeps all its digits. With
+    ``spread`` an activation keeps them too where it is smooth, by a quadrature.
     """
+
+    spread: bool = False
 
     @property
     def distance(self) -> sp.Expr:
@@ -58,7 +61,8 @@ class ClosePair(Pair):
 
     def activated(self, activation: Pointwise) -> sp.Expr:
         Q, R = self.first.Q, self.second.Q
-        return activation.close_product(Q, R, self.P, self.distance, distributed(Q - R))
+        product = activation.spread_product if self.spread else activation.close_product
+        return product(Q, R, self.P, self.distance, distributed(Q - R))
 
 
 PAIR = Pair.of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import re
 import stat
@@ -34,6 +35,10 @@ FUNCTIONS = {
     "ln1p": ("ln1p(x, &far)", mpmath.log1p, (-0.99, 5)),
     "ln1p of little": ("ln1p(x * 0x1p-20, &far)", lambda x: mpmath.log1p(x / 2**20), (-5, 5)),
     "ln_gamma": ("ln_gamma(x, &far)", mpmath.loggamma, (3, 60)),
+    "wide_exp": ("wide_exp(x)", mpmath.exp, (-708, 708)),
+    "wide_expm1": ("wide_expm1(x)", mpmath.expm1, (-60, 60)),
+    "wide_tanh": ("wide_tanh(x)", mpmath.tanh, (-20, 20)),
+    "ln_one_plus_exp": ("ln_one_plus_exp(x)", lambda x: mpmath.log1p(mpmath.exp(x)), (-700, 700)),
 }
 
 
@@ -70,7 +75,22 @@ def test_elementary_functions_to_the_last_digit(functions, name):
     assert good
     with mpmath.workdps(40):
         errors = [abs(mpmath.mpf(float(a)) / reference(mpmath.mpf(float(b))) - 1) for a, b in zip(got, x)]
-    assert max(errors) < (1 if name != "ln_gamma" else 12) * 2.0**-52
+    assert max(errors) < {"ln_gamma": 12, "wide_tanh": 2}.get(name, 1) * 2.0**-52
+
+
+def test_functions_of_any_argument(functions):
+    """At both ends of the line, where others are told to be out of range."""
+    ends = [-math.inf, -1e9, 0.0, 1e9, math.inf]
+    wanted = {
+        "wide_exp": np.exp,
+        "wide_expm1": np.expm1,
+        "wide_tanh": np.tanh,
+        "ln_one_plus_exp": lambda x: np.logaddexp(0, x),
+    }
+    with np.errstate(over="ignore"):
+        for name, reference in wanted.items():
+            assert np.allclose(functions(name, ends)[0], reference(np.array(ends)), rtol=1e-15, atol=0), name
+            assert np.isnan(functions(name, [math.nan])[0]).all()
 
 
 @pytest.mark.parametrize(

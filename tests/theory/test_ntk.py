@@ -2,12 +2,15 @@
 
 import math
 
+import mpmath
 import pytest
+import sympy as sp
 import torch
 
 import advmf as mf
 from advmf.errors import ArgumentError
 from advmf.nets import PRESETS
+from advmf.theory.ntk import difference
 from advmf.verify.verdict import Verdict
 
 TWO_LAYERS = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, "1/5"), mf.Dense(sigma_b=0), scale="7/10"), name="two")
@@ -98,3 +101,41 @@ def test_other_exponents_are_refused():
         mf.loss_decay(mf.vanilla(), 3, 2)
     with pytest.raises(ArgumentError, match="trained matrix"):
         mf.ntk(mf.Net(mf.Serial(mf.Mix(), mf.ReLULike(1, 0))))
+
+
+def erf_kernels(eps, tilt, L=3):
+    """Θ(x, x) - 2Θ(x, x') + Θ(x', x') over N of a vanilla erf network, by mpmath and the arcsine kernel alone."""
+    w, b = mpmath.mpf("1.3") ** 2, mpmath.mpf("0.2") ** 2
+    q, r = mpmath.mpf(1), 1 + tilt * eps + eps**2
+    pairs = {"x": [q, q, q, 0], "y": [r, r, r, 0], "both": [q, r, (q + r - eps**2) / 2, 0]}
+    for _ in range(L):
+        for name, (Q, R, P, T) in pairs.items():
+            Q, R, h = w * Q + b, w * R + b, w * P + b
+            slope = 4 / mpmath.pi / mpmath.sqrt((1 + 2 * Q) * (1 + 2 * R) - 4 * h**2)
+            after = [
+                2 / mpmath.pi * mpmath.asin(2 * z / mpmath.sqrt((1 + 2 * x) * (1 + 2 * y)))
+                for x, y, z in ((Q, Q, Q), (R, R, R), (Q, R, h))
+            ]
+            pairs[name] = [*after, slope * (P + w * T)]
+    return pairs["x"][3] - 2 * pairs["both"][3] + pairs["y"][3]
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.6])
+def test_the_difference_of_close_kernels_keeps_its_digits_for_smooth_activations(tilt):
+    """Ten at a distance of 1e-6, where the kernels themselves leave four; the control is their difference."""
+    net, (moved, square) = mf.vanilla(phi="erf"), sp.symbols("moved square", positive=True)
+    kernel, own = mf.kernel(difference(net, moved, square)), mf.kernel(mf.ntk(net))
+    for eps, close in ((1e-2, 1e-11), (1e-4, 1e-9), (1e-6, 1e-9)):
+        at = {"L": 3, "sigma_w": 1.3, "sigma_b": 0.2, "x_sq": 1.0}
+        y_sq = 1 + tilt * eps + eps**2
+        found = float(kernel(moved=y_sq, square=eps**2, **at))
+        with mpmath.workdps(60):
+            wanted = float(erf_kernels(mpmath.mpf(eps), mpmath.mpf(tilt)))
+        assert found == pytest.approx(wanted, rel=close, abs=0)
+    c = (1 + y_sq - eps**2) / (2 * y_sq**0.5)
+    ends = [
+        own(N=1, c=1.0, y_sq=1.0, **at),
+        own(N=1, c=c, y_sq=y_sq, **at),
+        own(N=1, c=1.0, **at | {"x_sq": y_sq}, y_sq=y_sq),
+    ]
+    assert ends[0] - 2 * ends[1] + ends[2] != pytest.approx(wanted, rel=1e-5, abs=0)

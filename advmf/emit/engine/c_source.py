@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import accumulate
 from pathlib import Path
+from typing import ClassVar
 
 from advmf.emit.engine.grid import Bounds, Stage
 from advmf.emit.engine.plain import Op
@@ -87,7 +88,7 @@ def _power_of_two(ops: Sequence[Op], i: int) -> bool:
 
 def source(stage: Stage, bounds: Bounds) -> str:
     """The C source of a stage whose inputs must lie within bounds."""
-    return _Writer(stage, bounds).source()
+    return Writer(stage, bounds).source()
 
 
 def operations(stage: Stage) -> int:
@@ -95,9 +96,12 @@ def operations(stage: Stage) -> int:
     return sum(COSTS.get(stage.ops[i].name, 1) for i in stage.order)
 
 
-class _Writer:
+class Writer:
     """Writes a stage as loops of bounded length. Results that later loops use are passed on in rows, one for all
     elements of a block."""
+
+    forms: ClassVar[Mapping[str, str]] = PLAIN
+    """The C form of each operation on ordinary numbers."""
 
     def __init__(self, stage: Stage, bounds: Bounds) -> None:
         self.stage, self.paired = stage, pairs(stage, bounds)
@@ -125,14 +129,14 @@ class _Writer:
     for (long i = 0; i < n; i++) {{
         {statements}
     }}"""
-        return f"""{_text("native.h")}
+        return f"""{text("native.h")}
 enum {{ INPUTS = {len(self.stage.inputs)}, OUTPUTS = {len(self.stage.outputs)} }};
 static __attribute__((noinline)) int block(long n, const double *const *in, double *const *out) {{
     {" ".join(heads)}
     uint64_t {" = 0, ".join(limits)} = 0;{body}
     return {" && ".join(f"{each} <= {limit}" for each, limit in limits.items())};
 }}
-{_text("native.c")}"""
+{text("native.c")}"""
 
     def loops(self) -> list[list[int]]:
         """The operations of each loop, constants excluded. Loops have similar lengths, and few results to pass from one
@@ -217,7 +221,7 @@ static __attribute__((noinline)) int block(long n, const double *const *in, doub
         if i in self.paired or (verb in ("exp", "expm1") and args[0] in self.paired):
             return self.pair(verb, args)
         first = self.truth(args[0]) if verb == "select" else self.double(args[0])
-        return PLAIN[verb].format(first, *map(self.double, args[1:]))
+        return self.forms[verb].format(first, *map(self.double, args[1:]))
 
     def pair(self, verb: str, args: Sequence[int]) -> str:
         """An operation on pairs in C."""
@@ -274,5 +278,6 @@ def _c(value: float) -> str:
 
 
 @cache
-def _text(name: str) -> str:
+def text(name: str) -> str:
+    """A C file of this directory."""
     return (Path(__file__).parent / name).read_text(encoding="utf-8")

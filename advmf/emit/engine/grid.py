@@ -144,7 +144,8 @@ def part(array: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
 
 
 class Plan:
-    """How to evaluate a program on grids whose inputs vary over the given axes."""
+    """How to evaluate a program on grids whose inputs vary over the given axes. ``arrays`` computes the values that
+    take whole arrays."""
 
     def __init__(
         self,
@@ -153,8 +154,9 @@ class Plan:
         bounds: Sequence[tuple[float, float]],
         truth: Callable[[int], bool],
         scalars_apart: bool,
+        arrays: Any,
     ) -> None:
-        self.program = program
+        self.program, self.arrays = program, arrays
         self.plain = Plain(program, axes, elementwise, truth)
         self.stages = stages(self.plain, scalars_apart)
         needed = {i for stage in self.stages for i in stage.inputs} | set(self.plain.outputs)
@@ -235,7 +237,7 @@ class Plan:
         self, i: int, program: Program, chunk: _Chunk, _: Any
     ) -> tuple[dict[int, np.ndarray], np.ndarray | None]:
         """A value that is computed on whole arrays, in scaled arithmetic."""
-        arrays = scaled_arrays()
+        arrays = self.arrays
         (value,) = run(program, arrays, [Value(x) for x in chunk.inputs])
         numbers = arrays.linear(value)
         lost = np.False_

@@ -120,6 +120,25 @@ INLINE double ln_gamma(double x, uint64_t *far) {
     return ((product.h - y) - (near ? shift : 0.0)) + (product.l + p);
 }
 
+/* Functions of any argument: what leaves the range of floats is 0 or infinite, and subnormal numbers are 0. (The calls fmin and fmax would
+   keep the compiler from vectorising.) */
+INLINE double within(double x, double low, double high) { double y = x > low ? x : low; return y < high ? y : high; }
+INLINE double wide_exp(double x) {
+    uint64_t far = 0;
+    double y = expo(within(x, -708.0, 708.0), &far);
+    return x > 708.0 ? INFINITY : x < -708.0 ? 0.0 : x == x ? y : x;
+}
+INLINE double wide_expm1(double x) {
+    uint64_t far = 0;
+    double y = expo_minus_one(within(x, -50.0, 708.0), &far);
+    return x > 708.0 ? INFINITY : x == x ? y : x;
+}
+INLINE double wide_tanh(double x) {
+    double e = wide_expm1(-2.0 * fabs(x));
+    return copysign(-e / (2.0 + e), x);
+}
+INLINE double ln_one_plus_exp(double x) { uint64_t far = 0; return (x < 0.0 ? 0.0 : x) + ln1p(wide_exp(-fabs(x)), &far); }
+
 /* What a generated file goes on with: INPUTS, OUTPUTS, and `block`, which computes n elements and says whether all are good. */
 enum { BLOCK = 256 }; /* a power of 4 */
 static const uint64_t REDO = 0x7ff80000a11dead0ULL; /* a NaN that marks an element to compute again */

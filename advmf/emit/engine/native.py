@@ -19,6 +19,7 @@ import stat
 import struct
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ FLAGS = (
 """The flags exclude -ffast-math, because results may be infinite and it would change their last digits."""
 WORTH = 1 << 10
 """Below this many elements NumPy takes no longer."""
-_REDO = np.uint64(0x7FF80000A11DEAD0)
+REDO = np.uint64(0x7FF80000A11DEAD0)
+"""The bits of the NaN that marks an element to compute again."""
 _failures: list[str] = []
 """The reasons why native code is not used, the latest last."""
 
@@ -77,7 +79,7 @@ def _execute(call: Any, operations: int, inputs: list[np.ndarray], outs: list[np
     else:
         ends = [size * i // workers // 512 * 512 for i in range(workers)] + [size]
         redo = sum(cores.at_once(lambda i: call(ends[i], ends[i + 1], *arguments), range(workers)))
-    return outs[0].view(np.uint64) == _REDO if redo else None
+    return outs[0].view(np.uint64) == REDO if redo else None
 
 
 def _kind(x: np.ndarray, shape: tuple[int, ...]) -> int:
@@ -181,9 +183,13 @@ def _built(stage: Stage, bounds: Bounds) -> Any:
     """The function ``run`` of native.c for a stage, or None."""
     if not (available() and supported(stage)):
         return None
-    code = source(stage, bounds)
+    return built(source(stage, bounds), (*[ctypes.c_long] * 2, ctypes.c_int, *[ctypes.c_void_p] * 4))
+
+
+def built(code: str, argtypes: Sequence[Any]) -> Any:
+    """The function ``run`` of C source, which returns a long, or None where it cannot be built."""
     try:
-        return _loaded(code)
+        return _loaded(code, tuple(argtypes))
     except (OSError, subprocess.SubprocessError, AttributeError) as error:
         detail = getattr(error, "stderr", None) or str(error)
         _failures.append(f"{type(error).__name__}: {detail[:400]}")
@@ -191,14 +197,14 @@ def _built(stage: Stage, bounds: Bounds) -> Any:
 
 
 @cache
-def _loaded(code: str) -> Any:
+def _loaded(code: str, argtypes: tuple[Any, ...]) -> Any:
     name = hashlib.sha256(f"{_machine()}\n{code}".encode()).hexdigest()[:40]
     library = cache_directory() / f"{name}.so"
     if not _intact(library):
         _compile(code, library)
     run = ctypes.CDLL(str(library)).run
     run.restype = ctypes.c_long
-    run.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_int, *[ctypes.c_void_p] * 4]
+    run.argtypes = argtypes
     return run
 
 

@@ -33,7 +33,7 @@ def call(arrays: Any, head: Any, *args: Value) -> Any:
     own = getattr(columns, arrays.name)
     if own is None and columns.scaled is not None:
         return columns.scaled(arrays, *args)
-    plain = function(arrays.name, head)
+    plain = arrays.integral(head) or function(arrays.name, head)
     rule = None if own else _RULES.get(head)
     return Value(plain(*map(arrays.linear, args))) if rule is None else rule(arrays, plain, *args)
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import sympy as sp
 
 from advmf.errors import ArgumentError, DeclarationError
-from advmf.functions import NormalMean, PairMean
-from advmf.functions.curves import require_lipschitz
+from advmf.functions import NormalMean, PairMean, SpreadMean
+from advmf.functions.curves import require_lipschitz, smooth
 from advmf.nets.algebra import Algebra, S
 from advmf.nets.block import Block
 from advmf.symbols import z
@@ -112,6 +112,14 @@ class Pointwise(Block, ABC):
         """E phi(a) phi(b), where needed in terms of D = Q + R - 2P and the gap Q - R, which keep their digits where a
         and b are close."""
         return self.product(Q, R, P)
+
+    def spread_product(self, Q: sp.Expr, R: sp.Expr, P: sp.Expr, D: sp.Expr, gap: sp.Expr) -> sp.Expr:
+        """The same in terms of E (phi(a) - phi(b))² where phi is smooth, for differences of kernels. It keeps the
+        digits of the difference from E phi(a)² and E phi(b)², and takes a quadrature."""
+        phi = sp.Lambda(z, self.phi(z))
+        if not smooth(phi):
+            return self.close_product(Q, R, P, D, gap)
+        return (self.second(Q) + self.second(R) - SpreadMean.of(phi, Q, R, D)) / 2
 
     def tensors(self, number: Callable[[sp.Expr], float]) -> Any:
         """The :class:`advmf.simulate.pointwise.Function` for a simulation; None to derive it from the formula.
