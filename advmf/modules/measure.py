@@ -107,8 +107,8 @@ def common(values: Sequence[float], errors: Sequence[float]) -> tuple[float, lis
     >>> common([1.0, 1.02, 1.7, 0.99], [0.01, 0.01, 0.01, 0.01])
     (1.003..., [True, True, False, True])
     """
-    middle = sorted(values)[len(values) // 2]
-    near = [abs(value - middle) <= AGREE * math.hypot(error, min(errors)) for value, error in zip(values, errors)]
+    middle, own = sorted(zip(values, errors))[len(values) // 2]
+    near = [abs(value - middle) <= AGREE * math.hypot(error, own) for value, error in zip(values, errors)]
     kept = [(value, error) for value, error, fits in zip(values, errors, near) if fits]
     if any(error == 0 for _, error in kept):
         return middle, near

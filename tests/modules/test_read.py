@@ -13,6 +13,7 @@ from torch import nn
 import advmf as mf
 from advmf.errors import AdvmfError, ArgumentError, DeclarationError, DomainError
 from advmf.modules import items, operations
+from advmf.modules.measure import common
 from advmf.modules.tidy import function
 from advmf.simulate.pointwise import Smooth
 from advmf.symbols import z
@@ -218,6 +219,11 @@ def test_a_layer_of_another_variance_has_a_symbol_of_its_own():
     assert [stage.repeat for stage in found.net.stages] == [2, 1, 2, 1]
     assert found.at["sigma_w_3"] == pytest.approx(1.3 * 2**0.5, rel=0.03)
     assert found.at["sigma_w"] == pytest.approx(2**0.5, rel=0.02)
+
+
+def test_a_small_layer_in_the_middle_does_not_make_a_large_one_depart():
+    value, near = common([1.08, 1.0, 1.69], [0.03, 0.003, 0.003])
+    assert near == [True, True, False] and value == pytest.approx(1.0, abs=0.003)
 
 
 def test_a_moved_model_and_unused_parts_make_no_difference():
