@@ -33,6 +33,7 @@ MUTATIONS = {
     "t4_trainability": [("(1 / sp.sqrt(m) - 1)", "(1 / m - 1)"), ("2 * alpha * eps * beta", "alpha * eps * beta")],
     "t5_capacity": [("(2 * Q + Q_r)", "(Q + Q_r)"), ("shortcut + L * y", "shortcut + y")],
     "t6_dimensions": [("d ** (half - 1 / p)", "d ** (1 - 1 / p)"), ("K ** (1 / q)", "K ** (1 / q - half)")],
+    "d1_capacity_rate": [("omega ** (L / 2) * x_sq,", "omega**L * x_sq,"), ("N * sp.Derivative(share, z)", "N * sp.Derivative(of_z, z)")],
     "beta_tilted": [("(1 - x1) * (1 - y1)", "(1 + x1) * (1 - y1)"), ("-(m**2) * d * K / 2", "-(m**2) * d * K")],
     "depth_law": [('sigma_w**2 * gain / g, "the power"', 'sigma_w**2 * second / g, "the power"'), ("(c + L) * g", "(c + 2 * L) * g")],
     "uniform_integrability": [("else 2 * ell * sigma_w", "else ell * sigma_w"), ("edges[1] ** 2 + 1), lemma", "edges[1] ** 2), lemma")],

@@ -14,6 +14,7 @@ from advmf.observables.law import Expectation, Probability, Quantile, adversaria
 from advmf.observables.measured import (
     AdversarialLoss,
     Capacity,
+    CapacitySlope,
     EscapeTime,
     FeatureMaximum,
     FeatureRadius,
@@ -39,6 +40,7 @@ __all__ = [
     "ATTACK",
     "AdversarialLoss",
     "Capacity",
+    "CapacitySlope",
     "EscapeTime",
     "Expectation",
     "FeatureMaximum",

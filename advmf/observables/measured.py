@@ -229,3 +229,22 @@ class Capacity(Observable):
 
     def indices(self, printer: Any) -> list[str]:
         return [f"({printer._print(self.args[0])})" if self.args else ""]
+
+
+class CapacitySlope(Observable):
+    """d/dt of :class:`Capacity` at t = 0 under gradient flow of the adversarial loss on the network's own input, in a
+    ball that lies in one linear region: ``CapacitySlope(p, q)``.
+
+    The loss there is ``eps ‖J(x)‖_{p -> q}``, and slopes of activations are constant. In a larger ball some units
+    switch between x and x + eta. They add nothing on average as eps -> 0, but far more scatter than all else.
+    """
+
+    tex = r"\dot{{C}}^{{{},{}}}"
+    needs = frozenset({JACOBIAN})
+    weights = True
+
+    def measure(self, probe: Any) -> Any:
+        return probe.capacity_slope(*self.args)
+
+    def queries(self, settings: Any, K: int, d: int) -> int:
+        return 5  # two pushes and three pulls

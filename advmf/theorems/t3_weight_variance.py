@@ -49,7 +49,7 @@ from advmf.theorems.theorem import (
 )
 from advmf.theorems.wrong import equality, mutant
 from advmf.theory.dynamics import clock, evolve, layer_of, passage, reduced, share, weight_of
-from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta, routes
+from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta, closest
 from advmf.theory.ntk import difference
 from advmf.theory.propagation import OMEGA
 from advmf.theory.spike import require_uniform
@@ -320,15 +320,10 @@ def _tests(net: Net, pairs: Sequence[tuple[str, str]]) -> list[Claim]:
     pairs are tested then.
     """
     chosen = [(p, q) for p, q in pairs if share(net)[0] == 1 or p in ("inf", "oo")]
-    slopes = [variance_slope(net, p, q, _closest(p, q)) for p, q in chosen]
+    slopes = [variance_slope(net, p, q, closest(p, q)) for p, q in chosen]
     return [euler_identity(net, p, q) for p, q in chosen] + [
         replace(slope, tolerance=slope.tolerance or LEFT_BY_ATTACKS) for slope in slopes
     ]
-
-
-def _closest(p: str, q: str) -> str:
-    """An exact route to the norm factor, or else the estimate."""
-    return next((route.name for route in routes(p, q) if route.rigour == "exact"), "estimate")
 
 
 def _wrong(claim: Claim) -> list[Claim]:
