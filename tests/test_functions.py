@@ -31,7 +31,10 @@ from advmf.functions import (
     GaussianNorm,
     GeometricSum,
     NormalMean,
+    NuclearNorm,
     PairMean,
+    ProxNorm,
+    ProxSquare,
     QExponential,
     QLogarithm,
     Recursion,
@@ -63,7 +66,10 @@ EXAMPLES = {
     GaussianNorm: (GaussianNorm(x, y), {"x": 7.0, "y": 3.0}),
     GeometricSum: (GeometricSum(x, y), {"x": 1.2, "y": 4.0}),
     NormalMean: (NormalMean(KINKED, x), {"x": 0.7, "y": 0.4}),
+    NuclearNorm: (NuclearNorm(x, 5), {"x": 3.0}),
     PairMean: (PairMean(CUBE, CUBE, x, y, x / 3), {"x": 0.7, "y": 1.1}),
+    ProxNorm: (ProxNorm(x, y, 6, 2, 2), {"x": 1.5, "y": 3.0}),
+    ProxSquare: (ProxSquare(x, 3, 6, 1, sp.oo), {"x": 1.5}),
     QExponential: (QExponential(-x, y), {"x": 0.4, "y": 1.5}),
     QLogarithm: (QLogarithm(x, y), {"x": 0.4, "y": 1.5}),
     Recursion: (Recursion(mf.symbols.L, (y, z), (x + y * z, z / 2), (x, 1), y), {"L": 4, "x": 0.4}),
@@ -71,7 +77,7 @@ EXAMPLES = {
     Supremum: (Supremum(z**2 * sp.exp(-x * z), z, y, 2 * y), {"x": 0.7, "y": 1.2}),
     TiltedNorm: (TiltedNorm(x, y, 2, 2), {"x": 9.0, "y": 6.0}),
 }
-NUMERIC = (EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, SpectralNorm, TiltedNorm)
+NUMERIC = (EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, NuclearNorm, ProxNorm, ProxSquare, SpectralNorm, TiltedNorm)
 REFUSED = {
     "numpy": {GaussianMean: "has no array function for GaussianMean"},
     "derivative": {

@@ -19,13 +19,15 @@ from advmf.functions.numeric_norms import (
     SpectralNorm,
     TiltedNorm,
 )
+from advmf.functions.proximal import NuclearNorm, ProxNorm, ProxSquare
 from advmf.functions.q_exponential import QExponential, QLogarithm
 from advmf.functions.recursion import Recursion
 from advmf.functions.supremum import Crest, Supremum
 
 FUNCTIONS = (
     ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Conjugate, Crest, EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, Flow,
-    GaussianMean, GaussianNorm, GeometricSum, NormalMean, PairMean, QExponential, QLogarithm, Recursion, SpectralNorm, Supremum, TiltedNorm,
+    GaussianMean, GaussianNorm, GeometricSum, NormalMean, NuclearNorm, PairMean, ProxNorm, ProxSquare, QExponential, QLogarithm, Recursion,
+    SpectralNorm, Supremum, TiltedNorm,
 )  # fmt: skip
 """The functions."""
 

@@ -203,6 +203,20 @@ class HalfLife(TrainedMatrix):
         return None
 
 
+class LossAfter(Observable):
+    """:class:`AdversarialLoss` after gradient flow on the network's own input for a time t: ``LossAfter(p, q, t)``."""
+
+    is_nonnegative = True
+    tex = r"\mathcal{{L}}_{{\mathrm{{adv}}}}^{{{0},{1}}}({2})"
+
+
+class TrainingEnd(Observable):
+    """The time at which gradient flow of the adversarial loss has brought it to zero: ``TrainingEnd(p, q)``."""
+
+    is_nonnegative = True
+    tex = r"t_{{\mathrm{{end}}}}^{{{},{}}}"
+
+
 class EscapeTime(Observable):
     """The first time at which omega**L is outside the trainable band [m, M]: ``EscapeTime()``."""
 

@@ -58,6 +58,14 @@ class Scripted:
         return getattr(_load(folder() / f"{self.script}.py"), self.function)(net)
 
 
+class OfLinear(Scripted):
+    """A script about networks with linear activations, u = v."""
+
+    def covers(self, net: Net | None) -> bool:
+        """Whether the script has steps for this network."""
+        return super().covers(net) and isinstance(net, Net) and all(phi.linear for phi in net.activations)
+
+
 class Netless(Scripted):
     """A script about Gaussian matrices alone: its ``derive`` accepts any network, or None, and does not read it."""
 

@@ -1,0 +1,67 @@
+"""D1 at scale: the rate of the capacity at t = 0, measured over claimed, for N -> oo.
+
+L = 3, d = 9, K = 3, sigma_b = 0, omega = 1.5, ladders of conditioned networks, extrapolated in 1/N:
+
+TABLE
+
+The rate is measured inside a linear region. Networks that are attacked in a finite ball give the same mean, and scatter
+far more: units that switch between x and x + eta add to the rate of one network a term of the size L sqrt(d) times its
+mean. The sign of that term is random.
+
+Run with ``pytest -m paper paper_checks/test_d1_capacity_rate.py``; ``python paper_checks/test_d1_capacity_rate.py``
+prints the table.
+"""
+
+import functools
+
+import pytest
+
+import advmf as mf
+from advmf.theorems import THEOREMS
+from advmf.theory.norms import closest
+from advmf.theory.propagation import slopes
+from advmf.verify.statistics import Design
+from advmf.verify.verdict import Verdict
+
+pytestmark = pytest.mark.paper
+
+PAIRS = [*((p, q) for p in (1, 2, "inf") for q in (1, 2, "inf")), ("13/10", 4)]
+WIDTHS, NETS = (512, 1024, 4096, 8192), (8000, 8000, 8000, 8000)
+NETWORKS = {
+    "linear": mf.vanilla(1, 1),
+    "leaky": mf.vanilla(1, "1/10"),
+    "relu": mf.vanilla(1, 0),
+    "residual relu": mf.residual(1, 0),
+}
+
+
+@functools.cache
+def reports(name):
+    """The reports on the claim at each pair, and on its wrong versions at (2, 2)."""
+    net = NETWORKS[name]
+    u, v = map(float, slopes(net))
+    gain = 1.5 if net.name == "vanilla" else 0.5
+    at = {"L": 3, "d": 9, "K": 3, "sigma_w": (2 * gain / (u**2 + v**2)) ** 0.5, "sigma_b": 0.0, "eps": 0.1}
+    claims = [mf.capacity_rate(net, p, q, closest(p, q)) for p, q in PAIRS]
+    wrong = THEOREMS["D1"].wrong(claims[PAIRS.index((2, 2))])
+    found = mf.check_all([*claims, *wrong], at=at, widths=WIDTHS, nets=NETS, design=Design(effect=0.15), progress=False)
+    return found[: len(claims)], found[len(claims) :]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_rate_is_as_claimed(name):
+    own, wrong = reports(name)
+    assert all(report.verdict is Verdict.SUPPORTED for report in own), [str(report) for report in own]
+    assert all(report.verdict is Verdict.REFUTED for report in wrong), [str(report) for report in wrong]
+
+
+if __name__ == "__main__":
+    for name in NETWORKS:
+        own, wrong = reports(name)
+        for (p, q), report in zip(PAIRS, own):
+            (finding,) = report.findings
+            print(f"{name:14s} {p!s:>6s} {q!s:>4s}  {report}", flush=True)
+        print(
+            f"{name}: wrong versions refuted: {sum(r.verdict is Verdict.REFUTED for r in wrong)} of {len(wrong)}",
+            flush=True,
+        )
