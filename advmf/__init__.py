@@ -33,7 +33,7 @@ _HOME = {
     "advmf.theorems.t4_trainability": "escape_time",
     "advmf.theorems.t5_capacity": "capacity capacity_ratio",
     "advmf.theorems.d1_capacity_rate": "capacity_rate",
-    "advmf.theorems.d2_water_filling": "TrainingFlow training_flow",
+    "advmf.theorems.d2_water_filling": "TrainingFlow loss_life training_flow",
     "advmf.theorems.t6_dimensions": "growth",
     "advmf.theorems.norm_factor": "norm_factor",
     "advmf.experiments.image_kernel": "image_kernel",

@@ -19,7 +19,7 @@ class NuclearNorm(NumericNorm):
 
     >>> from advmf.functions import NuclearNorm
     >>> NuclearNorm(3, 8).evalf(3)
-    7.95
+    7.94
     """
 
     numbers = staticmethod(special.nuclear_norm)

@@ -217,6 +217,13 @@ class TrainingEnd(Observable):
     tex = r"t_{{\mathrm{{end}}}}^{{{},{}}}"
 
 
+class LossLife(Observable):
+    """The integral over time of :class:`LossAfter`, over its value at t = 0: ``LossLife(p, q)``."""
+
+    is_nonnegative = True
+    tex = r"t_{{\mathrm{{life}}}}^{{{},{}}}"
+
+
 class EscapeTime(Observable):
     """The first time at which omega**L is outside the trainable band [m, M]: ``EscapeTime()``."""
 

@@ -38,7 +38,7 @@ def rows(found):
 def test_the_default_suite_has_the_selected_rows_of_every_theorem():
     found = cases()
     selected = {name: theorem.selected["quick"] for name, theorem in THEOREMS.items() if "quick" in theorem.selected}
-    assert set(selected) == {"T1", "T2", "T3", "T5", "F2"}
+    assert set(selected) == {"T1", "T2", "T3", "T5", "F2", "D1"}
     for theorem, wanted in selected.items():
         own = {(c.name, c.activation): c.claims for c in found if c.theorem == theorem}
         assert set(own) <= set(wanted) and (theorem == "T3" or own)
