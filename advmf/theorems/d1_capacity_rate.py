@@ -113,9 +113,9 @@ def _wrong(claim: Claim) -> list[Claim]:
 
 
 SMALL: dict[str, Any] = {"d": 4, "K": 2, "at": {"sigma_b": 0.0}}
-"""Small dimensions, also at the paper's scale: finite width adds about L K d/N to the rate, and the top singular vectors
-scatter it by its own size. At d = 784, K = 10, L = 10 it would take thousands of networks of more than a million units.
-"""
+"""Small dimensions, also at the paper's scale: finite width adds about L K d/N to the rate, and the top singular
+vectors scatter it by its own size. At d = 784, K = 10, L = 10 it would take thousands of networks of more than a
+million units."""
 
 D1 = Theorem(
     name="D1",
