@@ -1,8 +1,8 @@
 """D1 at scale: the rate of the capacity at t = 0, measured over claimed, for N -> oo.
 
-L = 3, d = 9, K = 3, sigma_b = 0, omega = 1.5, ladders of conditioned networks, extrapolated in 1/N. docs/training.md has
-the tables of runs with fewer networks (linear: 8,000 of each width, on digits; ReLU: 5,000, on random signs): 0.94 to
-0.99 (± 0.015 to 0.04) and 0.96 to 1.03 (± 0.04 to 0.08).
+L = 3, d = 9, K = 3, sigma_b = 0, omega = 1.5, ladders of conditioned networks, extrapolated in 1/N.
+docs/training.md has the tables of runs with fewer networks (linear: 8,000 of each width, on digits; ReLU: 5,000, on
+random signs): 0.94 to 0.99 (± 0.015 to 0.04) and 0.96 to 1.03 (± 0.04 to 0.08).
 
 The rate is measured inside a linear region. Networks that are attacked in a finite ball give the same mean, and scatter
 more, most where the ball is so small that few units switch between x and x + eta.
