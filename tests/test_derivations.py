@@ -135,7 +135,7 @@ def test_every_theorem_has_steps_or_an_error_that_says_where_they_are():
     assert scripts | OF_NO_THEOREM == {path.stem for path in FOLDER.glob("*.py")} and not scripts & OF_NO_THEOREM
     assert all(derived(name, mf.vanilla()) for name in THEOREMS if name != "D2")
     assert derived("D2", mf.vanilla(1, 1)) and not derived("D2", mf.vanilla())
-    with pytest.raises(ArgumentError, match="D2 is derived step by step for .*, linear activations"):
+    with pytest.raises(ArgumentError, match=r"D2 is derived step by step for .*, linear activations"):
         mf.derivations("D2", mf.vanilla())
     other = mf.Net(mf.Serial(mf.Dense(), mf.ReLULike(1, 0), mf.Dense(), mf.ReLULike(1, "1/2")))
     for net in (mf.preactivation(), other, None, "vanilla"):
