@@ -34,6 +34,8 @@ _HOME = {
     "advmf.theorems.t3_weight_variance": "euler_identity first_order half_life loss_decay variance_slope weight_variance",
     "advmf.theorems.t4_trainability": "escape_time",
     "advmf.theorems.t5_capacity": "capacity capacity_ratio",
+    "advmf.theorems.d1_capacity_rate": "capacity_rate",
+    "advmf.theorems.d2_water_filling": "TrainingFlow loss_life training_flow",
     "advmf.theorems.t6_dimensions": "growth",
     "advmf.theorems.norm_factor": "norm_factor",
     "advmf.experiments.image_kernel": "image_kernel",

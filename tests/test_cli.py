@@ -343,11 +343,11 @@ def test_every_statement_can_be_shown_of_every_net(net):
         assert all(line.removeprefix("  source").strip() for line in sources)
         assert latex.output.strip().count("\n") + 1 >= len(heads)
         assert "BETA" not in latex.output and "Expectation" not in latex.output and "**" not in latex.output
-    without_omega, by_share = {"T3", "T4", "T6", "F1", "F2"}, {"T3", "T4", "F1", "F2"}
+    without_omega, by_share = {"T3", "T4", "T6", "F1", "F2", "D1", "D2"}, {"T3", "T4", "F1", "F2"}
     silent = {
         "conv": {"F1", "F2"},
         "conv_residual": {"F1", "F2"},
-        "plain_residual": by_share,
+        "plain_residual": {*by_share, "D1", "D2"},
         "pyramid": by_share,
         "preactivation": {"F1", "F2"},
     }

@@ -21,10 +21,12 @@ from advmf.theory.propagation import ALPHA
 FOLDER = Path(__file__).parents[1] / "derivations"
 FILES = sorted(FOLDER.glob("*.py"))
 NETS = {"vanilla": mf.vanilla(), "residual": mf.residual()}
+LINEAR = {"vanilla": mf.vanilla(1, 1), "residual": mf.residual(1, 1)}
 NORMED = {"relu-like": mf.pre_norm(), "tanh": mf.pre_norm(phi="tanh"), "gelu": mf.pre_norm(phi="gelu")}
 OF_NO_THEOREM = {"depth_law", "uniform_integrability"}
 """Scripts about a result that no theorem states: of the package, or one that T2 needs."""
-ROWS = [(path, net) for path in FILES for net in (NORMED if path.stem == "depth_law" else NETS).values()]
+OWN_NETS = {"depth_law": NORMED, "d2_water_filling": LINEAR}
+ROWS = [(path, net) for path in FILES for net in OWN_NETS.get(path.stem, NETS).values()]
 
 MUTATIONS = {
     "t1_linear_form": [("alpha * h, by(slopes)", "2 * alpha * h, by(slopes)"), ("alpha * (rho**2 + s**2)", "alpha * (rho**2 + 2 * s**2)")],
@@ -33,6 +35,8 @@ MUTATIONS = {
     "t4_trainability": [("(1 / sp.sqrt(m) - 1)", "(1 / m - 1)"), ("2 * alpha * eps * beta", "alpha * eps * beta")],
     "t5_capacity": [("(2 * Q + Q_r)", "(Q + Q_r)"), ("shortcut + L * y", "shortcut + y")],
     "t6_dimensions": [("d ** (half - 1 / p)", "d ** (1 - 1 / p)"), ("K ** (1 / q)", "K ** (1 / q - half)")],
+    "d1_capacity_rate": [("omega ** (L / 2) * x_sq,", "omega**L * x_sq,"), ("N * sp.Derivative(share, z)", "N * sp.Derivative(of_z, z)")],
+    "d2_water_filling": [("kappa * omega ** (L / 2) * t", "kappa * omega**L * t"), ("- 2 * s * level)", "- s * level)")],
     "beta_tilted": [("(1 - x1) * (1 - y1)", "(1 + x1) * (1 - y1)"), ("-(m**2) * d * K / 2", "-(m**2) * d * K")],
     "depth_law": [('sigma_w**2 * gain / g, "the power"', 'sigma_w**2 * second / g, "the power"'), ("(c + L) * g", "(c + 2 * L) * g")],
     "uniform_integrability": [("else 2 * ell * sigma_w", "else ell * sigma_w"), ("edges[1] ** 2 + 1), lemma", "edges[1] ** 2), lemma")],
@@ -129,7 +133,10 @@ def test_the_steps_to_T4_and_T5_for_given_slopes():
 def test_every_theorem_has_steps_or_an_error_that_says_where_they_are():
     scripts = {theorem.derive.script for theorem in THEOREMS.values()}
     assert scripts | OF_NO_THEOREM == {path.stem for path in FOLDER.glob("*.py")} and not scripts & OF_NO_THEOREM
-    assert all(derived(name, mf.vanilla()) for name in THEOREMS)
+    assert all(derived(name, mf.vanilla()) for name in THEOREMS if name != "D2")
+    assert derived("D2", mf.vanilla(1, 1)) and not derived("D2", mf.vanilla())
+    with pytest.raises(ArgumentError, match=r"D2 is derived step by step for .*, linear activations"):
+        mf.derivations("D2", mf.vanilla())
     other = mf.Net(mf.Serial(mf.Dense(), mf.ReLULike(1, 0), mf.Dense(), mf.ReLULike(1, "1/2")))
     for net in (mf.preactivation(), other, None, "vanilla"):
         assert not derived("T1", net)

@@ -31,10 +31,13 @@ from advmf.functions import (
     GaussianNorm,
     GeometricSum,
     NormalMean,
+    NuclearNorm,
     PairMean,
     ProfileNorm,
     ProfileRadius,
     ProfileShare,
+    ProxNorm,
+    ProxSquare,
     QExponential,
     QLogarithm,
     Recursion,
@@ -69,10 +72,13 @@ EXAMPLES = {
     GaussianNorm: (GaussianNorm(x, y), {"x": 7.0, "y": 3.0}),
     GeometricSum: (GeometricSum(x, y), {"x": 1.2, "y": 4.0}),
     NormalMean: (NormalMean(KINKED, x), {"x": 0.7, "y": 0.4}),
+    NuclearNorm: (NuclearNorm(x, 5), {"x": 3.0}),
     PairMean: (PairMean(CUBE, CUBE, x, y, x / 3), {"x": 0.7, "y": 1.1}),
     ProfileNorm: (ProfileNorm(y, *CODE), {"x": 0.7, "y": 3.0}),
     ProfileRadius: (ProfileRadius(y, *CODE), {"x": 0.7, "y": 3.0}),
     ProfileShare: (ProfileShare(1, *CODE), {"x": 0.7}),
+    ProxNorm: (ProxNorm(x, y, 6, 2, 2), {"x": 1.5, "y": 3.0}),
+    ProxSquare: (ProxSquare(x, 3, 6, 1, sp.oo), {"x": 1.5}),
     QExponential: (QExponential(-x, y), {"x": 0.4, "y": 1.5}),
     QLogarithm: (QLogarithm(x, y), {"x": 0.4, "y": 1.5}),
     Recursion: (Recursion(mf.symbols.L, (y, z), (x + y * z, z / 2), (x, 1), y), {"L": 4, "x": 0.4}),
@@ -82,7 +88,8 @@ EXAMPLES = {
     TiltedNorm: (TiltedNorm(x, y, 2, 2), {"x": 9.0, "y": 6.0}),
 }
 NUMERIC = (
-    EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, ProfileNorm, ProfileRadius, ProfileShare, SpectralNorm, TiltedNorm
+    EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, NuclearNorm, ProfileNorm, ProfileRadius, ProfileShare, ProxNorm, ProxSquare, SpectralNorm,
+    TiltedNorm,
 )  # fmt: skip
 REFUSED = {
     "numpy": {GaussianMean: "has no array function for GaussianMean"},

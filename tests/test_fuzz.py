@@ -75,10 +75,14 @@ CALLS = {
     },
     **{
         f: dict(net=NET, **PAIR, route="chevet")
-        for f in (mf.loss_bound, mf.weight_variance, mf.half_life, mf.variance_slope, mf.escape_time, mf.capacity_ratio)
+        for f in (
+            mf.loss_bound, mf.weight_variance, mf.half_life, mf.variance_slope, mf.escape_time, mf.capacity_ratio, mf.capacity_rate, mf.loss_life,
+        )
     },
     **{f: dict(net=NET, **PAIR) for f in (mf.loss_decay, mf.euler_identity, mf.loss_value)},
     **{f: {"u": 1, "v": 0} for f in (mf.vanilla, mf.residual, mf.plain_residual, mf.preactivation, mf.pre_norm, mf.post_norm)},
+    mf.training_flow: dict(net=mf.vanilla(1, 1), **PAIR),
+    mf.TrainingFlow: dict(zip(("loss", "capacity", "variance", "end", "total"), mf.training_flow(mf.vanilla(1, 1), 2, 2))),
     mf.beta: {"p": 2, "q": 2, "route": "chevet"},
     mf.norm_factor: {"p": 2, "q": 2, "route": "best"},
     mf.routes: PAIR,

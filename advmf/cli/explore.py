@@ -151,7 +151,13 @@ def phase(
         else ""
     )
     never = "; some never do" if np.isinf(found.escape).any() else ""
-    console().print(f"{net} {activation}, (p, q) = ({p}, {q}), over {axes}: {share}{ends}{never}")
+    gone = inside & ~found.lasting
+    early = (
+        f"; in {gone.sum() / inside.sum():.0%} of these the adversarial loss is gone before, so that they stay (advmf.loss_life)"
+        if gone.any()
+        else ""
+    )
+    console().print(f"{net} {activation}, (p, q) = ({p}, {q}), over {axes}: {share}{ends}{early}{never}")
     if plot:
         with usage_errors():
             figures.phase(found, plot, f"{net} {activation}, (p, q) = ({p}, {q})")

@@ -12,6 +12,7 @@ from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
 from advmf.nets import Net
 from advmf.symbols import SYMBOLS, L, M, m
+from advmf.theorems.d2_water_filling import loss_life
 from advmf.theorems.t4_trainability import escape_time
 from advmf.theory.propagation import omega
 
@@ -22,7 +23,9 @@ class PhaseDiagram:
     it out.
 
     ``trainable[i, j]`` and ``escape[i, j]`` are at ``rows[i]`` and ``columns[j]`` of the quantities named in ``axes``.
-    An escape time is zero where the start is outside the band and infinite where omega**L never leaves it.
+    An escape time is zero where the start is outside the band and infinite where omega**L never leaves it. ``lasting``
+    says where the adversarial loss lives as long (:func:`advmf.loss_life`). Elsewhere the loss, which drives omega, is
+    gone before, and the networks stay in the band.
     """
 
     axes: tuple[str, str]
@@ -30,6 +33,7 @@ class PhaseDiagram:
     columns: np.ndarray
     trainable: np.ndarray
     escape: np.ndarray
+    lasting: np.ndarray
 
 
 @public
@@ -50,6 +54,8 @@ def phase_diagram(
     [[False, False], [True, True], [False, False]]
     >>> found.escape.round(1).tolist()
     [[0.0, 0.0], [2322.1, 662.9], [0.0, 0.0]]
+    >>> found.lasting[1].tolist()  # the loss is gone before
+    [False, False]
     """
     if len(axes) != 2 or any(_rank(values.get(axis, 0)) != 1 for axis in axes):
         raise ArgumentError(
@@ -66,7 +72,8 @@ def phase_diagram(
     start = kernel(omega(net) ** L)(**point)
     band = (kernel(m)(**point) <= start) & (start <= kernel(M)(**point))
     rows, columns = (np.asarray(values[axis], float) for axis in axes)
-    return PhaseDiagram(axes, rows, columns, np.broadcast_to(band, shape), np.broadcast_to(escape, shape))
+    lasting = escape <= kernel(loss_life(net, p, q, route))(**point)
+    return PhaseDiagram(axes, rows, columns, *(np.broadcast_to(grid, shape) for grid in (band, escape, lasting)))
 
 
 def _rank(values: object) -> int:

@@ -20,6 +20,7 @@ from advmf.functions.numeric_norms import (
     TiltedNorm,
 )
 from advmf.functions.profile_norms import ProfileNorm, ProfileRadius, ProfileShare
+from advmf.functions.proximal import NuclearNorm, ProxNorm, ProxSquare
 from advmf.functions.q_exponential import QExponential, QLogarithm
 from advmf.functions.recursion import Recursion
 from advmf.functions.spread_mean import SpreadMean
@@ -27,8 +28,8 @@ from advmf.functions.supremum import Crest, Supremum
 
 FUNCTIONS = (
     ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Conjugate, Crest, EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, Flow,
-    GaussianMean, GaussianNorm, GeometricSum, NormalMean, PairMean, ProfileNorm, ProfileRadius, ProfileShare, QExponential, QLogarithm, Recursion,
-    SpectralNorm, SpreadMean, Supremum, TiltedNorm,
+    GaussianMean, GaussianNorm, GeometricSum, NormalMean, NuclearNorm, PairMean, ProfileNorm, ProfileRadius, ProfileShare, ProxNorm, ProxSquare,
+    QExponential, QLogarithm, Recursion, SpectralNorm, SpreadMean, Supremum, TiltedNorm,
 )  # fmt: skip
 """The functions."""
 

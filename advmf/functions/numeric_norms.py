@@ -22,7 +22,7 @@ class NumericNorm(Function):
     numbers: ClassVar[Callable[..., Any]]
     tex: ClassVar[str]
 
-    def _eval_is_extended_positive(self) -> bool:
+    def _eval_is_extended_positive(self) -> bool | None:
         return True
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:

@@ -223,6 +223,27 @@ class HalfLife(TrainedMatrix):
         return None
 
 
+class LossAfter(Observable):
+    """:class:`AdversarialLoss` after gradient flow on the network's own input for a time t: ``LossAfter(p, q, t)``."""
+
+    is_nonnegative = True
+    tex = r"\mathcal{{L}}_{{\mathrm{{adv}}}}^{{{0},{1}}}({2})"
+
+
+class TrainingEnd(Observable):
+    """The time at which gradient flow of the adversarial loss has brought it to zero: ``TrainingEnd(p, q)``."""
+
+    is_nonnegative = True
+    tex = r"t_{{\mathrm{{end}}}}^{{{},{}}}"
+
+
+class LossLife(Observable):
+    """The integral over time of :class:`LossAfter`, over its value at t = 0: ``LossLife(p, q)``."""
+
+    is_nonnegative = True
+    tex = r"t_{{\mathrm{{life}}}}^{{{},{}}}"
+
+
 class EscapeTime(Observable):
     """The first time at which omega**L is outside the trainable band [m, M]: ``EscapeTime()``."""
 
@@ -249,3 +270,22 @@ class Capacity(Observable):
 
     def indices(self, printer: Any) -> list[str]:
         return [f"({printer._print(self.args[0])})" if self.args else ""]
+
+
+class CapacitySlope(Observable):
+    """d/dt of :class:`Capacity` at t = 0 under gradient flow of the adversarial loss on the network's own input, in a
+    ball that lies in one linear region: ``CapacitySlope(p, q)``.
+
+    The loss there is ``eps ‖J(x)‖_{p -> q}``, and slopes of activations are constant. In a larger ball some units
+    switch between x and x + eta. They add nothing on average as eps -> 0, but far more scatter than all else.
+    """
+
+    tex = r"\dot{{C}}^{{{},{}}}"
+    needs = frozenset({JACOBIAN})
+    weights = True
+
+    def measure(self, probe: Any) -> Any:
+        return probe.capacity_slope(*self.args)
+
+    def queries(self, settings: Any, K: int, d: int) -> int:
+        return 5  # two pushes and three pulls

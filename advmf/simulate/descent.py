@@ -20,7 +20,7 @@ from advmf.simulate.geometry import conjugate, maximiser, norm
 from advmf.simulate.networks import Networks, Trace
 from advmf.simulate.race import attack_queries
 from advmf.simulate.state import source
-from advmf.simulate.tapes import Columns, Matrix
+from advmf.simulate.tapes import Columns, GradientTape, Matrix, ScalingGradientTape, ScalingTape, TangentTape
 
 LOSSES = ("adversarial", "cross-entropy", "both")
 
@@ -137,3 +137,37 @@ class Objective:
 def capacity(trace: Trace) -> Float[Tensor, " nets"]:
     """``sum_k (sum_l <W^l, d f_k/d W^l>)²``, the mean over the inputs of a forward trace, in float64; one push."""
     return (trace.scaling()[..., 0].double() ** 2).sum(1).mean(1)
+
+
+def capacity_slope(trace: Trace, e: Float[Tensor, "nets d"], t: Float[Tensor, "nets K"]) -> Float[Tensor, " nets"]:
+    """The derivative of :func:`capacity` in time under gradient flow of ``⟨t, J(x) e⟩``, at a forward trace of one
+    input for each network, in float64.
+
+    Slopes of activations are constant: x and its neighbours lie in one linear region. With g_k = sum_W <W, df_k/dW>,
+    the derivative of <c, g> with respect to W is ``delta (x + x')^T + delta' x^T``. Here delta is the cotangent of W's
+    output that results from c, x is W's input, and a prime marks the change when all trained matrices grow in
+    proportion to themselves.
+    """
+    forward, map = trace._forward("the slope of the capacity"), trace.networks.map
+    scaled, moved = ScalingTape(forward), TangentTape(forward)
+    g = map.push(torch.zeros_like(trace.inputs), scaled)
+    map.push(e[:, :, None, None], moved)
+    pulled, own = GradientTape(forward), GradientTape(forward)
+    map.pull(t[:, :, None, None], pulled)
+    map.pull(g, own)
+    changed = ScalingGradientTape(forward, own)
+    map.pull(torch.zeros_like(g), changed)
+    inputs = [x for layer, x in forward.met if layer.trained]
+    total = torch.zeros(len(g), dtype=torch.float64, device=g.device)
+    for x, grown, a, (_, push), (_, c), (_, dc) in zip(
+        reversed(inputs), reversed(scaled.met), reversed(moved.met), pulled.met, own.met, changed.met
+    ):
+        total += _product(push, c, a, grown) + _product(push, dc, a, x)
+    return -2 * total
+
+
+def _product(u: Tensor, v: Tensor, a: Tensor, b: Tensor) -> Float[Tensor, " nets"]:
+    """<u a^T, v b^T>, in float64, for vectors or blocks of columns."""
+    one = torch.bmm(u.flatten(2).double().mT, v.flatten(2).double())
+    other = torch.bmm(a.flatten(2).double().mT, b.flatten(2).double())
+    return (one * other).sum((1, 2))

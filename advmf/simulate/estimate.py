@@ -18,10 +18,10 @@ from sympy.core.function import Function
 from torch import Tensor
 
 from advmf.errors import ArgumentError
-from advmf.nets import require_repeated
+from advmf.nets import Norm, require_repeated
 from advmf.observables import ATTACK, GRADIENTS, JACOBIAN, Observable, OperatorNorm, UnitObservable
 from advmf.simulate.attack import attack_counts, attack_trace
-from advmf.simulate.descent import Gradient, capacity
+from advmf.simulate.descent import Gradient, capacity, capacity_slope
 from advmf.simulate.geometry import conjugate, maximiser, order
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import enumerable, operator_norm
@@ -224,6 +224,27 @@ class Probe:
         """Σ_W ‖∂L_adv/∂W‖_F² over all trained matrices."""
         return torch.stack([g.squared_norm() for g in self.gradients(p, q)]).sum(0)
 
+    def capacity_slope(self, p: object, q: object) -> Float[Tensor, " nets"]:
+        """d/dt of :meth:`capacity` under gradient flow of ε ‖J(x)‖_{p -> q}, the adversarial loss in a ball within one
+        linear region.
+
+        Raises ArgumentError for a net whose slopes are not constant in such a region, and without ``settings.eps``.
+        """
+        net = self.trace.networks.net
+        if not all(phi.homogeneous for phi in net.activations) or any(isinstance(b, Norm) for b in net.leaves):
+            raise ArgumentError(
+                f"The slope of the capacity is measured inside a linear region, which takes activations as ReLULike and no norms; got {net!r}."
+            )
+        e = operator_norm(self.jacobian, p, q).vector
+        t = maximiser((self.jacobian @ e[..., None])[..., 0], conjugate(order(q, "q")))
+        return self._radius * capacity_slope(self.trace, e, t)
+
+    @property
+    def _radius(self) -> float:
+        if self.settings.eps is None:
+            raise ArgumentError("The adversarial loss needs eps, the radius of the ball; give it in at=dict(eps=...).")
+        return self.settings.eps
+
     def _place(self, p: object, q: object) -> int:
         pair = order(p, "p"), order(q, "q")
         if pair not in self._pairs:
@@ -235,11 +256,9 @@ class Probe:
     @cached_property
     def _attacks(self) -> Attack:
         settings = self.settings
-        if settings.eps is None:
-            raise ArgumentError("The adversarial loss needs eps, the radius of the ball; give it in at=dict(eps=...).")
         return attack_trace(
             self.trace,
-            eps=settings.eps,
+            eps=self._radius,
             pairs=self._pairs,
             steps=settings.steps,
             restarts=settings.restarts,

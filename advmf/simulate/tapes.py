@@ -114,9 +114,22 @@ class GradientTape(Tape):
         return z
 
 
-class ScalingTape(Tape):
+class TangentTape(Tape):
+    """A push that records the tangents that the trained layers get, the first layer first."""
+
+    def __init__(self, met: ForwardTape) -> None:
+        super().__init__(met)
+        self.met: list[Columns] = []
+
+    def meet(self, layer: Layer, z: Columns) -> Columns:
+        if layer.trained:
+            self.met.append(z)
+        return z
+
+
+class ScalingTape(TangentTape):
     """A push of how everything changes when all trained matrices grow in proportion to themselves: each adds W h to its
-    output, for its input h, by taking the tangent and h together."""
+    output, for its input h, by taking the tangent and h together. What they take is recorded."""
 
     def __init__(self, met: ForwardTape) -> None:
         super().__init__(met)
@@ -124,7 +137,20 @@ class ScalingTape(Tape):
 
     def meet(self, layer: Layer, z: Columns) -> Columns:
         _, own = next(self._inputs)
-        return z + own if layer.trained else z
+        return super().meet(layer, z + own if layer.trained else z)
+
+
+class ScalingGradientTape(GradientTape):
+    """A pull of how the cotangents of another pull change when all trained matrices grow in proportion to themselves.
+    Slopes stay as they are, as inside a linear region. The changes are recorded."""
+
+    def __init__(self, met: ForwardTape, other: GradientTape) -> None:
+        super().__init__(met)
+        self._cotangents = iter(other.met)
+
+    def meet(self, layer: Layer, z: Columns) -> Columns:
+        super().meet(layer, z)
+        return z + next(self._cotangents)[1] if layer.trained else z
 
 
 class ForwardTape:

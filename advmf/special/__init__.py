@@ -18,6 +18,7 @@ from advmf.special.extremes import extreme_norm, extreme_norm_quantile, norm_law
 from advmf.special.gaussian_means import normal_mean, pair_mean, spread_mean
 from advmf.special.gaussian_vectors import gaussian_norm, gaussian_norm_of_inverse
 from advmf.special.profiles import profile, profile_norm, profile_radius, profile_share
+from advmf.special.proximal import nuclear_norm, prox_norm, prox_square, proximal_map
 from advmf.special.spectral import spectral_norm
 
 __all__ = [
@@ -33,12 +34,16 @@ __all__ = [
     "log_gamma_ratio",
     "norm_law",
     "normal_mean",
+    "nuclear_norm",
     "numpy_ops",
     "pair_mean",
     "profile",
     "profile_norm",
     "profile_radius",
     "profile_share",
+    "prox_norm",
+    "prox_square",
+    "proximal_map",
     "spectral_norm",
     "spread_mean",
     "tilted_norm",

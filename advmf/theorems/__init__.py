@@ -1,7 +1,7 @@
 """The theorems, each in a file of its own: claims, wrong versions, scale, derivation, captions.
 
 >>> list(THEOREMS)
-['T1', 'T2', 'T3', 'T4', 'T5', 'T6', 'F1', 'F2', 'beta', 'T6.d', 'T6.K']
+['T1', 'T2', 'T3', 'T4', 'T5', 'T6', 'F1', 'F2', 'D1', 'D2', 'beta', 'T6.d', 'T6.K']
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from advmf.boundary import public
 from advmf.claim import Claim
 from advmf.errors import ArgumentError
+from advmf.theorems.d1_capacity_rate import D1
+from advmf.theorems.d2_water_filling import D2
 from advmf.theorems.f1_stream_fluctuation import F1
 from advmf.theorems.f2_jacobian_norm import F2
 from advmf.theorems.norm_factor import BETA_PQ
@@ -23,7 +25,7 @@ from advmf.theorems.t6_dimensions import T6
 from advmf.theorems.theorem import SIMULATED, Caption, Theorem, family
 from advmf.theorems.wrong import by_form
 
-SHIPPED = (T1, T2, T3, T4, T5, T6, F1, F2, BETA_PQ)
+SHIPPED = (T1, T2, T3, T4, T5, T6, F1, F2, D1, D2, BETA_PQ)
 
 THEOREMS: dict[str, Theorem] = {
     theorem.name: theorem for theorem in (*SHIPPED, *(part for whole in SHIPPED for part in whole.parts))

@@ -58,6 +58,18 @@ class Scripted:
         return getattr(_load(folder() / f"{self.script}.py"), self.function)(net)
 
 
+class OfLinear(Scripted):
+    """A script about networks with linear activations, u = v."""
+
+    def covers(self, net: Net | None) -> bool:
+        """Whether the script has steps for this network."""
+        return super().covers(net) and isinstance(net, Net) and all(phi.linear for phi in net.activations)
+
+    def refusal(self, net: Net | None) -> str:
+        """The message for a network without steps: the rest of a sentence that begins with the theorem's name."""
+        return f"is derived step by step for advmf.vanilla(u, u) and advmf.residual(u, u), linear activations; got {net!r}."
+
+
 class Netless(Scripted):
     """A script about Gaussian matrices alone: its ``derive`` accepts any network, or None, and does not read it."""
 

@@ -2,7 +2,8 @@
 which the loss itself falls.
 
 The flow is that of :mod:`advmf.theory.dynamics`. T3 is a statement about early times. The flow of the loss itself also
-moves a few singular directions of J in a time of order 1, while σ_w² takes a time of order N.
+moves J, at a rate in proportion to N, while σ_w² moves at a rate 1/N. So the loss is gone after a time of order K d/N
+(:func:`advmf.loss_life`), by when σ_w² has moved by a share of order K d/N².
 
 Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, time evolution of the weight variance; blocks
 other than the paper's are derived here.
@@ -49,7 +50,7 @@ from advmf.theorems.theorem import (
 )
 from advmf.theorems.wrong import equality, mutant
 from advmf.theory.dynamics import clock, evolve, layer_of, passage, reduced, share, weight_of
-from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta, routes
+from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta, closest
 from advmf.theory.ntk import difference
 from advmf.theory.propagation import OMEGA
 from advmf.theory.spike import require_uniform
@@ -62,7 +63,7 @@ def training_claim(net: Net, p: object, q: object, route: str, *assumptions: str
     named.setdefault("where", {**bound.where, BETA: beta(p, q, route)})
     named = {
         "regime": Regime.LARGE_WIDTH | Regime.SMALL_BALL | Regime.HEURISTIC,
-        "heuristic": "the adversarial loss is replaced by its bound T2, whose flow moves nothing but the variances: at early times",
+        "heuristic": "the adversarial loss is replaced by its bound T2, whose flow moves nothing but the variances: well within the life of the loss",
         "source": f"{PAPER}, time evolution of the weight variance",
         "depth": 1,
         **named,
@@ -147,7 +148,7 @@ def weight_variance(
         p,
         q,
         route,
-        "an early time: the loss is near its bound",
+        "a time well within the life of the loss (loss_life): the loss is near its bound",
         name="T3",
         lhs=Expectation(WeightVariance(t, *number)),
         relation=Relation.EQUAL,
@@ -196,7 +197,7 @@ def half_life(net: Net, p: object, q: object, route: str = "chevet", *, weight: 
         p,
         q,
         route,
-        "an early time: the loss is near its bound",
+        "a time well within the life of the loss (loss_life): the loss is near its bound",
         name="T3.half",
         lhs=HalfLife(*number),
         relation=Relation.EQUAL,
@@ -320,15 +321,10 @@ def _tests(net: Net, pairs: Sequence[tuple[str, str]]) -> list[Claim]:
     pairs are tested then.
     """
     chosen = [(p, q) for p, q in pairs if share(net)[0] == 1 or p in ("inf", "oo")]
-    slopes = [variance_slope(net, p, q, _closest(p, q)) for p, q in chosen]
+    slopes = [variance_slope(net, p, q, closest(p, q)) for p, q in chosen]
     return [euler_identity(net, p, q) for p, q in chosen] + [
         replace(slope, tolerance=slope.tolerance or LEFT_BY_ATTACKS) for slope in slopes
     ]
-
-
-def _closest(p: str, q: str) -> str:
-    """An exact route to the norm factor, or else the estimate."""
-    return next((route.name for route in routes(p, q) if route.rigour == "exact"), "estimate")
 
 
 def _wrong(claim: Claim) -> list[Claim]:

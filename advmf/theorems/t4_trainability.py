@@ -63,6 +63,9 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
     σ_w² <= M^{1/L} - 1. In general the time is integrated by kernels. Arguments and errors are those of
     :func:`advmf.weight_variance`; the edges are the symbols ``m`` and ``M``.
 
+    The loss has to live until t*. It is gone after a time of order K d/N (:func:`advmf.loss_life`), which is shorter
+    than t* by a factor of the order of N²/(K d). So wide networks never reach t*, and stay in the band.
+
     >>> import advmf as mf
     >>> f = mf.kernel(mf.escape_time(mf.vanilla(u=1, v=0), 2, 2, "leading"))
     >>> f(N=[100, 200, 200], L=10, sigma_w=[2**0.5, 2**0.5, 2], m=0.5, M=2, eps=1, d=100, K=25).round(3)
@@ -89,6 +92,7 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
         q,
         route,
         "trainable: m <= omega(t)^L <= M, for gradients scale as omega^L",
+        "the adversarial loss lives until t* (loss_life); if it is gone before, the network stays in the band",
         depth=0,
         name="T4",
         lhs=EscapeTime(),

@@ -7,8 +7,8 @@ flow dW/dt = -∂B/∂W gives
     dσ_m²/dt = -(4/N) σ_m² ∂B/∂σ_m² = -(2/N) share_m B,   share_m = σ_m² ∂ln ω/∂σ_m².
 
 All blocks start alike and stay alike, so the system has one variance per trained matrix of a block. It describes early
-times. The flow of the loss itself also moves a few singular directions of J in a time of order 1, while σ_w² takes a
-time of order N.
+times: the flow of the loss itself moves J at a rate in proportion to N, and the loss is gone after a time of order K
+d/N, while σ_w² takes a time of order N.
 
 Source: S. Kumano, H. Kera, T. Yamasaki, NeurIPS 2023, arXiv:2505.14021, time evolution of the weight variance; blocks
 other than the paper's are derived here.

@@ -274,6 +274,15 @@ def routes(p: object, q: object) -> tuple[Route, ...]:
     return tuple(route for route in ROUTES.values() if route.applies(p, q))
 
 
+def closest(p: object, q: object) -> str:
+    """The name of an exact route to the norm factor, or else of the estimate.
+
+    >>> closest(2, 2), closest("inf", 1)
+    ('spectral', 'estimate')
+    """
+    return next((route.name for route in routes(p, q) if route.rigour == "exact"), "estimate")
+
+
 @public
 def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
     """β_{p,q} by a route, as an expression in ``d`` and ``K``; by default a rigorous upper bound.

@@ -130,11 +130,12 @@ def growths(net: Net) -> tuple[sp.Expr, ...]:
     """The ω of each block of the net's stages; raises DeclarationError for a block without one, and as
     :func:`~advmf.theory.recurrence.require_even`."""
     require_even(net)
-    return tuple(map(_growth, net.blocks))
+    return tuple(map(block_growth, net.blocks))
 
 
 @cache
-def _growth(block: Block) -> sp.Expr:
+def block_growth(block: Block) -> sp.Expr:
+    """The ω of one block; raises DeclarationError for a block without one."""
     growth = sp.diff(propagate(block, STATE).j, STATE.j)
     if growth.is_rational_function():
         growth = sp.expand(sp.cancel(sp.together(growth)))

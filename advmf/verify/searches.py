@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import sympy as sp
 
-from advmf.observables import LossDecay, Observable, WeightVarianceSlope
+from advmf.observables import CapacitySlope, LossDecay, Observable, WeightVarianceSlope
 from advmf.simulate.estimate import searched
 
-OF_THE_ATTACK = (WeightVarianceSlope, LossDecay)
-"""Slopes under training. They are about the perturbation that the attack finds, whatever larger ones there are."""
+OF_THE_ATTACK = (WeightVarianceSlope, LossDecay, CapacitySlope)
+"""Slopes under training. They are about the perturbation that the search finds, whatever larger ones there are."""
 
 
 def trusted(product: sp.Expr, d: int, K: int) -> tuple[bool, bool]:

@@ -86,6 +86,16 @@ def test_time_grows_with_the_width_and_shrinks_with_the_depth():
     assert (np.diff(found.escape, axis=0) < 0).all()
 
 
+def test_the_loss_is_gone_before_wide_networks_leave_the_band():
+    """The life of the loss falls as 1/N and the escape time grows as N: their ratio is of the order of N²/(K d)."""
+    grid = {"L": [4.0, 16.0], "N": [4.0, 100.0, 1000.0]}
+    found = mf.phase_diagram(mf.vanilla(1, 0), 2, 2, ("L", "N"), **{**VALUES, "sigma_w": 2**0.5, **grid})
+    assert found.lasting.tolist() == [[True, False, False]] * 2
+    life = mf.kernel(mf.loss_life(mf.vanilla(1, 0), 2, 2))(L=4, N=1000, d=100, K=25, eps=0.1, sigma_w=2**0.5)
+    T4 = 0.5 ** (-1 / 4) - 1  # (m^(-(L/2 - 1)/L) - 1)/(L/2 - 1)
+    assert found.escape[0, 2] / life == pytest.approx(1000**2 * 4 * T4 / (25 * 100), rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [

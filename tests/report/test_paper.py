@@ -308,7 +308,7 @@ def test_widths_are_those_of_tex(tmp_path):
     """The estimate, in ems of 10.95 pt, is at most an em short of what TeX measures."""
     texts = []
     for net in (mf.vanilla(), mf.residual(), mf.plain_residual()):
-        for name in ("T1", "T2", "T3", "T4", "T5", "F1", "F2"):
+        for name in ("T1", "T2", "T3", "T4", "T5", "F1", "F2", "D1", "D2"):
             for claim in THEOREMS[name].stated(net, "2", "2", "chevet"):
                 lines, rows = claim_lines(claim)
                 texts += [line.left for line in rows if not line.items]

@@ -195,8 +195,8 @@ def test_progress_adds_up():
 
 
 def test_selection():
-    assert {case.theorem for case in suite.cases(nets=["vanilla"])} == {"T1", "T2", "T3", "T5", "F1", "F2"}
-    assert {case.theorem for case in suite.cases(activations=["relu"])} == {"T1", "T2", "T3", "T5", "F1", "F2"}
+    assert {case.theorem for case in suite.cases(nets=["vanilla"])} == {"T1", "T2", "T3", "T5", "F1", "F2", "D1"}
+    assert {case.theorem for case in suite.cases(activations=["relu"])} == {"T1", "T2", "T3", "T5", "F1", "F2", "D1"}
     assert {"beta", "T6.d", "T6.K"} <= {case.theorem for case in suite.cases()}
     (case,) = suite.cases(["beta"], pairs=[(3, 2)], at={"d": 50})
     assert (case.name, case.at["d"], len(case.claims)) == ("matrix", 50, 1)

@@ -38,7 +38,7 @@ def rows(found):
 def test_the_default_suite_has_the_selected_rows_of_every_theorem():
     found = cases()
     selected = {name: theorem.selected["quick"] for name, theorem in THEOREMS.items() if "quick" in theorem.selected}
-    assert set(selected) == {"T1", "T2", "T3", "T5", "F2"}
+    assert set(selected) == {"T1", "T2", "T3", "T5", "F2", "D1"}
     for theorem, wanted in selected.items():
         own = {(c.name, c.activation): c.claims for c in found if c.theorem == theorem}
         assert set(own) <= set(wanted) and (theorem == "T3" or own)
@@ -363,7 +363,9 @@ def test_the_suite_at_the_papers_scale_has_every_theorem_on_mnist():
     found = cases(profile=PAPER)
     assert {case.theorem for case in found} == {case.theorem for case in cases()}
     for case in found:
-        if isinstance(case.scale, Scale):
+        if case.theorem == "D1":
+            assert case.at["L"] * case.at["K"] * case.at["d"] < case.scale.widths[0] / 8, "finite width adds L K d/N"
+        elif isinstance(case.scale, Scale):
             assert (case.at["d"], case.at["K"], case.profile.data) == (784, 10, "mnist")
             assert case.at["L"] == 10 or case.name == "pyramid"
         theorem = THEOREMS[case.theorem]
