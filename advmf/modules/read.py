@@ -26,7 +26,8 @@ SAME = 0.02
 norms."""
 SUPPORTED = (
     "Linear, Conv1d, Conv2d; functions of each coordinate, such as ReLU, LeakyReLU, Tanh, GELU, SiLU, Softplus, ELU, SELU, Hardtanh, Sigmoid; "
-    "BatchNorm (eval), LayerNorm, RMSNorm, Dropout (eval); Flatten, AvgPool over windows beside each other, AdaptiveAvgPool over all positions; sums, and factors"
+    "BatchNorm (eval), LayerNorm, RMSNorm, Dropout (eval); Flatten, AvgPool over windows beside each other, "
+    "AdaptiveAvgPool over all positions; sums, and factors"
 )
 
 
