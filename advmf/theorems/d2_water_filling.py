@@ -111,8 +111,8 @@ def loss_life(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
     much as in all of training.
 
     It is of order K d/N: the loss is gone long before σ_w² has halved, where N² is well above K d. For activations that
-    are not linear it is an estimate from above, because units that switch between x and x + η make the loss fall
-    faster. ``route`` is that of :func:`advmf.beta`. Raises ArgumentError as :func:`capacity_rate`.
+    are not linear it is a heuristic upper bound: that units which switch between x and x + η only make the loss fall
+    faster is seen at some radii, and not shown (docs/training.md). ``route`` is that of :func:`advmf.beta`. Raises ArgumentError as :func:`capacity_rate`.
 
     >>> import advmf as mf
     >>> mf.loss_life(mf.vanilla(), 2, 2).formula
@@ -129,7 +129,9 @@ def loss_life(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
         formula=sp.powsimp(K * d / (2 * eps * BETA * scaling(net).kernel * sp.sqrt(size))),
         where={**abbreviations(net), BETA: beta(p, q, route)},
         regime=Regime.LARGE_WIDTH if linear else Regime.LARGE_WIDTH | Regime.HEURISTIC,
-        heuristic="" if linear else "units that switch between x and x + eta lower the loss, and do not raise it",
+        heuristic=""
+        if linear
+        else "that units which switch between x and x + eta only lower the loss is seen, and not shown",
         assumptions=(*random_network(net), "gradient flow dW/dt = -dL_adv/dW on the input x alone"),
         source="derived here",
         net=net,
