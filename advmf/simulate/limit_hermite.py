@@ -67,22 +67,31 @@ class Hermite:
     def _coefficients(self, p: Points, anchor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The coefficients of every point, their excess over the anchor's, and their derivative with respect to Q."""
         root = p.Q.sqrt()[..., None]
+        anchors, place = anchor.unique(return_inverse=True)
         own, moved = root[:, anchor], (p.gap / (root + root[:, anchor])[..., 0])[..., None]
         for terms in TERMS:
             nodes, basis = _rule(terms, str(p.Q.device))
-            c = self.function.value(root * nodes) @ basis
-            last, k = c[..., -8:], torch.arange(terms + 2, dtype=c.dtype, device=c.device)
-            if bool(((last**2).sum(-1) * terms**2 <= TAIL * (k * c**2).sum(-1)).all()):
+            c = self.function.value(root[:, anchors] * nodes) @ basis
+            if not _settled(c):
+                continue
+            d = self.function.difference(self.function.prepared(own * nodes), moved * nodes)[0] @ basis
+            c = c[:, place] + d
+            if _settled(c):
                 break
         else:
             raise AccuracyError(
                 f"The Hermite series of {self.name} does not settle within {TERMS[-1]} terms at deviations up to {float(root.max()):.3g}, so "
                 "that the covariance at N = inf is not known to rounding. Lower sigma_w, sigma_b or the inputs, or take networks of a finite N."
             )
-        d = self.function.difference(self.function.prepared(own * nodes), moved * nodes)[0] @ basis
-        c, k = c[:, anchor] + d, k[:-2]
+        k = torch.arange(c.shape[2] - 2, dtype=c.dtype, device=c.device)
         up = ((k + 1) * (k + 2)).sqrt() * c[..., 2:]
         return c[..., :-2], d[..., :-2], (k * c[..., :-2] + up) / (2 * p.Q[..., None])
+
+
+def _settled(c: Tensor) -> bool:
+    """Whether the last of the coefficients are as small as rounding, at all points."""
+    terms, k = c.shape[2] - 2, torch.arange(c.shape[2], dtype=c.dtype, device=c.device)
+    return bool(((c[..., -8:] ** 2).sum(-1) * terms**2 <= TAIL * (k * c**2).sum(-1)).all())
 
 
 def _rest(c: Tensor, d: Tensor, s: Tensor, gain: Tensor, pair: Pair, layout: Layout) -> Jets:

@@ -120,9 +120,9 @@ def compute(
     were started before (:func:`processes`).
 
     ``keep`` gets the finished parts of jobs that hand them in before they are done. A job whose worker dies is done
-    again from there, alone. A job that loses three workers is given up, and reported when all others are done. Raises
-    ArgumentError for options that do not go together. Raises WorkerError where the scheduler cannot be reached or is
-    lost, and for jobs that were given up.
+    again from there, alone. A job that loses three workers is given up: its result is a WorkerError, which comes when
+    all others are done. Raises ArgumentError for options that do not go together. Raises WorkerError where the
+    scheduler cannot be reached or is lost.
     """
     if backend not in BACKENDS:
         raise ArgumentError(f"backend is one of {', '.join(BACKENDS)}; got {backend!r}.")
@@ -191,12 +191,12 @@ def _spread(
                 (lost if deaths[number] >= DEATHS else waiting).append(number)
             flying.clear()
             pool = start()
-    if lost:
-        names = "; ".join(jobs[number].name for number in lost)
-        raise WorkerError(
-            f"The worker died at each of {DEATHS} attempts, most often for want of memory: {names}. All other cases are finished; give "
-            "fewer --workers or a smaller --memory, and go on with --resume."
+    for number in lost:
+        error = WorkerError(
+            f"The worker died at each of {DEATHS} attempts at {jobs[number].name}, most often for want of memory. Give fewer --workers or a "
+            "smaller --memory, and go on with --resume."
         )
+        yield from landed(number, error)
 
 
 def _result(future: Future[Any]) -> Any:
