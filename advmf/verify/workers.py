@@ -46,6 +46,12 @@ MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str
 memory back and asking for it again would take a tenth of the time. Other C libraries ignore these settings."""
 
 
+LEAK, GROWTH = "_MAX_MEMORY_LEAK_SIZE", 8 << 30
+"""Loky takes a worker that has grown by 300 MB for one that leaks, and starts another in its place. The growth is that
+of networks, formulas and the memory that is kept for the next ones. A new worker would import and derive all of it
+again."""
+
+
 class Job(Protocol):
     """What a worker does: a picklable value with a name."""
 
@@ -264,6 +270,9 @@ def _attend(coordinator: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    process_executor = import_module("joblib.externals.loky.process_executor")
+    if hasattr(process_executor, LEAK):
+        setattr(process_executor, LEAK, GROWTH)
     import_module(JOBS)
 
 
