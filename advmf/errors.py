@@ -72,6 +72,24 @@ class WorkerError(AdvmfError, RuntimeError):
     """Workers could not be reached, or died repeatedly at the same case; finished cases are kept."""
 
 
+class CaseError(AdvmfError, RuntimeError):
+    """A case of a suite ended in an unexpected error, a bug of advmf or of a theorem's code; its notes hold the
+    traceback."""
+
+
+INPUT_ERRORS = (ArgumentError, DomainError, DeclarationError, DataError, BudgetError)
+"""The errors of what was asked for. :class:`NonFiniteError` is one of computed numbers all the same."""
+
+
+def of_input(error: Exception) -> bool:
+    """Whether an error is about what was asked for, not about what was computed.
+
+    >>> of_input(ArgumentError("no such net")), of_input(AccuracyError("too few terms"))
+    (True, False)
+    """
+    return isinstance(error, INPUT_ERRORS) and not isinstance(error, NonFiniteError)
+
+
 def one_of(kind: str, name: str, known: Iterable[str]) -> str:
     """The known name that equals ``given`` up to upper and lower case; raises ArgumentError, which suggests similar
     names, if there is none.

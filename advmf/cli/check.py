@@ -19,7 +19,7 @@ from advmf.cli.exits import Exit
 from advmf.cli.shared import Terminated, alone, console, main, point, terminable, unused, usage_errors
 from advmf.cli.tables import print_tables
 from advmf.cli.types import SEED, Networks, OutputFile
-from advmf.errors import AdvmfError, ArgumentError, OutputError
+from advmf.errors import AdvmfError, ArgumentError, CaseError, OutputError, of_input
 from advmf.outputs import Output
 from advmf.progress import progress
 
@@ -127,8 +127,8 @@ def check(
     Every claim comes with negative controls: wrong versions of it that the same check must refute.
 
     Exit code: 0 nothing refuted, 1 something refuted, 2 usage, or a file that cannot be read or written, 3 nothing
-    refuted but something underpowered (a negative control that was not refuted counts as that), 4 a crash, 130 Ctrl-C,
-    141 the reader of the output is gone, 143 SIGTERM.
+    refuted but something underpowered (a negative control that was not refuted counts as that), 4 a crash, 5 nothing
+    refuted but a case ended in an error, 130 Ctrl-C, 141 the reader of the output is gone, 143 SIGTERM.
     """
     out = console(json_path)
     budget = MEMORY if memory is None else int(memory * 2**30)
@@ -168,6 +168,7 @@ def check(
     claims = sum(len(case.claims) for case in suite)
     found: list[Outcome] = []
     document = of_outcomes([], seed, command, complete=False)
+    errors: list[AdvmfError] = []
     interrupted: Exit | None = None
     failure: AdvmfError | None = None
     with progress(len(suite)) as advance, terminable():
@@ -175,6 +176,7 @@ def check(
             with closing(run(suite, seed=seed, progress=advance, **options)) as finished:
                 for outcome in finished:
                     found.append(outcome)
+                    errors += [outcome.error] if outcome.error else []
                     advance.say(_told(outcome))
                     outcomes = family(sorted(found, key=lambda o: o.position), claims)
                     document = of_outcomes(outcomes, seed, command, complete=len(outcomes) == len(suite))
@@ -184,6 +186,10 @@ def check(
             interrupted = Exit.TERMINATED if isinstance(error, Terminated) else Exit.INTERRUPTED
         except AdvmfError as error:  # the results so far are shown anyway
             failure = error
+    if (
+        errors and len(errors) == len(found) and all(map(of_input, errors))
+    ):  # nothing can be checked as it was asked for
+        failure, found = failure or errors[0], []
     if found or interrupted:
         refuted = [name for name in document.names if name not in document.missed] if file else ()
         failure = _show(out, document, json_path, refuted) or failure
@@ -193,12 +199,18 @@ def check(
         kept = f"; go on with --store {store} --resume" if store else ""
         click.echo(f"interrupted: {len(found)} of {len(suite)} cases finished{kept}", err=True)
         sys.exit(interrupted)
-    sys.exit(_exit_code(document))
+    for error in errors:
+        for note in getattr(error, "__notes__", ()):
+            click.echo(f"{note}advmf: {error} (exit code {Exit.CRASHED:d})", err=True)
+    sys.exit(_exit_code(document, crashed=any(isinstance(error, CaseError) for error in errors)))
 
 
 def _told(outcome: Outcome) -> str:
     """A line on a case that has finished."""
-    first, case = outcome.reports[0], outcome.case
+    case = outcome.case
+    if outcome.error:
+        return f"{' '.join(filter(None, (case.theorem, case.name, case.activation)))}: {type(outcome.error).__name__}: {outcome.error}"
+    first = outcome.reports[0]
     counts = Counter(str(report.verdict) for report in outcome.reports)
     refuted = sum(report.verdict == "REFUTED" for report in outcome.controls)
     seconds = sum(report.seconds for report in (*outcome.reports, *outcome.controls))
@@ -264,7 +276,9 @@ def _summarise(document: Document) -> None:
             click.echo(f"$GITHUB_STEP_SUMMARY cannot be written: {error}", err=True)
 
 
-def _exit_code(document: Document) -> int:
+def _exit_code(document: Document, crashed: bool) -> int:
     if document.counts["REFUTED"]:
         return Exit.REFUTED
+    if document.errors:
+        return Exit.CRASHED if crashed else Exit.FAILED
     return Exit.UNDERPOWERED if document.counts["UNDERPOWERED"] or document.missed else Exit.NOTHING_REFUTED

@@ -31,6 +31,8 @@ class Exit(IntEnum):
     """Bad arguments, and files that cannot be read or written: one line says which."""
     UNDERPOWERED = 3
     """Nothing was refuted, but some claim was underpowered, or a negative control was not refuted."""
+    FAILED = 5
+    """Nothing was refuted, but a case ended in an error, so that nothing is known of its claims."""
     CRASHED = 4
     """An unexpected error: a bug of advmf."""
     INTERRUPTED = 130

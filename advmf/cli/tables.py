@@ -19,21 +19,23 @@ def print_tables(console: Console, document: Document) -> None:
 
     from advmf.report.overview import cell, tables
 
-    for each in tables(document.claims):
+    for each in tables(document.claims, document.errors):
         console.print(f"{each.title}: {each.numbers}", style="italic")
         table = Table("net", "activation", *each.heads, "within", box=None)
         for row in each.rows:
             found = [row.claims[head].report if head in row.claims else None for head in each.heads]
             cells = (Text("") if report is None else Text(cell(report), _STYLE[report.verdict]) for report in found)
-            table.add_row(row.net, row.activation, *cells, row.margin)
+            table.add_row(row.net, row.activation, *cells, Text(row.margin, _STYLE["REFUTED"] if row.error else ""))
         console.print(table, "")
     for claim in document.claims:
         for f in claim.report.findings:
             if f.verdict in ("REFUTED", "UNDERPOWERED"):
                 line = f"{claim.title}: {f.label}: {f.verdict}: {f.reason}"
                 console.print(line, style=_STYLE[f.verdict], markup=False)
-    if document.claims:
-        counts = ", ".join(f"{n} {v}" for v, n in document.counts.items() if n)
+    for failed in document.errors:
+        console.print(f"{failed.title}: {failed.kind}: {failed.text}", style=_STYLE["REFUTED"], markup=False)
+    if document.claims or document.errors:
+        counts = ", ".join([*(f"{n} {v}" for v, n in document.counts.items() if n), *filter(None, [document.told])])
         refuted = document.controls - len(document.missed)
         console.print(f"{counts}; negative controls refuted: {refuted} of {document.controls}")
         for missed in document.missed:

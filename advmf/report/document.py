@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,22 @@ class Checked:
         return title(self.case, self.activation, self.report)
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A case that ended in an error, so that nothing is known of its claims. ``kind`` is the error's type."""
+
+    case: str
+    net: str
+    activation: str
+    kind: str
+    text: str
+
+    @property
+    def title(self) -> str:
+        """Theorem, network and activation."""
+        return " ".join(filter(None, (self.case, self.net, self.activation)))
+
+
 def title(case: str, activation: str, report: Report) -> str:
     """Theorem, network, activation and exponents, which identify a claim or a negative control within a run."""
     name, bracket, mistake = report.theorem.partition(" [")
@@ -51,7 +67,8 @@ def title(case: str, activation: str, report: Report) -> str:
 @dataclass(frozen=True)
 class Document:
     """The results of a run. ``controls`` is the number of negative controls, ``names`` are their names, and ``missed``
-    are those that were not refuted. JSON of older versions has only the names of the missed ones."""
+    are those that were not refuted. JSON of older versions has only the names of the missed ones. ``errors`` are the
+    cases that ended in an error; a run is ``complete`` when every case has come to its end, also to such a one."""
 
     version: str
     seed: int
@@ -62,12 +79,22 @@ class Document:
     missed: tuple[str, ...]
     seconds: float
     names: tuple[str, ...] = ()
+    errors: tuple[Failed, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
         """The number of claims with each verdict."""
         found = Counter(str(claim.report.verdict) for claim in self.claims)
         return {str(verdict): found[verdict] for verdict in Verdict}
+
+    @property
+    def told(self) -> str:
+        """The number of cases that ended in an error, in words; empty if there are none."""
+        return (
+            f"{len(self.errors)} {'case' if len(self.errors) == 1 else 'cases'} ended in an error"
+            if self.errors
+            else ""
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The results as JSON-ready values: what ``advmf check --json`` writes."""
@@ -80,6 +107,7 @@ class Document:
                 {**c.report.to_dict(), "activation": c.activation, "case": c.case, "statement": dict(c.statement)}
                 for c in self.claims
             ],
+            **({"errors": [asdict(failed) for failed in self.errors]} if self.errors else {}),
             "summary": {
                 **self.counts,
                 "complete": self.complete,
@@ -120,7 +148,12 @@ def of_outcomes(outcomes: Sequence[Outcome], seed: int, command: str, complete: 
         for number, report in enumerate(o.reports)
     ]
     controls = [(title(o.case.theorem, o.case.activation, r), r) for o in outcomes for r in o.controls]
-    return _document(__version__, seed, command, complete, claims, controls)
+    errors = [
+        Failed(o.case.theorem, o.case.name, o.case.activation, type(o.error).__name__, str(o.error))
+        for o in outcomes
+        if o.error
+    ]
+    return _document(__version__, seed, command, complete, claims, controls, errors)
 
 
 def of_store(results: Results) -> Document:
@@ -136,7 +169,13 @@ def of_store(results: Results) -> Document:
         for r, report in zip(claims, reports)
     ]
     controls = [(title(r.theorem, r.activation, r.report), r.report) for r in results.records if r.control]
-    return _document(run["version"], run["seed"], results.command, results.complete, checked, controls)
+    errors = [_failed(run["cases"][position], kind, text) for position, (kind, text) in sorted(results.errors.items())]
+    return _document(run["version"], run["seed"], results.command, results.complete, checked, controls, errors)
+
+
+def _failed(case: Mapping[str, Any], kind: str, text: str) -> Failed:
+    theorem, net, activation = (str(case[name]) for name in ("theorem", "net", "activation"))
+    return Failed(theorem, net, activation, kind, printable(text))
 
 
 def _document(
@@ -146,12 +185,15 @@ def _document(
     complete: bool,
     claims: Sequence[Checked],
     controls: Sequence[tuple[str, Report]],
+    errors: Sequence[Failed],
 ) -> Document:
     """The document of these parts; ``controls`` are given with their names."""
     missed = tuple(name for name, r in controls if r.verdict != "REFUTED")
     seconds = sum(r.seconds for r in (*(c.report for c in claims), *(r for _, r in controls)))
     names = tuple(name for name, _ in controls)
-    return Document(version, seed, command, complete, tuple(claims), len(controls), missed, seconds, names)
+    return Document(
+        version, seed, command, complete, tuple(claims), len(controls), missed, seconds, names, tuple(errors)
+    )
 
 
 def read(path: Path | str) -> Document:
@@ -195,6 +237,7 @@ def _of_json(record: Mapping[str, Any]) -> Document:
         _text(record["version"]), int(record["seed"]), _text(record["command"]), bool(summary["complete"]), claims,
         int(controls["total"]), tuple(map(_text, controls["missed"])), float(summary["seconds"]),
         tuple(map(_text, controls.get("names", ()))),
+        tuple(Failed(*(_text(error[field.name]) for field in fields(Failed))) for error in record.get("errors", ())),
     )  # fmt: skip
 
 

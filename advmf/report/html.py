@@ -28,6 +28,7 @@ _MEANINGS = {
     "REFUTED": "the numbers contradict the claim at the declared error rate",
     "UNDERPOWERED": "the numbers could not have told",
 }
+_ENDED = "cases that ended in an error, so that nothing is known of their claims"
 FEW = 3
 """Up to this many claims are shown open."""
 MANY = 20
@@ -80,7 +81,8 @@ def _told(document: Document) -> str:
     state = "" if document.complete else "; not all cases of the run are finished"
     refuted = document.controls - len(document.missed)
     controls = f"; negative controls refuted: {refuted} of {document.controls}"
-    return (f"{counts}{controls}" if counts else "no case is finished") + state
+    errors = f"; {document.told}" if document.errors else ""
+    return (f"{counts}{controls}" if counts else "no case is finished") + errors + state
 
 
 def _name(verdict: str) -> str:
@@ -103,6 +105,10 @@ def _anchor(case: str) -> str:
 def _badge(verdict: str, text: str | None = None) -> Element:
     sign = node("span", _SIGNS[verdict], aria_hidden="true")
     return node("span", sign, f" {text or _name(verdict)}", class_=f"badge {verdict.lower()}")
+
+
+def _error(kind: str) -> Element:
+    return node("span", node("span", _SIGNS["REFUTED"], aria_hidden="true"), f" {kind}", class_="badge refuted")
 
 
 def _section(anchor: str, title: str, *children: Element | None) -> Element:
@@ -130,8 +136,13 @@ def _overview(document: Document, names: Mapping[int, str]) -> Element:
         for verdict, n in document.counts.items()
         if n
     ]
-    grids = [_grid(table, names) for table in tables(document.claims)]
+    if n := len(document.errors):
+        counts.append(node("li", node("strong", str(n)), " ", _error("error"), node("small", _ENDED)))
+    grids = [_grid(table, names) for table in tables(document.claims, document.errors)]
     listed = [_listed(document, names, verdict) for verdict in ("REFUTED", "UNDERPOWERED")]
+    failed = [node("li", e.title, ": ", _error(e.kind), ": ", e.text) for e in document.errors]
+    errors = node("details", node("summary", node("h3", document.told)), node("ul", *failed), open="open")
+    listed.append(errors if failed else None)
     missed = [node("li", *_titled(name)) for name in document.missed]
     controls = _folded("UNDERPOWERED", f"negative controls not refuted: {len(missed)}", missed)
     refuted = [node("li", *_titled(name)) for name in document.names if name not in document.missed]
@@ -199,7 +210,8 @@ def _grid(table: Table, names: Mapping[int, str]) -> Element:
     for row in table.rows:
         cells = [node("td", _link(row.claims[head], names) if head in row.claims else None) for head in table.heads]
         name = node("th", f"{row.net} ", node("small", row.activation), scope="row")
-        rows.append(node("tr", name, *cells, node("td", row.margin)))
+        margin = _error(row.error) if row.error else row.margin
+        rows.append(node("tr", name, *cells, node("td", margin)))
     return _table(f"{table.title}: {table.numbers}{pairs}", heads, rows)
 
 

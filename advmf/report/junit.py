@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element, indent, tostring
 
-from advmf.report.document import Checked, Document
+from advmf.report.document import Checked, Document, Failed
 from advmf.report.tree import node
 
 
 def junit(document: Document) -> str:
-    """The XML for build servers: REFUTED is a failure, UNDERPOWERED is skipped, and both come with the numbers.
+    """The XML for build servers: REFUTED is a failure, UNDERPOWERED is skipped, and both come with the numbers. A case
+    that ended in an error is a test case of its own.
 
     Negative controls are no test cases; those that were not refuted are in ``system-out``.
     """
@@ -21,8 +22,10 @@ def junit(document: Document) -> str:
         "testsuite",
         node("properties", *(node("property", name=name, value=value) for name, value in properties.items())),
         *map(_case, document.claims),
+        *map(_failed, document.errors),
         node("system-out", "\n".join(lines)),
-        name="advmf", tests=len(document.claims), failures=counts["REFUTED"], skipped=counts["UNDERPOWERED"], errors=0,
+        name="advmf", tests=len(document.claims) + len(document.errors), failures=counts["REFUTED"], skipped=counts["UNDERPOWERED"],
+        errors=len(document.errors),
         time=f"{document.seconds:.3f}",
     )  # fmt: skip
     root = node("testsuites", suite)
@@ -38,3 +41,13 @@ def _case(claim: Checked) -> Element:
     numbers = str(report)
     told = node("system-out", numbers) if outcome is None else node(outcome, numbers, message=reasons)
     return node("testcase", told, classname=group, name=claim.title, time=f"{report.seconds:.3f}")
+
+
+def _failed(failed: Failed) -> Element:
+    group = ".".join(filter(None, ("advmf", failed.case, failed.net, failed.activation)))
+    return node(
+        "testcase",
+        node("error", failed.text, message=failed.text, type=failed.kind),
+        classname=group,
+        name=failed.title,
+    )

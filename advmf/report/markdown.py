@@ -16,7 +16,8 @@ def markdown(document: Document) -> str:
 
     It is GitHub's Markdown, and text from the results is escaped.
     """
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in document.counts.items() if n) or "nothing finished"
+    found = [*(f"{n} {verdict}" for verdict, n in document.counts.items() if n), *filter(None, [document.told])]
+    counts = ", ".join(found) or "nothing finished"
     state = "" if document.complete else " (not all cases are finished)"
     refuted = document.controls - len(document.missed)
     parts = [
@@ -26,9 +27,11 @@ def markdown(document: Document) -> str:
     ]
     if bad := [claim for claim in document.claims if claim.report.verdict in ("REFUTED", "UNDERPOWERED")]:
         parts.append("\n".join(_grid(("claim", "what", "verdict", "estimate", "predicted", "reason"), _findings(bad))))
+    if document.errors:
+        parts.append("\n".join(f"* {_escape(f'{e.title}: {e.kind}: {e.text}')}" for e in document.errors))
     if document.missed:
         parts.append("\n".join(f"* negative control not refuted: {_escape(missed)}" for missed in document.missed))
-    parts += map(_folded, tables(document.claims))
+    parts += map(_folded, tables(document.claims, document.errors))
     if document.names:
         listed = "\n".join(f"* {_escape(name)}" for name in document.names)
         parts.append(f"<details><summary>The negative controls</summary>\n\n{listed}\n\n</details>")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from advmf.report.document import Checked
+from advmf.report.document import Checked, Failed
 from advmf.theorems import caption
 from advmf.verify.verdict import Report
 
@@ -22,10 +22,15 @@ class Row:
     net: str
     activation: str
     claims: Mapping[str, Checked]
+    error: str = ""
+    """The kind of the error that the case ended in, in place of claims."""
 
     @property
     def margin(self) -> str:
-        """The margin of the verdicts: a departure of this size would have been found in any of them."""
+        """The margin of the verdicts: a departure of this size would have been found in any of them. The error of a
+        case that ended in one."""
+        if self.error:
+            return self.error
         stand = [claim.report for claim in self.claims.values() if claim.report.margin]
         return max(stand, key=lambda report: report.within).margin.removeprefix("within ") if stand else ""
 
@@ -40,11 +45,26 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def tables(claims: Sequence[Checked]) -> list[Table]:
-    """The verdicts of a run. Laws stand side by side; claims for each (p, q) have a separate table."""
+def tables(claims: Sequence[Checked], errors: Sequence[Failed] = ()) -> list[Table]:
+    """The verdicts of a run. Laws stand side by side; claims for each (p, q) have a separate table. A case that ended
+    in an error has a row in the last table of its theorem."""
     found = []
-    for case in dict.fromkeys(claim.case for claim in claims):
-        own = [claim for claim in claims if claim.case == case]
+    for case in dict.fromkeys([*(claim.case for claim in claims), *(error.case for error in errors)]):
+        failed = tuple(Row(e.net, e.activation, {}, e.kind) for e in errors if e.case == case)
+        found += _with(_tables(case, [claim for claim in claims if claim.case == case]), case, failed)
+    return found
+
+
+def _with(found: list[Table], case: str, failed: tuple[Row, ...]) -> list[Table]:
+    if not failed:
+        return found
+    *others, last = found or [Table(case, caption(case).text, (), ())]
+    return [*others, replace(last, rows=(*last.rows, *failed))]
+
+
+def _tables(case: str, own: Sequence[Checked]) -> list[Table]:
+    found = []
+    if own:
         names = list(dict.fromkeys(c.report.theorem for c in own if c.report.p)) or [case]
         for name in names:
             for given in dict.fromkeys(c.report.given for c in own):

@@ -10,6 +10,7 @@ from typing import Any
 from advmf.errors import DataError
 
 EXPECTED = "the file that 'advmf check --json FILE' writes"
+_ERROR = ("case", "net", "activation", "kind", "text")
 _FIELDS = {"theorem": str, "net": str, "verdict": str, "activation": str, "findings": list, "at": dict}
 OF_MATRICES = ("", "matrix")
 """The values in place of a net where there is none."""
@@ -39,8 +40,10 @@ def checked(record: Any, name: str = "results") -> dict[str, Any]:
         raise DataError(
             f"{name} has another format: expected {EXPECTED}, with version, seed, results and summary; got {keys}."
         )
-    rows, summary = record["results"], record["summary"]
-    if not isinstance(rows, list) or not rows or not isinstance(summary, Mapping):
+    rows, summary, errors = record["results"], record["summary"], record.get("errors", [])
+    if not _tells(errors):
+        raise DataError(f"{name} has another format: its errors are no list of cases; expected {EXPECTED}.")
+    if not isinstance(rows, list) or not (rows or errors) or not isinstance(summary, Mapping):
         raise DataError(f"{name} holds no results; expected {EXPECTED}.")
     for i, row in enumerate(rows):
         wrong = [
@@ -70,16 +73,13 @@ def about(
 
     The totals are those of this part. Negative controls are counted only if nothing was left out.
     """
-    rows = [
-        row
-        for row in record["results"]
-        if _theorem(row) in theorems
-        and (
-            row["net"] in OF_MATRICES
-            or (row["net"] == net and (activations is None or row["activation"] in activations))
-        )
-    ]
-    if not rows:
+
+    def is_about(row: Mapping[str, Any]) -> bool:
+        named = row["net"] == net and (activations is None or row["activation"] in activations)
+        return _theorem(row) in theorems and (row["net"] in OF_MATRICES or named)
+
+    rows, errors = (list(filter(is_about, record.get(name, ()))) for name in ("results", "errors"))
+    if not (rows or errors):
         there = dict.fromkeys(
             " ".join(filter(None, (_theorem(r), r["net"], r["activation"]))) for r in record["results"]
         )
@@ -91,7 +91,14 @@ def about(
     summary = {**record["summary"], **counts}
     if len(rows) < len(record["results"]):
         summary.pop("controls", None)
-    return {**record, "results": rows, "summary": summary}
+    return {**record, "results": rows, **({"errors": errors} if "errors" in record else {}), "summary": summary}
+
+
+def _tells(errors: Any) -> bool:
+    """Whether each of the errors says which case ended in what."""
+    return isinstance(errors, list) and all(
+        isinstance(error, Mapping) and all(isinstance(error.get(name), str) for name in _ERROR) for error in errors
+    )
 
 
 def _theorem(row: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ def verdicts(record: Mapping[str, Any], lines: Lines) -> str:
         shown = caption(name)
         limit = f", given {prose(given)}" if given else ""
         tables.append(rf"\paragraph{{{shown.title or literal(name)}}} {shown.tex}{limit}." + "\n" + body_of)
-    return "\n".join([_legend(), *tables, _findings(rows, lines), _totals(record)])
+    return "\n".join([_legend(), *tables, _findings(rows, lines), _errors(record), _totals(record)])
 
 
 _SIGNS = {"SUPPORTED": "s", "NOT_REFUTED": "n", "REFUTED": "R", "UNDERPOWERED": "u"}
@@ -125,6 +125,16 @@ def _findings(rows: Sequence[Mapping[str, Any]], lines: Lines) -> str:
                 who = prose(f"{row['theorem']}, {row['net']}, {row['activation']}".replace("_", " "))
                 out.append(rf"\item {who}{pair}: {label}: {finding['verdict'].lower().replace('_', ' ')}: {words}.")
     return "\\begin{itemize}\n" + "\n".join(out) + "\n\\end{itemize}" if out else ""
+
+
+def _errors(record: Mapping[str, Any]) -> str:
+    """The cases that ended in an error, in place of rows."""
+    told = [
+        rf"\item {literal(' '.join(filter(None, map(str, (e['case'], e['net'], e['activation'])))))}: ended in an error, and nothing "
+        rf"is known of its claims: {literal(str(e['kind']))}: {literal(str(e['text']))}"
+        for e in record.get("errors", ())
+    ]
+    return "\\begin{itemize}\n" + "\n".join(told) + "\n\\end{itemize}" if told else ""
 
 
 def _totals(record: Mapping[str, Any]) -> str:

@@ -28,9 +28,10 @@ from advmf.simulate.positions import Average, Flatten, Spread
 from advmf.simulate.state import lasting, source, tensor, without_gradients
 from advmf.simulate.tapes import Matrix
 
-CHUNK = {"dense": 64 * 2**20, "conditioned": 512 * 2**20}
+CHUNK = {"dense": 64 * 2**20, "conditioned": 128 * 2**20}
 """Bytes of networks that are run together on a CPU. Dense chunks have enough weights to keep it busy while columns stay
-in its cache; conditioned chunks have enough networks for the many small operations of conditioning."""
+in its cache. Conditioned chunks have enough networks for the many small operations of conditioning, and arrays whose
+memory is kept for the next ones: larger ones would be given back to the system and asked for each time."""
 QUERIES = 256
 """The number of vectors expected to meet each matrix: that of an attack of the default strength."""
 SEED, LAYER = 8, 4096

@@ -88,8 +88,7 @@ class Hermite:
         for terms in (n for n in TERMS if n >= least):
             nodes, basis = _rule(terms, str(p.Q.device))
             c = self.function.value(root[:, first:] * nodes) @ basis
-            last, k = c[..., -8:], torch.arange(terms + 2, dtype=c.dtype, device=c.device)
-            if bool(((last**2).sum(-1) * terms**2 <= TAIL * (k * c**2).sum(-1)).all()):
+            if _settled(c):
                 break
         else:
             raise AccuracyError(
@@ -107,6 +106,12 @@ class Hermite:
             d[:, away] = self.function.difference(self.function.prepared(own * nodes), moved * nodes)[0] @ basis
         c = whole[:, at] + d
         return (torch.cat((known[0], c), 1), torch.cat((known[1], d), 1)) if known else (c, d)
+
+
+def _settled(c: Tensor) -> bool:
+    """Whether the last of the coefficients are as small as rounding, at all points."""
+    terms, k = c.shape[2] - 2, torch.arange(c.shape[2], dtype=c.dtype, device=c.device)
+    return bool(((c[..., -8:] ** 2).sum(-1) * terms**2 <= TAIL * (k * c**2).sum(-1)).all())
 
 
 def _rest(c: Tensor, d: Tensor, s: Tensor, gain: Tensor, pair: Pair, layout: Layout) -> Jets:

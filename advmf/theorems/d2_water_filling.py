@@ -112,7 +112,8 @@ def loss_life(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
 
     It is of order K d/N: the loss is gone long before σ_w² has halved, where N² is well above K d. For activations that
     are not linear it is a heuristic upper bound: that units which switch between x and x + η only make the loss fall
-    faster is seen at some radii, and not shown (docs/training.md). ``route`` is that of :func:`advmf.beta`. Raises ArgumentError as :func:`capacity_rate`.
+    faster is seen at some radii, and not shown (docs/training.md). ``route`` is that of :func:`advmf.beta`. Raises
+    ArgumentError as :func:`capacity_rate`.
 
     >>> import advmf as mf
     >>> mf.loss_life(mf.vanilla(), 2, 2).formula

@@ -157,6 +157,8 @@ def check_theorem(
     case = own_case(theorem, theorem.tested(theorem.net, PAIRS), at)
     options: dict[str, Any] = {"nets": nets, "sequential": sequential or None}
     (outcome,) = run([case], seed=seed, workers=workers, **options)
+    if outcome.error:
+        raise outcome.error
     return [*outcome.reports, *outcome.controls]
 
 

@@ -45,7 +45,8 @@ class Record:
 @dataclass(frozen=True)
 class Results:
     """What a results file holds: the run's ``configuration``, the ``command`` that made it, and the records in the
-    suite's order. ``parts`` has the finished parts of unfinished cases, by position."""
+    suite's order. ``parts`` has the finished parts of unfinished cases, by position. The part :data:`ERROR` of a case
+    is the error that it ended in."""
 
     configuration: Mapping[str, Any]
     command: str
@@ -59,8 +60,18 @@ class Results:
 
     @property
     def complete(self) -> bool:
-        """Whether every case of the run is finished."""
-        return len(self.finished) == len(self.configuration["cases"])
+        """Whether every case of the run came to an end."""
+        return len(self.finished) + len(self.errors) == len(self.configuration["cases"])
+
+    @property
+    def errors(self) -> Mapping[int, tuple[str, str]]:
+        """The kind and the text of the error of each case that ended in one, by position."""
+        found = {position: parts[ERROR] for position, parts in self.parts.items() if ERROR in parts}
+        return {position: (error["kind"], error["text"]) for position, error in found.items()}
+
+    def finished_parts(self, position: int) -> Mapping[str, Any]:
+        """The finished parts of a case, without its error: it is tried again from there."""
+        return {name: part for name, part in self.parts.get(position, {}).items() if name != ERROR}
 
 
 def canonical(claim: Claim) -> dict[str, Any]:
@@ -84,6 +95,9 @@ def canonical(claim: Claim) -> dict[str, Any]:
         ],
     }
 
+
+ERROR = "error"
+"""What a store calls the error of a case among its parts."""
 
 ADDED = ("network", "derivation")
 """Further keys that :func:`statement` has where there is something to say."""

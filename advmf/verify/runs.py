@@ -6,6 +6,7 @@ import math
 import pickle
 import re
 import time
+import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,7 @@ import cloudpickle
 
 from advmf import __version__
 from advmf.claim import Claim
-from advmf.errors import AdvmfError, ArgumentError, WorkerError
+from advmf.errors import AdvmfError, ArgumentError, CaseError, WorkerError
 from advmf.progress import TAKEN_OVER, Progress
 from advmf.simulate.data import load
 from advmf.theorems import SHIPPED
@@ -42,12 +43,14 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """The reports of a case, and those of its negative controls; ``position`` is the case's in the suite."""
+    """The reports of a case, and those of its negative controls, or the ``error`` that it ended in; ``position`` is the
+    case's in the suite."""
 
     position: int
     case: Case
     reports: tuple[Report, ...]
     controls: tuple[Report, ...]
+    error: AdvmfError | None = None
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,10 @@ class Packed:
 
     def perform(
         self, progress: Progress | None = None, keep: Callable[[Mapping[str, Any]], None] | None = None
-    ) -> list[dict[str, Any]] | Unfinished:
-        """The reports of the claims and of the mutants, as JSON-ready values. ``keep`` gets the finished parts
-        meanwhile. Without ``keep``, as on a worker, a long job stops and hands them in; it is then sent again with
-        them."""
+    ) -> list[dict[str, Any]] | Unfinished | AdvmfError:
+        """The reports of the claims and of the mutants, as JSON-ready values, or the error that the case ends in. The
+        other cases of a suite go on after it. ``keep`` gets the finished parts meanwhile. Without ``keep``, as on a
+        worker, a long job stops and hands them in; it is then sent again with them."""
         case, beside, settings = pickle.loads(self.content)
         parts = Parts(self.parts, keep, self.patience)
         try:
@@ -121,15 +124,22 @@ class Packed:
                 return [r.to_dict() for r in case.check(mutants, {**settings, "progress": progress, "parts": parts})]
         except HandedIn:
             return Unfinished(dict(parts), replace(self, parts=dict(parts)))
-        except AdvmfError:
-            raise
-        except (MemoryError, RuntimeError) as error:  # torch's allocator raises the latter
-            if isinstance(error, RuntimeError) and not ALLOCATION.search(str(error)):
-                raise
-            raise WorkerError(
-                f"There is not enough memory for {self.name} ({str(error).splitlines()[0] if str(error) else 'MemoryError'}). What was finished is "
-                "kept: give fewer --workers or a smaller --memory, and go on with --resume."
-            ) from None
+        except AdvmfError as error:
+            return error
+        except Exception as error:
+            if _lacks_memory(error):
+                return WorkerError(
+                    f"There is not enough memory for {self.name} ({str(error).splitlines()[0] if str(error) else 'MemoryError'}). What was "
+                    "finished is kept: give fewer --workers or a smaller --memory, and go on with --resume."
+                )
+            unexpected = CaseError(f"{type(error).__name__}: {error}")
+            unexpected.add_note("".join(traceback.format_exception(error)))
+            return unexpected
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether memory was short. Torch's allocator raises a RuntimeError."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(ALLOCATION.search(str(error))))
 
 
 class HandedIn(Exception):
@@ -178,6 +188,10 @@ def run(
     they were. They are not computed again, nor are the finished widths of other cases. The device "cuda" stands for all
     GPUs: the cases are dealt out to them.
 
+    An error within a case is the outcome of that case alone: it has the ``error`` and no reports, and all other cases
+    are checked. The ``store`` keeps the error until ``resume`` tries the case again. What can be known to be wrong
+    beforehand is raised before any work.
+
     Raises as :func:`advmf.check_all`, :func:`advmf.verify.store.opened` and :func:`advmf.verify.workers.compute` do.
     """
     if resume and store is None:
@@ -187,6 +201,8 @@ def run(
     if isinstance(widths := options.get("widths"), str):
         for case in suite:
             require_limit(case.claims, case.at, widths)
+    for case in suite:
+        case.require()
     jobs = _jobs(suite, seed, options)
     hashes = _hashes(jobs)
     where: Any = nullcontext((None, Results({}, "", ())))
@@ -205,7 +221,7 @@ def run(
             yield job.outcome([record.report for record in found.records if record.position == job.position])
         rest = [job for job in jobs if job.position not in found.finished]
         rest.sort(key=lambda job: len(job.case.claims))
-        packed = [job.packed(found.parts.get(job.position, {})) for job in rest]
+        packed = [job.packed(found.finished_parts(job.position)) for job in rest]
 
         def keep(number: int, parts: Mapping[str, Any]) -> None:
             if isinstance(file, Store):
@@ -215,7 +231,13 @@ def run(
         computed = compute(packed, progress=progress, keep=keep, **options)
         with closing(computed):
             for number, values in computed:
-                job, reports = rest[number], [Report.from_dict(value) for value in values]
+                job = rest[number]
+                if isinstance(values, AdvmfError):
+                    if file is not None:
+                        file.fail(job.position, type(values).__name__, str(values))
+                    yield Outcome(job.position, job.case, (), (), values)
+                    continue
+                reports = [Report.from_dict(value) for value in values]
                 if file is not None:
                     file.add(job.records(keys[job.position], reports))
                 yield job.outcome(reports)

@@ -20,7 +20,7 @@ from typing import Any
 
 from advmf.errors import StoreError
 from advmf.verify.foreign import LARGEST, brief, loads, valid
-from advmf.verify.records import FORMAT, STATED, Record, Results, of_another_format, text
+from advmf.verify.records import ERROR, FORMAT, STATED, Record, Results, of_another_format, text
 
 APPLICATION = int.from_bytes(b"amf1", "big")
 """SQLite's application id of a results file, which tells it from other databases."""
@@ -85,6 +85,10 @@ class Store:
         rows = [(position, name, value, _digest(position, name, value)) for name, value in values.items()]
         with self._writing():
             self._db.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", rows)
+
+    def fail(self, position: int, kind: str, text: str) -> None:
+        """Keep the error that a case ended in, until the case is finished."""
+        self.keep(position, {ERROR: {"kind": kind, "text": text}})
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -286,7 +290,9 @@ def _parts(db: sqlite3.Connection) -> dict[int, dict[str, Any]]:
     ):
         if _digest(position, name, value) != digest:
             raise sqlite3.DatabaseError(f"the part {name} is not what was written")
-        parts.setdefault(position, {})[name] = json.loads(value)
+        part = parts.setdefault(position, {})[name] = json.loads(value)
+        if name == ERROR and not all(isinstance(part[key], str) for key in ("kind", "text")):
+            raise TypeError(f"the error of case {position} is no text")
     return parts
 
 

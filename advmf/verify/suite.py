@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from advmf.claim import Claim
+from advmf.emit.engine.domains import Domain
 from advmf.errors import ArgumentError, refuse_unused
 from advmf.nets import PRESETS, Net, ReLULike
 from advmf.symbols import exponent
@@ -24,7 +26,7 @@ from advmf.verify.check import Run, checked
 from advmf.verify.pilot import PILOT
 from advmf.verify.records import statement
 from advmf.verify.sequential import require
-from advmf.verify.sources.arguments import arranged, requirements
+from advmf.verify.sources.arguments import arranged, requirements, validated
 from advmf.verify.sources.limit import LIMIT, has_limit
 from advmf.verify.sources.matrices import matrices
 from advmf.verify.sources.simulation import networks
@@ -148,6 +150,14 @@ class Case:
     def design(self, alpha: float) -> Design:
         """The error rates of its check, and the departures that it has to resolve."""
         return Design(alpha=alpha, **(self.scale.effects if isinstance(self.scale, Scale) else {}))
+
+    def require(self) -> None:
+        """Raise ArgumentError or DomainError for a point at which the claims cannot be checked."""
+        if self.net is not None:
+            validated(self.claims, self.at)
+        for symbol in set[sp.Symbol]().union(*(claim.rhs.free_symbols for claim in self.claims)):
+            if symbol.name in self.at:
+                Domain.of(symbol).check(np.float64(self.at[symbol.name]))
 
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of the check: the profile's, and ``options`` that are not None in their place. Pilots size

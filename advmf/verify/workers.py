@@ -46,6 +46,12 @@ MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str
 memory back and asking for it again would take a tenth of the time. Other C libraries ignore these settings."""
 
 
+LEAK, GROWTH = "_MAX_MEMORY_LEAK_SIZE", 8 << 30
+"""Loky takes a worker that has grown by 300 MB for one that leaks, and starts another in its place. The growth is that
+of networks, formulas and the memory that is kept for the next ones. A new worker would import and derive all of it
+again."""
+
+
 class Job(Protocol):
     """What a worker does: a picklable value with a name."""
 
@@ -120,9 +126,9 @@ def compute(
     were started before (:func:`processes`).
 
     ``keep`` gets the finished parts of jobs that hand them in before they are done. A job whose worker dies is done
-    again from there, alone. A job that loses three workers is given up, and reported when all others are done. Raises
-    ArgumentError for options that do not go together. Raises WorkerError where the scheduler cannot be reached or is
-    lost, and for jobs that were given up.
+    again from there, alone. A job that loses three workers is given up: its result is a WorkerError, which comes when
+    all others are done. Raises ArgumentError for options that do not go together. Raises WorkerError where the
+    scheduler cannot be reached or is lost.
     """
     if backend not in BACKENDS:
         raise ArgumentError(f"backend is one of {', '.join(BACKENDS)}; got {backend!r}.")
@@ -191,12 +197,12 @@ def _spread(
                 (lost if deaths[number] >= DEATHS else waiting).append(number)
             flying.clear()
             pool = start()
-    if lost:
-        names = "; ".join(jobs[number].name for number in lost)
-        raise WorkerError(
-            f"The worker died at each of {DEATHS} attempts, most often for want of memory: {names}. All other cases are finished; give "
-            "fewer --workers or a smaller --memory, and go on with --resume."
+    for number in lost:
+        error = WorkerError(
+            f"The worker died at each of {DEATHS} attempts at {jobs[number].name}, most often for want of memory. Give fewer --workers or a "
+            "smaller --memory, and go on with --resume."
         )
+        yield from landed(number, error)
 
 
 def _result(future: Future[Any]) -> Any:
@@ -264,6 +270,9 @@ def _attend(coordinator: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    process_executor = import_module("joblib.externals.loky.process_executor")
+    if hasattr(process_executor, LEAK):
+        setattr(process_executor, LEAK, GROWTH)
     import_module(JOBS)
 
 

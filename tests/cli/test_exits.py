@@ -272,7 +272,7 @@ def test_a_lack_of_memory_is_told_and_no_crash(error, monkeypatch):
         suite, "cases", lambda *_, **__: [Starving(*(getattr(case, field.name) for field in fields(case)))]
     )
     result = CliRunner().invoke(cli.main, ["check", "--workers", "1"])
-    assert result.exit_code == Exit.USAGE and "not enough memory for beta" in " ".join(result.output.split())
+    assert result.exit_code == Exit.FAILED and "not enough memory for beta" in " ".join(result.output.split())
 
 
 def test_the_steps_of_presets_are_those_of_their_docstrings():

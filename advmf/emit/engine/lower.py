@@ -339,12 +339,23 @@ class _Body(_Lowering):
         super().__init__(lambda symbol: -1 - state.index(symbol), outer.check_head)
         self.outer, self.state = outer, state
         self.fixed: dict[int, int] = {}
+        self._moving: dict[sp.Basic, bool] = {}
 
     def slot(self, expr: sp.Basic) -> int:
-        if isinstance(expr, sp.Expr) and not expr.free_symbols & set(self.state):
+        if isinstance(expr, sp.Expr) and not self._moves(expr):
             return self.fixed.setdefault(self.outer.slot(expr), -1 - len(self.state) - len(self.fixed))
         return super().slot(expr)
 
     def operands(self, expr: sp.Expr) -> list[sp.Expr]:
-        fixed, moving = expr.as_independent(*self.state, as_Add=isinstance(expr, sp.Add))
-        return [*([] if fixed == expr.identity else [fixed]), *expr.func.make_args(moving)]
+        fixed = [arg for arg in expr.args if not self._moves(arg)]
+        return [*([expr.func(*fixed)] if fixed else []), *filter(self._moves, expr.args)]
+
+    def _moves(self, expr: sp.Basic) -> bool:
+        """Whether an expression depends on the state. Each subexpression is looked at once: SymPy would go through all
+        of it again at every level."""
+        if expr not in self._moving:
+            whole = type(expr).free_symbols is not sp.Basic.free_symbols  # a symbol, or what binds symbols
+            self._moving[expr] = (
+                bool(expr.free_symbols & set(self.state)) if whole else any(map(self._moves, expr.args))
+            )
+        return self._moving[expr]
