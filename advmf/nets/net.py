@@ -183,6 +183,11 @@ class Net(Shown):
         return None if self.image is None else prod(self.image)
 
     @property
+    def averages(self) -> bool:
+        """Whether it averages positions of images: by an AvgPool, or by the head "pool"."""
+        return self.head == "pool" or any(isinstance(leaf, AvgPool) for leaf in self.leaves)
+
+    @property
     def repeated(self) -> bool:
         """Whether the net is one block, repeated L times at the width N."""
         return self.stages == (Stage(self.stages[0].block),)

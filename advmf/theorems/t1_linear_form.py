@@ -264,7 +264,7 @@ T1 = Theorem(
         "quick": Scale(L=3, d=8, K=512, widths=(256, 512, 1024, 2048), nets=(450, 450, 300, 300), effects=EFFECTS),
         "scattered": Scale(L=3, d=8, K=512, widths=(128, 256, 2048, 4096), nets=(480, 720, 220, 400), effects=EFFECTS),
         "images": Scale(L=2, d=8, K=256, widths=(64, 128, 256, 512), nets=(1150, 1150, 520, 345), effects=EFFECTS),
-        "pixels": Scale(L=2, d=64, K=32, widths=(32, 64, 128), nets=(300, 300, 300), effects=EFFECTS),
+        "pixels": Scale(L=2, d=16, K=8, widths=(16,), nets=(11_000,), effects=EFFECTS),
         # E Q_L², over the square of E Q_L, has a term of 17,000/N³ here (F1). What a fit to a + b/N + c/N² leaves of it
         # is 0.03 %.
         "paper": Scale(**PAPER_POINT, widths=(128, 256, 2048, 8192), nets=(2000, 2800, 6000, 200), effects=EFFECTS),

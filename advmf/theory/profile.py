@@ -213,8 +213,7 @@ def profile(net: Net) -> Profile:
                 runs += map(sp.Integer, (each.taps, each.stride, each.first, each.circular))
     channels, *sizes = net.image
     code = (*map(sp.Integer, (channels, len(sizes), *sizes, len(net.runs))), *runs)
-    averaged = net.head == "pool" or any(isinstance(leaf, AvgPool) for leaf in net.leaves)
-    return Profile(net, code, not averaged)
+    return Profile(net, code, not net.averages)
 
 
 def has_profile(net: Net) -> bool:

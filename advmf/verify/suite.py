@@ -83,6 +83,8 @@ MATRIX = "matrix"
 
 IMAGES_SCALE = "images"
 """What a theorem calls its scale for networks on images."""
+AVERAGED_SCALE = "averaged"
+"""What a theorem calls its scale for networks that average positions of images."""
 PIXELS_SCALE = "pixels"
 """What a theorem calls its scale for networks on images whose pixels differ."""
 SCATTERED_SCALE = "scattered"
@@ -324,6 +326,7 @@ def _scales(
     assert isinstance(scale, Scale)
     if scale is theorem.scale(profile.name):
         kinds = {
+            AVERAGED_SCALE: net.averages,
             PIXELS_SCALE: not averages_follow(net),
             IMAGES_SCALE: net.image is not None,
             SCATTERED_SCALE: theorem.scatters(net),
