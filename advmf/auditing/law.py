@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from advmf.emit.kernels import kernel
+from advmf.expressions import expression
 from advmf.modules.follow import Functions, Step, linear
 from advmf.modules.items import Added, Item, Masked, Normed, Pointwise, Weights
 from advmf.modules.tidy import function
@@ -118,7 +119,7 @@ def _rules(block: Block) -> dict[str, tuple[sp.Expr, Any]]:
     after = Streams().add(block, one, other, one) if isinstance(block, Residual) else block.apply(Streams(), one)
     (tangent,) = after.tangents
     found = dict(zip(NAMES, (after.Q, after.mu, tangent.C, tangent.V, tangent.tau)))
-    return {name: (sp.sympify(expr), kernel(sp.sympify(expr))) for name, expr in found.items()}
+    return {name: (expr, kernel(expr)) for name, expr in ((name, expression(e)) for name, e in found.items())}
 
 
 def _symbols(number: int) -> Stream:

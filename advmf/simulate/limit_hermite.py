@@ -99,7 +99,7 @@ class Hermite:
             return self._of_points(p, anchor, 0, None)
         at, d = anchor[first:], torch.zeros_like(c)
         whole = torch.cat((known[0], c), 1) if known else c
-        away = (at != torch.arange(first, len(anchor), device=at.device)).nonzero()[:, 0]
+        away = (at != torch.arange(first, len(anchor), dtype=at.dtype, device=at.device)).nonzero()[:, 0]
         if len(away):
             own, gap = root[:, at[away]], p.gap[:, first + away]
             moved = (gap / (root[:, first + away] + own)[..., 0])[..., None]

@@ -58,7 +58,7 @@ class Average:
     @classmethod
     def whole(cls, positions: int, device: torch.device) -> Average:
         """The average over all positions."""
-        return cls(torch.arange(positions, device=device)[:, None])
+        return cls(torch.arange(positions, dtype=torch.int64, device=device)[:, None])
 
     def push(self, x: Stream, tape: AnyTape) -> Stream:
         x = x.unflatten(2, (-1, self.sources.numel()))

@@ -257,7 +257,7 @@ D2 = Theorem(
     derive=OfLinear("d2_water_filling"),
     needs=(ALIKE, GROWTH, UNIFORM, SCALES),
     unchecked=(
-        "it is about the course of training, and a check measures networks at t = 0. advmf.training_flow gives its formulas, and "
+        "it is about the course of training, and a check measures networks at t = 0. 'advmf show D2' gives its formulas, and "
         "docs/training.md compares trained networks with them."
     ),
 )

@@ -22,6 +22,7 @@ import sympy as sp
 
 from advmf import special
 from advmf.boundary import public
+from advmf.budget import allow, machine_memory
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.functions import Conjugate, GaussianNorm, ProfileNorm, ProfileRadius, ProfileShare
 from advmf.nets import (
@@ -44,6 +45,9 @@ from advmf.symbols import K, d, exponent
 from advmf.theory.norms import probability
 from advmf.theory.propagation import STATE
 from advmf.theory.spike import carries_mean
+
+HELD = 3
+"""Square matrices of the longest axis that the numbers of a profile hold at once."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ class Profile:
         >>> at = {"L": 3, "sigma_w": 2, "K": 10, "d": 64}
         >>> even = mf.profile(mf.conv(1, 0))
         >>> mf.kernel(even.beta_quantile(2, 2, 0.01))(**at).round(3)
-        np.float64(4.982)
+        np.float64(4.981)
         """
         mean, delta = self.beta(p, q), probability(delta)
         reach = self.radius(exponent(p, "p")) * K ** sp.Max(0, 1 / exponent(q, "q") - sp.Rational(1, 2))
@@ -199,6 +203,8 @@ def profile(net: Net) -> Profile:
         raise DeclarationError(
             f"A profile is that of a network on images; {net.name} has vectors. Its Σ(x) is advmf.metric(net)."
         )
+    sizes, what = net.image[1:], f"The profile of images of {' x '.join(map(str, net.image[1:]))} positions"
+    allow(8 * HELD * max(sizes) ** 2, machine_memory(), what, "Take smaller images")
     if carries_mean(_at_one_position(net)):
         raise DeclarationError(
             f"{net.name} carries a mean through its sums, so what a pixel can change depends on the image. Give the branch a Mix() at its end."

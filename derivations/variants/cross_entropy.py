@@ -183,7 +183,7 @@ THEOREM = mf.Theorem(
     tests=lambda net, pairs: [claim(net)],
     wrong=wrong,
     derive=derive,
-    scales={"quick": mf.Scale(**SIZES, at=POINT, nets=(40,) * 4, widths=(64, 256, 1024, 4096), directions=8, steps=5)},
+    scales={"quick": mf.Scale(**SIZES, at=POINT, nets=(64,) * 4, widths=(64, 256, 1024, 4096), directions=8, steps=5)},
 )
 
 

@@ -124,10 +124,12 @@ def test_an_audit_says_everything_as_text_and_json():
     assert [f.value for f in other.findings] != [f.value for f in found.findings], "the control"
 
 
-def test_images_of_a_pooled_net_have_no_bound_and_say_so():
-    found = mf.audit(lambda: zoo.conv_net(C=12, head="pool"), digits(), **FEW)
+def test_images_without_a_bound_say_so():
+    found = mf.audit(lambda: zoo.conv_net(C=12, act=nn.Tanh), digits(), **FEW)
     assert found.bounds == {} and found.verdict == "stands"
     assert any("T2 has no bound for this net" in note for note in found.notes)
+    pooled = mf.audit(lambda: zoo.conv_net(C=12, head="pool"), digits(), **FEW)
+    assert set(pooled.bounds) == {"attack", "norm"} and pooled.verdict == "stands"
 
 
 # The parts.

@@ -27,7 +27,7 @@ NEEDED = {
 
 def made(kind):
     """An observable of a kind: at (2, oo) if it has exponents, of the first unit and direction if it has these."""
-    pair = ATTACK in kind.needs or kind is observables.OperatorNorm
+    pair = ATTACK in kind.needs or kind in (observables.OperatorNorm, observables.CapacitySlope)
     for args in ((2, sp.oo),) if pair else ((), (0,), (0, 0)):
         try:
             return kind(*args)
@@ -63,7 +63,7 @@ def watched(allowed):
 
 
 def test_the_package_has_a_measurement_for_what_checks_speak_of():
-    assert len(SHIPPED) == 11 and {UnitObservable} & set(SHIPPED) == set()
+    assert len(SHIPPED) == 13 and {UnitObservable} & set(SHIPPED) == set()
 
 
 @pytest.mark.parametrize("kind", SHIPPED)

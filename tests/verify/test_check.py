@@ -303,8 +303,8 @@ def test_a_control_that_no_point_tells_from_its_claim_fails_the_run():
         assert [r.theorem for r in outcome.controls if r.verdict is not Verdict.REFUTED] == missed
         assert of_outcomes([outcome], 0, "", True).missed == tuple(f"{name} vanilla relu" for name in missed)
     zero = replace(case.claims[0], lhs=Expectation(Output(0)), formula=sp.S.Zero, equations=(), relation="<=")
-    with pytest.raises(ArgumentError, match="its theorem knows no wrong version of it"):
-        next(run([replace(case, claims=(zero,))]))
+    (outcome,) = run([replace(case, claims=(zero,))])
+    assert isinstance(outcome.error, ArgumentError) and "its theorem knows no wrong version of it" in str(outcome.error)
 
 
 def test_a_pilot_finds_how_many_networks_resolve_the_effect():
