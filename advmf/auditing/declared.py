@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from advmf.errors import ArgumentError, DeclarationError
+from advmf.expressions import expression
 from advmf.modules.follow import Functions, PathModule, drawn
 from advmf.modules.items import Added, Path, Pointwise, Weights, walk
 from advmf.modules.read import Read
@@ -120,9 +121,10 @@ def _copies(repeat: sp.Expr, at: Mapping[str, float]) -> int:
 
 
 def _number(expr: Any, at: Mapping[str, float]) -> float:
-    if missing := sorted(s.name for s in sp.sympify(expr).free_symbols if s.name not in at):
+    number = expression(expr)
+    if missing := sorted(s.name for s in number.free_symbols if s.name not in at):
         raise ArgumentError(f"The point of the declared net has no {', '.join(missing)}; give it in at.")
-    return float(sp.sympify(expr).subs({s: at[s.name] for s in sp.sympify(expr).free_symbols}))
+    return float(number.subs({s: at[s.name] for s in number.free_symbols}))
 
 
 def _valued(leaf: Function, at: Mapping[str, float]) -> Function:
