@@ -104,7 +104,9 @@ class _Numbers:
         """The means of an activation."""
         product = self._put_in(phi.product(_Q, _R, _P))
         second, mean = self._put_in(phi.second(_Q)), self._put_in(phi.mean(_Q))
-        return Activated(kernel([product, sp.diff(product, _P)]), kernel([second, mean]), self(phi.phi(sp.S.Zero)))
+        return Activated(
+            kernel([product, sp.diff(product, _P)], "native"), kernel([second, mean]), self(phi.phi(sp.S.Zero))
+        )
 
 
 @dataclass(frozen=True)
