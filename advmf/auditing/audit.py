@@ -59,10 +59,10 @@ def audit(
     module whose initialisation has the declared law departs with probability at most ``alpha``, all quantities
     together. A module as it is, trained or not, gets no verdict; each quantity that departs is named.
 
-    The law is ``declared``, a net and a point ``at``; by default that of :func:`advmf.from_torch` for the first module,
-    with one variance for the weights of all layers. It is compared with ``twins`` networks too, which are drawn from it
-    in the module's own shape, with independent weights of the module's own distribution. So the widths are finite on
-    both sides.
+    The law is ``declared``, a net and a point ``at``; by default that of :func:`advmf.from_torch`, with the weights of
+    all initialisations taken together, and one variance for all layers that agree. The modules are also compared with
+    ``twins``: networks drawn from the law in the module's own shape, with independent weights of the module's own
+    distribution. So the widths are finite on both sides.
 
     The quantities: for each layer ``sigma_w_sq``, ``sigma_b_sq``, ``kurtosis`` (3 for Gaussian weights; only reported),
     ``edge``, the largest singular value squared over the edge of the Marchenko-Pastur law, and ``spectrum``, the

@@ -186,9 +186,8 @@ def check(
             interrupted = Exit.TERMINATED if isinstance(error, Terminated) else Exit.INTERRUPTED
         except AdvmfError as error:  # the results so far are shown anyway
             failure = error
-    if (
-        errors and len(errors) == len(found) and all(map(of_input, errors))
-    ):  # nothing can be checked as it was asked for
+    nothing = len(errors) == len(found) and all(map(of_input, errors))
+    if errors and nothing:  # could be checked as it was asked for
         failure, found = failure or errors[0], []
     if found or interrupted:
         refuted = [name for name in document.names if name not in document.missed] if file else ()

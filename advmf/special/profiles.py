@@ -11,15 +11,17 @@ s is 1 for a run that changes nothing, and W^copies for one that multiplies by W
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from advmf.errors import DomainError
+
 
 def profile(*code: float) -> tuple[np.ndarray, float]:
     """The profile s of a code, as an array of the image's sizes over its largest value, and the logarithm of that
-    value.
+    value. Raises DomainError for numbers that are no code.
 
     >>> from advmf.special import profile
     >>> code = (1, 1, 4, 1, 2, 1, 0.5, 1, 3, 1, -1, 0)  # two layers of three taps of four positions, zeros beyond
@@ -27,12 +29,12 @@ def profile(*code: float) -> tuple[np.ndarray, float]:
     >>> (shares * math.exp(log)).round(4).tolist()  # 5/9, 7/9, ... times 1/4
     [0.1389, 0.2222, 0.2222, 0.1389]
     """
-    _, sizes, runs = _read(iter(code))
-    before = []
+    _, image, runs = _read(code)
+    before, sizes = [], image
     for _, terms in runs:
         before.append(sizes)
         sizes = tuple(size // math.prod(stride for _, stride, _, _ in terms[0][1]) for size in sizes)
-    weights, log = np.full(sizes, 1.0 / math.prod(sizes)), math.log(math.prod(_read(iter(code))[1]))
+    weights, log = np.full(sizes, 1.0 / math.prod(sizes)), math.log(math.prod(image))
     for (copies, terms), at in zip(reversed(runs), reversed(before)):
         for _ in range(copies):
             weights = sum(weight * _back(weights, maps, at) for weight, maps in terms)
@@ -44,21 +46,31 @@ def profile(*code: float) -> tuple[np.ndarray, float]:
     return weights / largest, log + math.log(largest)
 
 
-def _read(code: Iterator[float]) -> tuple[int, tuple[int, ...], list[Any]]:
+def _read(code: tuple[float, ...]) -> tuple[int, tuple[int, ...], list[Any]]:
     """The channels, the sizes and the runs of a code. A run has copies and terms, a term its weight and maps."""
+    rest = iter(code)
 
-    def whole() -> int:
-        return round(next(code))
+    def whole(least: int = 1) -> int:
+        value = float(next(rest))
+        if value != math.floor(value) or value < least:
+            raise ValueError(f"{value:g} stands where a whole number >= {least} was expected")
+        return int(value)
 
-    channels, axes = whole(), whole()
-    sizes = tuple(whole() for _ in range(axes))
-    runs = []
-    for _ in range(whole()):
-        copies, terms = whole(), []
-        for _ in range(whole()):
-            weight = float(next(code))
-            terms.append((weight, [(whole(), whole(), whole(), whole()) for _ in range(whole())]))
-        runs.append((copies, terms))
+    try:
+        channels, axes = whole(), whole()
+        sizes = tuple(whole() for _ in range(axes))
+        runs = []
+        for _ in range(whole(0)):
+            copies, terms = whole(0), []
+            for _ in range(whole()):
+                weight = float(next(rest))
+                terms.append((weight, [(whole(), whole(), whole(-(10**6)), whole(0)) for _ in range(whole(0))]))
+            runs.append((copies, terms))
+        if left := len(list(rest)):
+            raise ValueError(f"{left} numbers are left at its end")
+    except (RuntimeError, StopIteration, OverflowError, ValueError) as error:
+        what = str(error) if isinstance(error, ValueError) else "it ends too early"
+        raise DomainError(f"No code of a profile: {what}; got {code!r:.120}. advmf.profile(net).code is one.") from None
     return channels, sizes, runs
 
 

@@ -67,7 +67,8 @@ def nuclear_norm(K: Any, d: Any) -> Any:
 
 
 def proximal_map(J: Any, tau: float, p: float, q: float) -> np.ndarray:
-    """J_τ of one matrix J (K, d). Raises DomainError for pairs outside :data:`TRACTABLE`.
+    """J_τ of one matrix J (K, d), for tau >= 0. Raises DomainError for pairs outside :data:`TRACTABLE`, a J that is no
+    matrix of finite numbers, and tau < 0.
 
     >>> from advmf.special import proximal_map
     >>> proximal_map([[3.0, 0.0], [0.0, 1.0]], 1.5, 2, 2)
@@ -76,6 +77,11 @@ def proximal_map(J: Any, tau: float, p: float, q: float) -> np.ndarray:
     """
     J, p, q = np.asarray(J, dtype=float), float(p), float(q)
     _require_pair(p, q)
+    if J.ndim != 2 or not np.isfinite(J).all():
+        raise DomainError(
+            f"J must be a matrix (K, d) of finite numbers; got shape {J.shape}, {np.isfinite(J).sum()} finite."
+        )
+    _require_time(np.asarray(tau, dtype=float))
     if p != 1 and q == math.inf:
         return proximal_map(J.T, tau, 1, _dual(p)).T
     if q == 2 and p == 2:
@@ -177,8 +183,7 @@ def _mean(tau: float, K: int, d: int, p: float, q: float) -> tuple[float, float]
 def _means(*given: Any) -> tuple[Any, Any]:
     tau, K, d, p, q = numpy_ops().broadcast(*given)
     _require_sizes(K, d)
-    if not (tau >= 0).all():
-        raise DomainError(f"The proximal map takes tau >= 0; got {tau[~(tau >= 0)][0]:g}.")
+    _require_time(tau)
     for pair in {(float(a), float(b)) for a, b in zip(p.flat, q.flat)}:
         _require_pair(*pair)
     found = [_mean(float(s), int(k), int(n), float(a), float(b)) for s, k, n, a, b in
@@ -189,6 +194,11 @@ def _means(*given: Any) -> tuple[Any, Any]:
 
 def _dual(p: float) -> float:
     return 1.0 if p == math.inf else p / (p - 1)
+
+
+def _require_time(tau: np.ndarray) -> None:
+    if not (tau >= 0).all():
+        raise DomainError(f"The proximal map takes tau >= 0; got {tau[~(tau >= 0)][0]:g}.")
 
 
 def _require_sizes(K: np.ndarray, d: np.ndarray) -> None:

@@ -24,6 +24,12 @@ LARGEST = 1000
 """The largest factor by which the first pilot grows. A check that would need more comes out UNDERPOWERED."""
 
 
+def require_pilot(name: str, wanted: object) -> None:
+    """Raise ArgumentError where a text for the argument ``name`` is no pilot."""
+    if isinstance(wanted, str) and wanted != PILOT:
+        raise ArgumentError(f"{name} must be {KINDS[name]}, or {PILOT!r}; got {wanted!r}.")
+
+
 def piloted(
     name: str,
     wanted: str,
@@ -40,8 +46,7 @@ def piloted(
     number that was chosen. The outcome is kept in ``parts``, and taken over from there. Raises ArgumentError where what
     is ``wanted`` for the argument ``name`` is no pilot.
     """
-    if wanted != PILOT:
-        raise ArgumentError(f"{name} must be {KINDS[name]}, or {PILOT!r}; got {wanted!r}.")
+    require_pilot(name, wanted)
     parts = {} if parts is None else parts
     if PILOT not in parts:
         started = time.perf_counter()

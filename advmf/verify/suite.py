@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy as sp
@@ -23,7 +24,7 @@ from advmf.theorems.theorem import MatrixScale, Scale, Theorem
 from advmf.theory.propagation import averages_follow
 from advmf.verify.catalogue import ACTIVATIONS, CHECKED, checkable, choose
 from advmf.verify.check import Run, checked
-from advmf.verify.pilot import PILOT
+from advmf.verify.pilot import PILOT, require_pilot
 from advmf.verify.records import statement
 from advmf.verify.sequential import require
 from advmf.verify.sources.arguments import arranged, requirements, validated
@@ -62,21 +63,27 @@ cost."""
 SHORTCUT_GAIN = 0.5
 """alpha*sigma_w**2 of the residual networks, so that omega = 1.5."""
 
-NETS = {
-    "vanilla": ("vanilla", 1.0),
-    GROWING: ("vanilla", 1 + SHORTCUT_GAIN),
-    **{name: (name, SHORTCUT_GAIN) for name in PRESETS if name != "vanilla"},
-    "pre_norm": ("pre_norm", 2.0),
-    "pyramid": ("pyramid", 1 + SHORTCUT_GAIN),
-    "conv": ("conv", 2.0),
-    "conv_zero": ("conv", 2.0),
-    "conv_pool": ("conv", 2.0),
-}
-"""The networks of a suite: the preset of each, with :data:`OPTIONS`, and sigma_w**2 times E phi'^2 at a second moment
-of one, which is omega of the vanilla ones of homogeneous activations."""
 
-OPTIONS = {"conv_zero": {"padding": "zero"}, "conv_pool": {"head": "pool"}}
-"""What a suite's network declares beside its preset's defaults."""
+class Named(NamedTuple):
+    """A network of a suite: its preset, with the options that differ from the preset's defaults. ``gain`` is sigma_w**2
+    times E phi'^2 at a second moment of one, which is omega of the vanilla ones of homogeneous activations."""
+
+    preset: str
+    gain: float
+    options: Mapping[str, Any] = MappingProxyType({})
+
+
+NETS = {
+    "vanilla": Named("vanilla", 1.0),
+    GROWING: Named("vanilla", 1 + SHORTCUT_GAIN),
+    **{name: Named(name, SHORTCUT_GAIN) for name in PRESETS if name != "vanilla"},
+    "pre_norm": Named("pre_norm", 2.0),
+    "pyramid": Named("pyramid", 1 + SHORTCUT_GAIN),
+    "conv": Named("conv", 2.0),
+    "conv_zero": Named("conv", 2.0, {"padding": "zero"}),
+    "conv_pool": Named("conv", 2.0, {"head": "pool"}),
+}
+"""The networks of a suite by name."""
 
 MATRIX = "matrix"
 """What stands for a net where there is none."""
@@ -167,6 +174,7 @@ class Case:
         there are as many networks as at all widths of the profile."""
         chosen = {k: v for k, v in options.items() if v is not None}
         require(chosen.get("sequential", False))
+        require_pilot("nets", chosen.get("nets"))
         scale = self.scale
         if isinstance(scale, MatrixScale):
             common = {k: v for k, v in chosen.items() if k in ("seed", "design", "sequential", "progress", "samples")}
@@ -271,12 +279,12 @@ def cases(
         else:
             rows = {row: own for row, own in selected.items() if row in known or row not in ALL}
         for (name, activation), own in rows.items():
-            net = PRESETS[NETS[name][0]](phi=ACTIVATIONS[activation], **OPTIONS.get(name, {}))
-            net = replace(net, name=name)
+            own_net = NETS[name]
+            net = replace(PRESETS[own_net.preset](phi=ACTIVATIONS[activation], **own_net.options), name=name)
             finite = theorem.selected.get(theorem.variant(profile.name, FINITE_SCALE), {})
             also = () if named or brief else finite.get((name, activation), ())
             for scale, chosen in _scales(theorem, net, profile, ladder, own, also):
-                point = _point(net, scale, profile, NETS[name][1], at)
+                point = _point(net, scale, profile, own_net.gain, at)
                 net = _imaged(net, point["d"])
                 if claims := theorem.tested(net, chosen):
                     found.append(Case(theorem.name, net, activation, claims, point, profile, own=scale))

@@ -1,7 +1,6 @@
 """The neural tangent kernel and the decay of the adversarial loss, against closed forms and explicit networks."""
 
 import math
-from dataclasses import replace
 
 import mpmath
 import pytest
@@ -83,16 +82,15 @@ def test_switching_units_make_the_decay_fall_as_the_radius():
 def test_the_decay_is_that_of_attacked_networks(name):
     """Checked at its error rates; that of a linear network with the same omega, which ignores switching, is refuted."""
     net = PRESETS[name](1, 0)
-    # At this radius the decay is 2 to 5 % below the claim, at ten seeds, which is more than its own 1.4 %.
-    claim = replace(mf.loss_decay(net, "inf", 1), tolerance=0.08)
+    claim = mf.loss_decay(net, "inf", 1)
     at = {"L": 2, "d": 36, "K": 4, "sigma_w": 2**0.5 if name == "vanilla" else 1.0, "sigma_b": 0.0, "eps": 0.1}
     report, mutant = mf.check_all(
         [claim, claim.scaled("1/3")],
         at,
         widths=(64, 256, 1024, 4096),
         nets=(4000, 4000, 1500, 400),
-        directions=1,
-        steps=2,
+        directions=4,  # one direction and two steps fall short of the maximum, and the decay with them, by 2 to 4 %
+        steps=8,
     )
     assert report.verdict is Verdict.SUPPORTED, str(report)
     assert mutant.verdict is Verdict.REFUTED

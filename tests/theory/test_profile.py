@@ -13,7 +13,7 @@ from scipy.special import erf
 
 import advmf as mf
 from advmf.errors import ArgumentError, DeclarationError, DomainError
-from advmf.special import gaussian_norm, profile_norm, profile_radius, profile_share
+from advmf.special import gaussian_norm, profile, profile_norm, profile_radius, profile_share
 from advmf.theorems.t1_pixels import flattened
 from advmf.theory.norms import BETA
 
@@ -190,6 +190,22 @@ def test_numbers_out_of_range_are_nan():
     code = (1, 1, 4, 0)
     assert np.isnan(profile_norm([0.5, math.nan], *code)).all() and np.isnan(profile_radius(0.9, *code))
     assert np.isnan(profile_share([-1, 4, 0.5], *code)).all()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ((1, 1), "it ends too early"),
+        ((1, 1, 4, 1, 2, 1, 0.5, 1, 3), "it ends too early"),
+        ((1, 1, 4, 0, 7), "1 numbers are left at its end"),
+        ((1, 1, 0, 0), "0 stands where a whole number >= 1 was expected"),
+        ((1, 1, 4, 1, 1.5, 1, 0.5, 0), "1.5 stands where a whole number >= 0 was expected"),
+    ],
+)
+def test_what_is_no_code_is_refused(code, message):
+    for call in (lambda: profile(*code), lambda: profile_norm(2, *code), lambda: profile_share(0, *code)):
+        with pytest.raises(DomainError, match=re.escape(message)):
+            call()
 
 
 @pytest.mark.parametrize(("p", "q"), [(1, 2), (2, 2), ("inf", 1), ("inf", "inf"), (3, 2)])

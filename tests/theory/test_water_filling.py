@@ -199,3 +199,17 @@ def test_what_is_not_known_is_refused_by_name():
             prox_norm(*bad)
     with pytest.raises(DomainError, match="whole K, d"):
         nuclear_norm(0, 3)
+
+
+@pytest.mark.parametrize(
+    ("J", "tau", "message"),
+    [
+        (np.ones(3), 1.0, r"J must be a matrix \(K, d\) of finite numbers; got shape \(3,\)"),
+        (np.full((2, 3), math.nan), 1.0, r"got shape \(2, 3\), 0 finite"),
+        (np.ones((2, 3)), -1.0, "takes tau >= 0; got -1"),
+        (np.ones((2, 3)), math.nan, "takes tau >= 0; got nan"),
+    ],
+)
+def test_a_proximal_map_of_bad_input_is_refused(J, tau, message):
+    with pytest.raises(DomainError, match=message):
+        proximal_map(J, tau, 2, 2)

@@ -105,11 +105,8 @@ def test_a_bad_number_of_networks_is_a_usage_error(bad):
 def test_bad_values_stop_before_any_work(theorem, options, message, monkeypatch):
     monkeypatch.setattr(data.Images, "draw", lambda *_: pytest.fail("work had started"))
     monkeypatch.setattr(matrices, "gaussian_norms", lambda *_, **__: pytest.fail("work had started"))
-    try:
-        error = chosen(theorem, **options).error  # of its case
-    except ArgumentError as found:  # of the run
-        error = found
-    assert isinstance(error, ArgumentError) and message in str(error)
+    with pytest.raises(ArgumentError, match=message):
+        chosen(theorem, **options)
 
 
 def test_samples_are_a_number_or_pilots():
