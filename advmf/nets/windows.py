@@ -35,11 +35,11 @@ class Windows:
         cannot take."""
         if self.taps > min(before):
             raise DeclarationError(
-                f"{owner!r} has more taps along an axis than an image of {_written(before)} positions."
+                f"{owner!r} meets {self.taps} positions along an axis, more than an image of {_written(before)} positions has."
             )
         if any(size % self.stride for size in before):
             raise DeclarationError(
-                f"{owner!r}: the stride must divide the sizes of the image, which has {_written(before)} positions here."
+                f"{owner!r}: its stride, or its window, must divide the sizes of the image, which has {_written(before)} positions here."
             )
         return tuple(size // self.stride for size in before)
 

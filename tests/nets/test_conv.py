@@ -87,7 +87,7 @@ def test_even_layers_give_every_position_the_same_weight():
         (lambda: mf.Net(mf.Serial(conv(), mf.AvgPool()), image=(1, 8)), "so the number of its copies must be known"),
         (
             lambda: mf.Net(mf.Stage(mf.Serial(conv(), mf.AvgPool()), 1), image=(1, 7)),
-            "AvgPool(size=2): the stride must divide the sizes of the image",
+            "AvgPool(size=2): its stride, or its window, must divide the sizes of the image",
         ),
         (
             lambda: mf.Net(mf.Stage(mf.Serial(conv(), mf.AvgPool(), RELU), 1), image=(1, 8)),
@@ -101,11 +101,17 @@ def test_even_layers_give_every_position_the_same_weight():
         (lambda: mf.conv(image=(1, 0, 3)), "got (1, 0, 3)"),
         (lambda: mf.conv(image=28), "got 28"),
         (lambda: mf.conv(image="128"), "got '128'"),
-        (lambda: mf.conv(image=(1, 2, 9)), "has more taps along an axis than an image of 2 x 9 positions"),
+        (
+            lambda: mf.conv(image=(1, 2, 9)),
+            "meets 3 positions along an axis, more than an image of 2 x 9 positions has",
+        ),
         (lambda: mf.conv(head="mean"), "head is one of flatten, pool; got 'mean'"),
         (lambda: mf.Net(RELU, head="pool"), "head says how a net on images ends; give image too"),
         (lambda: mf.Net(conv(stride=2), image=(1, 8)), r"from (8,) to (4,), so the number of its copies must be known"),
-        (lambda: mf.Net(mf.Stage(conv(stride=2), 2), image=(1, 6)), "the stride must divide the sizes of the image"),
+        (
+            lambda: mf.Net(mf.Stage(conv(stride=2), 2), image=(1, 6)),
+            "its stride, or its window, must divide the sizes of the image",
+        ),
         (
             lambda: mf.Net(mf.Stage(mf.Residual(mf.Conv(stride=2), RELU, mf.Mix()), 1), image=(1, 6)),
             "adds images of (6,) and of (3,) positions",
