@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,41 @@ def kinks(f: sp.Lambda) -> tuple[sp.Expr, ...]:
             raise ArgumentError(f"SymPy does not find where {edge} = 0, at which {f.expr} has a kink.")
         found |= {root for root in roots if root.is_real is not False}
     return tuple(sorted(found, key=sp.default_sort_key))
+
+
+@lru_cache(maxsize=1024)
+def pieces(f: sp.Lambda, places: tuple[float, ...]) -> tuple[sp.Lambda, ...]:
+    """The smooth formulas of f below, between and above its kinks, at the ascending ``places``.
+
+    >>> import sympy as sp
+    >>> from advmf.functions.curves import pieces
+    >>> z = sp.Symbol("z", real=True)
+    >>> [piece.expr for piece in pieces(sp.Lambda(z, sp.Max(0, z) + sp.Abs(z - 1)), (0.0, 1.0))]
+    [1 - z, 1, 2*z - 1]
+    """
+    inner = [(low + high) / 2 for low, high in pairwise(places)]
+    return tuple(_piece(f, sp.Float(x)) for x in (places[0] - 1, *inner, places[-1] + 1))
+
+
+def _piece(f: sp.Lambda, x: sp.Expr) -> sp.Lambda:
+    """The smooth formula of f near x, which is no kink."""
+    (z,), expr = f.variables, f.expr
+    while found := [atom for atom in expr.atoms(*KINKED) if not any(arg.has(*KINKED) for arg in atom.args)]:
+        expr = expr.xreplace({atom: _branch(atom, z, x) for atom in found})
+    return sp.Lambda(z, expr)
+
+
+def _branch(atom: sp.Expr, z: sp.Symbol, x: sp.Expr) -> sp.Expr:
+    """The expression that a kinked one is near x."""
+    if isinstance(atom, sp.Piecewise):
+        return next(value for value, condition in atom.args if condition.subs(z, x) == sp.true)
+    if isinstance(atom, (sp.Max, sp.Min)):
+        choose = max if isinstance(atom, sp.Max) else min
+        return choose(atom.args, key=lambda arg: float(arg.subs(z, x)))
+    above = float(atom.args[0].subs(z, x)) > 0
+    if isinstance(atom, sp.Abs):
+        return atom.args[0] if above else -atom.args[0]
+    return sp.Integer(above) if isinstance(atom, sp.Heaviside) else sp.Integer(1 if above else -1)
 
 
 def _edges(atom: sp.Expr) -> set[sp.Expr]:

@@ -28,6 +28,7 @@ from torch import Tensor
 from advmf.errors import DeclarationError
 from advmf.nets import Dropout, GaussianLayer, Net, Norm, Pointwise, ReLULike, Residual, require_vectors
 from advmf.nets.algebra import Algebra
+from advmf.simulate.limit_exponential import Exponential
 from advmf.simulate.limit_hermite import KEPT, Hermite
 from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, State, composed
 from advmf.simulate.limit_piecewise import Piecewise
@@ -245,11 +246,13 @@ class Rules(Algebra[tuple[Rule, ...]]):
             return (*state, Rectified(self._number(activation.u), self._number(activation.v)))
         if (lines := Piecewise.of(activation.phi(z), self._number)) is not None:
             return (*state, lines)
+        if (curved := Exponential.of(activation.phi(z), self._number)) is not None:
+            return (*state, curved)
         function = Smooth.of(activation.phi(z), self._number)
         if function.kinks:
             raise DeclarationError(
-                f"{activation!r} has kinks between curves, and the covariance at N = inf is known to rounding for smooth and for piecewise "
-                f"linear activations alone. Take one of these, or networks of a finite N."
+                f"{activation!r} has kinks between curves, and the covariance at N = inf is known to rounding for smooth activations, and for "
+                "those that are lines and exponentials between their kinks. Take one of these, or networks of a finite N."
             )
         return (*state, Hermite(function, str(activation)))
 

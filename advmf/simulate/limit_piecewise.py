@@ -36,17 +36,18 @@ NARROW = 0.5
 _ROOT = math.sqrt(2 * math.pi)
 
 
-def _density(z: Tensor) -> Tensor:
+def normal(z: Tensor) -> Tensor:
+    """The density of a standard Gaussian."""
     return torch.exp(-z * z / 2) / _ROOT
 
 
 def _loss(x: Tensor) -> Tensor:
     """E max(z - x, 0) of a standard Gaussian."""
-    return _density(x) - x * torch.special.ndtr(-x)
+    return normal(x) - x * torch.special.ndtr(-x)
 
 
 @lru_cache(maxsize=8)
-def _rule(count: int, edges: tuple[float, ...], device: str) -> tuple[Tensor, Tensor]:
+def rule(count: int, edges: tuple[float, ...], device: str) -> tuple[Tensor, Tensor]:
     """The nodes and the weights of Gauss-Legendre rules on the panels between ``edges``."""
     import numpy as np
 
@@ -100,7 +101,7 @@ class Piecewise:
         root, places = Q.sqrt()[..., None], Q.new_tensor(self.kinks)
         below = torch.special.ndtr(places / root)
         ends = torch.cat((torch.zeros_like(root), below, torch.ones_like(root)), -1)
-        return ends.diff(dim=-1), _density(places / root) / root
+        return ends.diff(dim=-1), normal(places / root) / root
 
     def _gain(self, Q: Tensor) -> Tensor:
         """E φ'(a)²."""
@@ -135,7 +136,7 @@ class Piecewise:
     def _points(self, p: Points, anchor: Tensor) -> Points:
         mean, square = self._moments(p.Q)
         other_mean, other_square = (x[:, anchor] for x in (mean, square))
-        nodes, weights = _rule(12, (0.0, 1.0), str(p.Q.device))
+        nodes, weights = rule(12, (0.0, 1.0), str(p.Q.device))
         near = p.gap.abs() < 0.25 * p.Q
         between = p.Q[:, anchor, None] + torch.where(near, p.gap, 0.0)[..., None] * nodes
         gap = torch.where(near, p.gap * (self._square_slope(between) @ weights), square - other_square)
@@ -215,7 +216,7 @@ class Piecewise:
         """The integrals of M_PP and of its product with the distance from P, over P from its end on."""
         half = turn / 2
         S, tau = half.sqrt(), side * pair.tau
-        nodes, weights = _rule(12, PANELS, str(S.device))
+        nodes, weights = rule(12, PANELS, str(S.device))
         short, moment = torch.zeros_like(S), torch.zeros_like(S)
         for j, one in zip(self.jumps, self.kinks):
             for k, other in zip(self.jumps, self.kinks):
@@ -249,7 +250,7 @@ class Piecewise:
                 w = (place - other + mean) / s
                 slope = slope + k * torch.special.ndtr(w)
                 change = change + k * (mean + s * _loss(w) if other < place else s * _loss(-w))
-            weight = j * _density(place / sigma) / sigma
+            weight = j * normal(place / sigma) / sigma
             tilt += weight * place / Q * slope
             pull -= weight * change
         return tilt, pull
@@ -270,8 +271,8 @@ def _closed(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The integrals of 1, z and z² against the standard density over an interval."""
 
     def ends(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        below, density = torch.special.ndtr(z), _density(z)
-        return below, -density, below - torch.where(z.isinf(), 0.0, z) * density
+        below, at = torch.special.ndtr(z), normal(z)
+        return below, -at, below - torch.where(z.isinf(), 0.0, z) * at
 
     zero, first, second = (b - a for a, b in zip(ends(low), ends(high)))
     # Above zero, the difference of the complements has more digits.
@@ -281,9 +282,9 @@ def _closed(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _narrow(low: Tensor, width: Tensor, slant: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """The integrals of 1 and of (slant z + shift)² against the standard density, by a rule."""
-    nodes, weights = _rule(12, (0.0, 1.0), str(low.device))
+    nodes, weights = rule(12, (0.0, 1.0), str(low.device))
     at = torch.where(width > 0, low, 0.0)[..., None] + width[..., None] * nodes
-    weighted = _density(at) * weights
+    weighted = normal(at) * weights
     change = slant[..., None] * at + shift[..., None]
     return width * weighted.sum(-1), width * (change**2 * weighted).sum(-1)
 

@@ -1,0 +1,325 @@
+"""The covariance of an activation made of lines and exponentials, such as ELU and SELU.
+
+Between its kinks φ is a line, to which some pieces add exponentials ``m exp(λ z)``. Write φ = L + E, where L is
+piecewise linear and has all jumps of the slope. What L has with itself is in :mod:`advmf.simulate.limit_piecewise`, and
+what E adds in :mod:`advmf.simulate.limit_bends`: integrals over the covariance of the streams, from one where the means
+are simple. These are here. Where the streams are multiples of one Gaussian, they are integrals over one variable, in
+which differences of φ are taken first. Where the streams are independent, they are products.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+import sympy as sp
+import torch
+from torch import Tensor
+
+from advmf.errors import AccuracyError
+from advmf.functions.curves import kinks, pieces
+from advmf.simulate.limit_bends import Bends, Curve, Start, count, length_of
+from advmf.simulate.limit_jets import Jets, Pair
+from advmf.simulate.limit_piecewise import Piecewise, normal, rule
+from advmf.symbols import z as Z
+
+FAR = 9.0
+"""A standard Gaussian is beyond this with a probability of 2e-19."""
+LARGEST = 1e4
+"""The largest exponent Λ (P1 - P) of an integral. Its nodes are as many as the root of that."""
+GROWTH = 12.0
+"""The largest exponent by which rounding errors may grow, where Λ is negative."""
+ROUNDING = 1e-14
+"""A jump of the slope below this is none."""
+
+
+class Values(NamedTuple):
+    """φ and L with their slopes at nodes, and the f_t (curves, ...)."""
+
+    phi: Tensor
+    slope: Tensor
+    line: Tensor
+    line_slope: Tensor
+    bends: Tensor
+
+
+class Means(NamedTuple):
+    """Means of one Gaussian: those of the values, of the squares of the first four, and of E''φ."""
+
+    phi: Tensor
+    slope: Tensor
+    line: Tensor
+    line_slope: Tensor
+    bends: Tensor
+    square: Tensor
+    gain: Tensor
+    line_square: Tensor
+    line_gain: Tensor
+    bent: Tensor
+
+
+@dataclass(frozen=True)
+class Exponential(Piecewise):
+    """An activation of lines and exponentials: as a piecewise linear one it is L; ``lines`` are slope and offset of φ
+    on each piece, to which the ``curves`` are added."""
+
+    lines: tuple[tuple[float, float], ...]
+    curves: tuple[Curve, ...]
+    name: str
+
+    @staticmethod
+    def of(phi: sp.Expr, number: Callable[[sp.Expr], float]) -> Exponential | None:
+        """The activation ``phi`` in :data:`advmf.symbols.z`, or None where it is of another kind."""
+        return _read(sp.Lambda(Z, phi.xreplace({s: sp.Float(number(s)) for s in phi.free_symbols - {Z}})))
+
+    @cached_property
+    def bends(self) -> Bends:
+        """What E adds to the covariance."""
+        return Bends(self.kinks, self.jumps, self.slopes, tuple(s for s, _ in self.lines), self.curves)
+
+    @property
+    def _at_kinks(self) -> list[float]:
+        """φ at the kinks."""
+        return [_at(line, self._on(i), place) for i, (line, place) in enumerate(zip(self.lines, self.kinks))]
+
+    def _on(self, piece: int) -> list[Curve]:
+        return [c for c in self.curves if c.piece == piece]
+
+    # -- one Gaussian --------------------------------------------------------------------------------------------------
+
+    def _gain(self, Q: Tensor) -> Tensor:
+        return self._means(Q).gain
+
+    def _square_slope(self, Q: Tensor) -> Tensor:
+        means, root = self._means(Q), Q.sqrt()
+        kinked = [
+            j * value * normal(place / root) / root for place, j, value in zip(self.kinks, self.jumps, self._at_kinks)
+        ]
+        return means.gain + means.bent + torch.stack(kinked).sum(0)
+
+    def _mean_slope(self, Q: Tensor) -> Tensor:
+        return super()._mean_slope(Q) + self._means(Q).bends.sum(0) / 2
+
+    def _moments(self, Q: Tensor) -> tuple[Tensor, Tensor]:
+        means = self._means(Q)
+        return means.phi, means.square
+
+    def _means(self, Q: Tensor) -> Means:
+        root = Q.sqrt()
+        z, weight, piece, _ = self._nodes(root, root)
+        v = self._values(z * root[..., None, None], piece)
+        each = torch.stack((*v[:4], *(value * value for value in v[:4]), v.bends.sum(0) * v.phi, *v.bends))
+        found = (weight * each).sum((-2, -1))
+        return Means(*found[:4], found[9:], *found[4:9])  # type: ignore[call-arg]
+
+    def _nodes(self, sigma: Tensor, tau: Tensor, pair: Pair | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Nodes z (..., intervals, nodes) of a standard Gaussian with their weights, and the pieces (..., intervals) in
+        which σz and τz are. For a pair, narrow intervals are known to all digits, and those at the ends are left out if
+        E is zero there."""
+        places = sigma.new_tensor(self.kinks)
+        if self.kinks == (0.0,):
+            cuts = torch.zeros_like(sigma)[..., None]
+        else:
+            cuts = torch.cat((places / sigma[..., None], places / tau[..., None]), -1).sort(-1).values
+        far, cuts = torch.full_like(cuts[..., :1], FAR), cuts.clamp(-FAR, FAR)
+        low, high = torch.cat((-far, cuts), -1), torch.cat((cuts, far), -1)
+        if pair is not None:
+            kept = slice(int(self._plain(0)), low.shape[-1] - int(self._plain(len(self.kinks))))
+            low, high = low[..., kept], high[..., kept]
+        middle = (low + high) / 2
+        one, other = (((middle * root[..., None])[..., None] > places).sum(-1) for root in (sigma, tau))
+        width = high - low
+        if pair is not None and self.kinks != (0.0,):
+            width = self._widths(pair, torch.ones_like(sigma), low, high, torch.minimum(one, other))[1]
+        fastest = max(map(abs, self.bends.rates)) * float(torch.maximum(sigma.max(), tau.max()))
+        nodes, weights = rule(count(FAR * fastest) + 16, (0.0, 1.0), str(sigma.device))
+        z = low[..., None] + width[..., None] * nodes
+        return z, width[..., None] * weights * normal(z), one, other
+
+    def _plain(self, piece: int) -> bool:
+        """Whether E is zero on a piece."""
+        return self.lines[piece] == (self.slopes[piece], self._offsets[piece]) and not self._on(piece)
+
+    def _values(self, x: Tensor, piece: Tensor) -> Values:
+        slopes, offsets, own, shift = (
+            x.new_tensor(each)[piece][..., None] for each in (*zip(*self.lines), self.slopes, self._offsets)
+        )
+        powers, (sizes, rates) = self._powers(x, piece), self._factors(x)
+        phi = slopes * x + offsets + torch.tensordot(sizes, powers, 1)
+        slope = slopes + torch.tensordot(sizes * rates, powers, 1)
+        return Values(
+            phi,
+            slope,
+            own * x + shift,
+            own.expand_as(x),
+            torch.stack([s * e for s, e in zip(self.bends.sizes, powers)]),
+        )
+
+    def _factors(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.new_tensor([c.size for c in self.curves]), x.new_tensor(self.bends.rates)
+
+    def _powers(self, x: Tensor, piece: Tensor) -> Tensor:
+        """exp(λ x) for each curve, zero outside its piece."""
+        return torch.stack(
+            [torch.where((piece == c.piece)[..., None], torch.exp(c.rate * x), 0.0) for c in self.curves]
+        )
+
+    # -- two Gaussians -------------------------------------------------------------------------------------------------
+
+    def _rest(self, pair: Pair, gain: Tensor) -> Jets:
+        given, pair = pair, Pair(*torch.broadcast_tensors(*(getattr(pair, each.name) for each in fields(Pair))))
+        bend = pair.bend().clamp(0, 2)
+        self._require(pair, bend)
+        start, acute = self._parallel(pair), bend <= 1
+        if not bool(acute.all()):
+            start = start.where(acute, self._independent(given))
+        beyond = self.bends.jets(pair, bend, start)
+        if any(self.jumps):
+            return super()._rest(pair, gain).plus(beyond, 1.0)
+        change = (self.slopes[0] ** 2 - gain).expand_as(pair.D)
+        nought = torch.zeros_like(pair.D)
+        straight = Jets(change * pair.D, nought, nought, change, nought, nought, nought, nought)
+        return straight.plus(beyond, 1.0)
+
+    def _require(self, pair: Pair, bend: Tensor) -> None:
+        whole, rates = float(length_of(pair, bend).max()), self.bends.rates
+        pairs = [one * other for one in rates for other in rates]
+        if max(pairs) * whole > LARGEST or -min(pairs) * whole > GROWTH:
+            raise AccuracyError(
+                f"The covariance of {self.name} at N = inf is not known to rounding at deviations up to {float(pair.deviation.max()) ** 0.5:.3g}. "
+                "Lower sigma_w, sigma_b or the inputs, or take networks of a finite N."
+            )
+
+    def _parallel(self, pair: Pair) -> Start:
+        """The start where the streams are multiples of one Gaussian."""
+        z, weight, one, other = self._nodes(pair.sigma, pair.tau, pair)
+        at_a, at_b = (z * root[..., None, None] for root in (pair.sigma, pair.tau))
+        a, b = self._values(at_a, one), self._values(at_b, other)
+        same, change = (one == other)[..., None], pair.root_gap[..., None, None] * z
+        powers, (sizes, rates) = self._powers(at_b, other), self._factors(z)
+        grown = torch.stack([_grown(c.rate, e, change, at_b) for c, e in zip(self.curves, powers)])
+        slope = z.new_tensor(self.bends.lines)[one][..., None]
+        phi = torch.where(same, slope * change + torch.tensordot(sizes, grown, 1), a.phi - b.phi)
+        tilt = torch.where(same, torch.tensordot(sizes * rates, grown, 1), a.slope - b.slope)
+        line = torch.where(same, a.line_slope * change, a.line - b.line)
+        line_tilt = torch.where(same, 0.0, a.line_slope - b.line_slope)
+
+        def mean(*values: Tensor) -> Tensor:
+            return (weight * torch.stack(values)).sum((-2, -1))
+
+        rest, both, first, second, pull, push = mean(
+            phi**2 - line**2,
+            a.slope * b.slope - a.line_slope * b.line_slope,
+            a.slope * tilt - a.line_slope * line_tilt,
+            b.line_slope * line_tilt - b.slope * tilt,
+            a.bends.sum(0) * phi,
+            -b.bends.sum(0) * phi,
+        )
+        pull = pull + self._at_jumps(pair.sigma, pair.tau, pair.root_gap)
+        push = push + self._at_jumps(pair.tau, pair.sigma, -pair.root_gap)
+        crossed = torch.stack((mean(*a.bends * b.slope), mean(*b.bends * a.slope)))
+        curved = torch.stack([mean(*f * b.bends) for f in a.bends])
+        return Start(rest, both, first, second, torch.stack((pull, push)), crossed, curved)
+
+    def _at_jumps(self, own: Tensor, other: Tensor, gap: Tensor) -> Tensor:
+        """The sum over the jumps of ``j n(κ) (E(κ) - E(y))``, where y is the other stream at κ."""
+        total = torch.zeros_like(own)
+        for k, (place, j) in enumerate(zip(self.kinks, self.jumps)):
+            y, step, change = place * other / own, place * gap / own, torch.zeros_like(own)
+            inside = (y[..., None] > y.new_tensor(self.kinks)).sum(-1)
+            for i, ((slope, offset), s, c) in enumerate(zip(self.lines, self.slopes, self._offsets)):
+                if i in (k, k + 1):
+                    moved = (slope - s) * step
+                    for e in self._on(i):
+                        moved = moved - e.size * math.exp(e.rate * place) * torch.expm1(-e.rate * step)
+                else:
+                    moved = self._at_kinks[k] - self.values[k] - (slope - s) * y - offset + c
+                    for e in self._on(i):
+                        moved = moved - e.size * torch.exp(e.rate * y)
+                change = torch.where(inside == i, moved, change)
+            total = total + j * normal(place / own) / own * change
+        return total
+
+    def _independent(self, pair: Pair) -> Start:
+        """The start where the streams are independent."""
+        a, b = self._means(pair.Q), self._means(pair.R)
+        both = a.slope * b.slope - a.line_slope * b.line_slope
+        squares = a.square - a.line_square + b.square - b.line_square
+        pulls = self._pull(pair.sigma, a, b), self._pull(pair.tau, b, a)
+        return Start(
+            squares - 2 * (a.phi * b.phi - a.line * b.line),
+            both,
+            a.gain - a.line_gain - both,
+            b.gain - b.line_gain - both,
+            torch.stack(pulls),
+            torch.stack((a.bends * b.slope, b.bends * a.slope)),
+            a.bends[:, None] * b.bends,
+        )
+
+    def _pull(self, sigma: Tensor, a: Means, b: Means) -> Tensor:
+        """E φ''(a)(φ(a) - φ(b)) of independent streams, less that of L."""
+        total = a.bent - a.bends.sum(0) * b.phi
+        for place, j, value, line in zip(self.kinks, self.jumps, self._at_kinks, self.values):
+            total = total + j * normal(place / sigma) / sigma * (value - line - b.phi + b.line)
+        return total
+
+
+def _grown(rate: float, power: Tensor, change: Tensor, x: Tensor) -> Tensor:
+    """exp(rate (x + change)) less ``power``, which is exp(rate x) or zero."""
+    near = (rate * change).abs() < 1
+    moved = torch.where(power > 0, torch.exp(rate * (x + change)), 0.0) - power
+    return torch.where(near, power * torch.expm1(rate * torch.where(near, change, 0.0)), moved)
+
+
+def _at(line: tuple[float, float], curves: Sequence[Curve], z: float) -> float:
+    """φ at z, on a piece of this line and these curves."""
+    return line[0] * z + line[1] + sum(c.size * math.exp(c.rate * z) for c in curves)
+
+
+@lru_cache(maxsize=1024)
+def _read(f: sp.Lambda) -> Exponential | None:
+    """A function as an activation of lines and exponentials, or None."""
+    places = tuple(sorted(float(place) for place in kinks(f) if place.is_real))
+    lines, curves = [], []
+    for i, piece in enumerate(pieces(f, places) if places else ()):
+        if (terms := _terms(piece)) is None:
+            return None
+        lines.append((terms[0], terms[1]))
+        curves += [Curve(i, rate, size) for rate, size in terms[2].items()]
+    if not curves:
+        return None
+    slopes = [lines[-1][0]]
+    for k, place in reversed([*enumerate(places)]):
+        below, above = (
+            lines[i][0] + sum(c.size * c.rate * math.exp(c.rate * place) for c in curves if c.piece == i)
+            for i in (k, k + 1)
+        )
+        slopes.insert(0, slopes[0] - (above - below if abs(above - below) > ROUNDING else 0.0))
+    values = [float(f(sp.Float(places[-1])))]
+    for (low, high), slope in reversed([*zip(pairwise(places), slopes[1:])]):
+        values.insert(0, values[0] - slope * (high - low))
+    return Exponential(places, tuple(slopes), tuple(values), tuple(lines), tuple(curves), str(f.expr))
+
+
+def _terms(piece: sp.Lambda) -> tuple[float, float, dict[float, float]] | None:
+    """Slope, offset and the sizes of exponentials by their rates, of one piece; or None."""
+    (z,) = piece.variables
+    slope = offset = 0.0
+    sizes: dict[float, float] = {}
+    for term in sp.Add.make_args(sp.expand(piece.expr.rewrite(sp.exp))):
+        factor, rest = term.as_independent(z, as_Add=False)
+        power = rest.args[0].as_poly(z) if isinstance(rest, sp.exp) else None
+        if rest == 1:
+            offset += float(factor)
+        elif rest == z:
+            slope += float(factor)
+        elif power is not None and power.degree() == 1:
+            rate, shift = (float(c) for c in power.all_coeffs())
+            sizes[rate] = sizes.get(rate, 0.0) + float(factor) * math.exp(shift)
+        else:
+            return None
+    return slope, offset, sizes
