@@ -236,7 +236,7 @@ def _tail(c: Curve, mean: Tensor, spread: Tensor, away: list[Tensor]) -> Tensor:
 
 def count(exponent: float) -> int:
     """The nodes of a rule for exponentials of this range of exponents, a multiple of eight."""
-    return 8 * math.ceil(2 + math.sqrt(exponent) / 2)
+    return 8 * math.ceil(1.5 + 0.45 * math.sqrt(exponent))
 
 
 @lru_cache(maxsize=64)
@@ -249,7 +249,7 @@ def _way(nodes: int, layers: bool, device: str) -> tuple[Tensor, Tensor]:
     return torch.cat((places, torch.ones_like(places[:1]))), torch.cat((weights, torch.zeros_like(places[:1])))
 
 
-_DECAY = [(-1.0) ** k / math.factorial(k + 2) for k in range(18)]
+_DECAY = [(-1.0) ** k / math.factorial(k + 2) for k in range(14)]
 
 
 def _decays(rates: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -257,7 +257,7 @@ def _decays(rates: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rates = rates.view(*rates.shape, *(1 for _ in x.shape))
     y = rates * x
     once = -torch.expm1(-y)
-    near = y.abs() < 1
+    near = y.abs() < 0.5
     small, series = torch.where(near, y, 0.0), torch.full_like(y, _DECAY[-1])
     for coefficient in reversed(_DECAY[:-1]):
         series = series * small + coefficient

@@ -23,7 +23,7 @@ from torch import Tensor
 from advmf.errors import AccuracyError
 from advmf.functions.curves import kinks, pieces
 from advmf.simulate.limit_bends import Bends, Curve, Start, count, length_of
-from advmf.simulate.limit_jets import Jets, Pair
+from advmf.simulate.limit_jets import Jets, Pair, Points
 from advmf.simulate.limit_piecewise import Piecewise, normal, rule
 from advmf.symbols import z as Z
 
@@ -45,6 +45,22 @@ class Values(NamedTuple):
     line: Tensor
     line_slope: Tensor
     bends: Tensor
+
+
+class Change(NamedTuple):
+    """Two streams at nodes of one Gaussian, with weights, and the differences of φ, φ', L and L'."""
+
+    weight: Tensor
+    a: Values
+    b: Values
+    phi: Tensor
+    slope: Tensor
+    line: Tensor
+    line_slope: Tensor
+
+    def mean(self, *values: Tensor) -> Tensor:
+        """Their means over the Gaussian, (values, ...)."""
+        return (self.weight * torch.stack(values)).sum((-2, -1))
 
 
 class Means(NamedTuple):
@@ -94,19 +110,22 @@ class Exponential(Piecewise):
     def _gain(self, Q: Tensor) -> Tensor:
         return self._means(Q).gain
 
-    def _square_slope(self, Q: Tensor) -> Tensor:
-        means, root = self._means(Q), Q.sqrt()
-        kinked = [
-            j * value * normal(place / root) / root for place, j, value in zip(self.kinks, self.jumps, self._at_kinks)
-        ]
-        return means.gain + means.bent + torch.stack(kinked).sum(0)
-
-    def _mean_slope(self, Q: Tensor) -> Tensor:
-        return super()._mean_slope(Q) + self._means(Q).bends.sum(0) / 2
-
-    def _moments(self, Q: Tensor) -> tuple[Tensor, Tensor]:
+    def _points(self, p: Points, anchor: Tensor, first: int) -> Points:
+        others = anchor[first:]
+        Q, gap, slope, root, other = (
+            p.Q[:, first:],
+            p.gap[:, first:],
+            p.slope[:, first:],
+            *(p.Q[:, each].sqrt() for each in (slice(first, None), others)),
+        )
         means = self._means(Q)
-        return means.phi, means.square
+        kinked = [(j * normal(k / root) / root, value) for k, j, value in zip(self.kinks, self.jumps, self._at_kinks)]
+        by_mean = (means.bends.sum(0) + sum(n for n, _ in kinked)) / 2
+        by_square = means.gain + means.bent + sum(n * value for n, value in kinked)
+        pair = Pair(Q, p.Q[:, others], gap, gap, root, other, root * other, gap / (root + other))
+        change = self._change(pair, whole=True)
+        moved, mean_gap = change.mean(change.phi * (change.a.phi + change.b.phi), change.phi)
+        return Points(means.square, moved, by_square * slope, means.phi, mean_gap, by_mean * slope)
 
     def _means(self, Q: Tensor) -> Means:
         root = Q.sqrt()
@@ -116,10 +135,12 @@ class Exponential(Piecewise):
         found = (weight * each).sum((-2, -1))
         return Means(*found[:4], found[9:], *found[4:9])  # type: ignore[call-arg]
 
-    def _nodes(self, sigma: Tensor, tau: Tensor, pair: Pair | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _nodes(
+        self, sigma: Tensor, tau: Tensor, pair: Pair | None = None, whole: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Nodes z (..., intervals, nodes) of a standard Gaussian with their weights, and the pieces (..., intervals) in
         which σz and τz are. For a pair, narrow intervals are known to all digits, and those at the ends are left out if
-        E is zero there."""
+        E is zero there, but for the ``whole`` line."""
         places = sigma.new_tensor(self.kinks)
         if self.kinks == (0.0,):
             cuts = torch.zeros_like(sigma)[..., None]
@@ -127,7 +148,7 @@ class Exponential(Piecewise):
             cuts = torch.cat((places / sigma[..., None], places / tau[..., None]), -1).sort(-1).values
         far, cuts = torch.full_like(cuts[..., :1], FAR), cuts.clamp(-FAR, FAR)
         low, high = torch.cat((-far, cuts), -1), torch.cat((cuts, far), -1)
-        if pair is not None:
+        if pair is not None and not whole:
             kept = slice(int(self._plain(0)), low.shape[-1] - int(self._plain(len(self.kinks))))
             low, high = low[..., kept], high[..., kept]
         middle = (low + high) / 2
@@ -196,21 +217,9 @@ class Exponential(Piecewise):
 
     def _parallel(self, pair: Pair) -> Start:
         """The start where the streams are multiples of one Gaussian."""
-        z, weight, one, other = self._nodes(pair.sigma, pair.tau, pair)
-        at_a, at_b = (z * root[..., None, None] for root in (pair.sigma, pair.tau))
-        a, b = self._values(at_a, one), self._values(at_b, other)
-        same, change = (one == other)[..., None], pair.root_gap[..., None, None] * z
-        powers, (sizes, rates) = self._powers(at_b, other), self._factors(z)
-        grown = torch.stack([_grown(c.rate, e, change, at_b) for c, e in zip(self.curves, powers)])
-        slope = z.new_tensor(self.bends.lines)[one][..., None]
-        phi = torch.where(same, slope * change + torch.tensordot(sizes, grown, 1), a.phi - b.phi)
-        tilt = torch.where(same, torch.tensordot(sizes * rates, grown, 1), a.slope - b.slope)
-        line = torch.where(same, a.line_slope * change, a.line - b.line)
-        line_tilt = torch.where(same, 0.0, a.line_slope - b.line_slope)
-
-        def mean(*values: Tensor) -> Tensor:
-            return (weight * torch.stack(values)).sum((-2, -1))
-
+        change = self._change(pair)
+        a, b, phi, tilt = change.a, change.b, change.phi, change.slope
+        line, line_tilt, mean = change.line, change.line_slope, change.mean
         rest, both, first, second, pull, push = mean(
             phi**2 - line**2,
             a.slope * b.slope - a.line_slope * b.line_slope,
@@ -224,6 +233,25 @@ class Exponential(Piecewise):
         crossed = torch.stack((mean(*a.bends * b.slope), mean(*b.bends * a.slope)))
         curved = torch.stack([mean(*f * b.bends) for f in a.bends])
         return Start(rest, both, first, second, torch.stack((pull, push)), crossed, curved)
+
+    def _change(self, pair: Pair, whole: bool = False) -> Change:
+        """a = σz and b = τz at nodes, on the ``whole`` line or where E is not zero."""
+        z, weight, one, other = self._nodes(pair.sigma, pair.tau, pair, whole)
+        at_a, at_b = (z * root[..., None, None] for root in (pair.sigma, pair.tau))
+        a, b = self._values(at_a, one), self._values(at_b, other)
+        same, change = (one == other)[..., None], pair.root_gap[..., None, None] * z
+        powers, (sizes, rates) = self._powers(at_b, other), self._factors(z)
+        grown = torch.stack([_grown(c.rate, e, change, at_b) for c, e in zip(self.curves, powers)])
+        slope = z.new_tensor(self.bends.lines)[one][..., None]
+        return Change(
+            weight,
+            a,
+            b,
+            torch.where(same, slope * change + torch.tensordot(sizes, grown, 1), a.phi - b.phi),
+            torch.where(same, torch.tensordot(sizes * rates, grown, 1), a.slope - b.slope),
+            torch.where(same, a.line_slope * change, a.line - b.line),
+            torch.where(same, 0.0, a.line_slope - b.line_slope),
+        )
 
     def _at_jumps(self, own: Tensor, other: Tensor, gap: Tensor) -> Tensor:
         """The sum over the jumps of ``j n(κ) (E(κ) - E(y))``, where y is the other stream at κ."""

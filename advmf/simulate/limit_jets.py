@@ -83,6 +83,11 @@ class Points:
         )
 
     @property
+    def centred(self) -> Points:
+        """The same second moments, of coordinates of mean zero."""
+        return replace(self, mean=None, mean_gap=None, mean_slope=None)
+
+    @property
     def means(self) -> tuple[Tensor, Tensor, Tensor] | None:
         if self.mean is None or self.mean_gap is None or self.mean_slope is None:
             return None

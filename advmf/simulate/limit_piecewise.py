@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -90,7 +90,7 @@ class Piecewise:
     def __call__(self, state: State, layout: Layout) -> State:
         p, pair = state.points, state.pair(layout)
         base = self._gain(p.Q[:, :1])[..., None]
-        points = self._points(p, layout.anchor)
+        points = self._remembered(p, layout)
         rest = self._rest(pair, base)
         return State(state.distance, points, base * state.gain, composed(state, layout, base, rest))
 
@@ -133,18 +133,30 @@ class Piecewise:
         first = self.values[0] - self.slopes[0] * self.kinks[0]
         return (first, *(value - s * place for place, value, s in zip(self.kinks, self.values, self.slopes[1:])))
 
-    def _points(self, p: Points, anchor: Tensor) -> Points:
+    def _remembered(self, p: Points, layout: Layout) -> Points:
+        """The points after the activation. Those of an earlier pass are kept."""
+        known = layout.memory.last()
+        found = self._points(p, layout.anchor, len(known.Q.mT) if known else 0)
+        if known:
+            each = [each.name for each in fields(Points)]
+            found = Points(*(torch.cat((getattr(known, name), getattr(found, name)), 1) for name in each))
+        layout.memory.keep(found)
+        mean = found.mean
+        assert mean is not None
+        return found if bool((mean.abs() > 1e-14 * found.Q.sqrt()).any()) else found.centred
+
+    def _points(self, p: Points, anchor: Tensor, first: int) -> Points:
+        """The points from ``first`` on, after the activation."""
         mean, square = self._moments(p.Q)
-        other_mean, other_square = (x[:, anchor] for x in (mean, square))
+        other_mean, other_square = (x[:, anchor[first:]] for x in (mean, square))
         nodes, weights = rule(12, (0.0, 1.0), str(p.Q.device))
-        near = p.gap.abs() < 0.25 * p.Q
-        between = p.Q[:, anchor, None] + torch.where(near, p.gap, 0.0)[..., None] * nodes
-        gap = torch.where(near, p.gap * (self._square_slope(between) @ weights), square - other_square)
-        mean_gap = torch.where(near, p.gap * (self._mean_slope(between) @ weights), mean - other_mean)
-        found = Points(square, gap, self._square_slope(p.Q) * p.slope, mean, mean_gap, self._mean_slope(p.Q) * p.slope)
-        if bool((mean.abs() > 1e-14 * square.sqrt()).any()):
-            return found
-        return replace(found, mean=None, mean_gap=None, mean_slope=None)
+        Q, gap, slope = (x[:, first:] for x in (p.Q, p.gap, p.slope))
+        near = gap.abs() < 0.25 * Q
+        between = p.Q[:, anchor[first:], None] + torch.where(near, gap, 0.0)[..., None] * nodes
+        mean, square = mean[:, first:], square[:, first:]
+        moved = torch.where(near, gap * (self._square_slope(between) @ weights), square - other_square)
+        mean_gap = torch.where(near, gap * (self._mean_slope(between) @ weights), mean - other_mean)
+        return Points(square, moved, self._square_slope(Q) * slope, mean, mean_gap, self._mean_slope(Q) * slope)
 
     # -- two Gaussians -------------------------------------------------------------------------------------------------
 
