@@ -25,7 +25,7 @@ from torch import Tensor
 from advmf.simulate.limit_jets import Jets, Pair
 from advmf.simulate.limit_piecewise import normal, rule
 
-LAYERS = (0.0, *(4.0**-k for k in range(16, 0, -1)))
+LAYERS = (0.0, *(4.0**-k for k in range(14, 0, -1)))
 """Panels near P1, in units of the root of P1 - P: a kink away from zero makes a layer of any width there."""
 
 
@@ -244,7 +244,7 @@ def _way(nodes: int, layers: bool, device: str) -> tuple[Tensor, Tensor]:
     """Nodes in (0, 1), and 1 with the weight 0."""
     places, weights = rule(nodes, (LAYERS[-1], 1.0) if layers else (0.0, 1.0), device)
     if layers:
-        inner = rule(8, LAYERS, device)
+        inner = rule(14, LAYERS, device)
         places, weights = torch.cat((inner[0], places)), torch.cat((inner[1], weights))
     return torch.cat((places, torch.ones_like(places[:1]))), torch.cat((weights, torch.zeros_like(places[:1])))
 

@@ -312,14 +312,16 @@ def _at(line: tuple[float, float], curves: Sequence[Curve], z: float) -> float:
 def _read(f: sp.Lambda) -> Exponential | None:
     """A function as an activation of lines and exponentials, or None."""
     places = tuple(sorted(float(place) for place in kinks(f) if place.is_real))
+    found = [_terms(piece) for piece in pieces(f, places)] if places else [None]
+    if None in found or not any(terms[2] for terms in found if terms):
+        return None
+    # SymPy may name a place at which nothing changes.
+    changes = [k for k, both in enumerate(pairwise(found)) if both[0] != both[1]]
+    places, found = tuple(places[k] for k in changes), [found[k] for k in (*changes, -1)]
     lines, curves = [], []
-    for i, piece in enumerate(pieces(f, places) if places else ()):
-        if (terms := _terms(piece)) is None:
-            return None
+    for i, terms in enumerate(terms for terms in found if terms):
         lines.append((terms[0], terms[1]))
         curves += [Curve(i, rate, size) for rate, size in terms[2].items()]
-    if not curves:
-        return None
     slopes = [lines[-1][0]]
     for k, place in reversed([*enumerate(places)]):
         below, above = (
