@@ -54,6 +54,6 @@ def test_networks_per_second(benchmark, eps):
     compared(benchmark, RELU, 512, 8, eps)
 
 
-@pytest.mark.parametrize("phi", ["tanh", "hard_tanh"])
+@pytest.mark.parametrize("phi", ["tanh", "hard_tanh", "elu"])
 def test_other_activations(benchmark, phi):
     compared(benchmark, (mf.vanilla(phi=phi), 1.2), 192, 4, 0.8)

@@ -49,10 +49,12 @@ NETS = {
     "dropped": mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Dropout("1/5"))),
     "scaled": mf.Net(mf.Residual(mf.Dense(), mf.Activation("silu"), scale=0.5)),
     "hard_tanh": mf.vanilla(phi="hard_tanh"),
+    "elu": mf.vanilla(phi="elu"),
+    "plain selu": mf.plain_residual(phi="selu"),
     "clipped": mf.plain_residual(phi=mf.Activation(sp.Max(0, sp.Min(sp.Rational(3, 2), mf.symbols.z)))),
     "mixed": mf.Net(mf.Serial(mf.Dense(), mf.Activation("tanh"), mf.Dense(), mf.ReLULike(1, "1/5"), mf.RMSNorm())),
 }
-QUADRATURE = ["tanh", "scaled", "mixed", "hard_tanh", "clipped"]
+QUADRATURE = ["tanh", "scaled", "mixed", "hard_tanh", "clipped", "elu", "plain selu"]
 """Nets whose theory has no closed form, of which few pairs are compared, with derivatives by differences."""
 
 
@@ -374,6 +376,8 @@ WIDE = {
     "abs": {},
     "tanh": {},
     "hard_tanh": {"dtype": torch.float64},
+    "elu": {},
+    "plain selu": {"sigma_w": 0.7},
     "pre_norm": {},
     "dropped": {},
 }
@@ -422,7 +426,7 @@ def wide(name, nets=120):
 @pytest.mark.parametrize("name", WIDE)
 def test_the_law_is_that_of_wide_networks(name):
     """Of 3,000 units, whose departure from the limit, L sqrt(K d)/N = 0.2 %, so few networks do not show."""
-    nets = 400 if name == "tanh" else 2000
+    nets = 400 if name in ("tanh", "elu", "plain selu") else 2000
     assert departures(wide(name), endless(name, nets)) == []
 
 
@@ -526,7 +530,7 @@ def test_the_law_is_that_of_explicit_draws(name):
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["vanilla", "residual", "plain_residual", "erf", "pre_norm", "hard_tanh"])
+@pytest.mark.parametrize("name", ["vanilla", "residual", "plain_residual", "erf", "pre_norm", "hard_tanh", "elu", "plain selu"])
 def test_small_balls_follow_the_linear_law(name):
     """The attack over eps tends to ||J||: for a smooth activation as eps, for a kinked one as its root. And it grows
     with eps. Networks of the same seed have the same J."""
@@ -653,7 +657,7 @@ class Odd(mf.nets.Block):
 
 def test_what_has_no_limit_is_refused_by_name():
     with pytest.raises(DeclarationError, match="kinks"):
-        sample(mf.vanilla(phi="elu"))
+        sample(mf.vanilla(phi=mf.Activation(sp.Max(0, sp.tanh(mf.symbols.z)))))
     with pytest.raises(ArgumentError, match='N is a whole number, or "inf"'):
         sample(NETS["vanilla"], N="infty")
     with pytest.raises(ArgumentError, match="sampler"):

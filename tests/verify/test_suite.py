@@ -13,6 +13,7 @@ from scipy import optimize
 import advmf as mf
 from advmf import cli
 from advmf.errors import ArgumentError
+from advmf.nets.activations.formula import NAMED
 from advmf.observables import Expectation, MatrixNorm, Output
 from advmf.progress import shown
 from advmf.theorems import THEOREMS
@@ -80,8 +81,9 @@ def test_bounds_are_judged_at_infinite_width_and_a_part_on_a_ladder():
     assert all(case.scale.widths == "limit" for case in cases(["T2"], nets=["residual"]))
 
 
-def test_networks_without_a_known_limit_are_judged_on_a_ladder():
-    (vanilla, growing) = cases(["T2"], ["vanilla"], ["elu"], [("2", "2")])
+def test_networks_without_a_known_limit_are_judged_on_a_ladder(monkeypatch):
+    monkeypatch.setitem(NAMED, "bent", sp.Max(0, sp.tanh(mf.symbols.z)))
+    (vanilla, growing) = cases(["T2"], ["vanilla"], ["bent"], [("2", "2")])
     assert not has_limit(vanilla.net) and vanilla.scale.widths == growing.scale.widths == (512, 2048, 8192, 32_768)
     assert has_limit(mf.residual(1, 0)) and has_limit(mf.pre_norm(phi=mf.Activation("gelu")))
 

@@ -29,8 +29,9 @@ GIVEN = "the limit kernel"
 def has_limit(net: Net) -> bool:
     """Whether networks of infinite width can be drawn of a net.
 
+    >>> import sympy as sp
     >>> import advmf as mf
-    >>> has_limit(mf.vanilla(1, 0)), has_limit(mf.vanilla(phi=mf.Activation("elu")))
+    >>> has_limit(mf.vanilla(1, 0)), has_limit(mf.vanilla(phi=mf.Activation(sp.Max(0, sp.tanh(mf.symbols.z)))))
     (True, False)
     """
     try:
