@@ -117,9 +117,9 @@ class Probe:
     """Access to sampled networks, each at its own input; observables are measured by it.
 
     ``trace`` is the forward trace, ``x`` the inputs (nets or 1, d, 1, 1), ``settings`` those of attacks, and
-    ``generator`` the source of random numbers. The ``pairs`` (p, q) are attacked together, and so are the derivatives of
-    the ``slopes`` taken. Numbers are in float64, and computed at first use. A network whose
-    Jacobian overflows gets zeros for it, and no value of an observable that needs it.
+    ``generator`` the source of random numbers. The ``pairs`` (p, q) are attacked together, and the derivatives of the
+    ``slopes`` are taken together. Numbers are in float64, and computed at first use. A network whose Jacobian overflows
+    gets zeros for it, and no value of an observable that needs it.
     """
 
     def __init__(
