@@ -374,7 +374,10 @@ def _gradients(trace: Trace, x: Tensor, eta: Tensor, qs: Sequence[float]) -> lis
         return z.unflatten(2, (2, pairs, -1))[:, :, :, pair].flatten(2)
 
     return [
-        [Gradient(weight, *(own(z, i) for z in (delta, y, answer))) for (weight, delta, y), answer in zip(found, answers)]
+        [
+            Gradient(weight, *(own(z, i) for z in (delta, y, answer)))
+            for (weight, delta, y), answer in zip(found, answers)
+        ]
         for i in range(pairs)
     ]
 
