@@ -111,6 +111,16 @@ def _expression(claim: Any) -> sp.Expr:
     return expr
 
 
+class _Text:
+    """The docstring of a class, and of each of its values a text of its own."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def __get__(self, kernel: Kernel | None, owner: type | None = None) -> str | None:
+        return self._text if kernel is None else kernel._described
+
+
 @dataclass(frozen=True, repr=False)
 class Kernel(Shown):
     """Formulas as a vectorised function of their symbols, by keyword: ``f(L=10, sigma_w=[1.0, 1.2])``.
@@ -136,6 +146,8 @@ class Kernel(Shown):
         ...
     advmf.errors.DomainError: d = 0.5 is outside its domain [1, oo) (input dimension).
     """
+
+    __doc__ = _Text(__doc__)
 
     expr: sp.Expr
     backend: str
@@ -170,11 +182,16 @@ class Kernel(Shown):
         set_(self, "arguments", tuple(symbols))
         formulas = [*self._values, *derivatives(self.expr, self.grad)]
         set_(self, "program", lower(formulas, self.arguments, self._check_head))
+
+    @cached_property
+    def _described(self) -> str:
+        """The formula, and its symbols. Long formulas take long to print, and so it is made when it is asked for."""
+        symbols = {symbol.name: symbol for symbol in self.expr.free_symbols}
         lines = [
-            f"    {name}: {meaning(symbol) + ', ' if meaning(symbol) else ''}in {self._domains[name]}"
-            for name, symbol in symbols.items()
+            f"    {name}: {meaning(symbols[name]) + ', ' if meaning(symbols[name]) else ''}in {self._domains[name]}"
+            for name in self.arguments
         ]
-        set_(self, "__doc__", "\n".join([f"{self.expr}", "", *lines]))
+        return "\n".join([f"{self.expr}", "", *lines])
 
     def __call__(self, /, *args: Any, out: Any = None, dtype: Any = None, **values: Any) -> Any:
         """The value of the formula; see :class:`Kernel`."""

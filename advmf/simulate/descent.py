@@ -28,15 +28,17 @@ LOSSES = ("adversarial", "cross-entropy", "both")
 @dataclass(frozen=True)
 class Gradient:
     """The derivative ``delta @ x.mT`` of a loss with respect to one trained matrix: delta (nets, rows, m), x (nets,
-    columns, m)."""
+    columns, m). The ``answer`` is W x, if it is known."""
 
     weight: Matrix
     delta: Tensor
     x: Tensor
+    answer: Tensor | None = None
 
     def pairing(self) -> Float[Tensor, " nets"]:
         """``<W, derivative>``, the sum of <delta, W x>, in float64."""
-        return (self.delta.double() * self.weight.matmul(self.x).double()).sum((1, 2))
+        answer = self.weight.matmul(self.x) if self.answer is None else self.answer
+        return (self.delta.double() * answer.double()).sum((1, 2))
 
     def squared_norm(self) -> Float[Tensor, " nets"]:
         """``||derivative||_F²``, in float64, by Gram matrices of the factors."""

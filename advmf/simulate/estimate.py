@@ -117,8 +117,9 @@ class Probe:
     """Access to sampled networks, each at its own input; observables are measured by it.
 
     ``trace`` is the forward trace, ``x`` the inputs (nets or 1, d, 1, 1), ``settings`` those of attacks, and
-    ``generator`` the source of random numbers. Numbers are in float64, and computed at first use. A network whose
-    Jacobian overflows gets zeros for it, and no value of an observable that needs it.
+    ``generator`` the source of random numbers. The ``pairs`` (p, q) are attacked together, and the derivatives of the
+    ``slopes`` are taken together. Numbers are in float64, and computed at first use. A network whose Jacobian overflows
+    gets zeros for it, and no value of an observable that needs it.
     """
 
     def __init__(
@@ -128,11 +129,11 @@ class Probe:
         settings: AttackSettings,
         generator: torch.Generator,
         pairs: Sequence[tuple[float, float]] = (),
+        slopes: Sequence[tuple[float, float]] = (),
     ) -> None:
         self.trace, self.x, self.settings, self.generator = trace, x, settings, generator
         self.nets: int = trace.networks.nets
-        self._pairs = list(pairs)
-        self._gradients: dict[int, list[Gradient]] = {}
+        self._pairs, self._slopes = list(pairs), list(slopes)
 
     @cached_property
     def output(self) -> Float[Tensor, "nets K 1"]:
@@ -203,12 +204,17 @@ class Probe:
 
     def gradients(self, p: object, q: object) -> list[Gradient]:
         """The derivative of ``‖f(x + η) - f(x)‖_q`` at the η of :meth:`attack` with respect to every trained matrix."""
-        place = self._place(p, q)
-        if place not in self._gradients:
-            self._gradients[place] = _gradients(
-                self.trace, self.x, self._attacks.eta[:, 0, place], self._pairs[place][1]
-            )
-        return self._gradients[place]
+        place, needed = self._place(p, q), self._pairs[self._place(p, q)]
+        return self._gradients[needed] if needed in self._slopes else self._derivatives([place])[0]
+
+    @cached_property
+    def _gradients(self) -> dict[tuple[float, float], list[Gradient]]:
+        """Those of all pairs at which measured observables need them."""
+        return dict(zip(self._slopes, self._derivatives([self._pairs.index(pair) for pair in self._slopes])))
+
+    def _derivatives(self, places: list[int]) -> list[list[Gradient]]:
+        eta, qs = self._attacks.eta[:, 0, places], [self._pairs[place][1] for place in places]
+        return _gradients(self.trace, self.x, eta, qs)
 
     def pairing(self, p: object, q: object, number: object = 1) -> Float[Tensor, " nets"]:
         """⟨W, ∂L_adv/∂W⟩, the mean over blocks, for the trained matrix with this ``number`` in its block, counted from
@@ -290,7 +296,8 @@ def measure(
     Raises ArgumentError for an observable that has no measurement, and where an attack has no ``eps``.
     """
     observables = _observables(products)
-    probe = Probe(trace, x, settings, generator, attacked(observables))
+    pairs, slopes = attacked(observables), attacked(observables, GRADIENTS)
+    probe = Probe(trace, x, settings, generator, pairs, slopes)
     arrays = _arrays(probe, observables)
     averages = _Averages(arrays, probe.nets)
     return torch.stack([averages.of(p) for p in products], dim=1)
@@ -352,12 +359,27 @@ def _measured(o: Observable, probe: Probe) -> Tensor:
     return found.double()[:, None, None]
 
 
-def _gradients(trace: Trace, x: Tensor, eta: Tensor, q: float) -> list[Gradient]:
-    """The derivative of ``||f(x + eta) - f(x)||_q`` at a fixed eta (nets, d) with respect to every trained matrix."""
-    moved = x + eta[..., None, None]
+def _gradients(trace: Trace, x: Tensor, eta: Tensor, qs: Sequence[float]) -> list[list[Gradient]]:
+    """The derivative of ``||f(x + eta) - f(x)||_q`` at a fixed eta with respect to every trained matrix, for each pair
+    (p, q). eta is (nets, pairs, d). All pairs share their products with the matrices."""
+    pairs, moved = len(qs), x + eta.mT[..., None]
     both = trace.networks.trace(torch.cat((x.expand_as(moved), moved), 2))
-    pull = maximiser(both.output[:, :, 1] - both.output[:, :, 0], conjugate(q), 1)
-    return [Gradient(*found) for found in both.gradients(torch.stack((-pull, pull), 2))]
+    change = both.output[:, :, pairs:] - both.output[:, :, :pairs]
+    pull = torch.stack([maximiser(change[:, :, i], conjugate(q), 1) for i, q in enumerate(qs)], 2)
+    found = both.gradients(torch.cat((-pull, pull), 2))
+    answers = [answer.flatten(2) for answer in both.answers()]
+
+    def own(z: Tensor, pair: int) -> Tensor:
+        """The columns of a pair: those of x and of x + eta, at all positions of an image."""
+        return z.unflatten(2, (2, pairs, -1))[:, :, :, pair].flatten(2)
+
+    return [
+        [
+            Gradient(weight, *(own(z, i) for z in (delta, y, answer)))
+            for (weight, delta, y), answer in zip(found, answers)
+        ]
+        for i in range(pairs)
+    ]
 
 
 def _split(jacobian: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,11 @@ class Linear:
     def push(self, x: Columns, tape: AnyTape) -> Columns:
         x = tape.meet(self, x)
         y = self.weight.matmul(x.flatten(2)).unflatten(2, x.shape[2:])
-        return y if self.bias is None or not tape.affine else y.add_(self.bias[..., None, None])
+        if self.bias is not None and tape.affine:
+            y = y.add_(self.bias[..., None, None])
+        if isinstance(tape, ForwardTape):
+            tape.answers.append(y)
+        return y
 
     def pull(self, c: Columns, tape: Tape) -> Columns:
         c = tape.meet(self, c)
@@ -245,6 +249,16 @@ class Trace:
             for (layer, delta), x in zip(reversed(tape.met), inputs)
         ]
 
+    def answers(self) -> list[Columns]:
+        """``W x`` of every trained matrix W in a forward trace, for its input x: (nets, rows, inputs, 1), in the order
+        of the layers."""
+        forward = self._forward("answers")
+        return [
+            answer if layer.bias is None else answer - layer.bias[..., None, None]
+            for (layer, _), answer in zip(forward.met, forward.answers)
+            if layer.trained
+        ]
+
     def _forward(self, what: str) -> ForwardTape:
         if not isinstance(self.tape, ForwardTape):
             raise ArgumentError(
@@ -348,7 +362,7 @@ class Realisation(Algebra[Path]):
     def convolution(self, layer: Conv, state: Path) -> Path:
         sizes, columns = layer.sizes(state.sizes), layer.taps(len(state.sizes)) * state.width
         weights = self._draws.layer(layer, self._width, columns, prod(sizes))
-        return state.then(Patches.of(layer, state.sizes, self._draws.device)).then(weights, self._width, sizes)
+        return state.then(Patches(layer.windows, state.sizes)).then(weights, self._width, sizes)
 
     def average(self, pool: AvgPool, state: Path) -> Path:
         map = Average.of(pool, state.sizes, self._draws.device)

@@ -8,12 +8,12 @@ that its taps meet, one below the other. What changes the positions is linear, a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from itertools import product
 
 import torch
 from torch import Tensor
 
-from advmf.nets import AvgPool, Conv, Sizes, Windows
+from advmf.nets import AvgPool, Sizes, Windows
 from advmf.simulate.tapes import AnyTape, Stream, Tape
 
 
@@ -75,34 +75,54 @@ class Average:
 class Patches:
     """The channels at the positions that the taps of a convolution meet, for each position after it.
 
-    ``sources`` (taps, positions after) are the positions before. Where ``padded``, the number of positions before
-    stands for a position of zeros.
+    ``windows`` says which these are, in an image of the sizes ``before``. The image is continued beyond its edges, and
+    each tap then meets a regular grid of it. So all that is moved are views, which are faster than lists of positions.
     """
 
-    sources: Tensor
-    before: int
-    padded: bool
+    windows: Windows
+    before: Sizes
 
-    @classmethod
-    def of(cls, layer: Conv, sizes: Sizes, device: torch.device) -> Patches:
-        """The patches of a convolution of an image of these sizes."""
-        return cls(_places(layer.windows, sizes, device), prod(sizes), layer.padding == "zero")
+    @property
+    def after(self) -> Sizes:
+        """The sizes of the image after it."""
+        return tuple(size // self.windows.stride for size in self.before)
+
+    @property
+    def _beyond(self) -> list[tuple[int, int]]:
+        """For each axis, the positions that are met below the first and above the last."""
+        taps, stride, first = self.windows.taps, self.windows.stride, self.windows.first
+        return [(-first, max(0, (n - 1) * stride + first + taps - size)) for size, n in zip(self.before, self.after)]
 
     def push(self, x: Stream, tape: AnyTape) -> Stream:
-        x = x.unflatten(2, (-1, self.before))
-        if self.padded:
-            x = torch.cat((x, torch.zeros_like(x[:, :, :, :1])), 3)
-        met = x.index_select(3, self.sources.flatten()).unflatten(3, tuple(self.sources.shape))
-        return met.transpose(2, 3).flatten(1, 2).flatten(2, 3)
+        axes = len(self.before)
+        x = x.unflatten(2, (-1, *self.before))
+        for axis, (low, high) in enumerate(self._beyond, 3):
+            size = x.shape[axis]
+            ends = x.narrow(axis, size - low, low), x.narrow(axis, 0, high)
+            low_end, high_end = ends if self.windows.circular else map(torch.zeros_like, ends)
+            x = torch.cat((low_end, x, high_end), axis)
+        for axis in range(3, 3 + axes):
+            x = x.unfold(axis, self.windows.taps, self.windows.stride)
+        taps = range(4 + axes, 4 + 2 * axes)
+        met = x.permute(0, 1, *taps, 2, *range(3, 4 + axes))
+        return met.flatten(1, 1 + axes).flatten(2, 2 + axes)
 
     def pull(self, c: Stream, tape: Tape) -> Stream:
-        taps, after = self.sources.shape
-        met = c.unflatten(2, (-1, after)).unflatten(1, (-1, taps))
-        shape = (*met.shape[:2], met.shape[3], self.before + self.padded, met.shape[5])
-        out = torch.zeros(shape, dtype=c.dtype, device=c.device)
-        for tap in range(taps):
-            out.index_add_(3, self.sources[tap], met[:, :, tap])
-        return out[:, :, :, : self.before].flatten(2, 3)
+        axes, taps, stride = len(self.before), self.windows.taps, self.windows.stride
+        met = c.unflatten(2, (-1, *self.after)).unflatten(1, (-1, *axes * (taps,)))
+        whole = [low + size + high for size, (low, high) in zip(self.before, self._beyond)]
+        inputs, columns = met.shape[2 + axes], met.shape[-1]
+        out = torch.zeros(*met.shape[:2], inputs, *whole, columns, dtype=c.dtype, device=c.device)
+        for tap in product(range(taps), repeat=axes):
+            grid = [slice(t, t + (n - 1) * stride + 1, stride) for t, n in zip(tap, self.after)]
+            out[:, :, :, *grid] += met[:, :, *tap]
+        for axis, ((low, high), size) in enumerate(zip(self._beyond, self.before), 3):
+            own = out.narrow(axis, low, size)
+            if self.windows.circular:
+                own.narrow(axis, size - low, low).add_(out.narrow(axis, 0, low))
+                own.narrow(axis, 0, high).add_(out.narrow(axis, low + size, high))
+            out = own
+        return out.flatten(2, 2 + axes)
 
 
 def _places(windows: Windows, sizes: Sizes, device: torch.device) -> Tensor:

@@ -56,6 +56,10 @@ class Layer(Protocol):
         """W of ``x -> W x + b``."""
 
     @property
+    def bias(self) -> Tensor | None:
+        """b of ``x -> W x + b``."""
+
+    @property
     def trained(self) -> bool:
         """Whether gradient steps change W."""
 
@@ -163,6 +167,8 @@ class ForwardTape:
         self.x = x
         self.kept: list[Tensor] = []
         self.met: list[tuple[Layer, Columns]] = []
+        self.answers: list[Columns] = []
+        """The outputs of the linear layers, their biases included."""
         self._prepared: dict[int, Any] = {}
         self.norms: list[tuple[Tensor, Tensor]] = []
         """The unit stream after each norm, and the size by which the stream was divided."""

@@ -113,13 +113,13 @@ T6 = Theorem(
         _along(
             "d",
             "input",
-            quick=MatrixScale(d=1, K=2, samples=100, along="d", ladder=(500, 2000, 8000), searched=40),
+            quick=MatrixScale(d=1, K=2, samples=100, along="d", ladder=(500, 2000, 8000), searched=20),
             paper=MatrixScale(d=1, K=2, samples=100, along="d", ladder=(1000, 10_000, 100_000), searched=10),
         ),
         _along(
             "K",
             "output",
-            quick=MatrixScale(d=2, K=1, samples=120, along="K", ladder=(500, 2000, 8000), searched=40),
+            quick=MatrixScale(d=2, K=1, samples=120, along="K", ladder=(500, 2000, 8000), searched=20),
             paper=MatrixScale(d=2, K=1, samples=100, along="K", ladder=(1000, 10_000, 100_000), searched=10),
         ),
     ),

@@ -111,8 +111,9 @@ class MatrixScale:
     """How a statement about Gaussian matrices is simulated: dimensions, samples, and a ladder along one of the
     dimensions.
 
-    Of norms that no rule gives exactly, and a search of each matrix brackets, there are ``searched`` samples: the
-    search takes long, and these norms scatter little.
+    Of norms that no rule gives exactly, and a search of each matrix brackets, there are ``searched`` samples, and so
+    there are of those that take all signs of more than six coordinates. The search takes long, and these norms scatter
+    little.
     """
 
     d: int

@@ -20,13 +20,14 @@ import cloudpickle
 from advmf import __version__
 from advmf.claim import Claim
 from advmf.errors import AdvmfError, ArgumentError, CaseError, WorkerError
+from advmf.observables import ATTACK, Observable
 from advmf.progress import TAKEN_OVER, Progress
 from advmf.simulate.data import load
 from advmf.theorems import SHIPPED
 from advmf.verify.controls import controls, differs, weak
 from advmf.verify.provenance import source_sha256
 from advmf.verify.records import Record, Results, canonical, key
-from advmf.verify.sources.limit import require_limit
+from advmf.verify.sources.limit import LIMIT, require_limit
 from advmf.verify.statistics import holm
 from advmf.verify.store import Store, opened
 from advmf.verify.suite import FAMILY_ALPHA, Case
@@ -183,10 +184,10 @@ def run(
 
     ``nets`` is the number of networks of the smallest width; wider ones get fewer, in the proportions of the profile.
     Cases come as they finish, in this process or on ``workers`` (:func:`advmf.verify.workers.compute`), and their
-    numbers are the same on any number of workers. Those of few claims are begun first, so that the first verdict comes
-    soon. With ``resume``, the finished cases of the ``store`` come first, as
-    they were. They are not computed again, nor are the finished widths of other cases. The device "cuda" stands for all
-    GPUs: the cases are dealt out to them.
+    numbers are the same on any number of workers. Those of a single claim and no attack are begun first, so that the
+    first verdict comes soon, and the attacks on wide networks next, so that no long case is left for the end. With
+    ``resume``, the finished cases of the ``store`` come first, as they were. They are not computed again, nor are the
+    finished widths of other cases. The device "cuda" stands for all GPUs: the cases are dealt out to them.
 
     An error within a case is the outcome of that case alone: it has the ``error`` and no reports, and all other cases
     are checked. The ``store`` keeps the error until ``resume`` tries the case again. What can be known to be wrong
@@ -220,7 +221,7 @@ def run(
                 progress(1.0, TAKEN_OVER)
             yield job.outcome([record.report for record in found.records if record.position == job.position])
         rest = [job for job in jobs if job.position not in found.finished]
-        rest.sort(key=lambda job: len(job.case.claims))
+        rest.sort(key=_turn)
         packed = [job.packed(found.finished_parts(job.position)) for job in rest]
 
         def keep(number: int, parts: Mapping[str, Any]) -> None:
@@ -241,6 +242,15 @@ def run(
                 if file is not None:
                     file.add(job.records(keys[job.position], reports))
                 yield job.outcome(reports)
+
+
+def _turn(job: Job) -> tuple[int, int]:
+    """When a case is begun, and among those of the same turn those of few claims first."""
+    case, claims = job.case, len(job.case.claims)
+    attacked = any(ATTACK in o.needs for claim in case.claims for o in claim.lhs.atoms(Observable))
+    limit = case.net is not None and case.settings(job.settings)["widths"] == LIMIT
+    turn = (3 if limit else 1) if attacked else 0 if claims == 1 else 2
+    return turn, claims
 
 
 def family(outcomes: Sequence[Outcome], claims: int, rate: float = FAMILY_ALPHA) -> list[Outcome]:

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 
 import advmf as mf
 from advmf.errors import ArgumentError
+from advmf.nets import Windows
 from advmf.simulate.networks import layers
+from advmf.simulate.positions import Patches
 
 RELU, LEAKY = mf.ReLULike(1, 0), mf.ReLULike(1, 0.2)
 VALUES = {"sigma_w": 1.3, "sigma_b": 0.4}
@@ -116,6 +118,26 @@ def test_networks_are_those_of_plain_torch(net):
             weight.values.requires_grad_(False)
             torch.testing.assert_close(found[id(weight)][i], slope[i])
     assert (ensemble(x)[0] - plain(net, networks, 1)(x)).abs().max() > 1e-3, "the control: another network"
+
+
+@pytest.mark.parametrize("sizes", [(8, 8), (6,), (4, 6), (9, 3)], ids=str)
+@pytest.mark.parametrize("circular", [True, False], ids=["circular", "zero"])
+@pytest.mark.parametrize("taps", [1, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_patches_are_the_listed_positions_and_their_transpose(sizes, circular, taps, stride):
+    if taps > min(sizes) or any(size % stride for size in sizes):
+        return  # no convolution of such an image
+    windows, count = Windows(taps, stride, -(taps // 2), circular), math.prod(sizes)
+    patches, sources = Patches(windows, sizes), torch.tensor(windows.sources(sizes)).mT
+    x = torch.randn(2, 3, 2 * count, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    images = torch.cat((x.unflatten(2, (2, count)), torch.zeros(2, 3, 2, 1, 2, dtype=x.dtype)), 3)
+    met = images[:, :, :, sources].transpose(2, 3).flatten(1, 2).flatten(2, 3)
+    assert torch.equal(patches.push(x, None), met)
+    c = torch.randn(met.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    small = 100 * torch.finfo(torch.float64).eps * c.norm() * met.norm()
+    assert abs((c * met).sum() - (patches.pull(c, None) * x).sum()) <= small
+    if taps > 1:  # the control: the positions in another order
+        assert abs((c * met).sum() - (patches.pull(c.flip(2), None) * x).sum()) > small
 
 
 def test_weights_have_the_declared_law():

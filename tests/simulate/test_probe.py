@@ -101,6 +101,36 @@ def test_an_attack_that_was_not_asked_for_is_refused(trace):
         probe(trace, [AdversarialLoss(2, 2)]).attack(1, 2)
 
 
+@pytest.mark.parametrize(
+    "net",
+    [mf.residual(1, 0), mf.conv(1, 0, image=(2, 3)), mf.Net(mf.Serial(mf.Dense(), mf.Activation("tanh")))],
+    ids=["residual", "conv", "tanh"],
+)
+def test_pairs_share_a_pass_and_each_has_its_own_derivatives(net):
+    """Those of all pairs together are those of each pair alone, and their pairings those of the matrices."""
+    values = {"sigma_w": 1.2, "sigma_b": 0.3, "dtype": torch.float64, "generator": torch.Generator().manual_seed(1)}
+    ensemble = mf.simulate.sample(net, N=20, L=2, d=6, K=3, nets=4, sampler="dense", **values)
+    x = torch.arange(1.0, 7.0, dtype=torch.float64)
+    (trace,) = ensemble.traces(x.expand(4, 1, 6))
+    pairs = [(2.0, 2.0), (float("inf"), 1.0), (1.0, float("inf"))]
+
+    def of(slopes):
+        return Probe(trace, x[None, :, None, None], SETTINGS, torch.Generator().manual_seed(0), pairs, slopes)
+
+    def derivatives(probe, pair):
+        return [g.delta @ g.x.mT for g in probe.gradients(*pair)]
+
+    together, apart = of(pairs), of([])
+    for pair in pairs:
+        for one, other in zip(derivatives(together, pair), derivatives(apart, pair)):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+        for g in together.gradients(*pair):
+            asked = (g.delta * g.weight.matmul(g.x)).sum((1, 2))
+            torch.testing.assert_close(g.pairing(), asked, rtol=1e-10, atol=1e-12)
+    first, second = (derivatives(together, pair)[0] for pair in pairs[:2])  # the control
+    assert (first - second).norm() > 0.1 * first.norm()
+
+
 def test_a_trained_matrix_that_is_not_there_is_refused(trace):
     o = observables.WeightNormSlope(2, 2, 3)
     with pytest.raises(ArgumentError, match="Trained matrix 3 of a block is asked for, and there are 1"):

@@ -14,7 +14,7 @@ import advmf as mf
 from advmf import cli
 from advmf.errors import ArgumentError
 from advmf.nets.activations.formula import NAMED
-from advmf.observables import Expectation, MatrixNorm, Output
+from advmf.observables import AdversarialLoss, Expectation, MatrixNorm, Output
 from advmf.progress import shown
 from advmf.theorems import THEOREMS
 from advmf.theorems.selection import ALL, GROWING, IMAGES, PAIRS, PIXELS, POOLED
@@ -129,6 +129,24 @@ def test_a_case_declares_the_effects_of_its_scale():
         Scale(L=1, d=2, K=2, widths=(8,), nets=(4,), effects={"efect": 0.1})
     with pytest.raises(ArgumentError, match="nets has a number of networks for each of the widths limit"):
         Scale(L=1, d=2, K=2, widths="limit", nets=(4, 4))
+
+
+def test_quick_verdicts_are_begun_first_and_short_cases_last(monkeypatch):
+    begun = []
+
+    def watched(packed, **_):
+        begun.extend(packed)
+        yield from ()
+
+    monkeypatch.setattr("advmf.verify.runs.compute", watched)
+    monkeypatch.setattr("advmf.verify.runs.Job.packed", lambda job, parts: job.case)
+    found = cases()
+    list(run(found, **OPTIONS))
+    assert sorted(map(id, begun)) == sorted(map(id, found))
+    at_limit = [isinstance(case.scale, Scale) and case.scale.widths == "limit" for case in begun]
+    assert at_limit == sorted(at_limit) and any(at_limit)
+    for case in begun[:10]:
+        assert len(case.claims) == 1 and not case.claims[0].lhs.has(AdversarialLoss)
 
 
 def test_norms_that_are_searched_for_have_fewer_samples():

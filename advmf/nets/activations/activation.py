@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import sympy as sp
 
@@ -150,41 +150,42 @@ class ClosedForm(Pointwise):
         return self.product(Q, Q, Q)
 
     def gain(self, Q: sp.Expr) -> sp.Expr:
-        return _differentiated(self).gain.subs(_Q, Q)
+        return _gain(self).subs(_Q, Q)
 
     def tilt(self, Q: sp.Expr) -> sp.Expr:
-        return _differentiated(self).tilt.subs(_Q, Q)
+        return _tilt(self).subs(_Q, Q)
 
     def overlap(self, Q: sp.Expr) -> sp.Expr:
-        return _differentiated(self).overlap.subs(_Q, Q)
+        return _overlap(self).subs(_Q, Q)
 
     def stretch(self, Q: sp.Expr) -> sp.Expr:
-        return _differentiated(self).stretch.subs(_Q, Q)
+        return _stretch(self).subs(_Q, Q)
 
 
 _Q, _R, _P = sp.symbols("Q R P", positive=True)
 
 
-class _Means(NamedTuple):
-    """The means of an activation with its slope, at the variance ``_Q``."""
-
-    gain: sp.Expr
-    tilt: sp.Expr
-    overlap: sp.Expr
-    stretch: sp.Expr
+@lru_cache(maxsize=256)
+def _gain(phi: ClosedForm) -> sp.Expr:
+    return _collected(sp.diff(phi.product(_Q, _R, _P), _P).subs({_R: _Q, _P: _Q}))
 
 
 @lru_cache(maxsize=256)
-def _differentiated(phi: ClosedForm) -> _Means:
+def _tilt(phi: ClosedForm) -> sp.Expr:
+    return _collected(2 * _Q * sp.diff(phi.mean(_Q), _Q))
+
+
+@lru_cache(maxsize=256)
+def _overlap(phi: ClosedForm) -> sp.Expr:
+    return _collected(_Q * sp.diff(phi.second(_Q), _Q))
+
+
+@lru_cache(maxsize=256)
+def _stretch(phi: ClosedForm) -> sp.Expr:
     # a = s z and b = t z' of correlation c: E (z phi'(a)) (z' phi'(b)) is the mixed derivative in s and t.
     s, t, c = sp.symbols("s t c", positive=True)
     mixed = s * t * sp.diff(phi.product(s**2, t**2, c * s * t), s, t)
-    return _Means(
-        gain=_collected(sp.diff(phi.product(_Q, _R, _P), _P).subs({_R: _Q, _P: _Q})),
-        tilt=_collected(2 * _Q * sp.diff(phi.mean(_Q), _Q)),
-        overlap=_collected(_Q * sp.diff(phi.second(_Q), _Q)),
-        stretch=_collected(mixed.subs({c: 1, t: s}).subs(s, sp.sqrt(_Q))),
-    )
+    return _collected(mixed.subs({c: 1, t: s}).subs(s, sp.sqrt(_Q)))
 
 
 def _collected(expr: sp.Expr) -> sp.Expr:

@@ -31,6 +31,8 @@ from advmf.verify.verdict import Finding, Report
 SAMPLES = 200
 SIGNS = 16
 """Norms are exact where so many signs can all be tried: 65,536 products for each matrix, some milliseconds."""
+FEW_SIGNS = 6
+"""With more signs than these, trying them all counts as a search."""
 
 
 @public
@@ -62,8 +64,8 @@ def check_matrices(
     elsewhere they are bracketed. What is claimed to be less than the norms that were found is REFUTED, and what is
     claimed to be more than their certified upper bounds; in between, a claim that is too high is UNDERPOWERED.
 
-    Of norms that are bracketed ``searched`` are sampled, if given: a search takes long. ``samples`` may be "pilot", and
-    ``sequential`` True, as the ``nets`` of :func:`advmf.check_all`.
+    Of norms that are bracketed, or take all signs of more than six coordinates, ``searched`` are sampled, if given: a
+    search takes long. ``samples`` may be "pilot", and ``sequential`` True, as the ``nets`` of :func:`advmf.check_all`.
 
     Raises ArgumentError for claims about anything else, for missing or unknown values, and for a ladder of fewer than
     three rungs or along the other dimension; DomainError for fewer than two samples; all before anything is sampled.
@@ -106,7 +108,7 @@ class Matrices:
         pairs = list(dict.fromkeys(map(_pair, claims)))
         top = self._rungs[-1]
         fewer = samples if searched is None else min(samples, whole("searched", searched, 2))
-        hard = [(p, q) for p, q in pairs if not enumerable(top["K"], top["d"], order(p), order(q))]
+        hard = [(p, q) for p, q in pairs if not enumerable(top["K"], top["d"], order(p), order(q), FEW_SIGNS)]
         self._counts = {pair: fewer if pair in hard else samples for pair in pairs}
         step = portion(run.progress, len(self._rungs))
         self._sampled = [_Sampled(rung, self._counts, run.seed, step) for rung in self._rungs]
