@@ -156,11 +156,11 @@ def each(rule: Callable[..., float], leading: tuple[Any, ...], code: tuple[Any, 
     rows, inverse = np.unique(np.stack([array.ravel() for array in arrays], 1), axis=0, return_inverse=True)
     found = np.full(len(rows), math.nan)
     for i, row in enumerate(rows.tolist()):
-        own, numbers = row[: len(leading)], row[len(leading) :]
-        if all(number >= 1 for number in own) and all(map(math.isfinite, numbers)):
+        first, numbers = row[: len(leading)], row[len(leading) :]
+        if all(number >= 1 for number in first) and all(map(math.isfinite, numbers)):
             shares, log = profile(*numbers)
             roots, counts = np.unique(np.sqrt(shares).round(15), return_counts=True)
-            found[i] = rule(*own, roots[roots > 0], counts[roots > 0] * round(numbers[0])) * math.exp(log / 2)
+            found[i] = rule(*first, roots[roots > 0], counts[roots > 0] * round(numbers[0])) * math.exp(log / 2)
     out = found[inverse.reshape(-1)].reshape(arrays[0].shape)
     return out if out.ndim else out[()]
 
