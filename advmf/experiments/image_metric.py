@@ -105,7 +105,7 @@ class ImageMetric:
         >>> at = {"L": 2, "sigma_w": 2**0.5, "sigma_b": 0.3}
         >>> flat, pool = (mf.image_metric(mf.conv(1, 0, head=head), x, **at) for head in ("flatten", "pool"))
         >>> flat.kind, pool.kind, round(flat.beta(2, 2, 4), 3), round(pool.beta(2, 2, 4), 3)
-        ('identity', 'dense', 1.231, 0.249)
+        ('identity', 'dense', 1.231, 0.302)
         """
         (p, q), K = (float(exponent(e, name)) for e, name in ((p, "p"), (q, "q"))), whole("K", K)
         bounds, apart, rest = [self._chevet(p, q, K)], 0.0, self.dense()
@@ -141,7 +141,7 @@ class ImageMetric:
         """The largest √(ηᵀ Σ η) over ‖η‖_p <= 1, or a bound on it."""
         if p <= 2:
             diagonal = p == 1 or self.matrix is None
-            return math.sqrt(max(0.0, self.diagonal.max() if diagonal else np.linalg.eigvalsh(self.matrix)[-1]))
+            return math.sqrt(max(0.0, float(self.diagonal.max() if diagonal else np.linalg.eigvalsh(self.dense())[-1])))
         sizes = np.abs(self.dense())
         if p == math.inf:
             return math.sqrt(sizes.sum())

@@ -93,7 +93,7 @@ class ProfileExtreme(OfProfile):
     >>> import sympy as sp
     >>> from advmf.functions import ExtremeNorm, ProfileExtreme
     >>> ProfileExtreme(3, sp.oo, sp.oo, 1, 1, 9, 0).evalf(6), ExtremeNorm(3, 9, 1).evalf(6)  # nine equal columns
-    (8.74155, 8.74155)
+    (8.73620, 8.73620)
     """
 
     leading = 3
@@ -110,7 +110,7 @@ class EstimatedProfileNorm(OfProfile):
 
     >>> from advmf.functions import EstimatedNorm, EstimatedProfileNorm
     >>> EstimatedProfileNorm(3, 2, 1, 1, 1, 9, 0).evalf(6), EstimatedNorm(3, 9, 2, 1).evalf(6)  # nine equal columns
-    (7.40434, 7.40434)
+    (6.37152, 6.37152)
     """
 
     leading = 3

@@ -163,7 +163,7 @@ class Profile:
         >>> mf.kernel(mf.loss_bound(mf.vanilla(1, 0), 2, 2))(**at, eps=1).round(3)
         np.float64(3.908)
         >>> [mf.kernel(net.beta(1, 2, route))(**at).round(3) for route in ("lower", "extremal", "chevet")]
-        [np.float64(1.324), np.float64(1.737), np.float64(2.28)]
+        [np.float64(1.09), np.float64(1.551), np.float64(1.884)]
         """
         p, q = exponent(p, "p"), exponent(q, "q")
         chosen = choose(p, q, route, of_profiles=True)
