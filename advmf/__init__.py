@@ -39,6 +39,7 @@ _HOME = {
     "advmf.theorems.t6_dimensions": "growth",
     "advmf.theorems.norm_factor": "norm_factor",
     "advmf.experiments.image_kernel": "image_kernel",
+    "advmf.experiments.image_metric": "ImageMetric image_metric",
     "advmf.experiments.phase": "phase_diagram",
     "advmf.theorems.f1_stream_fluctuation": "stream_fluctuation",
     "advmf.theorems.f2_jacobian_norm": "jacobian_norm",

@@ -24,6 +24,7 @@ from advmf.functions import (
     Conjugate,
     Crest,
     EstimatedNorm,
+    EstimatedProfileNorm,
     ExtremeNorm,
     ExtremeNormQuantile,
     Flow,
@@ -33,6 +34,7 @@ from advmf.functions import (
     NormalMean,
     NuclearNorm,
     PairMean,
+    ProfileExtreme,
     ProfileNorm,
     ProfileRadius,
     ProfileShare,
@@ -65,6 +67,7 @@ EXAMPLES = {
     Conjugate: (Conjugate(x), {"x": 3.0}),
     Crest: (Crest(*(3 - (node - x) ** 2 for node in NODES)), {"x": 0.3}),
     EstimatedNorm: (EstimatedNorm(x, y, 3, sp.Rational(3, 2)), {"x": 4.0, "y": 30.0}),
+    EstimatedProfileNorm: (EstimatedProfileNorm(y, 3, 1, *CODE), {"x": 0.7, "y": 3.0}),
     ExtremeNorm: (ExtremeNorm(x, 3, 4), {"x": 8.0}),
     ExtremeNormQuantile: (ExtremeNormQuantile(x, 3, 4, sp.Rational(1, 10)), {"x": 8.0}),
     Flow: (Flow(x, (y, z), (-y * z, y), (1, x), y), {"x": 0.7}),
@@ -74,6 +77,7 @@ EXAMPLES = {
     NormalMean: (NormalMean(KINKED, x), {"x": 0.7, "y": 0.4}),
     NuclearNorm: (NuclearNorm(x, 5), {"x": 3.0}),
     PairMean: (PairMean(CUBE, CUBE, x, y, x / 3), {"x": 0.7, "y": 1.1}),
+    ProfileExtreme: (ProfileExtreme(y, 1, 2, *CODE), {"x": 0.7, "y": 3.0}),
     ProfileNorm: (ProfileNorm(y, *CODE), {"x": 0.7, "y": 3.0}),
     ProfileRadius: (ProfileRadius(y, *CODE), {"x": 0.7, "y": 3.0}),
     ProfileShare: (ProfileShare(1, *CODE), {"x": 0.7}),
@@ -88,8 +92,8 @@ EXAMPLES = {
     TiltedNorm: (TiltedNorm(x, y, 2, 2), {"x": 9.0, "y": 6.0}),
 }
 NUMERIC = (
-    EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, NuclearNorm, ProfileNorm, ProfileRadius, ProfileShare, ProxNorm, ProxSquare, SpectralNorm,
-    TiltedNorm,
+    EstimatedNorm, EstimatedProfileNorm, ExtremeNorm, ExtremeNormQuantile, NuclearNorm, ProfileExtreme, ProfileNorm, ProfileRadius, ProfileShare,
+    ProxNorm, ProxSquare, SpectralNorm, TiltedNorm,
 )  # fmt: skip
 REFUSED = {
     "numpy": {GaussianMean: "has no array function for GaussianMean"},

@@ -65,6 +65,7 @@ THEOREM = {
     "name": "fuzzed", "title": "a bound: of a test", "source": "a test", "net": NET, "tests": lambda net, pairs: [CLAIM],
     "wrong": lambda claim: [claim.scaled("1/2")], "scales": {"quick": mf.Scale(**SCALE)},
 }  # fmt: skip
+POOLED = mf.image_metric(mf.conv(1, 0, image=(1, 4), head="pool"), np.ones(4), L=1, sigma_w=1.0, sigma_b=0.1)
 CALLS = {
     **{
         f: {"net": NET}
@@ -140,11 +141,17 @@ CALLS = {
     mf.image_kernel: {
         "net": mf.conv(1, 0, image=(1, 4)), "x": np.ones((2, 4)), "y": np.ones(4), "kind": "ntk", "L": 2, "sigma_w": 1.0, "sigma_b": 0.1,
     },
+    mf.image_metric: {
+        "net": mf.conv(1, 0, image=(1, 4)), "x": np.ones(4), "L": 2, "sigma_w": 1.0, "sigma_b": 0.1,
+    },
+    POOLED.beta: {**PAIR, "K": 3},
+    POOLED.sampled: {**PAIR, "K": 3, "samples": 2, "seed": 0},
+    POOLED.dense: {},
     mf.profile: {"net": mf.conv(1, 0, image=(1, 4))},
     mf.pixel_law: {"net": mf.conv(1, 0, image=(1, 4))},
     mf.profile(mf.conv(1, 0, image=(1, 4))).at: {"L": 2, "sigma_w": 1.0},
-    mf.profile(mf.conv(1, 0, image=(1, 4))).beta: PAIR,
-    mf.profile(mf.conv(1, 0, image=(1, 4))).beta_quantile: {**PAIR, "delta": 0.1},
+    mf.profile(mf.conv(1, 0, image=(1, 4))).beta: {**PAIR, "route": "chevet"},
+    mf.profile(mf.conv(1, 0, image=(1, 4))).beta_quantile: {**PAIR, "delta": 0.1, "route": "chevet"},
     mf.AvgPool: {"size": 2},
     mf.Dropout: {"rate": 0.5},
     mf.Dense: {"sigma_w": 1, "sigma_b": 0},

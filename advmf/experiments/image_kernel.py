@@ -64,8 +64,8 @@ def image_kernel(net: Net, x: Any, y: Any = None, *, kind: str = "nngp", L: int 
         )
     one_of("kind", kind, KINDS)
     depth = depth_of(net, L)
-    number = _Numbers({**values_of(net, {**values, "L": depth}, set(values)), "L": depth})
-    (first, one), (second, other) = _images(net, x, "x"), _images(net, x if y is None else y, "y")
+    number = Numbers({**values_of(net, {**values, "L": depth}, set(values)), "L": depth})
+    (first, one), (second, other) = images_of(net, x, "x"), images_of(net, x if y is None else y, "y")
     averaged, count = any(isinstance(leaf, AvgPool) for leaf in net.leaves), len(first)
     if averaged:
         first = second = np.concatenate((first, second))
@@ -87,7 +87,7 @@ def image_kernel(net: Net, x: Any, y: Any = None, *, kind: str = "nngp", L: int 
     return found[(0 if one else slice(None), 0 if other else slice(None))]
 
 
-class _Numbers:
+class Numbers:
     """The values of a net's expressions, and its activations as functions of arrays."""
 
     def __init__(self, values: Mapping[str, float]) -> None:
@@ -107,6 +107,17 @@ class _Numbers:
         return Activated(
             kernel([product, sp.diff(product, _P)], "native"), kernel([second, mean]), self(phi.phi(sp.S.Zero))
         )
+
+    @cache  # noqa: B019
+    def slopes(self, phi: Pointwise) -> tuple[Kernel, Kernel]:
+        """Means of an activation and its slopes as kernels: of a pair Eφφ, Eφ'φ', Eφ''φ, Eφ''φ'' and Eφ'''φ'; of one
+        Eφ², Eφ'², Eφ, E(φφ')' and E(φ'²)''."""
+        product, second, gain, mean = map(
+            self._put_in, (phi.product(_Q, _R, _P), phi.second(_Q), phi.gain(_Q), phi.mean(_Q))
+        )
+        both = sp.diff(product, _P)
+        pair = [product, both, 2 * sp.diff(product, _Q), sp.diff(both, _P), 2 * sp.diff(both, _Q)]
+        return kernel(pair), kernel([second, gain, mean, sp.diff(second, _Q), 2 * sp.diff(gain, _Q)])
 
 
 @dataclass(frozen=True)
@@ -159,7 +170,7 @@ class Positions:
 class Images(Algebra[Positions]):
     """The positions after each primitive. Gaussian layers map to the width ``after``, as a multiple of N."""
 
-    def __init__(self, numbers: _Numbers, after: sp.Expr) -> None:
+    def __init__(self, numbers: Numbers, after: sp.Expr) -> None:
         self._numbers, self._after = numbers, after
 
     def gaussian(self, layer: GaussianLayer, state: Positions) -> Positions:
@@ -236,7 +247,7 @@ class Images(Algebra[Positions]):
         )
 
 
-def _images(net: Net, given: Any, name: str) -> tuple[np.ndarray, bool]:
+def images_of(net: Net, given: Any, name: str) -> tuple[np.ndarray, bool]:
     """Images as (images, channels, positions), and whether a single one was given; ArgumentError for other shapes."""
     assert net.image is not None
     x = np.asarray(given, float)

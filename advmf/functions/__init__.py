@@ -19,7 +19,7 @@ from advmf.functions.numeric_norms import (
     SpectralNorm,
     TiltedNorm,
 )
-from advmf.functions.profile_norms import ProfileNorm, ProfileRadius, ProfileShare
+from advmf.functions.profile_norms import EstimatedProfileNorm, ProfileExtreme, ProfileNorm, ProfileRadius, ProfileShare
 from advmf.functions.proximal import NuclearNorm, ProxNorm, ProxSquare
 from advmf.functions.q_exponential import QExponential, QLogarithm
 from advmf.functions.recursion import Recursion
@@ -27,9 +27,10 @@ from advmf.functions.spread_mean import SpreadMean
 from advmf.functions.supremum import Crest, Supremum
 
 FUNCTIONS = (
-    ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Conjugate, Crest, EstimatedNorm, ExtremeNorm, ExtremeNormQuantile, Flow,
-    GaussianMean, GaussianNorm, GeometricSum, NormalMean, NuclearNorm, PairMean, ProfileNorm, ProfileRadius, ProfileShare, ProxNorm, ProxSquare,
-    QExponential, QLogarithm, Recursion, SpectralNorm, SpreadMean, Supremum, TiltedNorm,
+    ArcCosine, ArcCosineRest, ArcCosineRestSlope, ArcCosineSlope, Conjugate, Crest, EstimatedNorm, EstimatedProfileNorm, ExtremeNorm,
+    ExtremeNormQuantile, Flow, GaussianMean, GaussianNorm, GeometricSum, NormalMean, NuclearNorm, PairMean,
+    ProfileExtreme, ProfileNorm, ProfileRadius, ProfileShare, ProxNorm, ProxSquare, QExponential, QLogarithm,
+    Recursion, SpectralNorm, SpreadMean, Supremum, TiltedNorm,
 )  # fmt: skip
 """The functions."""
 

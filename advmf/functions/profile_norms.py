@@ -5,7 +5,7 @@ The sizes are a *profile* s, and its *code* is a list of numbers and expressions
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import sympy as sp
 
@@ -16,12 +16,17 @@ from advmf.functions.numeric_norms import NumericNorm
 
 
 class OfProfile(NumericNorm):
-    """Base of functions of a number and the code of a profile."""
+    """Base of functions of one number, or of ``leading`` numbers, and the code of a profile."""
+
+    leading: ClassVar[int] = 1
 
     @classmethod
-    def eval(cls, number: sp.Expr, *code: sp.Expr) -> None:
-        if len(code) < 4:
-            raise ArgumentError(f"{cls.__name__} takes a number and the code of a profile; got {len(code)} of a code.")
+    def eval(cls, *args: sp.Expr) -> None:
+        if len(args) < cls.leading + 4:
+            what = "a number" if cls.leading == 1 else f"{cls.leading} numbers"
+            raise ArgumentError(
+                f"{cls.__name__} takes {what} and the code of a profile; got {max(0, len(args) - cls.leading)} of a code."
+            )
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         if not all(number.is_number for number in self.args):
@@ -29,7 +34,7 @@ class OfProfile(NumericNorm):
         return sp.Float(float(type(self).numbers(*map(float, self.args))), precision=prec)
 
     def _latex(self, printer: Any, exp: str | None = None) -> str:
-        text = self.tex.format(printer._print(self.args[0]))
+        text = self.tex.format(*map(printer._print, self.args[: self.leading]))
         return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
 
 
@@ -79,10 +84,46 @@ class ProfileShare(OfProfile):
     tex = r"s_{{{0}}}"
 
 
+class ProfileExtreme(OfProfile):
+    """E‖G diag(√s)‖_{p -> q} for a standard Gaussian G of K rows and the profile s of an image, where p = 1 or q = oo:
+    the largest of independent norms.
+
+    ``ProfileExtreme(K, p, q, *code)``. Its numbers come from :func:`advmf.special.profile_extreme`.
+
+    >>> import sympy as sp
+    >>> from advmf.functions import ExtremeNorm, ProfileExtreme
+    >>> ProfileExtreme(3, sp.oo, sp.oo, 1, 1, 9, 0).evalf(6), ExtremeNorm(3, 9, 1).evalf(6)  # nine equal columns
+    (8.73620, 8.73620)
+    """
+
+    leading = 3
+    numbers = staticmethod(special.profile_extreme)
+    tex = r"\mathbb{{E}}\lVert G_{{{0}\times d}}\,\mathrm{{diag}}\sqrt{{s}}\rVert_{{{1} \to {2}}}"
+
+
+class EstimatedProfileNorm(OfProfile):
+    """An estimate of E‖G diag(√s)‖_{p -> q} for a standard Gaussian G of K rows and the profile s of an image, for all
+    p, q in [1, oo].
+
+    ``EstimatedProfileNorm(K, p, q, *code)``. Its numbers come from :func:`advmf.special.estimated_profile_norm`, which
+    also explains the method.
+
+    >>> from advmf.functions import EstimatedNorm, EstimatedProfileNorm
+    >>> EstimatedProfileNorm(3, 2, 1, 1, 1, 9, 0).evalf(6), EstimatedNorm(3, 9, 2, 1).evalf(6)  # nine equal columns
+    (6.37152, 6.37152)
+    """
+
+    leading = 3
+    numbers = staticmethod(special.estimated_profile_norm)
+    tex = r"\widehat{{\mathbb{{E}}}}\lVert G_{{{0}\times d}}\,\mathrm{{diag}}\sqrt{{s}}\rVert_{{{1} \to {2}}}"
+
+
 def _known_by_numbers(head: type[OfProfile]) -> None:
     register(head, numpy=head.numbers, torch="numpy", python=head.numbers, json=True, notation=lambda e: None)
 
 
+_known_by_numbers(EstimatedProfileNorm)
+_known_by_numbers(ProfileExtreme)
 _known_by_numbers(ProfileNorm)
 _known_by_numbers(ProfileRadius)
 _known_by_numbers(ProfileShare)

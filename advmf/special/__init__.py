@@ -17,6 +17,7 @@ from advmf.special.elementary import (
 from advmf.special.extremes import extreme_norm, extreme_norm_quantile, norm_law
 from advmf.special.gaussian_means import normal_mean, pair_mean, spread_mean
 from advmf.special.gaussian_vectors import gaussian_norm, gaussian_norm_of_inverse
+from advmf.special.profile_matrices import estimated_profile_norm, profile_extreme
 from advmf.special.profiles import profile, profile_norm, profile_radius, profile_share
 from advmf.special.proximal import nuclear_norm, prox_norm, prox_square, proximal_map
 from advmf.special.spectral import spectral_norm
@@ -27,6 +28,7 @@ __all__ = [
     "arc_cosine_rest_slope",
     "chi_mean",
     "estimated_norm",
+    "estimated_profile_norm",
     "extreme_norm",
     "extreme_norm_quantile",
     "gaussian_norm",
@@ -38,6 +40,7 @@ __all__ = [
     "numpy_ops",
     "pair_mean",
     "profile",
+    "profile_extreme",
     "profile_norm",
     "profile_radius",
     "profile_share",

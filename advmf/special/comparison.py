@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from typing import Any
@@ -125,28 +126,49 @@ def _estimated(K: float, d: float, p: float, q: float) -> float:
     if not (p >= 1 and q >= 1):
         return math.nan
     p, q = 1.0 if d == 1 else p, math.inf if K == 1 else q  # all norms of a single number are equal
-    at_p1 = math.log(float(extreme_norm(d, K, q)) / max(v for v, _, _ in _comparison(K, d, 1.0, q)))
-    at_q_inf = math.log(float(extreme_norm(K, d, _conjugate(p))) / max(v for v, _, _ in _comparison(K, d, p, math.inf)))
-    inside = _corner(K, d, max(0.0, 1 - 2 / p), max(0.0, 2 / q - 1))
+    at_p1 = math.log(float(extreme_norm(d, K, q)) / largest(_maxima(K, d, 1.0, q)))
+    at_q_inf = math.log(float(extreme_norm(K, d, conjugate(p))) / largest(_maxima(K, d, p, math.inf)))
+    return corrected(_maxima(K, d, p, q), at_p1, at_q_inf, corner(K, d, p, q))
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """A local maximum of the comparison, with the odds that x, and that y, is a single coordinate."""
+
+    value: float
+    odds_x: float
+    odds_y: float
+
+
+def largest(maxima: list[Maximum]) -> float:
+    """The largest value."""
+    return max(each.value for each in maxima)
+
+
+def corrected(maxima: list[Maximum], at_p1: float, at_q_inf: float, inside: float) -> float:
+    """The largest value after correction: logarithms that are known at p = 1 and at q = oo, and one inside."""
     best = -math.inf
-    for value, odds_x, odds_y in _comparison(K, d, p, q):
-        if math.inf in (odds_x, odds_y):
-            correction = at_p1 if odds_x == math.inf else at_q_inf
+    for each in maxima:
+        if math.inf in (each.odds_x, each.odds_y):
+            correction = at_p1 if each.odds_x == math.inf else at_q_inf
         else:
-            correction = (odds_x * at_p1 + odds_y * at_q_inf + inside) / (odds_x + odds_y + 1)
-        best = max(best, math.log(value) + correction)
+            known = each.odds_x * at_p1 + each.odds_y * at_q_inf + inside
+            correction = known / (each.odds_x + each.odds_y + 1)
+        best = max(best, math.log(each.value) + correction)
     return math.exp(best)
 
 
-def _conjugate(r: float) -> float:
+def conjugate(r: float) -> float:
     return math.inf if r == 1 else 1.0 if r == math.inf else r / (r - 1)
 
 
-def _corner(K: float, d: float, t: float, u: float) -> float:
-    """The correction for p >= 2 >= q, bilinear in t = 1 - 2/p and u = 2/q - 1 between the four corners."""
+def corner(K: float, d: float, p: float, q: float) -> float:
+    """The correction for p >= 2 >= q, bilinear in t = 1 - 2/p and u = 2/q - 1 between the four corners; that of the
+    nearest point for other exponents."""
+    t, u = max(0.0, 1 - 2 / p), max(0.0, 2 / q - 1)
 
     def gain(p: float, q: float) -> float:
-        return math.log(_tilted(K, d, p, q) / _comparison(K, d, p, q)[0][0])
+        return math.log(_tilted(K, d, p, q) / _maxima(K, d, p, q)[0].value)
 
     corners = product(((1 - t, 2.0), (t, math.inf)), ((1 - u, 2.0), (u, 1.0)))
     size = math.log(float(spectral_norm(K, d, 1)) / _tilted(K, d, 2.0, 2.0))
@@ -154,13 +176,16 @@ def _corner(K: float, d: float, t: float, u: float) -> float:
 
 
 @cache
-def _comparison(K: float, d: float, p: float, q: float) -> list[tuple[float, float, float]]:
-    """The local maxima F of the comparison, each with the odds that x, and that y, is a single coordinate.
+def _maxima(K: float, d: float, p: float, q: float) -> list[Maximum]:
+    return maxima(Side.alike(d, p), Side.alike(K, conjugate(q)))
 
-    F is convex in x and in y. Each is replaced in turn by the maximiser of F linearised at the other, so F never falls.
+
+def maxima(x: Side, y: Side) -> list[Maximum]:
+    """The local maxima of the comparison.
+
+    It is convex in x and in y. Each is replaced in turn by the maximiser of F linearised at the other, so F never
+    falls.
     """
-    dual = _conjugate(q)
-    x, y = _Side(d, p), _Side(K, dual)
     starts = [(a, b) for a in x.starts() for b in y.starts()]
     xs, ys = (np.stack(side) for side in zip(*starts))
     value = np.zeros(len(starts))
@@ -171,22 +196,34 @@ def _comparison(K: float, d: float, p: float, q: float) -> list[tuple[float, flo
         if (new <= value * (1 + 1e-12)).all():
             break
         value = new
-    return list(zip(value.tolist(), x.odds(xs).tolist(), y.odds(ys).tolist()))
+    return [Maximum(*each) for each in zip(value.tolist(), x.odds(xs).tolist(), y.odds(ys).tolist())]
 
 
-class _Side:
-    """The unit ball of lp in n dimensions and a typical Gaussian vector, with one value for all coordinates of about
-    the same rank."""
+class Side:
+    """The unit ball of lp and a typical Gaussian vector, with one value for all coordinates of the same size and of
+    about the same rank.
 
-    def __init__(self, n: float, p: float) -> None:
-        self.p, dual = p, _conjugate(p)
-        self.count, self.g = _order_statistics(n)
-        self.g = self.g * float(gaussian_norm(n, dual)) / float(self.norm(self.g, dual))
+    ``sizes`` are the standard deviations of the coordinates, ``counts`` how many have each, and ``mean`` is the mean of
+    the Gaussian vector's norm, in the dual of lp.
+    """
+
+    def __init__(self, p: float, sizes: np.ndarray, counts: np.ndarray, mean: float) -> None:
+        self.p, dual = p, conjugate(p)
+        ranked = [_order_statistics(float(count)) for count in counts]
+        self.count = np.concatenate([count for count, _ in ranked])
+        self.size = np.repeat(sizes, [len(count) for count, _ in ranked])
+        self.g = np.concatenate([g for _, g in ranked]) * self.size
+        self.g = self.g * mean / float(self.norm(self.g, dual))
+
+    @classmethod
+    def alike(cls, n: float, p: float) -> Side:
+        """n coordinates of size one."""
+        return cls(p, np.ones(1), np.array([n]), float(gaussian_norm(n, conjugate(p))))
 
     def starts(self) -> list[np.ndarray]:
         """The maximiser of <g, x> and, where the ball has corners, a coordinate vector too."""
         spike = np.zeros_like(self.g)
-        spike[0] = 1.0
+        spike[self.g.argmax()] = 1.0
         spread = self.dual(self.g[None])[0]
         return [spread] if self.p >= 2 else [spike] if self.p == 1 else [spread, spike]
 
@@ -196,20 +233,21 @@ class _Side:
         return top[..., 0] * (1.0 if r == math.inf else (self.count * (x / top) ** r).sum(-1) ** (1 / r))
 
     def dual(self, z: np.ndarray) -> np.ndarray:
-        """The x of norm 1 that maximises <z, x>, for rows of z >= 0 whose first entry is the largest."""
+        """The x of norm 1 that maximises <z, x>, for rows of z >= 0."""
+        top = z.max(-1, keepdims=True)
         if self.p == 1:
-            return np.broadcast_to(np.arange(z.shape[-1]) == 0, z.shape) * 1.0
-        x = np.ones_like(z) if self.p == math.inf else (z / z[..., :1]) ** (1 / (self.p - 1))
+            return (np.arange(z.shape[-1]) == z.argmax(-1)[..., None]) * 1.0
+        x = np.ones_like(z) if self.p == math.inf else (z / top) ** (1 / (self.p - 1))
         return x / self.norm(x, self.p)[..., None]
 
     def length(self, x: np.ndarray) -> np.ndarray:
-        return self.norm(x, 2)
+        return self.norm(self.size * x, 2)
 
     def along(self, x: np.ndarray) -> np.ndarray:
         return (self.count * self.g * x).sum(-1)
 
     def maximiser(self, length: np.ndarray, along: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return self.dual(length[:, None] * self.g + (along / self.length(x))[:, None] * x)
+        return self.dual(length[:, None] * self.g + (along / self.length(x))[:, None] * self.size**2 * x)
 
     def odds(self, x: np.ndarray) -> np.ndarray:
         """The odds that x is a single coordinate, from the participation ratio; 0 for p = 2, where no coordinate is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -140,6 +140,11 @@ class _Table:
         self.slopes = [self.inner.parts[i].deriv()(self.ends[i]) for i in (0, -1)]
         self.quantile = _Panels(self._invert, self.inner(self.ends))
 
+    @property
+    def levels(self) -> np.ndarray:
+        """The scores at the ends of the panels."""
+        return self.quantile.ends
+
     def _invert(self, t: np.ndarray) -> np.ndarray:
         """The quantiles of scores of one panel, by Newton's method."""
         levels = self.inner(self.ends)
@@ -162,13 +167,61 @@ def _table(m: int, r: float) -> _Table:
     if m == 1:
         law = _largest(1)
         return _Table(law.score, 1, law.low, law.high)
-    a, b = _table(m // 2, r), _table(m - m // 2, r)
-    shift = math.log(2) / r
-    low, high = min(a.ends[0], b.ends[0]) + shift, max(a.ends[-1], b.ends[-1]) + shift
+    return _joined(_table(m // 2, r), _table(m - m // 2, r), m, r)
+
+
+def _joined(a: _Table | _Scaled, b: _Table | _Scaled, m: int, r: float) -> _Table:
+    """The law of (A**r + B**r)**(1/r), of m coordinates in all."""
+    low, high = (float(np.logaddexp(r * a.ends[i], r * b.ends[i])) / r for i in (0, -1))
     return _Table(lambda y: _convolution(a, b, r, y), m, low, high)
 
 
-def _convolution(a: _Table, b: _Table, r: float, y: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class _Scaled:
+    """The law of a number times exp(``shift``), from the number's."""
+
+    table: _Table
+    shift: float
+
+    @property
+    def ends(self) -> np.ndarray:
+        return self.table.ends + self.shift
+
+    def score(self, y: Any) -> Any:
+        return self.table.score(y - self.shift)
+
+    def quantile(self, t: Any) -> Any:
+        return self.table.quantile(t) + self.shift
+
+    @property
+    def levels(self) -> np.ndarray:
+        return self.table.levels
+
+
+def mixed_law(sizes: Sequence[float], counts: Sequence[int], r: float) -> NormLaw:
+    """The law of ‖t ∘ g‖_r for standard Gaussians g and the sizes t of the coordinates, of which there are ``counts``
+    each, r in [1, oo).
+
+    The laws of equal coordinates (:func:`norm_law`) are added up as halves are there, the smallest first. It is as
+    accurate as that function. Each distinct size takes some tenths of a second.
+
+    >>> from advmf.special.extremes import mixed_law
+    >>> law = mixed_law([1.0, 0.5], [2, 2], 2)  # its square is the sum of two exponential variables
+    >>> round(math.exp(law.log_survival(3.0)) * 1.5 / (2 * math.exp(-4.5) - 0.5 * math.exp(-18)), 9)
+    1.0
+    """
+    parts = []
+    for size, count in sorted(zip(sizes, counts), key=lambda each: each[0] ** 2 * each[1]):
+        law = norm_law(int(count), r)
+        parts.append((int(count), _Scaled(_Table(law.score, int(count), law.low, law.high), math.log(size))))
+    (m, table), *others = parts
+    for count, other in others:
+        m += count
+        table = _joined(table, other, m, r)
+    return NormLaw(table.ends[0], table.ends[-1], table.score)
+
+
+def _convolution(a: _Table | _Scaled, b: _Table | _Scaled, r: float, y: np.ndarray) -> np.ndarray:
     """The score of ln(A**r + B**r)/r.
 
     Let c = 2**(-1/r) exp(y). In the event either both A and B are below c, or one is below and the other above c but
@@ -184,7 +237,7 @@ def _convolution(a: _Table, b: _Table, r: float, y: np.ndarray) -> np.ndarray:
     lower, upper = -ndtr(t) * ndtr(s), ndtr(-t) * ndtr(-s)
     pairs = ((a, b, t), (b, a, s)) if a is not b else ((a, a, t),)
     for one, other, top in pairs:
-        levels = one.quantile.ends
+        levels = one.levels
         scale = np.interp(half, one.ends[1:], np.diff(levels) / np.diff(one.ends)) / r
         top = np.minimum(top, levels[-1])
         stretch = np.arcsinh(np.maximum(top - levels[0], 0) / scale)
@@ -200,13 +253,19 @@ def _convolution(a: _Table, b: _Table, r: float, y: np.ndarray) -> np.ndarray:
 def _nodes(m: int, r: float) -> tuple[float, np.ndarray, np.ndarray]:
     """The point that Z never falls below, weights that integrate over z from there, and ln P(Z <= z) at the nodes."""
     law = norm_law(m, r)
+    low, z, weight = nodes_of(law)
+    return low, weight, law.log_cdf(z)
+
+
+def nodes_of(law: NormLaw) -> tuple[float, np.ndarray, np.ndarray]:
+    """The point that Z never falls below, and nodes and weights that integrate over z from there."""
     x, w = np.polynomial.legendre.leggauss(16)
     grid = np.linspace(law.low, law.high, 4000)
     t = law.score(grid)
     ends = np.interp(np.linspace(t[0], t[-1], 61), t, grid)
     half = np.diff(ends)[:, None] / 2
-    y = (ends[:-1, None] + half * (1 + x)).ravel()
-    return math.exp(law.low), (half * w).ravel() * np.exp(y), _scipy().log_ndtr(law.score(y))
+    z = np.exp((ends[:-1, None] + half * (1 + x)).ravel())
+    return math.exp(law.low), z, (half * w).ravel() * z
 
 
 def _read(n: Any, m: Any, r: Any, *more: Any) -> tuple[Any, ...]:

@@ -123,7 +123,7 @@ def profile_radius(p: Any, *code: Any) -> Any:
         power = 2.0 if p == math.inf else 2 * p / (p - 2)
         return float((counts @ roots**power) ** (1 / power))
 
-    return _each(radius, p, code)
+    return each(radius, (p,), code)
 
 
 def profile_norm(r: Any, *code: Any) -> Any:
@@ -138,25 +138,29 @@ def profile_norm(r: Any, *code: Any) -> Any:
     [9.574615, 3.392761, 1.9583]
     """
 
-    def mean(r: float, roots: np.ndarray, counts: np.ndarray) -> float:
-        if r == 1:
-            return float(counts @ roots * math.sqrt(2 / math.pi))
-        return float((_euclidean if r == 2 else _largest if r == math.inf else _general)(r, roots, counts))
-
-    return _each(mean, r, code)
+    return each(mean_norm, (r,), code)
 
 
-def _each(rule: Callable[[float, np.ndarray, np.ndarray], float], exponent: Any, code: tuple[Any, ...]) -> Any:
-    """A rule for an exponent, the distinct roots of a profile over the largest one, and their numbers of coordinates;
-    equal rows of numbers are computed once. NaN for an exponent below 1 and for numbers that are not finite."""
-    arrays = np.broadcast_arrays(*(np.asarray(value, float) for value in (exponent, *code)))
+def mean_norm(r: float, t: np.ndarray, counts: np.ndarray) -> float:
+    """E‖t ∘ g‖_r for the sizes t of coordinates, and how many have each."""
+    if r == 1:
+        return float(counts @ t * math.sqrt(2 / math.pi))
+    return float((_euclidean if r == 2 else _largest if r == math.inf else _general)(r, t, counts))
+
+
+def each(rule: Callable[..., float], leading: tuple[Any, ...], code: tuple[Any, ...]) -> Any:
+    """A rule for the ``leading`` numbers, the distinct roots of a profile over the largest one, and their numbers of
+    coordinates, times that root; equal rows of numbers are computed once. NaN for leading numbers below 1, and for a
+    code that is not finite."""
+    arrays = np.broadcast_arrays(*(np.asarray(value, float) for value in (*leading, *code)))
     rows, inverse = np.unique(np.stack([array.ravel() for array in arrays], 1), axis=0, return_inverse=True)
     found = np.full(len(rows), math.nan)
-    for i, (r, *numbers) in enumerate(rows.tolist()):
-        if r >= 1 and all(map(math.isfinite, numbers)):
+    for i, row in enumerate(rows.tolist()):
+        first, numbers = row[: len(leading)], row[len(leading) :]
+        if all(number >= 1 for number in first) and all(map(math.isfinite, numbers)):
             shares, log = profile(*numbers)
             roots, counts = np.unique(np.sqrt(shares).round(15), return_counts=True)
-            found[i] = rule(r, roots[roots > 0], counts[roots > 0] * round(numbers[0])) * math.exp(log / 2)
+            found[i] = rule(*first, roots[roots > 0], counts[roots > 0] * round(numbers[0])) * math.exp(log / 2)
     out = found[inverse.reshape(-1)].reshape(arrays[0].shape)
     return out if out.ndim else out[()]
 

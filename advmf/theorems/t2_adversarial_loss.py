@@ -14,7 +14,7 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import Claim, Regime, Relation
-from advmf.errors import ArgumentError
+from advmf.errors import ArgumentError, DeclarationError
 from advmf.expressions import expression
 from advmf.functions import GaussianNorm
 from advmf.nets import Net, Norm
@@ -37,7 +37,7 @@ from advmf.theory.norms import (
     require_upper,
     routes,
 )
-from advmf.theory.profile import profile
+from advmf.theory.profile import Profile, profile
 from advmf.theory.propagation import abbreviations, averages_follow, grown, grows_alike, growths
 from advmf.theory.spike import LAMBDA, carries_mean, require_uniform
 
@@ -59,7 +59,7 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
     carried, Λ = ω^L at every input, and the bound is ε β_{p,q} ω^{L/2}: the paper's. By the routes ``chevet`` and
     ``leading`` it is a theorem as N → ∞, for every radius. Sharper routes are about one Gaussian matrix with the law of
     J(x), as ε → 0, and the claim calls them heuristic for a finite ball. On images whose pixels differ, or are
-    averaged, the norm factor is that of :meth:`advmf.Profile.beta`, by ``chevet`` alone, and the bound ε times it.
+    averaged, the norm factor is that of :meth:`advmf.Profile.beta`, and the bound ε times it.
 
     The route ``split`` is heuristic too. It is for networks that stretch the input along x more than across it. With
     the eigenvalues Λ_∥ and Λ_⊥, Chevet's β and the Lipschitz constants of the norms, it is for p = 2
@@ -89,10 +89,10 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
         raise ArgumentError(f"route must be {SPLIT}, {BEST} or one of {', '.join(ROUTES)}; got {route!r}.")
     if route == SPLIT and not paper:
         return _split_bound(net, p, q)
-    factor = beta(p, q, route)
-    require_upper(p, q, route)
     if not averages_follow(net) and not paper:
         return _profile_bound(net, p, q, route)
+    factor = beta(p, q, route)
+    require_upper(p, q, route)
     if paper:
         growths(net)
     uniform = paper or (grows_alike(net) and not carries_mean(net))
@@ -115,18 +115,20 @@ def loss_bound(net: Net, p: object, q: object, route: str = "chevet", *, paper: 
 
 def _profile_bound(net: Net, p: sp.Expr, q: sp.Expr, route: str) -> Claim:
     """The bound for images whose pixels differ, or are averaged."""
-    if route not in ("chevet", BEST):
-        raise ArgumentError(f"Where pixels differ, the norm factor is Chevet's; take route='chevet'. Got {route!r}.")
     found = profile(net)
+    factor = found.beta(p, q, route)
+    require_upper(p, q, route, of_profiles=True)
+    proved = choose(p, q, route, of_profiles=True).processes
     return Claim(
         name="T2",
         lhs=adversarial_loss(p, q),
         relation=Relation.AT_MOST,
         formula=eps * BETA,
-        where={BETA: found.beta(p, q)},
-        regime=Regime.LARGE_WIDTH,
+        where={BETA: factor},
+        regime=Regime.LARGE_WIDTH if proved else Regime.LARGE_WIDTH | Regime.HEURISTIC,
+        heuristic="" if proved else _unproved(False),
         assumptions=(*_limit(net), "E (f_k(x) - f_k(y))^2 is at most sum_i s_i (x_i - y_i)^2/d, for all x and y"),
-        source=f"the form of T2: {PAPER}; by a profile of pixels, ours; {DOMINATED}",
+        source=f"the form of T2: {PAPER}; by a profile of pixels, ours" + (f"; {DOMINATED}" if proved else ""),
         net=net,
         p=p,
         q=q,
@@ -203,7 +205,8 @@ def loss_tail(net: Net, p: object, q: object, delta: object, route: str = "cheve
     if route == SPLIT:
         raise ArgumentError(f"A tail is that of a bound by one norm factor; {SPLIT!r} has two. Take 'chevet'.")
     growth = (own.formula / (eps * BETA)).subs(own.where)
-    factor = beta_quantile(p, q, delta, route) if averages_follow(net) else profile(net).beta_quantile(p, q, delta)
+    quantile = beta_quantile if averages_follow(net) else profile(net).beta_quantile
+    factor = quantile(p, q, delta, route)
     return replace(
         own,
         name="T2.tail",
@@ -218,10 +221,12 @@ def loss_tail(net: Net, p: object, q: object, delta: object, route: str = "cheve
 def loss_value(net: Net, p: object, q: object, route: str | None = None) -> Claim:
     """T2 for small balls, as an equality: the mean adversarial loss is ε β_{p,q} ω^{L/2} as N → ∞ and ε → 0.
 
-    As ε → 0 the loss is ε‖J(x)‖_{p→q}, and J(x) has the law of ω^{L/2} times a Gaussian matrix (T1). By default
-    ``route`` is an exact one where one applies, else ``estimate``, whose stated error the claim allows. Raises
-    ArgumentError for a route that is a bound and for a net that carries a mean, and DeclarationError for a net without
-    ω. The other errors are those of :func:`advmf.beta`.
+    As ε → 0 the loss is ε‖J(x)‖_{p→q}, and J(x) has the law of ω^{L/2} times a Gaussian matrix (T1). On images whose
+    pixels differ its columns have the sizes of the profile, and the norm factor is that of :meth:`advmf.Profile.beta`.
+    By default ``route`` is an exact one where one applies, else ``estimate``, whose stated error the claim allows.
+    Raises ArgumentError for a route that is a bound and for a net that carries a mean, and DeclarationError for a net
+    without ω and for one that averages positions: its Σ(x) depends on the image. The other errors are those of
+    :func:`advmf.beta`.
 
     Source: T1 of Kumano et al. (NeurIPS 2023), and :func:`advmf.beta`.
 
@@ -230,28 +235,48 @@ def loss_value(net: Net, p: object, q: object, route: str | None = None) -> Clai
     ('==', 'approx')
     """
     p, q = exponent(p, "p"), exponent(q, "q")
-    growths(net)
-    if carries_mean(net):
-        require_uniform(net, "The value of the adversarial loss for small balls")
-    known = [other.name for other in routes(p, q) if other.rigour in ("exact", "estimate")]
-    chosen = choose(p, q, route or known[0])
+    found = None if averages_follow(net) else _exact_profile(net)
+    if found is None:
+        growths(net)
+        if carries_mean(net):
+            require_uniform(net, "The value of the adversarial loss for small balls")
+    able = [other for other in routes(p, q) if other.profile or found is None]
+    known = [other.name for other in able if other.rigour in ("exact", "estimate")]
+    chosen = choose(p, q, route or known[0], of_profiles=found is not None)
     if chosen.name not in known:
         raise ArgumentError(f"A value takes a route that is no bound, here one of {', '.join(known)}; got {route!r}.")
     exact = chosen.rigour == "exact"
+    if found is None:
+        formula, where = eps * BETA * sp.sqrt(grown(net)), {BETA: chosen.formula(p, q), **abbreviations(net)}
+        law, tolerance = _of_sigma(net, True), ESTIMATE_TOLERANCE
+    else:
+        formula, where = eps * BETA, {BETA: found.beta(p, q, chosen.name)}
+        law = "T1 at pixels: the rows of J(x) are N(0, diag(s)/d) at every x"
+        tolerance = ESTIMATE_TOLERANCE.subs(d, found.spread)
     return Claim(
         name="T2.value",
         lhs=adversarial_loss(p, q),
         relation=Relation.EQUAL if exact else Relation.APPROX,
-        formula=eps * BETA * sp.sqrt(grown(net)),
-        where={BETA: chosen.formula(p, q), **abbreviations(net)},
+        formula=formula,
+        where=where,
         regime=Regime.LARGE_WIDTH | Regime.SMALL_BALL,
-        assumptions=(*_limit(net), _of_sigma(net, True)),
+        assumptions=(*_limit(net), law),
         source=f"{PAPER}, linear-like form; ours as an equality",
         net=net,
         p=p,
         q=q,
-        tolerance=0.0 if exact else ESTIMATE_TOLERANCE,
+        tolerance=0.0 if exact else tolerance,
     )
+
+
+def _exact_profile(net: Net) -> Profile:
+    """The profile of a network that averages no positions; raises DeclarationError for others."""
+    if not (found := profile(net)).exact:
+        raise DeclarationError(
+            f"{net.name} averages positions, so that Sigma(x) depends on the image and its profile is only a bound. Take head='flatten' and no "
+            "AvgPool, or advmf.loss_bound."
+        )
+    return found
 
 
 def _wrong(claim: Claim) -> list[Claim]:

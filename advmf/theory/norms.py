@@ -43,8 +43,9 @@ class Route:
 
     ``rigour`` is "exact", "upper bound", "lower bound" or "estimate". ``pairs`` says in words for which (p, q) the
     route holds, and ``applies(p, q)`` decides it. ``formula(p, q)`` is β in ``d`` and ``K``. ``quantile(p, q, delta)``,
-    if given, is the value that ‖G‖/sqrt(d) exceeds with probability ``delta``. :func:`register_route` adds a route.
-    Raises ArgumentError for another rigour.
+    if given, is the value that ‖G‖/sqrt(d) exceeds with probability ``delta``. ``profile(s, p, q)``, if given, is β of
+    a matrix whose columns have the sizes of a profile (:meth:`advmf.Profile.beta`). :func:`register_route` adds a
+    route. Raises ArgumentError for another rigour.
     """
 
     name: str
@@ -57,6 +58,9 @@ class Route:
     processes: bool = field(default=False, repr=False)
     """Whether the bound is proved for every Gaussian process whose increments are at most those of a matrix, and so for
     a network over a ball. Otherwise it is about one matrix."""
+    profile: Callable[[Any, sp.Expr, sp.Expr], sp.Expr] | None = field(default=None, repr=False)
+    """``profile(s, p, q)``, if given: β of a matrix whose columns have the sizes of the profile s, a
+    :class:`advmf.Profile`, by the route. It is as rigorous as ``formula``."""
 
     def __post_init__(self) -> None:
         if self.rigour not in RIGOURS:
@@ -121,6 +125,12 @@ def _terms(p: sp.Expr, q: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     return from_input, d ** sp.Max(0, half - 1 / p) * GaussianNorm(K, q) / sp.sqrt(d)
 
 
+def _terms_of_profile(s: Any, p: sp.Expr, q: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """The same for a matrix whose columns have the sizes of a profile. Either is a lower bound too, by one vector."""
+    from_input = K ** sp.Max(0, 1 / q - sp.Rational(1, 2)) * s.norm(Conjugate(p))
+    return from_input / sp.sqrt(d), s.radius(p) * GaussianNorm(K, q) / sp.sqrt(d)
+
+
 def _leading(p: sp.Expr, q: sp.Expr) -> sp.Expr:
     return sp.Add(*_terms(p, q)).replace(lambda e: isinstance(e, GaussianNorm), lambda e: e.bound())
 
@@ -182,6 +192,7 @@ ROUTES = {
             _on_border,
             lambda p, q: _extreme(ExtremeNorm, p, q),
             lambda p, q, delta: _extreme(ExtremeNormQuantile, p, q, delta),
+            profile=lambda s, p, q: s.extreme(p, q) / sp.sqrt(d),
         ),
         Route(
             "tilted",
@@ -191,7 +202,16 @@ ROUTES = {
             _in_corners,
             lambda p, q: TiltedNorm(K, d, p, q) / sp.sqrt(d),
         ),
-        Route("chevet", "upper bound", "all", CHEVET, _everywhere, lambda p, q: sp.Add(*_terms(p, q)), processes=True),
+        Route(
+            "chevet",
+            "upper bound",
+            "all",
+            CHEVET,
+            _everywhere,
+            lambda p, q: sp.Add(*_terms(p, q)),
+            processes=True,
+            profile=lambda s, p, q: sp.Add(*_terms_of_profile(s, p, q)),
+        ),
         Route("leading", "upper bound", "all", f"{CHEVET}; Jensen's inequality", _everywhere, _leading, processes=True),
         Route(
             "lower",
@@ -200,6 +220,7 @@ ROUTES = {
             "one vector fixed (|G s|_q = |s|_2 |g_K|_q in law), smaller balls, one step of the power iteration",
             _everywhere,
             _lower,
+            profile=lambda s, p, q: sp.Max(*_terms_of_profile(s, p, q)),
         ),
         Route(
             "estimate",
@@ -208,6 +229,7 @@ ROUTES = {
             f"{SLEPIAN}, at typical vectors, corrected towards the exact routes",
             _everywhere,
             lambda p, q: EstimatedNorm(K, d, p, q) / sp.sqrt(d),
+            profile=lambda s, p, q: s.estimated(p, q) / sp.sqrt(d),
         ),
     )
 }
@@ -319,17 +341,19 @@ def beta(p: object, q: object, route: str = "chevet") -> sp.Expr:
     return choose(p, q, route).formula(p, q)
 
 
-def choose(p: sp.Expr, q: sp.Expr, route: str) -> Route:
-    """The route of that name; raises ArgumentError if there is no such route or it does not apply."""
-    applicable = [other for other in ROUTES.values() if other.applies(p, q)]
+def choose(p: sp.Expr, q: sp.Expr, route: str, of_profiles: bool = False) -> Route:
+    """The route of that name; raises ArgumentError if there is no such route, or it does not apply or, if asked for
+    ``of_profiles``, does not know them."""
+    applicable = [other for other in ROUTES.values() if other.applies(p, q) and (other.profile or not of_profiles)]
     if route == BEST:
         return next(other for other in applicable if other.upper)
     if route not in ROUTES:
         raise ArgumentError(f"route must be {BEST} or one of {', '.join(ROUTES)}; got {route!r}.")
     if ROUTES[route] not in applicable:
         others = ", ".join(other.name for other in applicable)
+        only = f"is for {ROUTES[route].pairs}" if ROUTES[route].profile or not of_profiles else "is for equal pixels"
         raise ArgumentError(
-            f"The route {route!r} is for {ROUTES[route].pairs}; for p = {p}, q = {q} take one of {others}."
+            f"The route {route!r} {only}; for p = {p}, q = {q}{' and a profile' if of_profiles else ''} take one of {others}."
         )
     return ROUTES[route]
 
@@ -371,11 +395,11 @@ def probability(delta: object) -> sp.Expr:
     return found
 
 
-def require_upper(p: object, q: object, route: str) -> None:
+def require_upper(p: object, q: object, route: str, of_profiles: bool = False) -> None:
     """Raise ArgumentError for a route that may be below β."""
-    chosen = choose(exponent(p, "p"), exponent(q, "q"), route)
+    chosen = choose(exponent(p, "p"), exponent(q, "q"), route, of_profiles)
     if not chosen.upper:
-        names = ", ".join(other.name for other in ROUTES.values() if other.upper)
+        names = ", ".join(other.name for other in ROUTES.values() if other.upper and (other.profile or not of_profiles))
         raise ArgumentError(
             f"An upper bound takes an upper route ({names}); {route!r} is {'an' if chosen.name == 'estimate' else 'a'} {chosen.rigour}."
         )

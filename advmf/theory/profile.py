@@ -24,7 +24,7 @@ from advmf import special
 from advmf.boundary import public
 from advmf.budget import allow, machine_memory
 from advmf.errors import ArgumentError, DeclarationError
-from advmf.functions import Conjugate, GaussianNorm, ProfileNorm, ProfileRadius, ProfileShare
+from advmf.functions import EstimatedProfileNorm, ProfileExtreme, ProfileNorm, ProfileRadius, ProfileShare
 from advmf.nets import (
     Algebra,
     AvgPool,
@@ -42,7 +42,7 @@ from advmf.nets import (
     Windows,
 )
 from advmf.symbols import K, d, exponent
-from advmf.theory.norms import probability
+from advmf.theory.norms import choose, probability, require_upper
 from advmf.theory.propagation import STATE
 from advmf.theory.spike import carries_mean
 
@@ -126,13 +126,34 @@ class Profile:
         """s at a position, counted from 0 in row-major order."""
         return ProfileShare(sp.Integer(position), *self.code)
 
+    def extreme(self, p: sp.Expr, q: sp.Expr) -> sp.Expr:
+        """E‖G diag(√s)‖_{p -> q} for a standard Gaussian G of K rows, where p = 1 or q = oo."""
+        return ProfileExtreme(K, p, q, *self.code)
+
+    def estimated(self, p: sp.Expr, q: sp.Expr) -> sp.Expr:
+        """An estimate of E‖G diag(√s)‖_{p -> q} for a standard Gaussian G of K rows."""
+        return EstimatedProfileNorm(K, p, q, *self.code)
+
+    @property
+    def spread(self) -> sp.Expr:
+        """(Σ s)²/Σ s² over all coordinates: how many equal ones would have the same."""
+        return (self.radius(sp.oo) / self.radius(sp.Integer(4))) ** 4
+
     @public
-    def beta(self, p: object, q: object) -> sp.Expr:
-        """A bound on E‖G diag(√s)‖_{p -> q} for a K x d matrix G of entries N(0, 1/d), by Chevet's inequality:
+    def beta(self, p: object, q: object, route: str = "chevet") -> sp.Expr:
+        """E‖G diag(√s)‖_{p -> q} for a K x d matrix G of entries N(0, 1/d), by a route; by default an upper bound.
+
+        ``chevet`` is Chevet's inequality, and ``lower`` the larger of its two terms:
 
             K**max(0, 1/q - 1/2) E‖√s ∘ g_d‖_{p*}/sqrt(d) + max_{‖η‖_p <= 1} ‖√s ∘ η‖_2 E‖g_K‖_q/sqrt(d).
 
-        Raises DomainError for exponents outside [1, oo].
+        ``extremal`` is exact where p = 1 or q = oo (:func:`advmf.special.profile_extreme`). ``estimate`` is close for
+        all (p, q), but no bound (:func:`advmf.special.estimated_profile_norm`). At (2, 2) no exact formula is known for
+        columns of different sizes. ``best`` is the sharpest upper route. The other routes of :func:`advmf.beta` are for
+        equal pixels.
+
+        Raises DomainError for exponents outside [1, oo], and ArgumentError for an unknown route, or one that does not
+        apply.
 
         >>> import advmf as mf
         >>> at = {"L": 3, "sigma_w": 2, "K": 10, "d": 64}
@@ -141,17 +162,21 @@ class Profile:
         [np.float64(3.908), np.float64(3.385)]
         >>> mf.kernel(mf.loss_bound(mf.vanilla(1, 0), 2, 2))(**at, eps=1).round(3)
         np.float64(3.908)
+        >>> [mf.kernel(net.beta(1, 2, route))(**at).round(3) for route in ("lower", "extremal", "chevet")]
+        [np.float64(1.09), np.float64(1.551), np.float64(1.884)]
         """
         p, q = exponent(p, "p"), exponent(q, "q")
-        output = K ** sp.Max(0, 1 / q - sp.Rational(1, 2))
-        return (output * self.norm(Conjugate(p)) + self.radius(p) * GaussianNorm(K, q)) / sp.sqrt(d)
+        chosen = choose(p, q, route, of_profiles=True)
+        assert chosen.profile is not None
+        return chosen.profile(self, p, q)
 
     @public
-    def beta_quantile(self, p: object, q: object, delta: object) -> sp.Expr:
+    def beta_quantile(self, p: object, q: object, delta: object, route: str = "chevet") -> sp.Expr:
         """A bound that ‖G diag(√s)‖_{p -> q} exceeds with probability at most ``delta``, in (0, 1) or a symbol.
 
         G -> ‖G diag(√s)‖ is Lipschitz with the constant K**max(0, 1/q - 1/2) max ‖√s ∘ η‖_2; see
-        :func:`advmf.beta_quantile`. Raises DomainError for another ``delta``, and as :meth:`beta`.
+        :func:`advmf.beta_quantile`. Raises DomainError for another ``delta``, ArgumentError for a route that is no
+        upper bound, and as :meth:`beta`.
 
         >>> import advmf as mf
         >>> at = {"L": 3, "sigma_w": 2, "K": 10, "d": 64}
@@ -159,7 +184,8 @@ class Profile:
         >>> mf.kernel(even.beta_quantile(2, 2, 0.01))(**at).round(3)
         np.float64(4.981)
         """
-        mean, delta = self.beta(p, q), probability(delta)
+        mean, delta = self.beta(p, q, route), probability(delta)
+        require_upper(p, q, route, of_profiles=True)
         reach = self.radius(exponent(p, "p")) * K ** sp.Max(0, 1 / exponent(q, "q") - sp.Rational(1, 2))
         return mean + reach * sp.sqrt(2 * sp.log(1 / delta)) / sp.sqrt(d)
 

@@ -1,8 +1,10 @@
 """Kernels of networks on images: against plain torch, which shares nothing with them, and against what is known of
 networks without images."""
 
+import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +80,26 @@ def test_kernels_are_those_of_plain_torch(phi, function, given):
         assert (np.abs(mean - predicted) < allowance).all(), (kind, mean, predicted, error)
         off = mf.image_kernel(net, x, kind=kind, sigma_w=1.6, sigma_b=0.4)
         assert (np.abs(mean - off) > allowance).any(), "the control"
+
+
+ORACLE = json.loads((Path(__file__).parent / "neural_tangents.json").read_text())
+
+
+@pytest.mark.parametrize("given", ORACLE["kernels"], ids=lambda given: "-".join(map(str, list(given.values())[:4])))
+def test_kernels_are_those_of_neural_tangents(given):
+    """The numbers are by another package (``neural_tangents_kernels.py`` wrote them). The control is the other
+    padding."""
+    phi = RELU if given["phi"] == "relu" else mf.Erf()
+    x, at = np.array(ORACLE["images"]), {"L": 2, "sigma_w": ORACLE["sigma_w"], "sigma_b": ORACLE["sigma_b"]}
+
+    def ours(padding):
+        conv = mf.Conv(padding=padding)
+        block = mf.Residual(phi, conv) if given["shortcut"] else mf.Serial(conv, phi)
+        return mf.image_kernel(mf.Net(block, image=x.shape[1:], head=given["head"]), x, **at)
+
+    wanted = np.array(given["nngp"])
+    np.testing.assert_allclose(ours(given["padding"]), wanted, rtol=1e-12)
+    assert np.abs(ours("zero" if given["padding"] == "circular" else "circular") - wanted).max() > 1e-3 * wanted.max()
 
 
 @pytest.mark.parametrize("name", ["vanilla", "residual", "plain_residual", "pre_norm", "post_norm"])

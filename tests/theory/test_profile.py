@@ -280,7 +280,7 @@ REFUSED = [
     (lambda: mf.profile(mf.conv(1, 0)).at(L=1), ArgumentError, "takes numbers for L, sigma_w; got L"),
     (lambda: mf.profile(mf.conv(1, 0)).beta("1/2", 2), DomainError, "p"),
     (lambda: mf.profile(mf.conv(1, 0)).beta_quantile(2, 2, 1.5), DomainError, "delta is a probability"),
-    (lambda: mf.loss_bound(mf.conv(1, 0, padding="zero"), 2, 2, "spectral"), ArgumentError, "take route='chevet'"),
+    (lambda: mf.loss_bound(mf.conv(1, 0, padding="zero"), 2, 2, "spectral"), ArgumentError, "is for equal pixels"),
     (lambda: mf.loss_bound(mf.conv(1, 0, padding="zero"), 2, 2, "split"), DeclarationError, "gives the positions"),
     (lambda: mf.loss_bound(mf.conv(1, 0, head="pool"), 2, 2, paper=True), DeclarationError, "average over positions"),
 ]

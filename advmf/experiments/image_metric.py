@@ -1,0 +1,399 @@
+"""How a small change of a given image changes the outputs: Σ(x), the covariance of a row of J(x) as N -> oo.
+
+Let ż_i[a] be the derivative by pixel i of a coordinate at position a. As N -> oo all z[a] and ż_i[a] of a layer are
+jointly Gaussian, with P[a, b] = E z[a] z[b], C_i[a, b] = E ż_i[a] z[b] and V_ij[a, b] = E ż_i[a] ż_j[b]. A convolution
+averages all three over its taps. After an activation, with D_i[a] = C_i[a, a] and by Gaussian integration by parts,
+
+    C_i[a, b] -> D_i[a] E φ''(a)φ(b) + C_i[a, b] E φ'(a)φ'(b),
+    V_ij[a, b] -> V_ij[a, b] E φ'(a)φ'(b) + D_i[a] C_j[b, a] E φ'''(a)φ'(b) + C_i[a, b] D_j[b] E φ'(a)φ'''(b)
+                  + (D_i[a] D_j[b] + C_i[a, b] C_j[b, a]) E φ''(a)φ''(b).
+
+Where two positions carry the same number z, this is V E φ'(z)² + D_i[a] D_j[b] E (φ'²)''(z). Σ_ij is a weighted sum of
+V_ij[a, b] over the positions at the end: only those with a = b for the head "flatten", and all for "pool". V itself
+would have d² numbers for each pair of positions. So the weights are carried back instead, as V is linear in itself, and
+what each activation adds to Σ is a product of small matrices.
+
+Source: ours; Σ(x) = ∂_x ∂_y 𝒦(x, y) at y = x (:mod:`advmf.theory.metric`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from advmf.boundary import public, whole
+from advmf.budget import allow, machine_memory
+from advmf.errors import ArgumentError, DeclarationError, DomainError
+from advmf.experiments.image_kernel import Numbers, images_of
+from advmf.nets import Algebra, AvgPool, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
+from advmf.simulate.values import depth_of, values_of
+from advmf.special import gaussian_norm
+from advmf.special.comparison import conjugate
+from advmf.special.profiles import mean_norm
+from advmf.symbols import exponent
+from advmf.theory.profile import has_profile, profile
+
+_HELD = 6
+"""Arrays of d numbers for each pair of positions that an activation holds."""
+_ROUNDS = 1000
+"""Rounds of an iteration that converges geometrically."""
+APART = 3
+"""Eigenvectors of Σ(x) that a bound may take apart."""
+SAME = 1e-10
+"""Two positions carry the same number where 1 - c² is smaller, for their correlation c."""
+
+
+@public
+@dataclass(frozen=True)
+class ImageMetric:
+    """Σ(x) of an image: ``diagonal`` (d,) and, where it is no diagonal matrix, all of it as ``matrix`` (d, d).
+
+    ``kind`` is "identity" where all pixels are alike, "profile" where Σ(x) is diagonal, else "dense".
+    """
+
+    diagonal: np.ndarray
+    matrix: np.ndarray | None = None
+
+    @property
+    def kind(self) -> str:
+        """The form of Σ(x)."""
+        if self.matrix is not None:
+            return "dense"
+        return "identity" if np.ptp(self.diagonal) <= 1e-12 * self.diagonal.max() else "profile"
+
+    @public
+    def dense(self) -> np.ndarray:
+        """Σ(x) as an array (d, d).
+
+        >>> import numpy as np, advmf as mf
+        >>> mf.image_metric(mf.conv(1, 0, image=(1, 3)), np.ones(3), L=1, sigma_w=2**0.5, sigma_b=0).dense().round(3)
+        array([[0.333, 0.   , 0.   ],
+               [0.   , 0.333, 0.   ],
+               [0.   , 0.   , 0.333]])
+        """
+        return np.diag(self.diagonal) if self.matrix is None else self.matrix
+
+    @property
+    def root(self) -> np.ndarray:
+        """A matrix R (d, d) with R Rᵀ = Σ(x)."""
+        if self.matrix is None:
+            return np.diag(np.sqrt(self.diagonal))
+        values, vectors = np.linalg.eigh(self.matrix)
+        return vectors * np.sqrt(np.maximum(values, 0.0))
+
+    @public
+    def beta(self, p: object, q: object, K: int) -> float:
+        """An upper bound on E‖J‖_{p -> q} for K independent rows N(0, Σ(x)), by Chevet's inequality.
+
+        It is K**max(0, 1/q - 1/2) E‖√Σ g‖_{p*} + max_{‖η‖_p <= 1} √(ηᵀ Σ η) E‖g_K‖_q, or less: the leading eigenvectors
+        v of Σ may be taken apart, which add √λ ‖v‖_{p*} E‖g_K‖_q each, and the least sum counts.
+
+        The mean is exact for p in {2, oo}; at p = 1 entries are taken for independent, which only raises it (Z. Šidák,
+        J. Amer. Statist. Assoc. 62, 1967), and for other p it is Jensen's bound. The maximum is exact for p in {1, 2},
+        and for p >= 2 if no entry of Σ is negative; otherwise Σ is replaced by its absolute values for p > 2, and by
+        its largest eigenvalue for p < 2.
+
+        Raises DomainError for exponents outside [1, oo], ArgumentError or DomainError unless K is a whole number >= 1.
+
+        >>> import numpy as np, advmf as mf
+        >>> x = np.random.default_rng(0).normal(size=64)
+        >>> at = {"L": 2, "sigma_w": 2**0.5, "sigma_b": 0.3}
+        >>> flat, pool = (mf.image_metric(mf.conv(1, 0, head=head), x, **at) for head in ("flatten", "pool"))
+        >>> flat.kind, pool.kind, round(flat.beta(2, 2, 4), 3), round(pool.beta(2, 2, 4), 3)
+        ('identity', 'dense', 1.231, 0.302)
+        """
+        (p, q), K = (float(exponent(e, name)) for e, name in ((p, "p"), (q, "q"))), whole("K", K)
+        bounds, apart, rest = [self._chevet(p, q, K)], 0.0, self.dense()
+        for size, vector in self._leading():
+            rest = rest - size * np.outer(vector, vector)
+            apart += math.sqrt(size) * float(np.linalg.norm(vector, conjugate(p)) * gaussian_norm(K, q))
+            bounds.append(apart + ImageMetric(np.maximum(rest.diagonal(), 0.0), rest)._chevet(p, q, K))
+        return min(bounds)
+
+    def _leading(self) -> list[tuple[float, np.ndarray]]:
+        """The largest eigenvalues of a dense Σ, with their vectors."""
+        if self.matrix is None:
+            return []
+        values, vectors = np.linalg.eigh(self.matrix)
+        return [(float(v), vector) for v, vector in zip(values[::-1][:APART], vectors.T[::-1]) if v > 0]
+
+    def _chevet(self, p: float, q: float, K: int) -> float:
+        return float(K ** max(0.0, 1 / q - 0.5) * self._length(p) + self._reach(p) * gaussian_norm(K, q))
+
+    def _length(self, p: float) -> float:
+        """E‖√Σ g‖_{p*}, or a bound on it."""
+        values = np.linalg.eigvalsh(self.matrix) if p == 2 and self.matrix is not None else self.diagonal
+        roots = np.sqrt(values[values > 1e-14 * values.max()])
+        if not len(roots):
+            return 0.0
+        if p in (1, 2, math.inf) or self.matrix is None:
+            return mean_norm(conjugate(p), roots, np.ones(len(roots)))
+        r = conjugate(p)
+        moment = math.sqrt(2) * (math.gamma((r + 1) / 2) / math.sqrt(math.pi)) ** (1 / r)
+        return float((roots**r).sum() ** (1 / r) * moment)
+
+    def _reach(self, p: float) -> float:
+        """The largest √(ηᵀ Σ η) over ‖η‖_p <= 1, or a bound on it."""
+        if p <= 2:
+            diagonal = p == 1 or self.matrix is None
+            return math.sqrt(max(0.0, float(self.diagonal.max() if diagonal else np.linalg.eigvalsh(self.dense())[-1])))
+        sizes = np.abs(self.dense())
+        if p == math.inf:
+            return math.sqrt(sizes.sum())
+        eta = np.full(len(sizes), len(sizes) ** (-1 / p))
+        for _ in range(_ROUNDS):  # by concavity in η^p this converges to the maximum
+            before, eta = eta, (sizes @ eta + 1e-300) ** (1 / (p - 1))
+            eta /= (eta**p).sum() ** (1 / p)
+            if np.abs(eta - before).max() < 1e-13:
+                break
+        return math.sqrt(eta @ sizes @ eta)
+
+    @public
+    def sampled(self, p: object, q: object, K: int, *, samples: int = 200, seed: int = 0) -> tuple[float, float]:
+        """The mean of ‖J‖_{p -> q} over ``samples`` matrices of K independent rows N(0, Σ(x)), and its standard error.
+
+        As ε -> 0 and N -> oo it is the mean adversarial loss at x over ε. Norms are those of
+        :func:`advmf.simulate.operator_norm`: exact for p = 1, q = oo and (2, 2), and found by a search elsewhere.
+
+        Raises DomainError for exponents outside [1, oo], ArgumentError or DomainError unless ``K`` is a whole number >=
+        1 and ``samples`` one >= 2; MemoryBudgetError where the matrices do not fit.
+
+        >>> import numpy as np, advmf as mf
+        >>> net = mf.conv(1, 0, image=(1, 9), head="pool")
+        >>> found = mf.image_metric(net, np.arange(9.0) - 4, L=2, sigma_w=2**0.5, sigma_b=0.3)
+        >>> mean, error = found.sampled(2, 2, 3)
+        >>> mean < found.beta(2, 2, 3), error < 0.05 * mean
+        (True, True)
+        """
+        import torch
+
+        from advmf.simulate.opnorm import operator_norm
+
+        pair = [float(exponent(e, name)) for e, name in ((p, "p"), (q, "q"))]
+        K, samples, d = whole("K", K), whole("samples", samples, 2), len(self.diagonal)
+        allow(8 * 4 * samples * K * d, machine_memory(), f"samples={samples} matrices of {K} x {d}", "Lower samples")
+        rows = np.random.default_rng(whole("seed", seed, 0)).standard_normal((samples, K, d)) @ self.root.T
+        norms = operator_norm(torch.from_numpy(rows), *pair).value.numpy()
+        return float(norms.mean()), float(norms.std(ddof=1) / math.sqrt(samples))
+
+
+Back = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""From the weights of V[a, b] after a block: those before it, and what the block adds to Σ."""
+
+
+def _nothing(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return weights, np.zeros(())
+
+
+@dataclass(frozen=True)
+class Joint:
+    """The moments P (n, n) and C (d, n, n), and the means mu (n,), of an image's positions, of which there are
+    ``sizes``; and the weights' way ``back`` to the start of the block."""
+
+    P: np.ndarray
+    C: np.ndarray
+    mu: np.ndarray
+    sizes: Sizes
+    back: Back
+
+    @property
+    def own(self) -> np.ndarray:
+        """D_i[a] = C_i[a, a], (d, n)."""
+        return self.C.diagonal(axis1=1, axis2=2)
+
+    def then(self, factor: Any, adds: Callable[[np.ndarray], np.ndarray] | None = None, **new: Any) -> Joint:
+        """The moments ``new`` after a map that multiplies V by ``factor`` and ``adds`` to Σ for given weights."""
+
+        def back(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            before, more = self.back(weights * factor)
+            return before, more if adds is None else more + adds(weights)
+
+        return replace(self, back=back, **new)
+
+
+class Tangents(Algebra[Joint]):
+    """The moments after each primitive."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+
+    def gaussian(self, layer: GaussianLayer, state: Joint) -> Joint:
+        gain, bias = self._numbers(layer.variance), self._numbers(layer.bias_variance)
+        return state.then(gain, P=gain * state.P + bias, C=gain * state.C, mu=np.zeros_like(state.mu))
+
+    def convolution(self, layer: Conv, state: Joint) -> Joint:
+        sources = np.array(layer.sources(state.sizes))
+        met = [(tap, tap) for tap in sources.T]
+        return self.gaussian(layer, _averaged(state, met, layer.sizes(state.sizes), np.zeros(len(sources))))
+
+    def average(self, pool: AvgPool, state: Joint) -> Joint:
+        sources = np.array(pool.windows.sources(state.sizes))
+        met = [(s, t) for s in sources.T for t in sources.T]
+        return _averaged(state, met, pool.sizes(state.sizes), state.mu[sources].mean(1))
+
+    def pointwise(self, activation: Pointwise, state: Joint) -> Joint:
+        if activation.linear:
+            s = self._numbers(activation.phi(sp.S.One))
+            return state.then(s**2, P=s**2 * state.P, C=s**2 * state.C, mu=s * state.mu)
+        Q, D, C = _sizes_of(state, activation), state.own, state.C
+        size = np.sqrt(np.outer(Q, Q))
+        same = (state.P > 0) & (np.abs(1 - (state.P / size) ** 2) < SAME)
+        pair, single = self._numbers.slopes(activation)
+        second, gain, mean, along, bent = (np.broadcast_to(e, Q.shape) for e in single(Q=Q))
+        q, r = np.broadcast_arrays(Q[:, None], Q[None, :])
+        found = pair(Q=q, R=r, P=np.where(same, 0.0, state.P))
+        product, slopes, left, kinks, ends = (np.broadcast_to(e, size.shape) for e in found)
+
+        def either(at_same: np.ndarray | float, elsewhere: np.ndarray) -> np.ndarray:
+            return np.where(same, at_same * np.ones(len(Q))[:, None], elsewhere)
+
+        across, crossing, both = either(0.0, ends), either(0.0, kinks), either(bent[:, None], kinks)
+
+        def adds(weights: np.ndarray) -> np.ndarray:
+            one = D @ np.einsum("ab,jba->aj", weights * across, C, optimize=True)
+            crossed = (C * (weights * crossing)).reshape(len(C), -1) @ C.swapaxes(1, 2).reshape(len(C), -1).T
+            return one + one.T + D @ (weights * both) @ D.T + crossed
+
+        return state.then(
+            either(gain[:, None], slopes),
+            adds,
+            P=either(second[:, None], product),
+            C=D[:, :, None] * either(along[:, None], left) + C * either(0.0, slopes),
+            mu=np.array(mean, float),
+        )
+
+    def dropout(self, dropout: Dropout, state: Joint) -> Joint:
+        gain = self._numbers(dropout.gain)
+        return state.then(gain, P=gain * state.P, C=gain * state.C)
+
+    def norm(self, norm: Norm, state: Joint) -> Joint:
+        if norm.centred and np.abs(state.mu).max() > 0:
+            raise DeclarationError(f"The metric of an image is not known after {norm!r} of a stream that has a mean.")
+        Q, D, C = _sizes_of(state, norm), state.own, state.C
+        size = np.sqrt(np.outer(Q, Q))
+
+        def adds(weights: np.ndarray) -> np.ndarray:
+            scaled = weights / size
+            one = D @ np.einsum("ab,jba->aj", scaled / Q[:, None], C, optimize=True)
+            return D @ (scaled * state.P / np.outer(Q, Q)) @ D.T - one - one.T
+
+        moved = (C - state.P * (D / Q)[:, :, None]) / size
+        return state.then(1 / size, adds, P=state.P / size, C=moved, mu=state.mu / np.sqrt(Q))
+
+    def add(self, block: Residual, shortcut: Joint, branch: Joint, before: Joint) -> Joint:
+        s = self._numbers(block.scale)
+        if np.abs(shortcut.mu * branch.mu).max() > 0:
+            raise DeclarationError(
+                f"{block!r} carries a mean through its sum, and the metric of an image is not known for it. Give the branch a Mix() at its end."
+            )
+
+        def back(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            (one, first), (other, second) = shortcut.back(weights), branch.back(s**2 * weights)
+            return one + other, first + second
+
+        P, C = shortcut.P + s**2 * branch.P, shortcut.C + s**2 * branch.C
+        return replace(shortcut, P=P, C=C, mu=shortcut.mu + s * branch.mu, back=back)
+
+
+def _sizes_of(state: Joint, owner: object) -> np.ndarray:
+    """Q at each position; raises DomainError where the stream is zero."""
+    if not (Q := state.P.diagonal()).min() > 0:
+        raise DomainError(
+            f"The stream is zero at a position of the image, where {owner!r} has no slope. Give the layers biases, or take an image without "
+            "such patches of zeros."
+        )
+    return Q
+
+
+def _averaged(state: Joint, met: list[tuple[np.ndarray, np.ndarray]], sizes: Sizes, mu: np.ndarray) -> Joint:
+    """Moments of the positions after a map, averaged over the pairs of positions that it meets; the number of positions
+    stands for one beyond an edge."""
+    n, share = len(state.P), 1 / len(met)
+
+    def over(values: np.ndarray) -> np.ndarray:
+        padded = np.pad(values, [(0, 0)] * (values.ndim - 2) + [(0, 1)] * 2)
+        total = np.zeros((*values.shape[:-2], len(mu), len(mu)))
+        for s, t in met:
+            total += padded[..., s[:, None], t[None, :]]
+        return share * total
+
+    def back(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        before = np.zeros((n + 1, n + 1))
+        for s, t in met:
+            np.add.at(before, (s[:, None], t[None, :]), share * weights)
+        return state.back(before[:n, :n])
+
+    return Joint(over(state.P), over(state.C), mu, sizes, back)
+
+
+@public
+def image_metric(net: Net, x: Any, *, L: int | None = None, **values: Any) -> ImageMetric:
+    """Σ(x), the covariance of a row of J(x) as N -> oo, at a given image: ∂_x ∂_y of the kernel at y = x.
+
+    ``x`` has the shape of ``net.image``, or d numbers. ``L`` is the depth, and ``values`` are those of the net's
+    symbols. As ε -> 0 the adversarial loss at x is ε‖J(x)‖_{p -> q}, whose rows are independent N(0, Σ(x)): see
+    :meth:`ImageMetric.beta` and :meth:`ImageMetric.sampled`. All this is at x, to leading order in ε; for a finite ball
+    it is no bound.
+
+    Where every pixel has the same Σ at all images, or one given by :func:`advmf.profile`, no matrix is computed.
+    Otherwise it takes memory in proportion to d positions².
+
+    Raises ArgumentError for a net without images, an image of another shape, and missing or unknown values;
+    DeclarationError for a net that carries a mean through its sums; DomainError for an image that is not finite, and
+    for one with a position at which the stream is zero, where an activation has no slope; MemoryBudgetError where the
+    numbers take more than the machine has.
+
+    >>> import numpy as np, advmf as mf
+    >>> x = np.random.default_rng(0).normal(size=(1, 6))
+    >>> net = mf.conv(1, 0, image=(1, 6), head="pool")
+    >>> found = mf.image_metric(net, x, L=1, sigma_w=2**0.5, sigma_b=0.3)
+    >>> found.kind, bool((np.linalg.eigvalsh(found.matrix) <= 1 / 6 + 1e-12).all())  # at most omega^L/d
+    ('dense', True)
+    """
+    if not isinstance(net, Net) or net.image is None:
+        raise ArgumentError(
+            f"image_metric takes a Net on images, such as advmf.conv(1, 0); got {net!r}. Other nets have advmf.metric."
+        )
+    depth = depth_of(net, L)
+    given = {**values_of(net, {**values, "L": depth}, set(values)), "L": depth}
+    number = Numbers(given)
+    images, one = images_of(net, x, "x")
+    if not one and len(images) != 1:
+        raise ArgumentError(f"image_metric takes one image; got {len(images)}. Call it for each.")
+    if has_profile(net) and (found := profile(net)).exact:
+        names = {s.name for part in found.code for s in part.free_symbols}
+        shares = found.at(**{name: float(given[name]) for name in names})
+        return ImageMetric(np.tile(shares.ravel(), net.image[0]) / net.inputs)
+    return computed(net, images[0], number)
+
+
+def computed(net: Net, x: np.ndarray, number: Numbers) -> ImageMetric:
+    """By the rules of the module; x is (channels, positions)."""
+    assert net.image is not None
+    (channels, n), d = x.shape, x.size
+    what = f"The metric of an image of {d} numbers at {n} positions"
+    allow(8 * _HELD * d * n * n, machine_memory(), what, "Take smaller images")
+    P = x.T @ x / channels
+    at = np.repeat(np.eye(n)[None], channels, 0)  # ż_i[a] of the pixel (c, m) is at position m
+    C = np.einsum("cma,cb->cmab", at, x).reshape(d, n, n) / channels
+    state, backs = Joint(P, C, np.zeros(n), net.image[1:], _nothing), []
+    for run in net.runs:
+        for _ in range(round(number(run.copies))):
+            state = run.block.apply(Tangents(number), replace(state, back=_nothing))
+            backs.append(state.back)
+    n_end = len(state.P)
+    weights = np.eye(n_end) / n_end if net.head == "flatten" else np.full((n_end, n_end), 1 / n_end**2)
+    total = np.zeros((d, d))
+    for back in reversed(backs):
+        weights, more = back(weights)
+        total += more
+    total = total.reshape(channels, n, channels, n)
+    for c in range(channels):
+        total[c, :, c] += weights / channels
+    matrix = total.reshape(d, d)
+    return ImageMetric(matrix.diagonal().copy(), (matrix + matrix.T) / 2)
