@@ -92,8 +92,8 @@ def linear(item: Weights, x: Tensor, matrix: Tensor, bias: Tensor | None) -> Ten
     """The outputs of a layer with a matrix in place of its own."""
     if not item.axes:
         return F.linear(x, matrix, bias)
-    mode = {"zero": "constant", "circular": "circular"}[item.padding]
-    x = F.pad(x, [item.kernel // 2] * 2 * item.axes, mode)
+    windows = item.windows
+    x = F.pad(x, [-windows.first] * 2 * item.axes, "circular" if windows.circular else "constant")
     return CONVOLVE[item.axes - 1](x, matrix.reshape(len(matrix), -1, *[item.kernel] * item.axes), bias, item.stride)
 
 

@@ -86,7 +86,8 @@ class Patches:
     @classmethod
     def of(cls, layer: Conv, sizes: Sizes, device: torch.device) -> Patches:
         """The patches of a convolution of an image of these sizes."""
-        return cls(_places(layer.windows, sizes, device), prod(sizes), layer.padding == "zero")
+        places = _places(layer.windows, sizes, device)
+        return cls(places, prod(sizes), bool((places == prod(sizes)).any()))
 
     def push(self, x: Stream, tape: AnyTape) -> Stream:
         x = x.unflatten(2, (-1, self.before))
