@@ -6,8 +6,8 @@ import math
 from xml.etree.ElementTree import Element
 
 from advmf import __version__
-from advmf.auditing.judge import Finding
-from advmf.auditing.outcome import HEADS, Audit
+from advmf.auditing.judge import POWER, Finding
+from advmf.auditing.outcome import COLUMNS, HEADS, Audit, cells
 from advmf.report.html import page
 from advmf.report.tree import node
 
@@ -18,17 +18,13 @@ INTERVAL = 2.0
 
 def html(audit: Audit) -> str:
     """The page of an audit."""
-    along = [(kind, [f for f in audit.findings if f.quantity == kind]) for kind in ("stream", "jacobian")]
+    along = [(kind, audit.groups[kind]) for kind in ("stream", "jacobian")]
     content = [
         _section(
             "Against the bound", *(node("p", line) for line in audit.bound_lines() or ["T2 has no bound for this net."])
         ),
         _section("Growth along the depth, over the law's", *(_chart(kind, found) for kind, found in along)),
-        *(
-            _section(HEADS[kind], _table([f for f in audit.findings if f.quantity == kind]))
-            for kind in HEADS
-            if _has(audit, kind)
-        ),
+        *(_section(HEADS[kind], _table(own)) for kind, own in audit.groups.items()),
         _section(
             "The declared law",
             node("p", node("code", repr(audit.net))),
@@ -40,15 +36,13 @@ def html(audit: Audit) -> str:
     return page("A module against its mean-field law", audit.summary, None, content, __version__)
 
 
-def _has(audit: Audit, kind: str) -> bool:
-    return any(finding.quantity == kind for finding in audit.findings)
-
-
 def _origin(audit: Audit) -> str:
     return (
         f"{audit.initialisations} initialisations, {audit.twins} networks of the law, {audit.inputs} images, eps = {audit.eps:g}, "
         f"p = {audit.p:g}, q = {audit.q:g}, seed {audit.seed}, {audit.seconds:.1f} s. A score is a difference in standard errors. "
-        f"{audit.tests} quantities are tested together: of modules that have the law, a share of at most {audit.alpha:g} departs anywhere."
+        f"{audit.tests} quantities are tested together: of modules that have the law, a share of at most {audit.alpha:g} departs anywhere. "
+        f"A departure of the size in the column “finds”, in per cent of the law's value, is found with probability {POWER:g}; in brackets for "
+        "what is only reported."
     )
 
 
@@ -57,19 +51,14 @@ def _section(title: str, *children: Element) -> Element:
 
 
 def _table(findings: list[Finding]) -> Element:
-    heads = ("node", "value", "law", "over the law", "score", "")
-    rows = [
-        node(
-            "tr",
-            node("th", f.where or "output", scope="row"),
-            node("td", f"{f.value:.4g}" + (f" ± {f.error:.2g}" if math.isfinite(f.error) else "")),
-            node("td", f"{f.expected:.4g}"),
-            node("td", f"{f.ratio:.3f}" if math.isfinite(f.ratio) else ""),
-            node("td", f"{f.score:+.1f}" if f.tested else "reported"),
-            node("td", node("span", "✗ departs", class_="badge refuted") if f.departs else ""),
-        )
-        for f in findings
-    ]
+    heads = (*COLUMNS[:3], "over the law", *COLUMNS[3:])
+    rows = []
+    for f in findings:
+        where, *before, score, least = cells(f)
+        ratio = f"{f.ratio:.3f}" if math.isfinite(f.ratio) else ""
+        own = [node("td", cell) for cell in (*before, ratio, score or "reported", least)]
+        mark = node("span", "✗ departs", class_="badge refuted") if f.departs else ""
+        rows.append(node("tr", node("th", where, scope="row"), *own, node("td", mark)))
     head = node("thead", node("tr", *(node("th", each, scope="col") for each in heads)))
     return node("div", node("table", head, node("tbody", *rows)), class_="scroll", tabindex="0")
 

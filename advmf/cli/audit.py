@@ -111,15 +111,12 @@ def _plot(found: Audit, plot: Output) -> None:
 
 
 def _print(out: Console, found: Audit) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     style = {"stands": "green", "departs": "bold red", "measured": "yellow"}[found.verdict]
     out.print(Text(found.summary, style))
     out.print(Text(f"law: {found.law}"))
-    table = Table("quantity", "node", "value", "law", "score", "", box=None)
-    for row in found.rows():
-        table.add_row(*(Text(cell, "bold red" if row[-1] else "") for cell in row))
-    out.print(table)
-    for line in (*found.bound_lines(), *found.notes):
+    for line, departs in found.table():
+        out.print(Text(line, "bold red" if departs else ""))
+    for line in found.ends:
         out.print(Text(line))

@@ -59,6 +59,6 @@ def _on_images(item: Item, axes: int) -> Item:
         case Masked(mask=mask):
             return replace(item, mask=mask.reshape(-1, *[1] * axes))
         case Added(shortcut=shortcut, branch=branch):
-            paths = (tuple(_on_images(each, axes) for each in path) for path in (shortcut, branch))
-            return replace(item, **dict(zip(("shortcut", "branch"), paths)))
+            first, second = (tuple(_on_images(each, axes) for each in path) for path in (shortcut, branch))
+            return replace(item, shortcut=first, branch=second)
     return item
