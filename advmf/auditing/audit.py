@@ -100,10 +100,10 @@ def audit(
     ):
         raise ArgumentError(f"declared is a net and a point, as from_torch gives them; got {declared!r:.80}.")
     exponents = order(p, "p"), order(q, "q")
-    made, several = _modules(module, reset, first_seed)
-    modules = [next(made)]
+    each, several = _modules(module, reset, first_seed)
+    modules = [next(each)]
     x = _inputs(modules[0], images, count, first_seed)
-    modules += [next(made) for _ in range(repeats - 1)] if several else []
+    modules += [next(each) for _ in range(repeats - 1)] if several else []
     network = ModuleNetwork.at(modules[0], x)
     graph = exported(modules[0], x[:1].expand(2, *x.shape[1:]).clone())
     paths = [tidy_path(_values(each, graph))[0] for each in modules]
@@ -162,7 +162,7 @@ def _modules(module: Modules, reset: bool, seed: int) -> tuple[Iterator[nn.Modul
         for number in counting(seed):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(number % 2**63)
-                yield _reset(copy.deepcopy(module)) if isinstance(module, nn.Module) else _made(module)
+                yield _reset(copy.deepcopy(module)) if isinstance(module, nn.Module) else made(module)
 
     return each(), True
 
@@ -183,14 +183,15 @@ def _reset(module: nn.Module) -> nn.Module:
     return module
 
 
-def _made(factory: Callable[[], nn.Module]) -> nn.Module:
+def made(factory: Callable[[], nn.Module]) -> nn.Module:
+    """The module that a factory makes; raises ArgumentError where it fails, or gives something else."""
     try:
-        made = factory()
+        found = factory()
     except Exception as error:
         raise ArgumentError(f"The factory failed: {type(error).__name__}: {error}") from error
-    if not isinstance(made, nn.Module):
-        raise ArgumentError(f"The factory must give an nn.Module; it gave {type(made).__name__}.")
-    return made
+    if not isinstance(found, nn.Module):
+        raise ArgumentError(f"The factory must give an nn.Module; it gave {type(found).__name__}.")
+    return found
 
 
 def _inputs(module: nn.Module, images: Any, count: int, seed: int) -> Tensor:
