@@ -120,8 +120,8 @@ class Audit:
         widths = [max(map(len, column)) for column in zip(*every)]
 
         def line(row: tuple[str, ...]) -> str:
-            first, *others = (cell.ljust(width) for cell, width in zip(row, widths))
-            return "  ".join((f"  {first}", *others)).rstrip()
+            node, value, *others = (cell.ljust(width) for cell, width in zip(row, widths))
+            return f"  {node}  {value}  {' '.join(others)}".rstrip()
 
         found = [(line(COLUMNS), False)]
         for kind, own in rows.items():

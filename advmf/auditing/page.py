@@ -11,7 +11,7 @@ from advmf.auditing.outcome import COLUMNS, HEADS, Audit, cells
 from advmf.report.html import page
 from advmf.report.tree import node
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 260, 60, 20, 20, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 220, 60, 20, 20, 40
 INTERVAL = 2.0
 """Half the length of an interval, in standard errors."""
 
@@ -24,7 +24,8 @@ def html(audit: Audit) -> str:
             "Against the bound", *(node("p", line) for line in audit.bound_lines() or ["T2 has no bound for this net."])
         ),
         _section("Growth along the depth, over the law's", *(_chart(kind, found) for kind, found in along)),
-        *(_section(HEADS[kind], _table(own)) for kind, own in audit.groups.items()),
+        *(_section(f"{HEADS[kind]} ({kind})", _table(own)) for kind, own in audit.groups.items()),
+        _section("What such an audit finds", node("p", audit.resolution)),
         _section(
             "The declared law",
             node("p", node("code", repr(audit.net))),
@@ -75,9 +76,7 @@ def _chart(kind: str, findings: list[Finding]) -> Element:
         return TOP + (1 + reach - value) / (2 * reach) * (HEIGHT - TOP - BOTTOM)
 
     def text(at: tuple[float, float], words: str, anchor: str) -> Element:
-        return node(
-            "text", words, x=f"{at[0]:.1f}", y=f"{at[1]:.1f}", text_anchor=anchor, font_size="12", fill="currentColor"
-        )
+        return node("text", words, x=f"{at[0]:.1f}", y=f"{at[1]:.1f}", text_anchor=anchor)
 
     marks: list[Element] = [_line((LEFT, y(1)), (WIDTH - RIGHT, y(1)), dashed=True)]
     marks += [text((LEFT - 6, y(value) + 4), f"{value:.2f}", "end") for value in (1 - reach, 1, 1 + reach)]
@@ -91,7 +90,14 @@ def _chart(kind: str, findings: list[Finding]) -> Element:
     label = f"{HEADS[kind]}, for each of {len(findings)} steps, with intervals of two standard errors; 1 is the law's"
     return node(
         "figure",
-        node("svg", *marks, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=label, width="100%"),
+        node(
+            "svg",
+            *marks,
+            viewBox=f"0 0 {WIDTH} {HEIGHT}",
+            role="img",
+            aria_label=label,
+            class_="figure",
+        ),
         node("figcaption", label),
     )
 
