@@ -2,8 +2,8 @@
 
 Both maximise losses of classification. ``Distance`` turns the problem into one: with the outputs (0, |f(x') - f(x)|)
 and the label 0 their cross-entropy grows with the distance. Each peer gets as many steps as it takes to use at least
-the same time. The number is the mean value found, ours over the peer's. ``python3 -m pip install --no-deps torchattacks
-foolbox eagerpy GitPython gitdb smmap`` installs them.
+the same time. The number is the mean value found, ours over the peer's. ``python3 -m pip install -c constraints.txt -e
+'.[bench]'`` installs them.
 """
 
 import time
@@ -33,14 +33,14 @@ class Distance(nn.Module):
 
 
 def torchattacks(distance, x, p, steps):
-    peer = pytest.importorskip("torchattacks", reason="see the module's docstring")
+    peer = pytest.importorskip("torchattacks", reason="torchattacks is not installed: pip install -e '.[bench]'")
     step = 2.5 * EPS / steps
     made = peer.PGD(distance, EPS, step, steps) if p == "inf" else peer.PGDL2(distance, EPS, step, steps)
     return made(x, torch.zeros(len(x), dtype=torch.int64))
 
 
 def foolbox(distance, x, p, steps):
-    peer = pytest.importorskip("foolbox", reason="see the module's docstring")
+    peer = pytest.importorskip("foolbox", reason="foolbox is not installed: pip install -e '.[bench]'")
     kind = peer.attacks.LinfPGD if p == "inf" else peer.attacks.L2PGD
     model = peer.PyTorchModel(distance, bounds=(-1e3, 1e3), device="cpu")
     criterion = peer.criteria.Misclassification(torch.zeros(len(x), dtype=torch.int64))
@@ -59,7 +59,7 @@ def test_value_at_the_same_time(benchmark, peer, p):
         nn.init.kaiming_normal_(layer.weight)
     x = torch.as_tensor(mf.simulate.load("digits").x[:IMAGES], dtype=torch.float32).reshape(-1, 1, 8, 8)
     x = x / 2 + 0.2  # the ball is in [0, 1]
-    distance = Distance(module, x)
+    distance = Distance(module, x).eval()
 
     def own():
         return mf.simulate.attack(module, x, eps=EPS, p=p, q=2).value

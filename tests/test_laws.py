@@ -77,6 +77,12 @@ IMAGES = {
         image=(1, 6),
         head="pool",
     ),
+    "unpadded conv": mf.Net(
+        mf.Stage(mf.Serial(mf.Conv(2, "valid"), mf.ReLULike(1, 0.2)), 1),
+        mf.Stage(mf.Serial(mf.Conv(5, "valid", 5), mf.ReLULike(1, 0.2)), 1, 2),
+        mf.Stage(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Mix()), 1, 2),
+        image=(1, 6),
+    ),
     "strided conv": mf.Net(
         mf.Stage(mf.Serial(mf.Conv(3, stride=3), mf.ReLULike(1, 0)), 1, 2),
         mf.Stage(mf.Residual(mf.Conv(1), mf.ReLULike(1, 0), mf.Mix(), shortcut=mf.Mix()), 2),

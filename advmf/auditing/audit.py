@@ -23,7 +23,7 @@ from advmf.errors import ArgumentError, DeclarationError, DomainError
 from advmf.modules.graph import Graph, exported
 from advmf.modules.items import Path, Weights, walk
 from advmf.modules.measure import measured, pooled
-from advmf.modules.read import read, tidy_path
+from advmf.modules.read import read, require_same_values, tidy_path
 from advmf.nets import Net
 from advmf.simulate.data import Images
 from advmf.simulate.geometry import order
@@ -31,6 +31,8 @@ from advmf.simulate.module import ModuleNetwork, require_batch, require_module
 from advmf.theorems.t2_adversarial_loss import loss_bound
 
 Modules = nn.Module | Callable[[], nn.Module]
+CERTAIN = {"activation": 0.0, "slope": 1.0}
+"""Quantities without chance, with the values of a module that has the declared activations."""
 SMALL = 1e-4
 """A radius, relative to the inputs, at which T2's bound over eps is that of the Jacobian."""
 
@@ -66,10 +68,13 @@ def audit(
 
     The quantities: for each layer ``sigma_w_sq``, ``sigma_b_sq``, ``kurtosis`` (3 for Gaussian weights; only reported),
     ``edge``, the largest singular value squared over the edge of the Marchenko-Pastur law, and ``spectrum``, the
-    distance from that law. For each step between layers ``stream`` and ``jacobian``: the second moment of the stream,
-    and that of a tangent, over what the law predicts from those before the step. At the end ``norm``, the mean of
-    ||J||_{p -> q}, and ``attack``, the mean of the attacked loss in the ball of radius ``eps``; both are also compared
-    with the bound of T2, which is about N -> oo.
+    distance from that law. For each activation, where the law is given, ``activation``, its distance from the declared
+    one at the module's own pre-activations, and ``slope``, its mean square slope there over the declared one's. Chance
+    has no part in these two, so any other function departs. For each step between layers ``stream`` and ``jacobian``:
+    the second moment of the stream, and that of a tangent, over what the law predicts from those before the step. At
+    the end ``norm``, the mean of ||J||_{p -> q}, and ``attack``, the mean of the attacked loss in the ball of radius
+    ``eps``; both are also compared with the bound of T2, which is about N -> oo. Each finding says how large a
+    departure must be to be found with probability 0.95 (``least``).
 
     ``images`` is a batch of inputs, or :class:`advmf.simulate.Images`; ``inputs`` of them are drawn. Raises the errors
     of :func:`advmf.from_torch`; ArgumentError for a factory that gives no modules, or none of one shape; DomainError
@@ -95,13 +100,14 @@ def audit(
     ):
         raise ArgumentError(f"declared is a net and a point, as from_torch gives them; got {declared!r:.80}.")
     exponents = order(p, "p"), order(q, "q")
-    made, several = _modules(module, reset, first_seed)
-    modules = [next(made)]
+    each, several = _modules(module, reset, first_seed)
+    modules = [next(each)]
     x = _inputs(modules[0], images, count, first_seed)
-    modules += [next(made) for _ in range(repeats - 1)] if several else []
+    modules += [next(each) for _ in range(repeats - 1)] if several else []
     network = ModuleNetwork.at(modules[0], x)
     graph = exported(modules[0], x[:1].expand(2, *x.shape[1:]).clone())
     paths = [tidy_path(_values(each, graph))[0] for each in modules]
+    require_same_values(paths[0], modules[0], x)
     law = _law(paths, graph, network, type(modules[0]).__name__, declared)
     generator = torch.Generator().manual_seed(first_seed)
     direction = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
@@ -156,7 +162,7 @@ def _modules(module: Modules, reset: bool, seed: int) -> tuple[Iterator[nn.Modul
         for number in counting(seed):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(number % 2**63)
-                yield _reset(copy.deepcopy(module)) if isinstance(module, nn.Module) else _made(module)
+                yield _reset(copy.deepcopy(module)) if isinstance(module, nn.Module) else made(module)
 
     return each(), True
 
@@ -177,14 +183,15 @@ def _reset(module: nn.Module) -> nn.Module:
     return module
 
 
-def _made(factory: Callable[[], nn.Module]) -> nn.Module:
+def made(factory: Callable[[], nn.Module]) -> nn.Module:
+    """The module that a factory makes; raises ArgumentError where it fails, or gives something else."""
     try:
-        made = factory()
+        found = factory()
     except Exception as error:
         raise ArgumentError(f"The factory failed: {type(error).__name__}: {error}") from error
-    if not isinstance(made, nn.Module):
-        raise ArgumentError(f"The factory must give an nn.Module; it gave {type(made).__name__}.")
-    return made
+    if not isinstance(found, nn.Module):
+        raise ArgumentError(f"The factory must give an nn.Module; it gave {type(found).__name__}.")
+    return found
 
 
 def _inputs(module: nn.Module, images: Any, count: int, seed: int) -> Tensor:
@@ -264,6 +271,11 @@ def _samples(own: list[Measured], others: list[Measured], law: Declared) -> list
             Sample("kurtosis", layer.node, [e.kurtosis for e in layers], 3.0, known=layer.kurtosis_error, tested=False)
         )
     for key in own[0].values:
+        if key[0] in CERTAIN:
+            if law.given:
+                values, expected = [each.mean(key) for each in own], CERTAIN[key[0]]
+                found.append(Sample(*key, values, expected, known=0.0, error=own[0].error(key)))
+            continue
         values, reference = ([each.mean(key) for each in group] for group in (own, others))
         exact = key[0] in ("stream", "jacobian")
         expected = 1.0 if exact else float(np.mean(reference))

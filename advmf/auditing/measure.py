@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advmf.auditing.law import Moments, predicted
+from advmf.auditing.law import LEAST, Moments, predicted
 from advmf.auditing.spectrum import departures
-from advmf.modules.follow import Functions, steps_along
-from advmf.modules.items import Path, Weights, walk
+from advmf.modules.follow import Functions, Step, steps_along, tensors, within
+from advmf.modules.items import Path, Pointwise, Weights, walk
 from advmf.modules.measure import Layer, measured
+from advmf.modules.tidy import function
 from advmf.simulate import attack_trace, operator_norm
 from advmf.simulate.module import ModuleNetwork
 
@@ -85,11 +86,33 @@ def _steps(network: Network, law: Law, flat: bool, asked: Settings) -> dict[Key,
     x, direction = (each.flatten(1) if flat else each for each in (asked.x, asked.direction))
     own = {id(item): law[item.node] for item in walk(network.path) if isinstance(item, Weights)}
     found = dict[Key, np.ndarray]()
-    for step, tangent in zip(*steps_along(network.path, network.has, x, direction)):
+    steps, tangents = steps_along(network.path, network.has, x, direction)
+    for step, tangent in zip(steps, tangents):
         before = [Moments.of(a, b) for a, b in zip(step.before, tangent.before)]
         after, law_after = Moments.of(step.after, tangent.after), predicted(step, before, own, network.declared)
         found["stream", step.name] = after.mean("Q") / law_after.mean("Q")
         found["jacobian", step.name] = after.mean("V") / law_after.mean("V")
+    return found | (_activations(network, steps) if network.has is not network.declared else {})
+
+
+def _activations(network: Network, steps: Sequence[Step]) -> dict[Key, np.ndarray]:
+    """Each activation beside the declared one, at the values before it that the network itself has: the root mean
+    square of their difference, over that of the declared one, and the mean square of the slope over that of the
+    declared one's; for each image. No chance is in them: they are 0 and 1 for the same function."""
+    found = dict[Key, np.ndarray]()
+    for step in steps:
+        for item, x in within(step, network.has):
+            if not isinstance(item, Pointwise):
+                continue
+            z = x.double().flatten(1)
+            own, law = (
+                tensors(each) for each in (network.has.get(id(item)) or function(item), network.declared[id(item)])
+            )
+            a, b = own.value(z), law.value(z)
+            slope, expected = ((each.tangent(z, torch.ones_like(z)) ** 2).mean(1) for each in (own, law))
+            apart = ((a - b) ** 2).mean(1) / (b**2).mean(1).clamp(min=LEAST)
+            found["activation", item.node] = apart.sqrt().cpu().numpy()
+            found["slope", item.node] = (slope / expected.clamp(min=LEAST)).cpu().numpy()
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from advmf.auditing.judge import Finding
+from advmf.auditing.judge import POWER, Finding
 from advmf.nets import Net
 
 FORMAT = 1
@@ -20,12 +20,29 @@ HEADS = {
     "kurtosis": "kurtosis of the weights",
     "edge": "largest singular value², over Marchenko-Pastur's edge",
     "spectrum": "distance of the spectrum from Marchenko-Pastur's",
+    "activation": "distance of the activation from the declared one, at the module's own pre-activations",
+    "slope": "mean square slope of the activation, over the declared one's",
     "stream": "growth of the stream in a step, over the law's",
     "jacobian": "growth of a tangent in a step, over the law's",
     "norm": "norm of the Jacobian, p to q",
     "attack": "attacked loss",
 }
 """What each quantity is."""
+COLUMNS = ("node", "value", "law", "score", "finds", "")
+"""The columns of a table; ``finds`` is the least detectable departure, in per cent of the law's value."""
+
+
+def cells(f: Finding) -> tuple[str, str, str, str, str]:
+    """A finding as text: its node, value, expected value, score and least detectable departure, the last in brackets
+    where it is only reported."""
+    least = _percent(f.least) if math.isfinite(f.least) else ""
+    return (
+        f.where or "output",
+        f"{f.value:.4g}" + (f" ± {f.error:.2g}" if math.isfinite(f.error) else ""),
+        f"{f.expected:.4g}",
+        "" if not f.tested else "certain" if math.isinf(f.score) else f"{f.score:+.1f}",
+        f"({least})" if least and not f.tested else least,
+    )
 
 
 @dataclass(frozen=True)
@@ -84,25 +101,33 @@ class Audit:
             return f"{about}: {stands} ({rate})."
         kinds = dict.fromkeys(finding.quantity for finding in self.departures)
         firsts = [
-            f"{found.quantity} at {found.where or 'the output'} ({found.ratio:.3g} of the law's)"
+            f"{found.quantity} at {found.where or 'the output'} ({_against(found)})"
             for found in map(self.first, kinds)
             if found
         ]
         return f"{about}: departs ({rate}). First in depth: {'; '.join(firsts)}."
 
-    def rows(self) -> list[tuple[str, str, str, str, str, str]]:
-        """The findings as text: quantity, node, value, expected value, score, and a mark."""
-        return [
-            (
-                f.quantity,
-                f.where or "output",
-                f"{f.value:.4g}" + (f" ± {f.error:.2g}" if math.isfinite(f.error) else ""),
-                f"{f.expected:.4g}",
-                f"{f.score:+.1f}" if f.tested else "",
-                "departs" if f.departs else "",
-            )
-            for f in self.findings
-        ]
+    @property
+    def groups(self) -> dict[str, list[Finding]]:
+        """The findings by quantity, in the order of :data:`HEADS`."""
+        found = {kind: [f for f in self.findings if f.quantity == kind] for kind in HEADS}
+        return {kind: own for kind, own in found.items() if own}
+
+    def table(self) -> list[tuple[str, bool]]:
+        """The findings as lines of text, each with whether it departs: a heading for each quantity, and its places."""
+        rows = {kind: [(*cells(f), "departs" if f.departs else "") for f in own] for kind, own in self.groups.items()}
+        every = [COLUMNS, *(row for own in rows.values() for row in own)]
+        widths = [max(map(len, column)) for column in zip(*every)]
+
+        def line(row: tuple[str, ...]) -> str:
+            node, value, *others = (cell.ljust(width) for cell, width in zip(row, widths))
+            return f"  {node}  {value}  {' '.join(others)}".rstrip()
+
+        found = [(line(COLUMNS), False)]
+        for kind, own in rows.items():
+            found.append((f"{kind}: {HEADS[kind]}", False))
+            found += [(line(row), bool(row[-1])) for row in own]
+        return found
 
     @property
     def law(self) -> str:
@@ -121,12 +146,24 @@ class Audit:
                 )
         return lines
 
+    @property
+    def resolution(self) -> str:
+        """The least detectable departure of each quantity, the largest over its places, in a line."""
+        least = {
+            kind: [f.least for f in own if f.tested and math.isfinite(f.least)] for kind, own in self.groups.items()
+        }
+        each = ", ".join(f"{kind} {_percent(max(own))}" for kind, own in least.items() if own)
+        return (
+            f"With probability {POWER:g} such an audit finds, at any place, a departure of {each} from the law's value."
+        )
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """What is said after the table, in lines."""
+        return (*self.bound_lines(), self.resolution, *self.notes)
+
     def __str__(self) -> str:
-        table = self.rows()
-        heads = ("quantity", "node", "value", "law", "score", "")
-        widths = [max(len(row[i]) for row in [heads, *table]) for i in range(len(heads))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [heads, *table]]
-        return "\n".join([self.summary, f"law: {self.law}", *lines, *self.bound_lines(), *self.notes])
+        return "\n".join([self.summary, f"law: {self.law}", *(line for line, _ in self.table()), *self.ends])
 
     def to_json(self) -> str:
         """All numbers, as JSON."""
@@ -142,6 +179,7 @@ class Audit:
             "summary": self.summary,
             "net": repr(self.net),
             "at": dict(self.at),
+            "power": POWER,
             **{
                 name: getattr(self, name)
                 for name in ("alpha", "tests", "initialisations", "twins", "inputs", "eps", "seed", "seconds")
@@ -152,7 +190,7 @@ class Audit:
                 {
                     "quantity": f.quantity,
                     "where": f.where,
-                    **{name: _plain(getattr(f, name)) for name in ("value", "error", "expected", "score")},
+                    **{name: _plain(getattr(f, name)) for name in ("value", "error", "expected", "score", "least")},
                     "departs": f.departs,
                 }
                 for f in self.findings
@@ -161,6 +199,16 @@ class Audit:
             "bounds": dict(self.bounds),
             "notes": list(self.notes),
         }
+
+
+def _against(found: Finding) -> str:
+    """The value of a finding beside the law's."""
+    return f"{found.ratio:.3g} of the law's" if found.expected else f"{found.value:.3g}, by the law 0"
+
+
+def _percent(share: float) -> str:
+    """A share in per cent, with two digits."""
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
 
 
 def _plain(value: float) -> float | str | None:

@@ -6,29 +6,26 @@ import math
 from xml.etree.ElementTree import Element
 
 from advmf import __version__
-from advmf.auditing.judge import Finding
-from advmf.auditing.outcome import HEADS, Audit
+from advmf.auditing.judge import POWER, Finding
+from advmf.auditing.outcome import COLUMNS, HEADS, Audit, cells
 from advmf.report.html import page
 from advmf.report.tree import node
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 260, 60, 20, 20, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 220, 60, 20, 20, 40
 INTERVAL = 2.0
 """Half the length of an interval, in standard errors."""
 
 
 def html(audit: Audit) -> str:
     """The page of an audit."""
-    along = [(kind, [f for f in audit.findings if f.quantity == kind]) for kind in ("stream", "jacobian")]
+    along = [(kind, audit.groups[kind]) for kind in ("stream", "jacobian")]
     content = [
         _section(
             "Against the bound", *(node("p", line) for line in audit.bound_lines() or ["T2 has no bound for this net."])
         ),
         _section("Growth along the depth, over the law's", *(_chart(kind, found) for kind, found in along)),
-        *(
-            _section(HEADS[kind], _table([f for f in audit.findings if f.quantity == kind]))
-            for kind in HEADS
-            if _has(audit, kind)
-        ),
+        *(_section(f"{HEADS[kind]} ({kind})", _table(own)) for kind, own in audit.groups.items()),
+        _section("What such an audit finds", node("p", audit.resolution)),
         _section(
             "The declared law",
             node("p", node("code", repr(audit.net))),
@@ -40,15 +37,13 @@ def html(audit: Audit) -> str:
     return page("A module against its mean-field law", audit.summary, None, content, __version__)
 
 
-def _has(audit: Audit, kind: str) -> bool:
-    return any(finding.quantity == kind for finding in audit.findings)
-
-
 def _origin(audit: Audit) -> str:
     return (
         f"{audit.initialisations} initialisations, {audit.twins} networks of the law, {audit.inputs} images, eps = {audit.eps:g}, "
         f"p = {audit.p:g}, q = {audit.q:g}, seed {audit.seed}, {audit.seconds:.1f} s. A score is a difference in standard errors. "
-        f"{audit.tests} quantities are tested together: of modules that have the law, a share of at most {audit.alpha:g} departs anywhere."
+        f"{audit.tests} quantities are tested together: of modules that have the law, a share of at most {audit.alpha:g} departs anywhere. "
+        f"A departure of the size in the column “finds”, in per cent of the law's value, is found with probability {POWER:g}; in brackets for "
+        "what is only reported."
     )
 
 
@@ -57,19 +52,14 @@ def _section(title: str, *children: Element) -> Element:
 
 
 def _table(findings: list[Finding]) -> Element:
-    heads = ("node", "value", "law", "over the law", "score", "")
-    rows = [
-        node(
-            "tr",
-            node("th", f.where or "output", scope="row"),
-            node("td", f"{f.value:.4g}" + (f" ± {f.error:.2g}" if math.isfinite(f.error) else "")),
-            node("td", f"{f.expected:.4g}"),
-            node("td", f"{f.ratio:.3f}" if math.isfinite(f.ratio) else ""),
-            node("td", f"{f.score:+.1f}" if f.tested else "reported"),
-            node("td", node("span", "✗ departs", class_="badge refuted") if f.departs else ""),
-        )
-        for f in findings
-    ]
+    heads = (*COLUMNS[:3], "over the law", *COLUMNS[3:])
+    rows = []
+    for f in findings:
+        where, *before, score, least = cells(f)
+        ratio = f"{f.ratio:.3f}" if math.isfinite(f.ratio) else ""
+        own = [node("td", cell) for cell in (*before, ratio, score or "reported", least)]
+        mark = node("span", "✗ departs", class_="badge refuted") if f.departs else ""
+        rows.append(node("tr", node("th", where, scope="row"), *own, node("td", mark)))
     head = node("thead", node("tr", *(node("th", each, scope="col") for each in heads)))
     return node("div", node("table", head, node("tbody", *rows)), class_="scroll", tabindex="0")
 
@@ -86,9 +76,7 @@ def _chart(kind: str, findings: list[Finding]) -> Element:
         return TOP + (1 + reach - value) / (2 * reach) * (HEIGHT - TOP - BOTTOM)
 
     def text(at: tuple[float, float], words: str, anchor: str) -> Element:
-        return node(
-            "text", words, x=f"{at[0]:.1f}", y=f"{at[1]:.1f}", text_anchor=anchor, font_size="12", fill="currentColor"
-        )
+        return node("text", words, x=f"{at[0]:.1f}", y=f"{at[1]:.1f}", text_anchor=anchor)
 
     marks: list[Element] = [_line((LEFT, y(1)), (WIDTH - RIGHT, y(1)), dashed=True)]
     marks += [text((LEFT - 6, y(value) + 4), f"{value:.2f}", "end") for value in (1 - reach, 1, 1 + reach)]
@@ -102,7 +90,14 @@ def _chart(kind: str, findings: list[Finding]) -> Element:
     label = f"{HEADS[kind]}, for each of {len(findings)} steps, with intervals of two standard errors; 1 is the law's"
     return node(
         "figure",
-        node("svg", *marks, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=label, width="100%"),
+        node(
+            "svg",
+            *marks,
+            viewBox=f"0 0 {WIDTH} {HEIGHT}",
+            role="img",
+            aria_label=label,
+            class_="figure",
+        ),
         node("figcaption", label),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 from advmf.cli.exits import Exit
 from advmf.cli.shared import console, main, usage_errors
 from advmf.cli.types import SEED, OutputFile
-from advmf.outputs import Output
+from advmf.outputs import Output, apart
 from advmf.progress import progress
 
 if TYPE_CHECKING:
@@ -61,13 +62,16 @@ def audit(
             f"FILE.py:NAME is a Python file and the name of a function in it, such as model.py:factory; got {factory!r}. "
             "Saved models are not loaded: load yours in such a file."
         )
+    outputs = [each for each in (json_path, output, plot) if each]
     with usage_errors(), progress(1, "networks") as advance:
         from advmf.auditing.audit import audit as audited
+        from advmf.auditing.audit import made
         from advmf.errors import ArgumentError
         from advmf.experiments import figures
         from advmf.simulate import load
         from advmf.verify.own import ran
 
+        apart(outputs, [Path(path)])
         if plot:
             figures.check_target(plot)
         images = load(data) if x_sq is None else load(data).scaled(x_sq)
@@ -77,8 +81,8 @@ def audit(
         if not hasattr(own, name):
             raise ArgumentError(f"{path} defines no {name}.")
         module: Any = getattr(own, name)
-        if single and not hasattr(module, "parameters"):
-            module = module()
+        if single and callable(module) and not hasattr(module, "parameters"):
+            module = made(module)
         done = 0
 
         def step(count: int, total: int) -> None:
@@ -89,37 +93,35 @@ def audit(
         found = audited(
             module, images, eps=eps, p=p, q=q, initialisations=initialisations, twins=twins, inputs=inputs, alpha=alpha, seed=seed, progress=step,
         )  # fmt: skip
-        if json_path:
-            json_path.write(found.to_json())
+    _print(console(json_path, output), found)
+    with usage_errors(), ExitStack() as writing:  # each is written, though another cannot be
+        if plot:
+            writing.callback(_plot, found, plot)
         if output:
             from advmf.auditing.page import html
 
-            output.write(html(found))
-        if plot:
-            _plot(found, plot)
-    _print(console(json_path, output), found)
+            writing.callback(output.write, html(found))
+        if json_path:
+            writing.callback(json_path.write, found.to_json())
     sys.exit(Exit.REFUTED if found.verdict == "departs" else Exit.NOTHING_REFUTED)
 
 
 def _plot(found: Audit, plot: Output) -> None:
     from advmf.experiments import figures
 
-    kinds = {kind: [f for f in found.findings if f.quantity == kind] for kind in ("stream", "jacobian")}
+    kinds = {kind: found.groups[kind] for kind in ("stream", "jacobian")}
     series = {kind: ([f.value for f in own], [f.error for f in own]) for kind, own in kinds.items()}
     x = [float(number) for number in range(1, len(kinds["stream"]) + 1)]
     figures.lines(x, series, plot, "step, from the input to the output", "growth over the law's", found.name)
 
 
 def _print(out: Console, found: Audit) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     style = {"stands": "green", "departs": "bold red", "measured": "yellow"}[found.verdict]
     out.print(Text(found.summary, style))
     out.print(Text(f"law: {found.law}"))
-    table = Table("quantity", "node", "value", "law", "score", "", box=None)
-    for row in found.rows():
-        table.add_row(*(Text(cell, "bold red" if row[-1] else "") for cell in row))
-    out.print(table)
-    for line in (*found.bound_lines(), *found.notes):
+    for line, departs in found.table():
+        out.print(Text(line, "bold red" if departs else ""))
+    for line in found.ends:
         out.print(Text(line))

@@ -119,7 +119,6 @@ def phase(
         from advmf.experiments.phase import phase_diagram
         from advmf.symbols import x_sq
         from advmf.theory.propagation import omega
-        from advmf.verify.catalogue import ACTIVATIONS
         from advmf.verify.suite import SHORTCUT_GAIN
 
         if plot:
@@ -127,9 +126,9 @@ def phase(
         network = declared(net, activation)
         omega(network)
         refuse_unused("--at", set(point(at)) - set(axes.split(",")), PHASE)
-        gain = 1.0 if net == "vanilla" else SHORTCUT_GAIN / 25  # in the band up to depth 35
+        gain = 1.0 if network.name == "vanilla" else SHORTCUT_GAIN / 25  # in the band up to depth 35
         values: dict[str, Any] = {"eps": 0.1, "d": 784, "K": 10, "m": 0.5, "M": 2.0, "N": 1000.0}
-        values |= {"sigma_w": (gain / float(ACTIVATIONS[activation].gain(x_sq))) ** 0.5, **point(at)}
+        values |= {"sigma_w": (gain / float(network.activations[0].gain(x_sq))) ** 0.5, **point(at)}
         names = tuple(axes.split(","))
         if fixed := sorted(set(names) & set(point(at))):
             raise ArgumentError(f"{fixed[0]} runs along an axis of this diagram and cannot be set by --at.")
@@ -191,16 +190,15 @@ def train(
         from advmf.experiments.training_curve import training_curve
         from advmf.symbols import x_sq
         from advmf.theory.propagation import omega
-        from advmf.verify.catalogue import ACTIVATIONS
         from advmf.verify.suite import SHORTCUT_GAIN
 
         if plot:
             figures.check_target(plot)
         network = declared(net, activation)
         omega(network)
-        gain = 1.0 if net == "vanilla" else SHORTCUT_GAIN
+        gain = 1.0 if network.name == "vanilla" else SHORTCUT_GAIN
         values: dict[str, Any] = {"L": 4, "d": 64, "K": 10, "eps": 0.1, "sigma_b": 0.0}
-        values |= {"sigma_w": (gain / float(ACTIVATIONS[activation].gain(x_sq))) ** 0.5, **point(at)}
+        values |= {"sigma_w": (gain / float(network.activations[0].gain(x_sq))) ** 0.5, **point(at)}
         curves = []
         for width in widths:
             done = 0

@@ -119,7 +119,7 @@ def declared(net: str, activation: str | None) -> Net:
     from advmf.verify.catalogue import ACTIVATIONS, choose
 
     (net,) = choose("net", [net], PRESETS, ())
-    chosen = choose("activation", [activation], ACTIVATIONS, ()) if activation else ()
+    chosen = () if activation is None else choose("activation", [activation], ACTIVATIONS, ())
     return PRESETS[net](phi=ACTIVATIONS[chosen[0]] if chosen else None)
 
 

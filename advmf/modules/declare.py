@@ -17,6 +17,7 @@ from advmf.nets import (
     AvgPool,
     Block,
     Conv,
+    Coordinates,
     Dense,
     Dropout,
     Grid,
@@ -28,6 +29,7 @@ from advmf.nets import (
     RMSNorm,
     Serial,
     Stage,
+    Stream,
 )
 from advmf.symbols import sigma_b, sigma_w
 
@@ -37,9 +39,11 @@ GAIN = sp.Symbol("gain", positive=True)
 
 @dataclass(frozen=True)
 class Step:
-    """One of the blocks of a stream in a row, whether it is one that begins with a layer, and the width after it."""
+    """One of the blocks of a stream in a row, the node that it begins with, whether that is a layer, and the width
+    after it."""
 
     block: Block
+    node: str
     layer: bool
     width: int
 
@@ -100,7 +104,9 @@ class Declarer:
             case Added(shortcut=shortcut, branch=branch, scale=scale):
                 before = in_turn([*map(self.block, shortcut)]) if shortcut else None
                 return Residual(*map(self.block, branch), scale=scale, shortcut=before)
-        raise DeclarationError(f"{item.node}: an image is flattened or averaged once, before the last layer.")
+        raise DeclarationError(
+            f"{item.node}: an image is flattened, or averaged over all positions, once, and not within a sum."
+        )
 
     def layer(self, item: Weights) -> Block:
         if id(item) in self.untrained:
@@ -196,11 +202,17 @@ def net_of(
         if follows:  # a layer takes what follows it into its block
             steps[-1] = replace(steps[-1], block=Serial(*_parts(steps[-1].block), block))
         else:
-            steps.append(Step(block, isinstance(item, Weights), width))
+            steps.append(Step(block, item.node, isinstance(item, Weights), width))
+    _require_carried(steps)
     if not steps:
         raise DeclarationError(
             "The module has one or two linear layers and nothing between them; a declared net has blocks."
         )
+    notes += [
+        f"{item.node} acts on a flattened image. It is declared as a convolution whose taps meet all positions, which is the same map."
+        for item in walk(inner)
+        if isinstance(item, Weights) and item.flattened and item.kernel > 1
+    ]
     notes += [
         f"{item.node}: the widths within its branch are left out: they do not change the law as N -> oo."
         for item in walk(inner)
@@ -221,6 +233,16 @@ def net_of(
     net = Net(*stages, name=name, image=image, head=parts.head)
     found = [layers[id(item)] for item in weights]
     return Declared(net, {"N": base, "K": out.rows, **at}, found, notes, len(inner) < len(parts.inner))
+
+
+def _require_carried(steps: Sequence[Step]) -> None:
+    """Raise DeclarationError, with the node, for a block whose moments the theory cannot carry."""
+    stream = Stream()
+    for step in steps:
+        try:
+            stream = step.block.apply(Coordinates(), stream)
+        except DeclarationError as error:
+            raise DeclarationError(f"{step.node}: {error}") from None
 
 
 def _width(path: Path, layers: dict[int, Layer], before: int) -> int:

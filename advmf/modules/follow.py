@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from advmf.modules.items import Added, Averaged, Flat, Item, Masked, Normed, Path, Pointwise, Pooled, Weights, walk
 from advmf.modules.tidy import function
 from advmf.nets import Pointwise as Function
+from advmf.simulate.pointwise import Function as Tensors
 from advmf.simulate.pointwise import Smooth
 from advmf.symbols import z
 
@@ -64,16 +65,28 @@ def follow(path: Path, x: Tensor, functions: Functions, seen: Callable[[Step], N
     return x
 
 
+def within(step: Step, functions: Functions) -> Iterator[tuple[Item, Tensor]]:
+    """The items of a step after its sum, each with the value before it."""
+    x, items = step.before[0], step.items
+    if isinstance(items[0], Added):
+        x, items = x + float(items[0].scale) * step.before[1], items[1:]
+    for item in items:
+        yield item, x
+        x = applied(item, x, functions)
+
+
+def tensors(phi: Function) -> Tensors:
+    """An activation on tensors."""
+    return phi.tensors(float) or Smooth.of(phi.phi(z), float)
+
+
 def applied(item: Item, x: Tensor, functions: Functions) -> Tensor:
     """The value after one item."""
     match item:
         case Weights():
             return linear(item, x, item.matrix, item.bias)
         case Pointwise():
-            phi = functions.get(id(item)) or function(item)
-            own = phi.tensors(float) or Smooth.of(phi.phi(z), float)
-            found: Tensor = own.value(x)
-            return found
+            return tensors(functions.get(id(item)) or function(item)).value(x)
         case Normed(centred=centred):
             x = x - x.mean(1, keepdim=True) if centred else x
             return x / (x**2).mean(1, keepdim=True).sqrt()
@@ -92,8 +105,8 @@ def linear(item: Weights, x: Tensor, matrix: Tensor, bias: Tensor | None) -> Ten
     """The outputs of a layer with a matrix in place of its own."""
     if not item.axes:
         return F.linear(x, matrix, bias)
-    mode = {"zero": "constant", "circular": "circular"}[item.padding]
-    x = F.pad(x, [item.kernel // 2] * 2 * item.axes, mode)
+    windows = item.windows
+    x = F.pad(x, [-windows.first] * 2 * item.axes, "circular" if windows.circular else "constant")
     return CONVOLVE[item.axes - 1](x, matrix.reshape(len(matrix), -1, *[item.kernel] * item.axes), bias, item.stride)
 
 

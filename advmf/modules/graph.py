@@ -43,6 +43,12 @@ class Graph:
         return [node for node in self.program.graph.nodes if node.op not in ("placeholder", "output")]
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of one input."""
+        (given,) = (node for node in self.program.graph.nodes if node.name == self.input)
+        return self.sizes(given)
+
+    @property
     def output(self) -> Any:
         """The node of the module's output."""
         (last,) = (node for node in self.program.graph.nodes if node.op == "output")

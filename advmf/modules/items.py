@@ -9,6 +9,7 @@ import sympy as sp
 from torch import Tensor
 
 from advmf.errors import DeclarationError
+from advmf.nets import Conv, Windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,8 @@ class Item:
 @dataclass(frozen=True, eq=False)
 class Weights(Item):
     """A layer ``W x + b``, with the maps of folded batch norms and scalar factors in it. ``matrix`` is (rows, columns),
-    with all taps of a convolution in its columns."""
+    with all taps of a convolution in its columns. On images with ``axes`` it is a convolution; one that is
+    ``flattened`` is a dense layer on all positions."""
 
     name: str
     matrix: Tensor
@@ -30,7 +32,18 @@ class Weights(Item):
     axes: int = 0
     kernel: int = 1
     stride: int = 1
-    padding: str = "zero"
+    padding: str | int = "zero"
+    flattened: bool = False
+
+    @property
+    def conv(self) -> Conv:
+        """The convolution."""
+        return Conv(self.kernel, self.padding, self.stride)
+
+    @property
+    def windows(self) -> Windows:
+        """The positions that its taps meet."""
+        return self.conv.windows
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.modules.declare import net_of, parts_of
+from advmf.modules.dense import with_one_position
 from advmf.modules.follow import follow
 from advmf.modules.graph import Graph, exported, where
 from advmf.modules.items import Flat, Path, Values, Weights, require_once
@@ -27,7 +28,7 @@ norms."""
 SUPPORTED = (
     "Linear, Conv1d, Conv2d; functions of each coordinate, such as ReLU, LeakyReLU, Tanh, GELU, SiLU, Softplus, ELU, SELU, Hardtanh, Sigmoid; "
     "BatchNorm (eval), LayerNorm, RMSNorm, Dropout (eval); Flatten, AvgPool over windows beside each other, "
-    "AdaptiveAvgPool over all positions; sums, and factors"
+    "AdaptiveAvgPool over all positions, layers after either; sums, and factors"
 )
 
 
@@ -138,7 +139,7 @@ def tidy_path(graph: Graph) -> tuple[Path, bool]:
     flat = bool(path) and isinstance(path[0], Flat)
     path = path[1:] if flat else path
     require_known(path)
-    return tidy(path)[0], flat
+    return with_one_position(tidy(path)[0], () if flat else graph.shape[1:]), flat
 
 
 def path_of(graph: Graph) -> Path:

@@ -131,8 +131,9 @@ class Writer(Algebra[Written]):
         return self.layer(layer, state, 1, {}, state.sizes)
 
     def convolution(self, layer: Conv, state: Written) -> Written:
-        wrap = {"circular": "circular", "zero": "zeros"}[layer.padding]
-        how = {"padding": layer.kernel // 2, "padding_mode": wrap, "stride": layer.stride}
+        windows = layer.windows
+        wrap = "circular" if windows.circular else "zeros"
+        how = {"padding": -windows.first, "padding_mode": wrap, "stride": layer.stride}
         return self.layer(layer, state, layer.kernel, how, layer.sizes(state.sizes))
 
     def average(self, pool: AvgPool, state: Written) -> Written:

@@ -13,21 +13,25 @@ from advmf.nets.algebra import Algebra, S
 from advmf.nets.gaussian import TrainedLayer
 from advmf.nets.windows import Sizes, Windows
 
-PADDINGS = ("circular", "zero")
-"""What a convolution finds beyond the edge of an image: its other side, or zeros."""
+PADDINGS = ("circular", "zero", "valid")
+"""What a convolution finds beyond the edge of an image: its other side, zeros, or nothing, so that it stays within."""
 
 
 @public
 @dataclass(frozen=True)
 class Conv(TrainedLayer):
-    """A trained convolution ``x -> W * x + b`` on images: ``kernel`` taps along each axis, around every position.
+    """A trained convolution ``x -> W * x + b`` on images, with ``kernel`` taps along each axis.
 
     With C channels before it and k taps in all, the entries of ``W`` are from N(0, sigma_w**2/(k C)). The channel's
-    bias, from N(0, sigma_b**2), is the same at all positions. ``padding`` is "circular" (an image goes on at its other
-    side) or "zero". With ``stride`` s only every s-th position along each axis has an output.
+    bias, from N(0, sigma_b**2), is the same at all positions. With ``stride`` s only every s-th position along each
+    axis has an output.
 
-    Raises DeclarationError for a kernel that is no odd number, another padding, a stride below one, and as
-    :class:`Dense`.
+    ``padding`` is "circular" (an image goes on at its other side) or "zero"; the taps are then around every position,
+    and ``kernel`` is odd. With "valid" all taps are within the image; one of stride ``kernel`` on as many positions is
+    a dense layer on the flattened image. A whole number below ``kernel`` is that of zeros at each side.
+
+    Raises DeclarationError for an even kernel around positions, another padding, a kernel or a stride below one, and
+    as :class:`Dense`.
 
     >>> import advmf as mf
     >>> net = mf.Net(mf.Serial(mf.Conv(kernel=3), mf.ReLULike(1, 0)), image=(1, 8, 8))
@@ -36,7 +40,7 @@ class Conv(TrainedLayer):
     """
 
     kernel: int = 3
-    padding: str = "circular"
+    padding: str | int = "circular"
     stride: int = 1
     sigma_w: sp.Expr = symbols.sigma_w
     sigma_b: sp.Expr = symbols.sigma_b
@@ -47,18 +51,19 @@ class Conv(TrainedLayer):
             if isinstance(value, bool) or not isinstance(value, int | sp.Integer) or value < 1:
                 raise DeclarationError(f"Conv: {name} counts positions and must be a whole number >= 1; got {value!r}.")
             object.__setattr__(self, name, int(value))
-        if self.kernel % 2 == 0:
-            raise DeclarationError(f"Conv: a kernel is centred at a position, so it is odd; got kernel={self.kernel}.")
-        if str(self.padding) not in PADDINGS:
-            raise DeclarationError(f"Conv: padding is one of {', '.join(PADDINGS)}; got {self.padding!r}.")
-        object.__setattr__(self, "padding", str(self.padding))
+        object.__setattr__(self, "padding", _padding(self.padding, self.kernel))
+        if self.kernel % 2 == 0 and self.padding in PADDINGS[:2]:
+            raise DeclarationError(
+                f"Conv: with padding={self.padding!r} a kernel is centred at a position, so it is odd; got kernel={self.kernel}. Other paddings "
+                "are 'valid', and a number of zeros at each side."
+            )
         super().__post_init__()
 
     @property
     def parts(self) -> tuple[sp.Expr, ...]:
         return (
             sp.Integer(self.kernel),
-            sp.Symbol(self.padding),
+            sp.Symbol(self.padding) if isinstance(self.padding, str) else sp.Integer(self.padding),
             sp.Integer(self.stride),
             self.sigma_w,
             self.sigma_b,
@@ -67,7 +72,8 @@ class Conv(TrainedLayer):
     @property
     def windows(self) -> Windows:
         """The positions that the taps meet."""
-        return Windows(self.kernel, self.stride, -(self.kernel // 2), self.padding == "circular")
+        zeros = {"valid": 0}.get(self.padding, self.kernel // 2) if isinstance(self.padding, str) else self.padding
+        return Windows(self.kernel, self.stride, -zeros, self.padding == "circular")
 
     @property
     def even(self) -> bool:
@@ -89,3 +95,15 @@ class Conv(TrainedLayer):
         """For each position after the layer, the positions before it that its taps meet, both in row-major order. A tap
         beyond an edge that is padded with zeros has the number of positions."""
         return self.windows.sources(before)
+
+
+def _padding(given: object, kernel: int) -> str | int:
+    """A padding, by its name if it has one. DeclarationError for anything else."""
+    if isinstance(given, int | sp.Integer) and not isinstance(given, bool) and 0 <= given < kernel:
+        number = int(given)
+        return "zero" if 2 * number + 1 == kernel else number or "valid"
+    if str(given) not in PADDINGS:
+        raise DeclarationError(
+            f"Conv: padding is one of {', '.join(PADDINGS)}, or a number of zeros at each side, below kernel={kernel}; got {given!r:.80}."
+        )
+    return str(given)

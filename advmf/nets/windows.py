@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from advmf.errors import DeclarationError
+from advmf.special.profiles import positions_after
 
 Sizes = tuple[int, ...]
 """The numbers of positions along each axis of an image, such as height and width."""
@@ -16,7 +17,8 @@ Sizes = tuple[int, ...]
 class Windows:
     """Along each axis, the position j after a map meets ``taps`` positions before it, from ``j*stride + first`` on.
 
-    Beyond an edge a ``circular`` image goes on at its other side, and another image has zeros.
+    Beyond an edge a ``circular`` image goes on at its other side. Another image has zeros there, as many positions at
+    both sides.
     """
 
     taps: int
@@ -33,25 +35,32 @@ class Windows:
     def sizes(self, before: Sizes, owner: object) -> Sizes:
         """The sizes of the image after the map. Raises DeclarationError, about ``owner``, for an image that the map
         cannot take."""
-        if self.taps > min(before):
+        around = 0 if self.circular else -2 * self.first
+        if self.taps > min(before) + around:
+            zeros = f" and {around} zeros have" if around else " has"
             raise DeclarationError(
-                f"{owner!r} meets {self.taps} positions along an axis, more than an image of {_written(before)} positions has."
+                f"{owner!r} meets {self.taps} positions along an axis, more than an image of {_written(before)} positions{zeros}."
             )
-        if any(size % self.stride for size in before):
+        beside = self.first == 0 and self.taps == self.stride
+        if (self.circular or beside) and any(size % self.stride for size in before):
             raise DeclarationError(
                 f"{owner!r}: its stride, or its window, must divide the sizes of the image, which has {_written(before)} positions here."
             )
-        return tuple(size // self.stride for size in before)
+        return self.after(before)
+
+    def after(self, before: Sizes) -> Sizes:
+        """The sizes of the image after the map, if it can take the image."""
+        return tuple(positions_after(size, self.taps, self.stride, self.first, self.circular) for size in before)
 
     def sources(self, before: Sizes) -> list[list[int]]:
         """For each position after the map, the positions before it that are met, both in row-major order. One beyond an
         edge with zeros has the number of positions."""
         total = prod(before)
         found = []
-        for position in itertools.product(*(range(0, size, self.stride) for size in before)):
+        for position in itertools.product(*(range(size) for size in self.after(before))):
             met = []
             for offset in itertools.product(range(self.taps), repeat=len(before)):
-                place = [a + self.first + t for a, t in zip(position, offset)]
+                place = [a * self.stride + self.first + t for a, t in zip(position, offset)]
                 inside = all(0 <= a < size for a, size in zip(place, before))
                 met.append(_index(place, before) if inside or self.circular else total)
             found.append(met)

@@ -85,7 +85,7 @@ class Patches:
     @property
     def after(self) -> Sizes:
         """The sizes of the image after it."""
-        return tuple(size // self.windows.stride for size in self.before)
+        return self.windows.after(self.before)
 
     @property
     def _beyond(self) -> list[tuple[int, int]]:

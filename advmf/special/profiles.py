@@ -30,20 +30,42 @@ def profile(*code: float) -> tuple[np.ndarray, float]:
     [0.1389, 0.2222, 0.2222, 0.1389]
     """
     _, image, runs = _read(code)
-    before, sizes = [], image
-    for _, terms in runs:
-        before.append(sizes)
-        sizes = tuple(size // math.prod(stride for _, stride, _, _ in terms[0][1]) for size in sizes)
+    turns, sizes = list[Any](), image
+    for copies, terms in runs:
+        while copies:
+            after = _after(sizes, terms[0][1], code)
+            alike = copies if after == sizes else 1  # a copy that changes the sizes meets them alone
+            turns.append((alike, terms, sizes))
+            sizes, copies = after, copies - alike
     weights, log = np.full(sizes, 1.0 / math.prod(sizes)), math.log(math.prod(image))
-    for (copies, terms), at in zip(reversed(runs), reversed(before)):
+    for copies, terms, at in reversed(turns):
         for _ in range(copies):
             weights = sum(weight * _back(weights, maps, at) for weight, maps in terms)
             largest = weights.max()
             if not 0 < largest < math.inf:
-                return np.full(before[0] if before else sizes, largest), 0.0
+                return np.full(image, largest), 0.0
             weights, log = weights / largest, log + math.log(largest)
     largest = weights.max()
     return weights / largest, log + math.log(largest)
+
+
+def positions_after(size: int, taps: int, stride: int, first: int, circular: int) -> int:
+    """The number of positions along an axis after a map whose windows have so many ``taps`` and begin ``stride`` apart,
+    at ``first``. Where the image is not circular it has as many zeros at its other side, and windows end within them.
+
+    >>> [positions_after(28, 5, 1, first, 0) for first in (-2, 0)]
+    [28, 24]
+    """
+    return size // stride if circular else (size - 2 * first - taps) // stride + 1
+
+
+def _after(sizes: tuple[int, ...], maps: list[tuple[int, int, int, int]], code: tuple[float, ...]) -> tuple[int, ...]:
+    """The sizes of an image after maps in turn. Raises DomainError for taps that do not fit on it."""
+    for each in maps:
+        sizes = tuple(positions_after(size, *each) for size in sizes)
+        if min(sizes) < 1:
+            raise DomainError(f"No code of a profile: {each[0]} taps do not fit on the image; got {code!r:.120}.")
+    return sizes
 
 
 def _read(code: tuple[float, ...]) -> tuple[int, tuple[int, ...], list[Any]]:
@@ -79,7 +101,7 @@ def _back(weights: np.ndarray, maps: list[tuple[int, int, int, int]], sizes: tup
     for axis, size in enumerate(sizes):
         matrix = np.eye(size)
         for taps, stride, first, circular in maps:
-            after = np.zeros((len(matrix) // stride, len(matrix)))
+            after = np.zeros((positions_after(len(matrix), taps, stride, first, circular), len(matrix)))
             for j in range(len(after)):
                 for place in range(j * stride + first, j * stride + first + taps):
                     if circular or 0 <= place < len(matrix):

@@ -12,7 +12,7 @@ from scipy.stats import kstest, norm
 from torch import nn
 
 import advmf as mf
-from advmf.auditing.judge import Sample, find
+from advmf.auditing.judge import POWER, Difference, Sample, find
 from advmf.auditing.law import Moments, predicted
 from advmf.auditing.spectrum import departures, distribution
 from advmf.errors import ArgumentError, DeclarationError, DomainError
@@ -77,6 +77,61 @@ def test_a_wrong_activation_declared_is_found():
     assert not [finding for finding in wrong.departures if finding.quantity in ("sigma_w_sq", "edge", "spectrum")]
 
 
+@pytest.mark.parametrize(
+    ("phi", "distance", "slope"),
+    [(mf.ReLULike(1, "1/5"), (0.15, 0.25), (0.9, 0.99)), (mf.ReLULike(1, "1/50"), (0.01, 0.03), (0.999, 1.0))],
+)
+def test_a_close_activation_declared_is_found_by_itself(phi, distance, slope):
+    """Slopes of 0.2 and 0.02 in place of 0: their growth departs by 4 % and by 0.04 %."""
+    gain = mf.ReLULike(*2 * [sp.Symbol("gain", positive=True)])
+    at = {"N": 96, "K": 10, "d": 64, "sigma_w": 2**0.5, "sigma_b": 0.0, "gain": 2**0.5}
+
+    def audited(declared):
+        net = mf.Net(mf.Stage(mf.vanilla(phi=declared).block, 4), mf.Stage(gain, 1))
+        found = mf.audit(he(), digits(), declared=(net, at), **{**FEW, "initialisations": 3, "twins": 4})
+        return found, {kind: [f for f in found.findings if f.quantity == kind] for kind in ("activation", "slope")}
+
+    found, own = audited(phi)
+    for kind, (low, high) in (("activation", distance), ("slope", slope)):
+        assert len(own[kind]) == 4 and all(f.departs and low < f.value < high for f in own[kind])
+    where = [f.where for f in own["activation"]]
+    assert found.verdict == "departs" and where[1] == "relu_1 (in 4, a ReLU)"
+    assert f"activation at {where[0]}" in found.summary and "certain" in str(found) and "nan" not in str(found)
+    assert json.loads(found.to_json())["findings"][-3]["score"] is not None
+    right, own = audited(mf.ReLULike(1, 0))
+    assert right.verdict == "stands", "the control"
+    assert {f.value for f in own["activation"]} == {0.0} and {f.value for f in own["slope"]} == {1.0}
+
+
+def test_an_activation_that_is_written_in_another_way_is_the_same():
+    """GELU by its formula, beside torch's own."""
+    block = mf.vanilla(phi=mf.Activation(mf.symbols.z * (1 + sp.erf(mf.symbols.z / sp.sqrt(2))) / 2)).block
+    gain = mf.ReLULike(*2 * [sp.Symbol("gain", positive=True)])
+    at = {"N": 96, "K": 10, "d": 64, "sigma_w": 2**0.5, "sigma_b": 0.0, "gain": 2**0.5}
+    net = mf.Net(mf.Stage(block, 4), mf.Stage(gain, 1))
+    few = {**FEW, "initialisations": 3, "twins": 4}
+    found = mf.audit(he(act=nn.GELU), digits(), declared=(net, at), **few)
+    assert not [f for f in found.departures if f.quantity in ("activation", "slope")]
+    close = mf.audit(he(act=lambda: nn.GELU(approximate="tanh")), digits(), declared=(net, at), **few)
+    assert {"activation", "slope"} <= {f.quantity for f in close.departures}, "the control: torch's other GELU"
+
+
+def test_lenet_and_a_strided_network_are_audited():
+    images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    for make, layers in ((zoo.LeNet5, 5), (lambda: zoo.strided_net(C=8), 4)):
+        found = mf.audit(make, images, **{**FEW, "initialisations": 4, "twins": 6})
+        assert found.verdict == "stands"
+        assert len([f for f in found.findings if f.quantity == "stream"]) == layers
+
+    def fault():
+        module = zoo.LeNet5()
+        module.f2.weight.data.mul_(1.3)
+        return module
+
+    found = mf.audit(fault, images, **{**FEW, "initialisations": 4, "twins": 6})
+    assert found.first("sigma_w_sq").where == "linear_1 (in f2, a Linear)"
+
+
 def test_orthogonal_weights_depart_in_their_spectrum_alone():
     def orthogonal(module):
         for layer in module[3:9:2]:
@@ -117,7 +172,10 @@ def test_an_audit_says_everything_as_text_and_json():
     assert found.summary in text and "attack/bound" in text and len(text.splitlines()) > len(found.findings)
     record = json.loads(found.to_json())
     assert record["verdict"] == found.verdict and record["p"] == "inf" and record["q"] == 1.0
-    assert len(record["findings"]) == len(found.findings)
+    assert len(record["findings"]) == len(found.findings) and record["power"] == 0.95
+    assert [f["least"] for f in record["findings"]] == [f.least for f in found.findings]
+    assert found.resolution in text and "sigma_w_sq" in found.resolution
+    assert max(map(len, (line for line, _ in found.table()))) <= 80
     again = mf.audit(he(depth=2, N=32), digits(), **{**FEW, "p": "inf", "q": 1})
     assert [f.value for f in again.findings] == [f.value for f in found.findings], "same seed, same numbers"
     other = mf.audit(he(depth=2, N=32), digits(), **{**FEW, "p": "inf", "q": 1, "seed": 9})
@@ -210,6 +268,34 @@ def test_scores_are_normal_for_sound_quantities():
         scores = [find([draw()], 0.01)[0].score for _ in range(1500)]
         assert kstest(scores, norm.cdf).pvalue > 1e-4, name
         assert kstest(1.3 * np.asarray(scores), norm.cdf).pvalue < 1e-4, f"the control of {name}"
+
+
+def test_the_least_detectable_departure_is_found_as_often_as_it_says():
+    """True departures of the least detectable size, in 400 audits of 10 quantities, are found in 95 % of them."""
+    generator, runs, tests = np.random.default_rng(1), 400, 10
+    cases = {
+        "known": (lambda shift: Sample("a", "", generator.normal(1 + shift, 0.1, 5), 1.0, known=0.1), 0.1 / 5**0.5, math.inf),
+        "exact": (lambda shift: Sample("a", "", generator.normal(1 + shift, 0.1, 10), 1.0, exact=True), 0.1 / 10**0.5, 9),
+        "single": (
+            lambda shift: Sample("a", "", [generator.normal(1 + shift, 0.1)], 1.0, generator.normal(1, 0.1, 24)),
+            0.1 * (1 + 1 / 24) ** 0.5,
+            23,
+        ),
+        "two": (
+            lambda shift: Sample("a", "", generator.normal(1 + shift, 0.1, 15), 1.0, generator.normal(1, 0.1, 15)),
+            0.1 * (2 / 15) ** 0.5,
+            28,
+        ),
+    }  # fmt: skip
+    sound = [Sample("b", "", [1.0], 1.0, known=0.1)] * (tests - 1)
+    for name, (draw, error, freedom) in cases.items():
+        shift = Difference(0.0, error, freedom).least(0.01 / tests)
+        found = [sum(find([draw(size), *sound], 0.01)[0].departs for _ in range(runs)) for size in (shift, shift / 2)]
+        assert abs(found[0] / runs - POWER) < 4 * (POWER * (1 - POWER) / runs) ** 0.5 + 0.01, name
+        assert found[1] / runs < 0.6, f"the control of {name}: half of it"
+    least = [find([cases["exact"][0](0.0), *sound], 0.01)[0].least for _ in range(200)]
+    shift = Difference(0.0, 0.1 / 10**0.5, 9).least(0.01 / tests)
+    assert np.mean(least) == pytest.approx(shift, rel=0.1), "each audit says so from its own spread"
 
 
 def gone():

@@ -27,6 +27,9 @@ def fault():
 def broken():
     return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 3))
 
+def failing():
+    raise KeyError("gone")
+
 trained = factory()
 number = 3
 """
@@ -79,6 +82,9 @@ def test_a_module_as_it_is_has_no_verdict(model):
         (["model.py:factory", "--data", "nowhere"], "nowhere"),
         (["model.py:factory", "--alpha", "2"], "alpha"),
         (["model.py:factory", "--x-sq", "-1"], "x_sq"),
+        (["model.py:failing", "--single"], "The factory failed: KeyError"),
+        (["model.py:number", "--single"], "nn.Module"),
+        (["model.py:factory", "--json", "model.py"], "another file"),
     ],
 )
 def test_wrong_calls_end_in_a_line(model, words, match):

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from advmf import cli
+from advmf.auditing import audit
 from advmf.cli.exits import Exit
 from advmf.experiments import norm_table
 from advmf.nets import PRESETS, STEPS
@@ -27,6 +28,13 @@ SMALL = suite.replace(
     },
 )
 
+AUDIT = "model.py:factory --eps 0.1 --initialisations 2 --twins 4 --inputs 1".split()
+MODEL = """
+from torch import nn
+
+def factory():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 3))
+"""
 WRITING = {
     "check": (("check", "--theorem", "beta", "--p", "2", "--q", "2"), "--json"),
     "mutate": (("mutate", "--theorem", "beta", "--p", "2", "--q", "2", "--quick"), "--json"),
@@ -35,6 +43,9 @@ WRITING = {
     "phase": (("phase",), "--plot"),
     "latex": (("latex", "beta", "--no-derivations"), "-o"),
     "report": (("report", "results.json"), "-o"),
+    "audit": (("audit", *AUDIT), "--json"),
+    "audit page": (("audit", *AUDIT), "-o"),
+    "audit plot": (("audit", *AUDIT), "--plot"),
 }
 """Every command that writes a file, and the option that names it."""
 
@@ -44,6 +55,7 @@ def small(monkeypatch, tmp_path):
     """The commands on small suites, in a folder of their own with results to report."""
     monkeypatch.setattr(suite, "QUICK", SMALL)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(MODEL)
 
     def run(*args):
         return CliRunner().invoke(cli.main, args)
@@ -73,7 +85,7 @@ def test_every_command_follows_links_and_keeps_modes(name, small, tmp_path):
 @pytest.mark.parametrize("where", ["no/folder/", "results.json/", "."])
 def test_every_output_is_tested_before_the_work(name, where, small, monkeypatch):
     started = []
-    for module, function in ((norm_table, "norm_table"), (suite, "checked"), (suite, "cases")):
+    for module, function in ((norm_table, "norm_table"), (suite, "checked"), (suite, "cases"), (audit, "audit")):
         monkeypatch.setattr(module, function, lambda *_, **__: started.append(1))
     command, option = WRITING[name]
     result = small(*command, option, where if where == "." else f"{where}a.{ending(option, command)}")
@@ -81,7 +93,7 @@ def test_every_output_is_tested_before_the_work(name, where, small, monkeypatch)
     assert not started and result.output.splitlines()[-1].startswith("Error: ")
 
 
-@pytest.mark.parametrize("name", ["check", "mutate", "norms"])
+@pytest.mark.parametrize("name", ["check", "mutate", "norms", "audit"])
 def test_json_on_standard_output_is_one_document_and_tables_stand_aside(name, small, tmp_path):
     command, option = WRITING[name]
     before = os.listdir(tmp_path)
@@ -106,6 +118,9 @@ def test_an_output_is_none_of_the_files_that_are_read(small):
         ("check", "--store", "a.db", "--json", "a.db"),
         ("latex", "beta", "--results", "results.json", "-o", "results.json"),
         ("norms", "--d", "4", "--K", "2", "--json", "a.png", "--plot", "a.png"),
+        ("audit", *AUDIT, "--json", "model.py"),
+        ("audit", *AUDIT, "--json", "a.html", "-o", "a.html"),
+        ("audit", *AUDIT, "--json", "a.png", "--plot", "a.png"),
     ):
         result = small(*args)
         assert (result.exit_code == Exit.USAGE and "another file" in result.output) or "of its own" in result.output
@@ -119,23 +134,38 @@ def test_a_crash_is_no_verdict(error, small, monkeypatch):
         raise error
 
     monkeypatch.setattr(suite, "cases", crash)
-    result = small("check")
-    assert result.exit_code == Exit.CRASHED and "Traceback" in result.output
+    monkeypatch.setattr(audit, "audit", crash)
+    for args in (("check",), ("audit", *AUDIT)):
+        result = small(*args)
+        assert result.exit_code == Exit.CRASHED and "Traceback" in result.output
 
 
 def test_a_file_that_exits_is_no_verdict(small, tmp_path):
     for text in ("import sys; sys.exit(0)", "import sys; sys.exit('no')", "raise SystemExit"):
         (tmp_path / "mine.py").write_text(text)
-        result = small("check", "mine.py")
-        assert result.exit_code == Exit.USAGE and "SystemExit" in result.output
+        for args in (("check", "mine.py"), ("audit", "mine.py:factory", "--eps", "0.1")):
+            result = small(*args)
+            assert result.exit_code == Exit.USAGE and "SystemExit" in result.output
 
 
-def test_what_was_found_is_shown_though_it_cannot_be_written(small, monkeypatch):
+def test_what_was_found_is_shown_though_it_cannot_be_written(small, tmp_path):
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full, the device that is always full")
     result = small("check", "--theorem", "beta", "--p", "2", "--q", "2", "--json", "/dev/full")
     assert result.exit_code == Exit.USAGE
     assert "negative controls refuted" in result.output and "No space left" in result.output
+    for option, ending in (("--json", ""), ("-o", ".html"), ("--plot", ".png")):
+        full = tmp_path / f"full{ending}"
+        full.symlink_to("/dev/full")
+        others = {"--json": "b.json", "-o": "b.html", "--plot": "b.png"}
+        words = [word for name, file in {**others, option: full.name}.items() for word in (name, file)]
+        result = small("audit", *AUDIT, *words)
+        assert result.exit_code == Exit.USAGE and "Traceback" not in result.output
+        assert "attack/bound" in result.output and "No space left" in result.output
+        written = [tmp_path / file for name, file in others.items() if name != option]
+        assert all(file.stat().st_size for file in written), "the other files are written"
+        for file in (full, *written):
+            file.unlink()
 
 
 RUN = "import sys; from advmf.cli import main; main(sys.argv[1:], prog_name='advmf')"

@@ -24,18 +24,30 @@ LINES = (
     "latex mine.py --fragment",
     "norms --d 8 --K 3 --exponent 2 --exponent inf --route chevet --samples 4 --seed 1 --json out.json",
     "train --net vanilla --p 2 --q 2 --N 16 --at L=1 --at d=16 --at K=2 --networks 2 --steps 1",
-    "phase --net residual --activation relu --p 2 --q 2 --axes L,N --at d=8 --at K=2",
+    "phase --net Residual --activation ReLU --p 2 --q 2 --axes L,N --at d=8 --at K=2",
     "report run.json -o out.md",
     "report run.json --markdown",
+    "audit model.py:factory --data digits --eps 0.1 --p inf --q 2 --initialisations 2 --twins 4 --inputs 1 --alpha 0.01 --seed 1 --json out.json",
+    "audit model.py:factory --single --eps 0.1 --x-sq 1 --twins 4 --inputs 1 -o out.html --plot out.png",
     "new own --force",
     "list",
 )
 """Right command lines of every command."""
 
+MODEL = """
+from torch import nn
+
+def factory():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 3))
+
+def failing():
+    raise KeyError("gone")
+"""
 WORDS = (
     "", "x", "0", "1", "-1", "2.5", "1e999", "nan", "inf", "-inf", "1/0", "9" * 30, "d=1e9", "d=x", "L=-1", "=", "K", "sigma_w=0", "eps=-1", "\t",
     "é" * 99, "--", "-", "-x", "--no-such", "/", "/dev/null", "/nowhere/at/all", ".", "mine.py", "run.json", "broken.json", "broken.py", "empty.db",
     "folder", "a b", "T7", "t1", "T1,T2", "relu,abs", "__import__('os')", "\\input{x}", "$(ls)", "%s", "{0}", "1,2", "p", "pilot",
+    "model.py:failing", "model.py:MODEL",
 )  # fmt: skip
 """What a user may type, or a script insert, in the place of something else; no system passes NUL on."""
 
@@ -51,6 +63,7 @@ def room(tmp_path_factory):
     )
     assert count == 1
     (folder / "mine.py").write_text(small)
+    (folder / "model.py").write_text(MODEL)
     for name, text in {"broken.json": '{"format": 3, "reports": [', "broken.py": "def f(:\n", "empty.db": ""}.items():
         (folder / name).write_text(text)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -66,6 +79,7 @@ def wrong_line(draw):
     for _ in range(draw.choice((1, 1, 2))):
         place, word = draw.randrange(1, len(line) + 1), draw.choice(WORDS)
         heavy = {"--theorem", "--networks", "--samples", "--steps", "--N"}  # without them the line is right, and long
+        heavy |= {"--initialisations", "--twins", "--inputs"}
         kind = draw.choice(("change", "change", "add", "drop"))
         if kind == "add" or place == len(line):
             line.insert(place, word)

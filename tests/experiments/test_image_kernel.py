@@ -26,7 +26,8 @@ def images(count=2, image=IMAGE, seed=0):
 
 def wide(weights, h, padding="circular", stride=1):
     """A convolution of every network in one call."""
-    h = F.pad(h, [1, 1, 1, 1], mode="circular" if padding == "circular" else "constant")
+    if padding != "valid":
+        h = F.pad(h, [1, 1, 1, 1], mode="circular" if padding == "circular" else "constant")
     return F.conv2d(h, weights, stride=stride)
 
 
@@ -69,6 +70,7 @@ def declared(phi, padding, stride, pool, averaged=False):
         (TANH, torch.tanh, ("zero", 1, False)),
         (TANH, torch.tanh, ("circular", 2, True)),
         (RELU, torch.relu, ("zero", 1, False, True)),
+        (TANH, torch.tanh, ("valid", 1, False)),
     ],
 )
 def test_kernels_are_those_of_plain_torch(phi, function, given):

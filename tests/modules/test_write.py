@@ -50,6 +50,12 @@ IMAGES = {
         image=(1, 8, 4),
         head="pool",
     ),
+    "even taps": mf.Net(mf.Stage(mf.Serial(mf.Conv(4, 1, 2), ACT), 2), image=(2, 8, 12)),
+    "then dense": mf.Net(
+        mf.Stage(mf.Serial(mf.Conv(3, "valid"), ACT, mf.AvgPool(2)), 1),
+        mf.Stage(mf.Serial(mf.Conv(2, "valid", 2), ACT, mf.Dense(), mf.LayerNorm(), mf.Dropout("1/2")), 1, 2),
+        image=(1, 6, 6),
+    ),
     "image dropout": mf.Net(mf.Serial(mf.Conv(3), ACT, mf.LayerNorm(), mf.Dropout("1/2")), image=(1, 4, 4)),
 }
 

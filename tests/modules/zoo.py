@@ -69,10 +69,28 @@ class LeNet5(nn.Module):
         return self.f3(torch.tanh(self.f2(torch.tanh(self.f1(x.flatten(1))))))
 
 
-class BasicBlock(nn.Module):
-    """The block of a ResNet: with the activation after the sum, or ``first`` in the branch."""
+def strided_net(C=16, K=10):
+    """The small network of E. Wong and Z. Kolter (ICML 2018) for images of 28 x 28."""
+    return nn.Sequential(
+        nn.Conv2d(1, C, 4, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(C, 2 * C, 4, stride=2, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(2 * C * 49, 100), nn.ReLU(), nn.Linear(100, K),
+    )  # fmt: skip
 
-    def __init__(self, before, after, stride, first):
+
+def dense_head(C=16, K=10):
+    """Strides and unpadded taps, an average over all positions, and two dense layers."""
+    return nn.Sequential(
+        nn.Conv2d(3, C, 3, stride=2, padding=1), nn.BatchNorm2d(C), nn.ReLU(), nn.Conv2d(C, C, 2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(C, 2 * C), nn.BatchNorm1d(2 * C), nn.ReLU(), nn.Linear(2 * C, K),
+    )  # fmt: skip
+
+
+class BasicBlock(nn.Module):
+    """The block of a ResNet: with the activation after the sum, or ``first`` in the branch; with ``project`` its
+    shortcut is a convolution in every block (option C of the paper)."""
+
+    def __init__(self, before, after, stride, first, project):
         super().__init__()
         self.first = first
         self.c1, self.c2 = (
@@ -80,7 +98,7 @@ class BasicBlock(nn.Module):
             nn.Conv2d(after, after, 3, 1, 1, bias=False),
         )
         self.b1, self.b2 = nn.BatchNorm2d(before if first else after), nn.BatchNorm2d(after)
-        same = stride == 1 and before == after
+        same = stride == 1 and before == after and not project
         self.shortcut = nn.Identity() if same else nn.Conv2d(before, after, 1, stride, bias=False)
 
     def forward(self, x):
@@ -89,13 +107,13 @@ class BasicBlock(nn.Module):
         return F.relu(self.shortcut(x) + self.b2(self.c2(F.relu(self.b1(self.c1(x))))))
 
 
-def resnet20(first, C=16):
+def resnet20(first, C=16, project=False):
     """The ResNet-20 of CIFAR-10 (K. He et al., CVPR 2016), and its form with activations first (ECCV 2016)."""
     layers, before = [nn.Conv2d(3, C, 3, 1, 1, bias=False)], C
     layers += [] if first else [nn.BatchNorm2d(C), nn.ReLU()]
     for stage, after in enumerate((C, 2 * C, 4 * C)):
         for block in range(3):
-            layers.append(BasicBlock(before, after, 2 if stage and not block else 1, first))
+            layers.append(BasicBlock(before, after, 2 if stage and not block else 1, first, project))
             before = after
     layers += [nn.BatchNorm2d(before), nn.ReLU()] if first else []
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10)).eval()

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import sympy as sp
+import torch
 
 import advmf as mf
 from advmf.errors import DeclarationError
@@ -61,25 +62,63 @@ def test_sources_are_the_positions_around():
     assert first == [11, 8, 9, 3, 0, 1, 7, 4, 5]
 
 
+def test_paddings_have_one_name():
+    assert mf.Conv(3, 1) == mf.Conv(3, "zero") and mf.Conv(4, 0) == mf.Conv(4, "valid") != mf.Conv(4, 1)
+    assert mf.Conv(4, sp.Integer(1), 2).padding == 1
+    assert mf.Conv(4, 1, 2).sources((4,)) == [[4, 0, 1, 2], [1, 2, 3, 4]]
+    assert mf.Conv(2, "valid").sources((2, 3)) == [[0, 1, 3, 4], [1, 2, 4, 5]]
+
+
+@pytest.mark.parametrize("padding", ["zero", "valid", 1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_sizes_are_those_of_torch(padding, stride):
+    for kernel in (1, 2, 3, 4, 5):
+        around = {"zero": kernel // 2, "valid": 0}.get(padding, padding)
+        if (padding == "zero" and kernel % 2 == 0) or around >= kernel:
+            continue
+        for size in range(kernel, 12):
+            layer, x = mf.Conv(kernel, padding, stride), torch.zeros(1, 1, size)
+            if kernel == stride and layer.windows.first == 0 and size % stride:
+                continue  # refused: it would leave out positions
+            wanted = torch.nn.functional.conv1d(x, torch.zeros(1, 1, kernel), stride=stride, padding=around)
+            assert layer.sizes((size,)) == (wanted.shape[-1],) == (len(layer.sources((size,))),)
+
+
 def test_even_layers_give_every_position_the_same_weight():
     """Counted: how often each position is met."""
-    for padding in ("circular", "zero"):
+    for padding in ("circular", "zero", "valid"):
         for kernel in (1, 3, 5):
             for stride in (1, 2, 3):
+                if (padding, kernel) == ("valid", 5):
+                    continue  # 5 does not divide 6, so no strides of 5 meet all positions
                 layer = mf.Conv(kernel, padding, stride)
                 met = [p for row in layer.sources((6, 6)) for p in row if p < 36]
                 counts = {met.count(p) for p in range(36)}
-                assert layer.even is (len(counts) == 1) or (padding, kernel) == ("zero", 1), layer
+                assert layer.even is (len(counts) == 1) or kernel == 1, layer
+    assert mf.Conv(6, "valid", 6).even and not mf.Conv(5, "valid").even
 
 
 @pytest.mark.parametrize(
     ("declare", "message"),
     [
-        (lambda: mf.Conv(4), "is centred at a position, so it is odd; got kernel=4"),
+        (lambda: mf.Conv(4), "is centred at a position, so it is odd; got kernel=4. Other paddings are 'valid'"),
+        (lambda: mf.Conv(4, "zero"), "with padding='zero' a kernel is centred at a position"),
+        (lambda: mf.Conv(3, padding=3), "or a number of zeros at each side, below kernel=3; got 3"),
+        (lambda: mf.Conv(3, padding=-1), "below kernel=3; got -1"),
+        (lambda: mf.Conv(3, padding=True), "below kernel=3; got True"),
+        (
+            lambda: mf.Net(mf.Stage(conv(kernel=5, padding=1), 1), image=(1, 2, 9)),
+            "meets 5 positions along an axis, more than an image of 2 x 9 positions and 2 zeros have",
+        ),
+        (
+            lambda: mf.Net(mf.Stage(conv(kernel=4, padding="valid", stride=4), 1), image=(1, 6)),
+            "its stride, or its window, must divide the sizes of the image",
+        ),
+        (lambda: mf.Net(conv(padding="valid"), image=(1, 8)), "so the number of its copies must be known"),
         (lambda: mf.Conv(0), "kernel counts positions and must be a whole number >= 1; got 0"),
         (lambda: mf.Conv(3.0), "kernel counts positions and must be a whole number >= 1; got 3.0"),
         (lambda: mf.Conv(stride=True), "stride counts positions and must be a whole number >= 1; got True"),
-        (lambda: mf.Conv(padding="same"), "padding is one of circular, zero; got 'same'"),
+        (lambda: mf.Conv(padding="same"), "padding is one of circular, zero, valid, or a number of zeros"),
         (lambda: mf.Conv(sigma_w=-1), "sigma_w is a standard deviation and must be >= 0; got -1"),
         (lambda: mf.AvgPool(0), "size counts positions and must be a whole number >= 1; got 0"),
         (lambda: mf.AvgPool(2.0), "size counts positions and must be a whole number >= 1; got 2.0"),

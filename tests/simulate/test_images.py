@@ -38,6 +38,14 @@ NETS = {
     ),
     "averaged, one axis": mf.Net(mf.Serial(mf.Conv(), RELU, mf.AvgPool(1)), image=(2, 5)),
     "strided": strided("circular"),
+    "even taps, a stride that leaves a rest": mf.Net(mf.Stage(mf.Serial(mf.Conv(4, 1, 2), LEAKY), 2), image=(2, 7, 5)),
+    "unpadded, then dense": mf.Net(
+        mf.Stage(mf.Serial(mf.Conv(3, "valid"), LEAKY), 1, 2),
+        mf.Stage(mf.Serial(mf.Conv(4, "valid", 4), RELU), 1, "3/2"),
+        mf.Stage(mf.Residual(mf.Dense(), RELU, mf.Mix(), scale=0.5), 1, "3/2"),
+        image=(2, 6, 6),
+    ),
+    "unpadded, one axis": mf.Net(mf.Stage(mf.Serial(mf.Conv(2, "valid", 2), RELU), 1), image=(3, 6)),
     "strided, zeros, pooled": strided("zero", "pool"),
 }
 every_net = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
@@ -67,8 +75,9 @@ def plain(net, networks, i):
                 w, b = next(weights)
                 k = block.kernel if isinstance(block, mf.Conv) else 1
                 w = w.unflatten(1, (h.shape[1], *[k] * axes))
-                mode = "circular" if getattr(block, "padding", "zero") == "circular" else "constant"
-                h = F.pad(h, [k // 2] * 2 * axes, mode=mode)
+                padding = getattr(block, "padding", "zero")
+                around = {"circular": k // 2, "zero": k // 2, "valid": 0}.get(padding, padding)
+                h = F.pad(h, [around] * 2 * axes, mode="circular" if padding == "circular" else "constant")
                 return convolve(h, w, None if b is None else b[i], stride=getattr(block, "stride", 1))
             case mf.AvgPool():
                 return (F.avg_pool1d if axes == 1 else F.avg_pool2d)(h, block.size)

@@ -40,6 +40,19 @@ def test_claims_are_those_of_dense_networks_word_for_word(net, dense):
     assert said(mf.capacity(net)) != said(mf.capacity(mf.Net(mf.Serial(mf.Dense(), RELU, mf.Dense())))), "the control"
 
 
+def test_dense_layers_on_a_flattened_image_are_those_of_dense_networks():
+    """A convolution whose taps meet all positions averages them, as the flattened image's size does."""
+    block = mf.Serial(mf.Dense(), RELU)
+    dense = mf.Net(*[mf.Stage(block, 2), mf.Stage(block, 1, 2), mf.Stage(block, 3, 2)])
+    first, whole = mf.Serial(mf.Conv(3), RELU), mf.Serial(mf.Conv(6, "valid", 6), RELU)
+    net = mf.Net(mf.Stage(first, 2), mf.Stage(whole, 1, 2), mf.Stage(block, 3, 2), image=(2, 6, 6))
+    for derive in (mf.linear_form, lambda n: [mf.loss_bound(n, 2, 2)], lambda n: [mf.loss_tail(n, 1, 2, "1/100")]):
+        assert list(map(said, derive(net))) == list(map(said, derive(dense)))
+    overlapping = mf.Net(mf.Stage(first, 2), mf.Stage(mf.Serial(mf.Conv(5, "valid"), RELU), 1, 2), image=(2, 6, 6))
+    with pytest.raises(DeclarationError, match=WEIGHTS):
+        mf.moments(overlapping)
+
+
 def test_the_words_speak_of_images():
     (first, *_), (dense, *_) = (mf.linear_form(net)[0].assumptions for net in TWINS[0])
     assert "at each position, with entries N(0, 1/c)" in first and first != dense

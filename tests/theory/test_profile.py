@@ -36,6 +36,13 @@ NETS = {
     "dropout": mf.Net(mf.Stage(block(mf.Dropout("1/3"), padding="zero"), 2), image=(1, 4, 5)),
     "averaged": mf.Net(mf.Stage(block(mf.AvgPool(2), padding="zero"), 1), mf.Stage(block(), 1), image=(1, 6, 6)),
     "pooled": mf.Net(mf.Stage(block(), 2), image=(2, 5), head="pool"),
+    "even taps": mf.Net(mf.Stage(block(kernel=4, padding=1, stride=2), 2), image=(1, 7, 9)),
+    "unpadded": mf.Net(
+        mf.Stage(block(padding="valid"), 2),
+        mf.Stage(block(kernel=3, padding="valid", stride=3), 1),
+        mf.Stage(mf.Serial(mf.Dense(), RELU), 1),
+        image=(2, 7, 7),
+    ),
 }
 EXACT = [name for name in NETS if name not in ("averaged", "pooled")]
 every_net = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
@@ -67,6 +74,8 @@ def counted(net):
             case mf.nets.Residual():
                 branch, _ = after(leaf.branch, matrix, sizes)
                 return matrix + float(leaf.scale) ** 2 * branch, sizes
+            case mf.Dense():
+                return AT["sigma_w"] ** 2 * matrix, sizes
             case mf.Conv():
                 means, sizes = averages(leaf, sizes)
                 return AT["sigma_w"] ** 2 * means @ matrix, sizes

@@ -18,6 +18,7 @@ from advmf.modules.items import (
 )
 from advmf.modules.operations.sums import affine
 from advmf.modules.operations.table import refuse, rule
+from advmf.nets import Conv
 
 
 @rule("linear")
@@ -43,25 +44,26 @@ def _convolve(
     steps, gaps, pads = (
         set(value) if isinstance(value, list | tuple) else {value} for value in (stride, dilation, padding)
     )
-    kernel, around, before = max(kernels), "zero", 0
+    kernel, circular, before = max(kernels), False, 0
     if x and isinstance(x[-1], Padded):
         *rest, padded = x
-        x, before, around = tuple(rest), padded.width, padded.padding  # type: ignore[attr-defined]
+        x, before, circular = tuple(rest), padded.width, padded.padding == "circular"  # type: ignore[attr-defined]
     if pads <= {"same", "valid"}:
-        pads = {kernel // 2 if "same" in pads else 0}
+        pads = {(kernel - 1) / 2 if "same" in pads else 0}
     pads = {size + before for size in pads}
-    supported = (
-        len(kernels) == len(steps) == 1 and kernel % 2 == 1 and pads == {kernel // 2} and gaps == {1} and groups == 1
-    )
-    if not supported:
+    around = min(pads)
+    whole = around == kernel // 2 and kernel % 2 == 1 if circular else around < kernel and around == int(around)
+    if not (len(kernels) == len(steps) == len(pads) == 1 and whole and gaps == {1} and groups == 1):
         raise refuse(
             node,
             f"a convolution with kernel {sorted(kernels)}, stride {sorted(steps)}, padding {sorted(pads)}, dilation {sorted(gaps)} and groups "
-            f"{groups}. Supported are odd kernels, the same along all axes, with the padding kernel//2 (zeros or circular), dilation 1 and groups 1.",
+            f"{groups}. Supported are kernels that are the same along all axes, with less zeros than taps at each side, or circular with the padding "
+            "kernel//2 of an odd kernel; dilation 1 and groups 1.",
         )
     matrix = weight.tensor.flatten(1)
     found = _weights(node, weight, bias, matrix)
-    return (*x, replace(found, axes=axes, kernel=kernel, stride=int(max(steps)), padding=around))
+    how = Conv(kernel, "circular" if circular else int(around), int(max(steps)))
+    return (*x, replace(found, axes=axes, kernel=kernel, stride=how.stride, padding=how.padding))
 
 
 def _parameters(node: Any, weight: Any, bias: Any) -> tuple[Values, Values | None]:

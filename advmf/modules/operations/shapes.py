@@ -24,7 +24,9 @@ def _reshape(node: Any, x: Path, *how: Any) -> Path:
     if after != (before[0], *[node.meta["val"][0].numel()]):
         raise refuse(
             node,
-            f"it turns {before[1:]} into {after[1:]}; supported is to flatten an image, at the start or before the last layer.",
+            f"it turns {before[1:]} into {after[1:]}; supported is to flatten an image with its channels. Positions in a row are for matrices "
+            "over positions, as in an MLP-Mixer or in attention. All channels share such a matrix, so the network's kernel stays random as "
+            "channels grow in number, and no law of this theory describes it.",
         )
     return (*x, Flat(where(node)))
 
