@@ -1,4 +1,4 @@
-"""``advmf norms``, ``advmf phase`` and ``advmf train``: theory and simulation side by side, as tables and figures."""
+"""``advmf norms`` and ``advmf phase``: theory and simulation side by side, as tables and figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from advmf.experiments.norm_table import NormTable
-    from advmf.experiments.training_curve import TrainingCurve
 
 
 @main.command()
@@ -82,10 +81,10 @@ def _norms_table(console: Console, table: NormTable) -> None:
     console.print(out)
 
 
-_NET = click.option("--net", default="vanilla", show_default=True, help="Network: see 'advmf list'.")
-_ACTIVATION = click.option("--activation", default="relu", show_default=True, help="Activation: see 'advmf list'.")
-_P = click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
-_Q = click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
+NET = click.option("--net", default="vanilla", show_default=True, help="Network: see 'advmf list'.")
+ACTIVATION = click.option("--activation", default="relu", show_default=True, help="Activation: see 'advmf list'.")
+P = click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
+Q = click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
 _PLOT = click.option("--plot", type=OutputFile(), help="Draw it here (png, pdf, svg).")
 
 
@@ -94,10 +93,10 @@ PHASE = ("eps", "d", "K", "m", "M", "sigma_w", "N", "L")
 
 
 @main.command()
-@_NET
-@_ACTIVATION
-@_P
-@_Q
+@NET
+@ACTIVATION
+@P
+@Q
 @click.option(
     "--axes",
     type=click.Choice(["L,N", "sigma_w_sq,L"]),
@@ -161,80 +160,3 @@ def phase(
     if plot:
         with usage_errors():
             figures.phase(found, plot, f"{net} {activation}, (p, q) = ({p}, {q})")
-
-
-@main.command()
-@_NET
-@_ACTIVATION
-@_P
-@_Q
-@click.option(
-    "--N", "N", type=click.IntRange(min=4), multiple=True, help="Width (default: 250 and 1000); may be repeated."
-)
-@click.option("--at", "at", multiple=True, metavar="NAME=VALUE", help="L, d, K, eps, sigma_w; may be repeated.")
-@click.option("--networks", type=click.IntRange(min=2), default=8, show_default=True, help="Networks of each width.")
-@click.option("--steps", type=click.IntRange(min=1), default=50, show_default=True, help="Steps of gradient descent.")
-@SEED
-@click.option("--data", default="digits", show_default=True, help="Images: see 'advmf check --help'.")
-@_PLOT
-def train(
-    net: str, activation: str, p: str, q: str, N: tuple[int, ...], at: tuple[str, ...], networks: int, steps: int, seed: int, data: str,
-    plot: Output | None,
-) -> None:  # fmt: skip
-    """T3: train networks on the adversarial loss, and compare their weight variance over time with the theory.
-
-    The step size is the largest at which a step follows the gradient flow up to 1 % of the change.
-    """
-    widths = N or (250, 1000)
-    with usage_errors(), progress(len(widths), "widths") as advance:
-        from advmf.experiments import figures
-        from advmf.experiments.training_curve import training_curve
-        from advmf.symbols import x_sq
-        from advmf.theory.propagation import omega
-        from advmf.verify.catalogue import ACTIVATIONS
-        from advmf.verify.suite import SHORTCUT_GAIN
-
-        if plot:
-            figures.check_target(plot)
-        network = declared(net, activation)
-        omega(network)
-        gain = 1.0 if net == "vanilla" else SHORTCUT_GAIN
-        values: dict[str, Any] = {"L": 4, "d": 64, "K": 10, "eps": 0.1, "sigma_b": 0.0}
-        values |= {"sigma_w": (gain / float(ACTIVATIONS[activation].gain(x_sq))) ** 0.5, **point(at)}
-        curves = []
-        for width in widths:
-            done = 0
-
-            def step(count: int, total: int, width: int = width) -> None:
-                nonlocal done
-                advance((count - done) / total, f"N={width}")
-                done = count
-
-            options: dict[str, Any] = {"nets": networks, "steps": steps, "seed": seed, "data": data, "progress": step}
-            curves.append(training_curve(network, p, q, values, N=width, **options))
-    _curves_table(console(), curves)
-    if plot:
-        with usage_errors():
-            figures.training_curves(curves, plot, f"{net} {activation}, (p, q) = ({p}, {q})")
-
-
-def _curves_table(out: Console, curves: list[TrainingCurve]) -> None:
-    from rich.table import Table
-
-    table = Table("N", "rate", "time", "change of sigma_w^2", "simulated/T3", "loss/start", box=None)
-    for curve in curves:
-        count = len(curve.time)
-        for i in sorted({0, count // 8, count // 4, count // 2, count - 1}):
-            ratio = f"{curve.ratio[i]:.3f} ± {abs(curve.stderr[i] / curve.predicted[i]):.3f}"
-            row = (
-                f"{curve.N}",
-                f"{curve.rate:.3g}",
-                f"{curve.time[i]:.3g}",
-                f"{curve.change[i]:.3g}",
-                ratio,
-                f"{curve.loss[i]:.3f}",
-            )
-            table.add_row(*row)
-    out.print(table)
-    for curve in curves:
-        out.print(f"N={curve.N}: within 10 % of T3 until t = {curve.holds_until():.3g}")

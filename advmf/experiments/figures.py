@@ -4,7 +4,8 @@ labelled with the symbols."""
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -124,20 +125,115 @@ def phase(diagram: PhaseDiagram, path: Path | Output, title: str = "") -> None:
     _save(pyplot, figure, path)
 
 
-def training_curves(curves: Sequence[TrainingCurve], path: Path | Output, title: str = "") -> None:
-    """Change of the weight variance, simulated over T3, and the adversarial loss over its start, against time."""
+WIDTHS = {1: 3.3, 2: 6.9}
+"""Inches of one column of a paper, and of two."""
+STYLE = {
+    "font.size": 8,
+    "font.family": "serif",
+    "mathtext.fontset": "cm",
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 0.9,
+    "lines.markersize": 3,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+}
+"""Letters of 8 points, embedded as outlines that editors and publishers can read."""
+MARKED = 10
+"""Times at which a curve has a marker and its error bar."""
+
+
+def training_curves(
+    curves: Sequence[TrainingCurve], path: Path | Output, title: str = "", networks: int = 0, columns: int = 2
+) -> None:
+    """Loss, capacity and weight variance against the clock N t, on which all widths run alike, and the claims.
+
+    Markers have bars of one standard error over the networks. Raises ArgumentError unless ``columns`` is 1 or 2.
+    """
+    if columns not in WIDTHS:
+        raise ArgumentError(f"columns is the width of the figure in columns of a paper, 1 or 2; got {columns!r}.")
     pyplot = _pyplot()
-    figure, (upper, lower) = pyplot.subplots(2, 1, figsize=(5.2, 5.2), sharex=True, layout="constrained")
-    for curve, colour, mark in zip(curves, _COLOURS, "os^Dv"):
-        error = abs(curve.stderr / curve.predicted)
-        label = f"$N={curve.N}$"
-        upper.errorbar(curve.time, curve.ratio, error, color=colour, marker=mark, markersize=3, lw=1, label=label)
-        lower.plot(curve.time, curve.loss, color=colour, marker=mark, markersize=3, lw=1, label=label)
-    upper.axhline(1, color="black", lw=0.8, ls="--")
-    upper.set(ylabel=r"$\Delta\sigma_w^2$ simulated / T3", title=title)
-    lower.set(xlabel="time $t$ (rate x steps)", ylabel=r"$\mathcal{L}_{adv}(t)/\mathcal{L}_{adv}(0)$", ylim=(0, None))
-    upper.legend()
-    _save(pyplot, figure, path)
+    with pyplot.rc_context(STYLE):
+        size = (WIDTHS[1], 5.6) if columns == 1 else (WIDTHS[2], 2.7)
+        shape = (3, 1) if columns == 1 else (1, 3)
+        figure, axes = pyplot.subplots(*shape, figsize=size, sharex=True, layout="constrained")
+        for i, (curve, colour, mark) in enumerate(zip(curves, cycle(_COLOURS), cycle("os^Dvph"))):
+            every = max(len(curve.time) // MARKED, 1)
+            first = (i * every) // len(curves)
+            for axis, (values, error) in zip(axes, _measured(curve)):
+                axis.errorbar(
+                    curve.N * curve.time, values, error, errorevery=(first, every), markevery=(first, every), color=colour, marker=mark,
+                    capsize=1.5, elinewidth=0.6, label=f"$N={curve.N}$",
+                )  # fmt: skip
+        top = max(curves, key=lambda curve: curve.N)  # T5's rate falls with N on this clock; all else is alike
+        time = np.append(0.0, top.time)
+        for axis, lines in zip(axes, _claimed(top)):
+            limits = axis.get_ylim()
+            for name, values in lines.items():
+                axis.plot(top.N * time, values(time), **_LINES[name], label=name, zorder=3)
+            axis.set_ylim(limits)  # a first slope leaves the axes
+        axes[0].set(ylabel=r"$\mathcal{L}_{adv}(t)/\mathcal{L}_{adv}(0)$")
+        axes[1].set(ylabel="$C(t)/C(0)$")
+        for axis in axes[:2]:
+            axis.set_ylim(0, max(1.03, axis.get_ylim()[1]))
+        axes[2].set(
+            ylabel=r"$N^2\,(\sigma_w^2(t)-\sigma_w^2)$", xlim=(0, max(curve.N * curve.time[-1] for curve in curves))
+        )
+        bars = f"bars: $\\pm$ one standard error, {networks} networks" if networks else "bars: one standard error"
+        apart = "\n" if columns == 1 else "; "
+        figure.supxlabel(f"clock $N\\,t$ = width $\\times$ rate $\\times$ steps{apart}{bars}", fontsize=8)
+        found = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels())}
+        labels = sorted(found, key=lambda label: label in _LINES)  # networks first
+        handles = [found[label] for label in labels]
+        figure.legend(handles, labels, title=title, loc="outside upper center", ncols=3 if columns == 1 else 7)
+        _save(pyplot, figure, path)
+
+
+_LINES: dict[str, dict[str, Any]] = {
+    "D2": {"color": "black", "ls": "--"},
+    "slope at $t=0$": {"color": "black", "ls": ":"},
+    "T3, T5": {"color": "0.55", "ls": "-."},
+}
+"""The claims and their lines."""
+
+
+def _measured(curve: TrainingCurve) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The values and errors of the three panels."""
+    nothing = np.full(len(curve.time), np.nan)
+    scale = curve.N**2
+    return [
+        (curve.loss, nothing if curve.loss_stderr is None else curve.loss_stderr),
+        (nothing, nothing) if curve.capacity is None or curve.capacity_stderr is None else (curve.capacity, curve.capacity_stderr),
+        (scale * curve.change, scale * curve.stderr),
+    ]  # fmt: skip
+
+
+def _claimed(curve: TrainingCurve) -> list[dict[str, Callable[[np.ndarray], np.ndarray]]]:
+    """The claims of the three panels, as functions of t."""
+    theory, scale = curve.theory, curve.N**2
+
+    def through(start: float, values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda t: np.interp(t, np.append(0.0, curve.time), np.append(start, values))
+
+    def slope(rate: float) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda t: 1 + rate * t
+
+    loss, capacity, change = {}, {}, {"T3, T5": through(0.0, scale * curve.predicted)}
+    if theory.loss is not None:
+        loss["D2"] = through(1.0, theory.loss)
+    elif theory.decay is not None:
+        loss["slope at $t=0$"] = slope(-theory.decay)
+    if theory.capacity is not None:
+        capacity["D2"] = through(1.0, theory.capacity)
+    elif theory.rate is not None:
+        capacity["slope at $t=0$"] = slope(theory.rate)
+    if theory.paper is not None:
+        capacity["T3, T5"] = slope(theory.paper)
+    if theory.change is not None:
+        change["D2"] = through(0.0, scale * theory.change)
+    return [loss, capacity, change]
 
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
