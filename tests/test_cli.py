@@ -248,7 +248,7 @@ def test_phase_prints_and_draws(axes, tmp_path):
     path = tmp_path / "phase.png"
     result = invoke("phase", "--axes", axes, "--at", "d=20", "--plot", str(path))
     assert result.exit_code == 0, result.output
-    assert f"vanilla relu, (p, q) = (2, 2), over {axes}: " in result.output
+    assert f"vanilla relu, (p, q) = (2, 2), over {axes.split(',')[0]} = " in result.output
     assert "start in the band; they leave it at t = " in result.output
     assert result.output.count("\n") == 1
     assert path.read_bytes().startswith(b"\x89PNG")
@@ -301,6 +301,10 @@ BAD = [
         *((command, *bad) for command in ("phase", "train") for bad in BAD),
         ("phase", ("--axes", "L,K"), "'L,K' is not one of"),
         ("phase", ("--at", "L=3"), "runs along an axis"),
+        ("phase", ("--over", "eps=1:2"), "--over sets the range of an axis, L or N"),
+        ("phase", ("--over", "L=8:2"), "--over takes NAME=LOW:HIGH"),
+        ("phase", ("--size", "two"), "--size is the width of a figure"),
+        ("phase", ("--size", "wide", "--plot", "/dev/null/a.pdf"), "cannot"),
         ("phase", ("--axes", "sigma_w_sq,L", "--at", "sigma_w_sq=3"), "runs along an axis"),
         ("phase", ("--axes", "sigma_w_sq,L", "--at", "sigma_w=-1"), "sigma_w is a standard deviation"),
         ("train", ("--N", "2"), "2 is not in the range"),
@@ -313,7 +317,7 @@ BAD = [
 )
 def test_bad_input_of_phase_and_train_is_one_line_before_any_work(command, args, message, monkeypatch):
     monkeypatch.setattr("advmf.experiments.training_curve.train", lambda *_, **__: pytest.fail("work had started"))
-    monkeypatch.setattr("advmf.experiments.figures.phase", lambda *_: pytest.fail("a figure was drawn"))
+    monkeypatch.setattr("advmf.experiments.phase.PhaseDiagram.plot", lambda *_: pytest.fail("a figure was drawn"))
     result = CliRunner().invoke(cli.main, [command, *args])
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit)
