@@ -249,7 +249,7 @@ def test_phase_prints_and_draws(axes, tmp_path):
     path = tmp_path / "phase.png"
     result = invoke("phase", "--axes", axes, "--at", "d=20", "--plot", str(path))
     assert result.exit_code == 0, result.output
-    assert f"vanilla relu, (p, q) = (2, 2), over {axes}: " in result.output
+    assert f"vanilla relu, (p, q) = (2, 2), over {axes.split(',')[0]} = " in result.output
     assert "start in the band; they leave it at t = " in result.output
     assert result.output.count("\n") == 1
     assert path.read_bytes().startswith(b"\x89PNG")
@@ -285,21 +285,21 @@ def test_train_prints_a_row_for_each_time_and_draws(tmp_path):
     kept = list(csv.DictReader(table.read_text().splitlines()))
     assert [row["N"] for row in kept] == ["32", "32", "64", "64"]
     assert float(kept[3]["change"]) == pytest.approx(float(rows[3][2]), rel=0.01)
-    assert "loss_D2" not in kept[0], "there is no course of training for ReLU"
+    assert not kept[0]["loss_D2"], "there is no course of training for ReLU"
     plain = invoke("train", *NARROW, *POINT, "--csv", "-")
     assert plain.stdout == table.read_text()
     assert invoke("train", *NARROW, *POINT, "--seed", "1").stdout != invoke("train", *NARROW, *POINT).stdout
 
 
 def test_train_shows_each_claim_beside_what_is_measured(tmp_path):
-    args = ("train", "--activation", "linear", "--at", "sigma_w=1", *NARROW, *POINT, "--until", "40", "--columns", "1")
+    args = ("train", "--activation", "linear", "--at", "sigma_w=1", *NARROW, *POINT, "--until", "40", "--size", "one")
     result = invoke(*args, "--plot", str(tmp_path / "train.svg"))
     assert result.exit_code == 0, result.output
     for claim in ("T3.decay", "D1", "T5", "D2.life", "D2.end"):
         assert sum(line.split()[-1:] == [claim] for line in result.output.splitlines()) == 2, claim
     times = [line.split()[1] for line in result.output.split("measured")[0].splitlines() if "±" in line]
     assert times == ["20", "40", "20", "40"]
-    several = invoke(*args, "--images", "3")
+    several = invoke(*args[:-2], "--images", "3")
     assert several.exit_code == 0 and "D2.life" not in several.output, "D1 and D2 are about one image"
 
 
@@ -353,6 +353,10 @@ BAD = [
         *((command, *bad) for command in ("phase", "train") for bad in BAD),
         ("phase", ("--axes", "L,K"), "'L,K' is not one of"),
         ("phase", ("--at", "L=3"), "runs along an axis"),
+        ("phase", ("--over", "eps=1:2"), "--over sets the range of an axis, L or N"),
+        ("phase", ("--over", "L=8:2"), "--over takes NAME=LOW:HIGH"),
+        ("phase", ("--size", "two"), "--size is the width of a figure"),
+        ("phase", ("--size", "wide", "--plot", "/dev/null/a.pdf"), "cannot"),
         ("phase", ("--axes", "sigma_w_sq,L", "--at", "sigma_w_sq=3"), "runs along an axis"),
         ("phase", ("--axes", "sigma_w_sq,L", "--at", "sigma_w=-1"), "sigma_w is a standard deviation"),
         ("train", ("--N", "2"), "2 is not in the range"),
@@ -364,13 +368,13 @@ BAD = [
         ("train", ("--images", "0"), "0 is not in the range"),
         ("train", ("--images", "100000"), "images asks for 100000 images, and"),
         ("train", ("--until", "0"), "0.0 is not in the range"),
-        ("train", ("--columns", "3"), "3 is not in the range"),
+        ("train", ("--size", "one"), "give its file with --plot"),
         ("train", ("--resume",), "--resume needs --store"),
     ],
 )
 def test_bad_input_of_phase_and_train_is_one_line_before_any_work(command, args, message, monkeypatch):
     monkeypatch.setattr("advmf.experiments.training_curve.train", lambda *_, **__: pytest.fail("work had started"))
-    monkeypatch.setattr("advmf.experiments.figures.phase", lambda *_: pytest.fail("a figure was drawn"))
+    monkeypatch.setattr("advmf.experiments.phase.PhaseDiagram.plot", lambda *_: pytest.fail("a figure was drawn"))
     result = CliRunner().invoke(cli.main, [command, *args])
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit)

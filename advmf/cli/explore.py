@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.shared import console, declared, main, point, usage_errors
-from advmf.cli.types import SEED, OutputFile
+from advmf.cli.shared import console, declared, main, point, usage_errors, values_over
+from advmf.cli.types import CSV, PLOT, SEED, SIZE, OutputFile
 from advmf.outputs import Output
 from advmf.progress import progress
 
@@ -31,14 +31,13 @@ if TYPE_CHECKING:
 )
 @click.option("--samples", type=click.IntRange(min=2), default=100, show_default=True, help="Matrices to sample.")
 @SEED
-@click.option(
-    "--plot",
-    type=OutputFile(),
-    help="Draw the table here (png, pdf, svg).",
-)
+@PLOT
+@SIZE
+@CSV
 @click.option("--json", "json_path", type=OutputFile(), help="Write it here; - is standard output.")
 def norms(
-    d: int, K: int, exponents: tuple[str, ...], routes: tuple[str, ...], samples: int, seed: int, plot: Output | None, json_path: Output | None
+    d: int, K: int, exponents: tuple[str, ...], routes: tuple[str, ...], samples: int, seed: int, plot: Output | None, size: str | None,
+    csv_path: Output | None, json_path: Output | None,
 ) -> None:  # fmt: skip
     """Simulate the norm factor beta over a square of (p, q), and divide it by the values of the routes.
 
@@ -46,11 +45,9 @@ def norms(
     divided by it.
     """
     with usage_errors(), progress(1) as advance:
-        from advmf.experiments import figures
         from advmf.experiments.norm_table import EXPONENTS, norm_table
 
-        if plot:
-            figures.check_target(plot)
+        require_figure(plot, size)
         done = 0
 
         def step(count: int, total: int) -> None:
@@ -62,10 +59,23 @@ def norms(
         table = norm_table(d, K, exponents=exponents or EXPONENTS, samples=samples, seed=seed, progress=step, **options)
         if json_path:
             json_path.write(table.to_json())
-    _norms_table(console(json_path), table)
+        if csv_path:
+            table.csv(csv_path)
+    _norms_table(console(json_path, csv_path), table)
     if plot:
         with usage_errors():
-            figures.norm_ratios(table, plot)
+            table.plot(plot, size or "two")
+
+
+def require_figure(plot: Output | None, size: str | None) -> None:
+    """Raise, before any work, for a figure that cannot be drawn, and for a size without one."""
+    from advmf.drawing import check_target
+    from advmf.errors import ArgumentError
+
+    if plot:
+        check_target(plot, size or "one")
+    elif size is not None:
+        raise ArgumentError("--size is the width of a figure; give its file with --plot.")
 
 
 def _norms_table(console: Console, table: NormTable) -> None:
@@ -85,7 +95,6 @@ NET = click.option("--net", default="vanilla", show_default=True, help="Network:
 ACTIVATION = click.option("--activation", default="relu", show_default=True, help="Activation: see 'advmf list'.")
 P = click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
 Q = click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
-_PLOT = click.option("--plot", type=OutputFile(), help="Draw it here (png, pdf, svg).")
 
 
 PHASE = ("eps", "d", "K", "m", "M", "sigma_w", "N", "L")
@@ -104,44 +113,59 @@ PHASE = ("eps", "d", "K", "m", "M", "sigma_w", "N", "L")
     show_default=True,
     help="Rows and columns of the diagram.",
 )
+@click.option(
+    "--over",
+    "over",
+    multiple=True,
+    metavar="NAME=LOW:HIGH",
+    help="The range of an axis, as L=2:64, or its values, as L=2,4,8; may be repeated.",
+)
 @click.option("--at", "at", multiple=True, metavar="NAME=VALUE", help="eps, d, K, m, M, sigma_w, N; may be repeated.")
-@_PLOT
+@PLOT
+@SIZE
+@CSV
 def phase(
-    net: str, activation: str, p: str, q: str, axes: str, at: tuple[str, ...], plot: Output | None
+    net: str, activation: str, p: str, q: str, axes: str, over: tuple[str, ...], at: tuple[str, ...], plot: Output | None,
+    size: str | None, csv_path: Output | None,
 ) -> None:  # fmt: skip
     """T4: how long networks stay trainable, m <= omega(t)^L <= M, over depth and width, or variance and depth."""
     with usage_errors():
         import numpy as np
 
         from advmf.errors import ArgumentError, DomainError, refuse_unused
-        from advmf.experiments import figures
         from advmf.experiments.phase import phase_diagram
         from advmf.symbols import x_sq
         from advmf.theory.propagation import omega
         from advmf.verify.catalogue import ACTIVATIONS
         from advmf.verify.suite import SHORTCUT_GAIN
 
-        if plot:
-            figures.check_target(plot)
+        require_figure(plot, size)
         network = declared(net, activation)
         omega(network)
-        refuse_unused("--at", set(point(at)) - set(axes.split(",")), PHASE)
+        names = (axes.split(",")[0], axes.split(",")[1])
+        refuse_unused("--at", set(point(at)) - set(names), PHASE)
         gain = 1.0 if net == "vanilla" else SHORTCUT_GAIN / 25  # in the band up to depth 35
         values: dict[str, Any] = {"eps": 0.1, "d": 784, "K": 10, "m": 0.5, "M": 2.0, "N": 1000.0}
         values |= {"sigma_w": (gain / float(ACTIVATIONS[activation].gain(x_sq))) ** 0.5, **point(at)}
-        names = tuple(axes.split(","))
         if fixed := sorted(set(names) & set(point(at))):
-            raise ArgumentError(f"{fixed[0]} runs along an axis of this diagram and cannot be set by --at.")
+            raise ArgumentError(
+                f"{fixed[0]} runs along an axis of this diagram and cannot be set by --at; --over sets its range."
+            )
         if not values["sigma_w"] > 0:
             raise DomainError(f"sigma_w is a standard deviation and must be positive; got {values['sigma_w']:g}.")
         grids = {
-            "L": np.unique(np.geomspace(2, 64, 24).round()),
-            "N": np.geomspace(64, 65_536, 41),
-            "sigma_w_sq": np.geomspace(0.01, 2.0, 48) * values["sigma_w"] ** 2,
+            "L": np.arange(2.0, 65.0),
+            "N": np.geomspace(64, 65_536, 121),
+            "sigma_w_sq": np.geomspace(0.01, 2.0, 121) * values["sigma_w"] ** 2,
         }
+        for given in over:
+            name, own = values_over(given, count=121)
+            if name not in names:
+                raise ArgumentError(f"--over sets the range of an axis, {names[0]} or {names[1]}; got {name!r}.")
+            grids[name] = np.array(own)
         for name in names:
             values.pop("sigma_w" if name == "sigma_w_sq" else name, None)
-        found = phase_diagram(network, p, q, (names[0], names[1]), **values, **{name: grids[name] for name in names})
+        found = phase_diagram(network, p, q, names, **values, **{name: grids[name] for name in names})
     inside = found.trainable & np.isfinite(found.escape)
     share = f"{found.trainable.mean():.0%} of the networks start in the band"
     ends = (
@@ -156,7 +180,12 @@ def phase(
         if gone.any()
         else ""
     )
-    console().print(f"{net} {activation}, (p, q) = ({p}, {q}), over {axes}: {share}{ends}{early}{never}")
-    if plot:
-        with usage_errors():
-            figures.phase(found, plot, f"{net} {activation}, (p, q) = ({p}, {q})")
+    ranges = ", ".join(f"{name} = {grids[name].min():g} to {grids[name].max():g}" for name in names)
+    growth = f"; omega^L is {found.start.min():.3g} to {found.start.max():.3g} at the start"
+    line = f"{net} {activation}, (p, q) = ({p}, {q}), over {ranges}: {share}{growth}{ends}{early}{never}"
+    console(csv_path).print(line)
+    with usage_errors():
+        if csv_path:
+            found.csv(csv_path)
+        if plot:
+            found.plot(plot, f"{net} {activation}, $(p, q) = ({p}, {q})$", size or "one")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advmf.cli.exits import Exit
-from advmf.cli.explore import ACTIVATION, NET, P, Q
+from advmf.cli.explore import ACTIVATION, NET, P, Q, require_figure
 from advmf.cli.shared import Terminated, console, declared, main, point, terminable, usage_errors
-from advmf.cli.types import SEED, OutputFile
+from advmf.cli.types import CSV, PLOT, SEED, SIZE
 from advmf.errors import ArgumentError
 from advmf.outputs import Output
 from advmf.progress import progress
@@ -51,19 +51,13 @@ if TYPE_CHECKING:
     "--store", type=click.Path(file_okay=False, path_type=Path), help="Keep the state of each run in this folder."
 )
 @click.option("--resume", is_flag=True, help="Go on from what --store holds.")
-@click.option("--csv", "csv_path", type=OutputFile(), help="Write all curves here; - is standard output.")
-@click.option("--plot", type=OutputFile(), help="Draw it here (pdf, svg, png).")
-@click.option(
-    "--columns",
-    type=click.IntRange(1, 2),
-    default=2,
-    show_default=True,
-    help="Width of the figure in columns of a paper.",
-)
+@PLOT
+@SIZE
+@CSV
 def train(
     net: str, activation: str, p: str, q: str, N: tuple[int, ...], at: tuple[str, ...], networks: int, steps: int,
     until: float | None, images: int, seed: int, data: str,
-    store: Path | None, resume: bool, csv_path: Output | None, plot: Output | None, columns: int,
+    store: Path | None, resume: bool, plot: Output | None, size: str | None, csv_path: Output | None,
 ) -> None:  # fmt: skip
     """Train networks on the adversarial loss of an image, and compare loss, capacity and weight variance with the
     theory.
@@ -78,15 +72,14 @@ def train(
     curves: list[TrainingCurve] = []
     interrupted: Exit | None = None
     with usage_errors(), progress(len(widths), "widths") as advance, terminable():
-        from advmf.experiments import figures
-        from advmf.experiments.training_curve import to_csv, training_curve
+        from advmf.experiments.training_curve import training_curve
+        from advmf.experiments.training_figure import TrainingCurves
         from advmf.symbols import x_sq
         from advmf.theory.propagation import omega
         from advmf.verify.catalogue import ACTIVATIONS
         from advmf.verify.suite import SHORTCUT_GAIN
 
-        if plot:
-            figures.check_target(plot)
+        require_figure(plot, size)
         if resume and store is None:
             raise ArgumentError("--resume needs --store, the folder of the run to go on with.")
         network = declared(net, activation)
@@ -114,11 +107,11 @@ def train(
     if curves:
         _show(console(csv_path), curves)
         with usage_errors():
+            found = TrainingCurves(tuple(curves))
             if csv_path:
-                csv_path.write(to_csv(curves))
+                found.csv(csv_path)
             if plot:
-                title = f"{net} {activation}, $(p, q) = ({_tex(p)}, {_tex(q)})$"
-                figures.training_curves(curves, plot, title, networks, columns)
+                found.plot(plot, f"{net} {activation}, $(p, q) = ({_tex(p)}, {_tex(q)})$", size or "two")
     if interrupted:
         kept = f"; go on with --store {store} --resume" if store else ""
         click.echo(f"interrupted: {len(curves)} of {len(widths)} widths finished{kept}", err=True)

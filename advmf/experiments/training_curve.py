@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +19,7 @@ from advmf.simulate.budget import MEMORY
 from advmf.simulate.data import Images, load
 from advmf.simulate.sampling import sample
 from advmf.simulate.training import suggest_rate, train, training_queries
+from advmf.tabled import Records, Tabled
 from advmf.theorems.t3_weight_variance import weight_variance
 from advmf.theory.dynamics import share
 
@@ -31,13 +30,14 @@ RESOLUTION = 0.01
 
 
 @dataclass(frozen=True)
-class TrainingCurve:
+class TrainingCurve(Tabled):
     """Networks of width ``N`` at each ``time``, simulated and predicted: arrays (logs,), from the first step on.
 
     ``change`` of the weight variance (negative) is a mean over the trained matrices and the networks, with its standard
     error over networks; ``predicted`` is T3's. ``loss`` is the mean adversarial loss over that of the first batch, and
     ``capacity`` C(t)/C(0), with standard errors over networks. ``decay`` is -d ln L_adv/dt at t = 0, from the gradients
-    of the first step, and its standard error. ``rate`` is the step size, ``images`` the number of images trained on.
+    of the first step, and its standard error. ``rate`` is the step size; ``images`` and ``nets`` are the numbers of
+    images trained on and of networks.
 
     ``theory`` has the claims about training on one image. With several images it says nothing: each image also moves
     the others.
@@ -55,6 +55,7 @@ class TrainingCurve:
     capacity_stderr: np.ndarray | None = None
     decay: tuple[float, float] = (float("nan"), float("nan"))
     images: int = 0
+    nets: int = 0
     theory: Predictions = UNKNOWN
 
     @property
@@ -62,25 +63,28 @@ class TrainingCurve:
         """∫ L_adv dt/L_adv(0) over the time of the run, by the trapezoidal rule."""
         return float(np.trapezoid(np.append(1.0, self.loss), np.append(0.0, self.time)))
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """Everything about each time by name, as the columns of a table; claims that do not exist are left out."""
-        found = {
-            "N": np.full(len(self.time), self.N),
+    def records(self) -> Records:
+        """A row for each time; None where there is no such claim, or nothing was measured."""
+        theory, scale = self.theory, len(self.time) * [self.N]
+        columns = {
+            "N": scale,
             "t": self.time,
             "Nt": self.N * self.time,
             "loss": self.loss,
             "loss_stderr": self.loss_stderr,
-            "loss_D2": self.theory.loss,
+            "loss_D2": theory.loss,
             "capacity": self.capacity,
             "capacity_stderr": self.capacity_stderr,
-            "capacity_D1": None if self.theory.rate is None else 1 + self.theory.rate * self.time,
-            "capacity_D2": self.theory.capacity,
+            "capacity_D1": None if theory.rate is None else 1 + theory.rate * self.time,
+            "capacity_D2": theory.capacity,
             "change": self.change,
             "change_stderr": self.stderr,
             "change_T3": self.predicted,
-            "change_D2": self.theory.change,
+            "change_D2": theory.change,
         }
-        return {name: values for name, values in found.items() if values is not None}
+        nothing = [None] * len(self.time)
+        rows = [nothing if values is None else np.asarray(values).tolist() for values in columns.values()]
+        return [dict(zip(columns, row)) for row in zip(*rows)]
 
     @property
     def ratio(self) -> np.ndarray:
@@ -186,6 +190,7 @@ def training_curve(
         capacity_stderr=capacity_stderr,
         decay=(float(decay[0]), float(decay_stderr[0])),
         images=len(chosen.x),
+        nets=nets,
         theory=predictions(net, p, q, {**at, "N": N, "x_sq": 1.0}, time) if single else UNKNOWN,
     )
 
@@ -213,27 +218,3 @@ def _whole(value: Any) -> Any:
         return int(value) if value == int(value) else value
     except (TypeError, ValueError, OverflowError):
         return value
-
-
-def to_csv(curves: Sequence[TrainingCurve]) -> str:
-    """The curves as CSV, with a row for each width and time and an empty cell for what is not claimed.
-
-    >>> import numpy as np
-    >>> one = np.array([1.0])
-    >>> print(to_csv([TrainingCurve(8, 0.5, 0.5 * one, -one, 0 * one, -2 * one, 0.5 * one)]))
-    N,t,Nt,loss,change,change_stderr,change_T3
-    8,0.5,4.0,0.5,-1.0,0.0,-2.0
-    <BLANKLINE>
-    """
-    tables = [curve.columns() for curve in curves]
-    names = list(dict.fromkeys(name for table in tables for name in table))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    for table in tables:
-        writer.writerows(dict(zip(table, map(_plain, row))) for row in zip(*table.values()))
-    return out.getvalue()
-
-
-def _plain(value: Any) -> int | float:
-    return value.item() if isinstance(value, np.generic) else value
