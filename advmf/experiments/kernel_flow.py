@@ -143,6 +143,11 @@ def kernel_flow(
         held_x, held_labels = inputs_of("held_out", held_out, ensemble, True)
         assert held_labels is not None
         held = held_x, held_labels
+    for name, given in (("images", x), ("held_out", None if held is None else held[0])):
+        if given is not None and not bool(given.square().sum(1).min() > 0):
+            raise DataError(
+                f"{name}: an image of zeros has no angle to others, which the kernel is a function of. Take images.scaled(1.0)."
+            )
     nets = 1 if centred else ensemble.nets
     most = max(len(x), 0 if held is None else len(held[0])) * (1 + steps) * len(x)
     allow(

@@ -153,6 +153,8 @@ def test_other_networks_and_images_are_refused():
     labels = images().labels
     with pytest.raises(DataError, match="has 2 classes and the networks K=3"):
         mf.kernel_flow(networks(), mf.simulate.Images("two classes", images().x, labels % 2), **OPTIONS)
+    with pytest.raises(DataError, match="held_out: an image of zeros has no angle"):
+        mf.kernel_flow(networks(), images(), **OPTIONS, held_out=mf.simulate.Images("dark", 0 * images().x, labels))
     with pytest.raises(ArgumentError, match="Networks of infinite width have no clock"):
         mf.kernel_flow(mf.simulate.sample(ERF, N="inf", L=L, d=d, K=K, nets=1, **VALUES), images(), **OPTIONS)
     pixels = mf.simulate.sample(mf.conv(1, 0), N=8, L=1, d=64, K=K, nets=1, keep=True, **VALUES)
