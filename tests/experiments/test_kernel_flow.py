@@ -89,20 +89,23 @@ def test_gradients_of_the_predictor_are_those_of_differences(net):
 
 @pytest.mark.parametrize("net", [ERF, RELU])
 def test_wide_networks_follow(net):
-    """N = 1000, cross-entropy + adversarial loss to N t = 12. Features have moved by less than 6 %; the clock of
-    another width is far off."""
-    nets, options = 4, {"loss": "both", "rate": 12 / 1000 / 20, "steps": 20, "eps": 0.3, "log_every": 10}
-    data, test = images(), images(20, 8)
-    ensemble = networks(net, N=1000, nets=nets, dtype=torch.float32)
+    """N = 500, cross-entropy + adversarial loss to N t = 12. Features have moved by 4 % or less, and the kernels of the
+    networks scatter about that of the limit: three standard errors are allowed for it. The clock of another width is
+    beyond."""
+    options = {"loss": "both", "rate": 12 / 500 / 12, "steps": 12, "eps": 0.3, "log_every": 6, "attack_steps": 1}
+    data, test = images(), images(12, 8)
+    ensemble = networks(net, N=500, nets=4, dtype=torch.float32)
     flow = mf.kernel_flow(ensemble, data, held_out=test, **options)
-    late = mf.kernel_flow(ensemble, data, N=2000, **options)
+    late = mf.kernel_flow(ensemble, data, N=1000, **options)
     run = mf.simulate.train(ensemble, data, batch="all", held_out=test, **options)
     for name in ("adversarial", "standard"):
-        found, claimed = (getattr(each, name) for each in (run, flow))
-        assert np.allclose(found[0], claimed[0], rtol=0.01)
-        assert abs(found.numpy() / claimed - 1).max() < 0.06
-    assert abs(run.standard[-1].numpy() / late.standard[-1] - 1).min() > 0.06, "the control"
-    assert abs(run.accuracy - flow.accuracy).max() <= 0.15 and abs(run.robust - flow.robust).max() <= 0.15
+        found, claimed = getattr(run, name).numpy(), getattr(flow, name)
+        slack = 0.04 * claimed.mean(1) + 3 * (found - claimed).std(1, ddof=1) / len(found[0]) ** 0.5
+        assert np.allclose(found[0], claimed[0], rtol=0.02)
+        assert (abs((found - claimed).mean(1)) < slack).all()
+    assert abs((found - late.standard).mean(1))[-1] > 1.5 * slack[-1], "the control"
+    for share in ("accuracy", "robust"):
+        assert abs(getattr(run, share).numpy() - getattr(flow, share)).mean(1).max() <= 0.15
 
 
 def test_a_centred_predictor_starts_at_zero():
