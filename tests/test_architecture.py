@@ -19,6 +19,8 @@ SHARED = {
     "events",
     "budget",
     "outputs",
+    "drawing",
+    "tabled",
     "progress",
     "quantities",
     "nets",

@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import csv
 import json
 import os
 import signal
@@ -248,7 +249,7 @@ def test_phase_prints_and_draws(axes, tmp_path):
     path = tmp_path / "phase.png"
     result = invoke("phase", "--axes", axes, "--at", "d=20", "--plot", str(path))
     assert result.exit_code == 0, result.output
-    assert f"vanilla relu, (p, q) = (2, 2), over {axes}: " in result.output
+    assert f"vanilla relu, (p, q) = (2, 2), over {axes.split(',')[0]} = " in result.output
     assert "start in the band; they leave it at t = " in result.output
     assert result.output.count("\n") == 1
     assert path.read_bytes().startswith(b"\x89PNG")
@@ -263,21 +264,72 @@ def test_phase_says_that_a_shortcut_never_leaves_the_band():
 NARROW = ("--N", "32", "--N", "64", "--networks", "2", "--steps", "2")
 
 
+POINT = ("--at", "L=2", "--at", "d=16", "--at", "K=3")
+
+
 def test_train_prints_a_row_for_each_time_and_draws(tmp_path):
-    path = tmp_path / "train.png"
-    point = ("--at", "L=2", "--at", "d=16", "--at", "K=3")  # the dimensions, too, can be set
-    result = invoke("train", *NARROW, *point, "--plot", str(path))
+    path, table = tmp_path / "train.png", tmp_path / "train.csv"
+    result = invoke(
+        "train", *NARROW, *POINT, "--plot", str(path), "--csv", str(table)
+    )  # the dimensions, too, can be set
     assert result.exit_code == 0, result.output
-    rows = [line.split() for line in result.output.splitlines() if "±" in line]
+    above = result.output.split("measured")[0]
+    rows = [line.split() for line in above.splitlines() if "±" in line]
     assert [row[0] for row in rows] == ["32", "32", "64", "64"]
     for first, second in (rows[:2], rows[2:]):
-        assert float(second[2]) == pytest.approx(2 * float(first[2]), rel=0.01)
-        assert 0 > float(first[3]) > float(second[3])
+        assert float(second[1]) == pytest.approx(2 * float(first[1]), rel=0.01)
+        assert 0 > float(first[2]) > float(second[2])
     for width in (32, 64):
-        assert f"N={width}: within 10 % of T3 until t = " in result.output
+        assert f"N={width}: within 10 % of T3 until N t = " in result.output
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert invoke("train", *NARROW, *point).stdout == result.stdout
-    assert invoke("train", *NARROW, *point, "--seed", "1").stdout != result.stdout
+    kept = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["N"] for row in kept] == ["32", "32", "64", "64"]
+    assert float(kept[3]["change"]) == pytest.approx(float(rows[3][2]), rel=0.01)
+    assert not kept[0]["loss_D2"], "there is no course of training for ReLU"
+    plain = invoke("train", *NARROW, *POINT, "--csv", "-")
+    assert plain.stdout == table.read_text()
+    assert invoke("train", *NARROW, *POINT, "--seed", "1").stdout != invoke("train", *NARROW, *POINT).stdout
+
+
+def test_train_shows_each_claim_beside_what_is_measured(tmp_path):
+    args = ("train", "--activation", "linear", "--at", "sigma_w=1", *NARROW, *POINT, "--until", "40", "--size", "one")
+    result = invoke(*args, "--plot", str(tmp_path / "train.svg"))
+    assert result.exit_code == 0, result.output
+    for claim in ("T3.decay", "D1", "T5", "D2.life", "D2.end"):
+        assert sum(line.split()[-1:] == [claim] for line in result.output.splitlines()) == 2, claim
+    times = [line.split()[1] for line in result.output.split("measured")[0].splitlines() if "±" in line]
+    assert times == ["20", "40", "20", "40"]
+    several = invoke(*args[:-2], "--images", "3")
+    assert several.exit_code == 0 and "D2.life" not in several.output, "D1 and D2 are about one image"
+
+
+def test_train_keeps_what_is_finished_and_goes_on(tmp_path, monkeypatch):
+    from advmf.experiments import training_curve as module
+
+    table, store = tmp_path / "train.csv", tmp_path / "store"
+    args = ("train", *NARROW, *POINT, "--csv", str(table))
+    whole = invoke(*args)
+    expected, curve = table.read_text(), module.training_curve
+
+    def interrupted(*given, N, progress, **options):
+        def step(done, total):
+            progress(done, total)
+            if N == 64:
+                raise KeyboardInterrupt
+
+        return curve(*given, N=N, progress=step, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "training_curve", interrupted)
+        result = invoke(*args, "--store", str(store))
+    assert result.exit_code == 130
+    assert f"interrupted: 1 of 2 widths finished; go on with --store {store} --resume" in result.stderr
+    assert table.read_text() == "".join(expected.splitlines(keepends=True)[:3])
+    again = invoke(*args, "--store", str(store), "--resume")
+    assert again.exit_code == 0 and again.stdout == whole.stdout
+    assert table.read_text() == expected
+    other = invoke(*args, "--store", str(store), "--resume", "--seed", "1")
+    assert other.exit_code == 2 and "is of another run" in other.output
 
 
 BAD = [
@@ -301,6 +353,10 @@ BAD = [
         *((command, *bad) for command in ("phase", "train") for bad in BAD),
         ("phase", ("--axes", "L,K"), "'L,K' is not one of"),
         ("phase", ("--at", "L=3"), "runs along an axis"),
+        ("phase", ("--over", "eps=1:2"), "--over sets the range of an axis, L or N"),
+        ("phase", ("--over", "L=8:2"), "--over takes NAME=LOW:HIGH"),
+        ("phase", ("--size", "two"), "--size is the width of a figure"),
+        ("phase", ("--size", "wide", "--plot", "/dev/null/a.pdf"), "cannot"),
         ("phase", ("--axes", "sigma_w_sq,L", "--at", "sigma_w_sq=3"), "runs along an axis"),
         ("phase", ("--axes", "sigma_w_sq,L", "--at", "sigma_w=-1"), "sigma_w is a standard deviation"),
         ("train", ("--N", "2"), "2 is not in the range"),
@@ -309,11 +365,16 @@ BAD = [
         ("train", ("--data", "nope"), "'nope' is neither"),
         ("train", ("--at", "L=2.5"), "L must be an integer"),
         ("train", ("--at", "x_sq=4"), "nothing here uses 'x_sq'"),
+        ("train", ("--images", "0"), "0 is not in the range"),
+        ("train", ("--images", "100000"), "images asks for 100000 images, and"),
+        ("train", ("--until", "0"), "0.0 is not in the range"),
+        ("train", ("--size", "one"), "give its file with --plot"),
+        ("train", ("--resume",), "--resume needs --store"),
     ],
 )
 def test_bad_input_of_phase_and_train_is_one_line_before_any_work(command, args, message, monkeypatch):
     monkeypatch.setattr("advmf.experiments.training_curve.train", lambda *_, **__: pytest.fail("work had started"))
-    monkeypatch.setattr("advmf.experiments.figures.phase", lambda *_: pytest.fail("a figure was drawn"))
+    monkeypatch.setattr("advmf.experiments.phase.PhaseDiagram.plot", lambda *_: pytest.fail("a figure was drawn"))
     result = CliRunner().invoke(cli.main, [command, *args])
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit)

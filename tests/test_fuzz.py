@@ -46,6 +46,10 @@ def images():
     return simulate.load("digits").resampled(6)
 
 
+def few():
+    return simulate.Images("three", images().scaled(1.0).x[:3])
+
+
 ENSEMBLE, IMAGES = networks(), images()
 PAIR = {"p": 2, "q": 2}
 ROUTE = {
@@ -66,6 +70,7 @@ THEOREM = {
     "wrong": lambda claim: [claim.scaled("1/2")], "scales": {"quick": mf.Scale(**SCALE)},
 }  # fmt: skip
 POOLED = mf.image_metric(mf.conv(1, 0, image=(1, 4), head="pool"), np.ones(4), L=1, sigma_w=1.0, sigma_b=0.1)
+DEEP_LINEAR = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 1)))
 CALLS = {
     **{
         f: {"net": NET}
@@ -84,6 +89,14 @@ CALLS = {
     **{f: {"u": 1, "v": 0} for f in (mf.vanilla, mf.residual, mf.plain_residual, mf.preactivation, mf.pre_norm, mf.post_norm)},
     mf.training_flow: dict(net=mf.vanilla(1, 1), **PAIR),
     mf.TrainingFlow: dict(zip(("loss", "capacity", "variance", "end", "total"), mf.training_flow(mf.vanilla(1, 1), 2, 2))),
+    mf.finite_rates: {"net": DEEP_LINEAR},
+    mf.FiniteRates: dict(zip(("loss", "decay", "capacity", "variance"), mf.finite_rates(DEEP_LINEAR))),
+    mf.kernel_flow: lambda: dict(
+        ensemble=networks(), images=few(), loss="adversarial", rate=1e-3, steps=1, **PAIR, eps=0.1, attack_steps=1, log_every=1
+    ),
+    mf.KernelFlow: {
+        "N": 8, "rate": 0.1, "step": np.arange(2), "adversarial": np.ones((2, 1)), "standard": None, "accuracy": None, "robust": None,
+    },
     mf.beta: {"p": 2, "q": 2, "route": "chevet"},
     mf.norm_factor: {"p": 2, "q": 2, "route": "best"},
     mf.routes: PAIR,

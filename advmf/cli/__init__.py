@@ -5,9 +5,9 @@ SymPy and torch are imported inside the commands, so that ``advmf --help`` is in
 """
 
 try:
-    from advmf.cli import audit, check, explore, mutate, new, report, show, typeset  # registers the commands
+    from advmf.cli import audit, check, explore, mutate, new, report, show, train, typeset  # registers the commands
     from advmf.cli.shared import main
 except KeyboardInterrupt:
     raise SystemExit(130) from None
 
-__all__ = ["audit", "check", "explore", "main", "mutate", "new", "report", "show", "typeset"]
+__all__ = ["audit", "check", "explore", "main", "mutate", "new", "report", "show", "train", "typeset"]

@@ -1,4 +1,4 @@
-"""``advmf norms``, ``advmf phase`` and ``advmf train``: theory and simulation side by side, as tables and figures."""
+"""``advmf norms`` and ``advmf phase``: theory and simulation side by side, as tables and figures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.shared import console, declared, main, point, usage_errors
-from advmf.cli.types import SEED, OutputFile
+from advmf.cli.shared import console, declared, main, point, usage_errors, values_over
+from advmf.cli.types import CSV, PLOT, SEED, SIZE, OutputFile
 from advmf.outputs import Output
 from advmf.progress import progress
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from advmf.experiments.norm_table import NormTable
-    from advmf.experiments.training_curve import TrainingCurve
 
 
 @main.command()
@@ -32,14 +31,13 @@ if TYPE_CHECKING:
 )
 @click.option("--samples", type=click.IntRange(min=2), default=100, show_default=True, help="Matrices to sample.")
 @SEED
-@click.option(
-    "--plot",
-    type=OutputFile(),
-    help="Draw the table here (png, pdf, svg).",
-)
+@PLOT
+@SIZE
+@CSV
 @click.option("--json", "json_path", type=OutputFile(), help="Write it here; - is standard output.")
 def norms(
-    d: int, K: int, exponents: tuple[str, ...], routes: tuple[str, ...], samples: int, seed: int, plot: Output | None, json_path: Output | None
+    d: int, K: int, exponents: tuple[str, ...], routes: tuple[str, ...], samples: int, seed: int, plot: Output | None, size: str | None,
+    csv_path: Output | None, json_path: Output | None,
 ) -> None:  # fmt: skip
     """Simulate the norm factor beta over a square of (p, q), and divide it by the values of the routes.
 
@@ -47,11 +45,9 @@ def norms(
     divided by it.
     """
     with usage_errors(), progress(1) as advance:
-        from advmf.experiments import figures
         from advmf.experiments.norm_table import EXPONENTS, norm_table
 
-        if plot:
-            figures.check_target(plot)
+        require_figure(plot, size)
         done = 0
 
         def step(count: int, total: int) -> None:
@@ -63,10 +59,23 @@ def norms(
         table = norm_table(d, K, exponents=exponents or EXPONENTS, samples=samples, seed=seed, progress=step, **options)
         if json_path:
             json_path.write(table.to_json())
-    _norms_table(console(json_path), table)
+        if csv_path:
+            table.csv(csv_path)
+    _norms_table(console(json_path, csv_path), table)
     if plot:
         with usage_errors():
-            figures.norm_ratios(table, plot)
+            table.plot(plot, size or "two")
+
+
+def require_figure(plot: Output | None, size: str | None) -> None:
+    """Raise, before any work, for a figure that cannot be drawn, and for a size without one."""
+    from advmf.drawing import check_target
+    from advmf.errors import ArgumentError
+
+    if plot:
+        check_target(plot, size or "one")
+    elif size is not None:
+        raise ArgumentError("--size is the width of a figure; give its file with --plot.")
 
 
 def _norms_table(console: Console, table: NormTable) -> None:
@@ -82,11 +91,10 @@ def _norms_table(console: Console, table: NormTable) -> None:
     console.print(out)
 
 
-_NET = click.option("--net", default="vanilla", show_default=True, help="Network: see 'advmf list'.")
-_ACTIVATION = click.option("--activation", default="relu", show_default=True, help="Activation: see 'advmf list'.")
-_P = click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
-_Q = click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
-_PLOT = click.option("--plot", type=OutputFile(), help="Draw it here (png, pdf, svg).")
+NET = click.option("--net", default="vanilla", show_default=True, help="Network: see 'advmf list'.")
+ACTIVATION = click.option("--activation", default="relu", show_default=True, help="Activation: see 'advmf list'.")
+P = click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
+Q = click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
 
 
 PHASE = ("eps", "d", "K", "m", "M", "sigma_w", "N", "L")
@@ -94,10 +102,10 @@ PHASE = ("eps", "d", "K", "m", "M", "sigma_w", "N", "L")
 
 
 @main.command()
-@_NET
-@_ACTIVATION
-@_P
-@_Q
+@NET
+@ACTIVATION
+@P
+@Q
 @click.option(
     "--axes",
     type=click.Choice(["L,N", "sigma_w_sq,L"]),
@@ -105,43 +113,58 @@ PHASE = ("eps", "d", "K", "m", "M", "sigma_w", "N", "L")
     show_default=True,
     help="Rows and columns of the diagram.",
 )
+@click.option(
+    "--over",
+    "over",
+    multiple=True,
+    metavar="NAME=LOW:HIGH",
+    help="The range of an axis, as L=2:64, or its values, as L=2,4,8; may be repeated.",
+)
 @click.option("--at", "at", multiple=True, metavar="NAME=VALUE", help="eps, d, K, m, M, sigma_w, N; may be repeated.")
-@_PLOT
+@PLOT
+@SIZE
+@CSV
 def phase(
-    net: str, activation: str, p: str, q: str, axes: str, at: tuple[str, ...], plot: Output | None
+    net: str, activation: str, p: str, q: str, axes: str, over: tuple[str, ...], at: tuple[str, ...], plot: Output | None,
+    size: str | None, csv_path: Output | None,
 ) -> None:  # fmt: skip
     """T4: how long networks stay trainable, m <= omega(t)^L <= M, over depth and width, or variance and depth."""
     with usage_errors():
         import numpy as np
 
         from advmf.errors import ArgumentError, DomainError, refuse_unused
-        from advmf.experiments import figures
         from advmf.experiments.phase import phase_diagram
         from advmf.symbols import x_sq
         from advmf.theory.propagation import omega
         from advmf.verify.suite import SHORTCUT_GAIN
 
-        if plot:
-            figures.check_target(plot)
+        require_figure(plot, size)
         network = declared(net, activation)
         omega(network)
-        refuse_unused("--at", set(point(at)) - set(axes.split(",")), PHASE)
+        names = (axes.split(",")[0], axes.split(",")[1])
+        refuse_unused("--at", set(point(at)) - set(names), PHASE)
         gain = 1.0 if network.name == "vanilla" else SHORTCUT_GAIN / 25  # in the band up to depth 35
         values: dict[str, Any] = {"eps": 0.1, "d": 784, "K": 10, "m": 0.5, "M": 2.0, "N": 1000.0}
         values |= {"sigma_w": (gain / float(network.activations[0].gain(x_sq))) ** 0.5, **point(at)}
-        names = tuple(axes.split(","))
         if fixed := sorted(set(names) & set(point(at))):
-            raise ArgumentError(f"{fixed[0]} runs along an axis of this diagram and cannot be set by --at.")
+            raise ArgumentError(
+                f"{fixed[0]} runs along an axis of this diagram and cannot be set by --at; --over sets its range."
+            )
         if not values["sigma_w"] > 0:
             raise DomainError(f"sigma_w is a standard deviation and must be positive; got {values['sigma_w']:g}.")
         grids = {
-            "L": np.unique(np.geomspace(2, 64, 24).round()),
-            "N": np.geomspace(64, 65_536, 41),
-            "sigma_w_sq": np.geomspace(0.01, 2.0, 48) * values["sigma_w"] ** 2,
+            "L": np.arange(2.0, 65.0),
+            "N": np.geomspace(64, 65_536, 121),
+            "sigma_w_sq": np.geomspace(0.01, 2.0, 121) * values["sigma_w"] ** 2,
         }
+        for given in over:
+            name, own = values_over(given, count=121)
+            if name not in names:
+                raise ArgumentError(f"--over sets the range of an axis, {names[0]} or {names[1]}; got {name!r}.")
+            grids[name] = np.array(own)
         for name in names:
             values.pop("sigma_w" if name == "sigma_w_sq" else name, None)
-        found = phase_diagram(network, p, q, (names[0], names[1]), **values, **{name: grids[name] for name in names})
+        found = phase_diagram(network, p, q, names, **values, **{name: grids[name] for name in names})
     inside = found.trainable & np.isfinite(found.escape)
     share = f"{found.trainable.mean():.0%} of the networks start in the band"
     ends = (
@@ -156,83 +179,12 @@ def phase(
         if gone.any()
         else ""
     )
-    console().print(f"{net} {activation}, (p, q) = ({p}, {q}), over {axes}: {share}{ends}{early}{never}")
-    if plot:
-        with usage_errors():
-            figures.phase(found, plot, f"{net} {activation}, (p, q) = ({p}, {q})")
-
-
-@main.command()
-@_NET
-@_ACTIVATION
-@_P
-@_Q
-@click.option(
-    "--N", "N", type=click.IntRange(min=4), multiple=True, help="Width (default: 250 and 1000); may be repeated."
-)
-@click.option("--at", "at", multiple=True, metavar="NAME=VALUE", help="L, d, K, eps, sigma_w; may be repeated.")
-@click.option("--networks", type=click.IntRange(min=2), default=8, show_default=True, help="Networks of each width.")
-@click.option("--steps", type=click.IntRange(min=1), default=50, show_default=True, help="Steps of gradient descent.")
-@SEED
-@click.option("--data", default="digits", show_default=True, help="Images: see 'advmf check --help'.")
-@_PLOT
-def train(
-    net: str, activation: str, p: str, q: str, N: tuple[int, ...], at: tuple[str, ...], networks: int, steps: int, seed: int, data: str,
-    plot: Output | None,
-) -> None:  # fmt: skip
-    """T3: train networks on the adversarial loss, and compare their weight variance over time with the theory.
-
-    The step size is the largest at which a step follows the gradient flow up to 1 % of the change.
-    """
-    widths = N or (250, 1000)
-    with usage_errors(), progress(len(widths), "widths") as advance:
-        from advmf.experiments import figures
-        from advmf.experiments.training_curve import training_curve
-        from advmf.symbols import x_sq
-        from advmf.theory.propagation import omega
-        from advmf.verify.suite import SHORTCUT_GAIN
-
+    ranges = ", ".join(f"{name} = {grids[name].min():g} to {grids[name].max():g}" for name in names)
+    growth = f"; omega^L is {found.start.min():.3g} to {found.start.max():.3g} at the start"
+    line = f"{net} {activation}, (p, q) = ({p}, {q}), over {ranges}: {share}{growth}{ends}{early}{never}"
+    console(csv_path).print(line)
+    with usage_errors():
+        if csv_path:
+            found.csv(csv_path)
         if plot:
-            figures.check_target(plot)
-        network = declared(net, activation)
-        omega(network)
-        gain = 1.0 if network.name == "vanilla" else SHORTCUT_GAIN
-        values: dict[str, Any] = {"L": 4, "d": 64, "K": 10, "eps": 0.1, "sigma_b": 0.0}
-        values |= {"sigma_w": (gain / float(network.activations[0].gain(x_sq))) ** 0.5, **point(at)}
-        curves = []
-        for width in widths:
-            done = 0
-
-            def step(count: int, total: int, width: int = width) -> None:
-                nonlocal done
-                advance((count - done) / total, f"N={width}")
-                done = count
-
-            options: dict[str, Any] = {"nets": networks, "steps": steps, "seed": seed, "data": data, "progress": step}
-            curves.append(training_curve(network, p, q, values, N=width, **options))
-    _curves_table(console(), curves)
-    if plot:
-        with usage_errors():
-            figures.training_curves(curves, plot, f"{net} {activation}, (p, q) = ({p}, {q})")
-
-
-def _curves_table(out: Console, curves: list[TrainingCurve]) -> None:
-    from rich.table import Table
-
-    table = Table("N", "rate", "time", "change of sigma_w^2", "simulated/T3", "loss/start", box=None)
-    for curve in curves:
-        count = len(curve.time)
-        for i in sorted({0, count // 8, count // 4, count // 2, count - 1}):
-            ratio = f"{curve.ratio[i]:.3f} ± {abs(curve.stderr[i] / curve.predicted[i]):.3f}"
-            row = (
-                f"{curve.N}",
-                f"{curve.rate:.3g}",
-                f"{curve.time[i]:.3g}",
-                f"{curve.change[i]:.3g}",
-                ratio,
-                f"{curve.loss[i]:.3f}",
-            )
-            table.add_row(*row)
-    out.print(table)
-    for curve in curves:
-        out.print(f"N={curve.N}: within 10 % of T3 until t = {curve.holds_until():.3g}")
+            found.plot(plot, f"{net} {activation}, $(p, q) = ({p}, {q})$", size or "one")

@@ -86,6 +86,42 @@ def point(at: Sequence[str]) -> dict[str, float]:
     return point
 
 
+POINTS = 6
+"""The points of a range that is given without their number."""
+
+
+def values_over(given: str, count: int = POINTS) -> tuple[str, list[float]]:
+    """The name and the values of ``--over NAME=LOW:HIGH``, ``NAME=LOW:HIGH:COUNT`` or ``NAME=VALUE,VALUE,…``.
+
+    The values of a range are in geometric progression, or equally far apart if it starts at 0 or below. Those of a
+    count are whole numbers, each once.
+
+    >>> values_over("L=2:64"), values_over("eps=0:0.4:3")
+    (('L', [2.0, 4.0, 8.0, 16.0, 32.0, 64.0]), ('eps', [0.0, 0.2, 0.4]))
+    """
+    import numpy as np
+
+    from advmf.symbols import SYMBOLS
+
+    name, equals, values = given.partition("=")
+    whole = name in SYMBOLS and SYMBOLS[name].integer
+    try:
+        parts = [float(part) for part in values.split(":" if ":" in values else ",")]
+        if ":" in values:
+            low, high, number = (*parts, count)[:3]
+            if len(parts) > 3 or not low < high < float("inf") or number != int(number) or not 2 <= number <= 10_000:
+                raise ValueError
+            parts = [float(v) for v in (np.geomspace if low > 0 else np.linspace)(low, high, int(number)).round(12)]
+            parts = [float(v) for v in dict.fromkeys(np.round(parts))] if whole else parts
+    except ValueError:
+        equals = ""
+    if not equals:
+        raise click.UsageError(
+            f"--over takes NAME=LOW:HIGH, NAME=LOW:HIGH:COUNT (2 points or more) or NAME=VALUE,VALUE, e.g. --over L=2:64; got {given!r}."
+        )
+    return name, parts
+
+
 def alone(context: click.Context, file: Path, *allowed: str) -> None:
     """Raise UsageError for an option that was given with a user's file, which determines everything else itself.
     ``allowed`` are the names of options that may be given."""

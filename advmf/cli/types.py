@@ -36,6 +36,16 @@ class OutputFile(click.ParamType):
             self.fail(str(error), param, context)
 
 
+SIZE = click.option(
+    "--size",
+    default=None,
+    metavar="one|two|MM",
+    help="Width of the figure: one column of a paper (84 mm), two (174 mm), or millimetres.",
+)
+PLOT = click.option("--plot", type=OutputFile(), help="Draw it here (pdf, svg, png).")
+CSV = click.option("--csv", "csv_path", type=OutputFile(), help="Write the data here as CSV; - is standard output.")
+
+
 SEED = click.option(
     "--seed",
     type=click.IntRange(min=0),

@@ -41,6 +41,7 @@ class Run:
     rate: float
     steps: int
     batch: int
+    every: bool
     log_every: int
     capacity: bool
     nets: int
@@ -50,8 +51,12 @@ class Run:
     seeds: list[int] = field(repr=False)
 
     def draw(self, at: slice, step: int) -> tuple[Columns, Tensor | None]:
-        """A step's inputs (nets, d, batch, 1) and labels (nets, batch) of the networks ``at``; they do not depend on
-        the chunks."""
+        """A step's inputs (nets, d, batch, 1) and labels (nets, batch) of the networks ``at``: random ones, or
+        ``every`` one. They do not depend on the chunks."""
+        if self.every:
+            nets = len(range(self.nets)[at])
+            x = self.x.mT[None, ..., None].expand(nets, -1, -1, -1)
+            return x, None if self.labels is None else self.labels.expand(nets, -1)
         shape = (self.nets, self.batch)
         index = torch.randint(
             len(self.x), shape, generator=source(None, self.seeds[step]), dtype=torch.int64, device="cpu"
@@ -70,7 +75,7 @@ class Run:
 
     def mark(self) -> dict[str, Any]:
         """Values that identify this run, except its images."""
-        own = {name: getattr(self, name) for name in ("rate", "steps", "batch", "log_every", "capacity")}
+        own = {name: getattr(self, name) for name in ("rate", "steps", "batch", "every", "log_every", "capacity")}
         return {**asdict(self.objective), **own, "seed": self.seeds[0]}
 
 

@@ -22,7 +22,7 @@ from advmf.simulate.race import attack_queries
 from advmf.simulate.state import source
 from advmf.simulate.tapes import Columns, GradientTape, Matrix, ScalingGradientTape, ScalingTape, TangentTape
 
-LOSSES = ("adversarial", "cross-entropy", "both")
+LOSSES = ("adversarial", "cross-entropy", "squared", "both", "both-squared")
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Slope:
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss to minimise: "adversarial", "cross-entropy", or "both", which is cross-entropy + weight * adversarial
-    loss.
+    """The loss to minimise: "adversarial"; "cross-entropy" or "squared" of the labels; or "both" and "both-squared",
+    these + weight * adversarial loss.
 
     ``p``, ``q``, ``eps``, ``steps`` and ``directions`` are those of :func:`~advmf.simulate.attack.attack_trace`.
     """
@@ -79,7 +79,29 @@ class Objective:
     @property
     def attacks(self) -> bool:
         """Whether every step needs an attack."""
-        return self.loss != "cross-entropy"
+        return self.pull > 0
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the loss needs labels."""
+        return self.loss != "adversarial"
+
+    @property
+    def pull(self) -> float:
+        """The factor of the adversarial loss."""
+        return {"adversarial": 1.0, "both": self.weight, "both-squared": self.weight}.get(self.loss, 0.0)
+
+    def standard(self, output: Tensor, labels: Tensor) -> tuple[Float[Tensor, " nets"], Tensor]:
+        """The loss of the labels (nets, inputs), which is the cross-entropy unless a squared one is minimised, and what
+        it adds to the derivative in the outputs (nets, K, inputs); means over the inputs."""
+        target = torch.nn.functional.one_hot(labels, output.shape[1]).mT
+        if self.loss.endswith("squared"):
+            off = output - target
+            value = off.square().sum(1) / 2
+        else:
+            logs = torch.log_softmax(output, 1)
+            off, value = logs.exp() - target, -(target * logs).sum(1)
+        return value.double().mean(1), off / output.shape[2] if self.labelled else torch.zeros_like(output)
 
     def perturbation(self, trace: Trace, seed: int) -> Columns:
         """The best eta found (nets, d, inputs, 1) at a forward trace; random directions from ``seed``, the same for all
@@ -102,17 +124,14 @@ class Objective:
         batch = x.shape[2]
         t, adversarial, standard = torch.zeros_like(trace.output), None, None
         if labels is not None:
-            logs = torch.log_softmax(trace.output[..., 0], 1)
-            target = torch.nn.functional.one_hot(labels, logs.shape[1]).mT
-            standard = -(target * logs).sum((1, 2)).double() / batch
-            if self.loss != "adversarial":
-                t = (logs.exp() - target)[..., None] / batch
+            standard, off = self.standard(trace.output[..., 0], labels)
+            t = off[..., None]
         if self.attacks or watch:
             eta = self.perturbation(trace, seed)
             change = trace.shift(eta).output
             adversarial = norm(change, self.q, 1).double().mean((1, 2))
         if self.attacks:
-            pull = maximiser(change, conjugate(self.q), 1) / batch * (self.weight if self.loss == "both" else 1)
+            pull = maximiser(change, conjugate(self.q), 1) / batch * self.pull
             trace, t = trace.networks.trace(torch.cat((x, x + eta), 2)), torch.cat((t - pull, pull), 2)
         return Slope(adversarial, standard, [Gradient(*found) for found in trace.gradients(t)])
 

@@ -87,7 +87,7 @@ def train(
     q: Any = 2,
     eps: float = 0.1,
     weight: float = 1.0,
-    batch: int = 8,
+    batch: int | str = 8,
     attack_steps: int = STEPS,
     directions: int = DIRECTIONS,
     held_out: Images | None = None,
@@ -102,8 +102,9 @@ def train(
     """Train every network of ``ensemble`` by ``steps`` steps of size ``rate``, each on ``batch`` images drawn for that
     network and step (with replacement).
 
-    ``loss`` is "adversarial", max ||f(x + eta) - f(x)||_q over ||eta||_p <= eps; "cross-entropy" of the labels; or
-    "both", cross-entropy + ``weight`` * adversarial loss. The inner maximum is found by
+    ``loss`` is "adversarial", max ||f(x + eta) - f(x)||_q over ||eta||_p <= eps; "cross-entropy" of the labels, or
+    "squared", half the squared distance from their unit vectors; or "both", cross-entropy + ``weight`` * adversarial
+    loss, or "both-squared". With ``batch="all"`` every step takes each image once. The inner maximum is found by
     :func:`~advmf.simulate.attack.attack` with ``attack_steps`` and ``directions``: a lower bound, tight on small balls.
     Step 0, every ``log_every``-th step and the last step are logged. Accuracies are logged only if ``held_out`` images
     with labels are given.
@@ -128,7 +129,7 @@ def train(
     >>> run.variance.shape, bool((run.change[-1] < 0).all())
     (torch.Size([6, 3, 2]), True)
     """
-    objective = _objective(loss, p, q, eps, weight, attack_steps, directions)
+    objective = objective_of(loss, p, q, eps, weight, attack_steps, directions)
     run = _run(ensemble, images, objective, rate, steps, batch, generator, held_out, capacity, log_every)
     save_every = whole("save_every", save_every)
     folder = None if checkpoint is None else Path(checkpoint)
@@ -188,9 +189,9 @@ def suggest_rate(
     >>> 0 < suggest_rate(networks, images, resolution=0.01) < 0.1 * suggest_rate(networks, images, resolution=0.11)
     True
     """
-    if not 0 < _number("resolution", resolution) < math.inf:
+    if not 0 < positive("resolution", resolution) < math.inf:
         raise DomainError(f"resolution must be positive and finite, e.g. 0.01; got {resolution}.")
-    objective = _objective(loss, p, q, eps, weight, attack_steps, directions)
+    objective = objective_of(loss, p, q, eps, weight, attack_steps, directions)
     run = _run(ensemble, images, objective, 1.0, 1, batch, generator)
     ensemble.expect(run.queries(ensemble.K, ensemble.d))
     first, second, start = [], [], 0
@@ -231,7 +232,7 @@ def training_queries(
     >>> training_queries(10, 64, loss="cross-entropy", steps=100, batch=1, log_every=50)
     363
     """
-    objective = _objective(loss, 2, 2, 1.0, 1.0, attack_steps, directions)
+    objective = objective_of(loss, 2, 2, 1.0, 1.0, attack_steps, directions)
     return queries(objective, K, d, steps, batch, log_every, held_out, capacity)
 
 
@@ -258,7 +259,7 @@ def _joined(run: Run, rows: list[int], courses: list[Course]) -> Training:
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 
-def _number(name: str, value: object, least: float = 0.0) -> float:
+def positive(name: str, value: object, least: float = 0.0) -> float:
     if isinstance(value, bool) or not isinstance(value, SupportsFloat):
         raise ArgumentError(f"{name} must be a number; got {value!r}.")
     if not (math.isfinite(number := float(value)) and number > least):
@@ -266,7 +267,7 @@ def _number(name: str, value: object, least: float = 0.0) -> float:
     return number
 
 
-def _objective(
+def objective_of(
     loss: str, p: Any, q: Any, eps: object, weight: object, attack_steps: object, directions: object
 ) -> Objective:
     if loss not in LOSSES:
@@ -275,8 +276,8 @@ def _objective(
         loss=loss,
         p=order(p, "p"),
         q=order(q, "q"),
-        eps=_number("eps", eps),
-        weight=_number("weight", weight),
+        eps=positive("eps", eps),
+        weight=positive("weight", weight),
         steps=whole("attack_steps", attack_steps, 0, MOST["steps"]),
         directions=whole("directions", directions, 1, MOST["starts"]),
     )
@@ -301,15 +302,19 @@ def _run(
     generator = source(generator)
     if not ensemble.trained_rows:
         raise ArgumentError("Nothing to train: the net has no Dense layer, or L = 0.")
-    x, labels = _inputs("images", images, ensemble, objective.loss != "adversarial")
+    x, labels = inputs_of("images", images, ensemble, objective.labelled)
     if labels is not None and int(labels.max()) + 1 != ensemble.K:
-        raise DataError(f"{images.name} has {int(labels.max()) + 1} classes and the networks K={ensemble.K} outputs; cross-entropy "
+        raise DataError(f"{images.name} has {int(labels.max()) + 1} classes and the networks K={ensemble.K} outputs; a loss of labels "
                         f"needs as many. Sample networks of K={int(labels.max()) + 1}.")  # fmt: skip
     held = None
     if held_out is not None:
-        held_x, held_labels = _inputs("held_out", held_out, ensemble, True)
+        held_x, held_labels = inputs_of("held_out", held_out, ensemble, True)
         assert held_labels is not None
         held = held_x.mT[None, ..., None], held_labels
+    whole_batch = batch == "all"
+    if isinstance(batch, str) and not whole_batch:
+        raise ArgumentError(f'batch is a number of images, or "all"; got {batch!r}.')
+    batch = len(x) if whole_batch else batch
     steps, batch, log_every = (whole(name, value) for name, value in
                                (("steps", steps), ("batch", batch), ("log_every", log_every)))  # fmt: skip
     _check_sizes(ensemble, objective, steps, batch, -(-steps // log_every) + 1)
@@ -317,9 +322,10 @@ def _run(
     seeds = torch.randint(2**63 - 1, (steps + 1,), generator=first, dtype=torch.int64, device="cpu").tolist()
     return Run(
         objective=objective,
-        rate=_number("rate", rate),
+        rate=positive("rate", rate),
         steps=steps,
         batch=batch,
+        every=whole_batch,
         log_every=log_every,
         capacity=capacity,
         nets=ensemble.nets,
@@ -342,7 +348,7 @@ def _check_sizes(ensemble: Ensemble, objective: Objective, steps: int, batch: in
     allow(size, ensemble.workspace, f"A step on batch={batch} images", "Lower batch or directions, or raise memory=")
 
 
-def _inputs(name: str, images: object, ensemble: Ensemble, labelled: bool) -> tuple[Tensor, Tensor | None]:
+def inputs_of(name: str, images: object, ensemble: Ensemble, labelled: bool) -> tuple[Tensor, Tensor | None]:
     """Images (count, d) and labels (count,), None unless ``labelled``, as tensors that fit the ensemble."""
     if not isinstance(images, Images):
         raise ArgumentError(f"{name} must be Images, as advmf.simulate.load gives; got {type(images).__name__}.")

@@ -35,8 +35,8 @@ from advmf.theorems.t5_capacity import capacity
 from advmf.theorems.theorem import ALIKE, GROWTH, REPEATED, UNIFORM, Need, Theorem, random_network
 from advmf.theorems.wrong import equality, mutant
 from advmf.theory.norms import BETA, beta
-from advmf.theory.propagation import OMEGA, abbreviations, grown, grows_uniformly, omega, with_alpha
-from advmf.theory.scaling import require_linear_like, scaling
+from advmf.theory.propagation import OMEGA, abbreviations, omega, with_alpha
+from advmf.theory.scaling import loss_life_of, require_linear_like, scaling
 
 PAIRS = tuple((exponent(p), exponent(q)) for p, q in TRACTABLE)
 SINGLE = Need(lambda net: len(net.trained) == 1, "its block has several trained matrices, or none")
@@ -121,13 +121,12 @@ def loss_life(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
     """
     require_linear_like(net, "The life of the loss")
     p, q = exponent(p, "p"), exponent(q, "q")
-    size = OMEGA**net.depth if grows_uniformly(net) else grown(net)
     linear = LINEAR.holds(net)
     return Claim(
         name="D2.life",
         lhs=Expectation(LossLife(p, q)),
         relation=Relation.EQUAL if linear else Relation.AT_MOST,
-        formula=sp.powsimp(K * d / (2 * eps * BETA * scaling(net).kernel * sp.sqrt(size))),
+        formula=loss_life_of(net),
         where={**abbreviations(net), BETA: beta(p, q, route)},
         regime=Regime.LARGE_WIDTH if linear else Regime.LARGE_WIDTH | Regime.HEURISTIC,
         heuristic=""

@@ -53,6 +53,7 @@ from advmf.theory.dynamics import clock, evolve, layer_of, passage, reduced, sha
 from advmf.theory.norms import BETA, ESTIMATE_TOLERANCE, beta, closest
 from advmf.theory.ntk import difference
 from advmf.theory.propagation import OMEGA
+from advmf.theory.scaling import window
 from advmf.theory.spike import require_uniform
 
 
@@ -148,7 +149,7 @@ def weight_variance(
         p,
         q,
         route,
-        "a time well within the life of the loss (loss_life): the loss is near its bound",
+        f"{window(net)}: the loss is near its bound",
         name="T3",
         lhs=Expectation(WeightVariance(t, *number)),
         relation=Relation.EQUAL,
@@ -197,7 +198,7 @@ def half_life(net: Net, p: object, q: object, route: str = "chevet", *, weight: 
         p,
         q,
         route,
-        "a time well within the life of the loss (loss_life): the loss is near its bound",
+        f"{window(net)}: the loss is near its bound",
         name="T3.half",
         lhs=HalfLife(*number),
         relation=Relation.EQUAL,

@@ -26,6 +26,7 @@ from advmf.theorems.theorem import PAPER, Theorem
 from advmf.theorems.wrong import equality
 from advmf.theory.dynamics import clock, passage, system
 from advmf.theory.propagation import OMEGA
+from advmf.theory.scaling import window
 from advmf.theory.trained import trained
 
 FALL = sp.Symbol("s", nonnegative=True)
@@ -92,7 +93,7 @@ def escape_time(net: Net, p: object, q: object, route: str = "chevet", *, weight
         q,
         route,
         "trainable: m <= omega(t)^L <= M, for gradients scale as omega^L",
-        "the adversarial loss lives until t* (loss_life); if it is gone before, the network stays in the band",
+        f"{window(net)}; where t* exceeds it, the loss is gone before and the network stays in the band",
         depth=0,
         name="T4",
         lhs=EscapeTime(),

@@ -22,8 +22,9 @@ import sympy as sp
 
 from advmf.errors import ArgumentError
 from advmf.nets import Conv, GaussianLayer, Net, Norm, Run, Serial, Widths
-from advmf.symbols import N
-from advmf.theory.propagation import OMEGA, block_growth, grows_alike, grows_uniformly, growths, with_alpha
+from advmf.symbols import K, N, d, eps
+from advmf.theory.norms import BETA
+from advmf.theory.propagation import OMEGA, block_growth, grown, grows_alike, grows_uniformly, growths, with_alpha
 from advmf.theory.spike import carries_mean
 from advmf.theory.trained import Separated, require_trained
 
@@ -134,3 +135,24 @@ class _Columns(Widths):
     def convolution(self, layer: Conv, state: sp.Expr) -> sp.Expr:
         self.met.append(layer.taps(self._axes) * state)
         return super().convolution(layer, state)
+
+
+def loss_life_of(net: Net) -> sp.Expr:
+    """∫ L_adv dt/L_adv(0) under gradient flow of the adversarial loss of one input, with β for the norm factor: K d/(2
+    ε β κ ω^{L/2}), with κ = Θ(x, x)/E(J x)_k².
+
+    >>> import advmf as mf
+    >>> from advmf.theory.scaling import loss_life_of
+    >>> loss_life_of(mf.vanilla())
+    K*d*omega**(1 - L/2)/(2*L*N*alpha*beta*eps)
+    """
+    size = OMEGA**net.depth if grows_uniformly(net) else grown(net)
+    return sp.powsimp(K * d / (2 * eps * BETA * scaling(net).kernel * sp.sqrt(size)))
+
+
+def window(net: Net) -> str:
+    """How long the adversarial loss lasts, in words, for the assumptions of claims about early times."""
+    if not linear_like(net):
+        return "a time well within the life of the loss, of order K d/N"
+    found = str(loss_life_of(net)).replace("**", "^").replace("*", " ")
+    return f"a time t well below the life of the loss (loss_life), {found}"

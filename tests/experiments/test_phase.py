@@ -5,7 +5,6 @@ import pytest
 
 import advmf as mf
 from advmf.errors import ArgumentError, DomainError
-from advmf.experiments import figures
 
 VALUES = {"N": 1000.0, "d": 100, "K": 25, "eps": 0.1, "m": 0.5, "M": 2.0}
 AXES = ("sigma_w_sq", "L")
@@ -17,20 +16,15 @@ def residual(**values):
 
 
 @pytest.fixture
-def drawn(tmp_path, monkeypatch):
-    """Draws a diagram; gives the axes, closed and written."""
-    pyplot, kept = figures._pyplot(), []
-    subplots = pyplot.subplots
-    monkeypatch.setattr(pyplot, "subplots", lambda *a, **o: kept.append(subplots(*a, **o)) or kept[-1])
+def drawn(tmp_path):
+    """Draws a diagram; gives the axes, the number of colour bars and the legend."""
 
     def draw(diagram):
         path = tmp_path / "phase.png"
-        figures.phase(diagram, path, "title")
+        figure = diagram.plot(path, "title").figure
         assert path.read_bytes().startswith(b"\x89PNG")
-        figure, axis = kept[-1]
-        assert not pyplot.get_fignums()
         labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-        return axis, len(figure.axes) - 1, labels
+        return figure.axes[0], len(figure.axes) - 1, labels
 
     return draw
 
@@ -46,8 +40,10 @@ def test_a_shortcut_starts_outside_or_stays_for_ever(drawn):
     axis, bars, labels = drawn(found)
     assert bars == 0
     assert labels == ["starts outside the band", "never leaves it"]
-    assert len(axis.collections) == 2
-    assert (axis.get_ylabel(), axis.get_xlabel(), axis.get_title()) == (r"$\sigma_w^2$", "depth $L$", "title")
+    assert (axis.get_ylabel(), axis.get_xlabel()) == (r"$\sigma_w^2$", "depth $L$")
+    title, *point = axis.get_title().split("\n")
+    assert title == "title" and "$N$ = 1000" in point[0] and "$M$ = 2" in " ".join(point)
+    assert r"$\omega^L=10$" in [text.get_text() for text in axis.texts]
 
 
 def test_all_infinite_and_all_outside(drawn):
@@ -94,6 +90,13 @@ def test_the_loss_is_gone_before_wide_networks_leave_the_band():
     life = mf.kernel(mf.loss_life(mf.vanilla(1, 0), 2, 2))(L=4, N=1000, d=100, K=25, eps=0.1, sigma_w=2**0.5)
     T4 = 0.5 ** (-1 / 4) - 1  # (m^(-(L/2 - 1)/L) - 1)/(L/2 - 1)
     assert found.escape[0, 2] / life == pytest.approx(1000**2 * 4 * T4 / (25 * 100), rel=1e-9)
+
+
+def test_the_grid_as_records():
+    rows = residual().records()
+    assert len(rows) == 12 and rows[0]["omega_to_L"] == pytest.approx((1 + 0.01 / 2) ** 2, rel=1e-12)
+    assert [row["trainable"] for row in rows] == residual().trainable.ravel().tolist()
+    assert residual().csv().splitlines()[0] == "sigma_w_sq,L,omega_to_L,trainable,escape_time,loss_lasts"
 
 
 @pytest.mark.parametrize(

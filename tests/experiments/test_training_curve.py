@@ -11,6 +11,7 @@ import torch
 import advmf as mf
 from advmf.errors import ArgumentError, DataError, DomainError
 from advmf.experiments import training_curve as module
+from advmf.experiments.predictions import Predictions, predictions
 from advmf.experiments.training_curve import TrainingCurve, training_curve
 from advmf.observables import AdversarialLoss, Capacity, WeightNormSlope, WeightVarianceSlope
 from advmf.simulate import estimate
@@ -255,6 +256,42 @@ def test_same_seed_same_curve_other_seed_another():
     assert not np.array_equal(one.change, three.change)
     given = training_curve(VANILLA, 2, 2, POINT, rate=2 * one.rate, **few)
     assert given.time == pytest.approx(2 * one.time) and given.predicted == pytest.approx(2 * one.predicted, rel=1e-3)
+
+
+LINEAR = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 1)), name="vanilla")
+
+
+def test_one_image_has_the_course_of_training_beside_it():
+    """Within five standard errors and the 8 % by which N = 600 is finite; the paper's T5 is far off, and so is the loss
+    if it fell at its first slope."""
+    point = {"L": 2, "d": 9, "K": 3, "sigma_w": 1.0, "eps": 0.1}
+    steps, nets = 40, 12
+    end = float(mf.kernel(mf.training_flow(LINEAR, 2, 2).end)(N=600, **point))
+    curve = training_curve(LINEAR, 2, 2, point, N=600, nets=nets, steps=steps, rate=0.6 * end / steps, images=1)
+    claim = curve.theory
+    for found, error, expected in (
+        (curve.loss, curve.loss_stderr, claim.loss),
+        (curve.capacity, curve.capacity_stderr, claim.capacity),
+        (curve.change / curve.change[-1], abs(curve.stderr / curve.change[-1]), claim.change / curve.change[-1]),
+    ):
+        assert (np.abs(found - expected) < 5 * error + 0.08).all()
+    assert abs(curve.decay[0] / claim.decay - 1) < 5 * curve.decay[1] / claim.decay + 0.08
+    assert curve.life < claim.life == pytest.approx(-1 / claim.rate)
+    assert 1 + claim.paper * curve.time[-1] - curve.capacity[-1] > 0.4
+    assert abs(1 - claim.decay * curve.time[-1] - curve.loss[-1]) > 0.4
+    assert curve.images == 1 and not claim.bound
+    several = training_curve(LINEAR, 2, 2, point, N=40, nets=2, steps=1, images=2)
+    assert several.images == 2 and several.theory == Predictions()
+
+
+def test_claims_that_do_not_exist_are_left_out():
+    time = np.array([0.0, 0.1])
+    point = {**POINT, "N": 100, "x_sq": 1.0}
+    relu = predictions(VANILLA, 3, "inf", point, time)
+    assert relu.decay is None and relu.loss is None and relu.end is None
+    assert relu.bound and relu.rate * relu.life == pytest.approx(-1, rel=1e-6)
+    tanh = predictions(mf.vanilla(phi=mf.Activation("tanh")), 2, 2, point, time)
+    assert tanh.rate is None and tanh.life is None and not tanh.bound
 
 
 def test_a_net_may_declare_its_variance_by_a_number():
