@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -30,6 +30,11 @@ def net_of(words: str) -> mf.Net | None:
     """A preset by its name, with slopes if any are given: "vanilla", or "residual 1 0"."""
     name, *slopes = words.split()
     return mf.nets.PRESETS[name](*slopes) if name != "none" else None
+
+
+def pairs_of(pairs: Sequence[tuple[str, str]]) -> str:
+    """The pairs (p, q) of a row, in words where there are all."""
+    return "nine pairs (p, q)" if len(pairs) == 9 else "(p, q) = " + ", ".join(f"({p}, {q})" for p, q in pairs)
 
 
 def row(head: str, body: str) -> str:
@@ -134,7 +139,7 @@ class Verified(FromTheorem):
             if isinstance(scale, Scale):
                 paired = any(claim.p is not None for claim in part.tested(self.net, PAIRS))
                 nets = [
-                    f"{net}, {phi}" + (f": (p, q) = {', '.join(f'({p}, {q})' for p, q in pairs)}" if paired else "")
+                    f"{net}, {phi}" + (f": {pairs_of(pairs)}" if paired else "")
                     for (net, phi), pairs in part.rows("quick").items()
                 ]
                 widths = "N = ∞" if scale.widths == "limit" else f"N = {', '.join(map(str, scale.widths))}"
