@@ -116,11 +116,14 @@ def unbarred(line: str) -> str:
     return "".join(part if k % 2 else part.replace("|", "\\|") for k, part in enumerate(re.split(r"(``.*?``)", line)))
 
 
-def escaped(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Make the bars of a docstring bars."""
+def finished(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Make the bars of a docstring bars, and name the page of the theorem that a function states."""
     for i, line in enumerate(lines):
         if "|" in line and not line.lstrip().startswith((">>>", "...")):
             lines[i] = unbarred(line)
+    stated = re.match(r"advmf\.theorems\.([tfd]\d)_|advmf\.theorems\.norm_factor", getattr(obj, "__module__", "") or "")
+    if stated and what == "function":
+        lines += ["", f"The statement, its reason and its check: :doc:`/theorems/{stated[1] or 'beta'}`.", ""]
 
 
 def page(title: str, intro: str, module: str, names: Iterable[str], scope: object) -> str:
@@ -188,5 +191,5 @@ def write(app: Sphinx) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write)
-    app.connect("autodoc-process-docstring", escaped)
+    app.connect("autodoc-process-docstring", finished)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
