@@ -151,14 +151,14 @@ def extending() -> str:
 
 
 def public(module: object, name: str) -> list[str]:
-    """The names of a module that its users see."""
+    """The names of a module that its users see: those that it lists, or else its classes."""
     listed = getattr(module, "__all__", None)
     if listed is not None:
         return [each for each in listed if not each.isupper() or name == "symbols"]
     return [
         each
         for each, value in vars(module).items()
-        if getattr(value, "__module__", "") == f"advmf.{name}" and each[0] != "_"
+        if isinstance(value, type) and value.__module__ == f"advmf.{name}" and each[0] != "_"
     ]
 
 
