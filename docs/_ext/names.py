@@ -111,6 +111,11 @@ def data(name: str, value: object) -> str:
     return f"A value of type {type(value).__name__}."
 
 
+def readable(app: Sphinx, what: str, name: str, obj: object, options: object, signature: str, returns: str) -> object:
+    """A signature that Sphinx can read: defaults that are made anew for each value are shown as dots."""
+    return (signature.replace("<factory>", "..."), returns) if signature else None
+
+
 def unbarred(line: str) -> str:
     """A line with its bars escaped, but for those in literals: they are norms, and no substitutions."""
     return "".join(part if k % 2 else part.replace("|", "\\|") for k, part in enumerate(re.split(r"(``.*?``)", line)))
@@ -135,7 +140,8 @@ def page(title: str, intro: str, module: str, names: Iterable[str], scope: objec
         if (how := kind(value)) == "data":
             entries += [f".. py:data:: {module}.{name}", "", f"   {unbarred(data(name, value))}", ""]
         else:
-            options = ["   :members:", "   :show-inheritance:"] if how == "autoclass" else []
+            options = ["   :members:"] if how == "autoclass" else []
+            options += ["   :show-inheritance:"] if options and value.__bases__ != (object,) else []
             entries += [f".. {how}:: {module}.{name}", *options, ""]
     with_docs = [name for name in names if kind(getattr(scope, name)) != "data"]
     table = ["", ".. autosummary::", "   :nosignatures:", "", *(f"   ~{module}.{name}" for name in with_docs), ""]
@@ -192,4 +198,5 @@ def write(app: Sphinx) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write)
     app.connect("autodoc-process-docstring", finished)
+    app.connect("autodoc-process-signature", readable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
