@@ -60,6 +60,7 @@ _HOME = {
     "advmf.theorems": "register_theorem",
     "advmf.verify.single": "check",
     "advmf.verify.verdict": "Report Verdict",
+    "advmf.verify.statistics": "Design",
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names.split()}
 _MODULES = (

@@ -3,7 +3,8 @@
 Both maximise losses of classification. ``Distance`` turns the problem into one: with the outputs (0, |f(x') - f(x)|)
 and the label 0 their cross-entropy grows with the distance. Each peer gets as many steps as it takes to use at least
 the same time. The number is the mean value found, ours over the peer's. ``python3 -m pip install -c constraints.txt -e
-'.[bench]'`` installs them.
+'.[bench]'`` installs foolbox. torchattacks asks for an old version of requests, which it uses only to load models; so
+it is installed by ``python3 -m pip install --no-deps torchattacks==3.5.1 torchvision==0.28.0``.
 """
 
 import time
@@ -33,7 +34,7 @@ class Distance(nn.Module):
 
 
 def torchattacks(distance, x, p, steps):
-    peer = pytest.importorskip("torchattacks", reason="torchattacks is not installed: pip install -e '.[bench]'")
+    peer = pytest.importorskip("torchattacks", reason="torchattacks is not installed: pip install --no-deps torchattacks==3.5.1 torchvision==0.28.0")
     step = 2.5 * EPS / steps
     made = peer.PGD(distance, EPS, step, steps) if p == "inf" else peer.PGDL2(distance, EPS, step, steps)
     return made(x, torch.zeros(len(x), dtype=torch.int64))

@@ -10,6 +10,7 @@ import io
 import itertools
 import math
 import re
+import runpy
 import shlex
 import sys
 import types
@@ -19,14 +20,15 @@ import pytest
 from click.testing import CliRunner
 
 from advmf import __version__, cli
-from advmf.theorems import THEOREMS
+from advmf.theorems import SHIPPED, THEOREMS
 from advmf.verify import suite
 from advmf.verify.catalogue import CHECKED, choose
 from advmf.verify.runs import run
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```\n(\s*)", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(\w*|\{[\w-]+\}[^\n]*)\n(.*?)^```\n(\s*)", re.DOTALL | re.MULTILINE)
+"""A block with its language; in braces stands a directive of the site, such as a cell that its build executes."""
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]\d)")
 ESTIMATE = re.compile(
     rf"({NUMBER.pattern}) ± ({NUMBER.pattern})(, predicted {NUMBER.pattern})?(?:, ratio ({NUMBER.pattern}))?"
@@ -173,13 +175,13 @@ def table(text):
     return found
 
 
-SHOWN = table(next(body for _, body, _ in blocks(ROOT / "README.md") if body.startswith("T1: ")))
+SHOWN = table(next(body for _, body, _ in blocks(ROOT / "docs" / "results.md") if body.startswith("T1: ")))
 CHEAP = [("1", "2"), ("inf", "inf")]
 """Pairs whose norms are found without a search."""
 
 
 def verdicts_and_numbers(name, pairs):
-    """A fresh run of cases of the default suite, as the README shows them, with the standard errors of the numbers."""
+    """A fresh run of cases of the default suite, as the results page shows them, with the numbers' standard errors."""
     suited = suite.cases([name], pairs=pairs)
     options = {"nets": None, "data": None, "device": "cpu", "sampler": "auto", "memory": 2**32}
     for outcome in run(suited, **options):
@@ -191,7 +193,7 @@ def verdicts_and_numbers(name, pairs):
 
 
 def compared(name, pairs=()):
-    """How many verdicts the README shows as a fresh run has them; raises for one that differs beyond its standard
+    """How many verdicts the results page shows as a fresh run has them; raises for one that differs beyond its standard
     error."""
     short, count = {"supported": "SUPPORTED", "stands": "NOT_REFUTED"}, 0
     for where, report in verdicts_and_numbers(name, pairs):
@@ -208,7 +210,7 @@ def compared(name, pairs=()):
     return count
 
 
-def test_the_table_of_the_readme_has_every_claim_of_the_default_suite():
+def test_the_table_of_results_has_every_claim_of_the_default_suite():
     expected = set()
     for case in suite.cases():
         for claim in case.claims:
@@ -220,14 +222,31 @@ def test_the_table_of_the_readme_has_every_claim_of_the_default_suite():
     assert not {verdict for _, verdict in SHOWN.values()} - {"supported", "stands"}
 
 
+def test_the_readme_shows_rows_of_the_results():
+    """The short table of the README, row by row, and the totals."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| .* \| ([\d.]+)(?: of the bound)? \| (supported|stands) \| [\d.]+ % \|$", readme, re.MULTILINE
+    )
+    T2 = "T2" + LIMITED
+    places = [("T1", "T1.J"), (T2, "inf,2"), ("T3", "inf,inf"), ("T5", "T5"), ("F1", "F1")]
+    found = [SHOWN[title, "residual", "relu", head] for title, head in places]
+    assert [([float(number)], verdict) for number, verdict in rows] == found
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    supported, stands, controls = map(
+        int, re.search(r"(\d+) SUPPORTED, (\d+) NOT_REFUTED.* of (\d+)$", results, re.M).groups()
+    )
+    assert f"all {supported + stands} claims and {controls} wrong versions" in readme
+
+
 @pytest.mark.parametrize("name", ["beta", "T6.K"])
-def test_the_readme_shows_what_a_cheap_check_gives(name):
+def test_the_results_show_what_a_cheap_check_gives(name):
     assert compared(name, CHEAP) == len(CHEAP)
 
 
 @pytest.mark.paper
 @pytest.mark.parametrize("name", CHECKED)
-def test_the_readme_shows_what_a_check_gives(name):
+def test_the_results_show_what_a_check_gives(name):
     assert compared(name) == sum(where[0].startswith(name) for where in SHOWN)
 
 
@@ -273,3 +292,27 @@ def test_the_citation_is_of_the_software_with_the_paper_as_reference():
 )
 def test_the_comparison_tells_apart(shown, printed, equal):
     assert same(shown, printed) is equal
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ('<a href="b.html#there">b</a><a href="#here">a</a><p id="here">', None),
+        ('<a href="https://arxiv.org/abs/2505.14021">a link loads nothing</a>', None),
+        ('<a href="c.html">', "is not there"),
+        ('<a href="b.html#nowhere">', "has no such place"),
+        ('<script src="https://cdn.example/x.js"></script>', "loads https://cdn.example"),
+        ('<link rel="stylesheet" href="//fonts.example/x.css">', "loads //fonts.example"),
+    ],
+)
+def test_a_dead_link_of_the_site_is_found(body, fault, tmp_path):
+    built = runpy.run_path(str(ROOT / "docs" / "_ext" / "built.py"))
+    (tmp_path / "a.html").write_text(body)
+    (tmp_path / "b.html").write_text('<p id="there">')
+    found = list(built["faults"](tmp_path))
+    assert len(found) == (fault is not None) and all(fault in each for each in found)
+
+
+def test_every_theorem_has_a_page_of_the_site():
+    pages = {path.stem for path in (ROOT / "docs" / "theorems").glob("*.md")} - {"index"}
+    assert pages == {theorem.name.lower() for theorem in SHIPPED}

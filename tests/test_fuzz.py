@@ -105,6 +105,7 @@ CALLS = {
     mf.Route: ROUTE,
     mf.register_route: {"new": mf.Route(**ROUTE), "before": "chevet"},
     mf.Scale: SCALE,
+    mf.Design: {"alpha": 0.01, "beta": 0.1, "effect": 0.2, "effect_fourth": 0.5, "effect_probability": 0.5},
     mf.MatrixScale: {"d": 4, "K": 2, "samples": 4, "along": "d", "ladder": (2, 4, 8)},
     mf.Theorem: THEOREM,
     mf.register_theorem: {"new": mf.Theorem(**THEOREM)},

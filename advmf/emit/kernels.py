@@ -55,11 +55,11 @@ def kernel(claim: Any, backend: str = "auto", *, grad: str | Sequence[str] = ())
 
     ``grad`` names symbols: the kernel then gives the value and a dict of its derivatives by name. Backends:
 
-    ``"auto"``    NumPy arrays; native code for 131,072 elements and more where there is a C compiler, else NumPy alone
-    ``"numpy"``   NumPy alone
-    ``"native"``  native code from 1,024 elements on; NumPy where there is no compiler, which
-                  :func:`advmf.emit.engine.native.native_support` says
-    ``"torch"``   tensors on any device, with gradients of any order
+    * ``"auto"``: NumPy arrays; native code for 131,072 elements and more where there is a C compiler, else NumPy alone
+    * ``"numpy"``: NumPy alone
+    * ``"native"``: native code from 1,024 elements on; NumPy where there is no compiler, which
+      :func:`advmf.emit.engine.native.native_support` says
+    * ``"torch"``: tensors on any device, with gradients of any order
 
     Raises ArgumentError for a value that is no real scalar expression, and UnsupportedFunctionError for a function
     without an array form; :func:`register` adds one.

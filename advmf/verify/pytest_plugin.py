@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import ast
 import functools
+import html
 import inspect
+import os
 import sys
 import warnings
 from collections.abc import Generator, Iterable, Mapping
@@ -314,7 +316,7 @@ def _point(report: Report) -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was UNDERPOWERED: skipped tests are not listed otherwise."""
+    """What was UNDERPOWERED, as skipped tests are not listed otherwise; and the summary of a GitHub job."""
     skipped = terminalreporter.getreports("skipped")
     told = (pair for report in skipped for pair in getattr(report, "user_properties", ()))  # skipped files have none
     lines = [value for name, value in told if name == _PROPERTY]
@@ -322,3 +324,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("UNDERPOWERED checks: the numbers could not have told (--advmf-strict fails them)")
         for line in lines:
             terminalreporter.line(line)
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(_markdown(terminalreporter))
+        except OSError as error:
+            terminalreporter.line(f"$GITHUB_STEP_SUMMARY cannot be written: {error}")
+
+
+def _markdown(terminalreporter: pytest.TerminalReporter) -> str:
+    """The checks and their numbers for the page of a GitHub job; nothing where there were no checks."""
+    found = [
+        (report.nodeid, outcome, value)
+        for outcome in ("failed", "skipped", "passed")
+        for report in terminalreporter.getreports(outcome)
+        for name, value in getattr(report, "user_properties", ())
+        if name == _PROPERTY
+    ]
+    rows = [
+        f"<tr><td><code>{html.escape(test)}</code></td><td>{outcome}</td><td><pre>{html.escape(numbers)}</pre></td></tr>"
+        for test, outcome, numbers in found
+    ]
+    head = "<tr><th>check</th><th>outcome</th><th>verdict and numbers</th></tr>"
+    return "\n".join(["", "### advmf", "", "<table>", head, *rows, "</table>", ""]) if rows else ""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from advmf.boundary import public
 from advmf.errors import ArgumentError, DomainError
 
 
@@ -346,14 +347,23 @@ def _fit_p(basis: np.ndarray, solve: np.ndarray, mean: np.ndarray, stderr: np.nd
     return float(special.chdtrc(spare, residual @ np.linalg.pinv(covariance, rcond=1e-9, hermitian=True) @ residual))
 
 
+@public
 @dataclass(frozen=True)
 class Design:
-    """The error rates that a check declares.
+    """The error rates that a check declares, and the departures that it has to resolve.
 
     ``alpha``: probability that a true claim is REFUTED. ``beta``: probability that a departure of relative size
     ``effect`` (``effect_fourth`` for fourth moments and for coefficients of 1/N) goes unnoticed in a check that is not
     UNDERPOWERED. ``effect_probability`` is the effect for a probability, in units of the smaller of it and its
     complement.
+
+    Raises DomainError for a rate outside (0, 0.5) and for an effect that is not positive, ArgumentError for what is no
+    number.
+
+    >>> import advmf as mf
+    >>> strict = mf.Design(alpha=1e-4, effect=0.05)
+    >>> strict.alpha, strict.beta
+    (0.0001, 0.05)
     """
 
     alpha: float = 1e-3
