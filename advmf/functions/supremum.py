@@ -10,7 +10,7 @@ import sympy as sp
 from sympy.core.function import Function
 
 from advmf.errors import ArgumentError
-from advmf.functions.columns import register
+from advmf.functions.columns import register, script
 
 POINTS = 49
 """The values of the letter at which an expression is evaluated: both ends, and Chebyshev's points between them."""
@@ -155,4 +155,5 @@ register(
         "    bend = (rise - (values[k + 1] - values[k]) / (high - middle)) / (high - low)\n"
         "    return values[k] + (rise - bend * (middle - low)) ** 2 / (4 * bend) if bend > 0 else values[k]"
     ),
+    javascript=script("crest"),
 )
