@@ -50,9 +50,9 @@ function list() {
   byId("step").textContent = DATA.nets[state.net];
   byId("headline").replaceChildren();
   rows = [];
-  if (bound) byId("headline").append(card(bound, true));
+  if (bound) byId("headline").append(card(bound));
   const others = statements().filter((s) => applies(s) && s !== bound);
-  byId("statements").replaceChildren(...others.map((s) => card(s, false)));
+  byId("statements").replaceChildren(...others.map(card));
   byId("none").hidden = statements().some(applies);
   const own = pairRoutes().map((r) => {
     const value = make("td", "number"), radio = make("input");
@@ -68,9 +68,9 @@ function list() {
 }
 
 /** A statement with its formula, its value and buttons that copy it. */
-function card(s, open) {
+function card(s) {
   const value = make("output", "number");
-  rows.push({ entry: s, value, main: open });
+  rows.push({ entry: s, value });
   const copies = make("div", "copies", copy("LaTeX", s, () => texOf(s)), copy("Python", s, () => pythonOf(s)));
   const head = make("h3", "", s.name, s.title ? make("small", "", ` ${s.title}`) : "");
   const note = make("p", "note", `Regime: ${s.regime}.${s.heuristic ? ` Heuristic: ${s.heuristic}.` : ""}`);
@@ -166,7 +166,7 @@ function* drawBound() {
   const own = series.find((one) => one.way === route() || !one.way) ?? series[0];
   a.line(own.points, "curve", own.way?.name ?? "");
   const at = point(), y = f.log(at) / Math.LN10;
-  a.mark(Math.log10(at.eps), y, toldLog(y));
+  a.mark(Math.log10(at.eps), y, number(s, at));
   a.svg.setAttribute("aria-label", `The bound against ε on logarithmic axes: ${number(s, at)} at ε = ${told(at.eps)}`);
 }
 
@@ -219,7 +219,7 @@ function* drawPhase() {
   const picture = svg("image", { x: a.left, y: a.top, width: a.right - a.left, height: a.bottom - a.top, preserveAspectRatio: "none", href: canvas.toDataURL(), class: "cells" });
   a.svg.prepend(picture);
   const here = names.map((name) => Math.log10(base[name])), inside = here.every((x, i) => x >= ends[i].low && x <= ends[i].high);
-  if (inside) a.svg.append(svg("circle", { class: "here", cx: a.across(here[0]), cy: a.up(here[1]), r: 6 }));
+  if (inside) for (const kind of ["here", "here inner"]) a.svg.append(svg("circle", { class: kind, cx: a.across(here[0]), cy: a.up(here[1]), r: 6 }));
   const finite = high >= low;
   byId("phase-key").textContent = finite ? `Blue to yellow: t = ${toldLog(low)} to ${toldLog(high)}. ` : "";
   a.svg.setAttribute("aria-label", `Times at which ω(t)^L leaves the band from m to M: ${number(s, base)} at this point${finite ? `; ${toldLog(low)} to ${toldLog(high)} over the diagram` : ""}`);
@@ -241,11 +241,10 @@ function unusable(box, why) {
 }
 
 function* drawNumbers() {
-  for (const { entry, value, main } of [...rows]) {
+  for (const { entry, value } of [...rows]) {
     const text = number(entry, point());
     value.textContent = text;
     value.classList.toggle("absent", entry.f === undefined);
-    if (main) byId("value").textContent = text;
     yield;
   }
 }

@@ -24,6 +24,7 @@ from advmf.claim import Claim
 from advmf.emit.formats.javascript import runtime
 from advmf.errors import ArgumentError, one_of
 from advmf.nets import PRESETS
+from advmf.progress import Progress, shown
 from advmf.report.document import Document, read
 from advmf.report.explorer_data import ROUTE, Data, verdicts
 from advmf.report.mathml import inline, words
@@ -58,7 +59,7 @@ RANGES = {
     "N": Range(10, 100_000, 1000, whole=True, least=1),
     "d": Range(1, 4096, 784, whole=True, least=1, most=1_000_000),
     "K": Range(1, 200, 10, whole=True, least=1, most=1_000_000),
-    "sigma_w": Range(0.1, 4, 1.4, log=False, least=1e-6, most=1e6),
+    "sigma_w": Range(0.1, 4, 1.414, log=False, least=1e-6, most=1e6),
     "sigma_b": Range(0, 2, 0.0, log=False, most=1e6),
     "eps": Range(1e-4, 10, 0.1, least=1e-300),
     "x_sq": Range(0.01, 100, 1.0, least=1e-300),
@@ -86,13 +87,15 @@ def explorer(
     *,
     nets: Sequence[str] = NETS,
     activations: Sequence[str] = PHIS,
+    progress: Progress | bool | None = None,
 ) -> str:
     """The explorer as the text of an HTML page: formulas, sliders, curves, and beside them the verdicts of a run.
 
     ``claims`` are those to explore. Without them it is every theorem about the preset networks ``nets`` with the
     ``activations``. ``results`` is what ``advmf check`` wrote with ``--store`` or ``--json``, as a path. The page has
     the paper's nine pairs (p, q), and those of ``claims``. Where a function has no JavaScript form, the page names the
-    function in place of the value.
+    function in place of the value. ``progress`` is called with shares of the work and a text; None shows a bar on a
+    terminal, False nothing.
 
     Raises ArgumentError for anything but a list of claims and for an unknown network or activation, and the errors of
     the readers for results that cannot be read.
@@ -110,15 +113,22 @@ def explorer(
     activations = [one_of("activation", name, ACTIVATIONS) for name in activations]
     document = None if results is None else results if isinstance(results, Document) else read(Path(results))
     data = Data()
-    for name in nets if claims is None else ():
-        for phi in activations:
+    rows = [(name, phi) for name in nets for phi in activations] if claims is None else []
+    with shown(progress) as advance:
+        for name, phi in rows:
             data.preset(name, phi)
+            if advance:
+                advance(1 / len(rows), f"{name} {phi}")
     for claim in claims or ():
         data.claim(claim)
-    own = [(c.p, c.q) for c in claims or () if c.p is not None and c.p.is_number and c.q is not None and c.q.is_number]
-    for p, q in dict.fromkeys([*(("inf" if math.isinf(p) else str(p), "inf" if math.isinf(q) else str(q)) for p, q in own), *PAIRS]):
+    own = [(_name(c.p), _name(c.q)) for c in claims or () if c.p is not None and c.p.is_number]
+    for p, q in dict.fromkeys([*own, *PAIRS]):
         data.pair(p, q)
     return _page(data, document)
+
+
+def _name(value: Any) -> str:
+    return "inf" if math.isinf(value) else str(value)
 
 
 def _page(data: Data, document: Document | None) -> str:
@@ -187,9 +197,9 @@ def _values(data: Data, document: Document | None) -> dict[str, Any]:
     """What the script reads."""
     ranges = _ranges(data)
     first = next(key for key, found in data.statements.items() if found)
-    p, q = next(iter(data.routes)).split("|") if not PAIRS[4][0] else ("2", "2")
-    fixed = next((s["pair"] for s in data.statements[first] if s["pair"]), None)
-    p, q = fixed if fixed and not any(s["pair"] is None for s in data.statements[first]) else (p, q)
+    p, q = next((s["pair"] for s in data.statements[first] if s["pair"]), ("2", "2"))
+    if any(s["pair"] is None for s in data.statements[first]):
+        p, q = "2", "2"
     net, phi = first.split("|")
     start = {"net": net, "phi": phi, "p": p, "q": q, "route": ROUTE}
     grids = {name: {"label": label, "values": values} for name, (label, values) in GRIDS.items()}
@@ -233,7 +243,7 @@ def _controls(data: Data) -> Element:
         "form",
         node("h2", "Network and quantities", class_="aside"),
         node("div", *(_choice(*choice) for choice in choices), class_="choices"),
-        node("p", node("code", id="step"), class_="step"),
+        node("p", id="step", class_="step"),
         *(slider for name, slider in sliders.items() if name in MAIN),
         more,
         node("button", "Reset", type="button", id="reset"),
@@ -262,7 +272,7 @@ def _slider(name: str, value: Range) -> Element:
         max=f"{value.most:g}",
         inputmode="numeric" if value.whole else "decimal",
     )
-    label = node("label", letter, " ", node("small", meaning), for_=f"field-{name}")
+    label = node("label", letter, " ", node("small", *words(meaning)), for_=f"field-{name}")
     return node("div", label, slider, field, class_="slider")
 
 

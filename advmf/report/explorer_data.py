@@ -84,7 +84,7 @@ class Data:
         ]
 
     def _add(self, net: str, phi: str, step: str) -> str:
-        self.nets.setdefault(net, step)
+        self.nets.setdefault(net, step.replace("<-", "←").replace("phi", "φ").replace(" * ", " ∗ "))
         self.activations.setdefault(phi, phi)
         key = f"{net}|{phi}"
         self.statements.setdefault(key, [])
