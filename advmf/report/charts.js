@@ -49,14 +49,20 @@ function ticks(low, high, count, logarithmic) {
 class Axes {
   constructor(box, label) {
     this.box = box;
-    this.svg = svg("svg", { role: "img", "aria-label": label, class: "chart" });
+    this.back = svg("g", {});
+    this.front = svg("g", {});
+    this.svg = svg("svg", { role: "img", "aria-label": label, class: "chart" }, this.back, this.front);
     box.append(this.svg);
   }
 
-  /** Takes the ranges and draws the frame; `x` and `y` are { low, high, log, label }, of logs to base 10 where `log`. */
+  /** Takes the ranges and draws the frame, unless they are as before; `x` and `y` are { low, high, log, label }, of logs to base 10 where `log`. */
   frame(x, y, left = 62) {
     const width = Math.max(260, this.box.clientWidth), height = Math.min(320, Math.max(220, width * 0.6));
     Object.assign(this, { x, y, width, height, left, right: width - 14, top: 14, bottom: height - 44 });
+    this.front.replaceChildren();
+    const key = JSON.stringify([x, y, width]);
+    if (key === this.key) return;
+    this.key = key;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.svg.setAttribute("height", height);
     const parts = [];
@@ -74,7 +80,7 @@ class Axes {
     const turned = this.text(0, 0, y.label, "middle", "label");
     turned.setAttribute("transform", `translate(13 ${(this.top + this.bottom) / 2}) rotate(-90)`);
     parts.push(turned);
-    this.svg.replaceChildren(...parts);
+    this.back.replaceChildren(...parts);
   }
 
   across(x) {
@@ -101,14 +107,14 @@ class Axes {
       d += `${pen}${last[0].toFixed(1)} ${last[1].toFixed(1)}`;
       pen = "L";
     }
-    this.svg.append(svg("path", { d, class: kind }, svg("title", {}, name)));
+    this.front.append(svg("path", { d, class: kind }, svg("title", {}, name)));
     return last;
   }
 
   mark(x, y, told) {
     if (!Number.isFinite(y) || !Number.isFinite(x)) return;
     const at = [this.across(x), this.up(y)], end = at[0] > (this.left + this.right) / 2;
-    this.svg.append(
+    this.front.append(
       svg("path", { class: "drop", d: `M${at[0]} ${this.bottom}V${at[1]}H${this.left}` }),
       svg("circle", { class: "mark", cx: at[0], cy: at[1], r: 5 }),
       this.text(at[0] + (end ? -9 : 9), at[1] + (end ? -9 : 16), told, end ? "end" : "start", "value"),

@@ -48,19 +48,18 @@ let rows = [];
 function list() {
   const bound = having("bound") ?? statements().find(applies);
   byId("step").textContent = DATA.nets[state.net];
-  byId("headline").replaceChildren();
   rows = [];
-  if (bound) byId("headline").append(card(bound));
+  byId("headline").replaceChildren(...(bound ? [card(bound)] : []));
   const others = statements().filter((s) => applies(s) && s !== bound);
   byId("statements").replaceChildren(...others.map(card));
   byId("none").hidden = statements().some(applies);
   const own = pairRoutes().map((r) => {
-    const value = make("td", "number"), radio = make("input");
+    const value = make("span", "number"), radio = make("input");
     Object.assign(radio, { type: "radio", name: "route", value: r.name, id: `route-${r.name}`, checked: r === route(), disabled: r.f === undefined });
     const label = make("label", "", radio, ` ${r.name}`);
     label.htmlFor = radio.id;
     rows.push({ entry: r, value });
-    return make("tr", "", make("th", "", label), make("td", "", r.rigour), value, make("td", "", typeset(r.shown)));
+    return make("tr", "", make("th", "", label), make("td", "", r.rigour), make("td", "", value), make("td", "", typeset(r.shown)));
   });
   byId("routes").replaceChildren(...own);
   own.forEach((tr) => (tr.firstChild.scope = "row"));
@@ -73,8 +72,9 @@ function card(s) {
   rows.push({ entry: s, value });
   const copies = make("div", "copies", copy("LaTeX", s, () => texOf(s)), copy("Python", s, () => pythonOf(s)));
   const head = make("h3", "", s.name, s.title ? make("small", "", ` ${s.title}`) : "");
-  const note = make("p", "note", `Regime: ${s.regime}.${s.heuristic ? ` Heuristic: ${s.heuristic}.` : ""}`);
-  return make("article", "card", head, typeset(s.shown), make("p", "", "right-hand side: ", value), note, copies);
+  const way = usesBeta(s) ? ` The norm factor is by the route chosen below${route()?.processes ? "" : ", which is about one Gaussian matrix"}.` : "";
+  const note = make("p", "note", `Regime: ${s.regime}.${s.heuristic ? ` Heuristic: ${s.heuristic}.` : ""}${way}`);
+  return make("article", "card", head, typeset(s.shown), make("p", "", "Right-hand side", value), note, copies);
 }
 
 function copy(form, s, text) {
@@ -217,9 +217,9 @@ function* drawPhase() {
   }
   pen.putImageData(image, 0, 0);
   const picture = svg("image", { x: a.left, y: a.top, width: a.right - a.left, height: a.bottom - a.top, preserveAspectRatio: "none", href: canvas.toDataURL(), class: "cells" });
-  a.svg.prepend(picture);
+  a.front.append(picture);
   const here = names.map((name) => Math.log10(base[name])), inside = here.every((x, i) => x >= ends[i].low && x <= ends[i].high);
-  if (inside) for (const kind of ["here", "here inner"]) a.svg.append(svg("circle", { class: kind, cx: a.across(here[0]), cy: a.up(here[1]), r: 6 }));
+  if (inside) for (const kind of ["here", "here inner"]) a.front.append(svg("circle", { class: kind, cx: a.across(here[0]), cy: a.up(here[1]), r: 6 }));
   const finite = high >= low;
   byId("phase-key").textContent = finite ? `Blue to yellow: t = ${toldLog(low)} to ${toldLog(high)}. ` : "";
   a.svg.setAttribute("aria-label", `Times at which ω(t)^L leaves the band from m to M: ${number(s, base)} at this point${finite ? `; ${toldLog(low)} to ${toldLog(high)} over the diagram` : ""}`);
@@ -346,6 +346,8 @@ function begin() {
   }
   byId("routes").addEventListener("change", (event) => {
     state.route = event.target.value;
+    list();
+    byId(`route-${state.route}`).focus();
     changed(false);
   });
   byId("phase-axes").addEventListener("change", () => changed(false));

@@ -108,8 +108,8 @@ class Data:
                 "pair": [_name(claim.p), _name(claim.q)] if fixed else None,
                 "role": role,
                 "relation": str(claim.relation),
-                "regime": regime(claim),
-                "heuristic": claim.heuristic,
+                "regime": regime(claim).replace("->", "→").replace("oo", "∞"),
+                "heuristic": claim.heuristic.replace("->", "→"),
                 "depth": claim.depth,
                 **value,
                 **self._typed(latex(shown)),
@@ -155,7 +155,7 @@ def verdicts(document: Document) -> list[dict[str, Any]]:
             "verdict": str(claim.report.verdict),
             "ratio": number(claim.report),
             "margin": claim.report.margin,
-            "given": claim.report.given,
+            "given": claim.report.given.replace("oo", "∞"),
             "at": {name: float(value) for name, value in claim.report.at.items() if name in SYMBOLS},
         }
         for claim in document.claims
