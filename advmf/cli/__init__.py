@@ -1,5 +1,5 @@
-"""The command line: ``advmf check``, ``audit``, ``new``, ``mutate``, ``report``, ``explore``, ``norms``, ``phase``, ``train``,
-``show``, ``latex`` and ``list``.
+"""The command line: ``advmf check``, ``audit``, ``new``, ``mutate``, ``report``, ``explore``, ``norms``, ``phase``,
+``train``, ``show``, ``latex`` and ``list``.
 
 SymPy and torch are imported inside the commands, so that ``advmf --help`` is instant.
 """

@@ -57,6 +57,9 @@ class Columns:
     javascript: str | None = None
     """The source of a JavaScript function of numbers. It may call ``erf``, ``erfc``, ``lgamma``, ``kept`` and what else
     the package's ``runtime.js`` has. The default is ``scaled``, written out."""
+    binds: Callable[[Any], tuple[sp.Lambda, Any]] | None = None
+    """Of a function that binds a variable: the function of the variable, and the operands. ``javascript`` takes both,
+    instead of what ``applied`` gives."""
     json: bool = False
     """Whether JSON knows the function, by the name of its class."""
     grows: bool = False

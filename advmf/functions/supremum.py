@@ -140,7 +140,13 @@ def _crest(y: Any, nodes: Any, best: Any, at: Any, take: Any, where: Any, clip: 
     return where(curved, best + slope**2 / (4 * where(curved, bend, bend * 0 + 1)), best)
 
 
-register(Supremum, applied=lambda e: e.doit(), json=True)
+register(
+    Supremum,
+    applied=lambda e: e.doit(),
+    json=True,
+    javascript=script("supremum"),
+    binds=lambda e: (sp.Lambda(e.args[1], e.args[0]), e.args[2:]),
+)
 register(
     Crest,
     numpy=_numbers,
@@ -155,5 +161,4 @@ register(
         "    bend = (rise - (values[k + 1] - values[k]) / (high - middle)) / (high - low)\n"
         "    return values[k] + (rise - bend * (middle - low)) ** 2 / (4 * bend) if bend > 0 else values[k]"
     ),
-    javascript=script("crest"),
 )

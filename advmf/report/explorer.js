@@ -1,9 +1,15 @@
 // The explorer: state in the URL, and tasks that redraw what the state changes, a few milliseconds in each frame.
-const DATA = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
+const DATA = JSON.parse(await unpacked(byId("data").textContent));
 const FRAME = 6; // milliseconds of a frame for drawing; the rest is the browser's
 
 const state = { ...DATA.start, values: { ...DATA.start.values } };
+
+/** The text in a base64 string of gzip. */
+function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
 
 /** An element with a text, a class and children. */
 function make(tag, kind, ...children) {
@@ -13,7 +19,8 @@ function make(tag, kind, ...children) {
   return made;
 }
 
-const typeset = (lines) => make("div", "formula", ...lines.map((line) => byId(`m${line}`).content.cloneNode(true)));
+const parsed = kept((line) => new DOMParser().parseFromString(DATA.shown[line], "text/html").body.firstChild, 1000);
+const typeset = (lines) => make("div", "formula", ...lines.map((line) => document.importNode(parsed(line), true)));
 const statements = () => DATA.statements[`${state.net}|${state.phi}`] ?? [];
 const applies = (s) => !s.pair || (s.pair[0] === state.p && s.pair[1] === state.q);
 const having = (role) => statements().find((s) => s.role === role && applies(s));
@@ -107,7 +114,7 @@ function pythonOf(s) {
   const values = used.map((n) => `${n}=${state.values[n]}`).join(", ");
   if (s.python) return `${s.python}\n\n# at ${values}\n`;
   const pair = `"${state.p}", "${state.q}"`, chosen = route()?.name ?? DATA.start.route;
-  const way = used.length < names.length ? chosen : DATA.start.route;
+  const way = names.includes("beta") ? chosen : DATA.start.route;
   const lines = ["import advmf as mf", "from advmf.theorems import THEOREMS", "", `net = mf.${state.net}(phi="${state.phi}")`];
   lines.push(`claim = THEOREMS["${s.theorem}"].stated(net, ${pair}, "${way}")[${s.index}]`, "print(claim)");
   if (names.length) lines.push(`print(mf.kernel(claim)(${values}))`);

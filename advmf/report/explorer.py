@@ -2,12 +2,13 @@
 verdicts of a run.
 
 The page holds every formula as MathML, as LaTeX and as JavaScript (:mod:`advmf.emit.formats.javascript`). It loads
-nothing, and a content security policy forbids every request.
+nothing, and a content security policy forbids every request. What is not JavaScript is compressed.
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import math
@@ -80,6 +81,17 @@ GRIDS = {
 """The values along the axes of phase diagrams."""
 
 
+CHARTS = (
+    ("bound", "The bound against ε", "Bold: by the route chosen. Thin: by the other routes; dotted is a lower bound."),
+    (
+        "variance",
+        "Weight variance in training",
+        "Gradient flow on the bound. An early-time statement: the loss itself falls faster.",
+    ),
+)
+"""The charts of curves, with their titles and notes."""
+
+
 @public
 def explorer(
     claims: Sequence[Claim] | None = None,
@@ -137,7 +149,7 @@ def _page(data: Data, document: Document | None) -> str:
     formulas = "const FORMULAS = [\n" + ",\n".join(data.formulas) + "\n];"
     script = "\n".join(
         [
-            '(() => {\n"use strict";',
+            '(async () => {\n"use strict";',
             runtime(),
             data.script.helpers(),
             formulas,
@@ -159,17 +171,14 @@ def _page(data: Data, document: Document | None) -> str:
         node("title", "advmf explorer: adversarial training by mean-field theory"),
         node("link", rel="icon", href="data:,"),
     )
-    # Raw text stands in the page as it is, so it must not end its element.
-    json_text = json.dumps(_values(data, document), separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
-    templates = "".join(
-        f'<template id="m{number}">{markup}</template>' for markup, number in data.shown.items()
-    )
-    if "</script" in script or "</style" in style:
+    if "</script" in script:
         raise ArgumentError("A formula's JavaScript contains </script; rename the symbol that brings it in.")
+    values = json.dumps(_values(data, document), separators=(",", ":")).encode()
+    packed = base64.b64encode(gzip.compress(values, mtime=0)).decode()
     body = _written(*_body(data))
     return (
         f'<!DOCTYPE html>\n<html lang="en">{_written(head).removesuffix("</head>")}<style>{style}</style></head>\n'
-        f'<body>{body}\n{templates}\n<script type="application/json" id="data">{json_text}</script>\n'
+        f'<body>{body}\n<script type="application/gzip" id="data">{packed}</script>\n'
         f"<script>{script}</script>\n</body></html>\n"
     )
 
@@ -211,6 +220,7 @@ def _values(data: Data, document: Document | None) -> dict[str, Any]:
         "activations": data.activations,
         "statements": data.statements,
         "routes": data.routes,
+        "shown": list(data.shown),
         "verdicts": verdicts(document) if document else [],
     }
 
@@ -277,7 +287,10 @@ def _slider(name: str, value: Range) -> Element:
 
 
 def _results() -> Element:
-    heads = {"routes": ("route", "what it is", "value", "formula"), "verdicts": ("statement", "p, q", "verdict", "number", "margin", "given", "")}
+    heads = {
+        "routes": ("route", "what it is", "value", "formula"),
+        "verdicts": ("statement", "p, q", "verdict", "number", "margin", "given", ""),
+    }
     tables = {
         name: node(
             "div",
@@ -317,7 +330,7 @@ def _results() -> Element:
         node("p", id="said", role="status", aria_live="polite", class_="aside"),
         node("p", "No theorem says anything about this network at these exponents.", id="none", hidden="hidden"),
         node("div", id="headline"),
-        node("div", _chart("bound", "The bound against ε", "Bold: by the route chosen. Thin: by the other routes; dotted is a lower bound."), _chart("variance", "Weight variance in training", "Gradient flow on the bound. An early-time statement: the loss itself falls faster."), class_="charts"),
+        node("div", *(_chart(*chart) for chart in CHARTS), class_="charts"),
         _section("beta", "The norm factor β", tables["routes"]),
         _section(
             "t4", "How long networks stay trainable", node("p", node("label", "Axes ", for_="phase-axes"), axes), _figure("phase"), key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
-from xml.etree.ElementTree import tostring
+from xml.etree.ElementTree import Element, tostring
 
 import sympy as sp
 
@@ -132,7 +132,7 @@ class Data:
     def _typed(self, tex: str) -> dict[str, Any]:
         """The numbers of the MathML of a formula's lines, and its LaTeX."""
         if tex not in self._typeset:
-            lines = [tostring(line, encoding="unicode") for line in formula(tex)]
+            lines = [tostring(_unwrapped(line), encoding="unicode") for line in formula(tex)]
             self._typeset[tex] = [self.shown.setdefault(line, len(self.shown)) for line in lines]
         return {"shown": self._typeset[tex], "latex": tex}
 
@@ -162,6 +162,15 @@ def verdicts(document: Document) -> list[dict[str, Any]]:
     ]
 
 
+def _unwrapped(element: Element) -> Element:
+    """MathML without rows of one element, which change nothing."""
+    for i, child in enumerate(element):
+        while child.tag == "mrow" and len(child) == 1 and not (child.attrib or child.text):
+            child = child[0]
+        element[i] = _unwrapped(child)
+    return element
+
+
 def _exponent(value: str) -> sp.Expr:
     return sp.oo if value == "inf" else sp.Rational(value)
 
@@ -172,5 +181,3 @@ def _name(value: sp.Expr | None) -> str:
 
 def _tex(value: str) -> str:
     return value.replace("inf", r"\infty")
-
-

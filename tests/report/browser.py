@@ -21,7 +21,7 @@ class Browser:
             f"--user-data-dir={self.folder.name}", "--host-resolver-rules=MAP * ~NOTFOUND", "--hide-scrollbars",
         ]  # fmt: skip
         # Chromium reads commands from descriptor 3 and answers on 4.
-        script = f"exec 3<&{to_read} 4>&{back_write}; exec \"$@\""
+        script = f'exec 3<&{to_read} 4>&{back_write}; exec "$@"'
         self.process = subprocess.Popen(
             ["bash", "-c", script, "bash", *command],
             pass_fds=(to_read, back_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -93,8 +93,9 @@ class Browser:
         self.requests.clear()
         self.complaints.clear()
         self.call("Page.navigate", url="about:blank")
-        self.call("Page.navigate", url=url)
-        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        if url != "about:blank":
+            self.call("Page.navigate", url=url)
+            self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def until(self, condition, limit=60):
         end = time.monotonic() + limit

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import advmf as mf
-from advmf.emit.formats.javascript import runtime
+from advmf.emit.formats.javascript import javascript_source, runtime
 from advmf.functions import Flow, Recursion
 from advmf.report.explorer import NETS, PAIRS, PHIS, explorer
 from advmf.report.explorer_data import Data
@@ -84,8 +84,8 @@ def test_a_formula_that_is_wrong_would_be_seen(browser):
     browser.open("about:blank")
     claim = mf.loss_bound(mf.vanilla(1, 0), 2, 2, route="leading")
     values = {"L": 7, "d": 100, "K": 25, "sigma_w": 1.3, "eps": 0.5}
-    source = mf.export(claim.scaled(1 + 1e-11), "javascript").replace("export const", "const")
-    found = browser.run(f"(() => {{ {source}\nreturn T2___1_00000000001({json.dumps(values)}); }})()")
+    source = javascript_source(claim.scaled(1 + 1e-11), "f").replace("export const", "const")
+    found = browser.run(f"(() => {{ {source}\nreturn f({json.dumps(values)}); }})()")
     assert 0.5e-11 < found / mf.kernel(claim)(**values) - 1 < 2e-11
 
 
@@ -147,11 +147,15 @@ def test_the_address_holds_the_state(browser, page):
 def test_keys_move_a_slider_and_a_screen_reader_is_told(browser, page):
     opened(browser, page, "#net=vanilla&phi=relu")
     browser.run("document.getElementById('slider-eps').focus()")
-    before = browser.run("[document.getElementById('field-eps').value, document.querySelector('#headline output').textContent]")
+    before = browser.run(
+        "[document.getElementById('field-eps').value, document.querySelector('#headline output').textContent]"
+    )
     for _ in range(5):
         browser.press("ArrowRight", 39)
     browser.until("document.body.dataset.busy === 'false'")
-    after = browser.run("[document.getElementById('field-eps').value, document.querySelector('#headline output').textContent]")
+    after = browser.run(
+        "[document.getElementById('field-eps').value, document.querySelector('#headline output').textContent]"
+    )
     assert float(after[0]) > float(before[0]) and float(after[1]) > float(before[1])
     browser.until("document.getElementById('said').textContent.startsWith('T2: ')")
     assert browser.run("document.getElementById('said').textContent") == f"T2: {after[1]}"
@@ -161,7 +165,9 @@ def test_keys_move_a_slider_and_a_screen_reader_is_told(browser, page):
     for _ in range(40):
         browser.press("Tab", 9)
         stops.append(browser.run("document.activeElement.id || document.activeElement.textContent"))
-    assert {"phi", "p", "q", "slider-eps", "field-eps", "reset", "phase-axes"} & set(stops) >= {"reset"} and "Copy LaTeX" in stops
+    assert {"phi", "p", "q", "slider-eps", "field-eps", "reset", "phase-axes"} & set(stops) >= {
+        "reset"
+    } and "Copy LaTeX" in stops
 
 
 def test_what_is_copied_states_what_is_shown(browser, page):

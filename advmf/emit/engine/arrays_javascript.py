@@ -24,7 +24,8 @@ _FOLD: dict[str, Callable[..., Any]] = {
     ">=": np.greater_equal, "===": np.equal, "!==": np.not_equal, "&&": np.logical_and, "||": np.logical_or,
     "!": np.logical_not, "?": np.where, "pow": np.power, "exp": np.exp, "log": np.log, "log1p": np.log1p,
     "expm1": np.expm1, "floor": np.floor, "sqrt": np.sqrt, "abs": np.abs, "sign": np.sign, "max": np.maximum,
-    "min": np.minimum, "exp2": np.exp2,
+    "min": np.minimum, "exp2": np.exp2, "exponent": lambda m: np.float64(np.frexp(m)[1]),
+    "shifted": lambda m, e: np.ldexp(m, -int(e)),
 }  # fmt: skip
 """The operations on constants that are done at once."""
 
@@ -127,7 +128,7 @@ def make(op: str, *args: Any) -> Traced:
     nodes = tuple(map(traced, args))
     if op in _FOLD and all(node.op == "constant" for node in nodes):
         with np.errstate(all="ignore"):
-            return constant(_FOLD[op](*(node.data for node in nodes))[()])
+            return constant(np.asarray(_FOLD[op](*(node.data for node in nodes)))[()])
     first = nodes[0].data if nodes[0].op == "constant" else None
     last = nodes[-1].data if nodes[-1].op == "constant" else None
     if op == "?" and first is not None:
@@ -204,7 +205,9 @@ class JavaScript(Arrays):
     def log_abs(self, x: Value) -> Any:
         if x.k is None and x.rest is None:
             return make("log", make("abs", x.m))
-        return super().log_abs(x) if x.k is None else make("logarithm", x.m, x.k, math.nan if x.rest is None else x.rest)
+        return (
+            super().log_abs(x) if x.k is None else make("logarithm", x.m, x.k, math.nan if x.rest is None else x.rest)
+        )
 
     def exponential(self, x: Any) -> Value:
         k = make("exp_exponent", x)
@@ -226,5 +229,3 @@ class JavaScript(Arrays):
     @classmethod
     def read(cls, values: Mapping[str, object]) -> tuple[Arrays, list[Any]]:
         return cls(), [Traced("name", data=name) for name in values]
-
-

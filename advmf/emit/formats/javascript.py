@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -23,7 +23,7 @@ from advmf.emit.engine.scaled import Value
 from advmf.errors import ArgumentError, UnsupportedFunctionError
 from advmf.expressions import expression
 from advmf.functions import Flow, Recursion
-from advmf.functions.columns import COLUMNS, NONE
+from advmf.functions.columns import COLUMNS, NONE, having
 from advmf.symbols import SYMBOLS
 
 
@@ -84,17 +84,37 @@ class Script:
     def formula(self, expr: Any) -> str:
         """The source of a formula, a call of ``formula`` in the runtime."""
         expr = expression(expr)
-        order = list(SYMBOLS)
         known = {symbol.name: symbol for symbol in expr.free_symbols}
         if len(known) < len(expr.free_symbols):
             raise ArgumentError(f"The expression holds different symbols of one name: {sorted(known)}.")
-        names = sorted(known, key=lambda n: (order.index(n) if n in order else len(order), n))
-        program = lower([expr], names, _check)
+        names = _sorted(known)
+        return f"formula({json.dumps(names, separators=(',', ':'))}, {self._function(expr, names)})"
+
+    def _function(self, expr: sp.Expr, names: list[str]) -> str:
+        """An arrow function of the values of symbols to [m, k]."""
         arrays, inputs = JavaScript.read({f"${name}": None for name in names})
-        (value,) = run(program, arrays, list(map(Value, inputs)))
+        values = dict(zip(names, map(Value, inputs)))
+        bound = (
+            [a for a in expr.atoms(*having("binds")) if a.free_symbols <= expr.free_symbols] if having("binds") else []
+        )
+        for i, atom in enumerate(sorted(bound, key=sp.default_sort_key)):
+            symbol = sp.Symbol(f"bound {i}", real=True)
+            expr, values[symbol.name] = expr.xreplace({atom: symbol}), self._bound(atom, values)
+        program = lower([expr], list(values), _check)
+        (value,) = run(program, arrays, list(values.values()))
         value = arrays.deep(value)
-        body = self._written([traced(value.m), traced(value.k)], [traced(x) for x in inputs])
-        return f"formula({json.dumps(names, separators=(',', ':'))}, {body})"
+        return self._written([traced(value.m), traced(value.k)], [traced(x) for x in inputs])
+
+    def _bound(self, atom: Any, values: Mapping[str, Value]) -> Value:
+        """A function that binds a variable, as a call with a function of this variable."""
+        columns = COLUMNS[atom.func]
+        inner, operands = columns.binds(atom)  # type: ignore[misc]
+        (variable,), own = inner.variables, _sorted({s.name for s in inner.free_symbols})
+        body = self.body(self._function(inner.expr, [variable.name, *own]))
+        program = lower(list(operands), list(values), _check)
+        given = [traced(JavaScript().linear(x)) for x in run(program, JavaScript(), list(values.values()))]
+        fixed = [traced(values[name].m) for name in own]
+        return Value(Traced("binds", (*given, *fixed), (columns.javascript, body, len(given))))
 
     def helpers(self) -> str:
         """The functions that the formulas call."""
@@ -161,6 +181,11 @@ def _flow(arrays: Any, data: tuple[Program, tuple[bool, ...]], time: Value, *ope
     given = [traced(arrays.linear(x)) for x in (time, *operands)]
     whole = Traced("flow", tuple(given), (program, positive))
     return [Value(Traced("item", (whole,), i)) for i in range(len(positive))]
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    order = list(SYMBOLS)
+    return sorted(names, key=lambda n: (order.index(n) if n in order else len(order), n))
 
 
 def _check(expr: sp.Expr) -> None:
@@ -241,8 +266,13 @@ class _Lines:
             return f"{args[0]}[{data}]"
         if op == "own":
             return f"{self.script.own(data)}({','.join(args)})"
+        if op == "binds":
+            source, body, count = data
+            inner = f"(x) => linear(...{body}({','.join(['x', *args[count:]])}))"
+            return f"{self.script.own(source)}({','.join([inner, *args[:count]])})"
         if op == "loop":
-            return f"{self.script.loop(*data, (len(args) - 1) // 2)}({','.join(args)})"
+            program, size = data
+            return f"{self.script.loop(program, size, (len(args) - 1) // 2)}({','.join(args)})"
         if op == "flow":
             program, positive = data
             size, rates = len(positive), self.script.rates(program, len(positive), len(args) - 1)
@@ -263,5 +293,3 @@ def _number(value: float | bool) -> str:
         return "NaN" if value != value else "Infinity" if value > 0 else "(-Infinity)"
     text = repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
     return f"({text})" if text.startswith("-") else text
-
-
