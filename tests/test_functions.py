@@ -119,7 +119,7 @@ WITHOUT = {
     "numbers": LOOPS | UNKNOWN,
     "native": LOOPS | UNKNOWN | SHARED | {Supremum: "another expression, that of its values"},
     "python": LOOPS | UNKNOWN,
-    "javascript": LOOPS | UNKNOWN | dict.fromkeys(NUMERIC, "long numerical work, for NumPy alone")
+    "javascript": LOOPS | UNKNOWN | dict.fromkeys(set(NUMERIC) - {SpectralNorm}, "long numerical work, for NumPy alone")
     | dict.fromkeys((NormalMean, PairMean, SpreadMean), "a quadrature, for NumPy alone")
     | {Crest: "the values of a Supremum, which JavaScript finds itself"},
     "json": {},

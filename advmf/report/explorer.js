@@ -2,6 +2,7 @@
 const byId = (id) => document.getElementById(id);
 const DATA = JSON.parse(await unpacked(byId("data").textContent));
 const FRAME = 6; // milliseconds of a frame for drawing; the rest is the browser's
+const LONG = 12, REST = 300; // a value that took as many milliseconds waits until the sliders rest for as many
 
 const state = { ...DATA.start, values: { ...DATA.start.values } };
 
@@ -152,7 +153,7 @@ function* drawBound() {
   const s = having("bound"), box = byId("bound");
   if (!usable(box, s)) return;
   const f = FORMULAS[s.f], range = DATA.ranges.eps, count = 60, low = Math.log10(range.low), high = Math.log10(range.high);
-  const ways = usesBeta(s) ? pairRoutes().filter((r) => r.f !== undefined) : [null];
+  const ways = usesBeta(s) ? pairRoutes().filter((r) => r.f !== undefined && !waits(r)) : [null];
   const series = [];
   for (const way of ways) {
     const points = [];
@@ -227,13 +228,14 @@ function* drawPhase() {
   a.front.append(picture);
   const here = names.map((name) => Math.log10(base[name])), inside = here.every((x, i) => x >= ends[i].low && x <= ends[i].high);
   if (inside) for (const kind of ["here", "here inner"]) a.front.append(svg("circle", { class: kind, cx: a.across(here[0]), cy: a.up(here[1]), r: 6 }));
-  const finite = high >= low;
-  byId("phase-key").textContent = finite ? `Blue to yellow: t = ${toldLog(low)} to ${toldLog(high)}. ` : "";
-  a.svg.setAttribute("aria-label", `Times at which ω(t)^L leaves the band from m to M: ${number(s, base)} at this point${finite ? `; ${toldLog(low)} to ${toldLog(high)} over the diagram` : ""}`);
+  const finite = high >= low, ends10 = [low, high].map((x) => (Math.abs(x) < 300 ? told(10 ** x) : toldLog(x))).join(" to ");
+  byId("phase-key").textContent = finite ? `Blue to yellow: t = ${ends10}. ` : "";
+  a.svg.setAttribute("aria-label", `Times at which ω(t)^L leaves the band from m to M: ${number(s, base)} at this point${finite ? `; ${ends10} over the diagram` : ""}`);
 }
 
 /** Whether a chart has a formula; says so in its place if not. */
 function usable(box, s) {
+  if (s && usesBeta(s) && waits(route())) return false;
   if (s && s.f !== undefined && (!usesBeta(s) || route()?.f !== undefined)) {
     box.classList.remove("empty");
     return true;
@@ -247,9 +249,25 @@ function unusable(box, why) {
   return false;
 }
 
+/** Whether a value waits, because it takes long and a slider moves. */
+function waits(entry) {
+  if (!((entry?.cost ?? 0) > LONG) || performance.now() - moved > REST) return false;
+  clearTimeout(resting);
+  resting = setTimeout(() => {
+    resting = 0;
+    redraw();
+  }, REST + 20);
+  return true;
+}
+
 function* drawNumbers() {
   for (const { entry, value } of [...rows]) {
-    const text = number(entry, point());
+    if (waits(entry) || (usesBeta(entry) && waits(route()))) {
+      value.textContent = "…";
+      continue;
+    }
+    const before = performance.now(), text = number(entry, usesBeta(entry) ? point() : state.values);
+    entry.cost = Math.max(entry.cost ?? 0, performance.now() - before);
     value.textContent = text;
     value.classList.toggle("absent", entry.f === undefined);
     yield;
@@ -259,7 +277,7 @@ function* drawNumbers() {
 // --- tasks, a few milliseconds in each frame -----------------------------------------------------------------------
 
 const tasks = [drawNumbers, drawBound, drawVariance, drawPhase];
-let waiting = [], running = null, asked = false;
+let waiting = [], running = null, asked = false, moved = -REST, resting = 0;
 
 /** Everything is to be drawn again; what was being drawn goes on, so that moving a slider starves nothing. */
 function redraw() {
@@ -276,7 +294,7 @@ function work() {
     if (running.next().done) running = null;
   }
   asked = Boolean(running || waiting.length);
-  document.body.dataset.busy = asked;
+  document.body.dataset.busy = asked || resting > 0;
   if (asked) requestAnimationFrame(work);
 }
 
@@ -286,6 +304,7 @@ let saving = 0, saying = 0;
 
 /** The state changed: controls, drawings, URL and, once it rests, what a screen reader says. */
 function changed(structure) {
+  moved = performance.now();
   if (structure) list();
   controls();
   redraw();

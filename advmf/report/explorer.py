@@ -123,7 +123,15 @@ def explorer(
         raise ArgumentError(f"explorer takes a list of claims, such as [mf.loss_bound(net, 2, 2)]; got {claims!r:.80}.")
     nets = [one_of("network", name, PRESETS) for name in nets]
     activations = [one_of("activation", name, ACTIVATIONS) for name in activations]
-    document = None if results is None else results if isinstance(results, Document) else read(Path(results))
+    if not (claims or (nets and activations)):
+        raise ArgumentError(
+            f"explorer needs a network and an activation; got nets={nets!r}, activations={activations!r}."
+        )
+    if results is not None and not isinstance(results, str | Path | Document):
+        raise ArgumentError(
+            f"results is the path of what 'advmf check' wrote with --store or --json; got {results!r:.80}."
+        )
+    document = read(Path(results)) if isinstance(results, str | Path) else results
     data = Data()
     rows = [(name, phi) for name in nets for phi in activations] if claims is None else []
     with shown(progress) as advance:

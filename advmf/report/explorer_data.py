@@ -68,7 +68,11 @@ class Data:
         """A claim of the user's, as it stands."""
         net = claim.net.name if claim.net else "Gaussian matrix"
         key = self._add(net, "as declared", "" if claim.net is None else STEPS.get(net, ""))
-        self._state(claim, key, {"python": python_source(claim)}, free=False)
+        try:
+            source = python_source(claim)
+        except UnsupportedFunctionError as error:
+            source = f"# {error}\n"
+        self._state(claim, key, {"python": source}, free=False)
 
     def pair(self, p: str, q: str) -> None:
         """The routes to the norm factor of a pair."""

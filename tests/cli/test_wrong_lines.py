@@ -26,6 +26,7 @@ LINES = (
     "train --net vanilla --p 2 --q 2 --N 16 --at L=1 --at d=16 --at K=2 --networks 2 --steps 1",
     "phase --net residual --activation relu --p 2 --q 2 --axes L,N --at d=8 --at K=2",
     "report run.json -o out.md",
+    "explore -o out.html --net vanilla --activation relu --store run.json",
     "report run.json --markdown",
     "new own --force",
     "list",

@@ -54,7 +54,7 @@ def test_a_function_of_a_user_has_the_same_columns():
 
 @pytest.mark.parametrize(
     ("claim", "name"),
-    [(mf.norm_factor(2, 2, "spectral"), "SpectralNorm"), (mf.capacity(mf.vanilla(phi="tanh")), "NormalMean")],
+    [(mf.norm_factor(2, 2, "tilted"), "TiltedNorm"), (mf.capacity(mf.vanilla(phi="tanh")), "NormalMean")],
 )
 def test_a_function_without_a_form_is_named(claim, name):
     with pytest.raises(UnsupportedFunctionError, match=f"{name} has no JavaScript form"):
