@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from advmf.nets import PRESETS
 from advmf.progress import Progress, shown
 from advmf.report.document import Document, read
 from advmf.report.explorer_data import ROUTE, Data, verdicts
+from advmf.report.html import fingerprint, head
 from advmf.report.mathml import inline, words
 from advmf.report.tree import node
 from advmf.symbols import SYMBOLS
@@ -166,41 +166,27 @@ def _page(data: Data, document: Document | None) -> str:
             "})();",
         ]
     )
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    head = node(
-        "head",
-        node("meta", charset="utf-8"),
-        node("meta", http_equiv="Content-Security-Policy", content=policy),
-        node("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        node("meta", name="color-scheme", content="light dark"),
-        node("title", "advmf explorer: adversarial training by mean-field theory"),
-        node("link", rel="icon", href="data:,"),
-    )
     if "</script" in script:
         raise ArgumentError("A formula's JavaScript contains </script; rename the symbol that brings it in.")
+    policy = (
+        f"default-src 'none'; style-src '{fingerprint(style)}'; script-src '{fingerprint(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    top = head("advmf explorer: adversarial training by mean-field theory", policy, node("style", style))
     values = json.dumps(_values(data, document), separators=(",", ":")).encode()
     packed = base64.b64encode(gzip.compress(values, mtime=0)).decode()
-    body = _written(*_body(data))
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">{_written(head).removesuffix("</head>")}<style>{style}</style></head>\n'
-        f'<body>{body}\n<script type="application/gzip" id="data">{packed}</script>\n'
-        f"<script>{script}</script>\n</body></html>\n"
+    body = node(
+        "body",
+        *_body(data),
+        node("script", packed, type="application/gzip", id="data"),
+        node("script", script),
     )
-
-
-def _written(*elements: Element) -> str:
-    return "".join(tostring(element, encoding="unicode", method="html") for element in elements)
+    text = tostring(node("html", top, body, lang="en"), encoding="unicode", method="html")
+    return f"<!DOCTYPE html>\n{text}\n"
 
 
 def _file(name: str) -> str:
     return files("advmf.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _ranges(data: Data) -> dict[str, Range]:

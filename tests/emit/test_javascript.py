@@ -83,5 +83,12 @@ def test_names_are_those_of_claims():
         javascript_source(same)
 
 
+def test_any_name_of_a_symbol_is_safe():
+    """Names become strings, and names of variables only where JavaScript has such names."""
+    source = Script().formula(sp.Symbol("x; alert(1)", positive=True) + sp.Symbol("σ", positive=True) + eps)
+    assert source == 'formula(["eps","x; alert(1)","\\u03c3"], ($eps,$1,$2) => {' + source.partition("=> {")[2]
+    assert "alert" not in source.partition("=> {")[2]
+
+
 def test_the_arithmetic_is_ascii_and_loads_nothing():
     assert runtime().isascii() and not {"import", "require", "fetch"} & set(runtime().split())

@@ -8,7 +8,7 @@ import pytest
 
 import advmf as mf
 from advmf.emit.formats.javascript import javascript_source, runtime
-from advmf.functions import Flow, Recursion, SpectralNorm
+from advmf.functions import Flow, Recursion, SpectralNorm, Supremum
 from advmf.report.explorer import NETS, PAIRS, PHIS, explorer
 from advmf.report.explorer_data import Data
 
@@ -17,12 +17,11 @@ pytestmark = pytest.mark.browser
 POINTS = 1000
 
 
-def points(names, loops, small, count=POINTS, seed=0):
-    """Random values of symbols over many decades. Loops are up to 300 deep, closed forms up to 100,000. Matrices are
-    small where a value takes long."""
+def points(names, depth, small, count=POINTS, seed=0):
+    """Random values of symbols over many decades, L up to a depth. Matrices are small where a value takes long."""
     rng = np.random.default_rng(seed)
     ranges = {
-        "L": (1, 300 if loops else 100_000), "N": (16, 1e6), "d": (1, 100 if small else 4000), "K": (1, 8 if small else 60), "sigma_w": (0.2, 3),
+        "L": (1, depth), "N": (16, 1e6), "d": (1, 100 if small else 4000), "K": (1, 8 if small else 60), "sigma_w": (0.2, 3),
         "sigma_b": (0.01, 2), "eps": (1e-4, 10), "t": (1e-2, 1e3), "m": (0.05, 0.95), "M": (1.05, 20), "x_sq": (0.1, 10),
         "beta": (0.05, 100),
     }  # fmt: skip
@@ -63,7 +62,8 @@ def test_every_formula_agrees_with_numpy(browser, collected):
         if "f" not in place or not expr.free_symbols:
             continue
         kernel = mf.kernel(expr)
-        at = points(kernel.arguments, expr.has(Recursion, Flow), expr.has(SpectralNorm))
+        depth = 20 if expr.has(Supremum) else 300 if expr.has(Recursion, Flow) else 100_000
+        at = points(kernel.arguments, depth, expr.has(SpectralNorm))
         with np.errstate(all="ignore"):
             value, log = kernel(**at), np.broadcast_to(kernel.log(**at), POINTS)
         script = f"JSON.stringify(read({place['f']}, {json.dumps([at[n].tolist() for n in kernel.arguments])}))"

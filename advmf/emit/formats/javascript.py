@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
@@ -92,7 +93,8 @@ class Script:
 
     def _function(self, expr: sp.Expr, names: list[str]) -> str:
         """An arrow function of the values of symbols to [m, k]."""
-        arrays, inputs = JavaScript.read({f"${name}": None for name in names})
+        plain = [name if re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) else f"{i}" for i, name in enumerate(names)]
+        arrays, inputs = JavaScript.read({f"${name}": None for name in plain})
         values = dict(zip(names, map(Value, inputs)))
         bound = (
             [a for a in expr.atoms(*having("binds")) if a.free_symbols <= expr.free_symbols] if having("binds") else []
