@@ -29,9 +29,15 @@ const pairRoutes = () => DATA.routes[`${state.p}|${state.q}`] ?? [];
 const route = () => pairRoutes().find((r) => r.name === state.route) ?? pairRoutes().find((r) => r.f !== undefined);
 const shown = (exponent) => exponent.replace("inf", "∞");
 
-/** The values of the sliders, and β by the route chosen. */
+/** A number for an exponent, which may be a fraction or inf. */
+const exponentOf = (text) => (text === "inf" ? Infinity : text.split("/").reduce((over, under) => over / under));
+
+/** The values of the sliders, and the exponents. */
+const values = (more = {}) => ({ ...state.values, p: Number(exponentOf(state.p)), q: Number(exponentOf(state.q)), ...more });
+
+/** These, and β by the route chosen. */
 function point(more = {}) {
-  const at = { ...state.values, ...more };
+  const at = values(more);
   const chosen = route();
   if (chosen?.f !== undefined) at.beta = FORMULAS[chosen.f](at);
   return at;
@@ -111,14 +117,14 @@ const texOf = (s) => (usesBeta(s) && route() ? `${s.latex}, \\quad ${route().lat
 /** A script that states the same with advmf and prints the same number. */
 function pythonOf(s) {
   const names = s.f === undefined ? [] : FORMULAS[s.f].names;
-  const used = [...new Set([...names, ...(names.includes("beta") ? ["d", "K"] : [])])].filter((n) => n !== "beta");
-  const values = used.map((n) => `${n}=${state.values[n]}`).join(", ");
-  if (s.python) return `${s.python}\n\n# at ${values}\n`;
+  const used = [...new Set([...names, ...(names.includes("beta") ? ["d", "K"] : [])])].filter((n) => !["beta", "p", "q"].includes(n));
+  const given = used.map((n) => `${n}=${state.values[n]}`).join(", ");
+  if (s.python) return `${s.python}\n\n# at ${given}\n`;
   const pair = `"${state.p}", "${state.q}"`, chosen = route()?.name ?? DATA.start.route;
   const way = names.includes("beta") ? chosen : DATA.start.route;
   const lines = ["import advmf as mf", "from advmf.theorems import THEOREMS", "", `net = mf.${state.net}(phi="${state.phi}")`];
   lines.push(`claim = THEOREMS["${s.theorem}"].stated(net, ${pair}, "${way}")[${s.index}]`, "print(claim)");
-  if (names.length) lines.push(`print(mf.kernel(claim)(${values}))`);
+  if (names.length) lines.push(`print(mf.kernel(claim)(${given}))`);
   return `${lines.join("\n")}\n`;
 }
 
@@ -266,7 +272,7 @@ function* drawNumbers() {
       value.textContent = "…";
       continue;
     }
-    const before = performance.now(), text = number(entry, usesBeta(entry) ? point() : state.values);
+    const before = performance.now(), text = number(entry, usesBeta(entry) ? point() : values());
     entry.cost = Math.max(entry.cost ?? 0, performance.now() - before);
     value.textContent = text;
     value.classList.toggle("absent", entry.f === undefined);
@@ -319,8 +325,8 @@ function say(text) {
 }
 
 function save() {
-  const { net, phi, p, q, route: way, values } = state;
-  history.replaceState(null, "", `#${new URLSearchParams({ net, phi, p, q, route: way, axes: byId("phase-axes").value, ...values })}`);
+  const { net, phi, p, q, route: way } = state;
+  history.replaceState(null, "", `#${new URLSearchParams({ net, phi, p, q, route: way, axes: byId("phase-axes").value, ...state.values })}`);
 }
 
 /** Takes the state from the URL; what it does not know stays as it is. */

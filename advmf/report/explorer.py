@@ -191,7 +191,7 @@ def _file(name: str) -> str:
 
 def _ranges(data: Data) -> dict[str, Range]:
     """The sliders that the formulas need; a letter of the user's has a range of its own."""
-    letters = data.letters - {"beta"}
+    letters = data.letters - {"beta", "p", "q"}
     known = {name: value for name, value in RANGES.items() if name in letters or name in MAIN}
     return known | {name: Range(1e-3, 1e3, 1.0, least=-1e300, most=1e300) for name in sorted(letters - set(RANGES))}
 

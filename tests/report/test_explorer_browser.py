@@ -27,6 +27,9 @@ def points(names, depth, small, count=POINTS, seed=0):
     }  # fmt: skip
     found = {}
     for name in names:
+        if name in ("p", "q"):
+            found[name] = rng.choice([1.0, 1.5, 2.0, 5.0, np.inf], count)
+            continue
         low, high = np.log(ranges[name])
         value = np.exp(rng.uniform(low, high, count))
         found[name] = np.floor(value) if name in ("L", "d", "K", "N") else value
@@ -119,6 +122,10 @@ def test_the_whole_page_is_small_loads_nothing_and_has_no_complaints(browser, pa
 def test_the_first_number_is_that_of_the_kernel(browser, page):
     opened(browser, page, "#net=residual&phi=relu&p=inf&q=2&L=12&d=300&K=7&sigma_w=1.1&eps=0.25")
     value = mf.kernel(mf.loss_bound(mf.residual(phi="relu"), "inf", 2))(L=12, d=300, K=7, sigma_w=1.1, eps=0.25)
+    assert browser.run("document.querySelector('#headline output').textContent") == f"{value:.6g}"
+    opened(browser, page, "#net=pre_norm&phi=relu&p=inf&q=2&L=12&d=300&K=7&sigma_w=1.1&eps=0.25&sigma_b=0.5")
+    at = {"L": 12, "d": 300, "K": 7, "sigma_w": 1.1, "eps": 0.25, "sigma_b": 0.5, "x_sq": 1.0}
+    value = mf.kernel(mf.loss_bound(mf.pre_norm(phi="relu"), "inf", 2))(**at)
     assert browser.run("document.querySelector('#headline output').textContent") == f"{value:.6g}"
     opened(browser, page, "#net=residual&phi=relu&p=2&q=2&L=100000&sigma_w=2")
     log = mf.kernel(mf.loss_bound(mf.residual(phi="relu"), 2, 2)).log(L=100_000, d=784, K=10, sigma_w=2, eps=0.1)
