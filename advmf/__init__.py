@@ -49,6 +49,7 @@ _HOME = {
     "advmf.auditing.audit": "audit",
     "advmf.modules.read": "from_torch",
     "advmf.modules.write": "to_torch",
+    "advmf.report.explorer": "explorer",
     "advmf.report.paper": "Section document",
     "advmf.theorems.derivations": "derivations",
     "advmf.emit.export": "export",

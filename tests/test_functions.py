@@ -114,6 +114,7 @@ FILLED = {
     "numbers": lambda own: own.scaled or own.applied or (own.numpy and own.torch),
     "native": lambda own: own.plain or own.elementwise or own.native,
     "python": lambda own: own.python or own.applied,
+    "javascript": lambda own: own.javascript or own.scaled,
     "json": lambda own: own.json,
     "notation": lambda own: own.notation,
     "bracket": lambda own: own.bracket,
@@ -122,6 +123,9 @@ WITHOUT = {
     "numbers": LOOPS | UNKNOWN,
     "native": LOOPS | UNKNOWN | SHARED | {Supremum: "another expression, that of its values"},
     "python": LOOPS | UNKNOWN,
+    "javascript": LOOPS | UNKNOWN | dict.fromkeys(set(NUMERIC) - {SpectralNorm}, "long numerical work, for NumPy alone")
+    | dict.fromkeys((NormalMean, PairMean, SpreadMean), "a quadrature, for NumPy alone")
+    | {Crest: "the values of a Supremum, which JavaScript finds itself"},
     "json": {},
     "notation": LOOPS | dict.fromkeys(
         (Conjugate, Crest, GeometricSum, GaussianMean, NormalMean, PairMean, SpreadMean, ExtremeNormQuantile, Supremum, TiltedNorm),

@@ -118,6 +118,7 @@ CALLS = {
     mf.to_json: {"claim": CLAIM},
     mf.from_json: {"text": mf.to_json(CLAIM)},
     mf.export: {"claim": CLAIM, "form": "text"},
+    mf.explorer: {"claims": [CLAIM], "nets": ("vanilla",), "activations": ("relu",), "progress": False},
     mf.document: {"sections": [CLAIM], "dimensions": (8, 2), "title": "A title"},
     mf.derivations: {"theorem": "T1", "net": NET},
     mf.phase_diagram: dict(net=mf.vanilla(1, 0), **PAIR, axes=("L", "N"), L=[2, 3], N=[8, 16], d=6, K=3, eps=0.1, t=1, m=0.5, M=2, sigma_w=1.0),

@@ -52,10 +52,10 @@ def list_() -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "latex", "sympy", "srepr", "python", "json"]),
+    type=click.Choice(["text", "latex", "sympy", "srepr", "python", "javascript", "json"]),
     default="text",
     show_default=True,
-    help="For people, for TeX, for SymPy (readable, or exact by srepr), a Python file without advmf, or JSON for mf.from_json.",
+    help="For people, for TeX, for SymPy (readable, or exact by srepr), a Python or JavaScript file without advmf, or JSON for mf.from_json.",
 )
 @click.option("--latex", "form", flag_value="latex", help="The same as --format latex.")
 @click.option("--sympy", "form", flag_value="sympy", help="The same as --format sympy.")

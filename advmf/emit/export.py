@@ -1,4 +1,4 @@
-"""A claim in other forms: plain text, SymPy's srepr, a Python function, JSON, LaTeX."""
+"""A claim in other forms: plain text, SymPy's srepr, functions in Python and JavaScript, JSON, LaTeX."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import sympy as sp
 
 from advmf.boundary import public
 from advmf.claim import Claim
+from advmf.emit.formats.javascript import javascript_source
 from advmf.emit.formats.json_form import to_json
 from advmf.emit.formats.python_source import python_source
 from advmf.emit.latex import latex
 from advmf.errors import ArgumentError
 
-FORMATS = ("text", "latex", "sympy", "srepr", "python", "json")
+FORMATS = ("text", "latex", "sympy", "srepr", "python", "javascript", "json")
 """The formats that :func:`export` writes."""
 
 
@@ -24,7 +25,8 @@ def export(claim: Claim, form: str) -> str:
     ``text``: statement, abbreviations, regime, assumptions and source, for people. ``latex``: as :func:`advmf.latex`.
     ``sympy`` and ``srepr``: the right-hand side, as SymPy prints it and as SymPy's ``srepr``, which keeps the
     assumptions of symbols. ``python``: a function that needs no advmf
-    (:func:`advmf.emit.formats.python_source.python_source`). ``json``: the whole claim, which :func:`advmf.from_json`
+    (:func:`advmf.emit.formats.python_source.python_source`). ``javascript``: a module that needs nothing else
+    (:func:`advmf.emit.formats.javascript.javascript_source`). ``json``: the whole claim, which :func:`advmf.from_json`
     reads back.
 
     Raises ArgumentError for a value that is no claim and for an unknown format, UnsupportedFunctionError where a claim
@@ -40,7 +42,8 @@ def export(claim: Claim, form: str) -> str:
     if not isinstance(claim, Claim):
         raise ArgumentError(f"export takes a Claim; got {claim!r} of type {type(claim).__name__}.")
     writers: dict[str, Callable[[Claim], str]] = {
-        "text": text, "latex": latex, "sympy": lambda c: str(c.rhs), "srepr": lambda c: sp.srepr(c.rhs), "python": python_source, "json": to_json,
+        "text": text, "latex": latex, "sympy": lambda c: str(c.rhs), "srepr": lambda c: sp.srepr(c.rhs), "python": python_source,
+        "javascript": javascript_source, "json": to_json,
     }  # fmt: skip
     if form not in writers:
         raise ArgumentError(f"export writes {', '.join(FORMATS)}; got {form!r}.")

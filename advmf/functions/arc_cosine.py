@@ -186,6 +186,7 @@ register(
     python=(
         "def arc_cosine_slope(c):\n    c = min(1.0, max(-1.0, c * (1 + 2**-51)))\n    return -math.acos(c)/math.pi + 1"
     ),
+    javascript="function arc_cosine_slope(c) { return 1 - acos(clip(c * (1 + 2 ** -51), -1, 1)) / PI; }",
     **_WRITTEN,
 )
 

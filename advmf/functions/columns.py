@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from importlib.resources import files
 from typing import Any, Literal
 
 import sympy as sp
@@ -53,6 +54,12 @@ class Columns:
     python: str | Callable[..., Any] | None = None
     """The source of a function of numbers that uses ``math``, or a function of :mod:`advmf.special` whose source is
     copied."""
+    javascript: str | None = None
+    """The source of a JavaScript function of numbers. It may call ``erf``, ``erfc``, ``lgamma``, ``kept`` and what else
+    the package's ``runtime.js`` has. The default is ``scaled``, written out."""
+    binds: Callable[[Any], tuple[sp.Lambda, Any]] | None = None
+    """Of a function that binds a variable: the function of the variable, and the operands. ``javascript`` takes both,
+    instead of what ``applied`` gives."""
     json: bool = False
     """Whether JSON knows the function, by the name of its class."""
     grows: bool = False
@@ -82,6 +89,11 @@ RESERVED: set[Any] = set()
 
 NONE = Columns()
 """The columns of a function that is not registered."""
+
+
+def script(name: str) -> str:
+    """The JavaScript function of a file of this directory."""
+    return files("advmf.functions").joinpath(f"{name}.js").read_text(encoding="utf-8").strip()
 
 
 def having(column: str) -> tuple[Any, ...]:
@@ -124,8 +136,10 @@ def _fits(name: str, value: Any) -> bool:
     """Whether a value is of the kind that its column holds."""
     if isinstance(getattr(NONE, name), bool):
         return isinstance(value, bool)
-    return callable(value) or (name == "torch" and value == "numpy") or (name == "python" and _is_source(value))
+    if name == "javascript":
+        return _is_source(value, "function ")
+    return callable(value) or (name == "torch" and value == "numpy") or (name == "python" and _is_source(value, "def "))
 
 
-def _is_source(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("def ")
+def _is_source(value: Any, begins: str) -> bool:
+    return isinstance(value, str) and value.startswith(begins)

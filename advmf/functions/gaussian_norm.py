@@ -8,7 +8,7 @@ import sympy as sp
 from sympy.core.function import Function
 
 from advmf import special
-from advmf.functions.columns import register
+from advmf.functions.columns import register, script
 from advmf.functions.conjugate import Conjugate, positive_number
 
 LARGE = 64
@@ -108,6 +108,7 @@ register(
     applied=_applied,
     differentiated=lambda e: e.doit(deep=False),
     python=special.gaussian_norm,
+    javascript=script("gaussian_norm"),
     json=True,
     notation=lambda e: None,
 )

@@ -10,7 +10,7 @@ import sympy as sp
 from sympy.core.function import Function
 
 from advmf import special
-from advmf.functions.columns import register
+from advmf.functions.columns import register, script
 from advmf.functions.conjugate import Conjugate, positive_number
 from advmf.functions.gaussian_norm import GaussianNorm
 
@@ -180,5 +180,5 @@ def _known_by_numbers(head: type[NumericNorm], **more: Any) -> None:
 _known_by_numbers(EstimatedNorm, notation=lambda e: None)
 _known_by_numbers(ExtremeNorm, notation=lambda e: None)
 _known_by_numbers(ExtremeNormQuantile)
-_known_by_numbers(SpectralNorm, notation=lambda e: None)
+_known_by_numbers(SpectralNorm, notation=lambda e: None, javascript=script("spectral_norm"))
 _known_by_numbers(TiltedNorm)

@@ -10,7 +10,7 @@ import sympy as sp
 from sympy.core.function import Function
 
 from advmf.errors import ArgumentError
-from advmf.functions.columns import register
+from advmf.functions.columns import register, script
 
 POINTS = 49
 """The values of the letter at which an expression is evaluated: both ends, and Chebyshev's points between them."""
@@ -140,7 +140,13 @@ def _crest(y: Any, nodes: Any, best: Any, at: Any, take: Any, where: Any, clip: 
     return where(curved, best + slope**2 / (4 * where(curved, bend, bend * 0 + 1)), best)
 
 
-register(Supremum, applied=lambda e: e.doit(), json=True)
+register(
+    Supremum,
+    applied=lambda e: e.doit(),
+    json=True,
+    javascript=script("supremum"),
+    binds=lambda e: (sp.Lambda(e.args[1], e.args[0]), e.args[2:]),
+)
 register(
     Crest,
     numpy=_numbers,

@@ -52,18 +52,8 @@ def page(heading: str, told: str, nav: Element | None, content: Sequence[Element
     """A standalone page with a heading and a sentence on the outcome; a content security policy forbids scripts and
     requests."""
     style = "\n" + files("advmf.report").joinpath("style.css").read_text(encoding="utf-8")
-    allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{allowed}'; img-src data:; base-uri 'none'; form-action 'none'"
-    head = node(
-        "head",
-        node("meta", charset="utf-8"),
-        node("meta", http_equiv="Content-Security-Policy", content=policy),
-        node("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        node("meta", name="color-scheme", content="light dark"),
-        node("title", f"advmf: {told}"),
-        node("link", rel="icon", href="data:,"),
-        node("style", style),
-    )
+    policy = f"default-src 'none'; style-src '{fingerprint(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
+    top = head(f"advmf: {told}", policy, node("style", style))
     body = node(
         "body",
         node("a", "Skip to the results", href="#results", class_="skip"),
@@ -71,8 +61,27 @@ def page(heading: str, told: str, nav: Element | None, content: Sequence[Element
         node("main", *content, id="results", tabindex="-1"),
         node("footer", node("p", f"Written by advmf. Results of version {version}.")),
     )
-    text = tostring(node("html", head, body, lang="en"), encoding="unicode", method="html")
+    text = tostring(node("html", top, body, lang="en"), encoding="unicode", method="html")
     return f"<!DOCTYPE html>\n{text}\n"
+
+
+def head(title: str, policy: str, *more: Element) -> Element:
+    """The head of a standalone page with a content security policy."""
+    return node(
+        "head",
+        node("meta", charset="utf-8"),
+        node("meta", http_equiv="Content-Security-Policy", content=policy),
+        node("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        node("meta", name="color-scheme", content="light dark"),
+        node("title", title),
+        node("link", rel="icon", href="data:,"),
+        *more,
+    )
+
+
+def fingerprint(text: str) -> str:
+    """The hash by which a content security policy allows a style or a script."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _told(document: Document) -> str:

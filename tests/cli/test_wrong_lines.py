@@ -26,6 +26,7 @@ LINES = (
     "train --net vanilla --p 2 --q 2 --N 16 --at L=1 --at d=16 --at K=2 --networks 2 --steps 1",
     "phase --net Residual --activation ReLU --p 2 --q 2 --axes L,N --at d=8 --at K=2",
     "report run.json -o out.md",
+    "explore -o out.html --net vanilla --activation relu --store run.json",
     "report run.json --markdown",
     "audit model.py:factory --data digits --eps 0.1 --p inf --q 2 --initialisations 2 --twins 4 --inputs 1 --alpha 0.01 --seed 1 --json out.json",
     "audit model.py:factory --single --eps 0.1 --x-sq 1 --twins 4 --inputs 1 -o out.html --plot out.png",

@@ -1,7 +1,9 @@
 """A run of several theorems on small networks, in the forms that a report can be made from."""
 
+import importlib.util
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +60,13 @@ def hostile(document) -> Document:
     return replace(
         document, version=mark, command=f"advmf check {mark}", claims=(bad, *document.claims), missed=(mark,)
     )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium (browser.py)."""
+    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.Browser() as found:
+        yield found

@@ -21,7 +21,13 @@ def _torch() -> type[Arrays]:
     return Torch
 
 
-BACKENDS: dict[str, Callable[[], type[Arrays]]] = {"numpy": _numpy, "torch": _torch}
+def _javascript() -> type[Arrays]:
+    from advmf.emit.engine.arrays_javascript import JavaScript
+
+    return JavaScript
+
+
+BACKENDS: dict[str, Callable[[], type[Arrays]]] = {"numpy": _numpy, "torch": _torch, "javascript": _javascript}
 """The array libraries by name."""
 
 
@@ -31,4 +37,6 @@ def function(backend: str, head: Any) -> Any:
     own = getattr(columns, backend)
     if own == "numpy":
         return library.borrowed(head.__name__, columns.numpy)
+    if isinstance(own, str):
+        return library.written(own)
     return own or library.functions.get(head) or library.integral(head)

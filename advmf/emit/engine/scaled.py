@@ -35,7 +35,8 @@ class Arrays:
 
     ``split(m, k)`` gives ``(m, k)`` of the same value with 1/2 <= abs(m) < 1, and ``detach`` the values without their
     gradient. ``functions`` is the table from SymPy head to array function, ``integral`` gives that of a mean over
-    Gaussians, and ``borrowed`` that of a function which NumPy evaluates for the library. ``read`` takes a user's values
+    Gaussians, and ``borrowed`` that of a function which NumPy evaluates for the library, ``written`` that
+    of a function given as source text. ``read`` takes a user's values
     and ``give`` returns a result; ``guard`` stops gradients where a condition fails; ``in_loop`` chooses the arrays for
     a long loop.
     """
@@ -72,6 +73,7 @@ class Arrays:
     tracked: Any
     integral: Any
     borrowed: Any
+    written: Any
 
     def known(self, numbers: Any, name: str, given: list[Any]) -> Any:
         """Numbers computed elsewhere from ``given`` arrays, without derivatives."""
