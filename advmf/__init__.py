@@ -40,6 +40,7 @@ _HOME = {
     "advmf.theorems.norm_factor": "norm_factor",
     "advmf.experiments.image_kernel": "image_kernel",
     "advmf.experiments.phase": "phase_diagram",
+    "advmf.experiments.sweep": "Sweep sweep",
     "advmf.theorems.f1_stream_fluctuation": "stream_fluctuation",
     "advmf.theorems.f2_jacobian_norm": "jacobian_norm",
     "advmf.emit.latex": "latex",

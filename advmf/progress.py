@@ -43,9 +43,10 @@ def progress(count: int, unit: str = "cases") -> Iterator[Advance]:
 
 
 @contextmanager
-def shown(progress: Progress | bool | None) -> Iterator[Progress | None]:
-    """The function that the progress of one check goes to. A given function is taken. None, and True, mean a bar, if
-    there is a terminal or a notebook that shows one. False means nothing. Raises ArgumentError for anything else."""
+def shown(progress: Progress | bool | None, count: int = 1) -> Iterator[Progress | None]:
+    """The function that the progress of one check goes to, or of ``count`` pieces of work. A given function is taken.
+    None, and True, mean a bar, if there is a terminal or a notebook that shows one. False means nothing. Raises
+    ArgumentError for anything else."""
     if not callable(progress) and progress not in (None, False, True):
         raise ArgumentError(f"progress is a function of a share and a text, True, False or None; got {progress!r:.80}.")
     if callable(progress):
@@ -53,7 +54,7 @@ def shown(progress: Progress | bool | None) -> Iterator[Progress | None]:
     elif progress is False or not _visible():
         yield None
     else:
-        with _bar(1) as advance:
+        with _bar(count) as advance:
             yield advance
 
 

@@ -182,9 +182,10 @@ def phase(
         else ""
     )
     ranges = ", ".join(f"{name} = {grids[name].min():g} to {grids[name].max():g}" for name in names)
-    growth = f"; omega^L is {found.start.min():.3g} to {found.start.max():.3g} at the start"
-    line = f"{net} {activation}, (p, q) = ({p}, {q}), over {ranges}: {share}{growth}{ends}{early}{never}"
-    console(csv_path).print(line)
+    out = console(csv_path)
+    out.print(f"{net} {activation}, (p, q) = ({p}, {q}), over {ranges}")
+    out.print(f"omega^L is {found.start.min():.3g} to {found.start.max():.3g} before training")
+    out.print(f"{share}{ends}{early}{never}")
     with usage_errors():
         if csv_path:
             found.csv(csv_path)

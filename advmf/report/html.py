@@ -118,12 +118,13 @@ def _section(anchor: str, title: str, *children: Element | None) -> Element:
 def _titled(title: str) -> list[Element | str]:
     """The title of a claim or of a negative control (:func:`advmf.report.document.title`), with formulas in its
     exponents and its mistake."""
-    parts = re.fullmatch(r"(.*?)(?: \[(.*)\])?( [^\[\]]*?)?(?: p=(\S+) q=(\S+))?", title, re.DOTALL)
+    parts = re.fullmatch(r"(.*?)(?: \[(.*)\])?( [^\[\]]*?)?((?: \w+=\S+)*)", title, re.DOTALL)
     if parts is None:
         return [title]
-    name, mistake, who, p, q = parts.groups(default="")
+    name, mistake, who, point = parts.groups(default="")
     wrong = [" [", *words(mistake), "]"] if mistake else []
-    return [*words(name), *wrong, who, *([", ", *words(f"p = {_exponent(p)}, q = {_exponent(q)}")] if p else [])]
+    values = (_exponent(value).replace("=", " = ") for value in point.split())
+    return [*words(name), *wrong, who, *(part for value in values for part in (", ", *words(value)))]
 
 
 def _exponent(value: str) -> str:
@@ -209,7 +210,9 @@ def _grid(table: Table, names: Mapping[int, str]) -> Element:
     rows = []
     for row in table.rows:
         cells = [node("td", _link(row.claims[head], names) if head in row.claims else None) for head in table.heads]
-        name = node("th", f"{row.net} ", node("small", row.activation), scope="row")
+        name = node(
+            "th", f"{row.net} ", node("small", " ".join(filter(None, (row.activation, row.place)))), scope="row"
+        )
         margin = _error(row.error) if row.error else row.margin
         rows.append(node("tr", name, *cells, node("td", margin)))
     return _table(f"{table.title}: {table.numbers}{pairs}", heads, rows)

@@ -51,7 +51,7 @@ def _findings(claims: Sequence[Checked]) -> Iterator[Sequence[str]]:
 def _folded(table: Table) -> str:
     rows = [
         (
-            row.net,
+            " ".join(filter(None, (row.net, row.place))),
             row.activation,
             *(cell(row.claims[head].report) if head in row.claims else "" for head in table.heads),
             row.margin,

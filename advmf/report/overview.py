@@ -22,6 +22,8 @@ class Row:
     net: str
     activation: str
     claims: Mapping[str, Checked]
+    place: str = ""
+    """The values that tell the row's point from those of the same network's other rows."""
     error: str = ""
     """The kind of the error that the case ended in, in place of claims."""
 
@@ -50,7 +52,7 @@ def tables(claims: Sequence[Checked], errors: Sequence[Failed] = ()) -> list[Tab
     in an error has a row in the last table of its theorem."""
     found = []
     for case in dict.fromkeys([*(claim.case for claim in claims), *(error.case for error in errors)]):
-        failed = tuple(Row(e.net, e.activation, {}, e.kind) for e in errors if e.case == case)
+        failed = tuple(Row(e.net, e.activation, {}, error=e.kind) for e in errors if e.case == case)
         found += _with(_tables(case, [claim for claim in claims if claim.case == case]), case, failed)
     return found
 
@@ -75,11 +77,11 @@ def _tables(case: str, own: Sequence[Checked]) -> list[Table]:
 
 def _table(title: str, shown: Sequence[Checked], given: str) -> Table:
     """The table of claims that were judged by the same kind of networks."""
-    rows: dict[tuple[str, str], dict[str, Checked]] = {(c.report.net, c.activation): {} for c in shown}
+    rows: dict[tuple[str, str, str], dict[str, Checked]] = {(c.report.net, c.activation, c.place): {} for c in shown}
     for c in shown:
-        rows[c.report.net, c.activation][_head(c.report)] = c
+        rows[c.report.net, c.activation, c.place][_head(c.report)] = c
     heads = sorted(dict.fromkeys(_head(c.report) for c in shown), key=_place)
-    lines = tuple(Row(*key, row) for key, row in rows.items())
+    lines = tuple(Row(net, phi, row, place) for (net, phi, place), row in rows.items())
     return Table(title, caption(title).text + (f"; {given}" if given else ""), tuple(heads), lines)
 
 
