@@ -82,13 +82,13 @@ def _require_figure(plot: Output | None, size: str | None) -> None:
 def _norms_table(console: Console, table: NormTable) -> None:
     from rich.table import Table
 
-    heads = [*(f"simulated/{route}" for route in table.routes), "bracket"]
-    out = Table("p", "q", "simulated", *heads, box=None)
+    out = Table("p", "q", "simulated", *table.routes, "bracket", box=None)
     for c in (cell for row in table.cells for cell in row):
         ratios = ["" if r is None else f"{r:.3f}" for r in map(c.ratio, table.routes)]
         bracket = "exact" if c.exact else f"{c.upper / c.mean:.3f}"
         p, q = ("inf" if r.is_infinite else f"{float(r):g}" for r in (c.p, c.q))
         out.add_row(p, q, f"{c.mean:.5g} ± {c.stderr:.1g}", *ratios, bracket)
+    console.print(f"d = {table.d}, K = {table.K}: simulated norm factor, and divided by that of each route")
     console.print(out)
 
 

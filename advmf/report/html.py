@@ -15,13 +15,12 @@ from xml.etree.ElementTree import Element, tostring
 from advmf.report.document import Checked, Document, reproduction
 from advmf.report.figure import along, figure, is_slope, points
 from advmf.report.mathml import formula, inline, words
-from advmf.report.overview import SHORT, Table, number, tables
+from advmf.report.overview import SHORT, SIGNS, Table, number, tables
 from advmf.report.tree import node
 from advmf.symbols import SYMBOLS
 from advmf.theorems import THEOREMS
 from advmf.verify.verdict import Finding, Report
 
-_SIGNS = {"SUPPORTED": "✓", "NOT_REFUTED": "✓", "REFUTED": "✗", "UNDERPOWERED": "?"}
 _MEANINGS = {
     "SUPPORTED": "an equality: not missed, and a departure of the declared effect would have been found",
     "NOT_REFUTED": "an upper bound that was attacked and stood; it is not thereby proved",
@@ -103,12 +102,12 @@ def _anchor(case: str) -> str:
 
 
 def _badge(verdict: str, text: str | None = None) -> Element:
-    sign = node("span", _SIGNS[verdict], aria_hidden="true")
+    sign = node("span", SIGNS[verdict], aria_hidden="true")
     return node("span", sign, f" {text or _name(verdict)}", class_=f"badge {verdict.lower()}")
 
 
 def _error(kind: str) -> Element:
-    return node("span", node("span", _SIGNS["REFUTED"], aria_hidden="true"), f" {kind}", class_="badge refuted")
+    return node("span", node("span", SIGNS["REFUTED"], aria_hidden="true"), f" {kind}", class_="badge refuted")
 
 
 def _section(anchor: str, title: str, *children: Element | None) -> Element:
@@ -221,7 +220,7 @@ def _grid(table: Table, names: Mapping[int, str]) -> Element:
 def _link(claim: Checked, names: Mapping[int, str]) -> Element:
     report = claim.report
     value = number(report)
-    sign, told = node("span", _SIGNS[report.verdict], aria_hidden="true"), SHORT[report.verdict]
+    sign, told = node("span", SIGNS[report.verdict], aria_hidden="true"), SHORT[report.verdict]
     margin = f" {report.margin}" if report.margin else ""
     word = node("span", told, class_="aside" if value else None)
     badge = node("span", sign, f" {value} ", word, class_=f"badge {report.verdict.lower()}")
@@ -310,7 +309,7 @@ def _settings(report: Report) -> Iterator[tuple[str, Element | str]]:
         yield "early stop", f"at look {early['stopped']} of {early['looks']}"
     if "data" in settings:
         yield "images", _sentence(f"{settings['data']}, SHA-256 {settings.get('data_sha256', 'unknown')}")
-    yield "seed", f"{report.seed}; {report.seconds:.1f} s"
+    yield "seed", f"{report.seed}; {report.took}"
 
 
 def _code(text: str) -> Element | str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from advmf.report.document import Checked, Document, reproduction
-from advmf.report.overview import Table, cell, tables
+from advmf.report.overview import Table, cell, legend, tables
 
 
 def markdown(document: Document) -> str:
@@ -60,7 +60,7 @@ def _folded(table: Table) -> str:
     ]
     grid = "\n".join(_grid(("net", "activation", *table.heads, "within"), rows))
     # Markdown begins after the first empty line, so there must be none before.
-    summary = html.escape(" ".join(f"{table.title}: {table.numbers}".split()))
+    summary = html.escape(" ".join(f"{table.title}: {table.numbers}; {legend(table)}".split()))
     return f"<details><summary>{summary}</summary>\n\n{grid}\n\n</details>"
 
 

@@ -11,6 +11,8 @@ from advmf.verify.verdict import Report
 
 SHORT = {"SUPPORTED": "supported", "NOT_REFUTED": "stands", "REFUTED": "REFUTED", "UNDERPOWERED": "underpowered"}
 """The names of verdicts in a table."""
+SIGNS = {"SUPPORTED": "✓", "NOT_REFUTED": "✓", "REFUTED": "✗", "UNDERPOWERED": "?"}
+"""The signs of verdicts in a table."""
 
 PAIR_ORDER = ("1", "2", "inf")
 
@@ -94,8 +96,21 @@ def number(report: Report) -> str:
 
 
 def cell(report: Report) -> str:
-    """A verdict in a table, with its number."""
-    return f"{number(report)} {SHORT[report.verdict]}".lstrip()
+    """A verdict in a table: its sign and its number."""
+    return f"{SIGNS[report.verdict]} {number(report)}".rstrip()
+
+
+def legend(table: Table) -> str:
+    """The meanings of a table's signs, in words.
+
+    >>> legend(Table("T2", "", (), ()))
+    ''
+    """
+    found = {str(claim.report.verdict) for row in table.rows for claim in row.claims.values()}
+    words: dict[str, list[str]] = {}
+    for verdict in (verdict for verdict in SIGNS if verdict in found):
+        words.setdefault(SIGNS[verdict], []).append(SHORT[verdict])
+    return ", ".join(f"{sign} {' or '.join(names)}" for sign, names in words.items())
 
 
 def _head(report: Report) -> str:

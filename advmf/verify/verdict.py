@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from advmf.claim import Claim
 from advmf.verify.statistics import Rung
 
 
@@ -65,7 +66,7 @@ class Report:
     """A checked claim.
 
     ``estimate``, ``stderr``, ``predicted`` and ``ratio`` are those of the first of ``findings``; ``verdict`` is the
-    worst of all.
+    worst of all. ``seconds`` are its share of the seconds of all claims that were checked on the same samples.
     """
 
     theorem: str
@@ -77,6 +78,8 @@ class Report:
     seed: int
     seconds: float
     settings: Mapping[str, Any] = field(default_factory=dict)
+    claim: Claim | None = field(default=None, compare=False, repr=False)
+    """The claim itself, if the report was not read from a file."""
 
     @property
     def verdict(self) -> Verdict:
@@ -110,6 +113,13 @@ class Report:
         if "along" in self.settings:
             return f"within {self.within:.2g}"
         return f"within {100 * self.within:.2g} %" if self.within > 0 else "exactly"
+
+    @property
+    def took(self) -> str:
+        """The seconds of the check in words. Claims that were checked on the same samples share them."""
+        count = int(self.settings.get("together", 1))
+        shared = f" for {count} claims together" if count > 1 else ""
+        return f"{self.seconds * count:.1f} s{shared}"
 
     @property
     def estimate(self) -> float:
@@ -229,7 +239,7 @@ class Report:
         pair = f" p={self.p} q={self.q}" if self.p else ""
         given = f", {self.given}" if self.given else ""
         margin = f" {self.margin}" if self.margin else ""
-        lines = [f"{self.theorem} {self.net}{pair}: {self.verdict}{margin} ({self.seconds:.1f} s){given}"]
+        lines = [f"{self.theorem} {self.net}{pair}: {self.verdict}{margin} ({self.took}){given}"]
         for f in self.findings:
             lines.append(
                 f"  {f.label}: {f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}"
