@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.shared import console, declared, main, point, usage_errors, values_over
+from advmf.cli.shared import console, declared, main, point, require_figure, usage_errors, values_over
 from advmf.cli.types import CSV, PLOT, SEED, SIZE, OutputFile
 from advmf.outputs import Output
 from advmf.progress import progress
@@ -48,7 +48,7 @@ def norms(
     with usage_errors(), progress(1) as advance:
         from advmf.experiments.norm_table import EXPONENTS, norm_table
 
-        _require_figure(plot, size)
+        require_figure(plot, size)
         done = 0
 
         def step(count: int, total: int) -> None:
@@ -66,17 +66,6 @@ def norms(
     if plot:
         with usage_errors():
             table.plot(plot, size or "two")
-
-
-def _require_figure(plot: Output | None, size: str | None) -> None:
-    """Raise, before any work, for a figure that cannot be drawn, and for a size without one."""
-    from advmf.drawing import check_target
-    from advmf.errors import ArgumentError
-
-    if plot:
-        check_target(plot, size or "one")
-    elif size is not None:
-        raise ArgumentError("--size is the width of a figure; give its file with --plot.")
 
 
 def _norms_table(console: Console, table: NormTable) -> None:
@@ -140,7 +129,7 @@ def phase(
         from advmf.verify.catalogue import ACTIVATIONS
         from advmf.verify.suite import SHORTCUT_GAIN
 
-        _require_figure(plot, size)
+        require_figure(plot, size)
         network = declared(net, activation)
         omega(network)
         names = (axes.split(",")[0], axes.split(",")[1])

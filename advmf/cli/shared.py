@@ -125,6 +125,17 @@ def values_over(given: str, count: int = POINTS) -> tuple[str, list[float]]:
     return name, parts
 
 
+def require_figure(plot: Output | None, size: str | None) -> None:
+    """Raise, before any work, for a figure that cannot be drawn, and for a size without one."""
+    from advmf.drawing import check_target
+    from advmf.errors import ArgumentError
+
+    if plot:
+        check_target(plot, size or "one")
+    elif size is not None:
+        raise ArgumentError("--size is the width of a figure; give its file with --plot.")
+
+
 def alone(context: click.Context, file: Path, *allowed: str) -> None:
     """Raise UsageError for an option that was given with a user's file, which determines everything else itself.
     ``allowed`` are the names of options that may be given."""

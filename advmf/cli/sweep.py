@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.check import _exit_code, _told
+from advmf.cli.check import exit_code, told_of
 from advmf.cli.exits import Exit
-from advmf.cli.shared import console, main, own_file, point, terminable, usage_errors, values_over
+from advmf.cli.shared import console, main, own_file, point, require_figure, terminable, usage_errors, values_over
 from advmf.cli.types import CSV, PLOT, SEED, SIZE, Networks, OutputFile
 from advmf.outputs import Output
 from advmf.progress import progress
@@ -72,8 +72,6 @@ def sweep(
 
     Exit codes are those of 'advmf check'.
     """
-    from advmf.cli.explore import _require_figure
-
     with usage_errors():
         axes: dict[str, Sequence[float]] = {}
         for given in over:
@@ -84,7 +82,7 @@ def sweep(
         fixed = point(at)
         if both := sorted(set(axes) & set(fixed)):
             raise click.UsageError(f"{both[0]} is swept and cannot be set by --at.")
-        _require_figure(plot, size)
+        require_figure(plot, size)
         from advmf.experiments.sweep import swept
         from advmf.report.document import title
 
@@ -115,12 +113,12 @@ def sweep(
         click.echo(str(warning.message), err=True)
     if not found.complete:
         sys.exit(Exit.INTERRUPTED)
-    sys.exit(_exit_code(found.document, crashed=False))
+    sys.exit(exit_code(found.document, crashed=False))
 
 
 def _said(outcome: Outcome, values: Mapping[str, float]) -> str:
     """A line on a point that has finished."""
-    return " ".join([*(f"{name}={value:g}" for name, value in values.items()), _told(outcome)])
+    return " ".join([*(f"{name}={value:g}" for name, value in values.items()), told_of(outcome)])
 
 
 def _count(axes: Mapping[str, Sequence[float]]) -> int:

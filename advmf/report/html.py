@@ -254,7 +254,8 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
         ),
         ("source", _sentence(said["source"])),
         ("network", formula(said["network"]) if said.get("network") else ""),
-        ("derivation", _code(said.get("derivation", ""))),
+        ("derivation", _code(said.get("derivation", "") or report.settings.get("derivation", ""))),
+        ("negative controls", _controls(report)),
         ("LaTeX", _code(said["latex"])),
         ("point", _sentence(", ".join(f"{name} = {value:g}" for name, value in report.at.items()))),
         *_settings(report),
@@ -273,6 +274,14 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
         ),
         open="open" if opened else None,
     )
+
+
+def _controls(report: Report) -> Element | str:
+    """The negative controls that were checked along with a claim, with their verdicts."""
+    found = [
+        node("li", *words(name), ": ", _badge(verdict)) for name, verdict in report.controls.items() if verdict in SIGNS
+    ]
+    return node("ul", *found) if found else ""
 
 
 def _what(claim: Checked, finding: Finding) -> list[Element | str]:

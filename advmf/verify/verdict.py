@@ -115,6 +115,12 @@ class Report:
         return f"within {100 * self.within:.2g} %" if self.within > 0 else "exactly"
 
     @property
+    def controls(self) -> Mapping[str, str]:
+        """The verdicts of the negative controls that were checked along (:func:`advmf.check`), by name."""
+        found: Mapping[str, str] = self.settings.get("controls", {})
+        return found
+
+    @property
     def took(self) -> str:
         """The seconds of the check in words. Claims that were checked on the same samples share them."""
         count = int(self.settings.get("together", 1))
@@ -247,6 +253,10 @@ class Report:
                 + f": {f.verdict}"
                 + (f" ({f.reason})" if f.reason else "")
             )
+        if self.controls:
+            refuted = sum(verdict == Verdict.REFUTED for verdict in self.controls.values())
+            told = "; ".join(f"{name}: {verdict}" for name, verdict in self.controls.items())
+            lines.append(f"  negative controls refuted: {refuted} of {len(self.controls)} ({told})")
         return "\n".join(lines)
 
 

@@ -265,3 +265,29 @@ def test_the_example_of_the_docs_runs(checks):
     example = text.partition("```python\n")[2].partition("```")[0]
     result = checks("-k", "bound", "-v", check_doc=example)
     result.assert_outcomes(passed=1, deselected=2)
+
+
+def test_negative_controls_pass_where_they_are_refuted(checks):
+    result = checks(
+        check_mine="""
+        bound = report("SUPPORTED")
+        controls = [report("REFUTED", 2.0), report("SUPPORTED")]
+        control_alone = report("UNDERPOWERED")
+        def control_twice(): return [report("REFUTED", 2.0), report("REFUTED", 3.0)]
+        """.replace("\n        ", "\n")
+    )
+    result.assert_outcomes(passed=3, failed=2)
+    result.stdout.fnmatch_lines(["*negative control was not refuted:*", "*FAILED*controls[[]1]*"])
+
+
+def test_the_job_summary_has_every_check(checks, monkeypatch, tmp_path):
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    checks(check_mine='good = report("SUPPORTED")\nbad = report("REFUTED", 1.5)\nopen_ = report("UNDERPOWERED")\n')
+    text = summary.read_text()
+    assert text.startswith("before\n### advmf: 1 check passed, 1 check failed, 1 check skipped")
+    assert all(name in text for name in ("good", "bad", "open_")) and "ratio 1.500" in text
+    summary.unlink()
+    checks("test_other.py", test_other="def test_nothing(): pass\n")
+    assert not summary.exists()
