@@ -113,6 +113,16 @@ def _is_tolerance(value: object) -> bool:
     return isinstance(value, numbers.Real) and 0 <= float(value) < math.inf
 
 
+class Claims(Shown, tuple["Claim", ...]):
+    """Several claims. It is a tuple, which a notebook shows as formulas.
+
+    >>> import advmf as mf
+    >>> laws = mf.linear_form(mf.residual(1, 0))
+    >>> type(laws).__name__, laws[0].name, laws._repr_latex_().count("aligned")
+    ('Claims', 'T1.J', 2)
+    """
+
+
 YOURS = "yours"
 """The name and the source of a claim that states none."""
 

@@ -25,13 +25,13 @@ from advmf.progress import Progress, shown
 from advmf.report.document import Document, of_outcomes
 from advmf.report.html import html
 from advmf.symbols import SYMBOLS
-from advmf.tabled import Records, Tabled
+from advmf.tabled import Records, Tabled, html_table
 from advmf.theorems.theorem import MatrixScale, Scale, family
 from advmf.verify.runs import Outcome, run
 from advmf.verify.runs import family as together
 from advmf.verify.sources.arguments import NETS, ladder_of, validated
 from advmf.verify.suite import Case, Profile
-from advmf.verify.verdict import Finding, Report, Verdict
+from advmf.verify.verdict import Finding, Report, Reports, Verdict
 
 SAMPLES = 400
 """Gaussian matrices of each point, unless told otherwise."""
@@ -70,9 +70,9 @@ class Sweep(Tabled):
         return self.document.complete
 
     @property
-    def reports(self) -> list[Report]:
+    def reports(self) -> Reports:
         """The report of each point."""
-        return [place.report for place in self.places]
+        return Reports(place.report for place in self.places)
 
     def records(self) -> Records:
         """A row for each point and each finding, and along N for each width."""
@@ -91,11 +91,20 @@ class Sweep(Tabled):
         is finished."""
         return plotted(self, path, size)
 
-    def __str__(self) -> str:
+    def _texts(self) -> list[list[str]]:
+        """The table of the points, as texts; the first row has the heads."""
         heads = [*self.axes, "simulated", "predicted", "ratio", "verdict"]
         several = len({_name(place) for place in self.places}) > 1
         rows = [[*([_name(place)] if several else []), *_cells(place, self.axes)] for place in self.places]
-        texts = [["claim", *heads] if several else heads, *rows]
+        return [["claim", *heads] if several else heads, *rows]
+
+    def _repr_html_(self) -> str:
+        heads, *rows = self._texts()
+        return html_table(rows, heads) + ("" if self.complete else "<p>not complete: some points are not finished</p>")
+
+    def __str__(self) -> str:
+        texts = self._texts()
+        several = texts[0][0] == "claim"
         widths = [max(map(len, column)) for column in zip(*texts)]
         lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in texts]
         if not several and self.places:

@@ -13,8 +13,9 @@ from advmf import __version__
 from advmf.errors import StoreError, printable
 from advmf.theorems import THEOREMS
 from advmf.theorems.selection import PAIRS
+from advmf.theorems.theorem import family
 from advmf.verify.foreign import LARGEST, loads, valid
-from advmf.verify.records import ADDED, FORMAT, STATED, Results, of_another_format
+from advmf.verify.records import ADDED, FORMAT, STATED, Results, of_another_format, statement
 from advmf.verify.runs import Outcome, together
 from advmf.verify.store import read as read_store
 from advmf.verify.suite import FAMILY_ALPHA, Case
@@ -174,6 +175,31 @@ def of_outcomes(outcomes: Sequence[Outcome], seed: int, command: str, complete: 
         if o.error
     ]
     return _document(__version__, seed, command, complete, claims, controls, errors)
+
+
+def of_reports(reports: Sequence[Report]) -> Document:
+    """The document of reports that were made in Python, each with its own error rate."""
+    claims = [Checked(family(r.theorem), "", _said(r), r) for r in reports]
+    names = [f"{r.theorem} [{name}]" for r in reports for name in r.controls]
+    verdicts = [verdict for r in reports for verdict in r.controls.values()]
+    missed = tuple(name for name, verdict in zip(names, verdicts) if verdict != Verdict.REFUTED)
+    seconds = sum(r.seconds for r in reports)
+    return Document(__version__, reports[0].seed, "", True, _placed(claims), len(names), missed, seconds, tuple(names))
+
+
+def _said(report: Report) -> Mapping[str, Any]:
+    """What a report's claim states; of a report that was read from a file, only what it measured is known."""
+    if report.claim is not None:
+        return statement(report.claim)
+    label = report.findings[0].label
+    none = {
+        "where": {},
+        "regime": str(report.settings.get("regime", "")),
+        "heuristic": "",
+        "assumptions": [],
+        "source": "",
+    }
+    return {"latex": label, "subject": label, **none}
 
 
 def of_store(results: Results) -> Document:
