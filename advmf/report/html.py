@@ -16,6 +16,7 @@ from advmf.report.document import Checked, Document, reproduction
 from advmf.report.figure import along, figure, is_slope, points
 from advmf.report.mathml import formula, inline, words
 from advmf.report.overview import SHORT, SIGNS, Table, number, tables
+from advmf.report.strip import strip
 from advmf.report.tree import node
 from advmf.symbols import SYMBOLS
 from advmf.theorems import THEOREMS
@@ -88,6 +89,15 @@ def _name(verdict: str) -> str:
     return verdict.lower().replace("_", " ")
 
 
+def _count(number: Any, unit: str) -> str:
+    """A number of things in words.
+
+    >>> _count(1, "finding"), _count(2, "finding")
+    ('1 finding', '2 findings')
+    """
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
 def _contents(document: Document) -> Element:
     entries = [("overview", "Verdicts"), *((_anchor(case), case) for case in _cases(document)), ("origin", "Origin")]
     return node("ul", *(node("li", node("a", *words(text), href=f"#{anchor}")) for anchor, text in entries))
@@ -150,7 +160,15 @@ def _overview(document: Document, names: Mapping[int, str]) -> Element:
     passed = node("details", head, node("ul", *refuted), open="open" if len(refuted) <= FEW else None)
     summary = node("ul", *counts, class_="counts")
     return _section(
-        "overview", "Verdicts", summary, *listed, controls, *grids, passed if refuted else None, _reading(document)
+        "overview",
+        "Verdicts",
+        summary,
+        strip(document.claims, names),
+        *listed,
+        controls,
+        *grids,
+        passed if refuted else None,
+        _reading(document),
     )
 
 
@@ -162,7 +180,7 @@ def _listed(document: Document, names: Mapping[int, str], verdict: str) -> Eleme
         for f in c.report.findings
         if f.verdict == verdict
     ]
-    return _folded(verdict, f"{_name(verdict)}: {len(found)} findings", found)
+    return _folded(verdict, f"{_name(verdict)}: {_count(len(found), 'finding')}", found)
 
 
 def _folded(verdict: str, title: str, entries: Sequence[Element]) -> Element | None:
@@ -307,7 +325,7 @@ def _settings(report: Report) -> Iterator[tuple[str, Element | str]]:
     if "along" in settings:
         yield "ladder", f"{settings['along']} = {', '.join(f'{n:,}' for n in ladder.get('ladder', ()))}"
     if "attack" in settings:
-        yield "attack", ", ".join(f"{value} {name}" for name, value in settings["attack"].items())
+        yield "attack", ", ".join(_count(value, name.removesuffix("s")) for name, value in settings["attack"].items())
     if report.given:
         yield "width", f"infinite, given {settings['given']}"
     if "samplers" in settings:
@@ -335,7 +353,7 @@ def _finding(claim: Checked, finding: Finding, name: str) -> Iterator[Element]:
     resolved = f"{f.resolution:.2%}" if math.isfinite(f.resolution) else "nothing"
     outcome = (
         f"{f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}; departure {f.departure:+.2%}, "
-        f"resolved {resolved} (declared {f.effect:.0%}); p = {f.p_value:.2g} at rate {f.alpha:.2g}"
+        f"resolved {resolved} (declared {f.effect:.0%}); P-value {f.p_value:.2g}, refuted below {f.alpha:.2g}"
     )
     yield node("h4", *_what(claim, f))
     yield node("p", _badge(f.verdict), f" {outcome}", *([": ", *words(f.reason)] if f.reason else []))
