@@ -49,7 +49,15 @@ def texts(figure):
     with drawing.style():
         canvas.draw()
         drawn = canvas.get_renderer()
-        found = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+        outside = set()  # ticks that are kept, and not drawn
+        for each in (own for axes in figure.axes for own in (axes.xaxis, axes.yaxis)):
+            low, high = sorted(each.get_view_interval())
+            room = 1e-9 * (high - low)
+            ticks = (*each.get_major_ticks(), *each.get_minor_ticks())
+            outside |= {
+                label for t in ticks if not low - room <= t.get_loc() <= high + room for label in (t.label1, t.label2)
+            }
+        found = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in outside]
         return [(t.get_text(), t.get_window_extent(drawn)) for t in found]
 
 

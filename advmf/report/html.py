@@ -211,9 +211,10 @@ def _reading(document: Document) -> Element:
             node(
                 "p",
                 "A departure is that of the estimate from the prediction, in units of the predicted size. What a check resolved is "
-                "the departure that it would have found, with the declared probability; 'within' is the largest of a row. The "
-                "rate is the probability that a true claim is refuted, shared among the claims of the run. Intervals are two "
-                "standard errors to either side.",
+                "the departure that it would have found, with the declared probability; 'within' is the largest of a row. A "
+                "claim is refuted where its P-value is below its rate, the probability that a true claim is refuted, which the claims of "
+                "the run share. Intervals are two standard errors to either side. A curve through estimates is the law in 1/N whose "
+                "limit is the joint estimate.",
             ),
             _facts(letters),
         ),
