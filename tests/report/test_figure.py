@@ -55,7 +55,11 @@ def test_the_overview_has_a_mark_for_each_claim_that_leads_to_it():
     found = strip(claims, names)
     assert [a.get("href") for a in found.iter("a")] == ["#claim-0", "#claim-1", "#claim-2"]
     assert [title.text for a in found.iter("a") for title in a.iter("title")][1] == "T2 n1 relu p=2 q=2: 0.950, refuted"
-    assert sorted(e.get("class") for e in found.iter() if e.get("class") in ("dot", "open", "cross")) == ["cross", "dot", "open"]
+    assert sorted(e.get("class") for e in found.iter() if e.get("class") in ("dot", "open", "cross")) == [
+        "cross",
+        "dot",
+        "open",
+    ]
     assert strip(claims[:1], names) is None
     none = replace(claims[0], report=report(replace(reports[0].findings[0], predicted=0.0)))
     assert strip([none, none], {id(none): "a"}) is None
