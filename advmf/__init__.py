@@ -8,17 +8,31 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from advmf.notebook import shown_by
+from advmf.notebook import formulas_in_notebooks, presented_by
 
 __version__ = "0.1.0"
 
-shown_by(lambda value: str(import_module("advmf.emit.latex").displayed(value)))
+
+def _late(module: str, name: str) -> Any:
+    """A function of a module that is imported when the function is called."""
+    return lambda *values: getattr(import_module(module), name)(*values)
+
+
+for _form, _home in {
+    "latex": "emit.latex displayed",
+    "known": "emit.latex known",
+    "table": "report.shown table",
+}.items():
+    presented_by(_form, _late(*(f"advmf.{_home}".split())))
+for _form in ("page", "plot"):
+    presented_by(_form, _late("advmf.report.shown", _form))
+formulas_in_notebooks()
 
 _HOME = {
     "advmf.nets": "Activation AvgPool Block ClosedForm Conv Dense Dropout Erf Gelu LayerNorm Mix Net PRESETS Pointwise RMSNorm "
     "ReLULike Residual Serial Sine Stage conv conv_residual plain_residual post_norm pre_norm preactivation pyramid residual "
     "vanilla",
-    "advmf.claim": "Claim Equation Regime",
+    "advmf.claim": "Claim Claims Equation Regime",
     "advmf.theory.propagation": "growth_rate moments omega",
     "advmf.theory.correlation": "correlation_map depth_scale nngp",
     "advmf.theory.metric": "Metric metric",
@@ -43,6 +57,7 @@ _HOME = {
     "advmf.experiments.image_metric": "ImageMetric image_metric",
     "advmf.experiments.kernel_flow": "KernelFlow kernel_flow",
     "advmf.experiments.phase": "phase_diagram",
+    "advmf.experiments.sweep": "Sweep sweep",
     "advmf.theorems.f1_stream_fluctuation": "stream_fluctuation",
     "advmf.theorems.f2_jacobian_norm": "jacobian_norm",
     "advmf.emit.latex": "latex",
@@ -60,7 +75,7 @@ _HOME = {
     "advmf.theorems.theorem": "MatrixScale Scale Theorem",
     "advmf.theorems": "register_theorem",
     "advmf.verify.single": "check",
-    "advmf.verify.verdict": "Report Verdict",
+    "advmf.verify.verdict": "Report Reports Verdict",
     "advmf.verify.statistics": "Design",
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names.split()}

@@ -8,7 +8,7 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 import sympy as sp
 
@@ -17,7 +17,7 @@ from advmf.errors import ArgumentError
 from advmf.expressions import expression
 from advmf.nets import Net
 from advmf.notebook import Shown
-from advmf.observables import Probability, Quantile
+from advmf.observables import ATTACK, Expectation, Observable, Probability, Quantile
 
 
 class Regime(enum.Flag):
@@ -113,6 +113,20 @@ def _is_tolerance(value: object) -> bool:
     return isinstance(value, numbers.Real) and 0 <= float(value) < math.inf
 
 
+class Claims(Shown, tuple["Claim", ...]):
+    """Several claims. It is a tuple, which a notebook shows as formulas.
+
+    >>> import advmf as mf
+    >>> laws = mf.linear_form(mf.residual(1, 0))
+    >>> type(laws).__name__, laws[0].name, laws._repr_latex_().count("aligned")
+    ('Claims', 'T1.J', 2)
+    """
+
+
+YOURS = "yours"
+"""The name and the source of a claim that states none."""
+
+
 @public
 @dataclass(frozen=True)
 class Claim(Shown):
@@ -122,7 +136,7 @@ class Claim(Shown):
     meanings; ``rhs`` is the formula with the meanings put in. ``equations`` are the testable consequences of a law
     (relation ``~``) or of an independence. In them :data:`RHS` stands for the right-hand side; ``implied`` has it put
     in. A check of a claim with equations tests only these, so at least one of them must involve the right-hand side. A
-    claim about Gaussian matrices has no ``net``.
+    claim about Gaussian matrices has no ``net``. :meth:`of` makes a claim of your own from its two sides and the net.
 
     ``tolerance`` is an allowed deviation relative to the right-hand side: a number, or an expression in the symbols of
     the point. ``allowed`` is its value at a point.
@@ -143,11 +157,11 @@ class Claim(Shown):
     lhs: sp.Expr
     relation: Relation
     formula: sp.Expr
-    where: Mapping[sp.Symbol, sp.Expr]
-    regime: Regime
-    assumptions: tuple[str, ...]
-    source: str
-    net: Net | None
+    where: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    regime: Regime = Regime.LARGE_WIDTH
+    assumptions: tuple[str, ...] = ("the network as declared, at initialisation",)
+    source: str = YOURS
+    net: Net | None = None
     heuristic: str = ""
     p: sp.Expr | None = None
     q: sp.Expr | None = None
@@ -178,6 +192,42 @@ class Claim(Shown):
                 f"Claim {self.name}: regime {self.regime} and heuristic {self.heuristic!r} disagree. "
                 "A heuristic claim names its unproved step, and no other claim has one."
             )
+
+    @classmethod
+    @public
+    def of(
+        cls, lhs: sp.Expr, relation: str, formula: sp.Expr, net: Net | None, *, name: str = YOURS, **fields: Any
+    ) -> Claim:
+        """A claim of your own: ``lhs relation formula`` about a network. All other fields have defaults.
+
+        It is named "yours", is about large width (``Regime.LARGE_WIDTH``: a check extrapolates to N → ∞), and assumes
+        the network as declared. ``p`` and ``q`` are those of the left-hand side, if it has one pair. Any field of a
+        claim may be given instead. Raises ArgumentError for a left-hand side without a mean, a probability or a
+        quantile, a relation or a field that there is not, and a net that is none.
+
+        >>> import advmf as mf
+        >>> from advmf.observables import AdversarialLoss, Expectation
+        >>> from advmf.symbols import L, eps
+        >>> mine = mf.Claim.of(Expectation(AdversarialLoss(2, 2)), "<=", 3 * eps * sp.sqrt(L), mf.residual(1, 0))
+        >>> print(mine), mine.source, mine.p
+        yours: Expectation(AdversarialLoss(2, 2)) <= 3*sqrt(L)*eps
+        (None, 'yours', 2)
+        """
+        if not isinstance(net, Net | None):
+            raise ArgumentError(
+                f"Claim.of takes a Net, such as advmf.residual(u=1, v=0), or None for matrices; got {net!r:.80}."
+            )
+        lhs = expression(lhs)
+        if not lhs.has(Expectation, Probability, Quantile):
+            raise ArgumentError(
+                f"The left-hand side of a claim is an Expectation of observables, a Probability or a Quantile, of advmf.observables; "
+                f"got {lhs!s:.80}."
+            )
+        pairs = {o.args[:2] for o in lhs.atoms(Observable) if len(o.args) == 2 and ATTACK in o.needs}
+        if len(pairs) == 1:
+            p, q = pairs.pop()
+            fields = {"p": p, "q": q, **fields}
+        return cls(name, lhs, relation, formula, net=net, **fields)  # type: ignore[arg-type]
 
     def allowed(self, at: Mapping[str, float]) -> float:
         """The tolerance at a point; raises ArgumentError where ``at`` lacks one of its symbols.

@@ -164,10 +164,11 @@ def note(axis: Any, text: str) -> None:
     axis.figure.supxlabel(text, fontsize=6, color="0.35")
 
 
-def logarithmic(axis: Any, side: str, values: Sequence[float]) -> None:
-    """Make an axis ("x" or "y") logarithmic if its values are positive and span a decade."""
+def logarithmic(axis: Any, side: str, values: Sequence[float], span: float = 10.0) -> None:
+    """Make an axis ("x" or "y") logarithmic if its values are positive, and the largest is ``span`` times the
+    smallest."""
     low, high = min(values), max(values)
-    if low > 0 and high >= 10 * low:
+    if low > 0 and high >= span * low:
         getattr(axis, f"set_{side}scale")("log")
 
 
@@ -176,7 +177,7 @@ def labelled(axis: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
     overlap are moved apart."""
     if not ends:
         return
-    axis.figure.canvas.draw_idle()
+    axis.figure.draw_without_rendering()  # which lays the axes out
     to_axes = axis.transData + axis.transAxes.inverted()
     spots = sorted(((to_axes.transform((x, y))[1], text, colour) for x, y, text, colour in ends), key=lambda s: s[0])
     height = axis.get_window_extent().height or 1.0

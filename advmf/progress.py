@@ -43,9 +43,10 @@ def progress(count: int, unit: str = "cases") -> Iterator[Advance]:
 
 
 @contextmanager
-def shown(progress: Progress | bool | None) -> Iterator[Progress | None]:
-    """The function that the progress of one check goes to. A given function is taken. None, and True, mean a bar, if
-    there is a terminal or a notebook that shows one. False means nothing. Raises ArgumentError for anything else."""
+def shown(progress: Progress | bool | None, count: int = 1) -> Iterator[Progress | None]:
+    """The function that the progress of one check goes to, or of ``count`` pieces of work. A given function is taken.
+    None, and True, mean a bar, if there is a terminal or a notebook that shows one. False means nothing. Raises
+    ArgumentError for anything else."""
     if not callable(progress) and progress not in (None, False, True):
         raise ArgumentError(f"progress is a function of a share and a text, True, False or None; got {progress!r:.80}.")
     if callable(progress):
@@ -53,8 +54,14 @@ def shown(progress: Progress | bool | None) -> Iterator[Progress | None]:
     elif progress is False or not _visible():
         yield None
     else:
-        with _bar(1) as advance:
+        with _bar(count) as advance:
             yield advance
+
+
+def _in_notebook() -> bool:
+    from rich.console import Console
+
+    return Console(stderr=True).is_jupyter
 
 
 def _visible() -> bool:
@@ -68,6 +75,42 @@ def _visible() -> bool:
 
 @contextmanager
 def _bar(count: int) -> Iterator[Advance]:
+    with _notebook_bar(count) if _in_notebook() else _terminal_bar(count) as advance:
+        yield advance
+
+
+OFTEN = 0.2
+"""The least seconds between two changes of a bar in a notebook."""
+
+
+@contextmanager
+def _notebook_bar(count: int) -> Iterator[Advance]:
+    """A bar that needs no widgets: HTML that is replaced. It goes when the work ends."""
+    import html
+
+    from IPython.display import HTML, display
+
+    start, told, done, case = time.monotonic(), 0.0, 0.0, ""
+    handle = display(HTML("<progress></progress>"), display_id=True)
+
+    def advance(share: float, what: str) -> None:
+        nonlocal told, done, case
+        done, now = done + share, time.monotonic()
+        case = what if share == 0.0 else case
+        if now - told >= OFTEN:
+            told, part = now, min(done / count, 1.0)
+            left = f", about {_time((now - start) * (1 - part) / part)} left" if part > 0 else ""
+            words = html.escape(f"{part:.0%} after {_time(now - start)}{left}; {case} {what if what != case else ''}")
+            handle.update(HTML(f'<progress max="1" value="{part:.4f}"></progress> {words}'))
+
+    try:
+        yield Advance(advance, print)
+    finally:
+        handle.update(HTML(""))
+
+
+@contextmanager
+def _terminal_bar(count: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "theorems": SHARED | {"theory", "theorems"},
     "emit": SHARED | {"theory", "theorems", "emit"},
     "verify": SHARED | {"theory", "theorems", "simulate", "emit", "verify"},
-    "experiments": SHARED | {"theory", "theorems", "simulate", "emit", "verify", "experiments"},
+    "experiments": SHARED | {"theory", "theorems", "simulate", "emit", "verify", "report", "experiments"},
     "report": SHARED | {"theory", "theorems", "emit", "verify", "report"},
     "auditing": SHARED | {"modules", "theory", "theorems", "simulate", "emit", "report", "auditing"},
     "cli": SHARED

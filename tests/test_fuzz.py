@@ -124,6 +124,10 @@ CALLS = {
     mf.phase_diagram: dict(net=mf.vanilla(1, 0), **PAIR, axes=("L", "N"), L=[2, 3], N=[8, 16], d=6, K=3, eps=0.1, t=1, m=0.5, M=2, sigma_w=1.0),
     mf.check: dict(claim=CLAIM, at=AT, **FEW),
     mf.check_all: dict(claims=[CLAIM], at=AT, **FEW, seed=0, data="digits", dtype="float32", sampler="auto"),
+    mf.sweep: {
+        "claims": CLAIM, "over": {"L": [1, 2]}, "at": {k: v for k, v in AT.items() if k != "L"}, "nets": 2, "widths": "limit", "seed": 0,
+    },
+    mf.Claim.of: {"lhs": CLAIM.lhs, "relation": "<=", "formula": CLAIM.rhs, "net": NET, "name": "a", "regime": CLAIM.regime, "depth": 0},
     simulate.sample: dict(net=NET, **SIZES),
     simulate.attack: lambda: dict(networks=networks(), x=torch.ones(6), eps=0.1, **PAIR, steps=1, restarts=1, directions=1),
     mf.to_torch: lambda: {"net": NET, "N": 8, "L": 1, "d": 6, "K": 3, "sigma_w": 1.0, "sigma_b": 0.1, "member": 0, "generator": generator()},

@@ -177,7 +177,7 @@ def check(
                 for outcome in finished:
                     found.append(outcome)
                     errors += [outcome.error] if outcome.error else []
-                    advance.say(_told(outcome))
+                    advance.say(told_of(outcome))
                     outcomes = family(sorted(found, key=lambda o: o.position), claims)
                     document = of_outcomes(outcomes, seed, command, complete=len(outcomes) == len(suite))
                     if json_path and json_path.replaced:
@@ -201,10 +201,10 @@ def check(
     for error in errors:
         for note in getattr(error, "__notes__", ()):
             click.echo(f"{note}advmf: {error} (exit code {Exit.CRASHED:d})", err=True)
-    sys.exit(_exit_code(document, crashed=any(isinstance(error, CaseError) for error in errors)))
+    sys.exit(exit_code(document, crashed=any(isinstance(error, CaseError) for error in errors)))
 
 
-def _told(outcome: Outcome) -> str:
+def told_of(outcome: Outcome) -> str:
     """A line on a case that has finished."""
     case = outcome.case
     if outcome.error:
@@ -275,7 +275,8 @@ def _summarise(document: Document) -> None:
             click.echo(f"$GITHUB_STEP_SUMMARY cannot be written: {error}", err=True)
 
 
-def _exit_code(document: Document, crashed: bool) -> int:
+def exit_code(document: Document, crashed: bool) -> int:
+    """The exit code of a run with these results."""
     if document.counts["REFUTED"]:
         return Exit.REFUTED
     if document.errors:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.shared import console, declared, main, point, usage_errors, values_over
+from advmf.cli.shared import console, declared, main, point, require_figure, usage_errors, values_over
 from advmf.cli.types import CSV, PLOT, SEED, SIZE, OutputFile
 from advmf.outputs import Output
 from advmf.progress import progress
@@ -67,27 +67,16 @@ def norms(
             table.plot(plot, size or "two")
 
 
-def require_figure(plot: Output | None, size: str | None) -> None:
-    """Raise, before any work, for a figure that cannot be drawn, and for a size without one."""
-    from advmf.drawing import check_target
-    from advmf.errors import ArgumentError
-
-    if plot:
-        check_target(plot, size or "one")
-    elif size is not None:
-        raise ArgumentError("--size is the width of a figure; give its file with --plot.")
-
-
 def _norms_table(console: Console, table: NormTable) -> None:
     from rich.table import Table
 
-    heads = [*(f"simulated/{route}" for route in table.routes), "bracket"]
-    out = Table("p", "q", "simulated", *heads, box=None)
+    out = Table("p", "q", "simulated", *table.routes, "bracket", box=None)
     for c in (cell for row in table.cells for cell in row):
         ratios = ["" if r is None else f"{r:.3f}" for r in map(c.ratio, table.routes)]
         bracket = "exact" if c.exact else f"{c.upper / c.mean:.3f}"
         p, q = ("inf" if r.is_infinite else f"{float(r):g}" for r in (c.p, c.q))
         out.add_row(p, q, f"{c.mean:.5g} ± {c.stderr:.1g}", *ratios, bracket)
+    console.print(f"d = {table.d}, K = {table.K}: simulated norm factor, and divided by that of each route")
     console.print(out)
 
 
@@ -180,9 +169,10 @@ def phase(
         else ""
     )
     ranges = ", ".join(f"{name} = {grids[name].min():g} to {grids[name].max():g}" for name in names)
-    growth = f"; omega^L is {found.start.min():.3g} to {found.start.max():.3g} at the start"
-    line = f"{net} {activation}, (p, q) = ({p}, {q}), over {ranges}: {share}{growth}{ends}{early}{never}"
-    console(csv_path).print(line)
+    out = console(csv_path)
+    out.print(f"{net} {activation}, (p, q) = ({p}, {q}), over {ranges}")
+    out.print(f"omega^L is {found.start.min():.3g} to {found.start.max():.3g} before training")
+    out.print(f"{share}{ends}{early}{never}")
     with usage_errors():
         if csv_path:
             found.csv(csv_path)

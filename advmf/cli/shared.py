@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -57,8 +58,8 @@ def main() -> None:
 
 
 def console(*outputs: Output | None) -> Console:
-    """A console that is plain in pipes and under NO_COLOR; piped tables are not squeezed to 80 columns. Where one of
-    the outputs is standard output, tables go to standard error."""
+    """A console that is plain in pipes and under NO_COLOR; piped tables are not squeezed to 80 columns, unless the
+    variable COLUMNS says so. Where one of the outputs is standard output, tables go to standard error."""
     from rich.console import Console
 
     class Ours(Console):
@@ -67,7 +68,9 @@ def console(*outputs: Output | None) -> Console:
 
     aside = any(output.standard for output in outputs if output)
     stream = sys.stderr if aside else sys.stdout
-    return Ours(highlight=False, stderr=aside, width=None if stream.isatty() else 260)
+    return Ours(
+        highlight=False, stderr=aside, width=None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else 260
+    )
 
 
 def point(at: Sequence[str]) -> dict[str, float]:
@@ -120,6 +123,17 @@ def values_over(given: str, count: int = POINTS) -> tuple[str, list[float]]:
             f"--over takes NAME=LOW:HIGH, NAME=LOW:HIGH:COUNT (2 points or more) or NAME=VALUE,VALUE, e.g. --over L=2:64; got {given!r}."
         )
     return name, parts
+
+
+def require_figure(plot: Output | None, size: str | None) -> None:
+    """Raise, before any work, for a figure that cannot be drawn, and for a size without one."""
+    from advmf.drawing import check_target
+    from advmf.errors import ArgumentError
+
+    if plot:
+        check_target(plot, size or "one")
+    elif size is not None:
+        raise ArgumentError("--size is the width of a figure; give its file with --plot.")
 
 
 def alone(context: click.Context, file: Path, *allowed: str) -> None:

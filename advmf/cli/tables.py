@@ -2,31 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
     from advmf.report.document import Document
+    from advmf.report.overview import Table
 
 _STYLE = {"SUPPORTED": "green", "NOT_REFUTED": "green", "REFUTED": "bold red", "UNDERPOWERED": "yellow"}
 
 
-def print_tables(console: Console, document: Document) -> None:
-    """One table per theorem: a row per network, a column per claim; then the reasons, the controls and the totals."""
-    from rich.table import Table
+def _print_table(console: Console, table: Table) -> None:
+    """A table of verdicts. Columns that do not fit beside each other follow below, with the rows' names again, so that
+    nothing is cut."""
     from rich.text import Text
 
-    from advmf.report.overview import cell, tables
+    from advmf.report.overview import cell, legend
+
+    told = legend(table)
+    console.print(f"{table.title}: {table.numbers}" + (f"; {told}" if told else ""), style="italic", markup=False)
+    places = any(row.place for row in table.rows)
+    names = [
+        ("net", [Text(row.net) for row in table.rows]),
+        ("activation", [Text(row.activation) for row in table.rows]),
+    ]
+    if not any(row.activation for row in table.rows):
+        names.pop()
+    if places:
+        names.append(("at", [Text(row.place) for row in table.rows]))
+    columns = []
+    for head in table.heads:
+        found = [row.claims[head].report if head in row.claims else None for row in table.rows]
+        columns.append((head, [Text(cell(r), _STYLE[r.verdict]) if r else Text("") for r in found]))
+    margins = [Text(row.margin, _STYLE["REFUTED"] if row.error else "") for row in table.rows]
+    columns.append(("within", margins))
+    for part in _fitting(columns, console.width - sum(map(_width, names))):
+        console.print(_grid([*names, *part]), "")
+
+
+Column = tuple[str, "list[Text]"]
+"""A column: its head, and its cells."""
+
+
+def _width(column: Column) -> int:
+    """The width of a column with the spaces beside it."""
+    head, cells = column
+    return max(len(head), *(len(cell.plain) for cell in cells)) + 2
+
+
+def _fitting(columns: Sequence[Column], room: int) -> Iterator[list[Column]]:
+    """The columns in groups that are not wider than ``room``, if a column is not wider by itself."""
+    group: list[Column] = []
+    for column in columns:
+        if group and sum(map(_width, [*group, column])) > room:
+            yield group
+            group = []
+        group.append(column)
+    yield group
+
+
+def _grid(columns: Sequence[Column]) -> RichTable:
+    from rich.table import Table
+
+    grid = Table(box=None, padding=(0, 1))
+    for head, _ in columns:
+        grid.add_column(head, no_wrap=True, overflow="fold")
+    for cells in zip(*(cells for _, cells in columns)):
+        grid.add_row(*cells)
+    return grid
+
+
+def print_tables(console: Console, document: Document) -> None:
+    """One table per theorem: a row per network, a column per claim; then the reasons, the controls and the totals."""
+    from advmf.report.overview import tables
 
     for each in tables(document.claims, document.errors):
-        console.print(f"{each.title}: {each.numbers}", style="italic")
-        table = Table("net", "activation", *each.heads, "within", box=None)
-        for row in each.rows:
-            found = [row.claims[head].report if head in row.claims else None for head in each.heads]
-            cells = (Text("") if report is None else Text(cell(report), _STYLE[report.verdict]) for report in found)
-            table.add_row(row.net, row.activation, *cells, Text(row.margin, _STYLE["REFUTED"] if row.error else ""))
-        console.print(table, "")
+        _print_table(console, each)
     for claim in document.claims:
         for f in claim.report.findings:
             if f.verdict in ("REFUTED", "UNDERPOWERED"):

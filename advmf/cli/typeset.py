@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Set the verdicts of this run of 'advmf check --json'.",
 )
+@click.option("--bib", "bib", type=OutputFile(), help="Write the BibTeX entries of the cited works here.")
 @click.option("--fragment", is_flag=True, help="Without a preamble, to be read by \\input.")
 @click.option("--macros", is_flag=True, help="Define a command for every letter, so that it is renamed in one place.")
 @click.option(
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 def latex_(
     context: click.Context,
     theorems: tuple[str, ...], output: Output, net: str, activation: str | None, p: str, q: str, route: str, d: int, K: int,
-    results: Path | None, fragment: bool, macros: bool, derivations: bool,
+    results: Path | None, bib: Output | None, fragment: bool, macros: bool, derivations: bool,
 ) -> None:  # fmt: skip
     """Set THEOREMS (all of them if none is given), or your own bound in a file, as a LaTeX document that compiles
     without changes.
@@ -63,6 +64,7 @@ def latex_(
     this network.
     """
     with usage_errors():
+        from advmf.emit.typeset.bibliography import bibtex
         from advmf.report.paper import document
         from advmf.report.results import about, read_results
         from advmf.theorems import THEOREMS
@@ -70,7 +72,7 @@ def latex_(
 
         record = read_results(results) if results else None
         if file := own_file(theorems):
-            alone(context, file, "output", "d", "K", "results", "fragment", "macros", "derivations")
+            alone(context, file, "output", "d", "K", "results", "bib", "fragment", "macros", "derivations")
             network, section = _own(file, derivations)
             sections, title = [section], f"A bound of one's own: {section.title}"
             names, activations = {section.title}, None
@@ -87,6 +89,8 @@ def latex_(
             sections, net=network, title=title, dimensions=(d, K), results=record, macros=macros, fragment=fragment,
         )  # fmt: skip
         output.write(text)
+        if bib:
+            bib.write(bibtex(text))
 
 
 def _own(file: Path, derivations: bool) -> tuple[Net | None, Section]:

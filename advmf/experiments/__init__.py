@@ -1,1 +1,1 @@
-"""Experiments without verdicts: phase diagrams, training curves, tables of norms, and their figures."""
+"""Experiments: sweeps with a verdict at every point, phase diagrams, training curves, tables of norms; with figures."""

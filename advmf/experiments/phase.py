@@ -60,9 +60,9 @@ class PhaseDiagram(Tabled):
         where it never leaves. Lines of equal omega**L before training are labelled."""
         with drawing(size, 0.86) as (drawn, axis):
             handles = _regions(axis, self)
-            _growth(axis, self)
             for name, values, side in zip(self.axes, (self.rows, self.columns), ("y", "x")):
                 _axis(axis, side, name, values)
+            _growth(axis, self)
             shown = ", ".join(f"{_LETTERS.get(name, f'${name}$')} = {value:.4g}" for name, value in self.point.items())
             axis.set_title("\n".join(filter(None, (title or self.title, *_folded(shown)))), fontsize=7)
             if handles:
@@ -72,7 +72,7 @@ class PhaseDiagram(Tabled):
 
 _LETTERS = {"sigma_w": r"$\sigma_w$", "sigma_w_sq": r"$\sigma_w^2$", "eps": r"$\epsilon$", "sigma_b": r"$\sigma_b$"}
 _NAMES = {"L": "depth $L$", "N": "width $N$"}
-GROWTHS = (0.1, 0.5, 1.0, 2.0, 10.0, 100.0, 1e4, 1e6)
+GROWTHS = (0.1, 0.5, 1.0, 2.0, 10.0, 100.0, 1e4)
 """The values of omega**L that a figure has lines of."""
 
 
@@ -115,7 +115,27 @@ def _growth(axis: Any, diagram: PhaseDiagram) -> None:
     if not levels or min(found.shape) < 2:
         return
     drawn = axis.contour(diagram.columns, diagram.rows, found, levels=levels, colors="black", linewidths=0.6)
-    axis.clabel(drawn, fmt={level: rf"$\omega^L={_power(level)}$" for level in levels}, fontsize=6)
+    axis.clabel(
+        drawn, fmt={level: rf"$\omega^L={_power(level)}$" for level in levels}, fontsize=6, manual=_middles(axis, drawn)
+    )
+
+
+def _middles(axis: Any, contours: Any) -> list[tuple[float, float]]:
+    """The middle of each contour that is long enough for a label, away from the edges."""
+    axis.figure.draw_without_rendering()  # which settles the limits
+    to_axes, found = axis.transData + axis.transAxes.inverted(), []
+    for path in contours.get_paths():
+        if len(path.vertices) < 2:
+            continue
+        places = to_axes.transform(path.vertices)
+        if max(np.ptp(places, axis=0)) > LONG:
+            middle = (places.min(0) + places.max(0)) / 2
+            found.append(tuple(path.vertices[np.abs(places - middle).sum(1).argmin()]))
+    return found
+
+
+LONG = 0.22
+"""Contours that span less of the axes have no label."""
 
 
 def _power(level: float) -> str:

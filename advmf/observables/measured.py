@@ -97,7 +97,7 @@ class AdversarialLoss(Observable):
 
 
 class OperatorNorm(Observable):
-    """``‖J(x)‖_{p -> q}``: ``OperatorNorm(p, q)``."""
+    """``max ‖J(x) e‖_q`` over ``‖e‖_p <= 1``, the norm of the Jacobian: ``OperatorNorm(p, q)``."""
 
     is_nonnegative = True
     tex = r"\lVert J(x)\rVert_{{{}\to {}}}"

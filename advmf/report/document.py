@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from advmf import __version__
 from advmf.errors import StoreError, printable
 from advmf.theorems import THEOREMS
 from advmf.theorems.selection import PAIRS
+from advmf.theorems.theorem import family
 from advmf.verify.foreign import LARGEST, loads, valid
-from advmf.verify.records import ADDED, FORMAT, STATED, Results, of_another_format
+from advmf.verify.records import ADDED, FORMAT, STATED, Results, of_another_format, statement
 from advmf.verify.runs import Outcome, together
 from advmf.verify.store import read as read_store
 from advmf.verify.suite import FAMILY_ALPHA, Case
@@ -32,11 +33,13 @@ class Checked:
     activation: str
     statement: Mapping[str, Any]
     report: Report
+    place: str = ""
+    """The values of its point that tell it from the same claim at other points of the run."""
 
     @property
     def title(self) -> str:
-        """See :func:`title`."""
-        return title(self.case, self.activation, self.report)
+        """See :func:`title`; with the place."""
+        return " ".join(filter(None, (title(self.case, self.activation, self.report), self.place)))
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,24 @@ def title(case: str, activation: str, report: Report) -> str:
     pair = f"p={report.p} q={report.q}" if report.p else ""
     limit = "N=inf" if report.given else ""
     return " ".join(filter(None, (f"{name}{bracket}{mistake}", report.net, activation, pair, limit)))
+
+
+def places(named: Sequence[tuple[str, Report]]) -> list[str]:
+    """For each of the reports with their titles: the values of its point that differ among the reports of the same
+    title, as "L=4"; empty where there is no other."""
+    groups: dict[str, list[Report]] = {}
+    for name, report in named:
+        groups.setdefault(name, []).append(report)
+    varied = {
+        name: [key for key in reports[0].at if len({report.at.get(key) for report in reports}) > 1]
+        for name, reports in groups.items()
+    }
+    return [" ".join(f"{key}={report.at[key]:.6g}" for key in varied[name]) for name, report in named]
+
+
+def _placed(claims: Sequence[Checked]) -> tuple[Checked, ...]:
+    found = places([(claim.title, claim.report) for claim in claims])
+    return tuple(replace(claim, place=place) if place else claim for claim, place in zip(claims, found))
 
 
 @dataclass(frozen=True)
@@ -156,6 +177,31 @@ def of_outcomes(outcomes: Sequence[Outcome], seed: int, command: str, complete: 
     return _document(__version__, seed, command, complete, claims, controls, errors)
 
 
+def of_reports(reports: Sequence[Report]) -> Document:
+    """The document of reports that were made in Python, each with its own error rate."""
+    claims = [Checked(family(r.theorem), "", _said(r), r) for r in reports]
+    names = [f"{r.theorem} [{name}]" for r in reports for name in r.controls]
+    verdicts = [verdict for r in reports for verdict in r.controls.values()]
+    missed = tuple(name for name, verdict in zip(names, verdicts) if verdict != Verdict.REFUTED)
+    seconds = sum(r.seconds for r in reports)
+    return Document(__version__, reports[0].seed, "", True, _placed(claims), len(names), missed, seconds, tuple(names))
+
+
+def _said(report: Report) -> Mapping[str, Any]:
+    """What a report's claim states; of a report that was read from a file, only what it measured is known."""
+    if report.claim is not None:
+        return statement(report.claim)
+    label = report.findings[0].label
+    none = {
+        "where": {},
+        "regime": str(report.settings.get("regime", "")),
+        "heuristic": "",
+        "assumptions": [],
+        "source": "",
+    }
+    return {"latex": label, "subject": label, **none}
+
+
 def of_store(results: Results) -> Document:
     """The document of a store, with the verdicts of Holm's rule over the run's claims."""
     run, claims = results.configuration, [record for record in results.records if not record.control]
@@ -188,11 +234,21 @@ def _document(
     errors: Sequence[Failed],
 ) -> Document:
     """The document of these parts; ``controls`` are given with their names."""
+    claims, names = _placed(claims), places(controls)
+    controls = [(" ".join(filter(None, (name, place))), r) for (name, r), place in zip(controls, names)]
     missed = tuple(name for name, r in controls if r.verdict != "REFUTED")
     seconds = sum(r.seconds for r in (*(c.report for c in claims), *(r for _, r in controls)))
-    names = tuple(name for name, _ in controls)
     return Document(
-        version, seed, command, complete, tuple(claims), len(controls), missed, seconds, names, tuple(errors)
+        version,
+        seed,
+        command,
+        complete,
+        tuple(claims),
+        len(controls),
+        missed,
+        seconds,
+        tuple(name for name, _ in controls),
+        tuple(errors),
     )
 
 
@@ -234,7 +290,7 @@ def _of_json(record: Mapping[str, Any]) -> Document:
         for row in record["results"]
     )
     return Document(
-        _text(record["version"]), int(record["seed"]), _text(record["command"]), bool(summary["complete"]), claims,
+        _text(record["version"]), int(record["seed"]), _text(record["command"]), bool(summary["complete"]), _placed(claims),
         int(controls["total"]), tuple(map(_text, controls["missed"])), float(summary["seconds"]),
         tuple(map(_text, controls.get("names", ()))),
         tuple(Failed(*(_text(error[field.name]) for field in fields(Failed))) for error in record.get("errors", ())),
@@ -263,6 +319,8 @@ _NAMED = (*_CHOICES[1:], "--p", "--q")
 numbers are those of all pairs that were asked for together."""
 _ELSEWHERE = ("--store", "--workers", "--backend", "--scheduler", "--json")
 """Options that do not affect any number."""
+_FILES = ("--plot", "--size", "--csv", "--report", "-o")
+"""Options of a sweep about its output."""
 
 
 def reproduction(command: str, claim: Checked | None = None) -> str:
@@ -282,6 +340,8 @@ def reproduction(command: str, claim: Checked | None = None) -> str:
         words = list(_without(shlex.split(command), drop))
     except ValueError:
         return ""
+    if words[:2] == ["advmf", "sweep"]:  # whose points share the error rate
+        return shlex.join(_without(shlex.split(command), (*_ELSEWHERE, *_FILES)))
     if words[:2] != ["advmf", "check"]:
         return ""
     if claim is not None and not any(word.endswith(".py") for word in words):  # a file checks one claim

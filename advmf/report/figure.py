@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
+import numpy as np
+
+from advmf.report.ticks import ticks
 from advmf.report.tree import node
 from advmf.verify.verdict import Finding, Report
 
@@ -79,14 +82,15 @@ def figure(report: Report, finding: Finding, name: str) -> Element | None:
         "svg",
         node("title", f"{finding.label}: estimate and prediction", id=f"{name}-t"),
         node("desc", _told(symbol, shown, finding), id=f"{name}-d"),
-        *_frame(_UPPER, y, (low, high) if slope else (finding.predicted, low, high)),
-        *_frame(_LOWER, z, (0.0, -most, most)),
+        *_frame(_UPPER, y, ticks(low, high)),
+        *_frame(_LOWER, z, ticks(-most, most, 3)),
         node("rect", x=_LEFT, y=_at(z(2)), width=_LIMIT + 20 - _LEFT, height=_at(z(-2) - z(2)), class_="band"),
         node("path", d=_path([(_LEFT, z(0)), (_LIMIT + 20, z(0))]), class_="prediction"),
         node("path", d=_path(_line(measured, x, y, slope)), class_="prediction"),
+        *_fitted(measured, finding, x, y),
         *(mark for place, p in zip(places, shown) for mark in _mark(place, p, y, z, place == _LIMIT)),
         *_sizes(measured, x, symbol, len(shown) > len(measured)),
-        _text(_LEFT, _UPPER[0] - 4, "estimate ± 2 standard errors; dashed: predicted", "start"),
+        _text(_LEFT, _UPPER[0] - 4, "estimate ± 2 standard errors; dashed: predicted" + ("; line: fit" if _fit(measured, finding) else ""), "start"),
         _text(_LEFT, _LOWER[0] - 6, "departure from the prediction, in standard errors", "start"),
         viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_labelledby=f"{name}-t {name}-d", class_="figure",
     )  # fmt: skip
@@ -120,6 +124,36 @@ def _up(low: float, high: float, panel: tuple[int, int], log: bool = False) -> S
     return lambda value: panel[1] - (bend(value) - bottom + room) * height
 
 
+AGREE = 1e-4
+"""The relative difference from the joint estimate up to which a curve is that of the fit."""
+
+
+def _fit(measured: Sequence[Point], finding: Finding) -> Callable[[float], float] | None:
+    """The law that the joint estimate is the limit of, a + b/N + c/N² or a constant, fitted to the means with the
+    numbers of networks as weights. None where the estimate is of another kind."""
+    rungs = [r for r in finding.rungs if any(p.size == r.N for p in measured)]
+    if len(rungs) < 3 or not all(math.isfinite(r.N) and math.isfinite(r.mean) for r in rungs):
+        return None
+    inverse, mean, weight = (np.array(column, float) for column in zip(*((1 / r.N, r.mean, r.nets) for r in rungs)))
+    for degree in (2, 0):
+        powers = np.vander(inverse, degree + 1, increasing=True)
+        root = np.sqrt(weight)
+        found, *_ = np.linalg.lstsq(powers * root[:, None], mean * root, rcond=None)
+        if abs(found[0] - finding.estimate) <= AGREE * abs(finding.estimate):
+            return lambda N, c=found: float(sum(a / N**k for k, a in enumerate(c)))  # type: ignore[misc]
+    return None
+
+
+def _fitted(measured: Sequence[Point], finding: Finding, x: Scale, y: Scale) -> list[Element]:
+    """The curve of the fit between the smallest and the largest size."""
+    law = _fit(measured, finding)
+    if law is None:
+        return []
+    low, high = measured[0].size, measured[-1].size
+    sizes = [low * (high / low) ** (i / 40) for i in range(41)]
+    return [node("path", d=_path([(x(n), y(law(n))) for n in sizes]), class_="fit")]
+
+
 def _line(measured: Sequence[Point], x: Scale, y: Scale, slope: bool) -> list[tuple[float, float]]:
     if slope:
         return [(x(p.size), y(p.predicted)) for p in measured]
@@ -127,16 +161,12 @@ def _line(measured: Sequence[Point], x: Scale, y: Scale, slope: bool) -> list[tu
 
 
 def _frame(panel: tuple[int, int], scale: Scale, values: Sequence[float]) -> list[Element]:
-    """The axis on the left, with its ticks; of ticks that are too close, the later ones are left out."""
+    """The axis on the left, with its ticks."""
     parts = [node("path", d=_path([(_LEFT, panel[0]), (_LEFT, panel[1]), (_LIMIT + 20, panel[1])]), class_="axis")]
-    heights: list[float] = []
     for value in values:
         height = scale(value)
-        if any(abs(height - other) < 12 for other in heights):
-            continue
-        heights.append(height)
         parts.append(node("path", d=_path([(_LEFT - 4, height), (_LEFT, height)]), class_="axis"))
-        parts.append(_text(_LEFT - 7, height + 4, f"{value:.4g}", "end"))
+        parts.append(_text(_LEFT - 7, height + 4, f"{value:.6g}", "end"))
     return parts
 
 

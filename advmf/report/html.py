@@ -15,13 +15,13 @@ from xml.etree.ElementTree import Element, tostring
 from advmf.report.document import Checked, Document, reproduction
 from advmf.report.figure import along, figure, is_slope, points
 from advmf.report.mathml import formula, inline, words
-from advmf.report.overview import SHORT, Table, number, tables
+from advmf.report.overview import SHORT, SIGNS, Table, number, tables
+from advmf.report.strip import strip
 from advmf.report.tree import node
 from advmf.symbols import SYMBOLS
 from advmf.theorems import THEOREMS
 from advmf.verify.verdict import Finding, Report
 
-_SIGNS = {"SUPPORTED": "✓", "NOT_REFUTED": "✓", "REFUTED": "✗", "UNDERPOWERED": "?"}
 _MEANINGS = {
     "SUPPORTED": "an equality: not missed, and a departure of the declared effect would have been found",
     "NOT_REFUTED": "an upper bound that was attacked and stood; it is not thereby proved",
@@ -98,6 +98,15 @@ def _name(verdict: str) -> str:
     return verdict.lower().replace("_", " ")
 
 
+def _count(number: Any, unit: str) -> str:
+    """A number of things in words.
+
+    >>> _count(1, "finding"), _count(2, "finding")
+    ('1 finding', '2 findings')
+    """
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
 def _contents(document: Document) -> Element:
     entries = [("overview", "Verdicts"), *((_anchor(case), case) for case in _cases(document)), ("origin", "Origin")]
     return node("ul", *(node("li", node("a", *words(text), href=f"#{anchor}")) for anchor, text in entries))
@@ -112,12 +121,12 @@ def _anchor(case: str) -> str:
 
 
 def _badge(verdict: str, text: str | None = None) -> Element:
-    sign = node("span", _SIGNS[verdict], aria_hidden="true")
+    sign = node("span", SIGNS[verdict], aria_hidden="true")
     return node("span", sign, f" {text or _name(verdict)}", class_=f"badge {verdict.lower()}")
 
 
 def _error(kind: str) -> Element:
-    return node("span", node("span", _SIGNS["REFUTED"], aria_hidden="true"), f" {kind}", class_="badge refuted")
+    return node("span", node("span", SIGNS["REFUTED"], aria_hidden="true"), f" {kind}", class_="badge refuted")
 
 
 def _section(anchor: str, title: str, *children: Element | None) -> Element:
@@ -127,12 +136,13 @@ def _section(anchor: str, title: str, *children: Element | None) -> Element:
 def _titled(title: str) -> list[Element | str]:
     """The title of a claim or of a negative control (:func:`advmf.report.document.title`), with formulas in its
     exponents and its mistake."""
-    parts = re.fullmatch(r"(.*?)(?: \[(.*)\])?( [^\[\]]*?)?(?: p=(\S+) q=(\S+))?", title, re.DOTALL)
+    parts = re.fullmatch(r"(.*?)(?: \[(.*)\])?( [^\[\]]*?)?((?: \w+=\S+)*)", title, re.DOTALL)
     if parts is None:
         return [title]
-    name, mistake, who, p, q = parts.groups(default="")
+    name, mistake, who, point = parts.groups(default="")
     wrong = [" [", *words(mistake), "]"] if mistake else []
-    return [*words(name), *wrong, who, *([", ", *words(f"p = {_exponent(p)}, q = {_exponent(q)}")] if p else [])]
+    values = (_exponent(value).replace("=", " = ") for value in point.split())
+    return [*words(name), *wrong, who, *(part for value in values for part in (", ", *words(value)))]
 
 
 def _exponent(value: str) -> str:
@@ -159,7 +169,15 @@ def _overview(document: Document, names: Mapping[int, str]) -> Element:
     passed = node("details", head, node("ul", *refuted), open="open" if len(refuted) <= FEW else None)
     summary = node("ul", *counts, class_="counts")
     return _section(
-        "overview", "Verdicts", summary, *listed, controls, *grids, passed if refuted else None, _reading(document)
+        "overview",
+        "Verdicts",
+        summary,
+        strip(document.claims, names),
+        *listed,
+        controls,
+        *grids,
+        passed if refuted else None,
+        _reading(document),
     )
 
 
@@ -171,7 +189,7 @@ def _listed(document: Document, names: Mapping[int, str], verdict: str) -> Eleme
         for f in c.report.findings
         if f.verdict == verdict
     ]
-    return _folded(verdict, f"{_name(verdict)}: {len(found)} findings", found)
+    return _folded(verdict, f"{_name(verdict)}: {_count(len(found), 'finding')}", found)
 
 
 def _folded(verdict: str, title: str, entries: Sequence[Element]) -> Element | None:
@@ -202,9 +220,10 @@ def _reading(document: Document) -> Element:
             node(
                 "p",
                 "A departure is that of the estimate from the prediction, in units of the predicted size. What a check resolved is "
-                "the departure that it would have found, with the declared probability; 'within' is the largest of a row. The "
-                "rate is the probability that a true claim is refuted, shared among the claims of the run. Intervals are two "
-                "standard errors to either side.",
+                "the departure that it would have found, with the declared probability; 'within' is the largest of a row. A "
+                "claim is refuted where its P-value is below its rate, the probability that a true claim is refuted, which the claims of "
+                "the run share. Intervals are two standard errors to either side. A curve through estimates is the law in 1/N whose "
+                "limit is the joint estimate.",
             ),
             _facts(letters),
         ),
@@ -218,7 +237,9 @@ def _grid(table: Table, names: Mapping[int, str]) -> Element:
     rows = []
     for row in table.rows:
         cells = [node("td", _link(row.claims[head], names) if head in row.claims else None) for head in table.heads]
-        name = node("th", f"{row.net} ", node("small", row.activation), scope="row")
+        name = node(
+            "th", f"{row.net} ", node("small", " ".join(filter(None, (row.activation, row.place)))), scope="row"
+        )
         margin = _error(row.error) if row.error else row.margin
         rows.append(node("tr", name, *cells, node("td", margin)))
     return _table(f"{table.title}: {table.numbers}{pairs}", heads, rows)
@@ -227,7 +248,7 @@ def _grid(table: Table, names: Mapping[int, str]) -> Element:
 def _link(claim: Checked, names: Mapping[int, str]) -> Element:
     report = claim.report
     value = number(report)
-    sign, told = node("span", _SIGNS[report.verdict], aria_hidden="true"), SHORT[report.verdict]
+    sign, told = node("span", SIGNS[report.verdict], aria_hidden="true"), SHORT[report.verdict]
     margin = f" {report.margin}" if report.margin else ""
     word = node("span", told, class_="aside" if value else None)
     badge = node("span", sign, f" {value} ", word, class_=f"badge {report.verdict.lower()}")
@@ -261,7 +282,8 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
         ),
         ("source", _sentence(said["source"])),
         ("network", formula(said["network"]) if said.get("network") else ""),
-        ("derivation", _code(said.get("derivation", ""))),
+        ("derivation", _code(said.get("derivation", "") or report.settings.get("derivation", ""))),
+        ("negative controls", _controls(report)),
         ("LaTeX", _code(said["latex"])),
         ("point", _sentence(", ".join(f"{name} = {value:g}" for name, value in report.at.items()))),
         *_settings(report),
@@ -280,6 +302,14 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
         ),
         open="open" if opened else None,
     )
+
+
+def _controls(report: Report) -> Element | str:
+    """The negative controls that were checked along with a claim, with their verdicts."""
+    found = [
+        node("li", *words(name), ": ", _badge(verdict)) for name, verdict in report.controls.items() if verdict in SIGNS
+    ]
+    return node("ul", *found) if found else ""
 
 
 def _what(claim: Checked, finding: Finding) -> list[Element | str]:
@@ -305,7 +335,7 @@ def _settings(report: Report) -> Iterator[tuple[str, Element | str]]:
     if "along" in settings:
         yield "ladder", f"{settings['along']} = {', '.join(f'{n:,}' for n in ladder.get('ladder', ()))}"
     if "attack" in settings:
-        yield "attack", ", ".join(f"{value} {name}" for name, value in settings["attack"].items())
+        yield "attack", ", ".join(_count(value, name.removesuffix("s")) for name, value in settings["attack"].items())
     if report.given:
         yield "width", f"infinite, given {settings['given']}"
     if "samplers" in settings:
@@ -316,7 +346,7 @@ def _settings(report: Report) -> Iterator[tuple[str, Element | str]]:
         yield "early stop", f"at look {early['stopped']} of {early['looks']}"
     if "data" in settings:
         yield "images", _sentence(f"{settings['data']}, SHA-256 {settings.get('data_sha256', 'unknown')}")
-    yield "seed", f"{report.seed}; {report.seconds:.1f} s"
+    yield "seed", f"{report.seed}; {report.took}"
 
 
 def _code(text: str) -> Element | str:
@@ -333,7 +363,7 @@ def _finding(claim: Checked, finding: Finding, name: str) -> Iterator[Element]:
     resolved = f"{f.resolution:.2%}" if math.isfinite(f.resolution) else "nothing"
     outcome = (
         f"{f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}; departure {f.departure:+.2%}, "
-        f"resolved {resolved} (declared {f.effect:.0%}); p = {f.p_value:.2g} at rate {f.alpha:.2g}"
+        f"resolved {resolved} (declared {f.effect:.0%}); P-value {f.p_value:.2g}, refuted below {f.alpha:.2g}"
     )
     yield node("h4", *_what(claim, f))
     yield node("p", _badge(f.verdict), f" {outcome}", *([": ", *words(f.reason)] if f.reason else []))

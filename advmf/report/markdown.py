@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from advmf.report.document import Checked, Document, reproduction
-from advmf.report.overview import Table, cell, tables
+from advmf.report.overview import Table, cell, legend, tables
 
 
 def markdown(document: Document) -> str:
@@ -51,7 +51,7 @@ def _findings(claims: Sequence[Checked]) -> Iterator[Sequence[str]]:
 def _folded(table: Table) -> str:
     rows = [
         (
-            row.net,
+            " ".join(filter(None, (row.net, row.place))),
             row.activation,
             *(cell(row.claims[head].report) if head in row.claims else "" for head in table.heads),
             row.margin,
@@ -60,7 +60,7 @@ def _folded(table: Table) -> str:
     ]
     grid = "\n".join(_grid(("net", "activation", *table.heads, "within"), rows))
     # Markdown begins after the first empty line, so there must be none before.
-    summary = html.escape(" ".join(f"{table.title}: {table.numbers}".split()))
+    summary = html.escape(" ".join(f"{table.title}: {table.numbers}; {legend(table)}".split()))
     return f"<details><summary>{summary}</summary>\n\n{grid}\n\n</details>"
 
 

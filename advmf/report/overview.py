@@ -11,6 +11,8 @@ from advmf.verify.verdict import Report
 
 SHORT = {"SUPPORTED": "supported", "NOT_REFUTED": "stands", "REFUTED": "REFUTED", "UNDERPOWERED": "underpowered"}
 """The names of verdicts in a table."""
+SIGNS = {"SUPPORTED": "✓", "NOT_REFUTED": "✓", "REFUTED": "✗", "UNDERPOWERED": "?"}
+"""The signs of verdicts in a table."""
 
 PAIR_ORDER = ("1", "2", "inf")
 
@@ -22,6 +24,8 @@ class Row:
     net: str
     activation: str
     claims: Mapping[str, Checked]
+    place: str = ""
+    """The values that tell the row's point from those of the same network's other rows."""
     error: str = ""
     """The kind of the error that the case ended in, in place of claims."""
 
@@ -50,7 +54,7 @@ def tables(claims: Sequence[Checked], errors: Sequence[Failed] = ()) -> list[Tab
     in an error has a row in the last table of its theorem."""
     found = []
     for case in dict.fromkeys([*(claim.case for claim in claims), *(error.case for error in errors)]):
-        failed = tuple(Row(e.net, e.activation, {}, e.kind) for e in errors if e.case == case)
+        failed = tuple(Row(e.net, e.activation, {}, error=e.kind) for e in errors if e.case == case)
         found += _with(_tables(case, [claim for claim in claims if claim.case == case]), case, failed)
     return found
 
@@ -75,11 +79,11 @@ def _tables(case: str, own: Sequence[Checked]) -> list[Table]:
 
 def _table(title: str, shown: Sequence[Checked], given: str) -> Table:
     """The table of claims that were judged by the same kind of networks."""
-    rows: dict[tuple[str, str], dict[str, Checked]] = {(c.report.net, c.activation): {} for c in shown}
+    rows: dict[tuple[str, str, str], dict[str, Checked]] = {(c.report.net, c.activation, c.place): {} for c in shown}
     for c in shown:
-        rows[c.report.net, c.activation][_head(c.report)] = c
+        rows[c.report.net, c.activation, c.place][_head(c.report)] = c
     heads = sorted(dict.fromkeys(_head(c.report) for c in shown), key=_place)
-    lines = tuple(Row(*key, row) for key, row in rows.items())
+    lines = tuple(Row(net, phi, row, place) for (net, phi, place), row in rows.items())
     return Table(title, caption(title).text + (f"; {given}" if given else ""), tuple(heads), lines)
 
 
@@ -92,8 +96,21 @@ def number(report: Report) -> str:
 
 
 def cell(report: Report) -> str:
-    """A verdict in a table, with its number."""
-    return f"{number(report)} {SHORT[report.verdict]}".lstrip()
+    """A verdict in a table: its sign and its number."""
+    return f"{SIGNS[report.verdict]} {number(report)}".rstrip()
+
+
+def legend(table: Table) -> str:
+    """The meanings of a table's signs, in words.
+
+    >>> legend(Table("T2", "", (), ()))
+    ''
+    """
+    found = {str(claim.report.verdict) for row in table.rows for claim in row.claims.values()}
+    words: dict[str, list[str]] = {}
+    for verdict in (verdict for verdict in SIGNS if verdict in found):
+        words.setdefault(SIGNS[verdict], []).append(SHORT[verdict])
+    return ", ".join(f"{sign} {' or '.join(names)}" for sign, names in words.items())
 
 
 def _head(report: Report) -> str:

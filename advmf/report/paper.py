@@ -11,9 +11,10 @@ import sympy as sp
 
 from advmf import __version__
 from advmf.boundary import public
-from advmf.claim import Claim, Regime, Relation
+from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.emit.canonical import evaluating
 from advmf.emit.latex import LINE
+from advmf.emit.typeset.bibliography import Work, cited, listed
 from advmf.emit.typeset.lines import Line, Lines, claim_lines, plain_form
 from advmf.emit.typeset.nets import net_lines
 from advmf.emit.typeset.printer import letters
@@ -67,7 +68,8 @@ def document(
     A claim in place of a section makes a section of its own. ``net`` is described at the beginning. The norm factors
     are given in numbers at ``dimensions`` (d, K), and left out for None. ``results`` is the record of a check run
     (:func:`advmf.report.results.read_results`). With ``macros`` every letter is a command, defined at the top, so that
-    it can be renamed in one place. A ``fragment`` has no preamble, for use in another document by ``\\\\input``.
+    it can be renamed in one place. A ``fragment`` has no preamble, for use in another document by ``\\\\input``. The
+    works that sources name are cited, and listed at the end. A fragment has their BibTeX entries in comments.
 
     The document compiles without warnings by pdflatex, with the packages of Debian's texlive-latex-recommended. Raises
     ArgumentError for what is neither section nor claim, DataError for results of another format.
@@ -89,8 +91,10 @@ def document(
         body.append("\\section{Norm factors}\n" + norm_factors(dimensions, setter.lines))
     if record is not None:
         body.append("\\section{Checks by simulation}\n" + verdicts(record, setter.lines))
-    text = "\n\n".join(body)
-    return _fragment(text, macros) if fragment else _whole(text, title, macros)
+    text, works = cited("\n\n".join(body))
+    if fragment:
+        return _fragment(text, macros, works)
+    return _whole("\n\n".join(filter(None, [text, listed(works)])), title, macros)
 
 
 def macro(name: str) -> str:
@@ -131,13 +135,15 @@ def _whole(body: str, title: str, macros: bool) -> str:
     )
 
 
-def _fragment(body: str, macros: bool) -> str:
+def _fragment(body: str, macros: bool, works: Sequence[Work] = ()) -> str:
+    entries = "\n".join(f"% {line}" for work in works for line in work.bibtex.splitlines())
+    cites = f"% It cites these works; put them into the bibliography of the document:\n{entries}\n" if works else ""
     packages = ", ".join(re.findall(r"\{([\w, ]+)\}", "\n".join(PACKAGES.splitlines()[1:4])))
     guarded = "\n".join(rf"\ifcsname {env}\endcsname\else\newtheorem{{{env}}}{title}\fi" for env, title in (
         ("theorem", "{Theorem}"), ("heuristic", "[theorem]{Heuristic statement}")))  # fmt: skip
     definitions = _definitions(macros, r"\providecommand")
     return (
-        f"% Set by advmf {__version__}, to be read by \\input. The document needs: \\usepackage{{{packages}}}\n"
+        f"% Set by advmf {__version__}, to be read by \\input. The document needs: \\usepackage{{{packages}}}\n{cites}"
         f"\\theoremstyle{{definition}}\n{guarded}\n\\providecommand{{\\href}}[2]{{#2}}\n{definitions}"
         f"{{\\allowdisplaybreaks\\setlength{{\\emergencystretch}}{{3em}}%\n{body}\n\\par}}\n"
     )
@@ -194,8 +200,8 @@ class _Setter:
             pair = f", $p = {lines.text(claim.p)}$, $q = {lines.text(claim.q)}$"
         net = f", {claim.net.name.replace('_', ' ')}" if claim.net else ""
         out = [rf"\begin{{{kind}}}[{prose(claim.name + net)}{pair}]", _align(lines.aligned(rows, LINE))]
-        if claim.equations:
-            out += ["It implies", _align(self._equations(claim, lines))]
+        if told := [e for e in claim.equations if (e.lhs, e.rhs) != (claim.lhs, RHS)]:  # what says more than the claim
+            out += ["It implies", _align(self._equations(claim, [e.of(claim.rhs) for e in told], lines))]
         out.append(rf"\emph{{Regime}}: {self.text(regime(claim))}.")
         if claim.tolerance:
             of = "of the exponent" if claim.relation is Relation.ORDER else "relative to the right-hand side"
@@ -208,11 +214,11 @@ class _Setter:
         out += [rf"\emph{{Source}}: {self.text(claim.source, link=True)}.", rf"\end{{{kind}}}"]
         return "\n".join(out)
 
-    def _equations(self, claim: Claim, lines: Lines) -> str:
+    def _equations(self, claim: Claim, equations: Sequence[Equation], lines: Lines) -> str:
         """The testable consequences, in the claim's abbreviations."""
         short = {meaning: symbol for symbol, meaning in claim.where.items()}
         rows = []
-        for equation in claim.implied:
+        for equation in equations:
             left, right = (plain_form(side.xreplace(short), claim) for side in (equation.lhs, equation.rhs))
             rows.append(Line(lines.text(left), "=", right))
         return lines.aligned(rows, LINE)

@@ -26,6 +26,7 @@ from advmf.claim import Claim, Regime, Relation
 from advmf.errors import ArgumentError
 from advmf.functions import GaussianNorm, NuclearNorm, ProxNorm, ProxSquare
 from advmf.nets import Net, require_repeated
+from advmf.notebook import Shown
 from advmf.observables import Capacity, Expectation, LossAfter, LossLife, TrainingEnd, WeightVariance
 from advmf.special.proximal import TRACTABLE
 from advmf.symbols import K, L, N, d, eps, exponent, t, x_sq
@@ -45,7 +46,7 @@ LINEAR = Need(lambda net: all(phi.linear for phi in net.activations), "its activ
 
 @public
 @dataclass(frozen=True)
-class TrainingFlow:
+class TrainingFlow(Shown):
     """The claims about the course of training: the loss, the capacity over its start and the weight variance at time t,
     the time ``end`` at which the loss is zero, and the ``total`` change of the weight variance, over its start."""
 

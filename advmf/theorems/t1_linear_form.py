@@ -13,7 +13,7 @@ from typing import Any
 import sympy as sp
 
 from advmf.boundary import public
-from advmf.claim import RHS, Claim, Equation, Regime, Relation
+from advmf.claim import RHS, Claim, Claims, Equation, Regime, Relation
 from advmf.nets import Conv, Net
 from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observable, Offset, PixelSquare
 from advmf.symbols import d
@@ -27,7 +27,7 @@ from advmf.theory.propagation import START, abbreviations, averages_follow, grow
 
 
 @public
-def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
+def linear_form(net: Net) -> Claims:
     """T1: f(x) = J(x)x + a(x); the law of J(x), the law of a(x), and their joint moments, as three claims.
 
     For every direction e orthogonal to x, ``J(x)e/|e|`` has independent N(0, ω^L/d) coordinates. If the stream carries
@@ -47,7 +47,7 @@ def linear_form(net: Net) -> tuple[Claim, Claim, Claim]:
     >>> law_of_a.rhs
     sigma_b**2*GeometricSum(sigma_w**2/2 + 1, L)/2
     """
-    return _linear_form(net, net)
+    return Claims(_linear_form(net, net))
 
 
 def _linear_form(net: Net, declared: Net, alike: bool = False) -> tuple[Claim, Claim, Claim]:

@@ -15,6 +15,7 @@ from advmf.boundary import public
 from advmf.errors import DeclarationError, one_of
 from advmf.functions import Recursion
 from advmf.nets import Net
+from advmf.notebook import Shown
 from advmf.symbols import L
 from advmf.theory.propagation import START, STATE, moments, step
 
@@ -27,7 +28,7 @@ _N = sp.Symbol("n", integer=True, nonnegative=True)
 
 @public
 @dataclass(frozen=True)
-class DepthLaw:
+class DepthLaw(Shown):
     """A moment after L >= 1 blocks is ``exact``, and ``asymptote`` up to a factor that approaches 1 as L → ∞."""
 
     exact: sp.Expr

@@ -20,6 +20,7 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.functions import Supremum
 from advmf.nets import Net, Run
+from advmf.notebook import Shown
 from advmf.symbols import d, eps, x_sq
 from advmf.theory.propagation import STATE, grows_alike, moments
 from advmf.theory.recurrence import Recurrence
@@ -36,7 +37,7 @@ RADIUS = sp.Symbol("r", positive=True)
 
 @public
 @dataclass(frozen=True)
-class Metric:
+class Metric(Shown):
     """The eigenvalues of Σ(x) times d: ``across`` the input (d - 1 of them) and ``along`` it (one), as functions of
     ``x_sq`` and the net's letters."""
 

@@ -32,13 +32,14 @@ from advmf.boundary import public
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.functions import GeometricSum
 from advmf.nets import Block, Net, ReLULike
+from advmf.notebook import Shown
 from advmf.symbols import x_sq
 from advmf.theory.recurrence import Recurrence, require_even
 from advmf.theory.stream import Offset, Stream, Streams, Tangent
 
 
 @dataclass(frozen=True)
-class Moments:
+class Moments(Shown):
     """The state that a block maps; see the module's table."""
 
     Q: sp.Expr

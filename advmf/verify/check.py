@@ -94,8 +94,9 @@ def checked(
     reports = []
     for claim, (findings, look) in zip(claims, stands):
         origin = {"regime": str(claim.regime), "heuristic": claim.heuristic, **source.settings(claim, look), **pilots}
-        settings = {**origin, "design": asdict(design)}
-        reports.append(Report(*source.named(claim), findings, dict(source.at), run.seed, seconds, settings))
+        shared = {"together": len(claims)} if len(claims) > 1 else {}
+        settings = {**origin, **shared, "design": asdict(design)}
+        reports.append(Report(*source.named(claim), findings, dict(source.at), run.seed, seconds, settings, claim))
     return reports
 
 

@@ -28,7 +28,7 @@ from advmf.theorems.theorem import Theorem
 from advmf.theory.proof import Derivation
 from advmf.verify.runs import run
 from advmf.verify.suite import Case, own_case
-from advmf.verify.verdict import Report
+from advmf.verify.verdict import Reports
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def check_theorem(
     nets: int | str | None = None,
     sequential: bool = False,
     workers: int = 1,
-) -> list[Report]:
+) -> Reports:
     """Check a theorem of one's own on sampled networks: the reports of its claims, then those of their wrong versions,
     which must be REFUTED.
 
@@ -159,7 +159,7 @@ def check_theorem(
     (outcome,) = run([case], seed=seed, workers=workers, **options)
     if outcome.error:
         raise outcome.error
-    return [*outcome.reports, *outcome.controls]
+    return Reports([*outcome.reports, *outcome.controls])
 
 
 def _require_net(theorem: Theorem) -> None:

@@ -11,6 +11,9 @@ In a ``check_*.py`` file, these are tests:
   several;
 * a method ``check_*`` of a class ``Check*`` or ``Test*``.
 
+A name that begins with ``control`` holds negative controls, in any of these forms: wrong claims, whose tests pass where
+the claims are REFUTED, and fail otherwise.
+
 A name that looks like a check, but is none of these, is an error. ``options = {"nets": 200, "seed": 1}`` in the file
 goes to :func:`advmf.check` for claims.
 """
@@ -19,12 +22,13 @@ from __future__ import annotations
 
 import ast
 import functools
-import html
 import inspect
 import os
+import re
 import sys
 import warnings
-from collections.abc import Generator, Iterable, Mapping
+from collections import Counter
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +115,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     reports = _reports(result)
     if reports is not None:
         _judge(reports, pyfuncitem)
-    elif pyfuncitem.originalname.startswith("check_"):
+    elif pyfuncitem.originalname.startswith(("check_", "control_")):
         pytest.fail(f"A check returns a Report or several, such as advmf.check(...) does; got {result!r}.", False)
     elif result is not None:
         warnings.warn(pytest.PytestReturnNotNoneWarning(f"{pyfuncitem.nodeid} returned {result!r}."), stacklevel=1)
@@ -134,7 +138,7 @@ class CheckClass(pytest.Class):
     """A class of checks: ``check_*`` methods are tests, as ``test_*`` are."""
 
     def funcnamefilter(self, name: str) -> bool:
-        return name.startswith("check_") or super().funcnamefilter(name)
+        return name.startswith(("check_", "control_")) or super().funcnamefilter(name)
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         if self.obj.__init__ is not object.__init__ or self.obj.__new__ is not object.__new__:
@@ -148,7 +152,7 @@ class CheckModule(pytest.Module):
     """A ``check_*.py`` file."""
 
     def funcnamefilter(self, name: str) -> bool:
-        return name.startswith("check_") or super().funcnamefilter(name)
+        return name.startswith(("check_", "control_")) or super().funcnamefilter(name)
 
     @functools.cached_property
     def imported(self) -> set[str]:
@@ -292,12 +296,19 @@ class ReportItem(pytest.Item):
 
 
 def _judge(reports: Iterable[Report], item: pytest.Item) -> None:
-    """Fail for what is REFUTED, skip for what is UNDERPOWERED, and keep the numbers for the reports of pytest."""
+    """Fail for what is REFUTED, skip for what is UNDERPOWERED, and keep the numbers for the reports of pytest. Negative
+    controls fail unless all are REFUTED."""
     from advmf.verify.verdict import Verdict
 
     reports = list(reports)
     numbers = "\n".join(map(str, reports))
     item.user_properties.append((_PROPERTY, numbers))
+    if _is_control(item):
+        if standing := [report for report in reports if report.verdict is not Verdict.REFUTED]:
+            told = "\n".join(f"{report}\n  at {_point(report)}, seed {report.seed}" for report in standing)
+            pytest.fail(f"a negative control was not refuted:\n{told}", pytrace=False)
+        item.add_report_section("call", "advmf", numbers)
+        return
     verdict = Verdict.worst([report.verdict for report in reports])
     shown = "\n".join(
         f"{report}\n  at {_point(report)}, seed {report.seed}" for report in reports if report.verdict is verdict
@@ -311,6 +322,11 @@ def _judge(reports: Iterable[Report], item: pytest.Item) -> None:
     item.add_report_section("call", "advmf", numbers)  # which -rP and -rA show
 
 
+def _is_control(item: pytest.Item) -> bool:
+    """Whether an item's name says that it holds negative controls."""
+    return str(getattr(item, "originalname", item.name)).startswith("control")
+
+
 def _point(report: Report) -> str:
     return ", ".join(f"{name}={value:g}" for name, value in report.at.items())
 
@@ -320,30 +336,35 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.getreports("skipped")
     told = (pair for report in skipped for pair in getattr(report, "user_properties", ()))  # skipped files have none
     lines = [value for name, value in told if name == _PROPERTY]
+    _summarise(terminalreporter)
     if lines:
         terminalreporter.section("UNDERPOWERED checks: the numbers could not have told (--advmf-strict fails them)")
         for line in lines:
             terminalreporter.line(line)
-    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        try:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(_markdown(terminalreporter))
-        except OSError as error:
-            terminalreporter.line(f"$GITHUB_STEP_SUMMARY cannot be written: {error}")
 
 
-def _markdown(terminalreporter: pytest.TerminalReporter) -> str:
-    """The checks and their numbers for the page of a GitHub job; nothing where there were no checks."""
-    found = [
-        (report.nodeid, outcome, value)
-        for outcome in ("failed", "skipped", "passed")
-        for report in terminalreporter.getreports(outcome)
-        for name, value in getattr(report, "user_properties", ())
-        if name == _PROPERTY
-    ]
+def _markdown(rows: Sequence[tuple[str, str, str]]) -> str:
+    """The outcomes of checks, their names and numbers, in Markdown."""
+    counts = Counter(outcome for _, outcome, _ in rows)
+    told = ", ".join(f"{n} {'check' if n == 1 else 'checks'} {outcome}" for outcome, n in counts.items())
+    text = "\n".join(f"{outcome}: {name}\n{numbers}" for name, outcome, numbers in rows)
+    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", text))])
+    return f"### advmf: {told}\n\n{fence}text\n{text}\n{fence}\n\n"
+
+
+def _summarise(terminalreporter: pytest.TerminalReporter) -> None:
+    """Append the checks to the job summary if this runs as a GitHub job."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
     rows = [
-        f"<tr><td><code>{html.escape(test)}</code></td><td>{outcome}</td><td><pre>{html.escape(numbers)}</pre></td></tr>"
-        for test, outcome, numbers in found
+        (report.nodeid, outcome, dict(report.user_properties)[_PROPERTY])
+        for outcome in ("passed", "failed", "skipped")
+        for report in terminalreporter.getreports(outcome)
+        if _PROPERTY in dict(getattr(report, "user_properties", ())) and report.when == "call"
     ]
-    head = "<tr><th>check</th><th>outcome</th><th>verdict and numbers</th></tr>"
-    return "\n".join(["", "### advmf", "", "<table>", head, *rows, "</table>", ""]) if rows else ""
+    if not path or not rows:
+        return
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(_markdown(rows))
+    except OSError as error:
+        terminalreporter.line(f"$GITHUB_STEP_SUMMARY cannot be written: {error}")

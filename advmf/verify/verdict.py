@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from advmf.claim import Claim
+from advmf.notebook import presented
+from advmf.tabled import Records, Tabled
 from advmf.verify.statistics import Rung
 
 
@@ -61,11 +64,11 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Tabled):
     """A checked claim.
 
     ``estimate``, ``stderr``, ``predicted`` and ``ratio`` are those of the first of ``findings``; ``verdict`` is the
-    worst of all.
+    worst of all. ``seconds`` are its share of the seconds of all claims that were checked on the same samples.
     """
 
     theorem: str
@@ -77,6 +80,8 @@ class Report:
     seed: int
     seconds: float
     settings: Mapping[str, Any] = field(default_factory=dict)
+    claim: Claim | None = field(default=None, compare=False, repr=False)
+    """The claim itself, if the report was not read from a file."""
 
     @property
     def verdict(self) -> Verdict:
@@ -110,6 +115,19 @@ class Report:
         if "along" in self.settings:
             return f"within {self.within:.2g}"
         return f"within {100 * self.within:.2g} %" if self.within > 0 else "exactly"
+
+    @property
+    def controls(self) -> Mapping[str, str]:
+        """The verdicts of the negative controls that were checked along (:func:`advmf.check`), by name."""
+        found: Mapping[str, str] = self.settings.get("controls", {})
+        return found
+
+    @property
+    def took(self) -> str:
+        """The seconds of the check in words. Claims that were checked on the same samples share them."""
+        count = int(self.settings.get("together", 1))
+        shared = f" for {count} claims together" if count > 1 else ""
+        return f"{self.seconds * count:.1f} s{shared}"
 
     @property
     def estimate(self) -> float:
@@ -214,22 +232,36 @@ class Report:
         at = {name: float(value) if isinstance(value, str) else value for name, value in record["at"].items()}
         return Report(findings=findings, at=at, **of)
 
-    def _repr_latex_(self) -> str:
-        """The numbers as an array: a row for each finding."""
-        from advmf.emit.typeset.prose import prose
+    def records(self) -> Records:
+        """A row for each finding."""
+        return [
+            {
+                "theorem": self.theorem, "net": self.net, "p": self.p, "q": self.q, "finding": f.label, "estimate": f.estimate,
+                "stderr": f.stderr, "predicted": f.predicted, "ratio": f.ratio, "verdict": str(f.verdict), "departure": f.departure,
+                "resolution": f.resolution, "effect": f.effect, "p_value": f.p_value, "alpha": f.alpha, "reason": f.reason,
+                **{f"at_{name}": value for name, value in self.at.items()}, "seed": self.seed,
+            }
+            for f in self.findings
+        ]  # fmt: skip
 
-        rows = []
-        for f in self.findings:
-            label, verdict = (rf"\text{{{prose(words)}}}" for words in (f.label, f.verdict.lower().replace("_", " ")))
-            rows.append(rf"{label} & {f.estimate:.5g} \pm {f.stderr:.2g} & {f.predicted:.5g} & {verdict}")
-        head = r"& \text{simulated} & \text{predicted} & \\ \hline "
-        return r"$\begin{array}{lrrl} " + head + r" \\ ".join(rows) + r" \end{array}$"
+    def plot(self, path: Any = None, size: str | float = "one", finding: int = 0) -> Any:
+        """The figure of a finding: the simulated means at every width, their joint estimate, and the prediction. It is
+        also written to ``path`` if one is given. ``size`` is "one" or "two" columns, or millimetres. Raises
+        ArgumentError for a finding that there is not, and where nothing finite was measured."""
+        return presented("plot", [self], path, size, finding)
+
+    def html(self, path: Any = None) -> str:
+        """The report as a page (docs/reports.md), also written to ``path`` if one is given."""
+        return str(presented("page", [self], path))
+
+    def _repr_html_(self) -> str:
+        return str(presented("table", [self]))
 
     def __str__(self) -> str:
         pair = f" p={self.p} q={self.q}" if self.p else ""
         given = f", {self.given}" if self.given else ""
         margin = f" {self.margin}" if self.margin else ""
-        lines = [f"{self.theorem} {self.net}{pair}: {self.verdict}{margin} ({self.seconds:.1f} s){given}"]
+        lines = [f"{self.theorem} {self.net}{pair}: {self.verdict}{margin} ({self.took}){given}"]
         for f in self.findings:
             lines.append(
                 f"  {f.label}: {f.estimate:.5g} ± {f.stderr:.2g}, predicted {f.predicted:.5g}"
@@ -237,7 +269,40 @@ class Report:
                 + f": {f.verdict}"
                 + (f" ({f.reason})" if f.reason else "")
             )
+        if self.controls:
+            refuted = sum(verdict == Verdict.REFUTED for verdict in self.controls.values())
+            told = "; ".join(f"{name}: {verdict}" for name, verdict in self.controls.items())
+            lines.append(f"  negative controls refuted: {refuted} of {len(self.controls)} ({told})")
         return "\n".join(lines)
+
+
+class Reports(list[Report], Tabled):
+    """Several reports. It is a list with a table, a page and a figure.
+
+    >>> import advmf as mf
+    >>> found = Reports([mf.check(mf.norm_factor(p, 2), at=dict(d=30, K=5), samples=40) for p in (1, 2)])
+    >>> len(found), len(found.records()), "<table>" in found._repr_html_()
+    (2, 2, True)
+    """
+
+    def records(self) -> Records:
+        """A row for each finding of each report."""
+        return [row for report in self for row in report.records()]
+
+    def plot(self, path: Any = None, size: str | float = "one") -> Any:
+        """Simulated over predicted values of all reports, with their errors and verdicts. Arguments as for
+        :meth:`Report.plot`."""
+        return presented("plot", list(self), path, size, None)
+
+    def html(self, path: Any = None) -> str:
+        """The reports as a page (docs/reports.md), also written to ``path`` if one is given."""
+        return str(presented("page", list(self), path))
+
+    def _repr_html_(self) -> str:
+        return str(presented("table", list(self)))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
 
 
 def jsonable(value: Any) -> Any:

@@ -4,6 +4,8 @@ import pytest
 import sympy as sp
 
 import advmf as mf
+from advmf.emit.latex import SCREEN
+from advmf.emit.typeset.breaking import width
 from advmf.errors import ArgumentError
 from advmf.symbols import SYMBOLS, c, x_sq, y_sq
 
@@ -93,7 +95,9 @@ def test_what_else_has_latex():
     )
     assert r"x^l = x^{l-1} + \frac{1}{\sqrt{L}}\,W_2^l \phi(W_1^l x^{l-1} + b_1^l)" in mf.latex(net)
     for preset in mf.PRESETS.values():
-        assert preset()._repr_latex_().startswith("$\\displaystyle x^l = ")
+        text = preset()._repr_latex_()
+        assert text.startswith("$\\displaystyle \\begin{aligned}\nx^l &= ")
+        assert all(width(line) <= SCREEN + 2 for line in text.split("\\\\\n"))
     law, *_ = mf.linear_form(mf.residual())
     assert mf.latex(law.implied[0]).startswith(r"\mathbb{E}[J_{ij}^2] = ")
     assert law.implied[0]._repr_latex_().startswith("$") and law.lhs._repr_latex_() == r"$\displaystyle J_{ij}$"
@@ -110,7 +114,5 @@ def test_kernels_and_reports_typeset_themselves():
         == r"$\displaystyle f(\sigma_w) = 1 + \frac{\sigma_w^2}{2}$"
     )
     report = mf.check(mf.norm_factor(2, 2), at={"d": 30, "K": 5}, samples=40)
-    text = report._repr_latex_()
-    assert text.startswith(r"$\begin{array}")
-    assert rf"{report.estimate:.5g} \pm" in text
-    assert text.count("{") == text.count("}")
+    text = report._repr_html_()
+    assert f"{report.estimate:.5g} ± {report.stderr:.2g}" in text and "MatrixNorm" not in text and "<math>" in text

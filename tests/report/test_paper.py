@@ -339,3 +339,40 @@ def test_headings_with_formulas_stand_in_the_outline(title, tmp_path):
     compiled(tmp_path, mf.document([mf.Section(title, (mf.norm_factor(2, 2),))], title=title))
     outline = (tmp_path / "paper.out").read_text(errors="replace")
     assert all(rf"\{byte:03o}" in outline for c in "βωξ" if c in title for byte in c.encode("utf-16-be"))
+
+
+def test_sources_are_cited_and_listed_once(tmp_path):
+    text = mf.document([mf.loss_bound(mf.residual(1, 0), p, 2) for p in (1, 2)] + [mf.jacobian_norm(mf.vanilla(1, 0))])
+    assert text.count(r"\cite{kumano2023adversarial}") == 2 and text.count(r"\bibitem{kumano2023adversarial}") == 1
+    assert r"\bibitem{hanin2020products}" in text and "Kumano, Kera and Yamasaki, Adversarial" not in text
+    assert set(re.findall(r"\\cite\{(\w+)\}", text)) == set(re.findall(r"\\bibitem\{(\w+)\}", text))
+    fragment = mf.document([mf.loss_bound(mf.residual(1, 0), 1, 2)], fragment=True)
+    assert "% @inproceedings{kumano2023adversarial," in fragment and r"\bibitem" not in fragment
+    own = mf.Claim.of(mf.norm_factor(2, 2).lhs, "<=", 3, None)
+    assert r"\cite" not in mf.document([own]) and r"\emph{Source}: yours." in mf.document([own])
+    path = tmp_path / "a.bib"
+    CliRunner().invoke(
+        cli.main, ["latex", "T2", "-o", str(tmp_path / "a.tex"), "--bib", str(path)], catch_exceptions=False
+    )
+    assert re.match(r"@\w+\{\w+,\n  author = ", path.read_text())
+
+
+def test_a_consequence_that_repeats_its_claim_is_left_out():
+    plain, law = mf.document([mf.jacobian_norm(mf.residual())]), mf.document([*mf.linear_form(mf.residual(1, 0))])
+    assert "It implies" not in plain and "It implies" in law
+    assert r"\times \mathbb{E}" not in plain, "a fraction is in one piece"
+
+
+@pytest.mark.parametrize(
+    ("words", "tex"),
+    [
+        ("lp ball of the perturbation", r"$\ell_p$ ball of the perturbation"),
+        ("the dual of lq", r"the dual of $\ell_q$"),
+        ("|dL_adv/dW|_F**2", r"$\Vert \partial L_{\mathrm{adv}}/\partial W\Vert_F^2$"),
+        ("at every x (T1)", r"at every $x$ (T1)"),
+        ("metric domination (ours)", "metric domination (ours)"),
+        ("a matrix G(x) at (0, 1)", r"a matrix $G(x)$ at $(0, 1)$"),
+    ],
+)
+def test_letters_of_norms_derivatives_and_remarks(words, tex):
+    assert prose(words) == tex

@@ -187,6 +187,8 @@ class Breaker:
 
     def _factors(self, expr: sp.Mul, limit: float) -> list[str]:
         number, over, under, outside = self.printer.split(expr)
+        if under and len(over) + len(outside) == 1 and not any(f.is_Add for f in over):  # a fraction stays in one piece
+            return [self._print(expr)]
         first = sp.Mul(number, *(1 / factor for factor in under), evaluate=False) if under or number != 1 else None
         texts = [self._print(first)] if first is not None else []
         factors = [*over, *outside]

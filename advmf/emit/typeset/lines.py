@@ -110,7 +110,7 @@ def claim_lines(claim: Claim, names: Mapping[str, str] | None = None, where: boo
     lines = Lines({**names, "beta": tidy(f"{names['beta']}_{{{pair}}}") if pair else names["beta"]})
     shown = _Shown(claim)
     formula, meanings, systems = shown.formula, shown.meanings, shown.systems
-    marked = lambda expr: _mark(expr, systems, lines.printer)  # noqa: E731
+    marked = lambda expr: marked_systems(expr, systems, lines.printer)  # noqa: E731
     out = [Line(lines.text(claim.lhs), claim.relation.tex, marked(formula), law=claim.relation is Relation.LAW)]
     if where:
         out += [Line(lines.text(symbol), "=", marked(meaning)) for symbol, meaning in meanings.items()]
@@ -228,7 +228,7 @@ def _within(small: tuple[Any, ...], large: tuple[Any, ...]) -> bool:
     return small[:2] == large[:2] and len(small[2]) < len(large[2]) and set(zip(small[2], small[3], small[4])) <= rows
 
 
-def _mark(expr: sp.Expr, systems: Sequence[tuple[Any, ...]], printer: Printer) -> sp.Expr:
+def marked_systems(expr: sp.Expr, systems: Sequence[tuple[Any, ...]], printer: Printer) -> sp.Expr:
     """Where there are several systems of one kind, their quantities are numbered by system."""
 
     def numbered(atom: sp.Expr) -> sp.Expr:

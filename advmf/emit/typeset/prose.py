@@ -130,6 +130,10 @@ def _kind(word: str, following: str, names: Mapping[str, str]) -> str:
         initial = bare.isupper() and word.endswith(".") and following[:1].isupper()
         article = core in ("A", "I") or (core == "a" and following not in ("", "is", "are", "and"))
         return "word" if initial or article else "math"
+    if re.fullmatch(r"[TFD]\d(\.\w+)?|[A-Za-z]{3,}", bare) and core.startswith("(") and not {bare} & {*names, *_SHORT}:
+        return "word"  # the name of a theorem, or a remark, in brackets
+    if re.fullmatch("l[pq]", bare):
+        return "math"
     if (own := re.fullmatch(r"([a-z]{2,})(_\w+)+(\.\w+)?", bare)) and not {own[1], bare} & {*names, *_SHORT}:
         return "word"  # the name of a user's file or bound
     if bare in names or bare in _GREEK or bare == "oo" or bare.rstrip("'") in names:
@@ -149,6 +153,8 @@ def _math(formula: str, names: Mapping[str, str]) -> str:
     def name(match: re.Match[str]) -> str:
         whole = match.group()
         base, _, index = whole.partition("_")
+        if whole in ("lp", "lq"):
+            return rf"\ell_{whole[1]} "
         if whole in ("oo", "E"):
             return r"\infty " if whole == "oo" else r"\mathbb{E} "
         if whole in names or base in names:
@@ -160,6 +166,7 @@ def _math(formula: str, names: Mapping[str, str]) -> str:
             return rf"\{base}{_index(index)} "
         return (base if len(base) < 3 else rf"\mathrm{{{base}}}") + _index(index)
 
+    formula = re.sub(r"\bd ?([A-Za-z]\w*)/d ?([A-Z]\w*)", r"∂\1/∂\2", formula)
     text = re.sub(r"\b([KNdnm]) x ([KNdnm])\b", r"\1 × \2", formula)
     text = re.sub(r"<([^<>]+,[^<>]+)>", r"⟨\1⟩", re.sub(r"\|([^|]+)\|", r"‖\1‖", text))
     text = _NAME.sub(name, text)

@@ -48,7 +48,7 @@ from advmf.verify.sources.arguments import (
 from advmf.verify.sources.limit import GIVEN, INFINITE
 from advmf.verify.statistics import Design, Rung, Running
 from advmf.verify.tails import Tail
-from advmf.verify.verdict import Finding, Report, jsonable
+from advmf.verify.verdict import Finding, Reports, jsonable
 
 
 @public
@@ -71,8 +71,9 @@ def check_all(
     sequential: bool = False,
     progress: Progress | bool | None = None,
     parts: MutableMapping[str, Any] | None = None,
-) -> list[Report]:
-    """Check claims about one net on the same sampled networks. There is one report per claim, in order.
+) -> Reports:
+    """Check claims about one net on the same sampled networks. There is one report per claim, in order; together they
+    have a table, a page and a figure (:class:`advmf.Reports`).
 
     ``at`` gives ``L``, ``d``, ``K``, the net's symbols, ``eps`` for adversarial losses, and optionally ``x_sq`` (1 if
     not given: every image is scaled to |x|²/d = x_sq) and ``N``. Claims about large width are simulated at ``widths``,
@@ -104,7 +105,7 @@ def check_all(
     attack = sampling.attack(steps=steps, restarts=restarts, directions=directions)
     with shown(progress) as told:
         run = Run(nets, seed, sequential, told, parts)
-        return checked(claims, networks(at, sampling, attack), run, "nets", design)
+        return Reports(checked(claims, networks(at, sampling, attack), run, "nets", design))
 
 
 def networks(

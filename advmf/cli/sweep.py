@@ -1,0 +1,154 @@
+"""``advmf sweep``: a theorem along a quantity, as a table, a figure, CSV, JSON and a page."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from advmf.cli.check import exit_code, told_of
+from advmf.cli.exits import Exit
+from advmf.cli.shared import console, main, own_file, point, require_figure, terminable, usage_errors, values_over
+from advmf.cli.types import CSV, PLOT, SEED, SIZE, Networks, OutputFile
+from advmf.outputs import Output
+from advmf.progress import progress
+
+if TYPE_CHECKING:
+    from advmf.verify.runs import Outcome
+    from advmf.verify.suite import Case
+
+
+@main.command()
+@click.argument("theorem")
+@click.option(
+    "--over",
+    "over",
+    multiple=True,
+    required=True,
+    metavar="NAME=LOW:HIGH",
+    help="The quantity and its values: L=2:64, L=2:64:11 (11 points) or L=2,4,8. A second one has a curve for each value.",
+)
+@click.option("--net", "nets", multiple=True, help="A network, see 'advmf list' (default: residual); may be repeated.")
+@click.option("--activation", "activations", multiple=True, help="Activation (default: relu); may be repeated.")
+@click.option("--p", "p", default="2", show_default=True, help="lp ball of the perturbation: a number or inf.")
+@click.option("--q", "q", default="2", show_default=True, help="lq norm of the output: a number or inf.")
+@click.option("--at", "at", multiple=True, metavar="NAME=VALUE", help="Another value of the point; may be repeated.")
+@click.option("--networks", type=Networks(), metavar="N|pilot", help="Networks of the smallest width of each point.")
+@click.option(
+    "--widths",
+    type=click.Choice(["ladder", "limit"]),
+    help="Finite widths, or infinite.  [default: as the theorem has it]",
+)
+@click.option("--data", help="digits, mnist, fashion-mnist, or the path of an IDX or npz file.")
+@SEED
+@click.option(
+    "--store", type=click.Path(dir_okay=False, path_type=Path), help="Keep every finished point in this file."
+)
+@click.option("--resume", is_flag=True, help="Take over what --store holds, and compute the rest.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes, of one thread each."
+)
+@PLOT
+@SIZE
+@CSV
+@click.option("--json", "json_path", type=OutputFile(), help="Write the results here as JSON, for 'advmf report'.")
+@click.option("-o", "--report", "page", type=OutputFile(), help="Write the page (HTML) here.")
+def sweep(
+    theorem: str, over: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str, q: str, at: tuple[str, ...],
+    networks: int | str | None, widths: str | None, data: str | None, seed: int, store: Path | None, resume: bool, workers: int,
+    plot: Output | None, size: str | None, csv_path: Output | None, json_path: Output | None, page: Output | None,
+) -> None:  # fmt: skip
+    """Check THEOREM, or your own bound in a file, at every value of a quantity: a curve of the theory, simulated points
+    with errors, and a verdict on each.
+
+    The other quantities have the values of 'advmf check'. Every point has its negative controls, and the points share
+    the error rate of 1 %. Over N the values are the widths of one check, which has one verdict. Ctrl-C ends the sweep;
+    what is finished is shown, drawn and kept, and --resume goes on.
+
+    Exit codes are those of 'advmf check'.
+    """
+    with usage_errors():
+        axes: dict[str, Sequence[float]] = {}
+        for given in over:
+            name, values = values_over(given)
+            if name in axes:
+                raise click.UsageError(f"--over gives {name} twice; give it once.")
+            axes[name] = values
+        fixed = point(at)
+        if both := sorted(set(axes) & set(fixed)):
+            raise click.UsageError(f"{both[0]} is swept and cannot be set by --at.")
+        require_figure(plot, size)
+        from advmf.experiments.sweep import swept
+        from advmf.report.document import title
+
+        def cases(values: Mapping[str, Any]) -> list[Case]:
+            return _cases(theorem, nets, activations, (p, q), {**fixed, **values}, widths == "ladder" or "N" in axes)
+
+        out, command = console(json_path, csv_path), shlex.join(["advmf", *sys.argv[1:]])
+        options: dict[str, Any] = {"nets": networks, "data": data, "widths": "limit" if widths == "limit" else None}
+        with progress(_count(axes), "points") as advance, terminable(), warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = swept(
+                cases, axes, seed=seed, progress=advance, command=command, said=lambda o, values: advance.say(_said(o, values)),
+                store=store, resume=resume, workers=workers, **options,
+            )  # fmt: skip
+        out.print(str(found), markup=False, soft_wrap=True)
+        for write, target in ((found.csv, csv_path), (found.json, json_path), (found.html, page)):
+            if target:
+                write(target)
+        if plot and found.places:
+            found.plot(plot, size or "one")
+        for place in found.places:
+            for f in place.report.findings:
+                if f.verdict in ("REFUTED", "UNDERPOWERED"):
+                    name = title(place.report.theorem, place.activation, place.report)
+                    where = ", ".join(f"{key} = {value:g}" for key, value in place.values.items())
+                    out.print(f"{name} at {where}: {f.label}: {f.verdict}: {f.reason}", markup=False, soft_wrap=True)
+    for warning in told:
+        click.echo(str(warning.message), err=True)
+    if not found.complete:
+        sys.exit(Exit.INTERRUPTED)
+    sys.exit(exit_code(found.document, crashed=False))
+
+
+def _said(outcome: Outcome, values: Mapping[str, float]) -> str:
+    """A line on a point that has finished."""
+    return " ".join([*(f"{name}={value:g}" for name, value in values.items()), told_of(outcome)])
+
+
+def _count(axes: Mapping[str, Sequence[float]]) -> int:
+    count = 1
+    for name, values in axes.items():
+        count *= 1 if name == "N" else len(values)
+    return count
+
+
+def _cases(
+    theorem: str,
+    nets: Sequence[str],
+    activations: Sequence[str],
+    pair: tuple[str, str],
+    at: Mapping[str, float],
+    ladder: bool,
+) -> list[Case]:
+    """The cases of a theorem, or of a file, at a point."""
+    from advmf.errors import ArgumentError
+    from advmf.theorems import THEOREMS
+    from advmf.verify.suite import cases
+
+    if file := own_file([theorem]):
+        from advmf.verify.own import load
+
+        if nets or activations:
+            raise ArgumentError(f"--net and --activation do not go with a file: {file} says itself what it checks.")
+        return [load(file).case(at)]
+    matrices = theorem in THEOREMS and THEOREMS[theorem].matrices
+    wanted = () if matrices else nets or ("residual",)
+    kinds = () if matrices else activations or ("relu",)
+    found = cases([theorem], wanted, kinds, [pair], at=at, ladder=ladder)
+    return [case for case in found if not wanted or case.name in wanted]
