@@ -34,7 +34,10 @@ class Distance(nn.Module):
 
 
 def torchattacks(distance, x, p, steps):
-    peer = pytest.importorskip("torchattacks", reason="torchattacks is not installed: pip install --no-deps torchattacks==3.5.1 torchvision==0.28.0")
+    peer = pytest.importorskip(
+        "torchattacks",
+        reason="torchattacks is not installed: pip install --no-deps torchattacks==3.5.1 torchvision==0.28.0",
+    )
     step = 2.5 * EPS / steps
     made = peer.PGD(distance, EPS, step, steps) if p == "inf" else peer.PGDL2(distance, EPS, step, steps)
     return made(x, torch.zeros(len(x), dtype=torch.int64))
