@@ -530,7 +530,9 @@ def test_the_law_is_that_of_explicit_draws(name):
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["vanilla", "residual", "plain_residual", "erf", "pre_norm", "hard_tanh", "elu", "plain selu"])
+@pytest.mark.parametrize(
+    "name", ["vanilla", "residual", "plain_residual", "erf", "pre_norm", "hard_tanh", "elu", "plain selu"]
+)
 def test_small_balls_follow_the_linear_law(name):
     """The attack over eps tends to ||J||: for a smooth activation as eps, for a kinked one as its root. And it grows
     with eps. Networks of the same seed have the same J."""
