@@ -235,7 +235,8 @@ def _tail(c: Curve, mean: Tensor, spread: Tensor, away: list[Tensor]) -> Tensor:
 
 
 def count(exponent: float) -> int:
-    """The nodes of a rule for exponentials of this range of exponents, a multiple of eight."""
+    """The nodes of a rule for exponentials of this range of exponents, a multiple of eight; few where it is NaN."""
+    exponent = 0.0 if math.isnan(exponent) else exponent
     return 8 * math.ceil(1.5 + 0.45 * math.sqrt(exponent))
 
 

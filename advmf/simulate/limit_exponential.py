@@ -30,7 +30,7 @@ from advmf.symbols import z as Z
 FAR = 9.0
 """A standard Gaussian is beyond this with a probability of 2e-19."""
 LARGEST = 1e4
-"""The largest exponent Λ (P1 - P) of an integral. Its nodes are as many as the root of that."""
+"""The largest exponent of an integral. Its nodes are as many as the root of that."""
 GROWTH = 12.0
 """The largest exponent by which rounding errors may grow, where Λ is negative."""
 ROUNDING = 1e-14
@@ -156,8 +156,10 @@ class Exponential(Piecewise):
         width = high - low
         if pair is not None and self.kinks != (0.0,):
             width = self._widths(pair, torch.ones_like(sigma), low, high, torch.minimum(one, other))[1]
-        fastest = max(map(abs, self.bends.rates)) * float(torch.maximum(sigma.max(), tau.max()))
-        nodes, weights = rule(count(FAR * fastest) + 16, (0.0, 1.0), str(sigma.device))
+        largest = float(torch.maximum(sigma.max(), tau.max()))
+        exponent = FAR * max(map(abs, self.bends.rates)) * largest
+        self._require(exponent, 0.0, largest)
+        nodes, weights = rule(count(exponent) + 16, (0.0, 1.0), str(sigma.device))
         z = low[..., None] + width[..., None] * nodes
         return z, width[..., None] * weights * normal(z), one, other
 
@@ -194,7 +196,8 @@ class Exponential(Piecewise):
     def _rest(self, pair: Pair, gain: Tensor) -> Jets:
         given, pair = pair, Pair(*torch.broadcast_tensors(*(getattr(pair, each.name) for each in fields(Pair))))
         bend = pair.bend().clamp(0, 2)
-        self._require(pair, bend)
+        products = [float(length_of(pair, bend).max()) * a * b for a in self.bends.rates for b in self.bends.rates]
+        self._require(max(products), -min(products), float(pair.deviation.max()) ** 0.5)
         start, acute = self._parallel(pair), bend <= 1
         if not bool(acute.all()):
             start = start.where(acute, self._independent(given))
@@ -206,12 +209,11 @@ class Exponential(Piecewise):
         straight = Jets(change * pair.D, nought, nought, change, nought, nought, nought, nought)
         return straight.plus(beyond, 1.0)
 
-    def _require(self, pair: Pair, bend: Tensor) -> None:
-        whole, rates = float(length_of(pair, bend).max()), self.bends.rates
-        pairs = [one * other for one in rates for other in rates]
-        if max(pairs) * whole > LARGEST or -min(pairs) * whole > GROWTH:
+    def _require(self, exponent: float, growth: float, deviation: float) -> None:
+        """Raise AccuracyError where exponentials fall by too much for a rule, or rounding errors grow."""
+        if exponent > LARGEST or growth > GROWTH:
             raise AccuracyError(
-                f"The covariance of {self.name} at N = inf is not known to rounding at deviations up to {float(pair.deviation.max()) ** 0.5:.3g}. "
+                f"The covariance of {self.name} at N = inf is not known to rounding at deviations up to {deviation:.3g}. "
                 "Lower sigma_w, sigma_b or the inputs, or take networks of a finite N."
             )
 

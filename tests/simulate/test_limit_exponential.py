@@ -13,7 +13,7 @@ import sympy as sp
 import torch
 
 import advmf as mf
-from advmf.errors import AccuracyError, DeclarationError
+from advmf.errors import AccuracyError, DeclarationError, DomainError
 from advmf.functions import NormalMean, PairMean
 from advmf.nets.activations.formula import NAMED
 from advmf.simulate.limit_exponential import Exponential
@@ -181,9 +181,21 @@ def test_large_deviations_keep_the_digits(deviation):
         assert found == pytest.approx(square_distance(1.0, 1.0, R, gap * R, D * R), rel=1e-11, abs=0)
 
 
-def test_deviations_beyond_the_digits_are_an_error():
-    networks = mf.simulate.sample(mf.vanilla(phi="elu"), N="inf", L=1, d=4, K=1, sigma_w=150.0, sigma_b=0.0)
-    with pytest.raises(AccuracyError, match=r"The covariance of Piecewise.* at deviations up to 150"):
-        networks.forward(torch.stack((torch.ones(4), torch.tensor([1.0, -1.0, 1.0, -1.0]))))
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        ([[1.0] * 4, [1.0, -1.0, 1.0, -1.0]], AccuracyError, r"The covariance of Piecewise.* at deviations up to 150"),
+        ([[1e5] * 4], AccuracyError, r"up to 1\.5e\+07"),
+        ([[0.0] * 4], DomainError, "not finite"),
+    ],
+)
+def test_inputs_beyond_the_digits_are_an_error(x, error, message):
+    networks = mf.simulate.sample(mf.vanilla(phi="elu"), N="inf", L=2, d=4, K=1, sigma_w=150.0, sigma_b=0.0)
+    with pytest.raises(error, match=message):
+        networks.forward(torch.tensor(x))
+
+
+def test_growing_errors_are_an_error():
+    """Where rates of both signs meet."""
     with pytest.raises(AccuracyError, match="Lower sigma_w"):
         rest(PHIS["odd"], 30.0, 0.0, 30.0)

@@ -66,6 +66,14 @@ def test_the_bound_and_its_tail_stand_and_their_controls_are_refuted(t2):
     assert {r.theorem.partition(" [")[0] for r in wrong} == {"T2", "T2.tail"}
 
 
+@pytest.mark.parametrize("phi", ["elu", "selu"])
+def test_lines_and_exponentials_are_judged_at_the_limit(phi):
+    net = mf.vanilla(phi=phi)
+    true, wrong = checked([*mf.linear_form(net), mf.loss_bound(net, 2, 2)], 1000)
+    assert [r.verdict for r in true] == [S] * (len(true) - 1) + [NR], "\n".join(map(str, true))
+    assert {r.verdict for r in wrong} == {R}, "\n".join(map(str, wrong))
+
+
 def test_the_value_for_small_balls_is_supported_and_its_controls_refuted():
     true, wrong = checked([mf.loss_value(NET, 2, 2)], 300, {**AT, "eps": 1e-4})
     assert [r.verdict for r in true] == [S], str(true[0])
