@@ -373,7 +373,7 @@ T3 = Theorem(
     ),  # a branch's share of the loss is random
     derive=Scripted("t3_weight_variance"),
     scales={
-        "quick": Scale(**SMALL, K=10, widths=(128, 256, 2048, 4096), nets=(120, 120, 220, 260)),
+        "quick": Scale(**SMALL, K=10, widths=(128, 256, 2048, 4096), nets=(200, 120, 320, 260)),
         "scattered": Scale(**SMALL, K=4, widths=(128, 256, 2048, 4096), nets=(800, 800, 1600, 1900)),
         "images": Scale(**{**SMALL, "d": 16}, K=4, widths=(32, 64, 128, 256), nets=(900, 900, 450, 300)),
         # Units that switch in the ball lower the loss: by 2 % at eps = 0.02 and p = inf, where L = 10. What a fit to
