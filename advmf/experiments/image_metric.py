@@ -38,8 +38,8 @@ from advmf.special.profiles import mean_norm
 from advmf.symbols import exponent
 from advmf.theory.profile import has_profile, profile
 
-_HELD = 6
-"""Arrays of d numbers for each pair of positions that an activation holds."""
+_HELD, _KEPT = 6, 4
+"""Arrays of d numbers for each pair of positions that an activation holds, and that a block keeps for the way back."""
 _ROUNDS = 1000
 """Rounds of an iteration that converges geometrically."""
 APART = 3
@@ -341,7 +341,7 @@ def image_metric(net: Net, x: Any, *, L: int | None = None, **values: Any) -> Im
     it is no bound.
 
     Where every pixel has the same Σ at all images, or one given by :func:`advmf.profile`, no matrix is computed.
-    Otherwise it takes memory in proportion to d positions².
+    Otherwise it takes memory in proportion to L d positions².
 
     Raises ArgumentError for a net without images, an image of another shape, and missing or unknown values;
     DeclarationError for a net that carries a mean through its sums; DomainError for an image that is not finite, and
@@ -376,8 +376,9 @@ def computed(net: Net, x: np.ndarray, number: Numbers) -> ImageMetric:
     """By the rules of the module; x is (channels, positions)."""
     assert net.image is not None
     (channels, n), d = x.shape, x.size
-    what = f"The metric of an image of {d} numbers at {n} positions"
-    allow(8 * _HELD * d * n * n, machine_memory(), what, "Take smaller images")
+    blocks = sum(round(number(run.copies)) for run in net.runs)
+    what = f"The metric of an image of {d} numbers at {n} positions, of {blocks} blocks,"
+    allow(8 * (_HELD + _KEPT * blocks) * d * n * n, machine_memory(), what, "Take smaller images, or lower L")
     P = x.T @ x / channels
     at = np.repeat(np.eye(n)[None], channels, 0)  # ż_i[a] of the pixel (c, m) is at position m
     C = np.einsum("cma,cb->cmab", at, x).reshape(d, n, n) / channels
