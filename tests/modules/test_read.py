@@ -168,6 +168,7 @@ SEMANTICS = {
     "lenet": (zoo.LeNet5, (1, 28, 28)),
     "wong and kolter": (lambda: zoo.strided_net(C=4), (1, 28, 28)),
     "averaged, then dense": (lambda: statistics(zoo.dense_head(C=6)), (3, 13, 13)),
+    "blocks on a flattened image": (lambda: statistics(zoo.blocks_on_an_image()), (1, 6, 6)),
     "resnet with projections": (lambda: zoo.resnet20(False, C=4, project=True), (3, 16, 16)),
 }
 

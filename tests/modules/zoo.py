@@ -86,6 +86,12 @@ def dense_head(C=16, K=10):
     )  # fmt: skip
 
 
+def blocks_on_an_image(C=6, N=24, K=5):
+    """A convolution, and then the blocks of a residual MLP."""
+    blocks = ResidualMLP(N=N, d=C * 16, K=K)
+    return nn.Sequential(nn.Conv2d(1, C, 3), nn.BatchNorm2d(C), nn.ReLU(), nn.Flatten(), blocks)
+
+
 class BasicBlock(nn.Module):
     """The block of a ResNet: with the activation after the sum, or ``first`` in the branch; with ``project`` its
     shortcut is a convolution in every block (option C of the paper)."""
