@@ -132,7 +132,7 @@ def test_the_capacity_is_that_of_the_pairings_with_every_gradient(net):
 
 
 @pytest.mark.parametrize("sampler", ["dense", "conditioned"])
-@pytest.mark.parametrize("loss", ["adversarial", "cross-entropy", "both"])
+@pytest.mark.parametrize("loss", ["adversarial", "cross-entropy", "squared", "both", "both-squared"])
 @pytest.mark.parametrize(("p", "q"), [(2, 2), ("inf", 1), (1.5, "inf")])
 def test_a_step_is_that_of_autograd(loss, p, q, sampler):
     """At the perturbation that the attack found, on the explicit network with biases and shortcuts."""
@@ -159,8 +159,13 @@ def test_a_step_is_that_of_autograd(loss, p, q, sampler):
     moved = norm(f(x[..., 0] + eta) - f(x[..., 0]), q, 1).mean(1)
     entropy = torch.nn.functional.cross_entropy(f(x[..., 0]), labels, reduction="none").mean(1)
     torch.testing.assert_close(slope.adversarial, moved.detach(), rtol=1e3 * ROUNDING, atol=0)
-    torch.testing.assert_close(slope.standard, entropy.detach(), rtol=1e3 * ROUNDING, atol=0)
-    {"adversarial": moved, "cross-entropy": entropy, "both": entropy + 0.7 * moved}[loss].sum().backward()
+    target = torch.nn.functional.one_hot(labels, 10).mT
+    squared = (f(x[..., 0]) - target).square().sum(1).mean(1) / 2
+    standard = squared if loss.endswith("squared") else entropy
+    torch.testing.assert_close(slope.standard, standard.detach(), rtol=1e3 * ROUNDING, atol=0)
+    both = standard + 0.7 * moved
+    losses = {"adversarial": moved, "cross-entropy": entropy, "squared": squared, "both": both, "both-squared": both}
+    losses[loss].sum().backward()
     assert len(slope.gradients) == 2
     for found, leaf, start in zip(slope.gradients, (leaves[1], leaves[3]), (before[1], before[3])):
         full = found.delta @ found.x.mT
@@ -446,7 +451,7 @@ UNLABELLED = mf.simulate.Images("own", DIGITS.x)
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"loss": "hinge"}, ArgumentError, "adversarial, cross-entropy, both; got 'hinge'"),
+        ({"loss": "hinge"}, ArgumentError, "adversarial, cross-entropy, squared, both, both-squared; got 'hinge'"),
         ({"eps": 0.0}, DomainError, "eps must be positive and finite; got 0.0"),
         ({"rate": -1.0}, DomainError, "rate must be positive"),
         ({"rate": math.nan}, DomainError, "rate must be positive"),
