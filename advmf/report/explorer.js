@@ -80,13 +80,21 @@ function list() {
   verdicts();
 }
 
+/** How the norm factor of a statement is computed, and what that means for a bound. */
+function byRoute(s) {
+  const { name, rigour, processes } = route(), weak = rigour === "lower bound" || rigour === "estimate";
+  const loose = s.relation === "<=" && weak ? " So the right-hand side is no upper bound." : "";
+  const matrix = s.role === "bound" && !weak && !processes ? " It is about one Gaussian matrix, and heuristic for a finite ball." : "";
+  return `The norm factor is by the route ${name}: ${rigour}.${loose}${matrix}`;
+}
+
 /** A statement with its formula, its value and buttons that copy it. */
 function card(s) {
   const value = make("output", "number");
   rows.push({ entry: s, value });
   const copies = make("div", "copies", copy("LaTeX", s, () => texOf(s)), copy("Python", s, () => pythonOf(s)));
   const head = make("h3", "", s.name, s.title ? make("small", "", ` ${s.title}`) : "");
-  const way = usesBeta(s) ? ` The norm factor is by the route chosen below${route()?.processes ? "" : ", which is about one Gaussian matrix"}.` : "";
+  const way = usesBeta(s) && route() ? ` ${byRoute(s)}` : "";
   const note = make("p", "note", `Regime: ${s.regime}.${s.heuristic ? ` Heuristic: ${s.heuristic}.` : ""}${way}`);
   return make("article", "card", head, typeset(s.shown), make("p", "", "Right-hand side", value), note, copies);
 }
@@ -129,7 +137,9 @@ function pythonOf(s) {
 }
 
 function verdicts() {
-  const own = DATA.verdicts.filter((v) => v.net.startsWith(state.net) && (v.net === state.net || !DATA.nets[v.net]) && (!v.phi || v.phi === state.phi));
+  // Those of a suite have names such as vanilla_growing for a network at another point; those of matrices have none.
+  const about = (v) => v.net === state.net || (v.net.startsWith(`${state.net}_`) && !DATA.nets[v.net]) || ["", "matrix"].includes(v.net);
+  const own = DATA.verdicts.filter((v) => about(v) && (!v.phi || v.phi === state.phi));
   byId("verdicts").closest("section").hidden = !DATA.verdicts.length;
   byId("unchecked").hidden = own.length > 0;
   byId("verdicts").replaceChildren(

@@ -40,7 +40,7 @@ def points(names, depth, small, count=POINTS, seed=0):
 def collected():
     data = Data()
     for net in NETS:
-        for phi in ("relu", "leaky_relu", "erf"):
+        for phi in ("leaky_relu", "erf"):
             data.preset(net, phi)
     for p, q in (*PAIRS, ("3", "2"), ("3/2", "4")):
         data.pair(p, q)
