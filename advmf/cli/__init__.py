@@ -6,11 +6,11 @@ SymPy and torch are imported inside the commands, so that ``advmf --help`` is in
 
 try:
     # registers the commands
-    from advmf.cli import audit, check, explore, explorer, mutate, new, report, show, sweep, train, typeset
+    from advmf.cli import audit, check, explore, figures, mutate, new, report, show, sweep, train, typeset
     from advmf.cli.shared import main
 except KeyboardInterrupt:
     raise SystemExit(130) from None
 
 __all__ = [
-    "audit", "check", "explore", "explorer", "main", "mutate", "new", "report", "show", "sweep", "train", "typeset",
+    "audit", "check", "explore", "figures", "main", "mutate", "new", "report", "show", "sweep", "train", "typeset",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advmf.cli.exits import Exit
-from advmf.cli.explore import ACTIVATION, NET, P, Q
+from advmf.cli.figures import ACTIVATION, NET, P, Q
 from advmf.cli.shared import Terminated, console, declared, main, point, require_figure, terminable, usage_errors
 from advmf.cli.types import CSV, PLOT, SEED, SIZE
 from advmf.errors import ArgumentError
