@@ -111,13 +111,13 @@ class Axes {
     return last;
   }
 
-  mark(x, y, told) {
+  mark(x, y, told, falling = false) {
     if (!Number.isFinite(y) || !Number.isFinite(x)) return;
     const at = [this.across(x), this.up(y)], end = at[0] > (this.left + this.right) / 2;
     this.front.append(
       svg("path", { class: "drop", d: `M${at[0]} ${this.bottom}V${at[1]}H${this.left}` }),
       svg("circle", { class: "mark", cx: at[0], cy: at[1], r: 5 }),
-      this.text(at[0] + (end ? -9 : 9), at[1] + (end ? -9 : 16), told, end ? "end" : "start", "value"),
+      this.text(at[0] + (end ? -9 : 9), at[1] + (end || falling ? -9 : 16), told, end ? "end" : "start", "value"),
     );
   }
 }

@@ -209,7 +209,7 @@ function* drawVariance() {
   }
   a.frame({ low: 0, high: end, label: half ? "time t, up to four half-lives" : "time t" }, { low: 0, high: Math.max(1, ...points.map(([, y]) => y).filter(Number.isFinite)), label: "σ_w²(t) / σ_w²(0)" });
   a.line(points, "curve");
-  if (half) a.mark(end / 4, 0.5, `half at t = ${told(end / 4)}`);
+  if (half) a.mark(end / 4, 0.5, `half at t = ${told(end / 4)}`, true);
   a.svg.setAttribute("aria-label", `The weight variance falls to ${told(points[count][1])} of its start at t = ${told(end)}`);
 }
 
