@@ -144,9 +144,9 @@ function verdicts() {
   byId("unchecked").hidden = own.length > 0;
   byId("verdicts").replaceChildren(
     ...own.map((v) => {
-      const set = make("button", "", "Set the sliders");
+      const set = make("button", "", "Go there");
       set.type = "button";
-      set.setAttribute("aria-label", `Set the sliders to the point of ${v.name} ${v.p && `p = ${v.p}, q = ${v.q}`}`);
+      set.setAttribute("aria-label", `Go there: set the sliders to the point of ${v.name} ${v.p && `p = ${v.p}, q = ${v.q}`}`);
       set.addEventListener("click", () => {
         if (v.p) Object.assign(state, { p: v.p, q: v.q });
         for (const [name, value] of Object.entries(v.at)) if (name in state.values && Number.isFinite(value)) state.values[name] = value;
