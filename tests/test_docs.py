@@ -172,7 +172,10 @@ def table(text):
             for (head, _), cell in list(zip(spans, cells))[first:-1]:  # the last column is the margin
                 if cell:
                     sign, *numbers = cell.split()
-                    found[title, *(*cells[:first], "")[:2], head] = [float(n) for each in numbers for n in each.split("/")], sign
+                    found[title, *(*cells[:first], "")[:2], head] = (
+                        [float(n) for each in numbers for n in each.split("/")],
+                        sign,
+                    )
     return found
 
 

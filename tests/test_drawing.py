@@ -9,9 +9,9 @@ import pytest
 import advmf as mf
 from advmf import drawing
 from advmf.errors import ArgumentError
-from advmf.experiments import figures
 from advmf.experiments.norm_table import norm_table
 from advmf.experiments.training_curve import TrainingCurve
+from advmf.experiments.training_figure import TrainingCurves
 
 
 def phase():
@@ -28,14 +28,14 @@ def swept():
 def trained():
     time = np.linspace(0.1, 2, 8)
     curve = TrainingCurve(64, 0.1, time, -time, 0.1 * time, -1.1 * time, np.exp(-time))
-    return lambda path, size: figures.training_curves([curve], path, "vanilla", size=size)
+    return TrainingCurves((curve,))
 
 
 FIGURES = {
     "phase": lambda path, size: phase().plot(path, size=size),
     "norms": lambda path, size: norm_table(12, 4, samples=10).plot(path, size),
     "sweep": lambda path, size: swept().plot(path, size),
-    "train": lambda path, size: trained()(path, size),
+    "train": lambda path, size: trained().plot(path, "vanilla", size),
     "report": lambda path, size: mf.check(mf.norm_factor(2, 2), at={"d": 30, "K": 5}, samples=60).plot(path, size),
 }
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from advmf.boundary import public
+from advmf.boundary import public, shown
 from advmf.budget import allow, machine_memory
 from advmf.emit.kernels import Kernel, kernel
 from advmf.errors import ArgumentError, DomainError, one_of
@@ -250,7 +250,10 @@ class Images(Algebra[Positions]):
 def images_of(net: Net, given: Any, name: str) -> tuple[np.ndarray, bool]:
     """Images as (images, channels, positions), and whether a single one was given; ArgumentError for other shapes."""
     assert net.image is not None
-    x = np.asarray(given, float)
+    try:
+        x = np.asarray(given, float)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name} must be an array of real numbers; got {shown(given)}.") from None
     flat, one = (net.inputs,), x.shape in ((net.inputs,), net.image)
     if not one and x.shape[1:] not in (flat, net.image):
         raise ArgumentError(

@@ -151,7 +151,7 @@ def sweep(
     what :func:`advmf.check_all` raises.
 
     >>> import advmf as mf
-    >>> found = mf.sweep(mf.norm_factor(2, 2), over=dict(d=[20, 40, 80]), at=dict(K=5), samples=200)
+    >>> found = mf.sweep(mf.norm_factor(2, 2), over=dict(d=[20, 40, 80]), at=dict(K=5), samples=1000)
     >>> [str(report.verdict) for report in found.reports]
     ['SUPPORTED', 'SUPPORTED', 'SUPPORTED']
     >>> found.csv().splitlines()[0]

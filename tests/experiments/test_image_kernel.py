@@ -89,8 +89,8 @@ ORACLE = json.loads((Path(__file__).parent / "neural_tangents.json").read_text()
 
 @pytest.mark.parametrize("given", ORACLE["kernels"], ids=lambda given: "-".join(map(str, list(given.values())[:4])))
 def test_kernels_are_those_of_neural_tangents(given):
-    """The numbers are by another package (``neural_tangents_kernels.py`` wrote them). The control is the other
-    padding."""
+    """The numbers are by another package (``paper_checks/neural_tangents_kernels.py`` wrote them). The control is the
+    other padding."""
     phi = RELU if given["phi"] == "relu" else mf.Erf()
     x, at = np.array(ORACLE["images"]), {"L": 2, "sigma_w": ORACLE["sigma_w"], "sigma_b": ORACLE["sigma_b"]}
 
@@ -180,6 +180,7 @@ def test_shapes_follow_the_images():
             "of shape (1, 8, 8), or of 64 numbers, one or several; got",
         ),
         (mf.conv(1, 0), np.full(64, np.nan), {}, DomainError, "x holds NaN or infinite values"),
+        (mf.conv(1, 0), 1j, {}, ArgumentError, "x must be an array of real numbers; got 1j (complex)"),
         (mf.conv(1, 0), np.ones(64), {"kind": "ntp"}, ArgumentError, "ntk"),
         (mf.conv(1, 0), np.ones(64), {"L": None}, ArgumentError, "needs the depth: L"),
         (mf.conv(1, 0), np.ones(64), {"sigma_b": None}, ArgumentError, "sigma_b must be a number"),

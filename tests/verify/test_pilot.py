@@ -66,14 +66,16 @@ def test_pilots_size_matrices_too_and_go_with_early_stops():
     page = html(of_outcomes([outcome], 0, "", True))
     assert f"at look {told['stopped']} of {told['looks']}" in page
     assert f": {told['declared']:,} chosen" in page
-    alone = matrices.check_matrices(
+    (alone,) = matrices.check_matrices(
         outcome.case.claims,
         outcome.case.at,
         samples="pilot",
         sequential=True,
         design=Design(**report.settings["design"]),
     )
-    assert [replace(r, seconds=0.0) for r in alone] == [replace(report, seconds=0.0)]
+    shared = {"together"}  # with the claim's controls, of which the suite tells
+    assert {**alone.settings, **{name: report.settings[name] for name in shared}} == report.settings
+    assert replace(alone, seconds=0.0, settings={}, claim=None) == replace(report, seconds=0.0, settings={}, claim=None)
 
 
 def test_the_command_line(monkeypatch, tmp_path):

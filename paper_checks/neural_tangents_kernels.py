@@ -4,7 +4,7 @@ It pins an old jax and NumPy 1, so it is run in an environment of its own, and t
 
     python -m venv oracle
     oracle/bin/pip install neural-tangents==0.6.5 jax==0.4.25 jaxlib==0.4.25 "numpy<2" "scipy<1.13"
-    oracle/bin/python tests/experiments/neural_tangents_kernels.py tests/experiments/neural_tangents.json
+    oracle/bin/python paper_checks/neural_tangents_kernels.py tests/experiments/neural_tangents.json
 
 Weights have variance W_std² over their fan-in, and biases b_std². The layer of the input has one tap and no bias, with
 entries of variance one over the channels; the layer of the output has no bias either. Tangent kernels are not compared:
