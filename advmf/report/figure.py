@@ -17,6 +17,8 @@ from advmf.verify.verdict import Finding, Report
 WIDTH, HEIGHT = 464, 300
 _LEFT, _RIGHT, _LIMIT = 98, 374, 424
 """The edges of the axis of widths, and the position of the joint estimate from all widths."""
+_EDGE = 6
+"""Where the headings of both panels begin. They are long, and letters are larger on a phone."""
 _UPPER, _LOWER = (14, 158), (196, 262)
 """Top and bottom of both panels."""
 INTERVAL = 2.0
@@ -90,8 +92,8 @@ def figure(report: Report, finding: Finding, name: str) -> Element | None:
         *_fitted(measured, finding, x, y),
         *(mark for place, p in zip(places, shown) for mark in _mark(place, p, y, z, place == _LIMIT)),
         *_sizes(measured, x, symbol, len(shown) > len(measured)),
-        _text(_LEFT, _UPPER[0] - 4, "estimate ± 2 standard errors; dashed: predicted" + ("; line: fit" if _fit(measured, finding) else ""), "start"),
-        _text(_LEFT, _LOWER[0] - 6, "departure from the prediction, in standard errors", "start"),
+        _text(_EDGE, _UPPER[0] - 4, "estimate ± 2 standard errors; dashed: predicted" + ("; line: fit" if _fit(measured, finding) else ""), "start"),
+        _text(_EDGE, _LOWER[0] - 6, "departure from the prediction, in standard errors", "start"),
         viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_labelledby=f"{name}-t {name}-d", class_="figure",
     )  # fmt: skip
 
