@@ -258,12 +258,13 @@ def test_prose():
 
 
 def compiled(folder, text):
-    """The log of pdflatex after two runs; fails where it warns."""
+    """The log of pdflatex after two runs, with BibTeX between where the text has it; fails where one of them warns."""
     (folder / "paper.tex").write_text(text)
-    for _ in range(2):
-        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    tex = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    for command in [tex, ["bibtex", "paper"], tex, tex] if r"\bibliography{" in text else [tex, tex]:
         run = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
         assert run.returncode == 0, run.stdout[-3000:]
+        assert command == tex or "Warning" not in run.stdout, run.stdout
     log = (folder / "paper.log").read_text(errors="replace")
     found = [line for line in log.splitlines() if re.search(r"Warning|Overfull|Underfull|^!", line)]
     assert not found, found
@@ -288,12 +289,13 @@ def compiled(folder, text):
 def test_documents_compile_without_a_warning(args, tmp_path):
     (tmp_path / "out.json").write_text(json.dumps(FULL))
     args = [str(tmp_path / arg) if arg == "out.json" else arg for arg in args]
+    if "--fragment" in args:
+        args += ["--bib", str(tmp_path / "works.bib")]
     text = CliRunner().invoke(cli.main, ["latex", *args], catch_exceptions=False).output
     if "--fragment" in args:
         (tmp_path / "part.tex").write_text(text)
-        text = (
-            f"\\documentclass[11pt]{{article}}\n{PACKAGES}\n\\begin{{document}}\n\\input{{part}}\n\\end{{document}}\n"
-        )
+        works = "\\bibliographystyle{plain}\n\\bibliography{works}"
+        text = f"\\documentclass[11pt]{{article}}\n{PACKAGES}\n\\begin{{document}}\n\\input{{part}}\n{works}\n\\end{{document}}\n"
     compiled(tmp_path, text)
 
 
