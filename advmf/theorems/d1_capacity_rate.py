@@ -132,7 +132,7 @@ D1 = Theorem(
     },
     scales={
         "quick": Scale(
-            **SMALL, L=2, widths=(128, 256, 1024, 2048), nets=(6400, 6400, 6400, 8200), effects={"effect": 0.2}
+            **SMALL, L=2, widths=(128, 256, 1024, 2048), nets=(7600, 7600, 7600, 9700), effects={"effect": 0.2}
         ),
         "paper": Scale(**SMALL, L=4, widths=(512, 1024, 4096, 8192), nets=(8000,) * 4, effects={"effect": 0.1}),
     },
