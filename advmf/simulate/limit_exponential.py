@@ -128,34 +128,24 @@ class Exponential(Piecewise):
         return Points(means.square, moved, by_square * slope, means.phi, mean_gap, by_mean * slope)
 
     def _means(self, Q: Tensor) -> Means:
-        root = Q.sqrt()
-        z, weight, piece, _ = self._nodes(root, root)
+        root, nought = Q.sqrt(), torch.zeros_like(Q)
+        z, weight, piece, _ = self._nodes(Pair(Q, Q, nought, nought, root, root, Q, nought), whole=True)
         v = self._values(z * root[..., None, None], piece)
         each = torch.stack((*v[:4], *(value * value for value in v[:4]), v.bends.sum(0) * v.phi, *v.bends))
         found = (weight * each).sum((-2, -1))
         return Means(*found[:4], found[9:], *found[4:9])  # type: ignore[call-arg]
 
-    def _nodes(
-        self, sigma: Tensor, tau: Tensor, pair: Pair | None = None, whole: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _nodes(self, pair: Pair, whole: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Nodes z (..., intervals, nodes) of a standard Gaussian with their weights, and the pieces (..., intervals) in
-        which σz and τz are. For a pair, narrow intervals are known to all digits, and those at the ends are left out if
-        E is zero there, but for the ``whole`` line."""
-        places = sigma.new_tensor(self.kinks)
-        if self.kinks == (0.0,):
-            cuts = torch.zeros_like(sigma)[..., None]
-        else:
-            cuts = torch.cat((places / sigma[..., None], places / tau[..., None]), -1).sort(-1).values
-        far, cuts = torch.full_like(cuts[..., :1], FAR), cuts.clamp(-FAR, FAR)
-        low, high = torch.cat((-far, cuts), -1), torch.cat((cuts, far), -1)
-        if pair is not None and not whole:
+        which σz and τz are. Intervals at the ends are left out if E is zero there, but for the ``whole`` line."""
+        sigma, tau = pair.sigma, pair.tau
+        low, high, width, one, other = self._cuts(pair, torch.ones_like(sigma))
+        ends = low.clamp(-FAR, FAR), high.clamp(-FAR, FAR)
+        clipped = (ends[0] != low) | (ends[1] != high)
+        low, width = ends[0], torch.where(clipped, ends[1] - ends[0], width)
+        if not whole:
             kept = slice(int(self._plain(0)), low.shape[-1] - int(self._plain(len(self.kinks))))
-            low, high = low[..., kept], high[..., kept]
-        middle = (low + high) / 2
-        one, other = (((middle * root[..., None])[..., None] > places).sum(-1) for root in (sigma, tau))
-        width = high - low
-        if pair is not None and self.kinks != (0.0,):
-            width = self._widths(pair, torch.ones_like(sigma), low, high, torch.minimum(one, other))[1]
+            low, width, one, other = (each[..., kept] for each in (low, width, one, other))
         largest = float(torch.maximum(sigma.max(), tau.max()))
         exponent = FAR * max(map(abs, self.bends.rates)) * largest
         self._require(exponent, 0.0, largest)
@@ -238,7 +228,7 @@ class Exponential(Piecewise):
 
     def _change(self, pair: Pair, whole: bool = False) -> Change:
         """a = σz and b = τz at nodes, on the ``whole`` line or where E is not zero."""
-        z, weight, one, other = self._nodes(pair.sigma, pair.tau, pair, whole)
+        z, weight, one, other = self._nodes(pair, whole)
         at_a, at_b = (z * root[..., None, None] for root in (pair.sigma, pair.tau))
         a, b = self._values(at_a, one), self._values(at_b, other)
         same, change = (one == other)[..., None], pair.root_gap[..., None, None] * z
@@ -260,7 +250,9 @@ class Exponential(Piecewise):
         total = torch.zeros_like(own)
         for k, (place, j) in enumerate(zip(self.kinks, self.jumps)):
             y, step, change = place * other / own, place * gap / own, torch.zeros_like(own)
-            inside = (y[..., None] > y.new_tensor(self.kinks)).sum(-1)
+            above = y[..., None] > y.new_tensor(self.kinks)
+            above[..., k] = step < 0
+            inside = above.sum(-1)
             for i, ((slope, offset), s, c) in enumerate(zip(self.lines, self.slopes, self._offsets)):
                 if i in (k, k + 1):
                     moved = (slope - s) * step

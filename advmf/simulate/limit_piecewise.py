@@ -60,6 +60,17 @@ def rule(count: int, edges: tuple[float, ...], device: str) -> tuple[Tensor, Ten
 PANELS = (0.0, 0.125, 0.25, 0.5, 1.0)
 
 
+class Cuts(NamedTuple):
+    """The intervals between the kinks of two multiples of one standard Gaussian (..., intervals): their ends and
+    widths, and the pieces on which either stream is."""
+
+    low: Tensor
+    high: Tensor
+    width: Tensor
+    one: Tensor
+    other: Tensor
+
+
 class Ends(NamedTuple):
     """Means at the angle where the streams are multiples of one Gaussian: E (φ(a) - φ(b))² less ``gain`` (a - b)²,
     E φ'(a)φ'(b), E φ'(a)(φ'(a) - φ'(b)) and the same for b."""
@@ -192,18 +203,13 @@ class Piecewise:
     def _ends(self, pair: Pair, side: Tensor, gain: Tensor) -> Ends:
         sigma, tau = pair.sigma, side * pair.tau
         apart = torch.where(side > 0, pair.root_gap, pair.sigma + pair.tau)[..., None]
-        places = sigma.new_tensor(self.kinks)
-        cuts = torch.cat((places / sigma[..., None], places / tau[..., None]), -1).sort(-1).values
-        far = torch.full_like(cuts[..., :1], math.inf)
-        low, high = torch.cat((-far, cuts), -1), torch.cat((cuts, far), -1)
-        middle = torch.where(low.isinf(), high - 1, torch.where(high.isinf(), low + 1, (low + high) / 2))
+        low, high, width, one, other = self._cuts(pair, side)
         slopes, offsets = sigma.new_tensor(self.slopes), sigma.new_tensor(self._offsets)
-        one, other = (((middle * root[..., None])[..., None] > places).sum(-1) for root in (sigma, tau))
         same, a, b = one == other, slopes[one], slopes[other]
         slant, shift = a * sigma[..., None] - b * tau[..., None], offsets[one] - offsets[other]
         zero, first, second = _closed(low, high)
         square = slant**2 * second + 2 * slant * shift * first + shift**2 * zero
-        narrow, width = self._widths(pair, side, low, high, torch.minimum(one, other))
+        narrow = high - low < NARROW
         mass, small = _narrow(low, torch.where(narrow, width, 0.0), slant, shift)
         zero = torch.where(narrow, mass, zero)
         square = torch.where(same, (a * apart) ** 2 * second, torch.where(narrow, small, square))
@@ -215,14 +221,28 @@ class Piecewise:
             torch.where(same, nought, b * (b - a) * zero).sum(-1),
         )
 
-    def _widths(self, pair: Pair, side: Tensor, low: Tensor, high: Tensor, piece: Tensor) -> tuple[Tensor, Tensor]:
-        """Which intervals are narrow, and their widths. That between a kink in units of both deviations is known to the
-        digits of their gap."""
-        place = low.new_tensor(self.kinks)[piece.clamp(max=len(self.kinks) - 1)]
-        ends = place / pair.sigma[..., None], place / (side * pair.tau)[..., None]
-        of_kink = (low == torch.minimum(*ends)) & (high == torch.maximum(*ends)) & (side > 0)[..., None]
-        exact = (place * (pair.root_gap / pair.deviation)[..., None]).abs()
-        return high - low < NARROW, torch.where(of_kink, exact, high - low)
+    def _cuts(self, pair: Pair, side: Tensor) -> Cuts:
+        """The intervals between the kinks of a = σz and b = side τz.
+
+        A kink cuts z once for each stream. Which of the two cuts comes first, and how far they are apart, is known to
+        the digits of the gap of the deviations, also where both cuts are the same number.
+        """
+        places, acute = pair.sigma.new_tensor(self.kinks), side[..., None] > 0
+        own, others = places / pair.sigma[..., None], places / (side * pair.tau)[..., None]
+        apart = torch.where(acute, places * (pair.root_gap / pair.deviation)[..., None], 0.0)
+        far = torch.full_like(own[..., :1], math.inf)
+        others = torch.where(apart > 0, torch.maximum(others, torch.nextafter(own, far)), others)
+        others = torch.where(apart < 0, torch.minimum(others, torch.nextafter(own, -far)), others)
+        cuts = own if self.kinks == (0.0,) else torch.cat((own, others), -1).sort(-1).values
+        low, high = torch.cat((-far, cuts), -1), torch.cat((cuts, far), -1)
+        below, above = low[..., None], high[..., None]
+        own, others, acute = own[..., None, :], others[..., None, :], acute[..., None]
+        one, other = (own <= below).sum(-1), torch.where(acute, others <= below, others >= above).sum(-1)
+        of_kink = torch.minimum(own, others) == below
+        of_kink &= torch.maximum(own, others) == above
+        of_kink &= acute
+        known = torch.where(of_kink, apart[..., None, :].abs(), 0.0).sum(-1)
+        return Cuts(low, high, torch.where(of_kink.any(-1), known, high - low), one, other)
 
     def _angles(self, pair: Pair, side: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
         """The integrals of M_PP and of its product with the distance from P, over P from its end on."""

@@ -25,6 +25,7 @@ from advmf.errors import (
     MemoryBudgetError,
 )
 from advmf.functions import NormalMean, PairMean
+from advmf.nets.activations.formula import NAMED
 from advmf.simulate import limit, limit_jets, limit_kernel, limit_span
 from advmf.simulate.limit_jets import Layout, Pair
 from advmf.simulate.limit_kernel import Kernel, rectified_rest
@@ -51,10 +52,13 @@ NETS = {
     "hard_tanh": mf.vanilla(phi="hard_tanh"),
     "elu": mf.vanilla(phi="elu"),
     "plain selu": mf.plain_residual(phi="selu"),
+    "shifted selu": mf.vanilla(
+        phi=mf.Activation(NAMED["selu"].xreplace({mf.symbols.z: mf.symbols.z - sp.Rational(1, 2)}))
+    ),
     "clipped": mf.plain_residual(phi=mf.Activation(sp.Max(0, sp.Min(sp.Rational(3, 2), mf.symbols.z)))),
     "mixed": mf.Net(mf.Serial(mf.Dense(), mf.Activation("tanh"), mf.Dense(), mf.ReLULike(1, "1/5"), mf.RMSNorm())),
 }
-QUADRATURE = ["tanh", "scaled", "mixed", "hard_tanh", "clipped", "elu", "plain selu"]
+QUADRATURE = ["tanh", "scaled", "mixed", "hard_tanh", "clipped", "elu", "plain selu", "shifted selu"]
 """Nets whose theory has no closed form, of which few pairs are compared, with derivatives by differences."""
 
 
@@ -551,6 +555,17 @@ def test_small_balls_follow_the_linear_law(name):
         assert (off < (3 * r if name == "erf" else 3 * math.sqrt(r))).all(), r
         assert name == "erf" or bool((off > 0).any())
     assert all((b > a).all() for a, b in pairwise(values))
+
+
+@pytest.mark.parametrize("name", ["hard_tanh", "shifted selu"])
+def test_balls_that_move_deviations_by_few_digits_follow_the_linear_law(name):
+    """Kinks away from zero, and biases. Points of one ball then have streams whose deviations are the same number."""
+    x = point(D)
+    for r in (1e-7, 1e-8, 1e-9, 1e-10, 1e-12):
+        networks = sample(NETS[name], L=LAYERS, d=D, nets=20)
+        norm = torch.linalg.matrix_norm(networks.jacobian(x), 2)
+        value = mf.simulate.attack(networks, x, eps=r * float(x.norm()), p=2, q=2).value
+        assert ((value / (r * x.norm() * norm) - 1).abs() < 3 * math.sqrt(r)).all(), r
 
 
 def test_differences_are_those_of_the_values():

@@ -18,6 +18,7 @@ from advmf.functions import NormalMean, PairMean
 from advmf.nets.activations.formula import NAMED
 from advmf.simulate.limit_exponential import Exponential
 from advmf.simulate.limit_jets import Pair
+from advmf.simulate.limit_piecewise import Piecewise
 
 Z = mf.symbols.z
 ELU, SELU = NAMED["elu"], NAMED["selu"]
@@ -41,7 +42,8 @@ def rest(phi, R, gap, D, gain=0.4):
     sigma, tau = math.sqrt(Q), math.sqrt(R)
     moments = (Q, R, gap, D, sigma, tau, sigma * tau, gap / (sigma + tau))
     pair = Pair(*(torch.tensor([[[value]]], dtype=torch.float64) for value in moments))
-    return read(phi)._rest(pair, torch.tensor(gain, dtype=torch.float64)).stacked[:, 0, 0, 0].numpy()
+    function = read(phi) or Piecewise.of(phi, float)
+    return function._rest(pair, torch.tensor(gain, dtype=torch.float64)).stacked[:, 0, 0, 0].numpy()
 
 
 @pytest.mark.parametrize(
@@ -170,6 +172,26 @@ def test_close_streams_lose_no_digits(name, size):
         larger = rest(PHIS[name], R, 4e-4, 7e-7, gain=0.0)[4:]
         larger[3] *= 1e-3 / size if name == "selu" else 1
         np.testing.assert_allclose(second, larger, rtol=5e-3)
+
+
+LINES = {"hard_tanh": NAMED["hard_tanh"], "clamped": sp.Max(0, sp.Min(sp.Rational(3, 2), Z))}
+
+
+@pytest.mark.parametrize("share", [0.6, -0.6, 1e-9])
+@pytest.mark.parametrize("name", [*LINES, *PHIS])
+def test_the_covariance_scales_where_deviations_are_the_same_number(name, share):
+    """Streams that differ by less than the digits of their deviations: in units of the distance all numbers tend to a
+    limit. A larger distance is told."""
+    phi = (LINES | PHIS)[name]
+
+    def scaled(size):
+        units = np.array([size**2, size, size, 1, 1, 1, 1, 1 / size])
+        return rest(phi, 0.8, share * size, 0.7 * size**2, gain=0.0) / units
+
+    limit = scaled(1e-7)
+    for size in (1e-14, 1e-16, 1e-18, 1e-22):
+        np.testing.assert_allclose(scaled(size), limit, rtol=1e-5, atol=2e-6)
+    assert np.abs(scaled(0.1) - limit).max() > 1e-3
 
 
 @pytest.mark.parametrize("deviation", [5.0, 30.0, 90.0])
