@@ -250,8 +250,9 @@ def _law(
 
 
 def _standardised(matrices: list[Tensor]) -> Tensor:
-    """The entries of several matrices, in units of their deviation."""
+    """The entries of several matrices about their mean, in units of their deviation."""
     entries = torch.cat([matrix.flatten().cpu() for matrix in matrices])
+    entries = entries - entries.mean()  # the law has none: with ReLU it would be added up over the fan-in
     return entries / (entries**2).mean().sqrt()
 
 

@@ -143,6 +143,19 @@ def test_orthogonal_weights_depart_in_their_spectrum_alone():
     assert {quantity for quantity, _ in kinds} <= {"spectrum", "edge"}
 
 
+def test_weights_with_a_mean_depart_from_networks_of_the_law():
+    """Their variance is the law's. Networks of the law have the sizes of these weights, and no mean."""
+    found = mf.audit(faulty(lambda m: m[5].weight.data.abs_()), digits(), **FEW)
+    assert not [f for f in found.departures if f.quantity == "sigma_w_sq"]
+    where = "linear_2 (in 5, a Linear)"
+    assert found.first("edge").where == found.first("spectrum").where == where
+    (edge,) = (f for f in found.findings if f.quantity == "edge" and f.where == where)
+    assert edge.value > 10 and edge.expected == pytest.approx(1, abs=0.1)
+    sound = mf.audit(he(), digits(), **FEW)
+    for quantity in ("attack", "norm"):
+        assert found.reference[quantity] == pytest.approx(sound.reference[quantity], rel=0.1)
+
+
 def test_a_trained_module_departs_where_it_was_trained():
     torch.manual_seed(0)
     module, images = he()(), digits()
