@@ -333,6 +333,7 @@ REFUSED = {
     ),
     "no value": (he(), {"declared": (mf.vanilla(1, 0), {"L": 4, "sigma_w": 1.0})}, ArgumentError, "has no sigma_b"),
     "no reset": (nn.ReLU(), {"reset": True}, ArgumentError, "no reset_parameters"),
+    "reset of a function": (he(), {"reset": True}, ArgumentError, "reset is for a module"),
     "lenet": (zoo.LeNet5, {}, ArgumentError, "takes no inputs of"),
     "training": (lambda: zoo.ResidualMLP(N=16), {}, ArgumentError, "mode of training"),
 }
@@ -359,6 +360,31 @@ def test_a_factory_of_several_shapes_is_refused():
     widths = iter((32, 32, 48))
     with pytest.raises(ArgumentError, match="one shape"):
         mf.audit(lambda: zoo.mlp(N=next(widths)), digits(), **{**FEW, "initialisations": 3})
+
+
+def test_initialisations_that_are_not_drawn_anew_are_refused():
+    module = he()()
+
+    def seeded():
+        torch.manual_seed(0)
+        return he()()
+
+    def drawn_again():
+        return zoo.he(module)
+
+    def half_fixed():
+        made = he()()
+        made[3].weight.data.copy_(module[3].weight)
+        return made
+
+    for factory, node in (
+        (seeded, "linear "),
+        (lambda: module, "linear "),
+        (drawn_again, "linear "),
+        (half_fixed, "linear_1 "),
+    ):
+        with pytest.raises(ArgumentError, match=f"^{node}.*has the same weights in two initialisations"):
+            mf.audit(factory, digits(), **FEW)
 
 
 def test_the_state_of_the_generator_and_of_the_module_are_kept():
