@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count as counting
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,8 @@ def audit(
     departure must be to be found with probability 0.95 (``least``).
 
     ``images`` is a batch of inputs, or :class:`advmf.simulate.Images`; ``inputs`` of them are drawn. Raises the errors
-    of :func:`advmf.from_torch`; ArgumentError for a factory that gives no modules, or none of one shape; DomainError
-    for counts and rates out of range.
+    of :func:`advmf.from_torch`; ArgumentError for a factory that gives no modules, none of one shape, or twice the same
+    weights; DomainError for counts and rates out of range.
 
     >>> import torch, advmf as mf
     >>> from torch import nn
@@ -108,6 +109,7 @@ def audit(
     graph = exported(modules[0], x[:1].expand(2, *x.shape[1:]).clone())
     paths = [tidy_path(_values(each, graph))[0] for each in modules]
     require_same_values(paths[0], modules[0], x)
+    _require_drawn_anew(paths)
     law = _law(paths, graph, network, type(modules[0]).__name__, declared)
     generator = torch.Generator().manual_seed(first_seed)
     direction = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
@@ -158,35 +160,39 @@ def _modules(module: Modules, reset: bool, seed: int) -> tuple[Iterator[nn.Modul
     if not callable(module):
         raise ArgumentError(f"audit takes an nn.Module, or a function that makes one; got {module!r:.80}.")
 
-    def each() -> Iterator[nn.Module]:
-        for number in counting(seed):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(number % 2**63)
-                yield _reset(copy.deepcopy(module)) if isinstance(module, nn.Module) else made(module)
-
-    return each(), True
+    if reset and not isinstance(module, nn.Module):
+        raise ArgumentError("reset is for a module; a function makes a new module at each call, so leave reset out.")
+    factory = _resetting(module) if isinstance(module, nn.Module) else module
+    return (made(factory, number) for number in counting(seed)), True
 
 
-def _reset(module: nn.Module) -> nn.Module:
-    own = getattr(module, "reset_parameters", None)
-    parts = (
-        [module]
-        if callable(own)
-        else [part for part in module.modules() if callable(getattr(part, "reset_parameters", None))]
-    )
-    if not parts:
+def _resetting(module: nn.Module) -> Callable[[], nn.Module]:
+    """A factory of copies of a module with parameters drawn anew. Raises ArgumentError where no part draws any."""
+
+    def parts(of: nn.Module) -> list[Any]:
+        own = [part for part in of.modules() if callable(getattr(part, "reset_parameters", None))]
+        return own[:1] if own and own[0] is of else own
+
+    def factory() -> nn.Module:
+        copied = copy.deepcopy(module)
+        for part in parts(copied):
+            part.reset_parameters()
+        return copied
+
+    if not parts(module):
         raise ArgumentError(
             f"{type(module).__name__} has no reset_parameters; give a function that makes a new module."
         )
-    for part in parts:
-        part.reset_parameters()  # type: ignore[operator]
-    return module
+    return factory
 
 
-def made(factory: Callable[[], nn.Module]) -> nn.Module:
-    """The module that a factory makes; raises ArgumentError where it fails, or gives something else."""
+def made(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """The module that a factory makes, with torch's random numbers of a seed. Raises ArgumentError where it fails, or
+    gives something else."""
     try:
-        found = factory()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed % 2**63)
+            found = factory()
     except Exception as error:
         raise ArgumentError(f"The factory failed: {type(error).__name__}: {error}") from error
     if not isinstance(found, nn.Module):
@@ -237,6 +243,18 @@ def _values(module: nn.Module, graph: Graph) -> Graph:
     return graph.with_values(state)
 
 
+def _require_drawn_anew(paths: list[Path]) -> None:
+    """Raise ArgumentError for a layer with the same weights in two initialisations, whose spread gives the errors."""
+    layers = [[item for item in walk(path) if isinstance(item, Weights)] for path in paths]
+    for before, after in pairwise(layers):
+        for a, b in zip(before, after):
+            if torch.equal(a.matrix, b.matrix):
+                raise ArgumentError(
+                    f"{a.node} has the same weights in two initialisations. Each call of the factory (or of reset_parameters) must draw all "
+                    "weights anew: leave out a fixed seed, such as torch.manual_seed(0), and make a new module in the function."
+                )
+
+
 def _law(
     paths: list[Path], graph: Graph, network: ModuleNetwork, name: str, given: tuple[Net, Mapping[str, float]] | None
 ) -> Declared:
@@ -250,8 +268,9 @@ def _law(
 
 
 def _standardised(matrices: list[Tensor]) -> Tensor:
-    """The entries of several matrices, in units of their deviation."""
+    """The entries of several matrices about their mean, in units of their deviation."""
     entries = torch.cat([matrix.flatten().cpu() for matrix in matrices])
+    entries = entries - entries.mean()  # the law has none: with ReLU it would be added up over the fan-in
     return entries / (entries**2).mean().sqrt()
 
 

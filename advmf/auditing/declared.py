@@ -31,8 +31,8 @@ class Declared:
     law: Mapping[str, tuple[float, float]]
     functions: Functions
     entries: Mapping[str, Tensor]
-    """The weights of each layer, in units of their deviation, in any order: those of networks of the law are drawn from
-    them, because at a finite width the spectrum depends on their distribution."""
+    """The weights of each layer about their mean, in units of their deviation, in any order. Those of networks of the
+    law are drawn from them, because at a finite width the spectrum depends on their distribution."""
     path: Path
     flat: bool
     given: bool

@@ -64,6 +64,8 @@ def audit(
         )
     outputs = [each for each in (json_path, output, plot) if each]
     with usage_errors(), progress(1, "networks") as advance:
+        from torch import nn
+
         from advmf.auditing.audit import audit as audited
         from advmf.auditing.audit import made
         from advmf.errors import ArgumentError
@@ -81,8 +83,8 @@ def audit(
         if not hasattr(own, name):
             raise ArgumentError(f"{path} defines no {name}.")
         module: Any = getattr(own, name)
-        if single and callable(module) and not hasattr(module, "parameters"):
-            module = made(module)
+        if single and callable(module) and not isinstance(module, nn.Module):
+            module = made(module, seed)
         done = 0
 
         def step(count: int, total: int) -> None:

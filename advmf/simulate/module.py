@@ -216,8 +216,11 @@ def require_batch(x: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def _depends(output: Tensor, x: Tensor) -> bool:
-    """Whether autograd follows an output to an input."""
-    return output.requires_grad and torch.autograd.grad(output.sum(), x, allow_unused=True)[0] is not None
+    """Whether autograd follows an output to an input; raises ArgumentError where torch has no derivative."""
+    try:
+        return output.requires_grad and torch.autograd.grad(output.sum(), x, allow_unused=True)[0] is not None
+    except (RuntimeError, NotImplementedError) as error:
+        raise ArgumentError(f"torch cannot differentiate the module: {str(error).partition(chr(10))[0]}") from error
 
 
 def _run(module: nn.Module, x: Tensor) -> Tensor:

@@ -143,6 +143,19 @@ def test_orthogonal_weights_depart_in_their_spectrum_alone():
     assert {quantity for quantity, _ in kinds} <= {"spectrum", "edge"}
 
 
+def test_weights_with_a_mean_depart_from_networks_of_the_law():
+    """Their variance is the law's. Networks of the law have the sizes of these weights, and no mean."""
+    found = mf.audit(faulty(lambda m: m[5].weight.data.abs_()), digits(), **FEW)
+    assert not [f for f in found.departures if f.quantity == "sigma_w_sq"]
+    where = "linear_2 (in 5, a Linear)"
+    assert found.first("edge").where == found.first("spectrum").where == where
+    (edge,) = (f for f in found.findings if f.quantity == "edge" and f.where == where)
+    assert edge.value > 10 and edge.expected == pytest.approx(1, abs=0.1)
+    sound = mf.audit(he(), digits(), **FEW)
+    for quantity in ("attack", "norm"):
+        assert found.reference[quantity] == pytest.approx(sound.reference[quantity], rel=0.1)
+
+
 def test_a_trained_module_departs_where_it_was_trained():
     torch.manual_seed(0)
     module, images = he()(), digits()
@@ -320,6 +333,7 @@ REFUSED = {
     ),
     "no value": (he(), {"declared": (mf.vanilla(1, 0), {"L": 4, "sigma_w": 1.0})}, ArgumentError, "has no sigma_b"),
     "no reset": (nn.ReLU(), {"reset": True}, ArgumentError, "no reset_parameters"),
+    "reset of a function": (he(), {"reset": True}, ArgumentError, "reset is for a module"),
     "lenet": (zoo.LeNet5, {}, ArgumentError, "takes no inputs of"),
     "training": (lambda: zoo.ResidualMLP(N=16), {}, ArgumentError, "mode of training"),
 }
@@ -346,6 +360,31 @@ def test_a_factory_of_several_shapes_is_refused():
     widths = iter((32, 32, 48))
     with pytest.raises(ArgumentError, match="one shape"):
         mf.audit(lambda: zoo.mlp(N=next(widths)), digits(), **{**FEW, "initialisations": 3})
+
+
+def test_initialisations_that_are_not_drawn_anew_are_refused():
+    module = he()()
+
+    def seeded():
+        torch.manual_seed(0)
+        return he()()
+
+    def drawn_again():
+        return zoo.he(module)
+
+    def half_fixed():
+        made = he()()
+        made[3].weight.data.copy_(module[3].weight)
+        return made
+
+    for factory, node in (
+        (seeded, "linear "),
+        (lambda: module, "linear "),
+        (drawn_again, "linear "),
+        (half_fixed, "linear_1 "),
+    ):
+        with pytest.raises(ArgumentError, match=f"^{node}.*has the same weights in two initialisations"):
+            mf.audit(factory, digits(), **FEW)
 
 
 def test_the_state_of_the_generator_and_of_the_module_are_kept():

@@ -1,5 +1,6 @@
 """``advmf audit`` and its page."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -67,6 +68,14 @@ def test_a_module_as_it_is_has_no_verdict(model):
         assert json.loads(found.stdout)["verdict"] == "measured"
 
 
+def test_one_module_of_a_function_is_that_of_the_seed(model):
+    def weights(seed):
+        found = advmf("model.py:factory", "--single", *FEW, "--seed", seed, "--json", "-")
+        return [f["value"] for f in json.loads(found.stdout)["findings"] if f["quantity"] == "sigma_w_sq"]
+
+    assert weights("3") == weights("3") != weights("4")
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [
@@ -88,7 +97,7 @@ def test_a_module_as_it_is_has_no_verdict(model):
     ],
 )
 def test_wrong_calls_end_in_a_line(model, words, match):
-    found = advmf(*words, *([] if words[0] == "help" else FEW))
+    found = advmf(*words, *FEW)
     assert found.exit_code == 2 and match in " ".join(found.output.split()), found.output
     assert "Traceback" not in found.output
 
@@ -100,14 +109,8 @@ def test_a_file_that_does_not_run_is_named_with_its_line(model):
 
 
 def test_names_from_the_module_are_escaped_in_the_page(model):
-    class Hostile(mf.auditing.outcome.Audit):
-        pass
-
     scope = {}
     exec(MODEL, scope)
     found = mf.audit(scope["factory"], mf.simulate.load("digits"), eps=0.1, initialisations=2, twins=4, inputs=1)
-    changed = Hostile(
-        **{**{f: getattr(found, f) for f in found.__dataclass_fields__}, "name": "<script>alert(1)</script>"}
-    )
-    page = html(changed)
+    page = html(dataclasses.replace(found, name="<script>alert(1)</script>"))
     assert "<script" not in page and "&lt;script" in page

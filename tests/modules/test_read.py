@@ -186,6 +186,24 @@ def test_what_was_read_has_the_values_of_the_module(make, shape):
     assert not changed or not torch.allclose(value(wrong, given), module(x), rtol=1e-2, atol=1e-2), "the control"
 
 
+BY_HAND = {
+    "mask": (lambda x: x * (x > 0), RELU),
+    "mask of numbers": (lambda x: (x > 0).float() * x, RELU),
+    "both sides": (lambda x: (x > 0) * x + (x <= 0) * 0.2 * x, mf.ReLULike(1, "1/5")),
+    "chosen by numbers": (lambda x: torch.where((x > 0).float() > 0.5, x, 0.1 * x), mf.ReLULike(1, "1/10")),
+    "threshold": (lambda x: F.threshold(x, 0.0, 0.0), RELU),
+    "largest": (lambda x: x.clamp_max(0.0), mf.ReLULike(0, 1)),
+    "cast": (lambda x: F.relu(x.float().to("cpu")), RELU),
+    "expit": (lambda x: x * torch.special.expit(x), mf.Activation("silu")),
+}
+
+
+@pytest.mark.parametrize(("own", "phi"), BY_HAND.values(), ids=BY_HAND)
+def test_activations_are_read_from_comparisons_and_casts(own, phi):
+    module = Two(lambda s, x: s.c(own(s.b(own(s.a(x)))))).eval()
+    assert mf.from_torch(module, batch((16,))).net.activations[0] == phi
+
+
 def test_a_module_of_he_is_vanilla_and_a_gain():
     torch.manual_seed(0)
     found = mf.from_torch(zoo.he(zoo.mlp()), batch((1, 8, 8)))
@@ -330,6 +348,9 @@ REFUSED = {
     "a shared part": (two(lambda s, x: (lambda y: (lambda w: s.c((y + w) + F.relu(w)))(s.b(y)))(s.a(x))), None, DeclarationError, "used by two sums"),
     "gate": (two(lambda s, x: (lambda y: s.c(y * s.b(y)))(s.a(x))), None, DeclarationError, "joins two values"),
     "jump": (two(lambda s, x: s.c(jump(s.b(s.a(x))))), None, DeclarationError, "no activation of a declared net"),
+    "a step": (two(lambda s, x: s.c(torch.heaviside(s.b(s.a(x)), torch.tensor(0.0)))), None, ArgumentError, "cannot differentiate the module"),
+    "threshold with a jump": (two(lambda s, x: s.c(F.threshold(s.b(s.a(x)), 0.5, 0.0))), None, DeclarationError, "jumps at z = 0.5"),
+    "half inside": (two(lambda s, x: s.c(F.relu(s.b(s.a(x)).half()).float())), None, DeclarationError, "float32 into torch.float16"),
     "square": (two(lambda s, x: s.c(s.b(s.a(x)) ** 2)), None, DeclarationError, "no activation of a declared net"),
     "activation of a sum": (two(lambda s, x: (lambda y: s.c(F.relu(y + s.b(y))))(F.relu(s.a(x)))), None, DeclarationError, "not centred Gaussian"),
     "control flow": (two(lambda s, x: s.c(s.a(x)) if x.sum() > 0 else s.c(s.b(s.a(x)))), None, ArgumentError, "decide by the values"),

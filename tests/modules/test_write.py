@@ -99,6 +99,7 @@ def test_a_module_is_one_that_torch_keeps_and_trains():
     optimiser.step()
     assert not torch.equal(module(x), before)
     assert torch.equal(copied(x), before), "a copy is its own"
+    assert torch.equal(copied[2:](copied[:2](x)), before) and torch.equal(copied[0].weight, module[0].weight)
     file = io.BytesIO()
     torch.save(module.state_dict(), file)
     file.seek(0)

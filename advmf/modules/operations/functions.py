@@ -27,6 +27,7 @@ _FORMULAS: dict[str, Any] = {
     "sin": lambda: Sine().phi(z),
     "tanh": lambda: NAMED["tanh"],
     "sigmoid": lambda: NAMED["sigmoid"],
+    "special_expit": lambda: NAMED["sigmoid"],
     "silu": lambda: NAMED["silu"],
     "selu": lambda: NAMED["selu"],
     "cos": lambda: sp.cos(z),
@@ -100,9 +101,19 @@ def _clamp(node: Any, x: Path, low: Any = None, high: Any = None) -> Path:
     return with_function(node, x, formula if low is None else sp.Max(constant_of(node, low), formula))
 
 
-@rule("clamp_min", "threshold_min")
+@rule("clamp_min")
 def _clamp_min(node: Any, x: Path, low: Any) -> Path:
     return _clamp(node, x, low)
+
+
+@rule("clamp_max")
+def _clamp_max(node: Any, x: Path, high: Any) -> Path:
+    return _clamp(node, x, None, high)
+
+
+@rule("threshold")
+def _threshold(node: Any, x: Path, threshold: Any, value: Any) -> Path:
+    return with_function(node, x, _chosen(z > constant_of(node, threshold), z, constant_of(node, value)))
 
 
 @rule("pow")
@@ -126,14 +137,28 @@ def _minimum(node: Any, x: Any, y: Any) -> Path:
     return together(node, x, y, sp.Min)
 
 
+def _chosen(condition: Any, a: Any, b: Any) -> sp.Basic:
+    return sp.Piecewise((a, condition), (b, True))
+
+
 for _name, _relation in {"gt": sp.Gt, "lt": sp.Lt, "ge": sp.Ge, "le": sp.Le}.items():
-    RULES[_name] = lambda node, x, y, relation=_relation: together(node, x, y, relation)
+    # True is 1 and False is 0, as where torch computes with them.
+    RULES[_name] = lambda node, x, y, relation=_relation: together(
+        node, x, y, lambda a, b: _chosen(relation(a, b), sp.S.One, sp.S.Zero)
+    )
 
 
 @rule("where")
 def _where(node: Any, condition: Any, x: Any, y: Any) -> Path:
     chosen = together(node, condition, x, lambda c, a: sp.Tuple(c, a))
-    return together(node, chosen, y, lambda pair, b: sp.Piecewise((pair[1], pair[0]), (b, True)))
+    return together(node, chosen, y, lambda pair, b: _chosen(_condition(pair[0]), pair[1], b))
+
+
+def _condition(number: sp.Basic) -> Any:
+    """The condition of which a number is 1 or 0."""
+    if isinstance(number, sp.Piecewise) and [pair.expr for pair in number.args] == [1, 0]:
+        return number.args[0].cond
+    return sp.Ne(number, 0)
 
 
 def composed(path: Path) -> sp.Basic | None:

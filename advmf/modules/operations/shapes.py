@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from advmf.modules.graph import where
 from advmf.modules.items import (
     Averaged,
@@ -31,8 +33,20 @@ def _reshape(node: Any, x: Path, *how: Any) -> Path:
     return (*x, Flat(where(node)))
 
 
-@rule("alias", "clone", "contiguous", "detach", "lift_fresh_copy", "positive", "identity", "to", "_to_copy")
+@rule("alias", "clone", "contiguous", "detach", "lift_fresh_copy", "positive", "identity")
+@rule("_assert_tensor_metadata")  # torch.export puts it before a change of dtype or device
 def _same(node: Any, x: Path, *how: Any, **more: Any) -> Path:
+    return x
+
+
+@rule("to", "_to_copy")
+def _cast(node: Any, x: Path, *how: Any, **more: Any) -> Path:
+    before, after = (each.meta["val"].dtype for each in (node.args[0], node))
+    if before != after and not (before == torch.bool and after.is_floating_point):
+        raise refuse(
+            node,
+            f"it turns numbers of {before} into {after}; take one dtype, float32 or float64, for the whole module.",
+        )
     return x
 
 
