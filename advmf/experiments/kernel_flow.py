@@ -140,7 +140,7 @@ def kernel_flow(
                 f"{name}: an image of zeros has no angle to others, which the kernel is a function of. Take images.scaled(1.0)."
             )
     nets = 1 if centred else ensemble.nets
-    most = max(len(x), 0 if held is None else len(held[0])) * (1 + steps) * len(x)
+    most = max(len(x), 0 if held is None else len(held[0])) * (1 + steps * goal.attacks) * len(x)
     allow(
         8 * HELD * nets * most,
         memory,
@@ -261,12 +261,16 @@ class _Run:
         logged: list[int] = []
         f.add(x, x.new_zeros(f.nets, n, f.K))
         for step in range(steps + 1):
-            eta, before, change = self.maximum(f, x, eta)
+            logs = step % log_every == 0 or step == steps
+            if logs or self.goal.attacks:
+                eta, before, change = self.maximum(f, x, eta)
+            else:
+                before = f(x)
             own, standard = torch.zeros_like(before), None
             if self.labels is not None:
                 standard, off = self.goal.standard(before.mT, self.labels.expand(f.nets, -1))
                 own = off.mT
-            if step % log_every == 0 or step == steps:
+            if logs:
                 logged.append(step)
                 row = {"adversarial": norm(change, self.goal.q, 2).mean(1)}
                 if standard is not None:
@@ -277,9 +281,11 @@ class _Run:
                     row |= {"accuracy": right.double().mean(1), "robust": (right & still).double().mean(1)}
                 rows.append(row)
             if step < steps:
-                pull = self.rate * self.goal.pull / n * maximiser(change, conjugate(self.goal.q), 2)
-                f.c[:, :n] += self.rate * own - pull
+                f.c[:, :n] += self.rate * own
                 if self.goal.attacks:
+                    assert eta is not None
+                    pull = self.rate * self.goal.pull / n * maximiser(change, conjugate(self.goal.q), 2)
+                    f.c[:, :n] -= pull
                     f.add(x + eta, pull)
                 if progress is not None:
                     progress(step + 1, steps)
