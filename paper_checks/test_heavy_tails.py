@@ -13,7 +13,8 @@ import pytest
 
 import advmf as mf
 from advmf.verify import statistics
-from advmf.verify.statistics import Running, combine
+from advmf.verify.moments import Running
+from advmf.verify.statistics import combine
 from advmf.verify.verdict import Verdict
 
 RATE = 1e-3

@@ -7,8 +7,9 @@ ReLU, L = 4, d = 64, K = 10, eps = 0.1, (p, q) = (2, 2), on digits. The slope at
 190 and 53 standard errors; what is left of -1 is the excess of finite width.
 
 From t = 0.02 to 0.4 the ratio falls by the factor 0.936 (N = 250) and 0.931 (N = 1000) for vanilla, 0.905 and 0.914 for
-residual networks: at the same times at both widths. Were the window in proportion to N, it would fall by 0.983 and
-0.973 at N = 1000.
+residual networks. Were the window in proportion to N, it would fall by 0.983 and 0.973 at N = 1000. That it falls at
+nearly the same times at these two widths is due to the excess of finite width: from N = 1000 on the clock is N t, as
+the last test shows.
 
 Errors: with 3 standard errors each limit fails by chance in 0.3 % of seeds; the seeds are fixed.
 
@@ -119,6 +120,42 @@ def test_the_window_does_not_grow_with_width(name):
     assert abs(at(wide, 0.1)[0] - 1) < 0.1
 
 
+CLOCK = (100, 200, 400)
+"""Times N t."""
+
+
+@functools.cache
+def clocked(N):
+    """The loss over its start, its standard error, and N² times the change of sigma_w² at the times of CLOCK, in
+    vanilla networks that see the first 32 digits in every step."""
+    net, sigma_w = NETS["vanilla"]
+    nets = max(8000 // N, 1)
+    images = mf.simulate.load("digits").scaled(1.0)
+    few = mf.simulate.Images("32 digits", images.x[:32], None)
+    networks = mf.simulate.sample(
+        net, N=N, nets=nets, sigma_w=sigma_w, sampler="dense", generator=torch.Generator().manual_seed(N), **POINT
+    )
+    run = mf.simulate.train(
+        networks, few, loss="adversarial", eps=EPS, rate=20 / N, steps=CLOCK[-1] // 20, batch="all", attack_steps=2
+    )
+    loss, change = run.adversarial.numpy(), run.change.mean(2).numpy() * N**2
+    found = {}
+    for time in CLOCK:
+        ratio = loss[time // 20] / loss[0]
+        found[time] = ratio.mean(), ratio.std(ddof=1) / nets**0.5, change[time // 20].mean()
+    return found
+
+
+def test_the_clock_of_the_loss_is_width_times_time():
+    """N = 1000 and 2000 agree at the same N t, up to three standard errors and 1 %, and not at the same t, where they
+    are five standard errors apart. N² times the change of the variance agrees to 5 %, so that it moves by O(1/N²)."""
+    narrow, wide = clocked(1000), clocked(2000)
+    error = np.hypot(narrow[400][1], wide[400][1])
+    assert abs(wide[400][0] - narrow[400][0]) < 3 * error + 0.01
+    assert narrow[200][0] - wide[400][0] > 5 * error, "the control"
+    assert abs(wide[400][2] / narrow[400][2] - 1) < 0.05
+
+
 @functools.cache
 def decays(u, v):
     """The decay of the loss over its prediction as N -> oo, for the nine pairs: reports of loss_decay, and of a third
@@ -158,3 +195,8 @@ if __name__ == "__main__":
             print(f"{name} N={N}, within 10 % until t = {found.holds_until(0.1):.2f}; t, simulated/T3, loss/start:")
             for t in FALLS:
                 print("  {:.2f}: {:.3f} ± {:.3f}, {:.2f}".format(t, *at(found, t)), flush=True)
+    for N in (250, 1000, 2000):
+        cells = (
+            f"{time}: {loss:.3f} ± {error:.3f}, {change:.1f}" for time, (loss, error, change) in clocked(N).items()
+        )
+        print(f"vanilla N={N}, 32 digits; N t: loss/start, N² x change:", "; ".join(cells), flush=True)

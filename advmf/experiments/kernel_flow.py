@@ -31,7 +31,7 @@ from advmf.simulate.budget import MEMORY
 from advmf.simulate.descent import Objective
 from advmf.simulate.geometry import conjugate, maximiser, norm
 from advmf.simulate.limit import LimitEnsemble
-from advmf.simulate.training import inputs_of, objective_of, positive
+from advmf.simulate.training_arguments import data_of, objective_of, positive, require_ensemble
 from advmf.tabled import Records, Tabled
 from advmf.theory.ntk import ntk
 
@@ -121,8 +121,7 @@ def kernel_flow(
     ((6, 2), True)
     """
     goal = objective_of(loss, p, q, eps, weight, attack_steps, 1)
-    if not isinstance(ensemble, Ensemble):
-        raise ArgumentError(f"ensemble must be an Ensemble, as advmf.simulate.sample gives; got {ensemble!r}.")
+    require_ensemble(ensemble)
     steps, log_every = whole("steps", steps), whole("log_every", log_every)
     if centred and loss == "adversarial":
         raise ArgumentError(
@@ -133,23 +132,15 @@ def kernel_flow(
             "Networks of infinite width have no clock of their own; give N, as N · rate is what counts."
         )
     width = ensemble.N if N is None else whole("N", N)
-    x, labels = inputs_of("images", images, ensemble, goal.labelled)
-    if labels is not None and int(labels.max()) + 1 != ensemble.K:
-        raise DataError(
-            f"{images.name} has {int(labels.max()) + 1} classes and the networks K={ensemble.K} outputs; take as many."
-        )
-    held = None
-    if held_out is not None:
-        held_x, held_labels = inputs_of("held_out", held_out, ensemble, True)
-        assert held_labels is not None
-        held = held_x, held_labels
+    rate = positive("rate", rate)
+    x, labels, held = data_of(ensemble, images, held_out, goal)
     for name, given in (("images", x), ("held_out", None if held is None else held[0])):
-        if given is not None and not bool(given.square().sum(1).min() > 0):
+        if given is not None and not bool((given.square().sum(1) > 0).all()):
             raise DataError(
                 f"{name}: an image of zeros has no angle to others, which the kernel is a function of. Take images.scaled(1.0)."
             )
     nets = 1 if centred else ensemble.nets
-    most = max(len(x), 0 if held is None else len(held[0])) * (1 + steps) * len(x)
+    most = max(len(x), 0 if held is None else len(held[0])) * (1 + steps * goal.attacks) * len(x)
     allow(
         8 * HELD * nets * most,
         memory,
@@ -157,7 +148,7 @@ def kernel_flow(
         "Take fewer, or raise memory=",
     )
     machine = Machine(_kernel(ensemble, width), None if centred else ensemble, nets, ensemble.K)
-    run = _Run(goal, x.double(), labels, held, positive("rate", rate))
+    run = _Run(goal, x.double(), labels, held, rate)
     return run(machine, steps, log_every, width, progress)
 
 
@@ -270,12 +261,16 @@ class _Run:
         logged: list[int] = []
         f.add(x, x.new_zeros(f.nets, n, f.K))
         for step in range(steps + 1):
-            eta, before, change = self.maximum(f, x, eta)
+            logs = step % log_every == 0 or step == steps
+            if logs or self.goal.attacks:
+                eta, before, change = self.maximum(f, x, eta)
+            else:
+                before = f(x)
             own, standard = torch.zeros_like(before), None
             if self.labels is not None:
                 standard, off = self.goal.standard(before.mT, self.labels.expand(f.nets, -1))
                 own = off.mT
-            if step % log_every == 0 or step == steps:
+            if logs:
                 logged.append(step)
                 row = {"adversarial": norm(change, self.goal.q, 2).mean(1)}
                 if standard is not None:
@@ -286,9 +281,11 @@ class _Run:
                     row |= {"accuracy": right.double().mean(1), "robust": (right & still).double().mean(1)}
                 rows.append(row)
             if step < steps:
-                pull = self.rate * self.goal.pull / n * maximiser(change, conjugate(self.goal.q), 2)
-                f.c[:, :n] += self.rate * own - pull
+                f.c[:, :n] += self.rate * own
                 if self.goal.attacks:
+                    assert eta is not None
+                    pull = self.rate * self.goal.pull / n * maximiser(change, conjugate(self.goal.q), 2)
+                    f.c[:, :n] -= pull
                     f.add(x + eta, pull)
                 if progress is not None:
                     progress(step + 1, steps)

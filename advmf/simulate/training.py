@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +22,15 @@ from torch import Tensor
 
 from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DataError, DomainError
-from advmf.simulate.attack import MOST, TENSORS
+from advmf.simulate.attack import TENSORS
 from advmf.simulate.budget import allow
 from advmf.simulate.course import LOGGED, SAVE, Checkpoint, Course, Run, follow, queries
 from advmf.simulate.data import Images
-from advmf.simulate.descent import LOSSES, Objective
+from advmf.simulate.descent import Objective
 from advmf.simulate.ensemble import Ensemble
-from advmf.simulate.geometry import order
 from advmf.simulate.limit import LimitEnsemble, refuse
-from advmf.simulate.state import draw_seed, source, tensor, without_gradients
+from advmf.simulate.state import draw_seed, source, without_gradients
+from advmf.simulate.training_arguments import data_of, objective_of, positive, require_ensemble
 
 SEED = 48
 """Bytes of a step's seed, a Python integer in a list."""
@@ -259,30 +259,6 @@ def _joined(run: Run, rows: list[int], courses: list[Course]) -> Training:
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 
-def positive(name: str, value: object, least: float = 0.0) -> float:
-    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
-        raise ArgumentError(f"{name} must be a number; got {value!r}.")
-    if not (math.isfinite(number := float(value)) and number > least):
-        raise DomainError(f"{name} must be positive and finite; got {value!r}.")
-    return number
-
-
-def objective_of(
-    loss: str, p: Any, q: Any, eps: object, weight: object, attack_steps: object, directions: object
-) -> Objective:
-    if loss not in LOSSES:
-        raise ArgumentError(f"loss must be one of {', '.join(LOSSES)}; got {loss!r}.")
-    return Objective(
-        loss=loss,
-        p=order(p, "p"),
-        q=order(q, "q"),
-        eps=positive("eps", eps),
-        weight=positive("weight", weight),
-        steps=whole("attack_steps", attack_steps, 0, MOST["steps"]),
-        directions=whole("directions", directions, 1, MOST["starts"]),
-    )
-
-
 def _run(
     ensemble: Ensemble,
     images: Images,
@@ -295,22 +271,14 @@ def _run(
     capacity: bool = False,
     log_every: object = 1,
 ) -> Run:
-    if not isinstance(ensemble, Ensemble):
-        raise ArgumentError(f"ensemble must be an Ensemble, as advmf.simulate.sample gives; got {ensemble!r}.")
+    require_ensemble(ensemble)
     if isinstance(ensemble, LimitEnsemble):
         refuse("Training")
     generator = source(generator)
     if not ensemble.trained_rows:
         raise ArgumentError("Nothing to train: the net has no Dense layer, or L = 0.")
-    x, labels = inputs_of("images", images, ensemble, objective.labelled)
-    if labels is not None and int(labels.max()) + 1 != ensemble.K:
-        raise DataError(f"{images.name} has {int(labels.max()) + 1} classes and the networks K={ensemble.K} outputs; a loss of labels "
-                        f"needs as many. Sample networks of K={int(labels.max()) + 1}.")  # fmt: skip
-    held = None
-    if held_out is not None:
-        held_x, held_labels = inputs_of("held_out", held_out, ensemble, True)
-        assert held_labels is not None
-        held = held_x.mT[None, ..., None], held_labels
+    x, labels, held_out_data = data_of(ensemble, images, held_out, objective)
+    held = None if held_out_data is None else (held_out_data[0].mT[None, ..., None], held_out_data[1])
     whole_batch = batch == "all"
     if isinstance(batch, str) and not whole_batch:
         raise ArgumentError(f'batch is a number of images, or "all"; got {batch!r}.')
@@ -346,36 +314,6 @@ def _check_sizes(ensemble: Ensemble, objective: Objective, steps: int, batch: in
     own = batch * (3 * kept + TENSORS * 2 * objective.directions * ensemble.d)
     size = 8 * ensemble.nets * batch + ensemble.dtype.itemsize * ensemble.at_once * own
     allow(size, ensemble.workspace, f"A step on batch={batch} images", "Lower batch or directions, or raise memory=")
-
-
-def inputs_of(name: str, images: object, ensemble: Ensemble, labelled: bool) -> tuple[Tensor, Tensor | None]:
-    """Images (count, d) and labels (count,), None unless ``labelled``, as tensors that fit the ensemble."""
-    if not isinstance(images, Images):
-        raise ArgumentError(f"{name} must be Images, as advmf.simulate.load gives; got {type(images).__name__}.")
-    if images.d != ensemble.d or not len(images.x):
-        raise DataError(f"{name}: {images.name} has {len(images.x)} images of {images.d} pixels and the networks d={ensemble.d} inputs. "
-                        f"Take images.resampled({ensemble.d}), or sample networks of d={images.d}.")  # fmt: skip
-    x = tensor(np.ascontiguousarray(images.x), name, dtype=ensemble.dtype, device=ensemble.device)
-    if not bool(torch.isfinite(x).all()):
-        raise DataError(f"{name}: {images.name} holds NaN or infinite values; training needs finite ones.")
-    if not labelled:
-        return x, None
-    if images.labels is None:
-        raise DataError(
-            f'{name}: {images.name} has no labels; without them only loss="adversarial" without held_out can be used.'
-        )
-    labels = tensor(np.ascontiguousarray(images.labels), name, device=ensemble.device)
-    if (
-        labels.shape != x.shape[:1]
-        or labels.is_floating_point()
-        or int(labels.min()) < 0
-        or int(labels.max()) >= ensemble.K
-    ):
-        raise DataError(
-            f"{name}: labels of {images.name} must be one integer in [0, K) for each image, K={ensemble.K} outputs; "
-            f"got shape {tuple(labels.shape)} and values from {labels.min()} to {labels.max()}."
-        )
-    return x, labels.long()
 
 
 def _same_chunks(folder: Path, together: int, nets: int) -> None:

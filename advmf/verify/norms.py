@@ -14,8 +14,9 @@ import torch
 from advmf.claim import Claim, Relation
 from advmf.verify.counted import Sample, judge_counts
 from advmf.verify.judge import undecided
+from advmf.verify.moments import Running
 from advmf.verify.soundness import overflown
-from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, resolution
+from advmf.verify.statistics import Design, Estimate, Rung, combine, resolution
 from advmf.verify.tails import TAILS, of_matrices
 from advmf.verify.values import value
 from advmf.verify.verdict import Finding, Verdict

@@ -124,6 +124,16 @@ def test_the_table_and_the_clock():
     assert 0 <= rows[-1]["robust"] <= rows[-1]["accuracy"] <= 1
 
 
+@pytest.mark.parametrize("loss", ["cross-entropy", "both"])
+def test_a_sparse_log_is_part_of_a_dense_one(loss):
+    dense, sparse = (
+        mf.kernel_flow(networks(), images(), **{**OPTIONS, "loss": loss, "steps": 4}, log_every=n) for n in (1, 3)
+    )
+    assert sparse.step.tolist() == [0, 3, 4]
+    np.testing.assert_allclose(sparse.standard, dense.standard[[0, 3, 4]], rtol=1e-12)
+    assert (abs(dense.standard[1] / dense.standard[0] - 1) > 1e-3).all(), "the control: steps move it"
+
+
 @pytest.mark.parametrize(("p", "q"), [(2.0, 2.0), (float("inf"), 2.0), (1.0, float("inf"))])
 def test_the_linear_maximum_is_the_operator_norm(p, q):
     J = torch.randn(5, 3, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)

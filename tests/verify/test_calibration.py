@@ -14,7 +14,8 @@ from scipy import stats
 from advmf.observables import Capacity
 from advmf.verify import statistics
 from advmf.verify.judge import Consequence, decide_bound, decide_equality, judge
-from advmf.verify.statistics import Design, Rung, Running, combine, holm, resolution
+from advmf.verify.moments import Running
+from advmf.verify.statistics import Design, Rung, combine, holm, resolution
 from advmf.verify.verdict import Verdict
 
 WIDTHS = np.array([64, 128, 256, 512])

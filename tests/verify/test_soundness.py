@@ -21,10 +21,11 @@ from advmf.observables import Expectation, Observable
 from advmf.simulate.matrices import GaussianNorms
 from advmf.verify import suite
 from advmf.verify.controls import controls
+from advmf.verify.moments import Running
 from advmf.verify.mutation import mutate, score
 from advmf.verify.runs import run
 from advmf.verify.sources import matrices
-from advmf.verify.statistics import Estimate, Rung, Running, combine
+from advmf.verify.statistics import Estimate, Rung, combine
 from advmf.verify.store import read
 from advmf.verify.verdict import Report, Verdict, jsonable
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advmf.errors import AdvmfError
-from advmf.verify.statistics import Design, Estimate, Rung, Running, combine, quantile, resolution
+from advmf.verify.moments import Running
+from advmf.verify.statistics import Design, Estimate, Rung, combine, quantile, resolution
 
 
 @settings(max_examples=50, deadline=None)

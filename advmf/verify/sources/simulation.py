@@ -30,6 +30,7 @@ from advmf.simulate.state import draw_seed, source
 from advmf.verify.check import Run, checked, named
 from advmf.verify.counted import Sample, effect_of, judge_counts
 from advmf.verify.judge import Test, consequences, judge
+from advmf.verify.moments import Running
 from advmf.verify.provenance import provenance
 from advmf.verify.relations import deciding, sound
 from advmf.verify.sequential import Look, looks, told
@@ -46,7 +47,7 @@ from advmf.verify.sources.arguments import (
     validated,
 )
 from advmf.verify.sources.limit import GIVEN, INFINITE
-from advmf.verify.statistics import Design, Rung, Running
+from advmf.verify.statistics import Design, Rung
 from advmf.verify.tails import Tail
 from advmf.verify.verdict import Finding, Reports, jsonable
 
