@@ -8,9 +8,6 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-# Workers inherit the width of a terminal from readline, which their parent imports. Tables in pipes would be as narrow.
-os.environ.pop("COLUMNS", None)
-
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

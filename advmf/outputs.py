@@ -143,6 +143,13 @@ class Output:
         return part, number
 
 
+def put(text: str, path: Path | str | Output | None) -> str:
+    """The text, also written to ``path`` if one is given. Raises OutputError."""
+    if path is not None:
+        (path if isinstance(path, Output) else Output(path)).write(text)
+    return text
+
+
 def apart(outputs: Iterable[Output], inputs: Iterable[Path] = ()) -> None:
     """Raise OutputError where two outputs are the same file, or an output is also an input.
 

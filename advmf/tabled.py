@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import csv
 import html
 import io
@@ -12,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from advmf.errors import ArgumentError
-from advmf.outputs import Output
+from advmf.outputs import Output, put
 
 Records = list[dict[str, Any]]
 MOST = 60
 """The most rows that a notebook shows of a table."""
 
 
-class Tabled:
+class Tabled(abc.ABC):
     """Base of values that are a table. :meth:`records` gives its rows, and everything else follows from them."""
 
+    @abc.abstractmethod
     def records(self) -> Records:
-        """The rows, each a dictionary with the same keys."""
-        raise NotImplementedError
+        """The rows, each a dictionary of values by column. A row need not have all columns."""
 
     def frame(self) -> Any:
         """The rows as a pandas DataFrame. Raises ArgumentError where pandas is not installed.
@@ -47,16 +48,24 @@ class Tabled:
         """The rows as CSV with a header and numbers in full precision, also written to ``path`` if one is given. Raises
         OutputError where it cannot be written."""
         rows, text = self.records(), io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+        writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        if path is not None:
-            (path if isinstance(path, Output) else Output(path)).write(text.getvalue())
-        return text.getvalue()
+        return put(text.getvalue(), path)
 
     def _repr_html_(self) -> str:
         rows = self.records()
-        return html_table([[_shown(value) for value in row.values()] for row in rows], list(rows[0]) if rows else [])
+        columns = _columns(rows)
+        return html_table([[_shown(row.get(name)) for name in columns] for row in rows], columns)
+
+
+def _columns(rows: Records) -> list[str]:
+    """The columns of all rows, in the order in which they first appear.
+
+    >>> _columns([{"d": 4, "K": 2}, {"d": 4, "L": 3}])
+    ['d', 'K', 'L']
+    """
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def html_table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """What values show in a notebook: formulas, tables and figures, in IPython's own shell; bars; interrupts."""
 
+import csv
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ import advmf as mf
 from advmf import notebook, progress
 from advmf.observables import AdversarialLoss, Expectation
 from advmf.symbols import eps, sigma_w
+from advmf.tabled import Tabled
 
 NET = mf.residual(1, 0)
 BOUND = mf.loss_bound(NET, 3, 4)
@@ -85,6 +87,16 @@ def test_records_without_pandas(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(mf.errors.ArgumentError, match="pip install pandas"):
         report.frame()
+
+
+def test_reports_with_other_quantities_are_one_table():
+    """A claim about matrices has no L; its cells are empty."""
+    several = mf.Reports([mf.check(mf.norm_factor(2, 2), {"d": 30, "K": 5}, samples=40), mf.check(BOUND, AT, **FEW)])
+    first, second = csv.DictReader(several.csv().splitlines())
+    assert (first["at_d"], first["at_L"], second["at_L"]) == ("30", "", "2")
+    assert Tabled._repr_html_(several).count("<td>") == 2 * len(first)
+    with pytest.raises(TypeError, match="abstract"):
+        Tabled()
 
 
 def test_a_bar_in_a_notebook_needs_no_widgets(monkeypatch):

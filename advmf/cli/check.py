@@ -16,7 +16,7 @@ import click
 
 from advmf.budget import MEMORY
 from advmf.cli.exits import Exit
-from advmf.cli.shared import Terminated, alone, console, main, point, terminable, unused, usage_errors
+from advmf.cli.shared import alone, console, main, point, terminable, told_interrupt, unused, usage_errors
 from advmf.cli.tables import print_tables
 from advmf.cli.types import SEED, Networks, OutputFile
 from advmf.errors import AdvmfError, ArgumentError, CaseError, OutputError, of_input
@@ -169,7 +169,7 @@ def check(
     found: list[Outcome] = []
     document = of_outcomes([], seed, command, complete=False)
     errors: list[AdvmfError] = []
-    interrupted: Exit | None = None
+    interrupted: KeyboardInterrupt | None = None
     failure: AdvmfError | None = None
     with progress(len(suite)) as advance, terminable():
         try:
@@ -182,8 +182,8 @@ def check(
                     document = of_outcomes(outcomes, seed, command, complete=len(outcomes) == len(suite))
                     if json_path and json_path.replaced:
                         _write(json_path, document)
-        except KeyboardInterrupt as error:
-            interrupted = Exit.TERMINATED if isinstance(error, Terminated) else Exit.INTERRUPTED
+        except KeyboardInterrupt as stop:
+            interrupted = stop
         except AdvmfError as error:  # the results so far are shown anyway
             failure = error
     nothing = len(errors) == len(found) and all(map(of_input, errors))
@@ -195,13 +195,16 @@ def check(
     if failure:
         raise click.UsageError(str(failure))
     if interrupted:
-        kept = f"; go on with --store {store} --resume" if store else ""
-        click.echo(f"interrupted: {len(found)} of {len(suite)} cases finished{kept}", err=True)
-        sys.exit(interrupted)
+        sys.exit(told_interrupt(interrupted, len(found), len(suite), "cases", store))
+    sys.exit(exit_code(document, tell_errors(errors)))
+
+
+def tell_errors(errors: Sequence[AdvmfError]) -> bool:
+    """Print the tracebacks of cases that ended in an unexpected error; gives whether there is any."""
     for error in errors:
         for note in getattr(error, "__notes__", ()):
             click.echo(f"{note}advmf: {error} (exit code {Exit.CRASHED:d})", err=True)
-    sys.exit(exit_code(document, crashed=any(isinstance(error, CaseError) for error in errors)))
+    return any(isinstance(error, CaseError) for error in errors)
 
 
 def told_of(outcome: Outcome) -> str:
@@ -275,7 +278,7 @@ def _summarise(document: Document) -> None:
             click.echo(f"$GITHUB_STEP_SUMMARY cannot be written: {error}", err=True)
 
 
-def exit_code(document: Document, crashed: bool) -> int:
+def exit_code(document: Document, crashed: bool) -> Exit:
     """The exit code of a run with these results."""
     if document.counts["REFUTED"]:
         return Exit.REFUTED

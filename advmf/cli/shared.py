@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advmf import __version__
-from advmf.cli.exits import Commands
+from advmf.cli.exits import Commands, Exit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,15 +50,31 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def told_interrupt(stop: KeyboardInterrupt, finished: int, count: int, unit: str, store: Path | None) -> Exit:
+    """The exit code of a run that was interrupted, after a line on standard error that says how to go on."""
+    kept = f"; go on with --store {store} --resume" if store else ""
+    click.echo(f"interrupted: {finished} of {count} {unit} finished{kept}", err=True)
+    return Exit.TERMINATED if isinstance(stop, Terminated) else Exit.INTERRUPTED
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="advmf")
 def main() -> None:
     """Derive, typeset, compile and check the mean-field theory of adversarial training (arXiv:2505.14021)."""
 
 
+PIPED = 260
+"""The columns of a table that no terminal shows."""
+
+
 def console(*outputs: Output | None) -> Console:
-    """A console that is plain in pipes and under NO_COLOR; piped tables are not squeezed to 80 columns, unless the
-    variable COLUMNS says so. Where one of the outputs is standard output, tables go to standard error."""
+    """A console that is plain in pipes and under NO_COLOR. Where one of the outputs is standard output, tables go to
+    standard error.
+
+    A terminal has its own width, or that of the variable COLUMNS. Elsewhere tables have :data:`PIPED` columns, whatever
+    COLUMNS says. A process inherits that variable from any Python that uses readline, and its output would depend on
+    where it was started.
+    """
     from rich.console import Console
 
     class Ours(Console):
@@ -68,9 +83,7 @@ def console(*outputs: Output | None) -> Console:
 
     aside = any(output.standard for output in outputs if output)
     stream = sys.stderr if aside else sys.stdout
-    return Ours(
-        highlight=False, stderr=aside, width=None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else 260
-    )
+    return Ours(highlight=False, stderr=aside, width=None if stream.isatty() else PIPED)
 
 
 def point(at: Sequence[str]) -> dict[str, float]:

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import shlex
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.check import exit_code, told_of
-from advmf.cli.exits import Exit
-from advmf.cli.shared import console, main, own_file, point, require_figure, terminable, usage_errors, values_over
+from advmf.cli.check import exit_code, tell_errors, told_of
+from advmf.cli.shared import (
+    console,
+    main,
+    own_file,
+    point,
+    require_figure,
+    terminable,
+    told_interrupt,
+    unused,
+    usage_errors,
+    values_over,
+)
 from advmf.cli.types import CSV, PLOT, SEED, SIZE, Networks, OutputFile
+from advmf.errors import AdvmfError, of_input
 from advmf.outputs import Output
 from advmf.progress import progress
 
 if TYPE_CHECKING:
+    from advmf.cli.exits import Exit
+    from advmf.experiments.sweep import Spot
     from advmf.verify.runs import Outcome
     from advmf.verify.suite import Case
 
@@ -58,7 +71,9 @@ if TYPE_CHECKING:
 @CSV
 @click.option("--json", "json_path", type=OutputFile(), help="Write the results here as JSON, for 'advmf report'.")
 @click.option("-o", "--report", "page", type=OutputFile(), help="Write the page (HTML) here.")
+@click.pass_context
 def sweep(
+    context: click.Context,
     theorem: str, over: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str, q: str, at: tuple[str, ...],
     networks: int | str | None, widths: str | None, data: str | None, seed: int, store: Path | None, resume: bool, workers: int,
     plot: Output | None, size: str | None, csv_path: Output | None, json_path: Output | None, page: Output | None,
@@ -72,60 +87,66 @@ def sweep(
 
     Exit codes are those of 'advmf check'.
     """
+    errors: list[AdvmfError] = []
+    code: Exit | None = None
     with usage_errors():
-        axes: dict[str, Sequence[float]] = {}
-        for given in over:
-            name, values = values_over(given)
-            if name in axes:
+        given = dict[str, list[float]]()
+        for each in over:
+            name, values = values_over(each)
+            if name in given:
                 raise click.UsageError(f"--over gives {name} twice; give it once.")
-            axes[name] = values
+            given[name] = values
         fixed = point(at)
-        if both := sorted(set(axes) & set(fixed)):
+        if both := sorted(set(given) & set(fixed)):
             raise click.UsageError(f"{both[0]} is swept and cannot be set by --at.")
+        if "N" in given and widths == "limit":
+            raise click.UsageError("Over N the values are the widths, which are finite; leave --widths limit out.")
         require_figure(plot, size)
-        from advmf.experiments.sweep import swept
+        from advmf.experiments.sweep import axes_of, placed, swept
         from advmf.report.document import title
 
         def cases(values: Mapping[str, Any]) -> list[Case]:
             return _cases(theorem, nets, activations, (p, q), {**fixed, **values}, widths == "ladder" or "N" in axes)
 
-        out, command = console(json_path, csv_path), shlex.join(["advmf", *sys.argv[1:]])
+        axes = axes_of(given)
+        spots = placed(cases, axes, networks)
+        if all(spot.case.net is None for spot in spots):
+            unused(context, "matrices have no networks and no images", "networks", "widths", "data")
+        out, command = console(json_path, csv_path, page), shlex.join(["advmf", *sys.argv[1:]])
         options: dict[str, Any] = {"nets": networks, "data": data, "widths": "limit" if widths == "limit" else None}
-        with progress(_count(axes), "points") as advance, terminable(), warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
+        with progress(len(spots), "points") as advance, terminable():
+
+            def said(spot: Spot, outcome: Outcome) -> None:
+                errors.extend(filter(None, [outcome.error]))
+                advance.say(f"{spot.where}: {told_of(outcome)}")
+
+            def interrupted(stop: KeyboardInterrupt, finished: int) -> None:
+                nonlocal code
+                code = told_interrupt(stop, finished, len(spots), "points", store)
+
             found = swept(
-                cases, axes, seed=seed, progress=advance, command=command, said=lambda o, values: advance.say(_said(o, values)),
+                axes, spots, seed=seed, progress=advance, command=command, said=said, interrupted=interrupted,
                 store=store, resume=resume, workers=workers, **options,
             )  # fmt: skip
-        out.print(str(found), markup=False, soft_wrap=True)
-        for write, target in ((found.csv, csv_path), (found.json, json_path), (found.html, page)):
-            if target:
-                write(target)
+        if errors and len(errors) == len(spots) and all(map(of_input, errors)):
+            raise errors[0]
+    out.print(str(found), markup=False, soft_wrap=True)
+    for place in found.places:
+        for f in place.report.findings:
+            if f.verdict in ("REFUTED", "UNDERPOWERED"):
+                name = title(place.report.theorem, place.activation, place.report)
+                where = ", ".join(f"{key} = {value:g}" for key, value in place.values.items())
+                told = " at ".join(filter(None, (name, where)))
+                out.print(f"{told}: {f.label}: {f.verdict}: {f.reason}", markup=False, soft_wrap=True)
+    with usage_errors(), ExitStack() as writing:  # each is written, though another cannot be
         if plot and found.places:
-            found.plot(plot, size or "one")
-        for place in found.places:
-            for f in place.report.findings:
-                if f.verdict in ("REFUTED", "UNDERPOWERED"):
-                    name = title(place.report.theorem, place.activation, place.report)
-                    where = ", ".join(f"{key} = {value:g}" for key, value in place.values.items())
-                    out.print(f"{name} at {where}: {f.label}: {f.verdict}: {f.reason}", markup=False, soft_wrap=True)
-    for warning in told:
-        click.echo(str(warning.message), err=True)
-    if not found.complete:
-        sys.exit(Exit.INTERRUPTED)
-    sys.exit(exit_code(found.document, crashed=False))
-
-
-def _said(outcome: Outcome, values: Mapping[str, float]) -> str:
-    """A line on a point that has finished."""
-    return " ".join([*(f"{name}={value:g}" for name, value in values.items()), told_of(outcome)])
-
-
-def _count(axes: Mapping[str, Sequence[float]]) -> int:
-    count = 1
-    for name, values in axes.items():
-        count *= 1 if name == "N" else len(values)
-    return count
+            writing.callback(found.plot, plot, size or "one")
+        for write, target in ((found.html, page), (found.json, json_path), (found.csv, csv_path)):
+            if target:
+                writing.callback(write, target)
+    if code is None:
+        code = exit_code(found.document, tell_errors(errors))
+    sys.exit(code)
 
 
 def _cases(

@@ -18,9 +18,9 @@ from typing import Any
 from advmf.boundary import public, whole
 from advmf.claim import Claim, Regime, Relation
 from advmf.drawing import Drawing
-from advmf.errors import ArgumentError, refuse_unused
+from advmf.errors import AdvmfError, ArgumentError, refuse_unused
 from advmf.experiments.sweep_plot import plotted
-from advmf.outputs import Output
+from advmf.outputs import Output, put
 from advmf.progress import Progress, shown
 from advmf.report.document import Document, of_outcomes
 from advmf.report.html import html
@@ -31,7 +31,7 @@ from advmf.verify.runs import Outcome, run
 from advmf.verify.runs import family as together
 from advmf.verify.sources.arguments import NETS, ladder_of, validated
 from advmf.verify.suite import Case, Profile
-from advmf.verify.verdict import Finding, Report, Reports, Verdict
+from advmf.verify.verdict import Finding, Report, Reports
 
 SAMPLES = 400
 """Gaussian matrices of each point, unless told otherwise."""
@@ -80,11 +80,11 @@ class Sweep(Tabled):
 
     def json(self, path: Path | str | Output | None = None) -> str:
         """The results as JSON, as ``advmf check --json`` writes them, also written to ``path`` if one is given."""
-        return _written(json.dumps(self.document.to_dict(), indent=1, allow_nan=False) + "\n", path)
+        return put(json.dumps(self.document.to_dict(), indent=1, allow_nan=False) + "\n", path)
 
     def html(self, path: Path | str | Output | None = None) -> str:
         """The report as a page (docs/reports.md), also written to ``path`` if one is given."""
-        return _written(html(self.document), path)
+        return put(html(self.document), path)
 
     def plot(self, path: Path | str | Output | None = None, size: str | float = "one") -> Drawing:
         """The curve of the theory with the simulated points, and their ratio below. Raises ArgumentError where no point
@@ -109,9 +109,8 @@ class Sweep(Tabled):
         lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in texts]
         if not several and self.places:
             lines.insert(0, _name(self.places[0]))
-        controls = [report for place in self.places for report in place.controls]
-        refuted = sum(report.verdict is Verdict.REFUTED for report in controls)
-        lines += [*self.errors, f"negative controls refuted: {refuted} of {len(controls)}"]
+        count = self.document.controls
+        lines += [*self.errors, f"negative controls refuted: {count - len(self.document.missed)} of {count}"]
         lines += [f"negative control not refuted: {name}" for name in self.document.missed]
         return "\n".join([*lines, *([] if self.complete else ["not complete: some points are not finished"])])
 
@@ -136,11 +135,12 @@ def sweep(
     """Check a claim at every value of a quantity: the theory's curve, simulated points with errors, and verdicts.
 
     ``over`` has the values of one quantity by name, such as ``dict(L=[2, 4, 8])``; with a second one every value of it
-    has a curve of its own. ``at`` has all other values, as for :func:`advmf.check`. Several claims are curves of one
-    figure; those about the same net are measured on the same networks. ``nets`` are the networks of each width,
-    ``widths`` the ladder of a point, or "limit" for infinite width, and ``samples`` the matrices of a claim about
-    matrices. Over N, the values are the widths of one check, with one verdict. ``data``, ``directions``, ``restarts``,
-    ``steps``, ``dtype``, ``device``, ``memory``, ``sampler`` and ``design`` are those of :func:`advmf.check_all`.
+    has a curve of its own. ``at`` has all other values, as for :func:`advmf.check`; one of a swept quantity is not
+    used. Several claims are curves of one figure; those about the same net are measured on the same networks. ``nets``
+    are the networks of each width, ``widths`` the ladder of a point, or "limit" for infinite width, and ``samples`` the
+    matrices of a claim about matrices. Over N, the values are the widths of one check, with one verdict. ``data``,
+    ``directions``, ``restarts``, ``steps``, ``dtype``, ``device``, ``memory``, ``sampler`` and ``design`` are those of
+    :func:`advmf.check_all`.
 
     The false-refute rate of 1 % is shared among all points, and each has its negative controls. Finished points are
     kept in the file ``store``, from which ``resume`` goes on. Where the sweep is interrupted (Ctrl-C, or the stop
@@ -159,61 +159,89 @@ def sweep(
     """
     several = [claims] if isinstance(claims, Claim) else list(claims)
     _require(several, options)
+    whole("workers", workers)
     chosen = {"nets": nets, "samples": samples, "widths": widths, "data": data}
-    return swept(
-        lambda point: _cases(several, {**(at or {}), **point}, chosen),
-        over,
-        seed=seed,
-        store=store,
-        resume=resume,
-        workers=workers,
-        progress=progress,
-        **options,
-    )
+    axes = axes_of(over)
+    if "N" in axes and widths is not None:
+        raise ArgumentError(f"Over N the values are the widths; leave widths out. Got {widths!r:.80}.")
+    spots = placed(lambda point: _cases(several, {**(at or {}), **point}, chosen), axes)
+    failed = list[AdvmfError]()
+
+    def interrupted(stop: KeyboardInterrupt, finished: int) -> None:
+        kept = f", and {store} keeps them" if store else ""
+        warnings.warn(f"interrupted: {finished} of {len(spots)} points are finished{kept}", stacklevel=4)
+
+    with shown(progress, len(spots)) as told:
+        found = swept(
+            axes, spots, seed=seed, progress=told, said=lambda spot, outcome: failed.extend(filter(None, [outcome.error])),
+            interrupted=interrupted, store=store, resume=resume, workers=workers, **options,
+        )  # fmt: skip
+    if failed and len(failed) == len(spots):
+        raise failed[0]
+    return found
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A case of a sweep, with the swept values at which it stands; along N these are without the width."""
+
+    values: Mapping[str, float]
+    case: Case
+
+    @property
+    def where(self) -> str:
+        """The values in words."""
+        return ", ".join(f"{name} = {value:g}" for name, value in self.values.items())
+
+
+def placed(
+    cases: Callable[[Mapping[str, Any]], Sequence[Case]],
+    axes: Mapping[str, Sequence[float]],
+    nets: int | str | None = None,
+) -> list[Spot]:
+    """The cases that a function gives at each point of the axes.
+
+    Along N each has the widths for a ladder, with ``nets`` networks if that is a number. Raises ArgumentError and
+    DomainError for what cannot be checked.
+    """
+    names = [name for name in axes if name != "N"]
+    points = [dict(zip(names, values)) for values in itertools.product(*(axes[name] for name in names))]
+    spots = [Spot(point, case) for point in points for case in cases(point)]
+    if "N" in axes:
+        widths = [int(width) for width in axes["N"]]
+        spots = [replace(spot, case=_along_widths(spot.case, widths, nets)) for spot in spots]
+    for spot in spots:
+        spot.case.require()
+        refuse_unused("over", set(names), spot.case.uses)
+    return spots
 
 
 def swept(
-    cases: Callable[[Mapping[str, Any]], Sequence[Case]],
-    over: Mapping[str, Any],
+    axes: Mapping[str, Sequence[float]],
+    spots: Sequence[Spot],
     *,
     seed: int = 0,
-    progress: Progress | bool | None = None,
     command: str = "",
-    said: Callable[[Outcome, Mapping[str, float]], None] = lambda outcome, values: None,
+    said: Callable[[Spot, Outcome], object],
+    interrupted: Callable[[KeyboardInterrupt, int], object],
     **options: Any,
 ) -> Sweep:
-    """The sweep of the cases that a function gives at each point. ``options`` go to :func:`advmf.verify.runs.run`;
-    ``said`` is told of every finished case, with the swept values."""
-    axes = _axes(over)
-    widths = axes.get("N")
-    names = [name for name in axes if name != "N"]
-    points = [dict(zip(names, values)) for values in itertools.product(*(axes[name] for name in names))]
-    pairs = [(point, case) for point in points for case in cases(point)]
-    values, suite = [point for point, _ in pairs], [case for _, case in pairs]
-    if widths is not None:
-        suite = [_along_widths(case, [int(width) for width in widths], options.get("nets")) for case in suite]
-    for case in suite:
-        case.require()
-        refuse_unused("over", set(names), case.uses)
-    claims, found = sum(len(case.claims) for case in suite), list[Outcome]()
-    with shown(progress, len(suite)) as told:
-        try:
-            with closing(run(suite, seed=seed, progress=told, command=command, **options)) as finished:
-                for outcome in finished:
-                    found.append(outcome)
-                    said(outcome, values[outcome.position])
-        except KeyboardInterrupt:
-            kept = f", and {options['store']} keeps them" if options.get("store") else ""
-            message = f"interrupted: {len(found)} of {len(suite)} points are finished{kept}"
-            warnings.warn(message, stacklevel=3)
+    """The sweep of cases. ``options`` go to :func:`advmf.verify.runs.run`. ``said`` is told of every finished case, and
+    ``interrupted`` of an interrupt, with the number of finished ones."""
+    suite, found = [spot.case for spot in spots], list[Outcome]()
+    try:
+        with closing(run(suite, seed=seed, command=command, **options)) as finished:
+            for outcome in finished:
+                found.append(outcome)
+                said(spots[outcome.position], outcome)
+    except KeyboardInterrupt as stop:
+        interrupted(stop, len(found))
+    claims = sum(len(case.claims) for case in suite)
     outcomes = together(sorted(found, key=lambda outcome: outcome.position), claims)
-    errors = [outcome.error for outcome in outcomes if outcome.error]
-    if errors and len(errors) == len(suite):
-        raise errors[0]
     document = of_outcomes(outcomes, seed, command, complete=len(outcomes) == len(suite))
-    places = tuple(place for outcome in outcomes for place in _placed(outcome, values[outcome.position]))
-    told_errors = tuple(_told(outcome, values[outcome.position]) for outcome in outcomes if outcome.error)
-    return Sweep(tuple(axes), places, document, told_errors)
+    places = tuple(place for outcome in outcomes for place in _places(outcome, spots[outcome.position]))
+    errors = tuple(_told(outcome, spots[outcome.position]) for outcome in outcomes if outcome.error)
+    return Sweep(tuple(axes), places, document, errors)
 
 
 def _require(claims: Sequence[Claim], options: Mapping[str, Any]) -> None:
@@ -234,7 +262,7 @@ def _require(claims: Sequence[Claim], options: Mapping[str, Any]) -> None:
         raise ArgumentError(f"sweep has no argument {unknown[0]}; its options are {known}, {', '.join(OPTIONS)}.")
 
 
-def _axes(over: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+def axes_of(over: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
     """The swept quantities with their values; raises ArgumentError for anything but one or two of the theory's."""
     if not isinstance(over, Mapping) or not 1 <= len(over) <= 2:
         raise ArgumentError(f"over has the values of one quantity, or of two, as dict(L=[2, 4, 8]); got {over!r:.80}.")
@@ -243,7 +271,7 @@ def _axes(over: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
         if name not in SYMBOLS:
             raise ArgumentError(f"{name!r} is no quantity of the theory; choose from {', '.join(SYMBOLS)}.")
         try:
-            own = tuple(float(value) for value in values)
+            own = () if isinstance(values, str) else tuple(float(value) for value in values)
         except (TypeError, ValueError):
             own = ()
         if not own or len(set(own)) < len(own) or not all(map(math.isfinite, own)):
@@ -294,22 +322,23 @@ def _along_widths(case: Case, widths: Sequence[int], nets: Any) -> Case:
     return replace(case, own=scale)
 
 
-def _placed(outcome: Outcome, values: Mapping[str, float]) -> list[Place]:
-    """The points of a finished case, with the controls of each claim."""
+def _places(outcome: Outcome, spot: Spot) -> list[Place]:
+    """The points of a finished case, with the controls of each claim. These are named after it, with the mistake in
+    brackets."""
     found = []
     for claim, report in zip(outcome.case.claims, outcome.reports):
         own = tuple(
             control
             for control in outcome.controls
-            if control.theorem.startswith(claim.name) and (control.p, control.q) == (report.p, report.q)
+            if control.theorem.rpartition(" [")[0] == claim.name and (control.p, control.q) == (report.p, report.q)
         )
-        found.append(Place(claim, outcome.case.activation, values, report, own))
+        found.append(Place(claim, outcome.case.activation, spot.values, replace(report, claim=claim), own))
     return found
 
 
-def _told(outcome: Outcome, values: Mapping[str, float]) -> str:
-    where = ", ".join(f"{name} = {value:g}" for name, value in values.items())
-    return f"{outcome.case.theorem} {outcome.case.name} at {where}: {type(outcome.error).__name__}: {outcome.error}"
+def _told(outcome: Outcome, spot: Spot) -> str:
+    case, error = outcome.case, outcome.error
+    return f"{case.theorem} {case.name} at {spot.where}: {type(error).__name__}: {error}"
 
 
 def _name(place: Place) -> str:
@@ -349,9 +378,3 @@ def _cells(place: Place, axes: Sequence[str]) -> list[str]:
     ratio = f"{f.ratio:.3f}" if f.predicted else ""
     verdict = " ".join(filter(None, (report.verdict.lower().replace("_", " "), report.margin)))
     return [*values, f"{f.estimate:.5g} ± {f.stderr:.1g}", f"{f.predicted:.5g}", ratio, verdict]
-
-
-def _written(text: str, path: Path | str | Output | None) -> str:
-    if path is not None:
-        (path if isinstance(path, Output) else Output(path)).write(text)
-    return text

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, tostring
 from advmf.drawing import BARS, COLOURS, Drawing, drawing, logarithmic, note, written
 from advmf.emit.latex import latex
 from advmf.errors import ArgumentError
-from advmf.outputs import Output
+from advmf.outputs import Output, put
 from advmf.report.document import Document, of_reports
 from advmf.report.figure import along, is_slope, points
 from advmf.report.html import html
@@ -27,10 +27,7 @@ MOST_ROWS = 60
 
 def page(reports: Sequence[Report], path: Path | str | Output | None = None) -> str:
     """The page of reports, also written to ``path`` if one is given. Raises ArgumentError for none at all."""
-    text = html(_document(reports))
-    if path is not None:
-        (path if isinstance(path, Output) else Output(path)).write(text)
-    return text
+    return put(html(_document(reports)), path)
 
 
 def table(reports: Sequence[Report]) -> str:

@@ -1,10 +1,13 @@
 """Tables of verdicts on a terminal of 80 columns: nothing is cut, and no column is lost."""
 
+import io
 import itertools
 import re
 
+import pytest
 from rich.console import Console
 
+from advmf.cli.shared import console
 from advmf.cli.tables import print_tables
 from advmf.report.document import Checked, Document
 from advmf.verify.verdict import Finding, Report, Verdict
@@ -48,3 +51,14 @@ def test_the_sign_of_each_verdict_is_explained_once():
     title = text.splitlines()[0]
     assert title.endswith("✓ stands, ✗ REFUTED, ? underpowered")
     assert "✗ 0.500" in text and "✓ 0.510" in text and "? 0.520" in text and text.count("stands") == 1
+
+
+@pytest.mark.parametrize(("terminal", "columns", "width"), [(False, "80", 260), (False, "", 260), (True, "80", 80)])
+def test_the_width_of_a_pipe_does_not_depend_on_where_it_was_started(terminal, columns, width, monkeypatch):
+    """Python with readline gives COLUMNS to its children."""
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", columns)
+    assert console().width == width

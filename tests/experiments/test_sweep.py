@@ -1,5 +1,6 @@
 """A claim along a quantity: points are single checks, the curve is the formula, what is false is refuted."""
 
+import contextlib
 import csv
 import json
 
@@ -11,7 +12,9 @@ import advmf as mf
 from advmf import cli
 from advmf.errors import ArgumentError, DomainError, StoreError
 from advmf.experiments import sweep_plot
+from advmf.progress import Advance
 from advmf.report.document import read
+from advmf.verify import suite
 
 NET = mf.residual(u=1, v=0)
 BOUND = mf.loss_bound(NET, 2, 2)
@@ -43,6 +46,22 @@ def test_half_the_bound_is_refuted_at_every_point():
     assert verdicts == {"T2": {"NOT_REFUTED"}, "T2 x 1/2": {"REFUTED"}}
     figure = found.plot().figure
     assert any(line.get_marker() == "X" for axis in figure.axes for line in axis.lines)
+
+
+def test_each_control_belongs_to_its_own_claim():
+    """T1.J, T1.Ja and "T1.J x 2" begin alike."""
+    laws = mf.linear_form(NET)
+    found = mf.sweep([*laws, laws[0].scaled(2)], over={"L": [1, 2]}, at=AT, nets=8, widths=(16, 32, 64), steps=1)
+    for place in found.places:
+        names = [control.theorem for control in place.controls]
+        assert names and all(name.startswith(f"{place.claim.name} [") for name in names)
+    own = sum(len(place.controls) for place in found.places)
+    assert own == found.document.controls and f"refuted: {own - len(found.document.missed)} of {own}" in str(found)
+
+
+def test_reports_know_their_claims():
+    assert [report.claim for report in over_depth().reports] == [BOUND] * 3
+    assert "AdversarialLoss" not in over_depth().reports._repr_html_()
 
 
 def test_the_curve_is_the_formula_between_the_points():
@@ -115,6 +134,7 @@ def test_csv_json_page_and_frame(tmp_path):
         ({"L": []}, {}, ArgumentError, "takes different finite numbers"),
         ({"L": [2, 2]}, {}, ArgumentError, "takes different finite numbers"),
         ({"L": 3}, {}, ArgumentError, "takes different finite numbers"),
+        ({"L": "24"}, {}, ArgumentError, "takes different finite numbers"),
         ({"L": [1.5]}, {}, ArgumentError, "must be an integer"),
         ({"L": [2]}, {"sigma_w": -1.0}, DomainError, "sigma_w"),
         ({"t": [1.0]}, {"L": 2}, ArgumentError, "nothing here uses 't'"),
@@ -135,6 +155,10 @@ def test_claims_that_cannot_be_swept():
         mf.sweep("T2", over={"L": [1, 2]}, at=AT)
     with pytest.raises(ArgumentError, match="no argument net; "):
         mf.sweep(BOUND, over={"L": [1, 2]}, at=AT, net=3)
+    with pytest.raises(ArgumentError, match="the values are the widths; leave widths out"):
+        mf.sweep(BOUND, over={"N": [16, 32, 64]}, at={**AT, "L": 1}, widths="limit")
+    with pytest.raises(DomainError, match="workers must be at least 1"):
+        mf.sweep(BOUND, over={"L": [1, 2]}, at=AT, workers=0)
 
 
 def invoke(*args):
@@ -176,9 +200,82 @@ def test_the_command_writes_everything(tmp_path):
         (("T4", "--over", "L=1:2"), "T4 is not checked"),
         (("T9", "--over", "L=1:2"), "T9"),
         (("T2", "--over", "t=1:2"), "nothing here uses 't'"),
+        (("T2", "--over", "N=16,32,64", "--widths", "limit"), "leave --widths limit out"),
+        (("beta", "--over", "d=4,8", "--networks", "9"), "--networks has no effect here: matrices have no networks"),
     ],
 )
 def test_bad_arguments_of_the_command(args, message, monkeypatch):
     monkeypatch.setattr("advmf.verify.runs.compute", lambda *_, **__: pytest.fail("work had started"))
     result = invoke(*args)
     assert result.exit_code == 2 and message in result.output
+
+
+MATRICES = ("beta", "--over", "d=4,8,16", "--at", "K=3")
+
+
+def test_a_failed_output_loses_no_other(tmp_path, monkeypatch):
+    """The table is printed, and the other files are written."""
+    from advmf.outputs import Output
+
+    write = Output.write
+
+    def full(self, content):
+        if self.path.suffix == ".json":
+            raise mf.errors.OutputError("a.json cannot be written: the disk is full.")
+        write(self, content)
+
+    monkeypatch.setattr(Output, "write", full)
+    names = [str(tmp_path / f"a.{kind}") for kind in ("json", "csv", "html", "svg")]
+    result = invoke(*MATRICES, "--json", names[0], "--csv", names[1], "-o", names[2], "--plot", names[3])
+    assert (
+        result.exit_code == 2 and "the disk is full" in result.output and "negative controls refuted" in result.output
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.html", "a.svg"]
+
+
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt, 130), (cli.shared.Terminated, 143)])
+def test_how_an_interrupted_command_ends(stop, code, tmp_path, monkeypatch):
+    check, done = suite.Case.check, []
+
+    def interrupted(self, *args):
+        if done:
+            raise stop
+        done.append(self)
+        return check(self, *args)
+
+    monkeypatch.setattr(suite.Case, "check", interrupted)
+    result = invoke(*MATRICES, "--store", str(tmp_path / "s.db"), "--csv", str(tmp_path / "a.csv"))
+    assert result.exit_code == code and "interrupted: 1 of 3 points finished; go on with --store" in result.output
+    assert "not complete" in result.stdout and len((tmp_path / "a.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("failing", [1, 3])
+def test_points_that_end_in_an_error(failing, monkeypatch):
+    """A bug ends the point alone; what is finished is shown, and the exit code is that of a crash."""
+    check = suite.Case.check
+
+    def broken(self, *args):
+        if failing == 3 or self.at["d"] == 4:
+            raise RuntimeError("a bug")
+        return check(self, *args)
+
+    monkeypatch.setattr(suite.Case, "check", broken)
+    result = invoke(*MATRICES)
+    assert result.exit_code == 4 and result.output.count("at d = 4: CaseError: RuntimeError: a bug") == 1
+    assert "Traceback" in result.output and ("16  " in result.output) == (failing == 1)
+
+
+def test_progress_counts_every_case(capsys):
+    """Two networks at each point are two pieces of work."""
+    counts = []
+
+    def progress(count, unit):
+        counts.append((count, unit))
+        return contextlib.nullcontext(Advance(lambda share, what: None, print))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("advmf.cli.sweep.progress", progress)
+        result = invoke(
+            "T1", "--over", "L=1,2", "--net", "vanilla", "--net", "residual", "--networks", "4", "--at", "d=9"
+        )
+    assert result.exit_code in (0, 1, 3) and counts == [(4, "points")]
