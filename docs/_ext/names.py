@@ -1,8 +1,8 @@
 """The reference: a page for each topic, with every public name from its docstring.
 
-The names are those of ``advmf.__all__`` and of the public modules, so a new name has its entry without a change here. So
-have the classes of results, which are found by the annotations of the functions. A topic is chosen by the module that a
-name is from; the longest beginning counts.
+The names are those of ``advmf.__all__`` and of the public modules, so a new name has its entry without a change here.
+So have the classes of results, which are found by the annotations of the functions. A topic is chosen by the module
+that a name is from; the longest beginning counts.
 """
 
 from __future__ import annotations
