@@ -1,5 +1,6 @@
 """The documentation site: `sphinx-build -W --keep-going -n -b html docs docs/_build/html`."""
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -37,9 +38,12 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
 
-# Notebooks are executed when they, or the package's version, have changed; an error ends the build.
+# Notebooks are executed when they or the package have changed; an error ends the build. Sphinx reads every page again
+# when this path changes, so no page shows what an earlier package derived.
+SOURCES = [path for folder in ("advmf", "derivations") for path in sorted((HERE.parent / folder).rglob("*.py"))]
+digest = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:16]
 nb_execution_mode = "cache"
-nb_execution_cache_path = str(HERE / "_build" / ".jupyter_cache")
+nb_execution_cache_path = str(HERE / "_build" / ".jupyter_cache" / digest)
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True

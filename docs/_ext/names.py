@@ -1,16 +1,19 @@
 """The reference: a page for each topic, with every public name from its docstring.
 
-The names are those of ``advmf.__all__`` and of the public modules, so a new name has its entry without a change here. A
-topic is chosen by the module that a name is from; the longest beginning counts.
+The names are those of ``advmf.__all__`` and of the public modules, so a new name has its entry without a change here.
+So have the classes of results, which are found by the annotations of the functions. A topic is chosen by the module
+that a name is from; the longest beginning counts.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
+from types import FunctionType
+from typing import get_args, get_type_hints
 
 import sympy as sp
 from sphinx.application import Sphinx
@@ -131,8 +134,28 @@ def finished(app: Sphinx, what: str, name: str, obj: object, options: object, li
         lines += ["", f"The statement, its reason and its check: :doc:`/theorems/{stated[1] or 'beta'}`.", ""]
 
 
-def page(title: str, intro: str, module: str, names: Iterable[str], scope: object) -> str:
-    """A page in MyST: what it is about, a table of its names, and their entries."""
+def classes(annotation: object) -> Iterator[type]:
+    """The classes in an annotation."""
+    if isinstance(annotation, type):
+        yield annotation
+    for part in get_args(annotation):
+        yield from classes(part)
+
+
+def returned(names: Iterable[str]) -> list[type]:
+    """The package's classes that these functions return, where no list of public names has them."""
+    listed = [*(getattr(advmf, name) for name in advmf.__all__)]
+    listed += [
+        getattr(getattr(advmf, module), name) for module in MODULES for name in public(getattr(advmf, module), module)
+    ]
+    listed += [getattr(import_module(module), name) for module, own in EXTENDING.items() for name in own.split()]
+    functions = [each for name in names if isinstance(each := getattr(advmf, name), FunctionType)]
+    found = [each for function in functions for each in classes(get_type_hints(function).get("return"))]
+    return [each for each in dict.fromkeys(found) if each.__module__.startswith("advmf.") and each not in listed]
+
+
+def page(title: str, intro: str, module: str, names: Iterable[str], scope: object, results: Iterable[type] = ()) -> str:
+    """A page in MyST: what it is about, a table of its names and of the classes of their results, and their entries."""
     names = list(names)
     entries = []
     for name in names:
@@ -143,8 +166,10 @@ def page(title: str, intro: str, module: str, names: Iterable[str], scope: objec
             options = ["   :members:"] if how == "autoclass" else []
             options += ["   :show-inheritance:"] if options and value.__bases__ != (object,) else []
             entries += [f".. {how}:: {module}.{name}", *options, ""]
-    with_docs = [name for name in names if kind(getattr(scope, name)) != "data"]
-    table = ["", ".. autosummary::", "   :nosignatures:", "", *(f"   ~{module}.{name}" for name in with_docs), ""]
+    own = [f"{each.__module__}.{each.__qualname__}" for each in results]
+    entries += [line for name in own for line in (f".. autoclass:: {name}", "   :members:", "")]
+    with_docs = [f"{module}.{name}" for name in names if kind(getattr(scope, name)) != "data"] + own
+    table = ["", ".. autosummary::", "   :nosignatures:", "", *(f"   ~{name}" for name in with_docs), ""]
     table = table if with_docs else []
     return f"# {title}\n\n{intro}\n\n```{{eval-rst}}\n" + "\n".join(table + entries) + "```\n"
 
@@ -176,7 +201,11 @@ def write(app: Sphinx) -> None:
     for name in advmf.__all__:
         if name not in MODULES:
             grouped[topic(name)].append(name)
-    pages = {slug: page(*TOPICS[slug][:2], "advmf", names, advmf) for slug, names in grouped.items() if names}
+    pages = {
+        slug: page(*TOPICS[slug][:2], "advmf", names, advmf, returned(names))
+        for slug, names in grouped.items()
+        if names
+    }
     for name, (title, intro) in MODULES.items():
         module = getattr(advmf, name)
         pages[name] = page(title, intro, f"advmf.{name}", public(module, name), module)
