@@ -300,6 +300,7 @@ function redraw() {
   waiting.push(...tasks.filter((task) => !waiting.includes(task)));
   if (!asked) requestAnimationFrame(work);
   asked = true;
+  document.body.dataset.busy = true;
 }
 
 function work() {
