@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from advmf.drawing import COLOURS, MARKS, Drawing, check_target, drawing, logarithmic, note, written
+from advmf.drawing import BARS, COLOURS, MARKS, Drawing, check_target, drawing, logarithmic, note, written
 from advmf.outputs import Output
 
 __all__ = ["check_target", "lines"]
@@ -25,13 +25,13 @@ def lines(
     title: str = "",
     size: str | float = "one",
 ) -> Drawing:
-    """Curves over a common axis, each with bars of one standard error and its own colour and marker. The axis is
+    """Curves over a common axis, each with bars of two standard errors and its own colour and marker. The axis is
     logarithmic where x spans a decade."""
     with drawing(size, 0.8) as (drawn, axis):
         for (label, (values, errors)), colour, mark in zip(series.items(), COLOURS, MARKS):
-            axis.errorbar(x, values, errors, color=colour, marker=mark, label=label)
+            axis.errorbar(x, values, [BARS * error for error in errors], color=colour, marker=mark, label=label)
         logarithmic(axis, "x", x)
         axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
         drawn.figure.legend(loc="outside upper center", ncols=2)
-        note(axis, "bars: ± 1 standard error")
+        note(axis, f"bars: ± {BARS:g} standard errors")
     return written(drawn, path)
