@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,14 +58,14 @@ def norms(
 
         options: dict[str, Any] = {"routes_": routes} if routes else {}
         table = norm_table(d, K, exponents=exponents or EXPONENTS, samples=samples, seed=seed, progress=step, **options)
-        if json_path:
-            json_path.write(table.to_json())
-        if csv_path:
-            table.csv(csv_path)
     _norms_table(console(json_path, csv_path), table)
-    if plot:
-        with usage_errors():
-            table.plot(plot, size or "two")
+    with usage_errors(), ExitStack() as writing:  # each is written, though another cannot be
+        if plot:
+            writing.callback(table.plot, plot, size or "two")
+        if csv_path:
+            writing.callback(table.csv, csv_path)
+        if json_path:
+            writing.callback(json_path.write, table.to_json())
 
 
 def _norms_table(console: Console, table: NormTable) -> None:
@@ -173,8 +174,8 @@ def phase(
     out.print(f"{net} {activation}, (p, q) = ({p}, {q}), over {ranges}")
     out.print(f"omega^L is {found.start.min():.3g} to {found.start.max():.3g} before training")
     out.print(f"{share}{ends}{early}{never}")
-    with usage_errors():
+    with usage_errors(), ExitStack() as writing:  # each is written, though another cannot be
         if csv_path:
-            found.csv(csv_path)
+            writing.callback(found.csv, csv_path)
         if plot:
-            found.plot(plot, f"{net} {activation}, $(p, q) = ({p}, {q})$", size or "one")
+            writing.callback(found.plot, plot, f"{net} {activation}, $(p, q) = ({p}, {q})$", size or "one")
