@@ -10,6 +10,7 @@ from typing import Any
 
 from advmf.auditing.judge import POWER, Finding
 from advmf.nets import Net
+from advmf.tabled import Records, Tabled
 
 FORMAT = 1
 """The version of the JSON form."""
@@ -46,7 +47,7 @@ def cells(f: Finding) -> tuple[str, str, str, str, str]:
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(Tabled):
     """A module against its declared law, as :func:`advmf.audit` gives it.
 
     ``findings`` are in the order of the network. ``bounds`` has T2's bound for ``attack`` and ``norm`` as N -> oo, if
@@ -112,6 +113,16 @@ class Audit:
         """The findings by quantity, in the order of :data:`HEADS`."""
         found = {kind: [f for f in self.findings if f.quantity == kind] for kind in HEADS}
         return {kind: own for kind, own in found.items() if own}
+
+    def records(self) -> Records:
+        """A row for each finding; a score and a least detectable departure that there is not are NaN."""
+        return [
+            {
+                "name": self.name, "quantity": f.quantity, "where": f.where or "output", "value": f.value, "stderr": f.error,
+                "expected": f.expected, "ratio": f.ratio, "score": f.score, "least": f.least, "tested": f.tested, "departs": f.departs,
+            }
+            for f in self.findings
+        ]  # fmt: skip
 
     def table(self) -> list[tuple[str, bool]]:
         """The findings as lines of text, each with whether it departs: a heading for each quantity, and its places."""

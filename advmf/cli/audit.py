@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advmf.cli.exits import Exit
-from advmf.cli.shared import console, main, usage_errors
-from advmf.cli.types import SEED, OutputFile
+from advmf.cli.shared import console, main, require_figure, usage_errors
+from advmf.cli.types import CSV, SEED, SIZE, OutputFile
 from advmf.outputs import Output, apart
 from advmf.progress import progress
 
@@ -40,10 +40,13 @@ if TYPE_CHECKING:
 @SEED
 @click.option("--json", "json_path", type=OutputFile(), help="Write all numbers here; - is standard output.")
 @click.option("-o", "--output", type=OutputFile(), help="Write a page here (.html).")
-@click.option("--plot", type=OutputFile(), help="Draw the growth along the depth here (png, pdf, svg).")
+@click.option("--plot", type=OutputFile(), help="Draw the growth along the depth here (pdf, svg, png).")
+@SIZE
+@CSV
 def audit(
     factory: str, data: str, x_sq: float | None, eps: float, p: str, q: str, single: bool, initialisations: int, twins: int, inputs: int,
-    alpha: float, seed: int, json_path: Output | None, output: Output | None, plot: Output | None,
+    alpha: float, seed: int, json_path: Output | None, output: Output | None, plot: Output | None, size: str | None,
+    csv_path: Output | None,
 ) -> None:  # fmt: skip
     """Compare a PyTorch module with its mean-field law. NAME in FILE.py is a function without arguments that makes the
     module, initialised anew at each call; or a module, which is audited as it is.
@@ -62,20 +65,18 @@ def audit(
             f"FILE.py:NAME is a Python file and the name of a function in it, such as model.py:factory; got {factory!r}. "
             "Saved models are not loaded: load yours in such a file."
         )
-    outputs = [each for each in (json_path, output, plot) if each]
+    outputs = [each for each in (json_path, output, plot, csv_path) if each]
     with usage_errors(), progress(1, "networks") as advance:
         from torch import nn
 
         from advmf.auditing.audit import audit as audited
         from advmf.auditing.audit import made
         from advmf.errors import ArgumentError
-        from advmf.experiments import figures
         from advmf.simulate import load
         from advmf.verify.own import ran
 
         apart(outputs, [Path(path)])
-        if plot:
-            figures.check_target(plot)
+        require_figure(plot, size)
         images = load(data) if x_sq is None else load(data).scaled(x_sq)
         if not Path(path).is_file():
             raise ArgumentError(f"There is no file {path}.")
@@ -95,10 +96,12 @@ def audit(
         found = audited(
             module, images, eps=eps, p=p, q=q, initialisations=initialisations, twins=twins, inputs=inputs, alpha=alpha, seed=seed, progress=step,
         )  # fmt: skip
-    _print(console(json_path, output), found)
+    _print(console(json_path, output, csv_path), found)
     with usage_errors(), ExitStack() as writing:  # each is written, though another cannot be
         if plot:
-            writing.callback(_plot, found, plot)
+            writing.callback(_plot, found, plot, size or "one")
+        if csv_path:
+            writing.callback(found.csv, csv_path)
         if output:
             from advmf.auditing.page import html
 
@@ -108,13 +111,13 @@ def audit(
     sys.exit(Exit.REFUTED if found.verdict == "departs" else Exit.NOTHING_REFUTED)
 
 
-def _plot(found: Audit, plot: Output) -> None:
+def _plot(found: Audit, plot: Output, size: str) -> None:
     from advmf.experiments import figures
 
     kinds = {kind: found.groups[kind] for kind in ("stream", "jacobian")}
     series = {kind: ([f.value for f in own], [f.error for f in own]) for kind, own in kinds.items()}
     x = [float(number) for number in range(1, len(kinds["stream"]) + 1)]
-    figures.lines(x, series, plot, "step, from the input to the output", "growth over the law's", found.name)
+    figures.lines(x, series, plot, "step, from the input to the output", "growth over the law's", found.name, size)
 
 
 def _print(out: Console, found: Audit) -> None:

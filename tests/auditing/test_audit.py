@@ -189,6 +189,9 @@ def test_an_audit_says_everything_as_text_and_json():
     assert [f["least"] for f in record["findings"]] == [f.least for f in found.findings]
     assert found.resolution in text and "sigma_w_sq" in found.resolution
     assert max(map(len, (line for line, _ in found.table()))) <= 80
+    rows = found.records()
+    assert [row["value"] for row in rows] == [f.value for f in found.findings] and rows[-1]["where"] == "output"
+    assert "<table>" in found._repr_html_() and len(found.csv().splitlines()) == len(rows) + 1
     again = mf.audit(he(depth=2, N=32), digits(), **{**FEW, "p": "inf", "q": 1})
     assert [f.value for f in again.findings] == [f.value for f in found.findings], "same seed, same numbers"
     other = mf.audit(he(depth=2, N=32), digits(), **{**FEW, "p": "inf", "q": 1, "seed": 9})
