@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from advmf import cli
 from advmf.auditing import audit
 from advmf.cli.exits import Exit
-from advmf.experiments import norm_table
+from advmf.experiments import norm_table, phase
 from advmf.nets import PRESETS, STEPS
 from advmf.verify import suite
 from advmf.verify.store import read
@@ -35,15 +35,24 @@ from torch import nn
 def factory():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 3))
 """
+SWEEP = ("sweep", "beta", "--over", "d=4,8", "--at", "K=2")
 WRITING = {
     "check": (("check", "--theorem", "beta", "--p", "2", "--q", "2"), "--json"),
     "mutate": (("mutate", "--theorem", "beta", "--p", "2", "--q", "2", "--quick"), "--json"),
     "norms": (("norms", "--d", "4", "--K", "2", "--samples", "2", "--exponent", "2"), "--json"),
+    "norms table": (("norms", "--d", "4", "--K", "2", "--samples", "2", "--exponent", "2"), "--csv"),
     "norms plot": (("norms", "--d", "4", "--K", "2", "--samples", "2", "--exponent", "2"), "--plot"),
     "phase": (("phase",), "--plot"),
+    "phase table": (("phase",), "--csv"),
+    "sweep": (SWEEP, "--json"),
+    "sweep table": (SWEEP, "--csv"),
+    "sweep page": (SWEEP, "-o"),
+    "sweep plot": (SWEEP, "--plot"),
     "latex": (("latex", "beta", "--no-derivations"), "-o"),
+    "latex works": (("latex", "beta", "--no-derivations", "-o", "a.tex"), "--bib"),
     "report": (("report", "results.json"), "-o"),
     "audit": (("audit", *AUDIT), "--json"),
+    "audit table": (("audit", *AUDIT), "--csv"),
     "audit page": (("audit", *AUDIT), "-o"),
     "audit plot": (("audit", *AUDIT), "--plot"),
 }
@@ -65,7 +74,8 @@ def small(monkeypatch, tmp_path):
 
 
 def ending(option, command):
-    return {"--plot": "png", "-o": "tex" if command[0] == "latex" else "html"}.get(option, "json")
+    page = "tex" if command[0] == "latex" else "html"
+    return {"--plot": "png", "--csv": "csv", "--bib": "bib", "-o": page}.get(option, "json")
 
 
 @pytest.mark.parametrize("name", WRITING)
@@ -85,7 +95,13 @@ def test_every_command_follows_links_and_keeps_modes(name, small, tmp_path):
 @pytest.mark.parametrize("where", ["no/folder/", "results.json/", "."])
 def test_every_output_is_tested_before_the_work(name, where, small, monkeypatch):
     started = []
-    for module, function in ((norm_table, "norm_table"), (suite, "checked"), (suite, "cases"), (audit, "audit")):
+    for module, function in (
+        (norm_table, "norm_table"),
+        (suite, "checked"),
+        (suite, "cases"),
+        (phase, "phase_diagram"),
+        (audit, "audit"),
+    ):
         monkeypatch.setattr(module, function, lambda *_, **__: started.append(1))
     command, option = WRITING[name]
     result = small(*command, option, where if where == "." else f"{where}a.{ending(option, command)}")
@@ -93,7 +109,7 @@ def test_every_output_is_tested_before_the_work(name, where, small, monkeypatch)
     assert not started and result.output.splitlines()[-1].startswith("Error: ")
 
 
-@pytest.mark.parametrize("name", ["check", "mutate", "norms", "audit"])
+@pytest.mark.parametrize("name", ["check", "mutate", "norms", "audit", "sweep"])
 def test_json_on_standard_output_is_one_document_and_tables_stand_aside(name, small, tmp_path):
     command, option = WRITING[name]
     before = os.listdir(tmp_path)
