@@ -3,7 +3,7 @@
 Both maximise losses of classification. ``Distance`` turns the problem into one: with the outputs (0, |f(x') - f(x)|)
 and the label 0 their cross-entropy grows with the distance. Each peer gets as many steps as it takes to use at least
 the same time. The number is the mean value found, ours over the peer's. ``python3 -m pip install -c constraints.txt -e
-'.[bench]'`` installs foolbox. torchattacks asks for an old version of requests, which it uses only to load models; so
+'.[bench]'`` installs foolbox. torchattacks asks for an old version of requests, which it uses only to load models. So
 it is installed by ``python3 -m pip install --no-deps torchattacks==3.5.1 torchvision==0.28.0``.
 """
 

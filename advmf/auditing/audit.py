@@ -74,7 +74,7 @@ def audit(
     has no part in these two, so any other function departs. For each step between layers ``stream`` and ``jacobian``:
     the second moment of the stream, and that of a tangent, over what the law predicts from those before the step. At
     the end ``norm``, the mean of ||J||_{p -> q}, and ``attack``, the mean of the attacked loss in the ball of radius
-    ``eps``; both are also compared with the bound of T2, which is about N -> oo. Each finding says how large a
+    ``eps``. Both are also compared with the bound of T2, which is about N -> oo. Each finding says how large a
     departure must be to be found with probability 0.95 (``least``).
 
     ``images`` is a batch of inputs, or :class:`advmf.simulate.Images`; ``inputs`` of them are drawn. Raises the errors

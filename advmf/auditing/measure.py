@@ -96,9 +96,11 @@ def _steps(network: Network, law: Law, flat: bool, asked: Settings) -> dict[Key,
 
 
 def _activations(network: Network, steps: Sequence[Step]) -> dict[Key, np.ndarray]:
-    """Each activation beside the declared one, at the values before it that the network itself has: the root mean
-    square of their difference, over that of the declared one, and the mean square of the slope over that of the
-    declared one's; for each image. No chance is in them: they are 0 and 1 for the same function."""
+    """Each activation beside the declared one, at the values before it that the network itself has, for each image.
+
+    ``activation`` is the root mean square of their difference over that of the declared one, ``slope`` the mean square
+    of the slope over that of the declared one's. No chance is in them: they are 0 and 1 for the same function.
+    """
     found = dict[Key, np.ndarray]()
     for step in steps:
         for item, x in within(step, network.has):

@@ -15,7 +15,7 @@ def distribution(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
     grid, and the share of the min(rows, columns) values below each point of it.
 
     The density of the square x, for y = rows/columns <= 1, is sqrt((b - x)(x - a))/(2 pi y x) between a = (1 - sqrt y)²
-    and b = (1 + sqrt y)²; a wide and a tall matrix differ by a factor.
+    and b = (1 + sqrt y)². A wide and a tall matrix differ by a factor.
     """
     tall = rows > columns
     ratio = columns / rows if tall else rows / columns

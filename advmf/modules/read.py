@@ -58,7 +58,7 @@ def from_torch(module: nn.Module, example_input: Tensor, *, N: int | None = None
     widths are multiples of; by default the most common one.
 
     Layers whose variances agree within four standard errors share the symbol ``sigma_w`` (and ``sigma_b``), measured
-    together in ``at``; each other layer has a symbol of its own, such as ``sigma_w_3``, and blocks that are alike are a
+    together in ``at``. Each other layer has a symbol of its own, such as ``sigma_w_3``. Blocks that are alike are a
     stage. A first layer that is not a frozen matrix of variance 1/d is declared as a layer after ``P_in``, of which it
     has the law as N -> oo. A last layer whose weights do not have the variance 1/N is ``P_out`` times ``gain``, a last
     stage. A frozen layer of variance 1/N without bias is a :class:`advmf.Mix`, unless all layers are frozen.

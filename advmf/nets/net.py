@@ -85,8 +85,8 @@ class Net(Shown):
     positions, of entries N(0, 1/(N positions)); "pool" first averages over positions.
 
     Raises DeclarationError if the theory cannot carry a block's moments through its repetitions, for a block that
-    cannot map from the width of the stage before to its own, for an ``image`` that is none or that a convolution cannot
-    take, for a convolution or an average without one, and for another ``head``.
+    cannot map from the width of the stage before to its own, and for another ``head``. Also for an ``image`` that is
+    none or that a convolution cannot take, and for a convolution or an average without one.
 
     >>> import advmf as mf
     >>> mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(), mf.Mix())) == mf.residual()

@@ -162,9 +162,9 @@ class ModuleTrace:
 def require_module(module: object) -> tuple[torch.dtype, torch.device]:
     """The dtype and device of a module's floating-point numbers.
 
-    Raises ArgumentError for anything that is no module of one dtype, float32 or float64, on one device; for parameters
-    that have no values yet; and for parts in the mode of training that would be random. Raises DomainError for weights
-    that are not finite.
+    Raises ArgumentError for anything that is no module of one dtype, float32 or float64, on one device. Also for
+    parameters that have no values yet, and for parts in the mode of training that would be random. Raises DomainError
+    for weights that are not finite.
     """
     if not isinstance(module, nn.Module):
         raise ArgumentError(f"An nn.Module is needed; got {module!r:.80}.")
