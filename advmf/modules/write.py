@@ -42,7 +42,7 @@ class DeclaredNetwork(nn.Sequential):
         self.ensemble = replace(self.ensemble, nets=1, seeds=seeds, _kept=[])
         _fill(self, self.ensemble, 0)
 
-    def __getitem__(self, index: Any) -> Any:  # type: ignore[override]
+    def __getitem__(self, index: Any) -> Any:
         """A layer, or a slice of them as an ``nn.Sequential``."""
         return nn.Sequential(*self)[index]
 

@@ -51,7 +51,7 @@ LEMMAS: dict[str, Lemma] = {
         Lemma(
             "ReLU-like moments",
             "E phi(z)^k for z ~ N(0, h) and phi of slopes u, v is (u^k + (-v)^k) h^(k/2) times a half moment",
-            "the Gaussian half moments, by substitution in the gamma integral",
+            "the Gaussian half moments, by substitution in Euler's integral",
             {"u": "slope for z >= 0", "v": "slope for z < 0", "h": "variance", "k": "power", "z": "symbol of the Gaussian"},
             state.moments,
             lambda u, v, h, k, z: [("h > 0", h > 0), ("k >= 0", k >= 0), ("k whole", state.whole(k)),
@@ -90,7 +90,7 @@ LEMMAS: dict[str, Lemma] = {
         Lemma(
             "uniform integrability",
             "as N -> oo the mean loss is that of the limit, for activations that are Lipschitz and outputs that converge in law on the ball",
-            "the mean square of the loss is bounded in N (in steps in derivations/uniform_integrability.py: Lipschitz constants multiply, and given "
+            "the mean square of the loss is bounded in N (in steps in the derivation of its own: Lipschitz constants multiply, and given "
             "the hidden layers outputs are Gaussian); Billingsley, Convergence of Probability Measures, 1999, theorem 3.5",
             _PAIR,
             state.uniformly_integrable,
@@ -202,7 +202,7 @@ LEMMAS: dict[str, Lemma] = {
         Lemma(
             "Slepian",
             "E exp(m ‖G‖) exp(m^2 a^2 b^2/2) <= E exp(m b ‖g‖_{p*}) E exp(m a ‖h‖_q), a and b the radii of the two balls",
-            "Slepian's inequality, for p in {2, oo} and q in {1, 2}; Gordon 1985",
+            "Slepian's inequality, for p = 2 or p = oo, and q = 1 or q = 2; Gordon 1985",
             {**_PAIR, "m": "positive number", "g": "‖g_d‖_{p*}", "h": "‖g_K‖_q"},
             state.slepian,
             lambda p, q, m, g, h: [("p in {2, oo}", p in (2, sp.oo)), ("q in {1, 2}", q in (1, 2)), ("m > 0", m > 0),

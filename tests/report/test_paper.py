@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import advmf as mf
 from advmf import cli
+from advmf.emit.typeset.bibliography import cited
 from advmf.emit.typeset.breaking import Breaker, width
 from advmf.emit.typeset.lines import claim_lines
 from advmf.emit.typeset.printer import Printer, letters
@@ -20,6 +21,9 @@ from advmf.report.paper import PACKAGES, macro
 from advmf.report.results import read_results
 from advmf.symbols import SYMBOLS
 from advmf.theorems import THEOREMS
+from advmf.theorems.derivations import derivations
+from advmf.theory.lemmas import LEMMAS
+from advmf.theory.norms import ROUTES
 
 
 def row(theorem="T2", verdict="NOT_REFUTED", p="2", q="2", net="vanilla", **more):
@@ -343,6 +347,18 @@ def test_headings_with_formulas_stand_in_the_outline(title, tmp_path):
     assert all(rf"\{byte:03o}" in outline for c in "βωξ" if c in title for byte in c.encode("utf-16-be"))
 
 
+@pytest.mark.parametrize("named", [*LEMMAS.values(), *ROUTES.values()], ids=lambda named: named.name)
+def test_works_that_sources_name_are_known(named):
+    """No year and no volume stays in the text of a source."""
+    assert not re.search(
+        r"\b(1[89]|20)\d\d\b|\d{4}\.\d{4}", re.sub(r"\\cite\{\w+\}", "", cited(prose(named.source))[0])
+    )
+
+
+def test_a_work_that_is_not_known_stays_as_it_is_written():
+    assert cited("A. Nobody, J. Unknown 1, 1999") == ("A. Nobody, J. Unknown 1, 1999", [])
+
+
 def test_sources_are_cited_and_listed_once(tmp_path):
     text = mf.document([mf.loss_bound(mf.residual(1, 0), p, 2) for p in (1, 2)] + [mf.jacobian_norm(mf.vanilla(1, 0))])
     assert text.count(r"\cite{kumano2023adversarial}") == 2 and text.count(r"\bibitem{kumano2023adversarial}") == 1
@@ -350,6 +366,11 @@ def test_sources_are_cited_and_listed_once(tmp_path):
     assert set(re.findall(r"\\cite\{(\w+)\}", text)) == set(re.findall(r"\\bibitem\{(\w+)\}", text))
     fragment = mf.document([mf.loss_bound(mf.residual(1, 0), 1, 2)], fragment=True)
     assert "% @inproceedings{kumano2023adversarial," in fragment and r"\bibitem" not in fragment
+    proved = mf.document([mf.Section("T2", (), derivations("T2", mf.residual(1, 0)))])
+    assert (
+        r"\emph{Lemmas}: " in proved
+        and r"Sudakov-Fernique (\cite{fernique1975regularite}; \cite{vitale2000some})" in proved
+    )
     own = mf.Claim.of(mf.norm_factor(2, 2).lhs, "<=", 3, None)
     assert r"\cite" not in mf.document([own]) and r"\emph{Source}: yours." in mf.document([own])
     path = tmp_path / "a.bib"

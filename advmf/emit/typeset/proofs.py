@@ -10,7 +10,9 @@ from advmf.claim import Relation
 from advmf.emit.typeset.breaking import width
 from advmf.emit.typeset.lines import Line, Lines, system_lines, systems_of
 from advmf.emit.typeset.prose import prose
+from advmf.theory.lemmas import find_lemma
 from advmf.theory.proof import Derivation, Part, Status, Step
+from advmf.theory.reasons import LemmaUse
 
 ABOVE, BETWEEN = "&\\text{{{}}} \\\\\n", "\\shortintertext{{\\footnotesize {}}}\n"
 """The form of a remark before its step: a separate row in a notebook, a paragraph in a document."""
@@ -66,6 +68,10 @@ class Proof:
         ]
         assumed = "; ".join(self.text(words.partition(" (")[0]) for words in rests[Status.ASSUMED])
         yield rf"\emph{{Rests on}}: {', '.join(counts)}; {f'assumed: {assumed}' if assumed else 'nothing is assumed'}."
+        used = dict.fromkeys(step.reason.name for step in self.derivation.steps if isinstance(step.reason, LemmaUse))
+        if used:
+            sources = [f"{name} ({find_lemma(name).source})" for name in used]
+            yield rf"\emph{{Lemmas}}: {'; '.join(self.text(words) for words in sources)}."
 
     def _fact(self, part: Part) -> Iterator[str]:
         fact = part.fact
