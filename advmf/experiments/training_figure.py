@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from advmf.drawing import COLOURS, MARKS, Drawing, drawing, note, width_of, written
+from advmf.drawing import BARS, COLOURS, MARKS, Drawing, drawing, note, width_of, written
 from advmf.experiments.training_curve import TrainingCurve
 from advmf.outputs import Output
 from advmf.tabled import Records, Tabled
@@ -46,7 +46,7 @@ def training_figure(curves: Sequence[TrainingCurve], title: str = "", size: str 
             some = (i * every // len(curves), every)
             for axis, (values, error) in zip(axes, _measured(curve)):
                 axis.errorbar(
-                    curve.N * curve.time, values, error, errorevery=some, markevery=some, color=colour, marker=mark, elinewidth=0.6,
+                    curve.N * curve.time, values, BARS * error, errorevery=some, markevery=some, color=colour, marker=mark, elinewidth=0.6,
                     label=f"$N={curve.N}$",
                 )  # fmt: skip
         top = max(curves, key=lambda curve: curve.N)  # T5's rate falls with N on this clock; all else is alike
@@ -69,7 +69,7 @@ def training_figure(curves: Sequence[TrainingCurve], title: str = "", size: str 
         labels = sorted(found, key=lambda label: label in _LINES)  # networks first
         handles = [found[label] for label in labels]
         drawn.figure.legend(handles, labels, title=title, loc="outside upper center", ncols=3 if stacked else 7)
-        note(axes[0], f"bars: ± 1 standard error over {curves[0].nets} networks")
+        note(axes[0], f"bars: ± {BARS:g} standard errors over {curves[0].nets} networks")
     return drawn
 
 
