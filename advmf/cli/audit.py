@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from advmf.cli.exits import Exit
-from advmf.cli.shared import console, main, require_figure, usage_errors
+from advmf.cli.shared import console, main, require_figure, usage_errors, writing
 from advmf.cli.types import CSV, SEED, SIZE, OutputFile
 from advmf.outputs import Output, apart
 from advmf.progress import progress
@@ -97,17 +96,17 @@ def audit(
             module, images, eps=eps, p=p, q=q, initialisations=initialisations, twins=twins, inputs=inputs, alpha=alpha, seed=seed, progress=step,
         )  # fmt: skip
     _print(console(json_path, output, csv_path), found)
-    with usage_errors(), ExitStack() as writing:  # each is written, though another cannot be
+    with writing() as each:
         if plot:
-            writing.callback(_plot, found, plot, size or "one")
+            each.callback(_plot, found, plot, size or "one")
         if csv_path:
-            writing.callback(found.csv, csv_path)
+            each.callback(found.csv, csv_path)
         if output:
             from advmf.auditing.page import html
 
-            writing.callback(output.write, html(found))
+            each.callback(output.write, html(found))
         if json_path:
-            writing.callback(json_path.write, found.to_json())
+            each.callback(json_path.write, found.to_json())
     sys.exit(Exit.REFUTED if found.verdict == "departs" else Exit.NOTHING_REFUTED)
 
 

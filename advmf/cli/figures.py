@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from advmf.cli.shared import console, declared, main, point, require_figure, usage_errors, values_over
+from advmf.cli.shared import console, declared, main, point, require_figure, usage_errors, values_over, writing
 from advmf.cli.types import CSV, PLOT, SEED, SIZE, OutputFile
 from advmf.outputs import Output
 from advmf.progress import progress
@@ -59,13 +58,13 @@ def norms(
         options: dict[str, Any] = {"routes_": routes} if routes else {}
         table = norm_table(d, K, exponents=exponents or EXPONENTS, samples=samples, seed=seed, progress=step, **options)
     _norms_table(console(json_path, csv_path), table)
-    with usage_errors(), ExitStack() as writing:  # each is written, though another cannot be
+    with writing() as outputs:
         if plot:
-            writing.callback(table.plot, plot, size or "two")
+            outputs.callback(table.plot, plot, size or "two")
         if csv_path:
-            writing.callback(table.csv, csv_path)
+            outputs.callback(table.csv, csv_path)
         if json_path:
-            writing.callback(json_path.write, table.to_json())
+            outputs.callback(json_path.write, table.to_json())
 
 
 def _norms_table(console: Console, table: NormTable) -> None:
@@ -174,8 +173,8 @@ def phase(
     out.print(f"{net} {activation}, (p, q) = ({p}, {q}), over {ranges}")
     out.print(f"omega^L is {found.start.min():.3g} to {found.start.max():.3g} before training")
     out.print(f"{share}{ends}{early}{never}")
-    with usage_errors(), ExitStack() as writing:  # each is written, though another cannot be
+    with writing() as outputs:
         if csv_path:
-            writing.callback(found.csv, csv_path)
+            outputs.callback(found.csv, csv_path)
         if plot:
-            writing.callback(found.plot, plot, f"{net} {activation}, $(p, q) = ({p}, {q})$", size or "one")
+            outputs.callback(found.plot, plot, f"{net} {activation}, $(p, q) = ({p}, {q})$", size or "one")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from advmf.cli.shared import main, usage_errors
+from advmf.cli.shared import main, usage_errors, writing
 from advmf.cli.types import OutputFile
 from advmf.outputs import Output, apart
 
@@ -47,8 +47,9 @@ def report(results: Path | None, outputs: tuple[Output, ...], shown: bool) -> No
         outputs = (*outputs, Output("-")) if shown else outputs
         apart(outputs, [source])
         document = read(source)
+    with writing() as each:
         for output in outputs:
-            output.write(_written(document, ".md" if output.standard else output.path.suffix))
+            each.callback(_write, document, output)
 
 
 def _only_store() -> Path:
@@ -60,6 +61,10 @@ def _only_store() -> Path:
         names = f"; this folder has {', '.join(map(str, found))}" if found else ", and this folder has none"
         raise click.UsageError(f"Give the results that 'advmf check' wrote with --store or --json{names}.")
     return found[0]
+
+
+def _write(document: Document, output: Output) -> None:
+    output.write(_written(document, ".md" if output.standard else output.path.suffix))
 
 
 def _written(document: Document, ending: str) -> str:

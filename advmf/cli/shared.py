@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,13 @@ def usage_errors() -> Iterator[None]:
         yield
     except AdvmfError as error:
         raise click.UsageError(str(error)) from None
+
+
+@contextmanager
+def writing() -> Iterator[ExitStack]:
+    """A stack of calls that each write an output. They run when the block ends: each of them, though another fails."""
+    with usage_errors(), ExitStack() as stack:
+        yield stack
 
 
 class Terminated(KeyboardInterrupt):

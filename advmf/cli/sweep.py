@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from advmf.cli.shared import (
     unused,
     usage_errors,
     values_over,
+    writing,
 )
 from advmf.cli.types import CSV, PLOT, SEED, SIZE, Networks, OutputFile
 from advmf.errors import AdvmfError, of_input
@@ -138,12 +138,12 @@ def sweep(
                 where = ", ".join(f"{key} = {value:g}" for key, value in place.values.items())
                 told = " at ".join(filter(None, (name, where)))
                 out.print(f"{told}: {f.label}: {f.verdict}: {f.reason}", markup=False, soft_wrap=True)
-    with usage_errors(), ExitStack() as writing:  # each is written, though another cannot be
+    with writing() as outputs:
         if plot and found.places:
-            writing.callback(found.plot, plot, size or "one")
+            outputs.callback(found.plot, plot, size or "one")
         for write, target in ((found.html, page), (found.json, json_path), (found.csv, csv_path)):
             if target:
-                writing.callback(write, target)
+                outputs.callback(write, target)
     if code is None:
         code = exit_code(found.document, tell_errors(errors))
     sys.exit(code)

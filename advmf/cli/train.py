@@ -10,7 +10,17 @@ import click
 
 from advmf.cli.exits import Exit
 from advmf.cli.figures import ACTIVATION, NET, P, Q
-from advmf.cli.shared import Terminated, console, declared, main, point, require_figure, terminable, usage_errors
+from advmf.cli.shared import (
+    Terminated,
+    console,
+    declared,
+    main,
+    point,
+    require_figure,
+    terminable,
+    usage_errors,
+    writing,
+)
 from advmf.cli.types import CSV, PLOT, SEED, SIZE
 from advmf.errors import ArgumentError
 from advmf.outputs import Output
@@ -105,12 +115,13 @@ def train(
             interrupted = Exit.TERMINATED if isinstance(error, Terminated) else Exit.INTERRUPTED
     if curves:
         _show(console(csv_path), curves)
-        with usage_errors():
-            found = TrainingCurves(tuple(curves))
+        found = TrainingCurves(tuple(curves))
+        with writing() as outputs:
             if csv_path:
-                found.csv(csv_path)
+                outputs.callback(found.csv, csv_path)
             if plot:
-                found.plot(plot, f"{net} {activation}, $(p, q) = ({_tex(p)}, {_tex(q)})$", size or "two")
+                title = f"{net} {activation}, $(p, q) = ({_tex(p)}, {_tex(q)})$"
+                outputs.callback(found.plot, plot, title, size or "two")
     if interrupted:
         kept = f"; go on with --store {store} --resume" if store else ""
         click.echo(f"interrupted: {len(curves)} of {len(widths)} widths finished{kept}", err=True)

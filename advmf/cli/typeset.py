@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from advmf.cli.shared import alone, declared, main, own_file, statement_options, usage_errors
+from advmf.cli.shared import alone, declared, main, own_file, statement_options, usage_errors, writing
 from advmf.cli.types import OutputFile
 from advmf.outputs import Output
 
@@ -88,9 +88,10 @@ def latex_(
         text = document(
             sections, net=network, title=title, dimensions=(d, K), results=record, macros=macros, fragment=fragment,
         )  # fmt: skip
-        output.write(text)
+    with writing() as outputs:
         if bib:
-            bib.write(bibtex(text))
+            outputs.callback(bib.write, bibtex(text))
+        outputs.callback(output.write, text)
 
 
 def _own(file: Path, derivations: bool) -> tuple[Net | None, Section]:

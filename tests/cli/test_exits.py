@@ -15,8 +15,10 @@ from click.testing import CliRunner
 from advmf import cli
 from advmf.auditing import audit
 from advmf.cli.exits import Exit
-from advmf.experiments import norm_table, phase
+from advmf.errors import OutputError
+from advmf.experiments import norm_table, phase, training_curve
 from advmf.nets import PRESETS, STEPS
+from advmf.outputs import Output
 from advmf.verify import suite
 from advmf.verify.store import read
 
@@ -35,15 +37,19 @@ from torch import nn
 def factory():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 3))
 """
+TRAIN = "train --N 16 --at L=1 --at d=16 --at K=2 --networks 2 --steps 2".split()
+NORMS = "norms --d 4 --K 2 --samples 2 --exponent 2".split()
 SWEEP = ("sweep", "beta", "--over", "d=4,8", "--at", "K=2")
 WRITING = {
     "check": (("check", "--theorem", "beta", "--p", "2", "--q", "2"), "--json"),
     "mutate": (("mutate", "--theorem", "beta", "--p", "2", "--q", "2", "--quick"), "--json"),
-    "norms": (("norms", "--d", "4", "--K", "2", "--samples", "2", "--exponent", "2"), "--json"),
-    "norms table": (("norms", "--d", "4", "--K", "2", "--samples", "2", "--exponent", "2"), "--csv"),
-    "norms plot": (("norms", "--d", "4", "--K", "2", "--samples", "2", "--exponent", "2"), "--plot"),
+    "norms": (NORMS, "--json"),
+    "norms table": (NORMS, "--csv"),
+    "norms plot": (NORMS, "--plot"),
     "phase": (("phase",), "--plot"),
     "phase table": (("phase",), "--csv"),
+    "train plot": (TRAIN, "--plot"),
+    "train table": (TRAIN, "--csv"),
     "sweep": (SWEEP, "--json"),
     "sweep table": (SWEEP, "--csv"),
     "sweep page": (SWEEP, "-o"),
@@ -100,6 +106,7 @@ def test_every_output_is_tested_before_the_work(name, where, small, monkeypatch)
         (suite, "checked"),
         (suite, "cases"),
         (phase, "phase_diagram"),
+        (training_curve, "training_curve"),
         (audit, "audit"),
     ):
         monkeypatch.setattr(module, function, lambda *_, **__: started.append(1))
@@ -164,24 +171,47 @@ def test_a_file_that_exits_is_no_verdict(small, tmp_path):
             assert result.exit_code == Exit.USAGE and "SystemExit" in result.output
 
 
-def test_what_was_found_is_shown_though_it_cannot_be_written(small, tmp_path):
+def test_what_was_found_is_shown_though_it_cannot_be_written(small):
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full, the device that is always full")
     result = small("check", "--theorem", "beta", "--p", "2", "--q", "2", "--json", "/dev/full")
     assert result.exit_code == Exit.USAGE
     assert "negative controls refuted" in result.output and "No space left" in result.output
-    for option, ending in (("--json", ""), ("-o", ".html"), ("--plot", ".png")):
-        full = tmp_path / f"full{ending}"
-        full.symlink_to("/dev/full")
-        others = {"--json": "b.json", "-o": "b.html", "--plot": "b.png"}
-        words = [word for name, file in {**others, option: full.name}.items() for word in (name, file)]
-        result = small("audit", *AUDIT, *words)
-        assert result.exit_code == Exit.USAGE and "Traceback" not in result.output
-        assert "attack/bound" in result.output and "No space left" in result.output
-        written = [tmp_path / file for name, file in others.items() if name != option]
-        assert all(file.stat().st_size for file in written), "the other files are written"
-        for file in (full, *written):
-            file.unlink()
+
+
+SEVERAL = {
+    "audit": (("audit", *AUDIT), "--json a.json -o a.html --plot a.png --csv a.csv", "attack/bound"),
+    "sweep": (SWEEP, "--json a.json -o a.html --plot a.png --csv a.csv", "negative controls refuted"),
+    "norms": (NORMS, "--json a.json --plot a.png --csv a.csv", "bracket"),
+    "phase": (("phase",), "--plot a.png --csv a.csv", "omega^L"),
+    "train": (TRAIN, "--plot a.png --csv a.csv", "of T3"),
+    "latex": (("latex", "beta", "--no-derivations"), "-o a.tex --bib a.bib", ""),
+    "report": (("report", "results.json"), "-o a.html -o a.md -o a.xml", ""),
+}
+"""Every command that writes several files: its words, the files, and what is printed anyway."""
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_every_other_file_is_written_though_one_cannot_be(name, small, tmp_path, monkeypatch):
+    command, outputs, printed = SEVERAL[name]
+    files = sorted(word for word in outputs.split() if word.startswith("a."))
+    write, failing = Output.write, [""]
+
+    def full(self, content):
+        if self.path.name in failing:
+            raise OutputError(f"{self} cannot be written: the disk is full.")
+        write(self, content)
+
+    monkeypatch.setattr(Output, "write", full)
+    for file in files:
+        failing[:] = [file]
+        result = small(*command, *outputs.split())
+        assert result.exit_code == Exit.USAGE and "Traceback" not in result.output, result.output
+        assert printed in result.output and f"{file} cannot be written" in result.output
+        found = sorted(path.name for path in tmp_path.glob("a.*") if path.stat().st_size)
+        assert found == [other for other in files if other != file]
+        for other in found:
+            (tmp_path / other).unlink()
 
 
 RUN = "import sys; from advmf.cli import main; main(sys.argv[1:], prog_name='advmf')"
@@ -280,31 +310,19 @@ def test_commands_without_docstrings_and_assertions():
 
 
 @pytest.mark.parametrize(
-    "args",
+    "line",
     [
-        ("check", "--theorem", "beta", "--at", "d=1e9"),
-        ("check", "--theorem", "T2", "--net", "residual", "--activation", "relu", "--at", "d=1e9"),
-        (
-            "check",
-            "--theorem",
-            "T2",
-            "--net",
-            "residual",
-            "--activation",
-            "relu",
-            "--at",
-            "d=1e9",
-            "--sampler",
-            "conditioned",
-        ),
-        ("norms", "--d", "1000000000", "--K", "10"),
-        ("norms", "--d", "4", "--K", "2", "--samples", "100000000000000000000"),
-        ("train", "--at", "d=1000000000"),
-        ("train", "--N", "1000000000"),
+        "check --theorem beta --at d=1e9",
+        "check --theorem T2 --net residual --activation relu --at d=1e9",
+        "check --theorem T2 --net residual --activation relu --at d=1e9 --sampler conditioned",
+        "norms --d 1000000000 --K 10",
+        "norms --d 4 --K 2 --samples 100000000000000000000",
+        "train --at d=1000000000",
+        "train --N 1000000000",
     ],
 )
-def test_what_does_not_fit_is_refused_with_bytes(args):
-    result = CliRunner().invoke(cli.main, args)
+def test_what_does_not_fit_is_refused_with_bytes(line):
+    result = CliRunner().invoke(cli.main, line.split())
     assert result.exit_code == Exit.USAGE and "bytes" in result.output, result.output
 
 

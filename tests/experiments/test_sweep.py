@@ -213,26 +213,6 @@ def test_bad_arguments_of_the_command(args, message, monkeypatch):
 MATRICES = ("beta", "--over", "d=4,8,16", "--at", "K=3")
 
 
-def test_a_failed_output_loses_no_other(tmp_path, monkeypatch):
-    """The table is printed, and the other files are written."""
-    from advmf.outputs import Output
-
-    write = Output.write
-
-    def full(self, content):
-        if self.path.suffix == ".json":
-            raise mf.errors.OutputError("a.json cannot be written: the disk is full.")
-        write(self, content)
-
-    monkeypatch.setattr(Output, "write", full)
-    names = [str(tmp_path / f"a.{kind}") for kind in ("json", "csv", "html", "svg")]
-    result = invoke(*MATRICES, "--json", names[0], "--csv", names[1], "-o", names[2], "--plot", names[3])
-    assert (
-        result.exit_code == 2 and "the disk is full" in result.output and "negative controls refuted" in result.output
-    )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.html", "a.svg"]
-
-
 @pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt, 130), (cli.shared.Terminated, 143)])
 def test_how_an_interrupted_command_ends(stop, code, tmp_path, monkeypatch):
     check, done = suite.Case.check, []
