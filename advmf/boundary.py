@@ -31,6 +31,7 @@ WORDS = {
     "object": "anything",
     "Net": "a Net, such as advmf.residual(u=1, v=0)",
     "Claim": "a Claim, such as advmf.loss_bound(net, p, q)",
+    "Equation": "an Equation, such as advmf.Equation(label, lhs, rhs, scale)",
     "Expr": "a SymPy expression",
     "Symbol": "a SymPy symbol",
     "Basic": "a SymPy object",

@@ -6,18 +6,19 @@ from __future__ import annotations
 import enum
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import sympy as sp
 
-from advmf.boundary import public
+from advmf.boundary import described, fits, public, shown
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
 from advmf.nets import Net
 from advmf.notebook import Shown
 from advmf.observables import ATTACK, Expectation, Observable, Probability, Quantile
+from advmf.symbols import exponent
 
 
 class Regime(enum.Flag):
@@ -123,6 +124,11 @@ class Claims(Shown, tuple["Claim", ...]):
     """
 
 
+FIELDS: dict[str, Any] = {
+    "name": str, "where": Mapping[sp.Symbol, Any], "assumptions": Sequence[str], "source": str, "net": Net | None,
+    "heuristic": str, "equations": Sequence[Equation],
+}  # fmt: skip
+"""The types of a claim's fields that have no message of their own."""
 YOURS = "yours"
 """The name and the source of a claim that states none."""
 
@@ -172,6 +178,14 @@ class Claim(Shown):
     def __post_init__(self) -> None:
         for name in ("lhs", "formula"):  # a plain number is a formula
             object.__setattr__(self, name, expression(getattr(self, name)))
+        for name, kind in FIELDS.items():
+            if not fits(value := getattr(self, name), kind):
+                raise ArgumentError(f"Claim: {name} takes {described(kind)}; got {shown(value)}.")
+        for name in ("p", "q"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, exponent(value, name))
+        if self.formula is sp.nan:
+            raise ArgumentError(f"The right-hand side of claim {self.name} is no number (NaN).")
         if not isinstance(self.relation, str) or self.relation not in list(Relation):
             raise ArgumentError(f"A claim's relation is one of {', '.join(Relation)}; got {self.relation!r}.")
         object.__setattr__(self, "relation", Relation(self.relation))

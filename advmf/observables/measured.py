@@ -100,6 +100,7 @@ class OperatorNorm(Observable):
     """``max ‖J(x) e‖_q`` over ``‖e‖_p <= 1``, the norm of the Jacobian: ``OperatorNorm(p, q)``."""
 
     is_nonnegative = True
+    exponents = 2
     tex = r"\lVert J(x)\rVert_{{{}\to {}}}"
     needs = frozenset({JACOBIAN})
     may_vanish = False
@@ -112,6 +113,7 @@ class LargestOperatorNorm(Observable):
     """``max ‖J(x + eta)‖_{p -> q}`` over ``‖eta‖_p <= eps``: ``LargestOperatorNorm(p, q)``."""
 
     is_nonnegative = True
+    exponents = 2
     tex = r"\max_{{\lVert\eta\rVert_{0} \le \epsilon}}\lVert J(x + \eta)\rVert_{{{0}\to {1}}}"
 
 
@@ -119,6 +121,7 @@ class LimitLoss(Observable):
     """The adversarial loss of the Gaussian process that a network becomes as N -> oo: ``LimitLoss(p, q)``."""
 
     is_nonnegative = True
+    exponents = 2
     tex = r"\mathcal{{L}}_\infty^{{{},{}}}"
 
 
@@ -129,6 +132,7 @@ class FeatureMaximum(Observable):
     "That process" is the one of :class:`LimitLoss`."""
 
     is_nonnegative = True
+    exponents = 1
     tex = r"\max_{{\lVert\eta\rVert_{} \le \epsilon}}\langle g, D(\eta)\rangle"
 
 
@@ -136,6 +140,7 @@ class FeatureRadius(Observable):
     """``max |D(eta)|`` over ``‖eta‖_p <= eps``, which is not random: ``FeatureRadius(p)``."""
 
     is_nonnegative = True
+    exponents = 1
     tex = r"\max_{{\lVert\eta\rVert_{} \le \epsilon}}\lVert D(\eta)\rVert_2"
 
 
@@ -144,6 +149,7 @@ class MatrixNorm(Observable):
     norm factor."""
 
     is_nonnegative = True
+    exponents = 2
     letters = frozenset((d, K))
     tex = r"\lVert G\rVert_{{{}\to {}}}"
 
@@ -227,6 +233,7 @@ class LossAfter(Observable):
     """:class:`AdversarialLoss` after gradient flow on the network's own input for a time t: ``LossAfter(p, q, t)``."""
 
     is_nonnegative = True
+    exponents = 2
     tex = r"\mathcal{{L}}_{{\mathrm{{adv}}}}^{{{0},{1}}}({2})"
 
 
@@ -234,6 +241,7 @@ class TrainingEnd(Observable):
     """The time at which gradient flow of the adversarial loss has brought it to zero: ``TrainingEnd(p, q)``."""
 
     is_nonnegative = True
+    exponents = 2
     tex = r"t_{{\mathrm{{end}}}}^{{{},{}}}"
 
 
@@ -241,6 +249,7 @@ class LossLife(Observable):
     """The integral over time of :class:`LossAfter`, over its value at t = 0: ``LossLife(p, q)``."""
 
     is_nonnegative = True
+    exponents = 2
     tex = r"t_{{\mathrm{{life}}}}^{{{},{}}}"
 
 
@@ -280,6 +289,7 @@ class CapacitySlope(Observable):
     switch between x and x + eta. They add nothing on average as eps -> 0, but far more scatter than all else.
     """
 
+    exponents = 2
     tex = r"\dot{{C}}^{{{},{}}}"
     needs = frozenset({JACOBIAN})
     weights = True

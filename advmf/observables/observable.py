@@ -11,7 +11,7 @@ from sympy.printing.str import StrPrinter
 
 from advmf.errors import ArgumentError
 from advmf.notebook import Shown
-from advmf.symbols import SYMBOLS
+from advmf.symbols import SYMBOLS, exponent
 
 JACOBIAN, ATTACK, GRADIENTS, SEARCH = "jacobian", "attack", "gradients", "search"
 """What an observable may need from a probe: the Jacobian at its input; the best attack at the (p, q) given by its first
@@ -43,6 +43,9 @@ class Observable(Shown, Function):
     needs = frozenset({JACOBIAN, SEARCH})
     """What :meth:`measure` uses of a probe: :data:`JACOBIAN`, :data:`ATTACK`, :data:`GRADIENTS`, and :data:`SEARCH` for
     a search of its own."""
+    exponents = 0
+    """How many of the first arguments are exponents of norms, p or p and q. These may be numbers, "inf" or symbols. An
+    observable that needs an attack has two."""
     maximum = False
     """Whether :meth:`measure` searches for a maximum, as an attack does. Its value is then a lower bound."""
     polynomial = False
@@ -53,7 +56,9 @@ class Observable(Shown, Function):
     """Whether :meth:`measure` uses the weights or the stream, which networks of infinite width do not have."""
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
-        made = super().__new__(cls, *args, **options)
+        norms = dict(zip("pq"[: 2 if ATTACK in cls.needs else cls.exponents], args))
+        norms = {name: exponent(value, name) for name, value in norms.items()}
+        made = super().__new__(cls, *norms.values(), *args[len(norms) :], **options)
         if cls.tex and isinstance(made, cls):
             _require_places(made)
         return made
