@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advmf.cli.exits import Exit
-from advmf.cli.shared import console, main, require_figure, usage_errors, writing
+from advmf.cli.shared import console, main, require_figure, require_page, unused, usage_errors, writing
 from advmf.cli.types import CSV, SEED, SIZE, OutputFile
 from advmf.outputs import Output, apart
 from advmf.progress import progress
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 @click.option("--plot", type=OutputFile(), help="Draw the growth along the depth here (pdf, svg, png).")
 @SIZE
 @CSV
+@click.pass_context
 def audit(
+    context: click.Context,
     factory: str, data: str, x_sq: float | None, eps: float, p: str, q: str, single: bool, initialisations: int, twins: int, inputs: int,
     alpha: float, seed: int, json_path: Output | None, output: Output | None, plot: Output | None, size: str | None,
     csv_path: Output | None,
@@ -56,8 +58,7 @@ def audit(
     Exit code: 0 the module stands, or was measured as it is; 1 it departs; 2 usage, or a file that cannot be read or
     written.
     """
-    if output and not output.standard and output.path.suffix != ".html":
-        raise click.UsageError(f"A page's file must end in .html; got {output.path.name!r}.")
+    require_page(output)
     path, _, name = factory.rpartition(":")
     if not path.endswith(".py") or not name.isidentifier():
         raise click.UsageError(
@@ -85,6 +86,8 @@ def audit(
         module: Any = getattr(own, name)
         if single and callable(module) and not isinstance(module, nn.Module):
             module = made(module, seed)
+        if isinstance(module, nn.Module):
+            unused(context, f"{name} is audited as it is, without a new initialisation", "initialisations")
         done = 0
 
         def step(count: int, total: int) -> None:

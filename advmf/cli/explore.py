@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from advmf.cli.shared import main, usage_errors
+from advmf.cli.shared import main, require_page, usage_errors
 from advmf.cli.types import OutputFile
 from advmf.outputs import Output, apart
 from advmf.progress import progress
@@ -29,8 +29,7 @@ def explore(
     training time, and how long networks stay trainable. It copies LaTeX and Python of what it shows, and its address
     holds its state. Making it takes half a minute.
     """
-    if not output.standard and output.path.suffix != ".html":
-        raise click.UsageError(f"The explorer is a page; its file must end in .html, got {output.path.name!r}.")
+    require_page(output)
     with usage_errors():
         from advmf.report.explorer import NETS, PHIS, explorer
 

@@ -156,6 +156,12 @@ def require_figure(plot: Output | None, size: str | None) -> None:
         raise ArgumentError("--size is the width of a figure; give its file with --plot.")
 
 
+def require_page(output: Output | None) -> None:
+    """Raise UsageError for a page that would have another ending than .html."""
+    if output and not output.standard and output.path.suffix != ".html":
+        raise click.UsageError(f"A page's file must end in .html; got {output.path.name!r}.")
+
+
 def alone(context: click.Context, file: Path, *allowed: str) -> None:
     """Raise UsageError for an option that was given with a user's file, which determines everything else itself.
     ``allowed`` are the names of options that may be given."""

@@ -17,6 +17,7 @@ from advmf.cli.shared import (
     own_file,
     point,
     require_figure,
+    require_page,
     terminable,
     told_interrupt,
     unused,
@@ -102,6 +103,7 @@ def sweep(
         if "N" in given and widths == "limit":
             raise click.UsageError("Over N the values are the widths, which are finite; leave --widths limit out.")
         require_figure(plot, size)
+        require_page(page)
         from advmf.experiments.sweep import axes_of, placed, swept
         from advmf.report.document import title
 
@@ -169,7 +171,7 @@ def _cases(
             raise ArgumentError(f"--net and --activation do not go with a file: {file} says itself what it checks.")
         return [load(file).case(at)]
     matrices = theorem in THEOREMS and THEOREMS[theorem].matrices
-    wanted = () if matrices else nets or ("residual",)
-    kinds = () if matrices else activations or ("relu",)
+    wanted = nets or (() if matrices else ("residual",))
+    kinds = activations or (() if matrices else ("relu",))
     found = cases([theorem], wanted, kinds, [pair], at=at, ladder=ladder)
     return [case for case in found if not wanted or case.name in wanted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,8 @@ def train(
         require_figure(plot, size)
         if resume and store is None:
             raise ArgumentError("--resume needs --store, the folder of the run to go on with.")
+        if until is not None and not isfinite(until):
+            raise ArgumentError(f"--until is a time N t, a positive finite number; got {until}.")
         network = declared(net, activation)
         omega(network)
         gain = 1.0 if network.name == "vanilla" else SHORTCUT_GAIN

@@ -55,6 +55,56 @@ def test_explore(command, at, message):
     assert result.exit_code == 2 and message in " ".join(result.output.split()), result.output
 
 
+TRAINING = [
+    (("--resume",), "--resume needs --store"),
+    (("--store", "a.txt"), "is a file"),
+    (("--csv", "no/a.csv"), "There is no folder 'no'"),
+    (("--size", "two"), "give its file with --plot"),
+    (("--plot", "a.docx"), "must end in one of"),
+    (("--plot", "a.pdf", "--size", "10"), "from 40 to 500"),
+    (("--until", "0"), "--until"),
+    (("--until", "inf"), "--until is a time N t, a positive finite number; got inf"),
+    (("--until", "nan"), "--until is a time N t, a positive finite number; got nan"),
+    (("--images", "100000"), "images asks for 100000 images"),
+    (("--data", "nowhere"), "nowhere"),
+    (("--N", "2"), "--N"),
+    (("--at", "L=0"), "Nothing to train"),
+    (("--at", "eps=-1"), "eps must be positive"),
+    (("--p", "0.5"), "p must be a number"),
+    (("--net", "no"), "There is no net 'no'"),
+]
+EXPLORING = [
+    ((), "--output"),
+    (("-o", "a.txt"), "must end in .html"),
+    (("-o", "no/a.html"), "There is no folder 'no'"),
+    (("-o", "a.html", "--net", "no"), "There is no network 'no'"),
+    (("-o", "a.html", "--activation", "no"), "There is no activation 'no'"),
+    (("-o", "a.html", "--store", "gone.db"), "gone.db cannot be read"),
+    (("-o", "a.html", "--store", "a.txt"), "holds no results of advmf"),
+]
+PHASES = [
+    (("--over", "x=1:2"), "--over sets the range of an axis, L or N"),
+    (("--over", "L"), "--over takes NAME=LOW:HIGH"),
+    (("--over", "L=0:2"), "L = 0 is outside its domain"),
+    (("--at", "L=3"), "cannot be set by --at"),
+    (("--csv", "no/a.csv"), "There is no folder 'no'"),
+    (("--size", "two"), "give its file with --plot"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "message"),
+    [(name, *row) for name, rows in (("train", TRAINING), ("explore", EXPLORING), ("phase", PHASES)) for row in rows],
+)
+def test_wrong_arguments_are_refused_before_any_work(command, args, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").touch()
+    for work in ("simulate.training.follow", "report.explorer.Data.preset", "experiments.phase.PhaseDiagram"):
+        monkeypatch.setattr(f"advmf.{work}", lambda *_, **__: pytest.fail("work had started"))
+    result = CliRunner().invoke(cli.main, [command, *args])
+    assert result.exit_code == 2 and message in " ".join(result.output.split()), result.output
+
+
 @pytest.mark.parametrize("theorem", CHECKED)
 def test_every_value_that_a_case_uses_can_be_set_and_no_other(theorem):
     net = () if THEOREMS[theorem].matrices else ("vanilla",)

@@ -34,7 +34,8 @@ def failing():
 trained = factory()
 number = 3
 """
-FEW = ["--eps", "0.1", "--initialisations", "4", "--twins", "8", "--inputs", "2"]
+ONE = ["--eps", "0.1", "--twins", "8", "--inputs", "2"]
+FEW = ["--initialisations", "4", *ONE]
 
 
 @pytest.fixture
@@ -63,14 +64,14 @@ def test_a_factory_that_stands_and_one_that_departs(model):
 
 def test_a_module_as_it_is_has_no_verdict(model):
     for words in (("model.py:trained",), ("model.py:factory", "--single")):
-        found = advmf(*words, *FEW, "--json", "-")
+        found = advmf(*words, *ONE, "--json", "-")
         assert found.exit_code == 0, found.output
         assert json.loads(found.stdout)["verdict"] == "measured"
 
 
 def test_one_module_of_a_function_is_that_of_the_seed(model):
     def weights(seed):
-        found = advmf("model.py:factory", "--single", *FEW, "--seed", seed, "--json", "-")
+        found = advmf("model.py:factory", "--single", *ONE, "--seed", seed, "--json", "-")
         return [f["value"] for f in json.loads(found.stdout)["findings"] if f["quantity"] == "sigma_w_sq"]
 
     assert weights("3") == weights("3") != weights("4")
@@ -93,11 +94,18 @@ def test_one_module_of_a_function_is_that_of_the_seed(model):
         (["model.py:factory", "--x-sq", "-1"], "x_sq"),
         (["model.py:failing", "--single"], "The factory failed: KeyError"),
         (["model.py:number", "--single"], "nn.Module"),
+        (["model.py:trained"], "--initialisations has no effect here: trained is audited as it is"),
+        (["model.py:factory", "--eps", "-1"], "eps must be positive"),
+        (["model.py:factory", "--inputs", "0"], "--inputs"),
+        (["model.py:factory", "--size", "two"], "give its file with --plot"),
+        (["model.py:factory", "--plot", "a.png", "--size", "5000"], "from 40 to 500"),
+        (["model.py:factory", "--csv", "no/a.csv"], "There is no folder 'no'"),
         (["model.py:factory", "--json", "model.py"], "another file"),
     ],
 )
-def test_wrong_calls_end_in_a_line(model, words, match):
-    found = advmf(*words, *FEW)
+def test_wrong_calls_end_in_a_line(model, words, match, monkeypatch):
+    monkeypatch.setattr("advmf.auditing.audit.measure", lambda *_: pytest.fail("work had started"))
+    found = advmf(*FEW, *words)
     assert found.exit_code == 2 and match in " ".join(found.output.split()), found.output
     assert "Traceback" not in found.output
 
