@@ -100,6 +100,8 @@ def audit(
         isinstance(declared, tuple) and len(declared) == 2 and isinstance(declared[0], Net)
     ):
         raise ArgumentError(f"declared is a net and a point, as from_torch gives them; got {declared!r:.80}.")
+    if not (progress is None or callable(progress)):
+        raise ArgumentError(f"progress is a function of two counts, or None; got {progress!r:.80}.")
     exponents = order(p, "p"), order(q, "q")
     each, several = _modules(module, reset, first_seed)
     modules = [next(each)]
@@ -115,6 +117,7 @@ def audit(
     direction = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
     asked = Settings(x, direction, float(eps), *exponents, first_seed)
     total = len(modules) + references
+    bounds, silent = _bounds(law, asked)
     own, others = list[Measured](), list[Measured]()
 
     def done() -> None:
@@ -129,7 +132,6 @@ def audit(
         others.append(measure(Network(twin, path, functions, functions), law.law, law.flat, asked))
         done()
     findings = find(_samples(own, others, law), float(alpha))
-    bounds, silent = _bounds(law, asked)
     return Audit(
         name=type(modules[0]).__name__,
         net=law.net,

@@ -121,10 +121,10 @@ def sweep(
     over: Mapping[str, Any],
     at: Mapping[str, Any] | None = None,
     *,
-    nets: int = NETS,
-    samples: int = SAMPLES,
+    nets: int | None = None,
+    samples: int | None = None,
     widths: Sequence[int] | str | None = None,
-    data: str = "digits",
+    data: str | None = None,
     seed: int = 0,
     store: Path | str | None = None,
     resume: bool = False,
@@ -137,8 +137,9 @@ def sweep(
     ``over`` has the values of one quantity by name, such as ``dict(L=[2, 4, 8])``; with a second one every value of it
     has a curve of its own. ``at`` has all other values, as for :func:`advmf.check`; one of a swept quantity is not
     used. Several claims are curves of one figure; those about the same net are measured on the same networks. ``nets``
-    are the networks of each width, ``widths`` the ladder of a point, or "limit" for infinite width, and ``samples`` the
-    matrices of a claim about matrices. Over N, the values are the widths of one check, with one verdict. ``data``,
+    are the networks of each width (128), ``widths`` the ladder of a point, or "limit" for infinite width, and
+    ``samples`` the matrices of a claim about matrices (400). Over N, the values are the widths of one check, with one
+    verdict. ``data`` ("digits"),
     ``directions``, ``restarts``, ``steps``, ``dtype``, ``device``, ``memory``, ``sampler`` and ``design`` are those of
     :func:`advmf.check_all`.
 
@@ -159,8 +160,12 @@ def sweep(
     """
     several = [claims] if isinstance(claims, Claim) else list(claims)
     _require(several, options)
+    simulated = {name: value for name, value in options.items() if name != "design"}
+    _refuse_unused(several, {"nets": nets, "widths": widths, "data": data, **simulated}, {"samples": samples})
     whole("workers", workers)
-    chosen = {"nets": nets, "samples": samples, "widths": widths, "data": data}
+    chosen = {
+        "nets": NETS if nets is None else nets, "samples": SAMPLES if samples is None else samples, "widths": widths, "data": data or "digits",
+    }  # fmt: skip
     axes = axes_of(over)
     if "N" in axes and widths is not None:
         raise ArgumentError(f"Over N the values are the widths; leave widths out. Got {widths!r:.80}.")
@@ -262,6 +267,15 @@ def _require(claims: Sequence[Claim], options: Mapping[str, Any]) -> None:
         raise ArgumentError(f"sweep has no argument {unknown[0]}; its options are {known}, {', '.join(OPTIONS)}.")
 
 
+def _refuse_unused(claims: Sequence[Claim], of_networks: Mapping[str, Any], of_matrices: Mapping[str, Any]) -> None:
+    """Raise ArgumentError for an option of networks where all claims are about matrices, and the reverse."""
+    matrices = {claim.net is None for claim in claims}
+    for unused, absent, options in ((True, "networks", of_networks), (False, "matrices", of_matrices)):
+        given = [name for name, value in options.items() if value is not None]
+        if matrices == {unused} and given:
+            raise ArgumentError(f"{given[0]} has no effect here: no claim is about {absent}. Leave it out.")
+
+
 def axes_of(over: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
     """The swept quantities with their values; raises ArgumentError for anything but one or two of the theory's."""
     if not isinstance(over, Mapping) or not 1 <= len(over) <= 2:
@@ -271,10 +285,11 @@ def axes_of(over: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
         if name not in SYMBOLS:
             raise ArgumentError(f"{name!r} is no quantity of the theory; choose from {', '.join(SYMBOLS)}.")
         try:
-            own = () if isinstance(values, str) else tuple(float(value) for value in values)
+            listed = list(values)
+            own = () if isinstance(values, str) else tuple(float(v) for v in listed if not isinstance(v, bool))
         except (TypeError, ValueError):
             own = ()
-        if not own or len(set(own)) < len(own) or not all(map(math.isfinite, own)):
+        if not own or len(set(own)) < len(listed) or not all(map(math.isfinite, own)):
             raise ArgumentError(f"over[{name!r}] takes different finite numbers, as [2, 4, 8]; got {values!r:.80}.")
         if SYMBOLS[name].integer:
             own = tuple(whole(f"each value of {name}", int(v) if v == int(v) else v, 0) for v in own)

@@ -18,6 +18,7 @@ from typing import Any
 import cloudpickle
 
 from advmf import __version__
+from advmf.boundary import whole
 from advmf.claim import Claim
 from advmf.errors import AdvmfError, ArgumentError, CaseError, WorkerError
 from advmf.observables import ATTACK, Observable
@@ -27,8 +28,9 @@ from advmf.theorems import SHIPPED
 from advmf.verify.controls import controls, differs, weak
 from advmf.verify.provenance import source_sha256
 from advmf.verify.records import Record, Results, canonical, key
+from advmf.verify.sources.arguments import LEAST_SEED
 from advmf.verify.sources.limit import LIMIT, require_limit
-from advmf.verify.statistics import holm
+from advmf.verify.statistics import Design, holm
 from advmf.verify.store import Store, opened
 from advmf.verify.suite import FAMILY_ALPHA, Case
 from advmf.verify.verdict import Report, Verdict
@@ -195,6 +197,9 @@ def run(
 
     Raises as :func:`advmf.check_all`, :func:`advmf.verify.store.opened` and :func:`advmf.verify.workers.compute` do.
     """
+    whole("seed", seed, LEAST_SEED)
+    if not isinstance(design := options.get("design"), Design | None):
+        raise ArgumentError(f"design is a Design, such as advmf.Design(alpha=0.01); got {design!r:.80}.")
     if resume and store is None:
         raise ArgumentError("--resume goes on with a results file; give it with --store FILE.")
     if scheduler is None:  # a cluster has devices of its own

@@ -335,6 +335,14 @@ REFUSED = {
         "layers with weights",
     ),
     "no value": (he(), {"declared": (mf.vanilla(1, 0), {"L": 4, "sigma_w": 1.0})}, ArgumentError, "has no sigma_b"),
+    "outside": (
+        he(),
+        {"declared": (mf.vanilla(1, 0), {"L": 4, "d": 64, "K": 10, "N": 96, "sigma_w": -1.0, "sigma_b": 0.0})},
+        DomainError,
+        "sigma_w = -1 is outside its domain",
+    ),
+    "inputs": (he(), {"inputs": 2.5}, ArgumentError, "inputs must be an integer"),
+    "progress": (he(), {"progress": 3}, ArgumentError, "progress is a function"),
     "no reset": (nn.ReLU(), {"reset": True}, ArgumentError, "no reset_parameters"),
     "reset of a function": (he(), {"reset": True}, ArgumentError, "reset is for a module"),
     "lenet": (zoo.LeNet5, {}, ArgumentError, "takes no inputs of"),
@@ -343,7 +351,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("module", "more", "error", "match"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_audited_is_refused(module, more, error, match):
+def test_what_cannot_be_audited_is_refused(module, more, error, match, monkeypatch):
+    monkeypatch.setattr("advmf.auditing.audit.measure", lambda *_: pytest.fail("work had started"))
     with pytest.raises(error, match=match):
         mf.audit(module, digits(), **{**FEW, **more})
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import math
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 
 import advmf as mf
 from advmf import cli
-from advmf.errors import ArgumentError, DomainError, StoreError
+from advmf.errors import AdvmfError, ArgumentError, DomainError, StoreError
 from advmf.experiments import sweep_plot
 from advmf.progress import Advance
 from advmf.report.document import read
@@ -140,6 +141,11 @@ def test_csv_json_page_and_frame(tmp_path):
         ({"t": [1.0]}, {"L": 2}, ArgumentError, "nothing here uses 't'"),
         ({"eps": [0.1]}, {}, ArgumentError, "at lacks L"),
         ({"N": [4, 8]}, {"L": 2}, ArgumentError, "at least three widths"),
+        ({"L": [True, 2]}, {}, ArgumentError, "takes different finite numbers"),
+        ({"eps": [math.inf]}, {}, ArgumentError, "takes different finite numbers"),
+        ({"L": [-1, 2]}, {}, DomainError, "must be at least 0"),
+        ({"L": [1, 2]}, {"d": "x"}, ArgumentError, "must be a number"),
+        ({"L": [1, 2]}, {"foo": 1}, ArgumentError, "nothing here uses 'foo'"),
     ],
 )
 def test_bad_input_comes_before_any_work(over, at, error, message, monkeypatch):
@@ -157,8 +163,42 @@ def test_claims_that_cannot_be_swept():
         mf.sweep(BOUND, over={"L": [1, 2]}, at=AT, net=3)
     with pytest.raises(ArgumentError, match="the values are the widths; leave widths out"):
         mf.sweep(BOUND, over={"N": [16, 32, 64]}, at={**AT, "L": 1}, widths="limit")
-    with pytest.raises(DomainError, match="workers must be at least 1"):
-        mf.sweep(BOUND, over={"L": [1, 2]}, at=AT, workers=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 0}, "workers must be at least 1"),
+        ({"nets": 1}, "nets must be at least 2"),
+        ({"nets": "x"}, "nets must be an integer"),
+        ({"widths": "wide"}, "widths must be whole numbers"),
+        ({"widths": (16,)}, "at least three widths"),
+        ({"samples": 9}, "samples has no effect here: no claim is about matrices"),
+        ({"data": "nowhere"}, "nowhere"),
+        ({"seed": "x"}, "seed must be an integer"),
+        ({"seed": 1.5}, "seed must be an integer"),
+        ({"design": 3}, "design is a Design"),
+        ({"store": "/no/a.db"}, "folder"),
+        ({"resume": True}, "--resume"),
+        ({"progress": 3}, "progress is a function"),
+        ({"device": "x"}, "no device 'x'"),
+        ({"dtype": "x"}, "no dtype 'x'"),
+        ({"sampler": "x"}, "sampler must be one of"),
+        ({"steps": -1}, "steps must be at least 0"),
+        ({"directions": 0}, "directions must be at least 1"),
+        ({"memory": 1}, "budget"),
+    ],
+)
+def test_bad_options_come_before_any_simulation(options, message, monkeypatch):
+    monkeypatch.setattr("advmf.verify.sources.simulation.Simulation.upto", lambda *_: pytest.fail("work had started"))
+    with pytest.raises(AdvmfError, match=message):
+        mf.sweep(BOUND, over={"L": [1, 2]}, at=AT, **options)
+
+
+@pytest.mark.parametrize("option", [{"nets": 8}, {"widths": "limit"}, {"data": "digits"}, {"steps": 3}])
+def test_claims_about_matrices_have_no_options_of_networks(option):
+    with pytest.raises(ArgumentError, match="has no effect here: no claim is about networks"):
+        mf.sweep(mf.norm_factor(2, 2), over={"d": [4, 8]}, at={"K": 3}, **option)
 
 
 def invoke(*args):
@@ -202,6 +242,15 @@ def test_the_command_writes_everything(tmp_path):
         (("T2", "--over", "t=1:2"), "nothing here uses 't'"),
         (("T2", "--over", "N=16,32,64", "--widths", "limit"), "leave --widths limit out"),
         (("beta", "--over", "d=4,8", "--networks", "9"), "--networks has no effect here: matrices have no networks"),
+        (("beta", "--over", "d=4,8", "--net", "vanilla"), "beta says nothing of vanilla"),
+        (("beta", "--over", "d=4,8", "--activation", "relu"), "relu"),
+        (("T2", "--over", "L=1:2", "-o", "a.txt"), "must end in .html"),
+        (("T2", "--over", "L=1:2", "--p", "0.5"), "p must be a number"),
+        (("T2", "--over", "L=1:2", "--net", "no"), "There is no net 'no'"),
+        (("T2", "--over", "L=1:2:1"), "2 points or more"),
+        (("T2", "--over", "L=1:2", "--data", "nowhere"), "nowhere"),
+        (("T2", "--over", "L=1:2", "--resume"), "--store"),
+        (("no.py", "--over", "L=1:2"), "There is no file no.py"),
     ],
 )
 def test_bad_arguments_of_the_command(args, message, monkeypatch):

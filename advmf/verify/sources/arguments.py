@@ -32,6 +32,7 @@ FLOATS = {"float32": torch.float32, "float64": torch.float64}
 TOP_WIDTH = 1024
 ROOM = 2.0
 """By default the narrowest networks are this many times as wide as the width from which on a law is in 1/N."""
+LEAST_SEED = -(2**63)
 NETS = 128
 
 
@@ -57,6 +58,7 @@ def arranged(options: Mapping[str, Any]) -> tuple[Sampling, AttackSettings, Run]
     """How to sample, how to attack and how to run, from the arguments of :func:`check_all`. Raises ArgumentError for an
     argument that is none of these."""
     run = {"count": options.get("nets", NETS), **{k: v for k, v in options.items() if k != "nets"}}
+    run |= {"seed": whole("seed", options.get("seed", 0), LEAST_SEED)}
     kinds = {kind: {f.name for f in fields(kind)} - {"eps"} for kind in (Sampling, AttackSettings, Run)}
     refuse_unused("A check of networks", run, set().union(*kinds.values()))
     own = {kind: {name: run[name] for name in names if name in run} for kind, names in kinds.items()}

@@ -23,6 +23,7 @@ from advmf.verify.check import Run, checked
 from advmf.verify.norms import judge_norms
 from advmf.verify.provenance import provenance
 from advmf.verify.sequential import Look, looks, told
+from advmf.verify.sources.arguments import LEAST_SEED
 from advmf.verify.statistics import Design
 from advmf.verify.tails import TAILS, of_matrices, require_level
 from advmf.verify.values import value
@@ -76,7 +77,7 @@ def check_matrices(
     (<Verdict.SUPPORTED: 'SUPPORTED'>, True)
     """
     with shown(progress) as told:
-        run = Run(samples, seed, sequential, told)
+        run = Run(samples, whole("seed", seed, LEAST_SEED), sequential, told)
         return checked(claims, matrices(at, ladder, along, searched), run, "samples", design)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import sympy as sp
 import torch
 
-from advmf.boundary import public
+from advmf.boundary import public, whole
 from advmf.claim import Claim
 from advmf.errors import MemoryBudgetError, NonFiniteError, one_of
 from advmf.observables import Observable, Output
@@ -37,6 +37,7 @@ from advmf.verify.sequential import Look, looks, told
 from advmf.verify.soundness import overflown, sized, underflown
 from advmf.verify.sources.arguments import (
     FLOATS,
+    LEAST_SEED,
     NETS,
     Sampling,
     arranged,
@@ -105,7 +106,7 @@ def check_all(
     sampling = Sampling(widths, data, dtype, device, memory, sampler)
     attack = sampling.attack(steps=steps, restarts=restarts, directions=directions)
     with shown(progress) as told:
-        run = Run(nets, seed, sequential, told, parts)
+        run = Run(nets, whole("seed", seed, LEAST_SEED), sequential, told, parts)
         return Reports(checked(claims, networks(at, sampling, attack), run, "nets", design))
 
 
