@@ -147,7 +147,7 @@ function flow(rates, end, start, logs) {
   const norm = (x, scale) => sqrt(x.reduce((sum, value, i) => sum + (value / scale[i]) ** 2, 0) / size);
   let y = start.map((x, i) => (logs[i] ? log(x) : x)), f = slope(0, y);
   if (!f.every(isFinite)) return lost;
-  const tolerance = 3e-14, floors = f.map((r, i) => tolerance * (logs[i] ? 1 : abs(r) + 1e-300));
+  const tolerance = 1e-15, floors = f.map((r, i) => tolerance * (logs[i] ? 1 : abs(r) + 1e-300));
   const scale = floors.map((a, i) => a + abs(y[i]) * tolerance);
   const d0 = norm(y, scale), d1 = norm(f, scale), h0 = min(d0 < 1e-5 || d1 < 1e-5 ? 1e-6 : (0.01 * d0) / d1, 1);
   const ahead = slope(h0, along(y, [1], 1, [f], h0));
