@@ -27,8 +27,8 @@ from advmf.nets import PRESETS
 from advmf.progress import Progress, shown
 from advmf.report.document import Document, read
 from advmf.report.explorer_data import ROUTE, Data, verdicts
-from advmf.report.html import fingerprint, head
 from advmf.report.mathml import inline, words
+from advmf.report.page import fingerprint, head, section
 from advmf.report.tree import node
 from advmf.symbols import SYMBOLS
 from advmf.theorems.selection import PAIRS
@@ -325,23 +325,19 @@ def _results() -> Element:
         node("p", "No theorem says anything about this network at these exponents.", id="none", hidden="hidden"),
         node("div", id="headline"),
         node("div", *(_chart(*chart) for chart in CHARTS), class_="charts"),
-        _section("beta", "The norm factor β", tables["routes"]),
-        _section(
+        section("beta", "The norm factor β", tables["routes"]),
+        section(
             "t4", "How long networks stay trainable", node("p", node("label", "Axes ", for_="phase-axes"), axes), _figure("phase"), key
         ),
-        _section(
+        section(
             "run", "Verdicts of a run", node("p", "The run has no verdict on this network.", id="unchecked"), tables["verdicts"]
         ),
-        _section("all", "All statements about this network", node("div", id="statements")),
+        section("all", "All statements about this network", node("div", id="statements")),
         node("label", "Copied last", for_="copied"),
         node("textarea", id="copied", readonly="readonly", rows="4", spellcheck="false"),
         id="results",
         tabindex="-1",
     )  # fmt: skip
-
-
-def _section(anchor: str, title: str, *children: Element) -> Element:
-    return node("section", node("h2", title, id=anchor), *children, aria_labelledby=anchor)
 
 
 def _chart(name: str, title: str, note: str) -> Element:
