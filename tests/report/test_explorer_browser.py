@@ -9,7 +9,7 @@ import sympy as sp
 
 import advmf as mf
 from advmf.emit.formats.javascript import runtime
-from advmf.functions import Flow, Recursion, SpectralNorm, Supremum
+from advmf.functions import Flow, NormalMean, Recursion, SpectralNorm, Supremum
 from advmf.report.explorer import NETS, PAIRS, PHIS, explorer
 from advmf.report.explorer_data import Data
 
@@ -44,6 +44,8 @@ def collected():
     for net in NETS:
         for phi in ("leaky_relu", "erf"):
             data.preset(net, phi)
+    for net, phi in (("vanilla", "elu"), ("residual", "tanh"), ("pre_norm", "silu")):  # means over Gaussians
+        data.preset(net, phi)
     for p, q in (*PAIRS, ("3", "2"), ("3/2", "4")):
         data.pair(p, q)
     return data
@@ -75,7 +77,7 @@ def departures(expr, place, read):
     cancel, the terms are what either computes to its last digits, and so it is relative to their size.
     """
     kernel = mf.kernel(expr)
-    depth = 20 if expr.has(Supremum) else 300 if expr.has(Recursion, Flow) else 100_000
+    depth = 5 if expr.has(NormalMean) else 20 if expr.has(Supremum) else 300 if expr.has(Recursion, Flow) else 100_000
     at = points(kernel.arguments, depth, expr.has(SpectralNorm))
     terms = [mf.kernel(term) for term in sp.Add.make_args(expr)] if expr.is_Add else [kernel]
     with np.errstate(all="ignore"):

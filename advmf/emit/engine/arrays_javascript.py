@@ -17,7 +17,7 @@ import sympy as sp
 
 from advmf.emit.engine.scaled import Arrays, Value
 from advmf.errors import UnsupportedFunctionError
-from advmf.functions.normal_mean import Integrand
+from advmf.functions.normal_mean import Integrand, NormalMean
 
 _FOLD: dict[str, Callable[..., Any]] = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "<": np.less, "<=": np.less_equal, ">": np.greater,
@@ -40,7 +40,7 @@ class Traced:
     """An expression of JavaScript: an operation on others, ``"constant"`` or ``"name"``, whose datum is in ``data``.
 
     ``"own"`` calls the function whose source is its datum, ``"item"`` is an entry of what ``"loop"`` or ``"flow"``
-    gives.
+    gives, ``"mean"`` is a mean over a Gaussian.
     """
 
     op: str
@@ -146,10 +146,15 @@ class JavaScript(Arrays):
         return False
 
     @staticmethod
-    def integral(head: Any) -> None:
-        """There is no quadrature here: raises UnsupportedFunctionError for a mean over Gaussians."""
-        if isinstance(head, Integrand):
-            raise UnsupportedFunctionError(f"{head.__name__} has no JavaScript form: it takes a quadrature.")
+    def integral(head: Any) -> Callable[..., Traced] | None:
+        """A mean over one Gaussian; raises UnsupportedFunctionError for one over several."""
+        if not isinstance(head, Integrand):
+            return None
+        if head.kind is not NormalMean:
+            raise UnsupportedFunctionError(
+                f"{head.__name__} has no JavaScript form: it takes a quadrature in the plane."
+            )
+        return lambda *args: Traced("mean", tuple(map(traced, args)), head)
 
     @staticmethod
     def written(source: str) -> Callable[..., Traced]:
