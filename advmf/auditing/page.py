@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 from advmf import __version__
 from advmf.auditing.judge import POWER, Finding
 from advmf.auditing.outcome import COLUMNS, HEADS, Audit, cells
-from advmf.report.html import page
+from advmf.report.page import page
 from advmf.report.tree import node
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 220, 60, 20, 20, 40

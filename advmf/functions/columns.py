@@ -57,6 +57,8 @@ class Columns:
     javascript: str | None = None
     """The source of a JavaScript function of numbers. It may call ``erf``, ``erfc``, ``lgamma``, ``kept`` and what else
     the package's ``runtime.js`` has. The default is ``scaled``, written out."""
+    no_javascript: str = ""
+    """Why there is no JavaScript form, as the end of a sentence."""
     binds: Callable[[Any], tuple[sp.Lambda, Any]] | None = None
     """Of a function that binds a variable: the function of the variable, and the operands. ``javascript`` takes both,
     instead of what ``applied`` gives."""
@@ -136,6 +138,8 @@ def _fits(name: str, value: Any) -> bool:
     """Whether a value is of the kind that its column holds."""
     if isinstance(getattr(NONE, name), bool):
         return isinstance(value, bool)
+    if name == "no_javascript":
+        return isinstance(value, str)
     if name == "javascript":
         return _is_source(value, "function ")
     return callable(value) or (name == "torch" and value == "numpy") or (name == "python" and _is_source(value, "def "))

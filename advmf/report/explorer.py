@@ -27,8 +27,8 @@ from advmf.nets import PRESETS
 from advmf.progress import Progress, shown
 from advmf.report.document import Document, read
 from advmf.report.explorer_data import ROUTE, Data, verdicts
-from advmf.report.html import fingerprint, head
 from advmf.report.mathml import inline, words
+from advmf.report.page import fingerprint, head, section
 from advmf.report.tree import node
 from advmf.symbols import SYMBOLS
 from advmf.theorems.selection import PAIRS
@@ -37,7 +37,7 @@ from advmf.verify.catalogue import ACTIVATIONS
 NETS = ("vanilla", "residual", "plain_residual", "preactivation", "pre_norm")
 """The networks of the page if none are named."""
 
-PHIS = ("relu", "leaky_relu", "abs", "linear", "erf", "gelu")
+PHIS = ("relu", "leaky_relu", "abs", "linear", "erf", "gelu", "tanh", "silu", "softplus", "elu")
 """The activations of the page if none are named."""
 
 
@@ -220,13 +220,11 @@ def _values(data: Data, document: Document | None) -> dict[str, Any]:
 
 
 def _body(data: Data) -> list[Element]:
-    missing = ", ".join(data.missing)
     about = "Formulas are derived from the declared networks. They are computed in this page, which loads nothing."
-    without = f" Not available in the browser: {missing}; advmf.kernel computes these." if missing else ""
     return [
         node("a", "Skip to the results", href="#results", class_="skip"),
-        node("header", node("h1", "Adversarial training by mean-field theory"), node("p", about + without)),
-        node("div", _controls(data), _results(), class_="explorer"),
+        node("header", node("h1", "Adversarial training by mean-field theory"), node("p", about)),
+        node("div", _controls(data), _results(data), class_="explorer"),
         node("footer", node("p", f"Written by advmf {__version__}.")),
     ]
 
@@ -280,7 +278,7 @@ def _slider(name: str, value: Range) -> Element:
     return node("div", label, slider, field, class_="slider")
 
 
-def _results() -> Element:
+def _results(data: Data) -> Element:
     heads = {
         "routes": ("route", "what it is", "value", "formula"),
         "verdicts": ("statement", "p, q", "verdict", "number", "margin", "given", ""),
@@ -325,14 +323,14 @@ def _results() -> Element:
         node("p", "No theorem says anything about this network at these exponents.", id="none", hidden="hidden"),
         node("div", id="headline"),
         node("div", *(_chart(*chart) for chart in CHARTS), class_="charts"),
-        _section("beta", "The norm factor β", tables["routes"]),
-        _section(
+        section("beta", "The norm factor β", tables["routes"], _missing(data)),
+        section(
             "t4", "How long networks stay trainable", node("p", node("label", "Axes ", for_="phase-axes"), axes), _figure("phase"), key
         ),
-        _section(
+        section(
             "run", "Verdicts of a run", node("p", "The run has no verdict on this network.", id="unchecked"), tables["verdicts"]
         ),
-        _section("all", "All statements about this network", node("div", id="statements")),
+        section("all", "All statements about this network", node("div", id="statements")),
         node("label", "Copied last", for_="copied"),
         node("textarea", id="copied", readonly="readonly", rows="4", spellcheck="false"),
         id="results",
@@ -340,8 +338,10 @@ def _results() -> Element:
     )  # fmt: skip
 
 
-def _section(anchor: str, title: str, *children: Element) -> Element:
-    return node("section", node("h2", title, id=anchor), *children, aria_labelledby=anchor)
+def _missing(data: Data) -> Element | None:
+    """Which functions have no number on the page, and why."""
+    told = " ".join(data.missing)
+    return node("p", f"Not available in the browser, but from advmf.kernel: {told}", class_="note") if told else None
 
 
 def _chart(name: str, title: str, note: str) -> Element:

@@ -44,6 +44,7 @@ class Data:
         self.activations: dict[str, str] = {}
         self.statements: dict[str, list[dict[str, Any]]] = {}
         self.routes: dict[str, list[dict[str, Any]]] = {}
+        self.reasons: dict[str, str] = {}
         self._compiled: dict[sp.Expr, dict[str, Any]] = {}
         self._typeset: dict[str, list[int]] = {}
 
@@ -127,7 +128,9 @@ class Data:
             try:
                 source = self.script.formula(expr)
             except UnsupportedFunctionError as error:
-                self._compiled[expr] = {"missing": str(error).partition(" ")[0]}
+                why, *_ = str(error).partition(". ")
+                self._compiled[expr] = {"missing": why.partition(" ")[0]}
+                self.reasons[self._compiled[expr]["missing"]] = why
             else:
                 self.letters |= {symbol.name for symbol in expr.free_symbols}
                 self._compiled[expr] = {"f": self.formulas.setdefault(source, len(self.formulas))}
@@ -142,9 +145,8 @@ class Data:
 
     @property
     def missing(self) -> list[str]:
-        """The functions without a JavaScript form, by name."""
-        entries = [entry for group in (self.statements, self.routes) for row in group.values() for entry in row]
-        return sorted({entry["missing"] for entry in entries if entry.get("missing")})
+        """For each function without a JavaScript form a sentence that says so."""
+        return [f"{self.reasons[name]}." for name in sorted(self.reasons)]
 
 
 def verdicts(document: Document) -> list[dict[str, Any]]:

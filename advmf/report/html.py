@@ -3,19 +3,17 @@ mode and by a screen reader."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
-from xml.etree.ElementTree import Element, tostring
+from xml.etree.ElementTree import Element
 
 from advmf.report.document import Checked, Document, reproduction
 from advmf.report.figure import along, figure, is_slope, points
 from advmf.report.mathml import formula, inline, words
 from advmf.report.overview import SHORT, SIGNS, Table, number, tables
+from advmf.report.page import badge, code, count, error, facts, page, section, sentence, table, verdict_name
 from advmf.report.strip import strip
 from advmf.report.tree import node
 from advmf.symbols import SYMBOLS
@@ -48,63 +46,14 @@ def html(document: Document) -> str:
     )
 
 
-def page(heading: str, told: str, nav: Element | None, content: Sequence[Element], version: str) -> str:
-    """A standalone page with a heading and a sentence on the outcome; a content security policy forbids scripts and
-    requests."""
-    style = "\n" + files("advmf.report").joinpath("style.css").read_text(encoding="utf-8")
-    policy = f"default-src 'none'; style-src '{fingerprint(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
-    top = head(f"advmf: {told}", policy, node("style", style))
-    body = node(
-        "body",
-        node("a", "Skip to the results", href="#results", class_="skip"),
-        node("header", node("h1", heading), node("p", told), nav),
-        node("main", *content, id="results", tabindex="-1"),
-        node("footer", node("p", f"Written by advmf. Results of version {version}.")),
-    )
-    text = tostring(node("html", top, body, lang="en"), encoding="unicode", method="html")
-    return f"<!DOCTYPE html>\n{text}\n"
-
-
-def head(title: str, policy: str, *more: Element) -> Element:
-    """The head of a standalone page with a content security policy."""
-    return node(
-        "head",
-        node("meta", charset="utf-8"),
-        node("meta", http_equiv="Content-Security-Policy", content=policy),
-        node("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        node("meta", name="color-scheme", content="light dark"),
-        node("title", title),
-        node("link", rel="icon", href="data:,"),
-        *more,
-    )
-
-
-def fingerprint(text: str) -> str:
-    """The hash by which a content security policy allows a style or a script."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
 def _told(document: Document) -> str:
     """The result of the run in a sentence."""
-    counts = ", ".join(f"{n} {_name(verdict)}" for verdict, n in document.counts.items() if n)
+    counts = ", ".join(f"{n} {verdict_name(verdict)}" for verdict, n in document.counts.items() if n)
     state = "" if document.complete else "; not all cases of the run are finished"
     refuted = document.controls - len(document.missed)
     controls = f"; negative controls refuted: {refuted} of {document.controls}"
     errors = f"; {document.told}" if document.errors else ""
     return (f"{counts}{controls}" if counts else "no case is finished") + errors + state
-
-
-def _name(verdict: str) -> str:
-    return verdict.lower().replace("_", " ")
-
-
-def _count(number: Any, unit: str) -> str:
-    """A number of things in words.
-
-    >>> _count(1, "finding"), _count(2, "finding")
-    ('1 finding', '2 findings')
-    """
-    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def _contents(document: Document) -> Element:
@@ -118,19 +67,6 @@ def _cases(document: Document) -> list[str]:
 
 def _anchor(case: str) -> str:
     return "theorem-" + "".join(letter if letter.isalnum() else "-" for letter in case)
-
-
-def _badge(verdict: str, text: str | None = None) -> Element:
-    sign = node("span", SIGNS[verdict], aria_hidden="true")
-    return node("span", sign, f" {text or _name(verdict)}", class_=f"badge {verdict.lower()}")
-
-
-def _error(kind: str) -> Element:
-    return node("span", node("span", SIGNS["REFUTED"], aria_hidden="true"), f" {kind}", class_="badge refuted")
-
-
-def _section(anchor: str, title: str, *children: Element | None) -> Element:
-    return node("section", node("h2", *words(title), id=anchor), *children, aria_labelledby=anchor)
 
 
 def _titled(title: str) -> list[Element | str]:
@@ -151,15 +87,15 @@ def _exponent(value: str) -> str:
 
 def _overview(document: Document, names: Mapping[int, str]) -> Element:
     counts = [
-        node("li", node("strong", str(n)), " ", _badge(verdict), node("small", _MEANINGS[verdict]))
+        node("li", node("strong", str(n)), " ", badge(verdict), node("small", _MEANINGS[verdict]))
         for verdict, n in document.counts.items()
         if n
     ]
     if n := len(document.errors):
-        counts.append(node("li", node("strong", str(n)), " ", _error("error"), node("small", _ENDED)))
+        counts.append(node("li", node("strong", str(n)), " ", error("error"), node("small", _ENDED)))
     grids = [_grid(table, names) for table in tables(document.claims, document.errors)]
     listed = [_listed(document, names, verdict) for verdict in ("REFUTED", "UNDERPOWERED")]
-    failed = [node("li", e.title, ": ", _error(e.kind), ": ", e.text) for e in document.errors]
+    failed = [node("li", e.title, ": ", error(e.kind), ": ", e.text) for e in document.errors]
     errors = node("details", node("summary", node("h3", document.told)), node("ul", *failed), open="open")
     listed.append(errors if failed else None)
     missed = [node("li", *_titled(name)) for name in document.missed]
@@ -168,7 +104,7 @@ def _overview(document: Document, names: Mapping[int, str]) -> Element:
     head = node("summary", node("h3", f"negative controls, refuted as they must be: {len(refuted)}"))
     passed = node("details", head, node("ul", *refuted), open="open" if len(refuted) <= FEW else None)
     summary = node("ul", *counts, class_="counts")
-    return _section(
+    return section(
         "overview",
         "Verdicts",
         summary,
@@ -189,14 +125,14 @@ def _listed(document: Document, names: Mapping[int, str], verdict: str) -> Eleme
         for f in c.report.findings
         if f.verdict == verdict
     ]
-    return _folded(verdict, f"{_name(verdict)}: {_count(len(found), 'finding')}", found)
+    return _folded(verdict, f"{verdict_name(verdict)}: {count(len(found), 'finding')}", found)
 
 
 def _folded(verdict: str, title: str, entries: Sequence[Element]) -> Element | None:
     """A list that is open unless it is long; None for an empty one."""
     if not entries:
         return None
-    head = node("summary", node("h3", _badge(verdict, title)))
+    head = node("summary", node("h3", badge(verdict, title)))
     return node("details", head, node("ul", *entries), open="open" if len(entries) <= MANY else None)
 
 
@@ -225,24 +161,24 @@ def _reading(document: Document) -> Element:
                 "the run share. Intervals are two standard errors to either side. A curve through estimates is the law in 1/N whose "
                 "limit is the joint estimate.",
             ),
-            _facts(letters),
+            facts(letters),
         ),
     )
 
 
-def _grid(table: Table, names: Mapping[int, str]) -> Element:
-    shown = [_exponent(head).replace(",", ", ") for head in table.heads]
+def _grid(own: Table, names: Mapping[int, str]) -> Element:
+    shown = [_exponent(head).replace(",", ", ") for head in own.heads]
     heads = [node("th", text, scope="col") for text in ("network", *shown, "within")]
-    pairs = ", by p, q" if any("," in head for head in table.heads) else ""
+    pairs = ", by p, q" if any("," in head for head in own.heads) else ""
     rows = []
-    for row in table.rows:
-        cells = [node("td", _link(row.claims[head], names) if head in row.claims else None) for head in table.heads]
+    for row in own.rows:
+        cells = [node("td", _link(row.claims[head], names) if head in row.claims else None) for head in own.heads]
         name = node(
             "th", f"{row.net} ", node("small", " ".join(filter(None, (row.activation, row.place)))), scope="row"
         )
-        margin = _error(row.error) if row.error else row.margin
+        margin = error(row.error) if row.error else row.margin
         rows.append(node("tr", name, *cells, node("td", margin)))
-    return _table(f"{table.title}: {table.numbers}{pairs}", heads, rows)
+    return table(f"{own.title}: {own.numbers}{pairs}", heads, rows)
 
 
 def _link(claim: Checked, names: Mapping[int, str]) -> Element:
@@ -251,16 +187,8 @@ def _link(claim: Checked, names: Mapping[int, str]) -> Element:
     sign, told = node("span", SIGNS[report.verdict], aria_hidden="true"), SHORT[report.verdict]
     margin = f" {report.margin}" if report.margin else ""
     word = node("span", told, class_="aside" if value else None)
-    badge = node("span", sign, f" {value} ", word, class_=f"badge {report.verdict.lower()}")
-    return node("a", badge, href=f"#{names[id(claim)]}", title=f"{claim.title}: {_name(report.verdict)}{margin}")
-
-
-def _table(caption: str, heads: Sequence[Element], rows: Sequence[Element]) -> Element:
-    """A table in its own box, which scrolls, also by keyboard."""
-    table = node(
-        "table", node("caption", node("span", *words(caption))), node("thead", node("tr", *heads)), node("tbody", *rows)
-    )
-    return node("div", table, class_="scroll", tabindex="0", role="group", aria_label=caption)
+    mark = node("span", sign, f" {value} ", word, class_=f"badge {report.verdict.lower()}")
+    return node("a", mark, href=f"#{names[id(claim)]}", title=f"{claim.title}: {verdict_name(report.verdict)}{margin}")
 
 
 def _claims(document: Document, names: Mapping[int, str]) -> Iterator[Element]:
@@ -268,26 +196,26 @@ def _claims(document: Document, names: Mapping[int, str]) -> Iterator[Element]:
         own = [claim for claim in document.claims if claim.case == case]
         shown = [_claim(c, names[id(c)], document, len(document.claims) <= FEW) for c in own]
         title = f"{case}: {THEOREMS[case].title}" if case in THEOREMS else case
-        yield _section(_anchor(case), title, *shown)
+        yield section(_anchor(case), title, *shown)
 
 
 def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Element:
     report, said = claim.report, claim.statement
-    facts: list[tuple[str, Element | str]] = [
-        ("regime", _name(said["regime"].removeprefix("Regime.")).replace("|", ", ")),
-        ("heuristic step", _sentence(said["heuristic"])),
+    told: list[tuple[str, Element | str]] = [
+        ("regime", verdict_name(said["regime"].removeprefix("Regime.")).replace("|", ", ")),
+        ("heuristic step", sentence(said["heuristic"])),
         (
             "assumes",
             node("ul", *(node("li", *words(text)) for text in said["assumptions"])) if said["assumptions"] else "",
         ),
-        ("source", _sentence(said["source"])),
+        ("source", sentence(said["source"])),
         ("network", formula(said["network"]) if said.get("network") else ""),
-        ("derivation", _code(said.get("derivation", "") or report.settings.get("derivation", ""))),
+        ("derivation", code(said.get("derivation", "") or report.settings.get("derivation", ""))),
         ("negative controls", _controls(report)),
-        ("LaTeX", _code(said["latex"])),
-        ("point", _sentence(", ".join(f"{name} = {value:g}" for name, value in report.at.items()))),
+        ("LaTeX", code(said["latex"])),
+        ("point", sentence(", ".join(f"{name} = {value:g}" for name, value in report.at.items()))),
         *_settings(report),
-        ("to repeat it", _code(reproduction(document.command, claim))),
+        ("to repeat it", code(reproduction(document.command, claim))),
     ]
     opened = opened or report.verdict in ("REFUTED", "UNDERPOWERED")
     return node(
@@ -297,7 +225,7 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
             "div",
             formula(said["latex"]),
             *(part for i, f in enumerate(report.findings, 1) for part in _finding(claim, f, f"{name}-{i}")),
-            _facts([(head, value) for head, value in facts if isinstance(value, Element) or value]),
+            facts([(head, value) for head, value in told if isinstance(value, Element) or value]),
             id=name,
         ),
         open="open" if opened else None,
@@ -307,7 +235,7 @@ def _claim(claim: Checked, name: str, document: Document, opened: bool) -> Eleme
 def _controls(report: Report) -> Element | str:
     """The negative controls that were checked along with a claim, with their verdicts."""
     found = [
-        node("li", *words(name), ": ", _badge(verdict)) for name, verdict in report.controls.items() if verdict in SIGNS
+        node("li", *words(name), ": ", badge(verdict)) for name, verdict in report.controls.items() if verdict in SIGNS
     ]
     return node("ul", *found) if found else ""
 
@@ -321,12 +249,8 @@ def _what(claim: Checked, finding: Finding) -> list[Element | str]:
     return [inline(claim.statement["subject"]), *(words(at + width) if at else [])]
 
 
-def _sentence(text: str) -> Element | str:
-    return node("span", *words(text)) if text else ""
-
-
 def _link_number(report: Report) -> Element:
-    return _badge(report.verdict, " ".join(filter(None, (_name(report.verdict), number(report), report.margin))))
+    return badge(report.verdict, " ".join(filter(None, (verdict_name(report.verdict), number(report), report.margin))))
 
 
 def _settings(report: Report) -> Iterator[tuple[str, Element | str]]:
@@ -335,7 +259,7 @@ def _settings(report: Report) -> Iterator[tuple[str, Element | str]]:
     if "along" in settings:
         yield "ladder", f"{settings['along']} = {', '.join(f'{n:,}' for n in ladder.get('ladder', ()))}"
     if "attack" in settings:
-        yield "attack", ", ".join(_count(value, name.removesuffix("s")) for name, value in settings["attack"].items())
+        yield "attack", ", ".join(count(value, name.removesuffix("s")) for name, value in settings["attack"].items())
     if report.given:
         yield "width", f"infinite, given {settings['given']}"
     if "samplers" in settings:
@@ -345,16 +269,8 @@ def _settings(report: Report) -> Iterator[tuple[str, Element | str]]:
     if early := settings.get("sequential"):
         yield "early stop", f"at look {early['stopped']} of {early['looks']}"
     if "data" in settings:
-        yield "images", _sentence(f"{settings['data']}, SHA-256 {settings.get('data_sha256', 'unknown')}")
+        yield "images", sentence(f"{settings['data']}, SHA-256 {settings.get('data_sha256', 'unknown')}")
     yield "seed", f"{report.seed}; {report.took}"
-
-
-def _code(text: str) -> Element | str:
-    return node("pre", node("code", text), tabindex="0", class_="scroll") if text else ""
-
-
-def _facts(facts: Sequence[tuple[str, Element | str]]) -> Element:
-    return node("dl", *(part for name, value in facts for part in (node("dt", *words(name)), node("dd", value))))
 
 
 def _finding(claim: Checked, finding: Finding, name: str) -> Iterator[Element]:
@@ -366,7 +282,7 @@ def _finding(claim: Checked, finding: Finding, name: str) -> Iterator[Element]:
         f"resolved {resolved} (declared {f.effect:.0%}); P-value {f.p_value:.2g}, refuted below {f.alpha:.2g}"
     )
     yield node("h4", *_what(claim, f))
-    yield node("p", _badge(f.verdict), f" {outcome}", *([": ", *words(f.reason)] if f.reason else []))
+    yield node("p", badge(f.verdict), f" {outcome}", *([": ", *words(f.reason)] if f.reason else []))
     drawing = figure(report, f, name)
     if drawing is not None:
         yield node("figure", drawing)
@@ -387,7 +303,7 @@ def _finding(claim: Checked, finding: Finding, name: str) -> Iterator[Element]:
     if len(f.rungs) > 1:
         rows.append(_row(last, f"{sum(r.nets for r in f.rungs):,}", f.estimate, f.stderr, f.predicted))
     end = "" if len(f.rungs) < 2 else "; the last row is the slope" if is_slope(report) else "; the last row joins all"
-    yield _table(f"The numbers{end}", [node("th", head, scope="col") for head in heads], rows)
+    yield table(f"The numbers{end}", [node("th", head, scope="col") for head in heads], rows)
 
 
 def _row(head: str, samples: str, value: float, stderr: float, predicted: float) -> Element:
@@ -405,17 +321,17 @@ def _environment(document: Document) -> Element:
             if value not in origin.setdefault(name, []):
                 origin[name].append(value)
     run: list[tuple[str, Element | str]] = [
-        ("command", _code(document.command)),
-        ("to repeat it", _code(reproduction(document.command))),
+        ("command", code(document.command)),
+        ("to repeat it", code(reproduction(document.command))),
         ("seed", f"{document.seed}; every network, point and size has a generator of its own that starts from it"),
         ("seconds", f"{document.seconds:.1f}"),
         ("advmf", document.version),
     ]
     rows = [node("tr", node("th", name, scope="row"), node("td", "; ".join(values))) for name, values in origin.items()]
     heads = [node("th", text, scope="col") for text in ("what", "value")]
-    return _section(
-        "origin", "Origin", _facts([(name, value) for name, value in run if isinstance(value, Element) or value]),
-        _table("Environment of the simulation", heads, rows),
+    return section(
+        "origin", "Origin", facts([(name, value) for name, value in run if isinstance(value, Element) or value]),
+        table("Environment of the simulation", heads, rows),
     )  # fmt: skip
 
 

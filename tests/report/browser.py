@@ -90,16 +90,17 @@ class Browser:
         return found["result"].get("value")
 
     def open(self, url):
-        self.requests.clear()
-        self.complaints.clear()
         self.call("Page.navigate", url="about:blank")
+        self.requests.clear()  # not before: the last page may still have told of its own
+        self.complaints.clear()
         if url != "about:blank":
             self.call("Page.navigate", url=url)
             self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
-    def until(self, condition, limit=60):
+    def until(self, condition, heard=lambda: True, limit=60):
+        """Wait for an expression of the page to hold, and for ``heard()``, which may look at what Chromium has told."""
         end = time.monotonic() + limit
-        while not self.run(condition):
+        while not (self.run(condition) and heard()):
             assert time.monotonic() < end, f"it never came that {condition}"
             time.sleep(0.05)
 

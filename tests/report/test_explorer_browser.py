@@ -8,14 +8,15 @@ import pytest
 import sympy as sp
 
 import advmf as mf
-from advmf.emit.formats.javascript import javascript_source, runtime
-from advmf.functions import Flow, Recursion, SpectralNorm, Supremum
+from advmf.emit.formats.javascript import runtime
+from advmf.functions import Flow, NormalMean, Recursion, SpectralNorm, Supremum
 from advmf.report.explorer import NETS, PAIRS, PHIS, explorer
 from advmf.report.explorer_data import Data
 
 pytestmark = pytest.mark.browser
 
 POINTS = 1000
+AGREE = 1e-12
 
 
 def points(names, depth, small, count=POINTS, seed=0):
@@ -23,7 +24,7 @@ def points(names, depth, small, count=POINTS, seed=0):
     rng = np.random.default_rng(seed)
     ranges = {
         "L": (1, depth), "N": (16, 1e6), "d": (1, 100 if small else 4000), "K": (1, 8 if small else 60), "sigma_w": (0.2, 3),
-        "sigma_b": (0.01, 2), "eps": (1e-4, 10), "t": (1e-2, 1e3), "m": (0.05, 0.95), "M": (1.05, 20), "x_sq": (0.1, 10),
+        "sigma_b": (0.01, 2), "eps": (1e-4, 10), "t": (1e-2, 1e3), "m": (0.05, 4), "M": (1.05, 1e6), "x_sq": (0.1, 10),
         "beta": (0.05, 100),
     }  # fmt: skip
     found = {}
@@ -43,17 +44,16 @@ def collected():
     for net in NETS:
         for phi in ("leaky_relu", "erf"):
             data.preset(net, phi)
+    for net, phi in (("vanilla", "elu"), ("residual", "tanh"), ("pre_norm", "silu")):  # means over Gaussians
+        data.preset(net, phi)
     for p, q in (*PAIRS, ("3", "2"), ("3/2", "4")):
         data.pair(p, q)
     return data
 
 
-def test_every_formula_agrees_with_numpy(browser, collected):
-    """1,000 points each, to 1e-12 of the value; where no float holds it, to 1e-12 of its logarithm.
-
-    Where a differential equation is solved, it is 1e-11 of max(1, |ln value|): the kernel's own solver takes steps with
-    local errors of 1e-12, and gives values that depend on what else is in the batch.
-    """
+@pytest.fixture(scope="module")
+def read(browser, collected):
+    """Values and logarithms that the browser computes by a formula of the page, from columns of arguments."""
     browser.open("about:blank")
     formulas = ",\n".join(collected.formulas)
     browser.run(
@@ -62,41 +62,68 @@ def test_every_formula_agrees_with_numpy(browser, collected):
         "const f = FORMULAS[number], given = Object.fromEntries(f.names.map((n, j) => [n, at[j]]));"
         "return [f(given), f.log(given)].map(String); }); })(); 0"
     )
-    compared, beyond, worst = 0, 0, {}
-    for expr, place in collected._compiled.items():
-        if "f" not in place or not expr.free_symbols:
-            continue
-        kernel = mf.kernel(expr)
-        depth = 20 if expr.has(Supremum) else 300 if expr.has(Recursion, Flow) else 100_000
-        at = points(kernel.arguments, depth, expr.has(SpectralNorm))
-        with np.errstate(all="ignore"):
-            value, log = kernel(**at), np.broadcast_to(kernel.log(**at), POINTS)
-        script = f"JSON.stringify(read({place['f']}, {json.dumps([at[n].tolist() for n in kernel.arguments])}))"
-        text = json.loads(browser.run(script))
-        own, own_log = np.array([[float(x.replace("Infinity", "inf")) for x in row] for row in text]).T
-        held = np.isfinite(value) & (abs(value) > 1e-300)
-        scale = 10 * np.maximum(1.0, abs(log)) if expr.has(Flow) else 1.0
-        with np.errstate(all="ignore"):
-            # Of a sum in which digits cancel, the terms are what either computes to its last digits.
-            terms = [mf.kernel(term) for term in sp.Add.make_args(expr)] if expr.is_Add else [kernel]
-            size = sum(abs(term(**{name: at[name] for name in term.arguments})) for term in terms)
-            held |= (value == 0) & (size > 1e-300)
-            off = np.where(held, abs(own - value) / size / scale, abs(own_log - log) / np.maximum(1.0, abs(log)))
-        off = np.where((own_log == log) | (np.isnan(own_log) & np.isnan(log)), 0.0, off)
-        compared, beyond = compared + 1, beyond + int(np.sum(~held & np.isfinite(log)))
-        worst[str(expr)[:200]] = float(np.max(np.where(np.isnan(off), np.inf, off)))
-    bad = {text: off for text, off in worst.items() if off > 1e-12}
-    assert not bad and compared > 80 and beyond > 2000, (compared, beyond, bad)
+
+    def values(place, columns):
+        text = json.loads(browser.run(f"JSON.stringify(read({place}, {json.dumps([c.tolist() for c in columns])}))"))
+        return np.array([[float(x.replace("Infinity", "inf")) for x in row] for row in text]).T
+
+    return values
 
 
-def test_a_formula_that_is_wrong_would_be_seen(browser):
-    """The control: 1e-11 more in one factor."""
-    browser.open("about:blank")
-    claim = mf.loss_bound(mf.vanilla(1, 0), 2, 2, route="leading")
-    values = {"L": 7, "d": 100, "K": 25, "sigma_w": 1.3, "eps": 0.5}
-    source = javascript_source(claim.scaled(1 + 1e-11), "f").replace("export const", "const")
-    found = browser.run(f"(() => {{ {source}\nreturn f({json.dumps(values)}); }})()")
-    assert 0.5e-11 < found / mf.kernel(claim)(**values) - 1 < 2e-11
+def departures(expr, place, read):
+    """The departure of the browser from NumPy at each point, and where a float holds the value, and where it does not.
+
+    It is relative to the value; where no float holds the value, it is that of the logarithm. Of a sum in which digits
+    cancel, the terms are what either computes to its last digits, and so it is relative to their size.
+    """
+    kernel = mf.kernel(expr)
+    depth = 5 if expr.has(NormalMean) else 20 if expr.has(Supremum) else 300 if expr.has(Recursion, Flow) else 100_000
+    at = points(kernel.arguments, depth, expr.has(SpectralNorm))
+    terms = [mf.kernel(term) for term in sp.Add.make_args(expr)] if expr.is_Add else [kernel]
+    with np.errstate(all="ignore"):
+        value, log = kernel(**at), np.broadcast_to(kernel.log(**at), POINTS)
+        own, own_log = read(place, [at[name] for name in kernel.arguments])
+        size = sum(abs(term(**{name: at[name] for name in term.arguments})) for term in terms)
+        held = np.isfinite(value) & ((abs(value) > 1e-300) | ((value == 0) & (size > 1e-300)))
+        off = np.where(held, abs(own - value) / size, abs(own_log - log) / np.maximum(1.0, abs(log)))
+    same = (own == value) & ((own_log == log) | (np.isnan(own_log) & np.isnan(log))) | (np.isnan(own) & np.isnan(value))
+    off = np.where(same, 0.0, np.where(np.isnan(off), np.inf, off))
+    return off, held & (value != 0), ~held & np.isfinite(log)
+
+
+def compiled(collected):
+    return {e: found["f"] for e, found in collected._compiled.items() if "f" in found and e.free_symbols}
+
+
+def test_every_formula_agrees_with_numpy(read, collected):
+    """1,000 points each, to 1e-12, beyond the range of floats too. Each formula has a value at 40 of them at least."""
+    bad, few, beyond = {}, {}, {}
+    for expr, place in compiled(collected).items():
+        off, held, outside = departures(expr, place, read)
+        name = str(expr)[:200]
+        print(f"{off.max():.1e} {held.sum():5} {outside.sum():5} {name}")
+        if off.max() > AGREE:
+            bad[name] = float(off.max())
+        if (held | outside).sum() < 40:
+            few[name] = int((held | outside).sum())
+        beyond[name] = int(outside.sum())
+    assert not bad and not few, (bad, few)
+    assert len(beyond) > 80 and sum(n > 40 for n in beyond.values()) > 10, beyond
+
+
+def test_a_formula_that_is_wrong_is_seen(read, collected):
+    """The control of the comparison: 3e-12 more in one factor, of a closed form and of a differential equation; in the
+    logarithm beyond the range of floats."""
+    found = compiled(collected)
+    wrong = sp.Float(1 + 3e-12, 40)
+    closed = next(e for e in found if e.is_Mul and not e.has(Flow, Recursion, Supremum))
+    flow = next(e for e in found if isinstance(e, Flow))
+    for expr in (closed, flow):
+        off, held, _ = departures(wrong * expr, found[expr], read)
+        assert (off[held] > AGREE).all() and held.sum() > 40
+    deep = next(e for e in found if departures(e, found[e], read)[2].sum() > 40)
+    off, _, outside = departures(deep ** sp.Float(1 + 3e-12, 40), found[deep], read)
+    assert (off[outside] > AGREE).all()
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +148,7 @@ def test_the_whole_page_is_small_loads_nothing_and_has_no_complaints(browser, pa
             numbers = browser.run("[...document.querySelectorAll('output')].map((o) => o.textContent)")
             assert len(numbers) >= 5 and not [n for n in numbers if "NaN" in n]
     browser.run("new Image().src = 'http://evil.example/x.png'")
-    browser.until("true")
-    assert any("Content Security Policy" in line for line in browser.complaints), "the control"
+    browser.until("true", lambda: any("Content Security Policy" in line for line in browser.complaints))  # the control
 
 
 def test_the_first_number_is_that_of_the_kernel(browser, page):
@@ -148,11 +174,10 @@ def test_the_address_holds_the_state(browser, page):
     assert browser.run("document.getElementById('field-L').value") == "21"
     assert browser.run("document.querySelector('#routes input:checked').value") == "leading"
     browser.run("{ const f = document.getElementById('field-K'); f.value = 33; f.dispatchEvent(new Event('input')); }")
-    browser.until("location.hash.includes('K=33')")
+    browser.until("location.hash.includes('K=33') && document.body.dataset.busy === 'false'")
     address = browser.run("location.href")
     before = browser.run("document.querySelector('#headline output').textContent")
-    browser.open(address)
-    browser.until("document.body.dataset.busy === 'false'")
+    opened(browser, page, address.removeprefix(page.as_uri()))
     assert browser.run("document.querySelector('#headline output').textContent") == before
     opened(browser, page, "#net=resnet&L=-1&eps=x&p=17&axes=no")
     assert browser.run(fields)[0] == NETS[0] and browser.complaints == []
@@ -171,8 +196,7 @@ def test_keys_move_a_slider_and_a_screen_reader_is_told(browser, page):
         "[document.getElementById('field-eps').value, document.querySelector('#headline output').textContent]"
     )
     assert float(after[0]) > float(before[0]) and float(after[1]) > float(before[1])
-    browser.until("document.getElementById('said').textContent.startsWith('T2: ')")
-    assert browser.run("document.getElementById('said').textContent") == f"T2: {after[1]}"
+    browser.until(f"document.getElementById('said').textContent === 'T2: {after[1]}'")  # after what was said at first
     assert browser.run("document.getElementById('slider-eps').getAttribute('aria-valuetext')")
     stops = []
     browser.run("document.body.focus()")

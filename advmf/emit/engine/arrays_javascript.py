@@ -17,7 +17,7 @@ import sympy as sp
 
 from advmf.emit.engine.scaled import Arrays, Value
 from advmf.errors import UnsupportedFunctionError
-from advmf.functions.normal_mean import Integrand
+from advmf.functions.normal_mean import Integrand, NormalMean
 
 _FOLD: dict[str, Callable[..., Any]] = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "<": np.less, "<=": np.less_equal, ">": np.greater,
@@ -30,73 +30,39 @@ _FOLD: dict[str, Callable[..., Any]] = {
 """The operations on constants that are done at once."""
 
 
+def _both(op: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    """The methods for ``self op other`` and ``other op self``."""
+    return lambda self, other: make(op, self, other), lambda self, other: make(op, other, self)
+
+
 @dataclass(frozen=True, eq=False)
 class Traced:
     """An expression of JavaScript: an operation on others, ``"constant"`` or ``"name"``, whose datum is in ``data``.
 
     ``"own"`` calls the function whose source is its datum, ``"item"`` is an entry of what ``"loop"`` or ``"flow"``
-    gives.
+    gives, ``"mean"`` is a mean over a Gaussian.
     """
 
     op: str
     args: tuple[Traced, ...] = ()
     data: Any = None
 
-    def __add__(self, other: Any) -> Traced:
-        return make("+", self, other)
-
-    def __radd__(self, other: Any) -> Traced:
-        return make("+", other, self)
-
-    def __sub__(self, other: Any) -> Traced:
-        return make("-", self, other)
-
-    def __rsub__(self, other: Any) -> Traced:
-        return make("-", other, self)
-
-    def __mul__(self, other: Any) -> Traced:
-        return make("*", self, other)
-
-    def __rmul__(self, other: Any) -> Traced:
-        return make("*", other, self)
-
-    def __truediv__(self, other: Any) -> Traced:
-        return make("/", self, other)
-
-    def __rtruediv__(self, other: Any) -> Traced:
-        return make("/", other, self)
+    __add__, __radd__ = _both("+")
+    __sub__, __rsub__ = _both("-")
+    __mul__, __rmul__ = _both("*")
+    __truediv__, __rtruediv__ = _both("/")
+    __lt__, __gt__ = _both("<")
+    __le__, __ge__ = _both("<=")
+    __eq__, __ne__ = _both("===")[0], _both("!==")[0]
+    __and__, __rand__ = _both("&&")
+    __or__, __ror__ = _both("||")
+    __hash__ = object.__hash__
 
     def __neg__(self) -> Traced:
         return make("-", 0.0, self) if self.op != "constant" else constant(-self.data)
 
     def __pow__(self, other: Any) -> Traced:
         return make("*", self, self) if isinstance(other, int) and other == 2 else make("pow", self, other)
-
-    def __lt__(self, other: Any) -> Traced:
-        return make("<", self, other)
-
-    def __le__(self, other: Any) -> Traced:
-        return make("<=", self, other)
-
-    def __gt__(self, other: Any) -> Traced:
-        return make(">", self, other)
-
-    def __ge__(self, other: Any) -> Traced:
-        return make(">=", self, other)
-
-    def __eq__(self, other: object) -> Traced:  # type: ignore[override]
-        return make("===", self, other)
-
-    def __ne__(self, other: object) -> Traced:  # type: ignore[override]
-        return make("!==", self, other)
-
-    def __and__(self, other: Any) -> Traced:
-        return make("&&", self, other)
-
-    def __or__(self, other: Any) -> Traced:
-        return make("||", self, other)
-
-    __rand__, __ror__ = __and__, __or__
 
     def __xor__(self, other: Any) -> Traced:
         return make("!", self) if other is True else make("!==", self, other)
@@ -109,8 +75,6 @@ class Traced:
             "A function without a column javascript= decides by its numbers which operations it takes, so that they "
             "cannot be written in JavaScript. Register javascript= for it."
         )
-
-    __hash__ = object.__hash__
 
 
 def constant(value: Any) -> Traced:
@@ -182,10 +146,15 @@ class JavaScript(Arrays):
         return False
 
     @staticmethod
-    def integral(head: Any) -> None:
-        """There is no quadrature here: raises UnsupportedFunctionError for a mean over Gaussians."""
-        if isinstance(head, Integrand):
-            raise UnsupportedFunctionError(f"{head.__name__} has no JavaScript form: it takes a quadrature.")
+    def integral(head: Any) -> Callable[..., Traced] | None:
+        """A mean over one Gaussian; raises UnsupportedFunctionError for one over several."""
+        if not isinstance(head, Integrand):
+            return None
+        if head.kind is not NormalMean:
+            raise UnsupportedFunctionError(
+                f"{head.__name__} has no JavaScript form: it takes a quadrature in the plane."
+            )
+        return lambda *args: Traced("mean", tuple(map(traced, args)), head)
 
     @staticmethod
     def written(source: str) -> Callable[..., Traced]:

@@ -114,6 +114,33 @@ function kept(f, size = 512) {
   };
 }
 
+/**
+ * E f(a) of a Gaussian a of variance Q, for an f that is smooth between its kinks: Gauss's rule on panels around them,
+ * or around zero, that grow by the factor four, up to ten deviations.
+ */
+function normal_mean(f, kinks, Q) {
+  if (!(Q >= 0 && Q < Infinity)) return NaN;
+  if (Q === 0) return f(0);
+  const deviation = sqrt(Q), far = 10, edges = [-far, -5, -2, 2, 5, far];
+  for (const kink of kinks.length ? kinks : [0]) {
+    const centre = isFinite(kink) ? kink / deviation : 0;
+    edges.push(centre);
+    for (let step = max(1 / deviation, 1e-12); step < 2 * far; step *= 4) edges.push(centre - step, centre + step);
+  }
+  const ends = edges.map((z) => clip(z, -far, far)).sort((x, y) => x - y);
+  let total = 0;
+  for (let i = 1; i < ends.length; i++) {
+    const half = (ends[i] - ends[i - 1]) / 2;
+    let sum = 0;
+    for (let j = 0; half > 0 && j < LEGENDRE.length; j++) {
+      const z = ends[i - 1] + half * (1 + LEGENDRE[j][0]);
+      sum += LEGENDRE[j][1] * f(deviation * z) * exp((-z * z) / 2);
+    }
+    total += half * sum;
+  }
+  return total / sqrt(2 * PI);
+}
+
 /** A whole number of steps, or NaN. */
 const steps = (n) => (n >= 0 && n === floor(n) ? n : NaN);
 
@@ -147,7 +174,7 @@ function flow(rates, end, start, logs) {
   const norm = (x, scale) => sqrt(x.reduce((sum, value, i) => sum + (value / scale[i]) ** 2, 0) / size);
   let y = start.map((x, i) => (logs[i] ? log(x) : x)), f = slope(0, y);
   if (!f.every(isFinite)) return lost;
-  const tolerance = 3e-14, floors = f.map((r, i) => tolerance * (logs[i] ? 1 : abs(r) + 1e-300));
+  const tolerance = 1e-15, floors = f.map((r, i) => tolerance * (logs[i] ? 1 : abs(r) + 1e-300));
   const scale = floors.map((a, i) => a + abs(y[i]) * tolerance);
   const d0 = norm(y, scale), d1 = norm(f, scale), h0 = min(d0 < 1e-5 || d1 < 1e-5 ? 1e-6 : (0.01 * d0) / d1, 1);
   const ahead = slope(h0, along(y, [1], 1, [f], h0));

@@ -25,6 +25,8 @@ from advmf.errors import ArgumentError, UnsupportedFunctionError
 from advmf.expressions import expression
 from advmf.functions import Flow, Recursion
 from advmf.functions.columns import COLUMNS, NONE, having
+from advmf.functions.curves import kinks
+from advmf.functions.normal_mean import Integrand
 from advmf.symbols import SYMBOLS
 
 
@@ -71,6 +73,8 @@ def runtime() -> str:
         "ERFCX": series.tolist(),
         "DOP853": {key: array.tolist() for key, array in table.items()},
     }
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    numbers["LEGENDRE"] = np.stack([nodes, weights], 1).tolist()
     data = "".join(f"const {key} = {json.dumps(value, separators=(',', ':'))};\n" for key, value in numbers.items())
     return data + (files("advmf.emit.engine") / "runtime.js").read_text(encoding="utf-8")
 
@@ -153,12 +157,30 @@ class Script:
 
     def rates(self, program: Program, size: int, count: int) -> str:
         """A function of the state and of what stays fixed to the rates."""
-        arrays, inputs = JavaScript.read({f"z{i}": None for i in range(count)})
+        lines, places = self._numbers(program, [f"z{i}" for i in range(count)])
+        state, fixed = (",".join(f"z{i}" for i in part) for part in (range(size), range(size, count)))
+        given = f"[{state}],{fixed}" if fixed else f"[{state}]"
+        return self.body(f"({given}) => {{{lines}return [{','.join(places)}];}}")
+
+    def mean(self, head: Integrand) -> str:
+        """A function of the variance and of the parameters to the mean of a function of a Gaussian."""
+        (f,), letters = head.functions, [f"p{i}" for i in range(len(head.parameters))]
+        names = [symbol.name for symbol in head.parameters]
+        given = ",".join(letters)
+        lines, (value,) = self._numbers(lower([f.expr], [f.variables[0].name, *names], _check), ["z", *letters])
+        curve = self.body(f"({','.join(['z', *letters])}) => {{{lines}return {value};}}")
+        lines, places = self._numbers(lower(list(kinks(f)), names, _check), letters)
+        inner = f"(z) => {curve}(z,{given})" if letters else curve
+        return self.body(
+            f"kept(({','.join(['Q', *letters])}) => {{{lines}return normal_mean({inner}, [{','.join(places)}], Q);}})"
+        )
+
+    def _numbers(self, program: Program, names: list[str]) -> tuple[str, list[str]]:
+        """The lines that compute a program from ordinary numbers, and what to write for its outputs."""
+        arrays, inputs = JavaScript.read(dict.fromkeys(names))
         found = [traced(arrays.linear(value)) for value in run(program, arrays, list(map(Value, inputs)))]
         lines, places = _Lines(self).of(found)
-        state, fixed = ([x.data for x in part] for part in (inputs[:size], inputs[size:]))
-        given = ",".join([f"[{','.join(state)}]", *fixed])
-        return self.body(f"({given}) => {{{_constants(lines)}return [{','.join(places)}];}}")
+        return _constants(lines), places
 
 
 def run(program: Program, arrays: Any, inputs: list[Any]) -> list[Value]:
@@ -192,13 +214,11 @@ def _sorted(names: Iterable[str]) -> list[str]:
 
 def _check(expr: sp.Expr) -> None:
     if COLUMNS.get(expr.func, NONE).scaled is None and function("javascript", expr.func) is None:
-        raise UnsupportedFunctionError(_refusal(expr.func.__name__))
-
-
-def _refusal(name: str) -> str:
-    return (
-        f"{name} has no JavaScript form. Register one: advmf.emit.kernels.register({name}, javascript='function ...')."
-    )
+        name, why = expr.func.__name__, COLUMNS.get(expr.func, NONE).no_javascript
+        raise UnsupportedFunctionError(
+            f"{name} has no JavaScript form{why and ': '}{why}. Register one: "
+            f"advmf.emit.kernels.register({name}, javascript='function ...')."
+        )
 
 
 _INFIX = {"+", "-", "*", "/", "<", "<=", ">", ">=", "===", "!==", "&&", "||"}
@@ -268,6 +288,8 @@ class _Lines:
             return f"{args[0]}[{data}]"
         if op == "own":
             return f"{self.script.own(data)}({','.join(args)})"
+        if op == "mean":
+            return f"{self.script.mean(data)}({','.join(args)})"
         if op == "binds":
             source, body, count = data
             inner = f"(x) => linear(...{body}({','.join(['x', *args[count:]])}))"
