@@ -8,10 +8,13 @@ averages all three over its taps. After an activation, with D_i[a] = C_i[a, a] a
     V_ij[a, b] -> V_ij[a, b] E φ'(a)φ'(b) + D_i[a] C_j[b, a] E φ'''(a)φ'(b) + C_i[a, b] D_j[b] E φ'(a)φ'''(b)
                   + (D_i[a] D_j[b] + C_i[a, b] C_j[b, a]) E φ''(a)φ''(b).
 
-Where two positions carry the same number z, this is V E φ'(z)² + D_i[a] D_j[b] E (φ'²)''(z). Σ_ij is a weighted sum of
-V_ij[a, b] over the positions at the end: only those with a = b for the head "flatten", and all for "pool". V itself
-would have d² numbers for each pair of positions. So the weights are carried back instead, as V is linear in itself, and
-what each activation adds to Σ is a product of small matrices.
+Where two positions carry multiples of one number z, as z and ρz, the last four terms are D_i[a] C_j[b, a] E h''(z) for
+h(z) = φ'(z)φ'(ρz). For an activation that scales with its input they are infinite one by one, but zero together, as h
+is constant on either side of zero and E h(z) is the same for all variances.
+
+Σ_ij is a weighted sum of V_ij[a, b] over the positions at the end: only those with a = b for the head "flatten", and
+all for "pool". V itself would have d² numbers for each pair of positions. So the weights are carried back instead, as V
+is linear in itself, and what each activation adds to Σ is a product of small matrices.
 
 Source: ours; Σ(x) = ∂_x ∂_y 𝒦(x, y) at y = x (:mod:`advmf.theory.metric`).
 """
@@ -30,12 +33,14 @@ from advmf.boundary import public, whole
 from advmf.budget import allow, machine_memory
 from advmf.errors import ArgumentError, DeclarationError, DomainError
 from advmf.experiments.image_kernel import Numbers, images_of
+from advmf.functions import PairMean
+from advmf.functions.curves import smooth
 from advmf.nets import Algebra, AvgPool, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
 from advmf.simulate.values import depth_of, values_of
 from advmf.special import gaussian_norm
 from advmf.special.comparison import conjugate
 from advmf.special.profiles import mean_norm
-from advmf.symbols import exponent
+from advmf.symbols import exponent, z
 from advmf.theory.profile import has_profile, profile
 
 _HELD, _KEPT = 6, 4
@@ -45,7 +50,7 @@ _ROUNDS = 1000
 APART = 3
 """Eigenvectors of Σ(x) that a bound may take apart."""
 SAME = 1e-10
-"""Two positions carry the same number where 1 - c² is smaller, for their correlation c."""
+"""Two positions carry multiples of one number where 1 - c² is smaller, for their correlation c."""
 
 
 @public
@@ -240,32 +245,24 @@ class Tangents(Algebra[Joint]):
         if activation.linear:
             s = self._numbers(activation.phi(sp.S.One))
             return state.then(s**2, P=s**2 * state.P, C=s**2 * state.C, mu=s * state.mu)
+        _require_slopes(activation)
         Q, D, C = _sizes_of(state, activation), state.own, state.C
         size = np.sqrt(np.outer(Q, Q))
-        same = (state.P > 0) & (np.abs(1 - (state.P / size) ** 2) < SAME)
+        P = np.clip(state.P, -size, size)
         pair, single = self._numbers.slopes(activation)
-        second, gain, mean, along, bent = (np.broadcast_to(e, Q.shape) for e in single(Q=Q))
-        q, r = np.broadcast_arrays(Q[:, None], Q[None, :])
-        found = pair(Q=q, R=r, P=np.where(same, 0.0, state.P))
+        found = pair(Q=Q[:, None], R=Q[None, :], P=P)
         product, slopes, left, kinks, ends = (np.broadcast_to(e, size.shape) for e in found)
-
-        def either(at_same: np.ndarray | float, elsewhere: np.ndarray) -> np.ndarray:
-            return np.where(same, at_same * np.ones(len(Q))[:, None], elsewhere)
-
-        across, crossing, both = either(0.0, ends), either(0.0, kinks), either(bent[:, None], kinks)
+        if activation.homogeneous:
+            apart = 1 - (P / size) ** 2 >= SAME
+            kinks, ends = np.where(apart, kinks, 0.0), np.where(apart, ends, 0.0)
 
         def adds(weights: np.ndarray) -> np.ndarray:
-            one = D @ np.einsum("ab,jba->aj", weights * across, C, optimize=True)
-            crossed = (C * (weights * crossing)).reshape(len(C), -1) @ C.swapaxes(1, 2).reshape(len(C), -1).T
-            return one + one.T + D @ (weights * both) @ D.T + crossed
+            one = D @ np.einsum("ab,jba->aj", weights * ends, C, optimize=True)
+            crossed = (C * (weights * kinks)).reshape(len(C), -1) @ C.swapaxes(1, 2).reshape(len(C), -1).T
+            return one + one.T + D @ (weights * kinks) @ D.T + crossed
 
-        return state.then(
-            either(gain[:, None], slopes),
-            adds,
-            P=either(second[:, None], product),
-            C=D[:, :, None] * either(along[:, None], left) + C * either(0.0, slopes),
-            mu=np.array(mean, float),
-        )
+        mean = np.broadcast_to(single(Q=Q)[1], Q.shape)
+        return state.then(slopes, adds, P=product, C=D[:, :, None] * left + C * slopes, mu=mean)
 
     def dropout(self, dropout: Dropout, state: Joint) -> Joint:
         gain = self._numbers(dropout.gain)
@@ -298,6 +295,17 @@ class Tangents(Algebra[Joint]):
 
         P, C = shortcut.P + s**2 * branch.P, shortcut.C + s**2 * branch.C
         return replace(shortcut, P=P, C=C, mu=shortcut.mu + s * branch.mu, back=back)
+
+
+def _require_slopes(activation: Pointwise) -> None:
+    """Raise DeclarationError for a kink, unless the activation scales with its input and its pair kernel is known in
+    closed form. Otherwise φ'' has parts that no quadrature finds."""
+    if smooth(sp.Lambda(z, activation.phi(z))):
+        return
+    if not activation.homogeneous or activation.product(*sp.symbols("Q R P", positive=True)).has(PairMean):
+        raise DeclarationError(
+            f"The metric of an image is not known for {activation!r}, which has kinks. Take ReLULike, or an activation that is smooth."
+        )
 
 
 def _sizes_of(state: Joint, owner: object) -> np.ndarray:
@@ -344,9 +352,10 @@ def image_metric(net: Net, x: Any, *, L: int | None = None, **values: Any) -> Im
     Otherwise it takes memory in proportion to L d positions².
 
     Raises ArgumentError for a net without images, an image of another shape, and missing or unknown values;
-    DeclarationError for a net that carries a mean through its sums; DomainError for an image that is not finite, and
-    for one with a position at which the stream is zero, where an activation has no slope; MemoryBudgetError where the
-    numbers take more than the machine has.
+    DeclarationError for a net that carries a mean through its sums, and for an activation with kinks other than
+    ReLULike, such as hard_tanh; DomainError for an image that is not finite, and for one with a position at which the
+    stream is zero, where an activation has no slope; MemoryBudgetError where the numbers take more than the machine
+    has.
 
     >>> import numpy as np, advmf as mf
     >>> x = np.random.default_rng(0).normal(size=(1, 6))
