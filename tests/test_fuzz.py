@@ -163,7 +163,7 @@ CALLS = {
     mf.image_metric: {
         "net": mf.conv(1, 0, image=(1, 4)), "x": np.ones(4), "L": 2, "sigma_w": 1.0, "sigma_b": 0.1,
     },
-    POOLED.beta: {**PAIR, "K": 3},
+    POOLED.beta: {**PAIR, "K": 3, "route": "chevet"},
     POOLED.sampled: {**PAIR, "K": 3, "samples": 2, "seed": 0},
     POOLED.dense: {},
     mf.profile: {"net": mf.conv(1, 0, image=(1, 4))},

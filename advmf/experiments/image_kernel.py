@@ -111,13 +111,11 @@ class Numbers:
     @cache  # noqa: B019
     def slopes(self, phi: Pointwise) -> tuple[Kernel, Kernel]:
         """Means of an activation and its slopes as kernels: of a pair Eφφ, Eφ'φ', Eφ''φ, Eφ''φ'' and Eφ'''φ'; of one
-        Eφ², Eφ'², Eφ, E(φφ')' and E(φ'²)''."""
-        product, second, gain, mean = map(
-            self._put_in, (phi.product(_Q, _R, _P), phi.second(_Q), phi.gain(_Q), phi.mean(_Q))
-        )
+        Eφ² and Eφ."""
+        product = self._put_in(phi.product(_Q, _R, _P))
         both = sp.diff(product, _P)
         pair = [product, both, 2 * sp.diff(product, _Q), sp.diff(both, _P), 2 * sp.diff(both, _Q)]
-        return kernel(pair), kernel([second, gain, mean, sp.diff(second, _Q), 2 * sp.diff(gain, _Q)])
+        return kernel(pair), kernel([self._put_in(phi.second(_Q)), self._put_in(phi.mean(_Q))])
 
 
 @dataclass(frozen=True)

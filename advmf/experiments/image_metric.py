@@ -8,17 +8,19 @@ averages all three over its taps. After an activation, with D_i[a] = C_i[a, a] a
     V_ij[a, b] -> V_ij[a, b] E φ'(a)φ'(b) + D_i[a] C_j[b, a] E φ'''(a)φ'(b) + C_i[a, b] D_j[b] E φ'(a)φ'''(b)
                   + (D_i[a] D_j[b] + C_i[a, b] C_j[b, a]) E φ''(a)φ''(b).
 
-Where two positions carry the same number z, this is V E φ'(z)² + D_i[a] D_j[b] E (φ'²)''(z). Σ_ij is a weighted sum of
-V_ij[a, b] over the positions at the end: only those with a = b for the head "flatten", and all for "pool". V itself
-would have d² numbers for each pair of positions. So the weights are carried back instead, as V is linear in itself, and
-what each activation adds to Σ is a product of small matrices.
+Where two positions carry multiples of one number z, as z and ρz, the last four terms are D_i[a] C_j[b, a] E h''(z) for
+h(z) = φ'(z)φ'(ρz). For an activation that scales with its input they are infinite one by one, but zero together, as h
+is constant on either side of zero and E h(z) is the same for all variances.
+
+Σ_ij is a weighted sum of V_ij[a, b] over the positions at the end: only those with a = b for the head "flatten", and
+all for "pool". V itself would have d² numbers for each pair of positions. So the weights are carried back instead, as V
+is linear in itself, and what each activation adds to Σ is a product of small matrices.
 
 Source: ours; Σ(x) = ∂_x ∂_y 𝒦(x, y) at y = x (:mod:`advmf.theory.metric`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,160 +28,22 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from advmf.boundary import public, whole
+from advmf.boundary import public
 from advmf.budget import allow, machine_memory
 from advmf.errors import ArgumentError, DeclarationError, DomainError
 from advmf.experiments.image_kernel import Numbers, images_of
+from advmf.experiments.image_norms import ImageMetric
+from advmf.functions import PairMean
+from advmf.functions.curves import smooth
 from advmf.nets import Algebra, AvgPool, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, Residual, Sizes
 from advmf.simulate.values import depth_of, values_of
-from advmf.special import gaussian_norm
-from advmf.special.comparison import conjugate
-from advmf.special.profiles import mean_norm
-from advmf.symbols import exponent
+from advmf.symbols import z
 from advmf.theory.profile import has_profile, profile
 
 _HELD, _KEPT = 6, 4
 """Arrays of d numbers for each pair of positions that an activation holds, and that a block keeps for the way back."""
-_ROUNDS = 1000
-"""Rounds of an iteration that converges geometrically."""
-APART = 3
-"""Eigenvectors of Σ(x) that a bound may take apart."""
 SAME = 1e-10
-"""Two positions carry the same number where 1 - c² is smaller, for their correlation c."""
-
-
-@public
-@dataclass(frozen=True)
-class ImageMetric:
-    """Σ(x) of an image: ``diagonal`` (d,) and, where it is no diagonal matrix, all of it as ``matrix`` (d, d).
-
-    ``kind`` is "identity" where all pixels are alike, "profile" where Σ(x) is diagonal, else "dense".
-    """
-
-    diagonal: np.ndarray
-    matrix: np.ndarray | None = None
-
-    @property
-    def kind(self) -> str:
-        """The form of Σ(x)."""
-        if self.matrix is not None:
-            return "dense"
-        return "identity" if np.ptp(self.diagonal) <= 1e-12 * self.diagonal.max() else "profile"
-
-    @public
-    def dense(self) -> np.ndarray:
-        """Σ(x) as an array (d, d).
-
-        >>> import numpy as np, advmf as mf
-        >>> mf.image_metric(mf.conv(1, 0, image=(1, 3)), np.ones(3), L=1, sigma_w=2**0.5, sigma_b=0).dense().round(3)
-        array([[0.333, 0.   , 0.   ],
-               [0.   , 0.333, 0.   ],
-               [0.   , 0.   , 0.333]])
-        """
-        return np.diag(self.diagonal) if self.matrix is None else self.matrix
-
-    @property
-    def root(self) -> np.ndarray:
-        """A matrix R (d, d) with R Rᵀ = Σ(x)."""
-        if self.matrix is None:
-            return np.diag(np.sqrt(self.diagonal))
-        values, vectors = np.linalg.eigh(self.matrix)
-        return vectors * np.sqrt(np.maximum(values, 0.0))
-
-    @public
-    def beta(self, p: object, q: object, K: int) -> float:
-        """An upper bound on E‖J‖_{p -> q} for K independent rows N(0, Σ(x)), by Chevet's inequality.
-
-        It is K**max(0, 1/q - 1/2) E‖√Σ g‖_{p*} + max_{‖η‖_p <= 1} √(ηᵀ Σ η) E‖g_K‖_q, or less: the leading eigenvectors
-        v of Σ may be taken apart, which add √λ ‖v‖_{p*} E‖g_K‖_q each, and the least sum counts.
-
-        The mean is exact for p in {2, oo}; at p = 1 entries are taken for independent, which only raises it (Z. Šidák,
-        J. Amer. Statist. Assoc. 62, 1967), and for other p it is Jensen's bound. The maximum is exact for p in {1, 2},
-        and for p >= 2 if no entry of Σ is negative; otherwise Σ is replaced by its absolute values for p > 2, and by
-        its largest eigenvalue for p < 2.
-
-        Raises DomainError for exponents outside [1, oo], ArgumentError or DomainError unless K is a whole number >= 1.
-
-        >>> import numpy as np, advmf as mf
-        >>> x = np.random.default_rng(0).normal(size=64)
-        >>> at = {"L": 2, "sigma_w": 2**0.5, "sigma_b": 0.3}
-        >>> flat, pool = (mf.image_metric(mf.conv(1, 0, head=head), x, **at) for head in ("flatten", "pool"))
-        >>> flat.kind, pool.kind, round(flat.beta(2, 2, 4), 3), round(pool.beta(2, 2, 4), 3)
-        ('identity', 'dense', 1.231, 0.302)
-        """
-        (p, q), K = (float(exponent(e, name)) for e, name in ((p, "p"), (q, "q"))), whole("K", K)
-        bounds, apart, rest = [self._chevet(p, q, K)], 0.0, self.dense()
-        for size, vector in self._leading():
-            rest = rest - size * np.outer(vector, vector)
-            apart += math.sqrt(size) * float(np.linalg.norm(vector, conjugate(p)) * gaussian_norm(K, q))
-            bounds.append(apart + ImageMetric(np.maximum(rest.diagonal(), 0.0), rest)._chevet(p, q, K))
-        return min(bounds)
-
-    def _leading(self) -> list[tuple[float, np.ndarray]]:
-        """The largest eigenvalues of a dense Σ, with their vectors."""
-        if self.matrix is None:
-            return []
-        values, vectors = np.linalg.eigh(self.matrix)
-        return [(float(v), vector) for v, vector in zip(values[::-1][:APART], vectors.T[::-1]) if v > 0]
-
-    def _chevet(self, p: float, q: float, K: int) -> float:
-        return float(K ** max(0.0, 1 / q - 0.5) * self._length(p) + self._reach(p) * gaussian_norm(K, q))
-
-    def _length(self, p: float) -> float:
-        """E‖√Σ g‖_{p*}, or a bound on it."""
-        values = np.linalg.eigvalsh(self.matrix) if p == 2 and self.matrix is not None else self.diagonal
-        roots = np.sqrt(values[values > 1e-14 * values.max()])
-        if not len(roots):
-            return 0.0
-        if p in (1, 2, math.inf) or self.matrix is None:
-            return mean_norm(conjugate(p), roots, np.ones(len(roots)))
-        r = conjugate(p)
-        moment = math.sqrt(2) * (math.gamma((r + 1) / 2) / math.sqrt(math.pi)) ** (1 / r)
-        return float((roots**r).sum() ** (1 / r) * moment)
-
-    def _reach(self, p: float) -> float:
-        """The largest √(ηᵀ Σ η) over ‖η‖_p <= 1, or a bound on it."""
-        if p <= 2:
-            diagonal = p == 1 or self.matrix is None
-            return math.sqrt(max(0.0, float(self.diagonal.max() if diagonal else np.linalg.eigvalsh(self.dense())[-1])))
-        sizes = np.abs(self.dense())
-        if p == math.inf:
-            return math.sqrt(sizes.sum())
-        eta = np.full(len(sizes), len(sizes) ** (-1 / p))
-        for _ in range(_ROUNDS):  # by concavity in η^p this converges to the maximum
-            before, eta = eta, (sizes @ eta + 1e-300) ** (1 / (p - 1))
-            eta /= (eta**p).sum() ** (1 / p)
-            if np.abs(eta - before).max() < 1e-13:
-                break
-        return math.sqrt(eta @ sizes @ eta)
-
-    @public
-    def sampled(self, p: object, q: object, K: int, *, samples: int = 200, seed: int = 0) -> tuple[float, float]:
-        """The mean of ‖J‖_{p -> q} over ``samples`` matrices of K independent rows N(0, Σ(x)), and its standard error.
-
-        As ε -> 0 and N -> oo it is the mean adversarial loss at x over ε. Norms are those of
-        :func:`advmf.simulate.operator_norm`: exact for p = 1, q = oo and (2, 2), and found by a search elsewhere.
-
-        Raises DomainError for exponents outside [1, oo], ArgumentError or DomainError unless ``K`` is a whole number >=
-        1 and ``samples`` one >= 2; MemoryBudgetError where the matrices do not fit.
-
-        >>> import numpy as np, advmf as mf
-        >>> net = mf.conv(1, 0, image=(1, 9), head="pool")
-        >>> found = mf.image_metric(net, np.arange(9.0) - 4, L=2, sigma_w=2**0.5, sigma_b=0.3)
-        >>> mean, error = found.sampled(2, 2, 3)
-        >>> mean < found.beta(2, 2, 3), error < 0.05 * mean
-        (True, True)
-        """
-        import torch
-
-        from advmf.simulate.opnorm import operator_norm
-
-        pair = [float(exponent(e, name)) for e, name in ((p, "p"), (q, "q"))]
-        K, samples, d = whole("K", K), whole("samples", samples, 2), len(self.diagonal)
-        allow(8 * 4 * samples * K * d, machine_memory(), f"samples={samples} matrices of {K} x {d}", "Lower samples")
-        rows = np.random.default_rng(whole("seed", seed, 0)).standard_normal((samples, K, d)) @ self.root.T
-        norms = operator_norm(torch.from_numpy(rows), *pair).value.numpy()
-        return float(norms.mean()), float(norms.std(ddof=1) / math.sqrt(samples))
+"""Two positions carry multiples of one number where 1 - c² is smaller, for their correlation c."""
 
 
 Back = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -240,32 +104,24 @@ class Tangents(Algebra[Joint]):
         if activation.linear:
             s = self._numbers(activation.phi(sp.S.One))
             return state.then(s**2, P=s**2 * state.P, C=s**2 * state.C, mu=s * state.mu)
+        _require_slopes(activation)
         Q, D, C = _sizes_of(state, activation), state.own, state.C
         size = np.sqrt(np.outer(Q, Q))
-        same = (state.P > 0) & (np.abs(1 - (state.P / size) ** 2) < SAME)
+        P = np.clip(state.P, -size, size)
         pair, single = self._numbers.slopes(activation)
-        second, gain, mean, along, bent = (np.broadcast_to(e, Q.shape) for e in single(Q=Q))
-        q, r = np.broadcast_arrays(Q[:, None], Q[None, :])
-        found = pair(Q=q, R=r, P=np.where(same, 0.0, state.P))
+        found = pair(Q=Q[:, None], R=Q[None, :], P=P)
         product, slopes, left, kinks, ends = (np.broadcast_to(e, size.shape) for e in found)
-
-        def either(at_same: np.ndarray | float, elsewhere: np.ndarray) -> np.ndarray:
-            return np.where(same, at_same * np.ones(len(Q))[:, None], elsewhere)
-
-        across, crossing, both = either(0.0, ends), either(0.0, kinks), either(bent[:, None], kinks)
+        if activation.homogeneous:
+            apart = 1 - (P / size) ** 2 >= SAME
+            kinks, ends = np.where(apart, kinks, 0.0), np.where(apart, ends, 0.0)
 
         def adds(weights: np.ndarray) -> np.ndarray:
-            one = D @ np.einsum("ab,jba->aj", weights * across, C, optimize=True)
-            crossed = (C * (weights * crossing)).reshape(len(C), -1) @ C.swapaxes(1, 2).reshape(len(C), -1).T
-            return one + one.T + D @ (weights * both) @ D.T + crossed
+            one = D @ np.einsum("ab,jba->aj", weights * ends, C, optimize=True)
+            crossed = (C * (weights * kinks)).reshape(len(C), -1) @ C.swapaxes(1, 2).reshape(len(C), -1).T
+            return one + one.T + D @ (weights * kinks) @ D.T + crossed
 
-        return state.then(
-            either(gain[:, None], slopes),
-            adds,
-            P=either(second[:, None], product),
-            C=D[:, :, None] * either(along[:, None], left) + C * either(0.0, slopes),
-            mu=np.array(mean, float),
-        )
+        mean = np.broadcast_to(single(Q=Q)[1], Q.shape)
+        return state.then(slopes, adds, P=product, C=D[:, :, None] * left + C * slopes, mu=mean)
 
     def dropout(self, dropout: Dropout, state: Joint) -> Joint:
         gain = self._numbers(dropout.gain)
@@ -298,6 +154,17 @@ class Tangents(Algebra[Joint]):
 
         P, C = shortcut.P + s**2 * branch.P, shortcut.C + s**2 * branch.C
         return replace(shortcut, P=P, C=C, mu=shortcut.mu + s * branch.mu, back=back)
+
+
+def _require_slopes(activation: Pointwise) -> None:
+    """Raise DeclarationError for a kink, unless the activation scales with its input and its pair kernel is known in
+    closed form. Otherwise φ'' has parts that no quadrature finds."""
+    if smooth(sp.Lambda(z, activation.phi(z))):
+        return
+    if not activation.homogeneous or activation.product(*sp.symbols("Q R P", positive=True)).has(PairMean):
+        raise DeclarationError(
+            f"The metric of an image is not known for {activation!r}, which has kinks. Take ReLULike, or an activation that is smooth."
+        )
 
 
 def _sizes_of(state: Joint, owner: object) -> np.ndarray:
@@ -344,9 +211,10 @@ def image_metric(net: Net, x: Any, *, L: int | None = None, **values: Any) -> Im
     Otherwise it takes memory in proportion to L d positions².
 
     Raises ArgumentError for a net without images, an image of another shape, and missing or unknown values;
-    DeclarationError for a net that carries a mean through its sums; DomainError for an image that is not finite, and
-    for one with a position at which the stream is zero, where an activation has no slope; MemoryBudgetError where the
-    numbers take more than the machine has.
+    DeclarationError for a net that carries a mean through its sums, and for an activation with kinks other than
+    ReLULike, such as hard_tanh; DomainError for an image that is not finite, and for one with a position at which the
+    stream is zero, where an activation has no slope; MemoryBudgetError where the numbers take more than the machine
+    has.
 
     >>> import numpy as np, advmf as mf
     >>> x = np.random.default_rng(0).normal(size=(1, 6))

@@ -54,6 +54,22 @@ def estimated_profile_norm(K: Any, p: Any, q: Any, *code: Any) -> Any:
     return each(lambda K, p, q, t, n: _estimated(K, p, q, _sizes(t, n)), (_whole(K), p, q), code)
 
 
+def of_sizes(K: int, p: float, q: float, t: np.ndarray) -> float:
+    """E‖G diag(t)‖_{p -> q} for a standard Gaussian G of K rows, where p = 1 or q = oo."""
+    return _extreme(float(K), p, q, _grouped(t))
+
+
+def estimated_of_sizes(K: int, p: float, q: float, t: np.ndarray) -> float:
+    """An estimate of E‖G diag(t)‖_{p -> q} for a standard Gaussian G of K rows (:func:`estimated_profile_norm`)."""
+    return _estimated(float(K), p, q, _grouped(t))
+
+
+def _grouped(t: np.ndarray) -> Sizes:
+    """The distinct sizes, but for rounding, and the number of each; none that are next to nothing."""
+    size, counts = np.unique((t / t.max()).round(13), return_counts=True)
+    return _sizes(size[size > 0] * t.max(), counts[size > 0])
+
+
 def _whole(K: Any) -> Any:
     rows = np.asarray(K, float)
     bad = ~((rows >= 1) & (rows < math.inf) & (rows == np.floor(rows)))

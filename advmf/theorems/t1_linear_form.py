@@ -19,9 +19,9 @@ from advmf.observables import Expectation, JacobianAlong, JacobianEntry, Observa
 from advmf.symbols import d
 from advmf.theorems.mistakes import WITHOUT_TAIL, FirstForGain, SecondForGain, WithoutTail, mistaken, tap_too_few
 from advmf.theorems.scripted import Scripted
-from advmf.theorems.selection import ALL, EXTRA, GROWING, IMAGES, PAIRS, PIXELS, RELU, rows
-from advmf.theorems.t1_pixels import flattened, pixel_law
-from advmf.theorems.theorem import EXACT_PIXELS, PAPER, PAPER_POINT, Scale, Theorem, random_network
+from advmf.theorems.selection import ALL, EXTRA, GROWING, IMAGES, PAIRS, PIXELS, POOLED, RELU, rows
+from advmf.theorems.t1_pixels import flattened, of_flatten, of_independent, pixel_law
+from advmf.theorems.theorem import BOUNDED, PAPER, PAPER_POINT, Scale, Theorem, random_network
 from advmf.theorems.wrong import equality, law, twice_the_variance
 from advmf.theory.propagation import START, abbreviations, averages_follow, grows_alike, moments
 
@@ -221,6 +221,8 @@ def _wrong(claim: Claim) -> list[Claim]:
     alike, E φ²/Q for E φ'², the input's variance for that of each layer, the pair kernel without the tail of its
     series, and a tap too few in convolutions."""
     if claim.lhs.has(PixelSquare):
+        if claim.relation is Relation.AT_MOST:
+            return [of_independent(claim), of_flatten(claim)]
         return [*equality(claim), flattened(claim)]
     if claim.relation is not Relation.LAW:
         return equality(claim)
@@ -253,17 +255,18 @@ T1 = Theorem(
     tests=lambda net, pairs: _tests(net),
     wrong=_wrong,
     selected={
-        "quick": rows(((*ALL, *EXTRA, *IMAGES[:1], *PIXELS), PAIRS)),
+        "quick": rows(((*ALL, *EXTRA, *IMAGES[:1], *PIXELS, *POOLED), PAIRS)),
         "brief": rows((((GROWING, "relu"),), PAIRS)),
         "paper": rows(((*RELU, EXTRA[0]), PAIRS)),
     },
     scatters=lambda net: not net.exact,  # its second moments are extrapolated, too
-    needs=(EXACT_PIXELS,),
+    needs=(BOUNDED,),
     derive=Scripted("t1_linear_form"),
     scales={
         "quick": Scale(L=3, d=8, K=512, widths=(256, 512, 1024, 2048), nets=(520, 520, 345, 345), effects=EFFECTS),
         "scattered": Scale(L=3, d=8, K=512, widths=(128, 256, 2048, 4096), nets=(480, 720, 220, 400), effects=EFFECTS),
         "images": Scale(L=2, d=8, K=256, widths=(64, 128, 256, 512), nets=(1150, 1150, 520, 345), effects=EFFECTS),
+        "averaged": Scale(L=2, d=16, K=8, widths=(16,), nets=(400,), effects=EFFECTS),
         "pixels": Scale(L=2, d=16, K=8, widths=(16,), nets=(11_000,), effects=EFFECTS),
         # E Q_L², over the square of E Q_L, has a term of 17,000/N³ here (F1). What a fit to a + b/N + c/N² leaves of it
         # is 0.03 %.

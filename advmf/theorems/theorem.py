@@ -18,7 +18,7 @@ from advmf.errors import ArgumentError, one_of
 from advmf.nets import Net
 from advmf.theorems.selection import ALL, PAIRS, Rows
 from advmf.theory.finite_width import drops
-from advmf.theory.profile import has_profile, profile
+from advmf.theory.profile import has_profile
 from advmf.theory.propagation import averages_follow, grows_alike
 from advmf.theory.spike import carries_mean
 
@@ -161,11 +161,6 @@ ALIKE = Need(
 BOUNDED = Need(
     lambda net: averages_follow(net) or has_profile(net),
     "what a pixel can change depends on the image: its activations do not scale with their input, or its sums carry a mean",
-)
-EXACT_PIXELS = Need(
-    lambda net: averages_follow(net) or (has_profile(net) and profile(net).exact),
-    "what a pixel can change depends on the image: the network averages positions, its activations do not scale with their input, or its "
-    "sums carry a mean",
 )
 EXACT = Need(lambda net: net.exact, "its moment rules are not exact at finite width")
 GROWTH = Need(grows_alike, "its Jacobian has no growth omega that is the same in every block of a stage")

@@ -28,8 +28,11 @@ def controls(claim: Claim, of: str = "") -> list[Claim]:
     ['T2 [half the bound]', 'T2 [omega without the shortcut]']
     """
     mutants = wrong_versions(of or claim.name)(claim)
-    said = claim.subject, claim.rhs, claim.implied
-    return [mutant for mutant in mutants if (mutant.subject, mutant.rhs, mutant.implied) != said]
+
+    def said(each: Claim) -> tuple[object, ...]:
+        return each.relation, each.subject, each.rhs, each.implied
+
+    return [mutant for mutant in mutants if said(mutant) != said(claim)]
 
 
 CHANGE = 0.25
@@ -38,7 +41,10 @@ moment. A smaller change would be left undecided by chance."""
 
 
 def differs(claim: Claim, mutant: Claim, at: Mapping[str, float]) -> bool:
-    """Whether a mutant differs from its claim at the point of the check, by :data:`CHANGE` or more."""
+    """Whether a mutant differs from its claim at the point of the check, by :data:`CHANGE` or more. One that rules out
+    more, as an equality does beside a bound, differs at every point."""
+    if mutant.relation.bound < claim.relation.bound:
+        return True
     sides = [(a.rhs, b.rhs, a.scale / N**a.order) for a, b in zip(claim.implied, mutant.implied)]
     if isinstance(claim.lhs, Probability) and mutant.lhs != claim.lhs:
         own, other = (event_of(each.subject).threshold for each in (claim, mutant))

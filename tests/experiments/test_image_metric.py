@@ -113,6 +113,45 @@ def test_positions_that_carry_the_same_number():
     )
 
 
+CORRELATED = {
+    "one tap": ([conv(RELU, kernel=1)], 0.0),
+    "one tap of erf": ([conv(mf.Erf(), kernel=1)], 0.0),
+    "before any layer": ([mf.Residual(RELU, mf.Conv()), conv(RELU)], 0.3),
+    "before any layer, of erf": ([mf.Residual(mf.Erf(), mf.Conv()), conv(mf.Erf())], 0.3),
+}
+
+
+@pytest.mark.parametrize("name", CORRELATED)
+@pytest.mark.parametrize("sizes", [np.array([0.4, 1.1, 2.0, 0.7]), np.array([0.4, -1.1, 2.0, -0.7])], ids=["+", "-"])
+def test_positions_that_carry_multiples_of_one_number(name, sizes):
+    """The stream of an image of one channel is the same vector at all positions, times the pixel. The control takes all
+    pixels for equal ones of the same mean square."""
+    blocks, sigma_b = CORRELATED[name]
+    given, pooled = (
+        {"sigma_w": 1.5, "sigma_b": sigma_b},
+        mf.Net(*(mf.Stage(block, 1) for block in blocks), image=(1, 4), head="pool"),
+    )
+    found, step = mf.image_metric(pooled, sizes, **given).dense(), 1e-4
+    moved = np.concatenate([sizes + sign * step * np.eye(4) for sign in (1, -1)])
+    k = mf.image_kernel(pooled, moved, **given).reshape(2, 4, 2, 4)
+    differences = (k[0, :, 0] - k[0, :, 1] - k[1, :, 0] + k[1, :, 1]) / (4 * step**2)
+    assert np.abs(found - differences).max() < 1e-4 * differences.max()
+    even = mf.image_metric(pooled, np.full(4, np.sqrt((sizes**2).mean())), **given).dense()
+    if (sizes < 0).any() or "erf" in name:
+        assert np.abs(even - differences).max() > 1e-2 * differences.max(), "the control"
+
+
+@pytest.mark.parametrize("phi", [mf.ReLULike(1, 0), mf.Erf()], ids=repr)
+def test_nearly_constant_images_have_nearly_the_metric_of_a_constant_one(phi):
+    """The distance falls with that of the images, down to where positions are told apart by rounding."""
+    pooled, noise = mf.Net(mf.Serial(mf.Conv(), phi), image=(1, 4, 4), head="pool"), image()[:, :4, :4]
+    even, *others = (
+        mf.image_metric(pooled, np.ones((1, 4, 4)) + e * noise, L=2, **VALUES).dense() for e in (0, 1e-3, 1e-5, 1e-7)
+    )
+    away = [np.abs(other - even).max() / even.max() for other in others]
+    assert away[0] < 0.05 and away[1] < 0.02 * away[0] and away[2] < 0.02 * away[1], away
+
+
 def test_structure_is_kept():
     """Σ is no matrix where a profile will do, and the profile is the one of the dense way."""
     flat, zero = mf.conv(1, 0, image=IMAGE), mf.conv(1, 0, image=IMAGE, padding="zero")
@@ -164,6 +203,7 @@ REFUSED = [
         DeclarationError,
         "carries a mean",
     ),
+    (lambda: mf.image_metric(net(conv(mf.Activation("hard_tanh"))), image(), **VALUES), DeclarationError, "has kinks"),
     (lambda: mf.image_metric(NETS["relu"], image(), **VALUES).beta(0.5, 2, 3), DomainError, "p"),
     (lambda: mf.image_metric(NETS["relu"], image(), **VALUES).beta(2, 2, 0), DomainError, "K"),
     (lambda: mf.image_metric(NETS["relu"], image(), **VALUES).sampled(2, 2, 3, samples=1), DomainError, "samples"),

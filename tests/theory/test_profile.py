@@ -12,10 +12,12 @@ from scipy.integrate import quad
 from scipy.special import erf
 
 import advmf as mf
+from advmf.claim import Regime, Relation
 from advmf.errors import ArgumentError, DeclarationError, DomainError
 from advmf.special import gaussian_norm, profile, profile_norm, profile_radius, profile_share
 from advmf.theorems.t1_pixels import flattened
 from advmf.theory.norms import BETA
+from advmf.verify.controls import controls, differs
 
 RELU, LEAKY = mf.ReLULike(1, 0), mf.ReLULike(1, "1/5")
 AT = {"sigma_w": 1.6, "sigma_b": 0.4}
@@ -265,8 +267,7 @@ def test_bounds_of_alike_pixels_are_those_of_dense_networks():
 @pytest.mark.parametrize("net", [NETS["strided"], NETS["averaged"], mf.conv(1, 0, padding="zero")], ids=repr)
 def test_claims_are_written_and_read(net):
     claims = [mf.loss_bound(net, "inf", 2), mf.loss_tail(net, 2, 2, "1/10")]
-    claims += [mf.pixel_law(net)] if mf.profile(net).exact else []
-    for claim in claims:
+    for claim in [*claims, mf.pixel_law(net)]:
         assert mf.from_json(mf.to_json(claim)) == claim
         text = mf.latex(claim)
         assert ("s_0" in text or r"\sqrt{s}" in text) and text.count("{") == text.count("}")
@@ -285,7 +286,7 @@ REFUSED = [
         "divides by a size",
     ),
     (lambda: mf.profile(mf.Net(mf.Residual(mf.Conv(), RELU), image=(1, 6))), DeclarationError, "carries a mean"),
-    (lambda: mf.pixel_law(mf.conv(1, 0, head="pool")), DeclarationError, "averages positions, so that the mean square"),
+    (lambda: mf.pixel_law(mf.conv(phi="tanh", head="pool")), DeclarationError, "does not scale with its input"),
     (lambda: mf.profile(mf.conv(1, 0)).at(L=1), ArgumentError, "takes numbers for L, sigma_w; got L"),
     (lambda: mf.profile(mf.conv(1, 0)).beta("1/2", 2), DomainError, "p"),
     (lambda: mf.profile(mf.conv(1, 0)).beta_quantile(2, 2, 1.5), DomainError, "delta is a probability"),
@@ -308,3 +309,20 @@ def test_pixels_are_measured_where_they_are():
     given = {"at": {"d": 96, "K": 8, **AT}, "widths": (16, 32), "nets": 1200, "seed": 0, "progress": False}
     right, wrong = (mf.check(each, **given) for each in (claim, flattened(claim)))
     assert (right.verdict, wrong.verdict) == ("SUPPORTED", "REFUTED"), str(right)
+
+
+@pytest.mark.parametrize(
+    "net", [mf.conv(1, 0, image=(1, 4, 4), head="pool"), NETS["averaged"]], ids=["pool", "average"]
+)
+def test_where_positions_are_averaged_the_law_of_pixels_is_a_bound(net):
+    """A check finds it below the bound, and above that for independent positions."""
+    claim = mf.pixel_law(net)
+    wrong = controls(claim)
+    taken = "pooled head taken for flatten" if net.head == "pool" else "averages left out"
+    assert [each.name for each in wrong] == [f"T1.pixels [{e}]" for e in ("positions taken for independent", taken)]
+    assert claim.relation is Relation.AT_MOST
+    at = {"d": net.inputs, "K": 8, **({"L": 2} if net.repeated else {}), **AT}
+    assert all(differs(claim, each, at) for each in wrong) and not differs(claim, claim, at)
+    widths = (16,) if claim.regime is Regime.EXACT else (16, 32, 64)
+    reports = mf.check_all([claim, *wrong], at, widths=widths, nets=600, progress=False)
+    assert [report.verdict for report in reports] == ["NOT_REFUTED", "REFUTED", "REFUTED"], list(map(str, reports))
