@@ -24,9 +24,10 @@ FILES = sorted(FOLDER.glob("*.py"))
 NETS = {"vanilla": mf.vanilla(), "residual": mf.residual()}
 LINEAR = {"vanilla": mf.vanilla(1, 1), "residual": mf.residual(1, 1)}
 NORMED = {"relu-like": mf.pre_norm(), "tanh": mf.pre_norm(phi="tanh"), "gelu": mf.pre_norm(phi="gelu")}
-OF_NO_THEOREM = {"depth_law", "uniform_integrability"}
+UNBIASED = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 1)), name="vanilla")
+OF_NO_THEOREM = {"depth_law", "uniform_integrability", "d2_finite_width"}
 """Scripts about a result that no theorem states: of the package, or one that T2 needs."""
-OWN_NETS = {"depth_law": NORMED, "d2_water_filling": LINEAR}
+OWN_NETS = {"depth_law": NORMED, "d2_water_filling": LINEAR, "d2_finite_width": {"vanilla": UNBIASED}}
 ROWS = [(path, net) for path in FILES for net in OWN_NETS.get(path.stem, NETS).values()]
 
 MUTATIONS = {
@@ -38,6 +39,7 @@ MUTATIONS = {
     "t6_dimensions": [("d ** (half - 1 / p)", "d ** (1 - 1 / p)"), ("K ** (1 / q)", "K ** (1 / q - half)")],
     "d1_capacity_rate": [("omega ** (L / 2) * x_sq,", "omega**L * x_sq,"), ("N * sp.Derivative(share, z)", "N * sp.Derivative(of_z, z)")],
     "d2_water_filling": [("kappa * omega ** (L / 2) * t", "kappa * omega**L * t"), ("- 2 * s * level)", "- s * level)")],
+    "d2_finite_width": [("sp.Rational(5, 2))", "sp.Rational(3, 2))"), ("d + K - 1 + k", "d + K + k"), ("L + 1 - layer", "L - layer")],
     "beta_tilted": [("(1 - x1) * (1 - y1)", "(1 + x1) * (1 - y1)"), ("-(m**2) * d * K / 2", "-(m**2) * d * K")],
     "depth_law": [('sigma_w**2 * gain / g, "the power"', 'sigma_w**2 * second / g, "the power"'), ("(c + L) * g", "(c + 2 * L) * g")],
     "uniform_integrability": [("else 2 * ell * sigma_w", "else ell * sigma_w"), ("edges[1] ** 2 + 1), lemma", "edges[1] ** 2), lemma")],

@@ -96,6 +96,7 @@ CALLS = {
     ),
     mf.KernelFlow: {
         "N": 8, "rate": 0.1, "step": np.arange(2), "adversarial": np.ones((2, 1)), "standard": None, "accuracy": None, "robust": None,
+        "held_standard": None, "held_adversarial": None,
     },
     mf.beta: {"p": 2, "q": 2, "route": "chevet"},
     mf.norm_factor: {"p": 2, "q": 2, "route": "best"},

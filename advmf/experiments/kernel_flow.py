@@ -39,14 +39,19 @@ HELD = 40
 """Arrays of all pairs of an input and a point that are held at once, with their derivatives."""
 
 
+HELD_OUT = ("accuracy", "robust", "held_standard", "held_adversarial")
+"""What is logged about held-out images."""
+
+
 @public
 @dataclass(frozen=True)
 class KernelFlow(Tabled):
     """The course of training in the kernel regime; the names are those of :class:`advmf.simulate.Training`.
 
     ``time`` (logs,) is the step size times the steps. ``adversarial`` and ``standard`` are the losses, ``accuracy`` and
-    ``robust`` the shares of held-out images classified correctly, without and also under the perturbation found, each
-    (logs, nets); ``standard`` is None without labels, and the last two without held-out images. ``N`` is the width
+    ``robust`` the shares of held-out images classified correctly, without and also under the perturbation found, and
+    ``held_standard`` and ``held_adversarial`` the losses on them, each (logs, nets); ``standard`` is None without
+    labels, and the last four without held-out images. ``N`` is the width
     that the clock is of.
     """
 
@@ -57,6 +62,8 @@ class KernelFlow(Tabled):
     standard: np.ndarray | None
     accuracy: np.ndarray | None
     robust: np.ndarray | None
+    held_standard: np.ndarray | None = None
+    held_adversarial: np.ndarray | None = None
 
     @property
     def time(self) -> np.ndarray:
@@ -68,7 +75,7 @@ class KernelFlow(Tabled):
         rows = []
         for i, step in enumerate(self.step.tolist()):
             row = {"N": self.N, "step": step, "t": self.rate * step, "Nt": self.N * self.rate * step}
-            for name in ("adversarial", "standard", "accuracy", "robust"):
+            for name in ("adversarial", "standard", *HELD_OUT):
                 values = getattr(self, name)
                 if values is not None:
                     own = values[i]
@@ -278,7 +285,12 @@ class _Run:
                 if self.held is not None:
                     held_eta, clean, moved = self.maximum(f, held, held_eta)
                     right, still = (torch.eq(each.argmax(2), self.held[1]) for each in (clean, clean + moved))
-                    row |= {"accuracy": right.double().mean(1), "robust": (right & still).double().mean(1)}
+                    row |= {
+                        "accuracy": right.double().mean(1),
+                        "robust": (right & still).double().mean(1),
+                        "held_standard": self.goal.standard(clean.mT, self.held[1].expand(f.nets, -1))[0],
+                        "held_adversarial": norm(moved, self.goal.q, 2).mean(1),
+                    }
                 rows.append(row)
             if step < steps:
                 f.c[:, :n] += self.rate * own
@@ -296,8 +308,7 @@ class _Run:
             step=np.array(logged),
             adversarial=found["adversarial"],
             standard=found.get("standard"),
-            accuracy=found.get("accuracy"),
-            robust=found.get("robust"),
+            **{name: found.get(name) for name in HELD_OUT},
         )
 
     def maximum(self, f: Machine, x: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,7 +24,17 @@ GROWTH, OUTPUT = 100.0, 1e4
 has taken the root mean square of its outputs beyond OUTPUT times its value at the start."""
 SAVE = 100
 """Steps between two checkpoints."""
-LOGGED = ("pairing", "gradient", "adversarial", "standard", "accuracy", "robust", "capacity")
+LOGGED = (
+    "pairing",
+    "gradient",
+    "adversarial",
+    "standard",
+    "accuracy",
+    "robust",
+    "held_standard",
+    "held_adversarial",
+    "capacity",
+)
 """The quantities logged besides the change of the weights; :class:`~advmf.simulate.training.Training` explains them."""
 
 
@@ -221,7 +231,7 @@ def follow(
             row: dict[str, Tensor | None] = {"change": course.change, "pairing": pairing, "gradient": gradient}
             row |= {"adversarial": slope.adversarial, "standard": slope.standard}
             if run.held is not None:
-                row["accuracy"], row["robust"] = run.objective.accuracy(networks, *run.held, run.seeds[step])
+                row |= run.objective.held_out(networks, *run.held, run.seeds[step])
             if run.capacity:
                 row["capacity"] = capacity(trace)
             course.rows.append({name: value for name, value in row.items() if value is not None})

@@ -135,14 +135,19 @@ class Objective:
             trace, t = trace.networks.trace(torch.cat((x, x + eta), 2)), torch.cat((t - pull, pull), 2)
         return Slope(adversarial, standard, [Gradient(*found) for found in trace.gradients(t)])
 
-    def accuracy(self, networks: Networks, x: Columns, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Shares (nets,) of inputs classified correctly: without a perturbation, and both without and under the one
-        found. Labels are (inputs,)."""
+    def held_out(self, networks: Networks, x: Columns, labels: Tensor, seed: int) -> dict[str, Tensor]:
+        """Shares (nets,) of inputs classified correctly, without a perturbation and also under the one found, and both
+        losses. Labels are (inputs,)."""
         trace = networks.trace(x)
-        right = trace.output[..., 0].argmax(1) == labels
-        moved = trace.output + trace.shift(self.perturbation(trace, seed)).output
-        still = right & (moved[..., 0].argmax(1) == labels)
-        return right.double().mean(1), still.double().mean(1)
+        output, change = trace.output[..., 0], trace.shift(self.perturbation(trace, seed)).output
+        right = output.argmax(1) == labels
+        still = right & ((output + change[..., 0]).argmax(1) == labels)
+        return {
+            "accuracy": right.double().mean(1),
+            "robust": still.double().mean(1),
+            "held_standard": self.standard(output, labels.expand(len(output), -1))[0],
+            "held_adversarial": norm(change, self.q, 1).double().mean((1, 2)),
+        }
 
     def queries(self, K: int, d: int, batch: int, attacked: bool) -> int:
         """The number of vectors that a batch sends through each matrix in one step, forwards and back."""

@@ -46,11 +46,12 @@ class Training:
     ``variance`` is ``sigma_l² = ||W^l||_F² / N``, N being the rows of the matrix, and ``change`` its change since the
     start, not computed as a difference of large numbers. ``pairing`` is <W^l, dLoss/dW^l> and ``gradient``
     ||dLoss/dW^l||_F², each (logs, nets, trained matrices). ``adversarial`` and ``standard`` are the losses.
-    ``accuracy`` and ``robust`` are the shares of held-out images classified correctly, without a perturbation and under
-    the one found. ``capacity`` is sum_k (sum_l <W^l, d f_k/d W^l>)². Each of these is (logs, nets), or None where not
-    requested. ``diverged`` (nets,) is the step that was undone or not taken because a network diverged, and -1 where
-    none did; a diverged network stays at its last good state. All numbers are float64. With ``rate`` eta, ``time`` is
-    eta * step, and at consecutive steps
+    ``accuracy`` and ``robust`` are the shares of held-out images classified correctly, without a perturbation and
+    under the one found; ``held_standard`` and ``held_adversarial`` are the losses on them. ``capacity`` is sum_k
+    (sum_l <W^l, d f_k/d W^l>)². Each of these is (logs, nets), or None where not requested. ``diverged`` (nets,) is
+    the step that was undone or not taken because a network diverged, and -1 where none did; a diverged network stays
+    at its last good state. All numbers are float64. With ``rate`` eta, ``time`` is eta * step, and at consecutive
+    steps
 
         N change' - N change = -2 eta pairing + eta² gradient.
     """
@@ -65,6 +66,8 @@ class Training:
     standard: Tensor | None
     accuracy: Tensor | None
     robust: Tensor | None
+    held_standard: Tensor | None
+    held_adversarial: Tensor | None
     capacity: Tensor | None
     diverged: Tensor
 
@@ -106,8 +109,8 @@ def train(
     "squared", half the squared distance from their unit vectors; or "both", cross-entropy + ``weight`` * adversarial
     loss, or "both-squared". With ``batch="all"`` every step takes each image once. The inner maximum is found by
     :func:`~advmf.simulate.attack.attack` with ``attack_steps`` and ``directions``: a lower bound, tight on small balls.
-    Step 0, every ``log_every``-th step and the last step are logged. Accuracies are logged only if ``held_out`` images
-    with labels are given.
+    Step 0, every ``log_every``-th step and the last step are logged. Held-out accuracies and losses are logged only if
+    ``held_out`` images with labels are given.
 
     If the ensemble keeps its networks, it holds the trained ones afterwards. Otherwise they are trained and dropped,
     chunk by chunk. All randomness comes from ``generator`` (seed 0 if None), and numbers depend neither on chunks nor,

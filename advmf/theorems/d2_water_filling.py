@@ -224,8 +224,14 @@ def dual(p: sp.Expr, q: sp.Expr) -> sp.Expr:
 
 def _wrong(claim: Claim) -> list[Claim]:
     wrong = []
-    if claim.formula.has(t):
+    if claim.name in ("D2.w", "D2.total"):
+        start = claim.rhs.subs(t, 0) if claim.name == "D2.w" else sp.S.One
         wrong = [
+            mutant(claim, "N for N^2", lambda e: start - N * (start - e)),
+            mutant(claim, "d K dropped", lambda e: start - (start - e) / (d * K)),
+        ]
+    if claim.formula.has(t):
+        wrong += [
             mutant(claim, "omega^(L/2) for omega^(L - 1)", lambda e: e.subs(t, t * claim.put_in(OMEGA ** (1 - L / 2)))),
             mutant(claim, "the clock of T3, t/N for t N/d", lambda e: e.subs(t, t * d / N**2)),
             mutant(claim, "without the threshold", _without_threshold),

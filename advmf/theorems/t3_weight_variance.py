@@ -132,7 +132,7 @@ def weight_variance(
 
     which is σ_w² exp(-kt) at L = 2 and reaches zero at a finite time at L = 1 (:class:`~advmf.functions.QExponential`).
     Any other net has a :class:`~advmf.functions.Flow`, which kernels integrate. The pull of a standard loss changes in
-    a time of order 1, so only :func:`variance_slope` takes it. Arguments and errors are those of
+    a time of order 1/N, as the outputs do, so only :func:`variance_slope` takes it. Arguments and errors are those of
     :func:`variance_slope`.
 
     >>> import advmf as mf

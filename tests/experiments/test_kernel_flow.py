@@ -106,6 +106,8 @@ def test_wide_networks_follow(net):
     assert abs((found - late.standard).mean(1))[-1] > 1.5 * slack[-1], "the control"
     for share in ("accuracy", "robust"):
         assert abs(getattr(run, share).numpy() - getattr(flow, share)).mean(1).max() <= 0.15
+    for loss in ("held_standard", "held_adversarial"):
+        assert np.allclose(getattr(run, loss).mean(1), getattr(flow, loss).mean(1), rtol=0.08)
 
 
 def test_a_centred_predictor_starts_at_zero():
@@ -122,6 +124,20 @@ def test_the_table_and_the_clock():
     assert rows[-1]["Nt"] == pytest.approx(60 * 5 * 0.02) and flow.time[-1] == pytest.approx(0.1)
     assert rows[0]["adversarial"] == pytest.approx(flow.adversarial[0].mean())
     assert 0 <= rows[-1]["robust"] <= rows[-1]["accuracy"] <= 1
+    assert rows[-1]["held_standard"] == pytest.approx(flow.held_standard[-1].mean())
+
+
+def test_the_losses_of_held_out_images_that_are_those_of_training_are_those_of_training():
+    """The same images on both sides; the perturbations start from different last ones, so that the adversarial losses
+    agree to the accuracy of the ascent."""
+    options = {**OPTIONS, "loss": "both", "steps": 4}
+    flow = mf.kernel_flow(networks(), images(), held_out=images(), **options)
+    run = mf.simulate.train(networks(), images(), batch="all", held_out=images(), **options)
+    for found in (flow, run):
+        own, held = (np.asarray(getattr(found, name)) for name in ("standard", "held_standard"))
+        assert np.allclose(own, held, rtol=1e-5)
+        own, held = (np.asarray(getattr(found, name)) for name in ("adversarial", "held_adversarial"))
+        assert np.allclose(own, held, rtol=0.01)
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "both"])

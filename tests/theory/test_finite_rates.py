@@ -1,10 +1,14 @@
 """The start of training at finite width, against explicit deep linear networks in plain NumPy."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy import integrate
 
 import advmf as mf
 from advmf.errors import ArgumentError, DeclarationError
+from advmf.special import spectral_norm
 
 NET = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 1)), name="vanilla")
 SIGMA, EPS = 1.3, 0.4
@@ -62,6 +66,27 @@ def test_explicit_networks_have_these_rates(L, d, K, N, nets):
     assert (abs(found - own) < slack).all(), (found / limit, own / limit, error / limit)
     assert (abs(found - limit)[1:3] > slack[1:3]).all(), "the limit"
     assert (abs(found - limit * (1 + 2 * share))[1:3] > slack[1:3]).all(), "twice the correction"
+
+
+@pytest.mark.parametrize("k", [0, 1])
+def test_sums_over_singular_values_are_moments_of_the_largest(k):
+    """E s_1^k Σ_j s_j²/(s_1² - s_j²) = (m_{k+2} - (d + K - 1 + k) m_k)/2, which the derivation assumes, by quadrature
+    over both singular values at K = 2, d = 5; with d + K in place of d + K - 1 it is off by half of m_k."""
+    d = 5
+
+    def mean(f):
+        def density(low, high):
+            return (low * high) ** (d - 2) * math.exp(-(low**2 + high**2) / 2) * (high**2 - low**2)
+
+        def integral(g):
+            return integrate.dblquad(lambda b, a: g(b, a) * density(a, b), 0, 15, lambda a: a, 15, epsabs=1e-11)[0]
+
+        return integral(f) / integral(lambda b, a: 1.0)
+
+    found = mean(lambda b, a: b**k * a**2 / (b**2 - a**2) if b > a else 0.0)
+    upper, lower = (float(spectral_norm(2, d, r)) if r else 1.0 for r in (k + 2, k))
+    assert found == pytest.approx((upper - (d + 1 + k) * lower) / 2, rel=1e-7)
+    assert abs(found - (upper - (d + 2 + k) * lower) / 2) > 0.4 * lower
 
 
 def test_one_input_and_output_is_a_chain():

@@ -103,6 +103,16 @@ def test_the_closed_forms():
                 assert mf.from_json(mf.to_json(claim)) == claim
 
 
+@pytest.mark.parametrize("N", [100, 10_000])
+def test_the_variance_moves_by_a_share_of_1_over_N_squared_within_the_life_of_the_loss(N):
+    """T3's slope times the life is the total of training, -d K/(L N²): N² times the share is the same at every N, and
+    N times the share is not."""
+    slope, life = (number(claim(VANILLA, 2, 2), N=N) for claim in (mf.variance_slope, mf.loss_life))
+    share = float(slope * life) / POINT["sigma_w"] ** 2
+    total = float(number(mf.training_flow(VANILLA, 2, 2).total, N=N)) - 1
+    assert share == pytest.approx(-8 * 3 / (3 * N**2), rel=1e-9) and share == pytest.approx(total, rel=1e-4)
+
+
 @pytest.mark.parametrize("net", [VANILLA, RESIDUAL])
 def test_the_first_slopes_are_those_of_the_other_claims(net):
     """The rate of the capacity, T3's slope of the variance, and the loss at its bound."""
@@ -175,7 +185,7 @@ def test_wrong_versions_differ():
     for claim in mf.training_flow(VANILLA, 2, 2):
         true = float(number(claim, t=0.012))
         found = [float(number(wrong, t=0.012)) for wrong in THEOREMS["D2"].wrong(claim)]
-        scale = abs(true - 1.44) if claim.name == "D2.w" else abs(true)
+        scale = abs(true - {"D2.w": 1.44, "D2.total": 1.0}.get(claim.name, 0.0))
         assert found and all(abs(wrong - true) > 0.05 * scale for wrong in found), (claim.name, true, found)
 
 
