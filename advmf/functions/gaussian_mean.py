@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import mpmath
@@ -102,9 +103,13 @@ def _half(f: sp.Expr, x: sp.Symbol) -> sp.Expr:
         if power is not None and power.is_nonnegative:
             total += factor * 2 ** (power / 2 - 1) * sp.gamma((power + 1) / 2) / sp.sqrt(sp.pi)
         else:
-            density = sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi)
-            total += factor * sp.integrate(rest * density, (x, 0, sp.oo))
+            total += factor * _integral(rest, x)
     return total
+
+
+@lru_cache(1000)
+def _integral(f: sp.Expr, x: sp.Symbol) -> sp.Expr:
+    return sp.integrate(f * sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi), (x, 0, sp.oo))
 
 
 def _line(f: sp.Expr, z: sp.Symbol) -> Any:
