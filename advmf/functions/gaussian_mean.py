@@ -16,6 +16,7 @@ from sympy.core.function import Function
 
 from advmf.errors import ArgumentError
 from advmf.functions.columns import register
+from advmf.special.elementary import gauss_legendre
 
 _FAR = 16.0
 """The radius at which a quadrature in the plane ends: the density there is e**-128."""
@@ -121,7 +122,7 @@ def _line(f: sp.Expr, z: sp.Symbol) -> Any:
 def _plane(f: sp.Expr, z: sp.Symbol, w: sp.Symbol) -> float:
     """E f(z, w) in polar coordinates, between the lines through zero on which f has kinks; to double precision."""
     numbers = sp.lambdify((z, w), f, "numpy")
-    nodes, weights = np.polynomial.legendre.leggauss(120)
+    nodes, weights = gauss_legendre(120)
     r, radial = _FAR * (nodes + 1) / 2, _FAR / 2 * weights
     radial = radial * r * np.exp(-(r**2) / 2)
     cuts = {k * math.pi / 2 for k in range(5)}
