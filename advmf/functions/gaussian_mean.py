@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import mpmath
@@ -15,6 +16,7 @@ from sympy.core.function import Function
 
 from advmf.errors import ArgumentError
 from advmf.functions.columns import register
+from advmf.special.elementary import gauss_legendre
 
 _FAR = 16.0
 """The radius at which a quadrature in the plane ends: the density there is e**-128."""
@@ -102,9 +104,13 @@ def _half(f: sp.Expr, x: sp.Symbol) -> sp.Expr:
         if power is not None and power.is_nonnegative:
             total += factor * 2 ** (power / 2 - 1) * sp.gamma((power + 1) / 2) / sp.sqrt(sp.pi)
         else:
-            density = sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi)
-            total += factor * sp.integrate(rest * density, (x, 0, sp.oo))
+            total += factor * _integral(rest, x)
     return total
+
+
+@lru_cache(1000)
+def _integral(f: sp.Expr, x: sp.Symbol) -> sp.Expr:
+    return sp.integrate(f * sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi), (x, 0, sp.oo))
 
 
 def _line(f: sp.Expr, z: sp.Symbol) -> Any:
@@ -116,7 +122,7 @@ def _line(f: sp.Expr, z: sp.Symbol) -> Any:
 def _plane(f: sp.Expr, z: sp.Symbol, w: sp.Symbol) -> float:
     """E f(z, w) in polar coordinates, between the lines through zero on which f has kinks; to double precision."""
     numbers = sp.lambdify((z, w), f, "numpy")
-    nodes, weights = np.polynomial.legendre.leggauss(120)
+    nodes, weights = gauss_legendre(120)
     r, radial = _FAR * (nodes + 1) / 2, _FAR / 2 * weights
     radial = radial * r * np.exp(-(r**2) / 2)
     cuts = {k * math.pi / 2 for k in range(5)}

@@ -30,6 +30,15 @@ class Ops(Protocol):
 
 
 @cache
+def gauss_legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nodes and weights of Gauss and Legendre's rule on [-1, 1], which cannot be written to."""
+    rule = np.polynomial.legendre.leggauss(count)
+    for array in rule:
+        array.flags.writeable = False
+    return rule
+
+
+@cache
 def numpy_ops() -> Any:
     """The :class:`Ops` of NumPy."""
     from scipy.special import erfc, gammaln

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from advmf.errors import AccuracyError
+from advmf.special.elementary import gauss_legendre
 
 Curve = Callable[[np.ndarray], np.ndarray]
 """A function of arrays (elements, points), each row with the parameters of its element."""
@@ -36,16 +36,10 @@ _POINTS = 1 << 21
 """The largest number of points at which functions are evaluated at once."""
 
 
-@cache
-def _rule(count: int) -> tuple[np.ndarray, np.ndarray]:
-    nodes, weights = np.polynomial.legendre.leggauss(count)
-    return nodes, weights
-
-
 def _grid(edges: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Points and weights (elements, points) of a rule on each of the panels between sorted edges (elements, panels +
     1)."""
-    nodes, weights = _rule(count)
+    nodes, weights = gauss_legendre(count)
     low, half = edges[:, :-1, None], np.diff(edges)[..., None] / 2
     points, across = low + half * (nodes + 1), half * weights
     return points.reshape(len(edges), -1), np.broadcast_to(across, points.shape).reshape(len(edges), -1)
@@ -222,7 +216,7 @@ def _squared_integral(
     z, weights = _grid(_edges(np.zeros((len(root), 1)), 1 / root[:, None]), panel)
     weights = weights * _density(z)
     nodes, masses = np.polynomial.hermite_e.hermegauss(normal)
-    ways, shares = _rule(steps)
+    ways, shares = gauss_legendre(steps)
     m = (root[:, None] * z)[..., None, None]
     u = slant[:, None, None, None] * m + left[:, None, None, None] * nodes[:, None]
     values = g((m + u * ways).reshape(len(root), -1)).reshape(*z.shape, normal, steps)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from advmf.errors import DomainError
-from advmf.special.elementary import log_gamma_ratio, numpy_ops
+from advmf.special.elementary import gauss_legendre, log_gamma_ratio, numpy_ops
 
 _EXACT_RANK = 128
 """The largest min(K, d) for which :func:`spectral_norm` integrates the exact law."""
@@ -81,7 +81,7 @@ def _largest_singular_value(m: int, n: int) -> tuple[np.ndarray, np.ndarray, np.
     start, stop, window = max(0.0, math.sqrt(n) - math.sqrt(m) - reach), edge + reach, max(0.0, edge - reach)
     width = min(1.0, 2 / math.sqrt(m))
     ends = np.concatenate([_panels(start, window, width), _panels(window, stop, width)[1:]])
-    x, w = np.polynomial.legendre.leggauss(_ORDER)
+    x, w = gauss_legendre(_ORDER)
     upto = _integration_matrix(x)
     A, F = np.zeros((m, m)), np.zeros(m)
     nodes, weights, logs = [], [], []

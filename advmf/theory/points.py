@@ -45,6 +45,9 @@ BINDING = (GaussianMean, Recursion, Flow, sp.Sum, sp.Product, sp.Integral)
 MOMENT = 2.0
 """The processor time, in seconds, for one number."""
 
+LONG = 10**4
+"""The denominator from which on an exponent is long, so that a power by it is a decimal number at once."""
+
 LOCAL = (sp.Derivative, sp.Subs, sp.Limit)
 """Operations that are done before numbers are put in. Sums and products are done afterwards, when their ends are
 numbers."""
@@ -316,12 +319,27 @@ def _number(expr: sp.Expr, point: Point, digits: int, strict: bool = False) -> s
     time."""
 
     def work() -> sp.Expr:
-        at = expr.xreplace(dict(point))
+        at = expr.xreplace({**point, **_long_powers(expr, point)})
         at = evaluated(at) if at.has(sp.Sum, sp.Product) else at
         return sp.N(at, 15 if at.has(GaussianMean) and digits > 15 else digits, strict=strict)
 
     value = within(MOMENT, work)
     return value if value is not None and value.is_Number and value.is_extended_real else None
+
+
+def _long_powers(expr: sp.Expr, point: Point) -> dict[sp.Expr, sp.Expr]:
+    """The powers in an expression whose base and exponent are fractions at a point, with many digits in the exponent,
+    as numbers of twice the digits that SymPy works with at most.
+
+    SymPy would write 12**(m/n) as 2**(2 m/n) 3**(m/n) and so compute 2**m, which has more digits than memory holds.
+    """
+    found = {}
+    for power in expr.atoms(sp.Pow):
+        if power.exp.free_symbols:
+            base, exponent = (part.xreplace(dict(point)) for part in power.as_base_exp())
+            if base.is_Rational and base.is_positive and exponent.is_Rational and exponent.q > LONG:
+                found[power] = sp.Float(base, 200) ** exponent
+    return found
 
 
 def _with_random_functions(sides: Sequence[sp.Expr], random_: random.Random) -> list[sp.Expr]:

@@ -7,8 +7,9 @@ lemmas.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
 import sympy as sp
@@ -62,6 +63,38 @@ QUICK, PATIENT, LONG = 1, 4, 10
 """Seconds of processor time for SymPy to expand a difference, to integrate and to take a limit; without a limit it may
 never end. After that time other means take over, and the step says what it rests on."""
 
+REMEMBERED = 1000
+"""How many verified steps, integrals and limits a process keeps."""
+
+Verify = Callable[[Any, sp.Expr, sp.Expr, Sequence[sp.Basic]], Verified]
+
+
+def remembered(verify: Verify) -> Callable[..., Verified]:
+    """A verification that is done once in a process for the same reason, sides and conditions, on which alone it
+    depends. A step that is refused is verified anew."""
+    found = lru_cache(REMEMBERED)(verify)
+
+    @wraps(verify)
+    def again(self: Reason, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
+        return found(self, left, right, tuple(where))
+
+    return again
+
+
+@lru_cache(REMEMBERED)
+def _integrated(expr: sp.Expr) -> sp.Expr | None:
+    """The expression with its Gaussian means done; None if SymPy does not get there in time."""
+    return within(PATIENT, lambda: expr.replace(lambda e: isinstance(e, GaussianMean), lambda e: e.doit()))
+
+
+@lru_cache(REMEMBERED)
+def _limit(expr: sp.Expr, symbol: sp.Symbol, to: sp.Expr, direction: str) -> sp.Expr | None:
+    """SymPy's limit; None if it finds none in time. A polynomial approaches its value."""
+    if to.is_finite and expr.is_polynomial(symbol):
+        return expr.subs(symbol, to)
+    found = within(LONG, lambda: sp.limit(expr, symbol, to, direction))
+    return None if found is None or found.has(sp.Limit, sp.AccumBounds, sp.nan) else found
+
 
 @dataclass(frozen=True)
 class Algebra(Reason):
@@ -74,6 +107,7 @@ class Algebra(Reason):
     Verified(relation='==', status=<Status.PROVED: 'proved'>, evidence='SymPy: the difference is 0')
     """
 
+    @remembered
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
         if left == right:
             return Verified("==", Status.PROVED, "the same expression")
@@ -108,11 +142,12 @@ class GaussianIntegral(Reason):
     """Means over standard Gaussians, by the rules of :class:`GaussianMean` and SymPy's integral; cross-checked by
     quadrature."""
 
+    @remembered
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
         means = left.atoms(GaussianMean)
         if not means:
             raise StepError(f"the left side, {left}, holds no GaussianMean to evaluate.")
-        done = within(PATIENT, lambda: left.replace(lambda e: isinstance(e, GaussianMean), lambda e: e.doit()))
+        done = _integrated(left)
         closed = done is not None and not done.has(sp.Integral)
         # SymPy's integral is cross-checked at a few points, since each takes a quadrature. Then the sides are compared
         # at many.
@@ -142,6 +177,7 @@ class Limit(Reason):
     to: sp.Expr
     direction: str = "+"
 
+    @remembered
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
         to, sign = expression(self.to), {"+": 1, "-": -1}.get(self.direction)
         if sign is None:
@@ -164,8 +200,8 @@ class Limit(Reason):
             raise StepError(
                 f"the conditions of this chain, {', '.join(map(str, where))}, exclude {self.symbol} near {to}."
             )
-        found = within(LONG, lambda: sp.limit(plain, self.symbol, to, self.direction))
-        if found is not None and not found.has(sp.Limit, sp.AccumBounds, sp.nan):
+        found = _limit(plain, self.symbol, to, self.direction)
+        if found is not None:
             held = _agree(found, target, where)
             if proves_zero(found - target):
                 return Verified("->", Status.PROVED, "SymPy's limit")
@@ -192,6 +228,7 @@ class Substitution(Reason):
 
     facts: tuple[Fact, ...]
 
+    @remembered
     def verify(self, left: sp.Expr, right: sp.Expr, where: Sequence[sp.Basic] = ()) -> Verified:
         relation, status, target = "==", Status.PROVED, right
         expr, here = left, tuple(where)
