@@ -78,6 +78,9 @@ class Ensemble:
     sampler: str
     queries: int
     keep: bool
+    pays: float = 1.0
+    """Of a conditioned ensemble, a matrix is explicit all the same unless it has this many times the numbers of its
+    answers."""
     _kept: list[Networks] = field(default_factory=list, repr=False)
     _budget: Budget = field(init=False, repr=False)
 
@@ -93,10 +96,20 @@ class Ensemble:
         their place."""
         count = 0
         for (rows, columns, vector, _, positions), copies in self._shapes():
-            asked = self.queries * positions * (rows + columns)
-            answers = asked if self.sampler == "conditioned" else rows * columns
-            count += copies * (min(rows * columns, answers) + rows * vector)
+            asked = self._answers(rows, columns, positions)
+            stored = asked if self.sampler == "conditioned" and asked else rows * columns
+            count += copies * (stored + rows * vector)
         return self.dtype.itemsize * count
+
+    def _answers(self, rows: int, columns: int, positions: int) -> int:
+        """The numbers that the answers of a matrix take, or 0 where it is explicit all the same."""
+        asked = self.queries * positions * (rows + columns)
+        return asked if self.pays * asked <= rows * columns else 0
+
+    @property
+    def conditions(self) -> bool:
+        """Whether conditioning pays for any matrix."""
+        return any(self._answers(shape.rows, shape.columns, shape.positions) for shape, _ in self._shapes())
 
     def expect(self, queries: int) -> None:
         """Prepare for ``queries`` vectors to meet each matrix. Raises MemoryBudgetError where the networks would
@@ -262,7 +275,7 @@ class Ensemble:
 
         def matrix(rows: int, columns: int, std: float, positions: int) -> Matrix:
             queries = self.queries * positions
-            if queries * (rows + columns) > rows * columns:  # it would become explicit on the way
+            if not self._answers(rows, columns, positions):  # it would become explicit on the way, or does not pay
                 return DenseMatrix(fresh(normal(std), count, rows, columns))
             return ConditionedMatrix(
                 count,

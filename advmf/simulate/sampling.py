@@ -95,7 +95,9 @@ def sample(
         return seeded(limit_of(**common), generator)
     ensemble = Ensemble(**common, sampler="conditioned" if sampler == "auto" else sampler)
     few = ensemble.N < PAYS * queries * (1 if net.image is None else math.prod(net.image[1:]))
-    if sampler == "auto" and (few or ensemble.bytes_at_once > memory):
+    if sampler == "auto" and few:  # where square matrices do not pay, an output layer of many outputs still may
+        ensemble.pays = PAYS / 2
+    if sampler == "auto" and (not ensemble.conditions or ensemble.bytes_at_once > memory):
         dense = replace(ensemble, sampler="dense")
         if few or dense.bytes_at_once <= memory:
             ensemble = dense

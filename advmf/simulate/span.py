@@ -21,6 +21,8 @@ def sizes(y: Tensor) -> tuple[Tensor | None, Tensor]:
     """
     size = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
     small, large = (float(end) for end in size.aminmax()) if size.numel() else (1.0, 1.0)
+    if small == 0 and not bool(y[(zero := size == 0)[..., 0]].any()):  # rows of zeros have no scale to divide by
+        small = float(size.where(~zero, 1).min())
     if 1e-15 < small and large < 1e15:
         return None, size
     top = y.abs().amax(-1, keepdim=True)
@@ -102,11 +104,14 @@ def combine(turn: Tensor, rows: Tensor, out: Tensor) -> None:
 
 
 def _gram(rows: Tensor) -> Tensor:
-    """``rows @ rows.mT`` in float64, in parts that stay in the cache."""
+    """``rows @ rows.mT`` in float64, in parts that stay in the cache: some networks at a time, and where one of them
+    does not fit some coordinates at a time."""
     nets, count, length = rows.shape
     gram = torch.zeros(nets, count, count, dtype=torch.float64, device=rows.device)
-    step = length if rows.device.type == "cuda" else max(1, _CACHE // max(1, nets * count))
-    for part in rows.split(step, 2):
-        wide = part.double()
-        gram.baddbmm_(wide, wide.mT)
+    cache = rows.numel() if rows.device.type == "cuda" else _CACHE
+    together = max(1, cache // max(1, count * length))
+    for own, out in zip(rows.split(together), gram.split(together)):
+        for part in own.split(max(1, cache // max(1, len(own) * count)), 2):
+            wide = part.double()
+            out.baddbmm_(wide, wide.mT)
     return gram

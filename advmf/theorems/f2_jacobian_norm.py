@@ -111,8 +111,8 @@ F2 = Theorem(
             L=1,
             d=256,
             K=16,
-            widths=(500, 1000, 2000, 4000),
-            nets=(1600, 3200, 3200, 800),
+            widths=(400, 800, 1600, 3200),
+            nets=(230, 1700, 3000, 170),
             effects={"effect_fourth": 0.3},
         ),
         "paper": Scale(

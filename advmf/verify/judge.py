@@ -117,22 +117,21 @@ def numeric(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> sp
     """
     letters = {s: sp.Float(at[s.name]) for s in expr.free_symbols if s.name in at}
     expr = expr.xreplace({o: o.func(*(arg.subs(letters) for arg in o.args)) for o in expr.atoms(Observable)})
-    observables = sorted(expr.atoms(Observable), key=sp.default_sort_key)
-    if not expr.is_polynomial(*observables):
+    if not expr.is_polynomial(*expr.atoms(Observable)):
         return expr.subs(letters)
-    found = sp.S.Zero
-    # A polynomial multiplies out all that stands in it: what holds no observable is kept from that.
-    names = {e: sp.Dummy() for e in expr.atoms(sp.Function) if not e.has(Observable)}
-    meaning = {dummy: e for e, dummy in names.items()}
-    for powers, term in sp.Poly(expr.xreplace(names), *observables, domain="EX").terms():
-        value = coefficient = term.xreplace(meaning)
-        if coefficient.free_symbols:
-            at_each = set(at_widths(coefficient, at, widths).values())
-            if len(at_each) > 1:
-                raise ArgumentError(f"{coefficient} depends on N, and is a factor of what is measured: {expr}.")
-            value = sp.Float(at_each.pop())
-        found += value * sp.Mul(*(o**power for o, power in zip(observables, powers)))
-    return found
+
+    def measured(part: sp.Expr) -> sp.Expr:
+        if part.has(Observable):
+            return part if isinstance(part, Observable) else part.func(*map(measured, part.args))
+        if not part.free_symbols:
+            return part
+        at_each = set(at_widths(part, at, widths).values())
+        if len(at_each) > 1:
+            raise ArgumentError(f"{part} depends on N, and is a factor of what is measured: {expr}.")
+        return sp.Float(at_each.pop())
+
+    # Multiplied out only now: long formulas among its factors have become numbers.
+    return sp.expand(measured(expr))
 
 
 def crossover(product: sp.Expr, at: Mapping[str, float]) -> float | None:

@@ -94,6 +94,8 @@ AVERAGED_SCALE = "averaged"
 """What a theorem calls its scale for networks that average positions of images."""
 PIXELS_SCALE = "pixels"
 """What a theorem calls its scale for networks on images whose pixels differ."""
+SMOOTH_SCALE = "smooth"
+"""What a theorem calls its scale for networks with a smooth activation."""
 SCATTERED_SCALE = "scattered"
 """What a theorem calls its scale for networks whose numbers scatter more."""
 BRIEF = "brief"
@@ -337,6 +339,7 @@ def _scales(
             AVERAGED_SCALE: net.averages,
             PIXELS_SCALE: not averages_follow(net),
             IMAGES_SCALE: net.image is not None,
+            SMOOTH_SCALE: not all(isinstance(phi, ReLULike) for phi in net.activations),
             SCATTERED_SCALE: theorem.scatters(net),
         }
         names = [theorem.variant(profile.name, kind) for kind, has in kinds.items() if has]
