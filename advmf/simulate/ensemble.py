@@ -101,8 +101,12 @@ class Ensemble:
     def expect(self, queries: int) -> None:
         """Prepare for ``queries`` vectors to meet each matrix. Raises MemoryBudgetError where the networks would
         outgrow the budget."""
-        self.queries = max(self.queries, queries)
-        self.check_memory()
+        before, self.queries = self.queries, max(self.queries, queries)
+        try:
+            self.check_memory()
+        except MemoryBudgetError:
+            self.queries = before
+            raise
 
     @property
     def bytes_at_once(self) -> int:

@@ -102,9 +102,8 @@ class Memory:
     _asked: int = 0
 
     def again(self) -> Memory:
-        """The same memory, for a pass that begins."""
-        self._asked = 0
-        return self
+        """The same memory for a pass that begins; what that keeps is not in this one."""
+        return Memory([*self.kept])
 
     def last(self) -> Any:
         """What the rule kept in the pass before this, or None; :meth:`keep` follows."""
