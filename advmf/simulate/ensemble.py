@@ -23,8 +23,9 @@ from advmf.simulate.budget import MEMORY, Budget, allow
 from advmf.simulate.conditioned import ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
 from advmf.simulate.draws import Drawn, Fill, Fresh, Shape, Shapes, normal
-from advmf.simulate.networks import Chain, Draws, Linear, Map, Networks, Trace, realise
+from advmf.simulate.networks import Chain, Linear, Map, Networks, Trace
 from advmf.simulate.positions import Average, Flatten, Spread
+from advmf.simulate.realisation import Draws, realise
 from advmf.simulate.state import lasting, source, tensor, without_gradients
 from advmf.simulate.tapes import Matrix
 
@@ -114,8 +115,12 @@ class Ensemble:
     def expect(self, queries: int) -> None:
         """Prepare for ``queries`` vectors to meet each matrix. Raises MemoryBudgetError where the networks would
         outgrow the budget."""
-        self.queries = max(self.queries, queries)
-        self.check_memory()
+        before, self.queries = self.queries, max(self.queries, queries)
+        try:
+            self.check_memory()
+        except MemoryBudgetError:
+            self.queries = before
+            raise
 
     @property
     def bytes_at_once(self) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NoReturn
 
@@ -84,8 +84,6 @@ class LimitEnsemble(Ensemble):
     """
 
     lean: ClassVar[bool] = True
-    answered: int = field(default=0, init=False, repr=False)
-    """The number of vectors that the networks have already answered."""
 
     @property
     def bytes_per_network(self) -> int:
@@ -138,8 +136,14 @@ class LimitEnsemble(Ensemble):
         return found.reshape(eta.shape[:-1])
 
     def expect(self, queries: int) -> None:
-        self.answered += queries
-        super().expect(self.answered)
+        super().expect(self.answered + queries)
+
+    @property
+    def answered(self) -> int:
+        """The number of vectors that the networks have already answered, two for each point."""
+        return 2 * max(
+            (len(chunk.process.anchor) for chunk in self._kept if isinstance(chunk, LimitNetworks)), default=0
+        )
 
     @property
     def bytes_at_once(self) -> int:
@@ -192,6 +196,11 @@ class LimitNetworks(Networks):
     @without_gradients
     def trace(self, x: Columns) -> Trace:
         x = x.expand(self.nets, -1, -1, -1)[..., 0].mT.double()
+        with self.process.transaction():
+            return self._traced(x)
+
+    def _traced(self, x: Tensor) -> Trace:
+        """The trace at inputs (nets, inputs, d)."""
         process = self.process
         points = [self._point(x[:, i]) for i in range(x.shape[1])]
         new = [i for i, point in enumerate(points) if point is None]
@@ -248,10 +257,11 @@ class LimitTrace(Trace):
         eta = eta.double().permute(0, 2, 3, 1)
         base = [point for (point,) in self.points]
         anchors = [process.anchor[point] for point in base]
-        process.differentiate(anchors)
-        y = process.y[:, base][:, :, None] + eta
         each = [a for a in anchors for _ in range(columns)]
-        new = process.ask(y.flatten(1, 2), each)
+        with process.transaction():
+            process.differentiate(anchors)
+            y = process.y[:, base][:, :, None] + eta
+            new = process.ask(y.flatten(1, 2), each)
         beyond = torch.stack([process.beyond(point) for point in new], 1).unflatten(1, (inputs, columns))
         before = torch.stack([process.beyond(point) for point in base], 1)[:, :, None]
         linear = torch.stack([process.gradient(a) for a in anchors], 1)
@@ -266,7 +276,8 @@ class LimitTrace(Trace):
     def _gradients(self, columns: Tensor) -> Tensor:
         """The Jacobians (nets, inputs, columns or 1, K, d)."""
         process, points = self.process, [p for row in self.points for p in row]
-        process.differentiate(points)
+        with process.transaction():
+            process.differentiate(points)
         found = torch.stack([process.gradient(p) for p in points], 1)
         found = found.unflatten(1, (len(self.points), len(self.points[0])))
         return found.expand(-1, -1, columns.shape[3], -1, -1)

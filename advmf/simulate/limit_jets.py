@@ -102,9 +102,8 @@ class Memory:
     _asked: int = 0
 
     def again(self) -> Memory:
-        """The same memory, for a pass that begins."""
-        self._asked = 0
-        return self
+        """The same memory for a pass that begins; what that keeps is not in this one."""
+        return Memory([*self.kept])
 
     def last(self) -> Any:
         """What the rule kept in the pass before this, or None; :meth:`keep` follows."""
@@ -192,9 +191,11 @@ class State:
         """The pairs of streams."""
         p, root = self.points, self.points.Q.sqrt()
         sigma, tau = root[:, layout.rows, None], root[:, None]
-        gap = layout.between(p.Q, p.gap)
-        D = self.gain * self.distance + self.jets.value
-        return Pair(p.Q[:, layout.rows, None], p.Q[:, None], gap, D, sigma, tau, sigma * tau, gap / (sigma + tau))
+        D, total = (self.gain * self.distance + self.jets.value).clamp_(min=0.0), sigma + tau
+        # By rounding a gap can be larger than the distance, above all that of the same point twice.
+        most = D.sqrt()
+        root_gap = (layout.between(p.Q, p.gap) / total).clamp_(-most, most)
+        return Pair(p.Q[:, layout.rows, None], p.Q[:, None], root_gap * total, D, sigma, tau, sigma * tau, root_gap)
 
 
 def composed(state: State, layout: Layout, gain: float | Tensor, rest: Jets) -> Jets:

@@ -19,7 +19,9 @@ distance where that is larger. It counts as known where its variance, given the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -41,8 +43,9 @@ Normals = Callable[..., Tensor]
 class Process:
     """``nets`` networks of K outputs and d inputs, whose covariance is ``kernel``.
 
-    ``normals(*shape)`` draws (nets, *shape) standard normals in float64, each network's from its own stream. Raises
-    MemoryBudgetError, before anything is drawn, for points that take more than ``memory`` bytes.
+    ``normals(*shape)`` draws (nets, *shape) standard normals in float64, each network's from its own stream; a copy of
+    it must draw the same. Raises MemoryBudgetError, before anything is drawn, for points that take more than ``memory``
+    bytes.
     """
 
     def __init__(
@@ -67,6 +70,19 @@ class Process:
         self._scale = own
         self._values: list[Tensor] = []
         self._changes: dict[int, Tensor] = {}
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """A block of questions that is answered as a whole: where it raises an error, or is interrupted, the process is
+        as it was before, with the same draws to come."""
+        # Tensors are replaced and never changed in place.
+        before = {name: each if isinstance(each, Tensor) else copy(each) for name, each in vars(self).items()}
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
 
     def ask(self, y: Tensor, anchors: Sequence[int | None]) -> list[int]:
         """Draw the values at points (nets, points, d) and return the points' numbers. A point is given relative to its
@@ -161,7 +177,7 @@ class Process:
         jets[:, :n, :n] = self._jets
         jets[:, n:] = found
         jets[:, :n, n:] = found[:, :, :n].transpose(1, 2)[..., _SWAPPED]
-        self._jets, self._coordinates = jets, (x, y)
+        self._jets, self._coordinates, self._remembered = jets, (x, y), layout.memory
         self._points, self._gaps = state.points, gap
         self._gain = state.gain[:, :, 0]
         self._unit = (self._gain / d).sqrt()

@@ -45,7 +45,7 @@ class Span:
 
 class Factor:
     """A Cholesky factor (nets, n, n) of numbers of unit scale, and the standard normals (nets, n, copies) that it
-    multiplies."""
+    multiplies. A copy has the same numbers as long as only one of the two is extended."""
 
     def __init__(self, like: Tensor, copies: int) -> None:
         self._lower = like.new_zeros(len(like), _ROOM, _ROOM)
@@ -77,8 +77,7 @@ class Factor:
         if n + p > self._lower.shape[1]:
             self._grow(n + p)
         self._lower[:, n : n + p, n : n + p] = new
-        if known is not None:
-            self._lower[:, n : n + p, :n] = known
+        self._lower[:, n : n + p, :n] = 0.0 if known is None else known
         self._normals[:, n : n + p] = normals
         self._count += p
 

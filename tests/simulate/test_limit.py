@@ -568,6 +568,29 @@ def test_balls_that_move_deviations_by_few_digits_follow_the_linear_law(name):
         assert ((value / (r * x.norm() * norm) - 1).abs() < 3 * math.sqrt(r)).all(), r
 
 
+@pytest.mark.parametrize(
+    "name", ["vanilla", "pre_norm", "tanh", "hard_tanh", "clipped", "elu", "plain selu", "shifted selu"]
+)
+def test_a_point_may_come_again_in_some_of_the_networks(name):
+    """As the corners of a ball do in an attack at p = inf. The answer is the same there, and another at other points.
+    By rounding the moments of such points differ in the last digit, as they are computed with others each time."""
+    networks, corners = sample(NETS[name], nets=16, sigma_b=0.0, L=3), 4
+    (trace,) = networks.traces(point(6))
+    places = 0.1 * torch.randn(16, 6, 1, corners, generator=generator(3), dtype=torch.float64).sign()
+    chosen = torch.randint(corners, (10, 16), generator=generator(4))
+    found = torch.full((16, corners, 12), math.nan, dtype=torch.float64)
+    for at in chosen:
+        eta = places[torch.arange(16), :, :, at][..., None]
+        shifted = trace.shift(eta)
+        answer = torch.cat((shifted.output, shifted.push(eta)), 1).flatten(1)
+        before = found[torch.arange(16), at, : answer.shape[1]]
+        same = (before - answer).abs() / answer.abs().amax(0)
+        assert float(same.nan_to_num(0.0).max()) < 1e-3
+        found[torch.arange(16), at, : answer.shape[1]] = answer
+    seen = found[:, :, : answer.shape[1]]
+    assert float((seen[:, 0] - seen[:, 1]).abs().nanmean()) > 1e-2
+
+
 def test_differences_are_those_of_the_values():
     """f(x + eta) by a pass of its own, J by differences, and push, pull and Jacobian of one another."""
     networks, x = sample(NETS["residual"], nets=3), point(6)
@@ -663,6 +686,75 @@ def test_other_attacks_work_on_them():
         trace, lambda output, change: change[..., 0], eps=0.3, p=2, generator=generator(), steps=3
     )
     assert (0 < first.value).all() and (first.value[:, 0] <= 1.1 * best).all()
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+
+
+def conversation(networks):
+    """All numbers of a dialogue with an ensemble."""
+    x, (chunk,) = torch.stack((point(6), point(6, seed=4))), networks.chunks()
+    trace = chunk.trace(networks.inputs(x))
+    eta = 0.3 * torch.randn(1, 6, 2, 2, generator=generator(7), dtype=torch.float64).expand(chunk.nets, -1, -1, -1)
+    shifted = trace.shift(eta)
+    found = trace.output, trace.jacobian(), shifted.output, shifted.push(eta)
+    return torch.cat([each.flatten() for each in found])
+
+
+def failing(networks, monkeypatch, name):
+    """Ask a question that ends in an error: by its input, or at one of the draws of a shift."""
+    (trace,), factors, taken = networks.traces(point(6, seed=9)), limit_span.factored, []
+
+    def factored(S):
+        taken.append(S)
+        if len(taken) == {"first draw": 1, "last draw": 3}.get(name, 0):
+            raise KeyboardInterrupt
+        return factors(S)
+
+    def question():
+        factor = {"zero": 0.0, "far": 1e4}.get(name)
+        return trace.shift(0.1 * trace.inputs) if factor is None else networks.forward(factor * point(6))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(limit_span, "factored", factored)
+        with pytest.raises((AccuracyError, DomainError, KeyboardInterrupt)):
+            question()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
+@pytest.mark.parametrize("name", ["zero", "far", "first draw", "last draw"])
+def test_a_question_that_fails_changes_nothing(name, first, monkeypatch):
+    """The answers and the draws to come are those of networks that were not asked; a question that succeeds changes the
+    draws."""
+    net, values = NETS["tanh" if name == "far" else "plain_residual"], {"sigma_b": 0.0, "sigma_w": 2.0, "nets": 3}
+
+    def dialogue(between):
+        networks = sample(net, **values)
+        before = [] if first else [conversation(networks)]
+        networks.forward(point(6, seed=9))
+        between(networks)
+        return torch.cat([*before, conversation(networks), networks.forward(-point(6, seed=3)).flatten()])
+
+    wanted = dialogue(lambda networks: None)
+    assert torch.equal(dialogue(lambda networks: failing(networks, monkeypatch, name)), wanted)
+    assert not torch.equal(dialogue(lambda networks: networks.forward(point(6, seed=5))), wanted)
+
+
+def test_a_refused_attack_changes_no_expectation():
+    """A smaller one is answered after it, at finite widths as well."""
+    for options in ({"memory": 2**28}, {"N": 3000, "sampler": "conditioned", "memory": 2**28, "queries": 20}):
+        networks = sample(NETS["vanilla"], d=64, nets=20, **options)
+        expected = networks.queries
+        with pytest.raises(MemoryBudgetError):
+            mf.simulate.attack(networks, point(64), eps=0.1, p=2, q=2, directions=64, steps=200)
+        assert networks.queries == expected
+        mf.simulate.attack(networks, point(64), eps=0.1, p=2, q=2, directions=1, steps=2)
+
+
+def test_networks_that_are_used_once_are_asked_as_often_as_one_likes():
+    networks = sample(NETS["vanilla"], d=64, nets=4, keep=False, memory=2**24)
+    for _ in range(3):
+        mf.simulate.attack(networks, point(64), eps=0.1, p=2, q=2, directions=1, steps=8)
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
