@@ -150,6 +150,12 @@ class Layout:
         same = anchor[rows][:, None] == anchor[None]
         return Layout(rows, anchor, same, bool(same.all()), (memory or Memory()).again())
 
+    @staticmethod
+    def around(moves: Tensor) -> Layout:
+        """The first of points (points, d), an anchor, paired with all of them."""
+        here = torch.zeros(len(moves), dtype=torch.int64, device=moves.device)
+        return Layout.of(here[:1], here)
+
     def between(self, value: Tensor, gap: Tensor) -> Tensor:
         """value_i - value_j of all pairs, computed from the gaps to the anchor."""
         close = gap[:, self.rows, None] - gap[:, None]

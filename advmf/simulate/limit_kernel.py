@@ -281,6 +281,16 @@ class Kernel:
         """The numbers that are remembered of a point."""
         return sum(map(kept, self._blocks))
 
+    held = 0
+    """The numbers that the pairs of a point take while they are computed, beside those of the process."""
+
+    def spread(self, x: Tensor, moves: Tensor) -> Tensor:
+        """E (f(x + y) - f(x))² of one input x (d,) and moves y (points, d), of which the first is zero."""
+        layout, d = Layout.around(moves), x.shape[0]
+        moved = x + moves
+        q, gap, apart = ((y * z).sum(1)[None] / d for y, z in ((moved, moved), (x + moved, moves), (moves, moves)))
+        return self(q, gap, apart[:, None], layout).apart()[0, 0]
+
     def __call__(self, q: Tensor, gap: Tensor, distance: Tensor, layout: Layout) -> State:
         """The state of the last layer: ``q`` (nets, points) are |x|²/d, ``gap`` is their excess over that of the
         point's anchor, and ``distance`` (nets, rows, points) are the |x - x'|²/d of the pairs of ``layout``."""

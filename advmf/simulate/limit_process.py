@@ -28,6 +28,7 @@ from torch import Tensor
 
 from advmf.errors import DomainError
 from advmf.simulate.budget import MEMORY, allow
+from advmf.simulate.limit_images import ImageKernel
 from advmf.simulate.limit_jets import Layout, Memory
 from advmf.simulate.limit_kernel import Kernel
 from advmf.simulate.limit_span import Factor, Span
@@ -50,7 +51,7 @@ class Process:
 
     def __init__(
         self,
-        kernel: Kernel,
+        kernel: Kernel | ImageKernel,
         nets: int,
         d: int,
         K: int,
@@ -164,6 +165,7 @@ class Process:
 
     def _measure(self, new: list[int]) -> None:
         """Compute the kernel between the new points and all points."""
+        assert isinstance(self._kernel, Kernel)
         d, anchor = self._d, self._indices(self.anchor)
         x, y = self.x @ self._span.basis.mT, self.y @ self._span.basis.mT
         layout = Layout.of(self._indices(new), anchor, self._remembered)
@@ -210,7 +212,10 @@ class Process:
         rows = [place[i] * width + max(0, k) for i, k in entries]
         columns = [i * r1 + k + 1 for i, k in self._entries + entries]
         covariance = covariance.flatten(1, 2).flatten(2)[:, rows][:, :, columns]
-        linear = torch.stack([self._size(i) if k == VALUE else self._units[:, k] for i, k in entries], 1)
+        if entries[0][1] == VALUE:
+            linear = torch.stack([self._size(i) for i, _ in entries], 1)
+        else:
+            linear = self._units[:, [k for _, k in entries]]
         n = len(self._entries)
         scale = (covariance[..., n:].diagonal(dim1=1, dim2=2).clamp(min=0) + LEAST * linear**2).sqrt()
         self._scale = torch.cat((self._scale, scale), 1)
