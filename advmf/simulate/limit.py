@@ -81,7 +81,8 @@ class LimitEnsemble(Ensemble):
     """``nets`` independent networks of infinite width, each from its own seed; ``sampler`` is "limit".
 
     Networks store their answers, and each answer makes the next more expensive: m points take about m² r² numbers,
-    where r is the dimension of their span. Operations that need weights or a stream are refused by name.
+    where r is the dimension of their span, or d on images. Operations that need weights or a stream are refused by
+    name.
     """
 
     lean: ClassVar[bool] = True

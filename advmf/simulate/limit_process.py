@@ -205,17 +205,13 @@ class Process:
 
     def _drawn(self, points: list[int], entries: list[tuple[int, int]], normals: Tensor) -> Tensor:
         """Draw numbers of new entries (point, direction) by standard normals (nets, entries, K)."""
-        covariance = self._covariance(points, value=entries[0][1] == VALUE)
-        r1 = self._span.basis.shape[1] + 1
+        values, r1 = entries[0][1] == VALUE, self._span.basis.shape[1] + 1
+        covariance = self._covariance(points, values)
         place = {i: a for a, i in enumerate(points)}
-        width = 1 if entries[0][1] == VALUE else r1 - 1
-        rows = [place[i] * width + max(0, k) for i, k in entries]
+        rows = [place[i] * (1 if values else r1 - 1) + max(0, k) for i, k in entries]
         columns = [i * r1 + k + 1 for i, k in self._entries + entries]
         covariance = covariance.flatten(1, 2).flatten(2)[:, rows][:, :, columns]
-        if entries[0][1] == VALUE:
-            linear = torch.stack([self._size(i) for i, _ in entries], 1)
-        else:
-            linear = self._units[:, [k for _, k in entries]]
+        linear = torch.stack([self._size(i) for i in points], 1) if values else self._units[:, [k for _, k in entries]]
         n = len(self._entries)
         scale = (covariance[..., n:].diagonal(dim1=1, dim2=2).clamp(min=0) + LEAST * linear**2).sqrt()
         self._scale = torch.cat((self._scale, scale), 1)
