@@ -16,6 +16,7 @@ of matrices, of positions times pixels.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -37,25 +38,24 @@ Back = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Pixels:
-    """The inputs of a pass: for each pixel its position (d,), 2 (x - x')/channels (nets, rows, points, d), and the
-    number of channels. Ways back add to ``mixed`` (nets, rows, points, d, d), second derivatives of the mean of the
-    rests by a pixel of either input, and to its ``diagonal``."""
+    """The inputs of a pass: the position of each pixel (d,), the number of channels, and the ``rows`` that are paired
+    with all points. Ways back add to ``mixed`` (nets, rows, points, d, d), the second derivatives of the mean of the
+    rests by a pixel of either input."""
 
     place: Tensor
-    moves: Tensor
     channels: int
+    rows: Tensor
     mixed: Tensor
-    diagonal: Tensor
 
     @staticmethod
-    def of(apart: Tensor, channels: int, positions: int) -> Pixels:
+    def of(apart: Tensor, channels: int, positions: int, rows: Tensor) -> Pixels:
+        """Of the differences of the inputs (nets, rows, points, d)."""
         d = apart.shape[3]
         place = torch.arange(d, dtype=torch.int64, device=apart.device) % positions
-        mixed = apart.new_zeros(*apart.shape, d)
-        return Pixels(place, 2 / channels * apart, channels, mixed, torch.zeros_like(apart))
+        return Pixels(place, channels, rows, apart.new_zeros(*apart.shape, d))
 
     def add(self, first: Tensor, second: Tensor) -> None:
-        """Add the products of derivatives by either input (..., n, d), summed over the positions."""
+        """Add the products of derivatives by either input (..., positions, d), summed over the positions."""
         self.mixed.add_(first.mT @ second)
 
 
@@ -71,99 +71,85 @@ class Slopes:
     other: Tensor
     back: Back
 
-    def mapped(self, change: Callable[[Tensor], Tensor], back: Back, means: float = 0.0) -> Slopes:
-        """After the same linear map of all second moments, and of the means by a factor."""
+    def times(self, factor: float, means: float) -> Slopes:
+        """With second moments times a factor, and means times another."""
         mean = None if self.mean is None or not means else means * self.mean
-        own, other = change(self.own), change(self.other)
-        return Slopes(self.pixels, change(self.Q), mean, own, other, lambda w: self.back(back(w)))
+        own, other, back = factor * self.own, factor * self.other, self.back
+        return Slopes(self.pixels, factor * self.Q, mean, own, other, lambda w: back(factor * w))
 
 
 @dataclass(frozen=True)
 class ImageState(Streams):
-    """The streams at the positions of images of some ``sizes``. Networks and positions are one axis: ``points`` has
-    (nets·n, points), and the linear part of the squared ``distance`` and its ``rest`` are (nets·n, rows, points).
-    ``gain`` is G (nets, n, positions of the input). Without ``slopes`` there are no derivatives."""
+    """The streams at the positions of images of some ``sizes``, of a number of ``nets``: the rules' ``points``, and the
+    ``rest`` of the squared distances. Without ``slopes`` there are no derivatives."""
 
     points: Points
     sizes: Sizes
-    distance: Tensor
+    nets: int
     rest: Tensor
-    gain: Tensor
     slopes: Slopes | None
 
+    @abstractmethod
+    def at(self, values: Tensor) -> Tensor:
+        """Numbers of the rules' points as (nets, points, positions)."""
+
+    @abstractmethod
+    def between(self, values: Tensor) -> Tensor:
+        """Numbers of the rules' pairs as (nets, rows, points, positions)."""
+
+    @abstractmethod
+    def first(self, values: Tensor) -> Tensor:
+        """Numbers (nets, points, positions, ...) at the first point of each pair."""
+
+    @abstractmethod
+    def second(self, values: Tensor) -> Tensor:
+        """Numbers (nets, points, positions, ...) at the second point of each pair."""
+
+    def linear(self) -> Tensor | None:
+        """The derivatives by the first input's pixels of what a distance is beyond its rest, if that is kept apart."""
+        return None
+
+    def linear_back(self, weights: Tensor) -> None:
+        """Add that part's second derivatives, for weights of the distances."""
+
     def apart(self) -> Tensor:
-        return self.distance + self.rest
+        return self.rest
 
     def times(self, factor: float, means: float = 1.0, bias: float = 0.0) -> Self:
-        slopes = self.slopes and self.slopes.mapped(lambda v: factor * v, lambda w: factor * w, means)
-        return self._with(
-            self.points.times(factor, means, bias),
-            distance=factor * self.distance,
-            rest=factor * self.rest,
-            gain=factor * self.gain,
-            slopes=slopes,
-        )
-
-    def averaged(self, layer: Conv) -> Self:
-        taps = averages(layer.windows, self.sizes, str(self.rest.device))
-        nets = len(self.gain)
-
-        def over(values: Tensor) -> Tensor:
-            each = values.unflatten(0, (nets, -1)).flatten(2)
-            return (taps @ each).unflatten(2, values.shape[1:]).flatten(0, 1)
-
-        points = replace(self.points.centred, Q=over(self.points.Q), gap=over(self.points.gap))
-        return self._with(
-            points,
-            sizes=layer.sizes(self.sizes),
-            distance=over(self.distance),
-            rest=over(self.rest),
-            gain=taps @ self.gain,
-            slopes=self.slopes and self.slopes.mapped(lambda v: taps @ v, lambda w: w @ taps),
-        )
+        points, slopes = self.points.times(factor, means, bias), self.slopes and self.slopes.times(factor, means)
+        return self.followed(points, rest=factor * self.rest, slopes=slopes)
 
     def after(
         self, points: Points, gain: float | Tensor, rest: Jets, layout: Layout, kept: float | Tensor = 0.0
     ) -> Self:
-        whole = gain.reshape(len(self.gain), -1, 1) if isinstance(gain, Tensor) else gain
-        return self._with(
-            points,
-            distance=gain * self.distance,
-            rest=gain * self.rest + rest.value,
-            gain=whole * self.gain,
-            slopes=self.slopes and self._bent(self.slopes, points, gain, rest, layout, kept),
-        )
+        slopes = self.slopes and self._bent(self.slopes, points, gain, rest, kept)
+        return self.followed(points, rest=gain * self.rest + rest.value, slopes=slopes)
 
-    def _bent(
-        self, slopes: Slopes, points: Points, gain: float | Tensor, rest: Jets, layout: Layout, kept: float | Tensor
-    ) -> Slopes:
+    def _bent(self, slopes: Slopes, points: Points, gain: float | Tensor, rest: Jets, kept: float | Tensor) -> Slopes:
         """The derivatives after an activation, by those of its own rest."""
-        pixels, G = slopes.pixels, self.gain
-        first, second = slopes.Q[:, layout.rows, None], slopes.Q[:, None]
-        linear = G[:, None, None, :, pixels.place] * pixels.moves[..., None, :]
-        own, other = slopes.own + linear, slopes.other - linear
+        first, second, own, other = self.first(slopes.Q), self.second(slopes.Q), slopes.own, slopes.other
+        if (linear := self.linear()) is not None:
+            own, other = own + linear, other - linear
         q, r, D, qr, qD, rD, DD = (
-            self._each(value)[..., None] for value in (rest.q, rest.r, rest.D, rest.qr, rest.qD, rest.rD, rest.DD)
+            self.between(value)[..., None] for value in (rest.q, rest.r, rest.D, rest.qr, rest.qD, rest.rD, rest.DD)
         )
-        keep = self._each(gain)[..., None] if isinstance(gain, Tensor) else gain
+        keep = self.between(gain)[..., None] if isinstance(gain, Tensor) else gain
 
         def back(w: Tensor) -> Tensor:
             weights = w[..., None]
-            pixels.add(weights * (qr * first + rD * own), second)
-            pixels.add(weights * (qD * first + DD * own), other)
-            change = w * D[..., 0]
-            pixels.diagonal.sub_((change @ G[:, None])[..., pixels.place], alpha=2 / pixels.channels)
-            before = keep * weights
-            return slopes.back(before[..., 0] + change)
+            slopes.pixels.add(weights * (qr * first + rD * own), second)
+            slopes.pixels.add(weights * (qD * first + DD * own), other)
+            self.linear_back(w * D[..., 0])
+            return slopes.back(((keep + D) * weights)[..., 0])
 
         mean = None
         if points.mean_slope is not None:
-            mean = self._each(points.mean_slope)[..., None] * slopes.Q
+            mean = self.at(points.mean_slope)[..., None] * slopes.Q
             if slopes.mean is not None:
-                mean = mean + (self._each(kept)[..., None] if isinstance(kept, Tensor) else kept) * slopes.mean
+                mean = mean + (self.at(kept)[..., None] if isinstance(kept, Tensor) else kept) * slopes.mean
         return Slopes(
-            pixels,
-            self._each(points.slope)[..., None] * slopes.Q,
+            slopes.pixels,
+            self.at(points.slope)[..., None] * slopes.Q,
             mean,
             torch.addcmul(q * first, D, own) + keep * slopes.own,
             torch.addcmul(r * second, D, other) + keep * slopes.other,
@@ -177,7 +163,7 @@ class ImageState(Streams):
             Q = a.Q + square * b.Q
             for p, m in ((self.points, b.mean), (other.points, a.mean)):
                 if p.mean is not None and m is not None:
-                    Q = Q + 2 * s * self._each(p.mean)[..., None] * m
+                    Q = Q + 2 * s * self.at(p.mean)[..., None] * m
             slopes = Slopes(
                 a.pixels,
                 Q,
@@ -186,13 +172,8 @@ class ImageState(Streams):
                 a.other + square * b.other,
                 lambda w: a.back(w) + b.back(square * w),
             )
-        out = self._with(
-            self.points.plus(other.points, s, layout),
-            distance=self.distance + square * other.distance,
-            rest=self.rest + square * other.rest,
-            gain=self.gain + square * other.gain,
-            slopes=slopes,
-        )
+        points = self.points.plus(other.points, s, layout)
+        out = self.followed(points, rest=self.rest + square * other.rest, slopes=slopes)
         return (
             out if self.points.mean is None or other.points.mean is None else out._crossed(self, other, 2 * s, layout)
         )
@@ -202,8 +183,8 @@ class ImageState(Streams):
         if p.mean is None:
             return self
         if slopes is not None and slopes.mean is not None:
-            slopes = replace(slopes, Q=slopes.Q - 2 * self._each(p.mean)[..., None] * slopes.mean, mean=None)
-        return self._with(p.about_mean(layout), slopes=slopes)._crossed(self, self, -1.0, layout)
+            slopes = replace(slopes, Q=slopes.Q - 2 * self.at(p.mean)[..., None] * slopes.mean, mean=None)
+        return self.followed(p.about_mean(layout), slopes=slopes)._crossed(self, self, -1.0, layout)
 
     def _crossed(self, a: Self, b: Self, factor: float, layout: Layout) -> Self:
         """With ``factor`` (m - m')(n - n') added to the squared distance, for the means m of a and n of b."""
@@ -212,9 +193,9 @@ class ImageState(Streams):
         slopes = self.slopes
         if slopes is None or a.slopes is None or b.slopes is None or a.slopes.mean is None or b.slopes.mean is None:
             return out
-        m, n, before = a.slopes.mean, b.slopes.mean, slopes.back
-        (m_q, n_q), (m_r, n_r) = ((e[:, layout.rows, None] for e in (m, n)), (e[:, None] for e in (m, n)))
-        one, other = self._each(one)[..., None], self._each(other)[..., None]
+        before, means = slopes.back, (a.slopes.mean, b.slopes.mean)
+        m_q, n_q, m_r, n_r = *map(self.first, means), *map(self.second, means)
+        one, other = self.between(one)[..., None], self.between(other)[..., None]
 
         def back(w: Tensor) -> Tensor:
             weights = -factor * w[..., None]
@@ -222,18 +203,12 @@ class ImageState(Streams):
             slopes.pixels.add(weights * n_q, m_r)
             return before(w)
 
-        return replace(
-            out,
-            slopes=replace(
-                slopes,
-                own=slopes.own + factor * (m_q * other + one * n_q),
-                other=slopes.other - factor * (m_r * other + one * n_r),
-                back=back,
-            ),
-        )
+        by_own, by_other = m_q * other + one * n_q, m_r * other + one * n_r
+        own, others = slopes.own + factor * by_own, slopes.other - factor * by_other
+        return replace(out, slopes=replace(slopes, own=own, other=others, back=back))
 
     def begin(self) -> Self:
-        return replace(self, slopes=self.slopes and replace(self.slopes, back=_same))
+        return replace(self, slopes=self.slopes and replace(self.slopes, back=same))
 
     def follow(self, before: Self) -> Self:
         if self.slopes is None or before.slopes is None:
@@ -241,20 +216,115 @@ class ImageState(Streams):
         own, earlier = self.slopes.back, before.slopes.back
         return replace(self, slopes=replace(self.slopes, back=lambda w: earlier(own(w))))
 
-    def _with(self, points: Points, **new: object) -> Self:
-        """With other points, whose derivatives by pixels are in ``slopes``."""
+    def followed(self, points: Points, **new: object) -> Self:
+        """With other points, whose derivatives by the pixels are in ``slopes``."""
         points = replace(points, slope=torch.ones_like(points.Q))
         if points.mean is not None:
             points = replace(points, mean_slope=torch.zeros_like(points.Q))
         return replace(self, points=points, **new)  # type: ignore[arg-type]
 
-    def _each(self, values: Tensor) -> Tensor:
-        """Numbers (nets·n, ...) as (nets, ..., n)."""
-        return values.unflatten(0, (len(self.gain), -1)).movedim(1, -1)
 
-
-def _same(weights: Tensor) -> Tensor:
+def same(weights: Tensor) -> Tensor:
+    """The way back over nothing."""
     return weights
+
+
+@dataclass(frozen=True)
+class Diagonal(ImageState):
+    """The streams of two inputs at the same position. For the rules, networks and positions are one axis: points are
+    (nets·n, points) and pairs (nets·n, rows, points). ``distance`` is the linear part of the squared distances, and
+    ``gain`` is G (nets, n, positions of the input). ``moves`` are 2 (x - x')/channels (nets, rows, points, d)."""
+
+    distance: Tensor
+    gain: Tensor
+    moves: Tensor
+
+    @staticmethod
+    def start(x: Tensor, y: Tensor, image: tuple[int, ...], layout: Layout, slopes: bool) -> tuple[Diagonal, Layout]:
+        """Of inputs (nets, points, d) with their differences y from their anchors."""
+        channels, sizes = image[0], image[1:]
+        positions, apart = prod(sizes), layout.apart(x, y)
+
+        def moment(one: Tensor, other: Tensor) -> Tensor:
+            means = (one * other).unflatten(-1, (channels, positions)).mean(-2)
+            return means.movedim(-1, 1).flatten(0, 1)
+
+        Q, distance = moment(x, x), moment(apart, apart)
+        points = Points(Q, moment(2 * x[:, layout.anchor] + y, y), torch.ones_like(Q), None, None, None)
+        eye, rest = torch.eye(positions, dtype=x.dtype, device=x.device), torch.zeros_like(distance)
+        found, moves = None, 2 / channels * apart
+        if slopes:
+            pixels = Pixels.of(apart, channels, positions, layout.rows)
+            none = apart.new_zeros(*apart.shape[:3], positions, apart.shape[3])
+            found = Slopes(pixels, 2 / channels * eye[:, pixels.place] * x[:, :, None], None, none, none, same)
+        return Diagonal(points, sizes, len(x), rest, found, distance, eye.expand(len(x), -1, -1), moves), layout
+
+    def at(self, values: Tensor) -> Tensor:
+        return values.unflatten(0, (self.nets, -1)).movedim(1, -1)
+
+    between = at
+
+    def first(self, values: Tensor) -> Tensor:
+        assert self.slopes is not None
+        return values[:, self.slopes.pixels.rows, None]
+
+    def second(self, values: Tensor) -> Tensor:
+        return values[:, None]
+
+    def linear(self) -> Tensor:
+        assert self.slopes is not None
+        return self.gain[:, None, None, :, self.slopes.pixels.place] * self.moves[..., None, :]
+
+    def linear_back(self, weights: Tensor) -> None:
+        assert self.slopes is not None
+        pixels = self.slopes.pixels
+        change = (weights @ self.gain[:, None])[..., pixels.place]
+        pixels.mixed.diagonal(dim1=3, dim2=4).sub_(change, alpha=2 / pixels.channels)
+
+    def apart(self) -> Tensor:
+        return self.distance + self.rest
+
+    def times(self, factor: float, means: float = 1.0, bias: float = 0.0) -> Self:
+        out = super().times(factor, means, bias)
+        return replace(out, distance=factor * self.distance, gain=factor * self.gain)
+
+    def after(
+        self, points: Points, gain: float | Tensor, rest: Jets, layout: Layout, kept: float | Tensor = 0.0
+    ) -> Self:
+        out = super().after(points, gain, rest, layout, kept)
+        whole = gain.reshape(self.nets, -1, 1) if isinstance(gain, Tensor) else gain
+        return replace(out, distance=gain * self.distance, gain=whole * self.gain)
+
+    def plus(self, other: Self, s: float, layout: Layout) -> Self:
+        out = super().plus(other, s, layout)
+        return replace(out, distance=self.distance + s**2 * other.distance, gain=self.gain + s**2 * other.gain)
+
+    def averaged(self, layer: Conv) -> Self:
+        taps = averages(layer.windows, self.sizes, str(self.rest.device))
+
+        def over(values: Tensor) -> Tensor:
+            each = values.unflatten(0, (self.nets, -1)).flatten(2)
+            return (taps @ each).unflatten(2, values.shape[1:]).flatten(0, 1)
+
+        slopes = self.slopes
+        if slopes is not None:
+            back = slopes.back
+            Q, own, other = taps @ slopes.Q, taps @ slopes.own, taps @ slopes.other
+            slopes = Slopes(slopes.pixels, Q, None, own, other, lambda w: back(w @ taps))
+        return self.followed(
+            replace(self.points.centred, Q=over(self.points.Q), gap=over(self.points.gap)),
+            sizes=layer.sizes(self.sizes),
+            rest=over(self.rest),
+            slopes=slopes,
+            distance=over(self.distance),
+            gain=taps @ self.gain,
+        )
+
+    @property
+    def metric(self) -> Tensor:
+        """The weights of the pixels in the linear part of the squared distance of outputs, (nets, d)."""
+        channels = self.moves.shape[3] // self.gain.shape[2]
+        return self.gain.mean(1).repeat(1, channels) / channels
 
 
 @dataclass(frozen=True)
@@ -289,19 +359,19 @@ class ImageKernel:
                 "networks that do not: it takes the moments of all pairs of positions. Take head='flatten' without an AvgPool, or "
                 "networks of a finite N."
             )
-        self.channels, self.sizes = net.image[0], net.image[1:]
+        self.image, self._start = net.image, Diagonal.start
         self._blocks = blocks_of(net, L, number)
 
     @property
     def kept(self) -> int:
         """The numbers that are remembered of a point."""
-        return prod(self.sizes) * sum(map(kept, self._blocks))
+        return prod(self.image[1:]) * sum(map(kept, self._blocks))
 
     @property
     def held(self) -> int:
         """The numbers that the pairs of a point take while they are computed, beside those of the process."""
-        d = self.channels * prod(self.sizes)
-        return (4 * len(self._blocks) + 8) * prod(self.sizes) * d + 2 * d**2
+        d = prod(self.image)
+        return (4 * len(self._blocks) + 8) * prod(self.image[1:]) * d + 2 * d**2
 
     def spread(self, x: Tensor, moves: Tensor) -> Tensor:
         """E (f(x + y) - f(x))² of one input x (d,) and moves y (points, d), of which the first is zero."""
@@ -310,47 +380,18 @@ class ImageKernel:
     def __call__(self, x: Tensor, y: Tensor, layout: Layout, slopes: bool = True) -> Covariance:
         """The covariance of points (nets, points, d), given with their differences y from their anchors (zero for an
         anchor itself). Without ``slopes`` the derivatives are left empty."""
-        positions = prod(self.sizes)
-        apart = torch.where(
-            layout.same[None, :, :, None], y[:, layout.rows, None] - y[:, None], x[:, layout.rows, None] - x[:, None]
-        )
-
-        def moment(first: Tensor, second: Tensor) -> Tensor:
-            """The mean over channels at each position, (nets·n, ...)."""
-            means = (first * second).unflatten(-1, (self.channels, positions)).mean(-2)
-            return means.movedim(-1, 1).flatten(0, 1)
-
-        Q, gap = moment(x, x), moment(2 * x[:, layout.anchor] + y, y)
-        points = Points(Q, gap, torch.ones_like(Q), None, None, None)
-        distance = moment(apart, apart)
-        eye = torch.eye(positions, dtype=x.dtype, device=x.device).expand(len(x), -1, -1)
-        start = ImageState(points, self.sizes, distance, torch.zeros_like(distance), eye, None)
-        if slopes:
-            pixels = Pixels.of(apart, self.channels, positions)
-            at = torch.nn.functional.one_hot(pixels.place, positions).mT.to(x)
-            nought = apart.new_zeros(*apart.shape[:3], positions, apart.shape[3])
-            by_Q = 2 / self.channels * at * x[:, :, None]
-            start = replace(start, slopes=Slopes(pixels, by_Q, None, nought, nought, _same))
-        state = start
+        state, layout = self._start(x, y, self.image, layout, slopes)
         for rules in self._blocks:
             state = through(rules, state, layout)
-        return self._found(state)
-
-    def _found(self, state: ImageState) -> Covariance:
-        def mean(values: Tensor) -> Tensor:
-            return state._each(values).mean(-1)
-
-        p, slopes = state.points, state.slopes
-        moments = mean(p.Q), mean(p.gap), mean(state.apart()), mean(state.rest)
-        metric = state.gain.mean(1).repeat(1, self.channels) / self.channels
-        if slopes is None:
-            none = metric.new_empty(0)
-            return Covariance(*moments, metric, none, none, none, none)
-        weights = torch.full_like(state._each(state.rest), 1 / state.gain.shape[1])
-        slopes.back(weights)
-        mixed = slopes.pixels.mixed + torch.diag_embed(slopes.pixels.diagonal)
-        own, other = slopes.own.mean(3), slopes.other.mean(3)
-        return Covariance(*moments, metric, slopes.Q.mean(2) / 2, own, other, mixed)
+        rest, p = state.between(state.rest), state.points
+        moments = state.at(p.Q).mean(2), state.at(p.gap).mean(2), state.between(state.apart()).mean(3), rest.mean(3)
+        found = state.slopes
+        if found is None:
+            none = rest.new_empty(0)
+            return Covariance(*moments, state.metric, none, none, none, none)
+        found.back(torch.full_like(rest, 1 / rest.shape[3]))
+        by_pixels = found.Q.mean(2) / 2, found.own.mean(3), found.other.mean(3), found.pixels.mixed
+        return Covariance(*moments, state.metric, *by_pixels)
 
 
 def kernel_of(net: Net, L: int, number: Callable[[sp.Expr], float]) -> Kernel | ImageKernel:

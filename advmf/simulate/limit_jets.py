@@ -156,6 +156,11 @@ class Layout:
         here = torch.zeros(len(moves), dtype=torch.int64, device=moves.device)
         return Layout.of(here[:1], here)
 
+    def apart(self, x: Tensor, y: Tensor) -> Tensor:
+        """x_i - x_j of all pairs of points (nets, points, d), by their differences y from their anchors."""
+        close = y[:, self.rows, None] - y[:, None]
+        return close if self.alike else torch.where(self.same[..., None], close, x[:, self.rows, None] - x[:, None])
+
     def between(self, value: Tensor, gap: Tensor) -> Tensor:
         """value_i - value_j of all pairs, computed from the gaps to the anchor."""
         close = gap[:, self.rows, None] - gap[:, None]

@@ -171,7 +171,7 @@ class Process:
         layout = Layout.of(self._indices(new), anchor, self._remembered)
         q = (x**2).sum(2) / d
         gap = ((2 * x[:, anchor] + y) * y).sum(2) / d
-        distance = (self._apart(x, y, new, layout.same) ** 2).sum(3) / d
+        distance = (layout.apart(x, y) ** 2).sum(3) / d
         state = self._kernel(q, gap, distance, layout)
         found = state.jets.stacked.movedim(0, 3)
         self._require_finite(found)
@@ -192,11 +192,6 @@ class Process:
             raise DomainError(
                 "The covariance at these inputs is not finite, or has no derivative: an input is zero where the net has no biases, or too large."
             )
-
-    def _apart(self, x: Tensor, y: Tensor, rows: Sequence[int], same: Tensor) -> Tensor:
-        """x_i - x_j of the points of ``rows`` and all, (nets, rows, points, r)."""
-        close = y[:, rows, None] - y[:, None]
-        return close if bool(same.all()) else torch.where(same[..., None], close, x[:, rows, None] - x[:, None])
 
     def _indices(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.x.device)
@@ -252,9 +247,8 @@ class Process:
     def _pairs(self, points: list[int]) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """For points paired with all: x_i, x_i - x_j, and the derivatives of the kernel's rest."""
         x, y = self._coordinates
-        anchor = self._indices(self.anchor)
-        same = anchor[points][:, None] == anchor[None]
-        return x[:, points, None], self._apart(x, y, points, same), self._jets[:, points][..., None].unbind(3)
+        apart = Layout.of(self._indices(points), self._indices(self.anchor)).apart(x, y)
+        return x[:, points, None], apart, self._jets[:, points][..., None].unbind(3)
 
     def _values_with(self, points: list[int], y: Tensor | None) -> Tensor:
         """The contribution of the kernel's rest to the covariance of f, or of f + J y if y (nets, points, r) is given:
