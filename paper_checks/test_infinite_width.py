@@ -34,9 +34,9 @@ NETS = {
     "plain_residual relu": (mf.plain_residual(1, 0), 1.0, 300),
     "pre_norm relu": (mf.pre_norm(1, 0), 2.0, 300),
     "vanilla_growing tanh": (mf.vanilla(phi="tanh"), 1.7972072705601279, 100),
-    "conv relu": (mf.conv(1, 0), 2.0, 100),
-    "conv_residual relu": (mf.conv_residual(1, 0), 1.0, 100),
-    "conv_zero relu": (mf.conv(1, 0, padding="zero"), 2.0, 100),
+    "conv relu": (mf.conv(1, 0), 2.0, 40),
+    "conv_residual relu": (mf.conv_residual(1, 0), 1.0, 40),
+    "conv_zero relu": (mf.conv(1, 0, padding="zero"), 2.0, 40),
 }
 """A network, its sigma_w, and how many of them there are for each number. Tanh and images are ten times as slow."""
 PAIRS = [(p, q) for p in (1, 2, "inf") for q in (1, 2, "inf")]

@@ -26,8 +26,8 @@ from advmf.boundary import public
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.simulate.budget import allow
 from advmf.simulate.ensemble import QUERIES, SEED, Ensemble
+from advmf.simulate.limit_image_kernel import ImageKernel, kernel_of
 from advmf.simulate.limit_image_process import ImageProcess
-from advmf.simulate.limit_images import ImageKernel, kernel_of
 from advmf.simulate.limit_kernel import Kernel
 from advmf.simulate.limit_process import Process
 from advmf.simulate.networks import Chain, Networks, Trace

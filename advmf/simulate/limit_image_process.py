@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advmf.simulate.limit_images import ImageKernel
+from advmf.simulate.limit_image_kernel import ImageKernel
 from advmf.simulate.limit_jets import Layout
 from advmf.simulate.limit_process import Process
 from advmf.simulate.limit_span import Whole
@@ -44,7 +44,8 @@ class ImageProcess(Process):
                 self._blocks[i, j] = blocks[:, at, j]
         self._coordinates, self._remembered = (self.x, self.y), layout.memory
         self._Q, self._gap, self._halves, self._metric = found.Q, found.gap, found.halves, found.metric
-        self._units = found.metric.clamp(min=1e-16 * float(found.metric.max())).sqrt()
+        squares = found.metric + self._blocks[0, 0].diagonal(dim1=1, dim2=2)[:, 1:]
+        self._units = squares.clamp(min=1e-16 * float(squares.max())).sqrt()
 
     def _rows(self, points: list[int]) -> Tensor:
         """The blocks of values and gradients between points and all, (nets, points, points, 1 + d, 1 + d)."""

@@ -23,14 +23,11 @@ from functools import lru_cache
 from math import prod
 from typing import Self
 
-import sympy as sp
 import torch
 from torch import Tensor
 
-from advmf.errors import DeclarationError
-from advmf.nets import Conv, Net, Sizes, Windows
+from advmf.nets import Conv, Sizes, Windows
 from advmf.simulate.limit_jets import Jets, Layout, Points, Streams
-from advmf.simulate.limit_kernel import Kernel, blocks_of, kept, through
 
 Back = Callable[[Tensor], Tensor]
 """From the weights (nets, rows, points, n) of the rests after a path to those before it."""
@@ -104,6 +101,11 @@ class ImageState(Streams):
     @abstractmethod
     def second(self, values: Tensor) -> Tensor:
         """Numbers (nets, points, positions, ...) at the second point of each pair."""
+
+    @property
+    @abstractmethod
+    def metric(self) -> Tensor:
+        """The weights of the pixels in the part of the squared distance of outputs that is kept apart, (nets, d)."""
 
     def linear(self) -> Tensor | None:
         """The derivatives by the first input's pixels of what a distance is beyond its rest, if that is kept apart."""
@@ -240,7 +242,7 @@ class Diagonal(ImageState):
     moves: Tensor
 
     @staticmethod
-    def start(x: Tensor, y: Tensor, image: tuple[int, ...], layout: Layout, slopes: bool) -> tuple[Diagonal, Layout]:
+    def start(x: Tensor, y: Tensor, image: tuple[int, ...], layout: Layout, slopes: bool) -> Diagonal:
         """Of inputs (nets, points, d) with their differences y from their anchors."""
         channels, sizes = image[0], image[1:]
         positions, apart = prod(sizes), layout.apart(x, y)
@@ -257,7 +259,7 @@ class Diagonal(ImageState):
             pixels = Pixels.of(apart, channels, positions, layout.rows)
             none = apart.new_zeros(*apart.shape[:3], positions, apart.shape[3])
             found = Slopes(pixels, 2 / channels * eye[:, pixels.place] * x[:, :, None], None, none, none, same)
-        return Diagonal(points, sizes, len(x), rest, found, distance, eye.expand(len(x), -1, -1), moves), layout
+        return Diagonal(points, sizes, len(x), rest, found, distance, eye.expand(len(x), -1, -1), moves)
 
     def at(self, values: Tensor) -> Tensor:
         return values.unflatten(0, (self.nets, -1)).movedim(1, -1)
@@ -322,84 +324,8 @@ class Diagonal(ImageState):
 
     @property
     def metric(self) -> Tensor:
-        """The weights of the pixels in the linear part of the squared distance of outputs, (nets, d)."""
         channels = self.moves.shape[3] // self.gain.shape[2]
         return self.gain.mean(1).repeat(1, channels) / channels
-
-
-@dataclass(frozen=True)
-class Covariance:
-    """What the process needs of the kernel (Q + R - D)/2 with D = Σ_i metric_i (x_i - x'_i)² + t: Q of the points, its
-    excess over that of the anchor, half of its derivatives (nets, points, d) and the ``metric`` (nets, d); and of the
-    pairs D itself, t, its derivatives by either input, and its mixed second ones."""
-
-    Q: Tensor
-    gap: Tensor
-    distance: Tensor
-    rest: Tensor
-    metric: Tensor
-    halves: Tensor
-    own: Tensor
-    other: Tensor
-    mixed: Tensor
-
-
-class ImageKernel:
-    """The covariance of a net on images of depth ``L``, between inputs and by their pixels; ``number`` gives the value
-    of an expression.
-
-    Raises DeclarationError for a block or an activation that has no rule, and for a net that averages positions.
-    """
-
-    def __init__(self, net: Net, L: int, number: Callable[[sp.Expr], float]) -> None:
-        assert net.image is not None
-        if net.averages:
-            raise DeclarationError(
-                f"{net.name} averages positions of images, by an AvgPool or the head 'pool', and the covariance at N = inf is known of "
-                "networks that do not: it takes the moments of all pairs of positions. Take head='flatten' without an AvgPool, or "
-                "networks of a finite N."
-            )
-        self.image, self._start = net.image, Diagonal.start
-        self._blocks = blocks_of(net, L, number)
-
-    @property
-    def kept(self) -> int:
-        """The numbers that are remembered of a point."""
-        return prod(self.image[1:]) * sum(map(kept, self._blocks))
-
-    @property
-    def held(self) -> int:
-        """The numbers that the pairs of a point take while they are computed, beside those of the process."""
-        d = prod(self.image)
-        return (4 * len(self._blocks) + 8) * prod(self.image[1:]) * d + 2 * d**2
-
-    def spread(self, x: Tensor, moves: Tensor) -> Tensor:
-        """E (f(x + y) - f(x))² of one input x (d,) and moves y (points, d), of which the first is zero."""
-        return self((x + moves)[None], moves[None], Layout.around(moves), slopes=False).distance[0, 0]
-
-    def __call__(self, x: Tensor, y: Tensor, layout: Layout, slopes: bool = True) -> Covariance:
-        """The covariance of points (nets, points, d), given with their differences y from their anchors (zero for an
-        anchor itself). Without ``slopes`` the derivatives are left empty."""
-        state, layout = self._start(x, y, self.image, layout, slopes)
-        for rules in self._blocks:
-            state = through(rules, state, layout)
-        rest, p = state.between(state.rest), state.points
-        moments = state.at(p.Q).mean(2), state.at(p.gap).mean(2), state.between(state.apart()).mean(3), rest.mean(3)
-        found = state.slopes
-        if found is None:
-            none = rest.new_empty(0)
-            return Covariance(*moments, state.metric, none, none, none, none)
-        found.back(torch.full_like(rest, 1 / rest.shape[3]))
-        by_pixels = found.Q.mean(2) / 2, found.own.mean(3), found.other.mean(3), found.pixels.mixed
-        return Covariance(*moments, state.metric, *by_pixels)
-
-
-def kernel_of(net: Net, L: int, number: Callable[[sp.Expr], float]) -> Kernel | ImageKernel:
-    """The covariance of a net of depth ``L``, on vectors or on images.
-
-    Raises DeclarationError for a block or an activation that has no rule, and for averages over positions.
-    """
-    return (Kernel if net.image is None else ImageKernel)(net, L, number)
 
 
 @lru_cache(maxsize=64)

@@ -247,6 +247,10 @@ class Streams(ABC):
     def averaged(self, layer: Conv) -> Self:
         """With second moments averaged over the taps of a convolution, and no means."""
 
+    def laid(self, layout: Layout) -> Layout:
+        """The layout of the rules' points, from that of the inputs."""
+        return layout
+
     def begin(self) -> Self:
         """The streams at the start of a path of their own."""
         return self

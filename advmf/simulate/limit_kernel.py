@@ -197,13 +197,13 @@ class Added:
     def __call__(self, state: S, layout: Layout) -> S:
         start = state.begin()
         a, b = through(self.shortcut, start, layout), through(self.branch, start, layout)
-        return a.plus(b, self.scale, layout).follow(state)
+        return a.plus(b, self.scale, a.laid(layout)).follow(state)
 
 
 def through(rules: Iterable[Rule], state: S, layout: Layout) -> S:
     """The state after applying rules in turn."""
     for rule in rules:
-        state = rule(state, layout)
+        state = rule(state, state.laid(layout))
     return state
 
 

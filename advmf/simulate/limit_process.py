@@ -28,7 +28,7 @@ from torch import Tensor
 
 from advmf.errors import DomainError
 from advmf.simulate.budget import MEMORY, allow
-from advmf.simulate.limit_images import ImageKernel
+from advmf.simulate.limit_image_kernel import ImageKernel
 from advmf.simulate.limit_jets import Layout, Memory
 from advmf.simulate.limit_kernel import Kernel
 from advmf.simulate.limit_span import Factor, Span
@@ -217,7 +217,7 @@ class Process:
 
     def _size(self, i: int) -> Tensor:
         """The scale of a value: the deviation of f at an anchor, of J y elsewhere."""
-        square = self._Q[:, i] if self.anchor[i] == i else (self._metric * self._coordinates[1][:, i] ** 2).sum(1)
+        square = self._Q[:, i] if self.anchor[i] == i else (self._units * self._coordinates[1][:, i]).square().sum(1)
         return torch.where(square > 0, square.sqrt(), 1.0)
 
     def _covariance(self, points: list[int], value: bool) -> Tensor:

@@ -19,8 +19,8 @@ from scipy import stats
 import advmf as mf
 from advmf.errors import ArgumentError, DeclarationError, DomainError, MemoryBudgetError
 from advmf.simulate import limit, limit_images, limit_span
+from advmf.simulate.limit_image_kernel import ImageKernel
 from advmf.simulate.limit_image_process import ImageProcess
-from advmf.simulate.limit_images import ImageKernel
 from advmf.verify.controls import controls
 from advmf.verify.verdict import Verdict
 
@@ -47,6 +47,16 @@ NETS = {
     "square": mf.Net(mf.Serial(mf.Conv(padding="zero"), RELU), image=(1, 3, 3)),
 }
 DEPTH = 3
+POOLED = {
+    "pool": (mf.Net(PLAIN, image=IMAGE, head="pool"), {}),
+    "pool zero": (mf.Net(mf.Serial(mf.Conv(padding="zero"), RELU), image=IMAGE, head="pool"), {"padding": "zero"}),
+    "pool stride": (
+        mf.Net(mf.Stage(mf.Serial(mf.Conv(padding="zero", stride=2), RELU), 1), image=IMAGE, head="pool"),
+        {"padding": "zero", "stride": 2},
+    ),
+    "pool mean": (mf.Net(mf.Residual(mf.Conv(), RELU), image=IMAGE, head="pool"), {}),
+}
+"""Nets with the head "pool", and what their convolutions are."""
 
 
 def generator(seed=0):
@@ -161,6 +171,33 @@ def by_hand(name, x, y, **given):
     return s[2].mean()
 
 
+def by_pairs(name, x, y, **given):
+    """The covariance of an output with the head "pool" at two images of one axis, by all pairs of positions."""
+    net, at = POOLED[name]
+    at = {**at, **given}
+    w, b = VALUES["sigma_w"] ** 2, VALUES["sigma_b"] ** 2
+    x, y = x.reshape(net.image), y.reshape(net.image)
+    Q, R, P = (x * x).mean(0), (y * y).mean(0), x.mT @ y / len(x)
+    m, n = torch.zeros_like(Q), torch.zeros_like(R)
+    for _ in range(1 if "stride" in at else DEPTH):
+        before = Q, R, P, m, n
+        q, r = (w * met(each, **at) + b for each in (Q, R))
+        if at.get("padding") == "zero":
+            wide = F.pad(P, (1, 1, 1, 1))
+            moved = [wide[t : t + len(P), t : t + len(P)] for t in range(3)]
+        else:
+            moved = [torch.roll(P, (t, t), (0, 1)) for t in (-1, 0, 1)]
+        step = at.get("stride", 1)
+        h = w * sum(moved)[::step, ::step] / 3 + b
+        P, _, _ = relu(q[:, None], r[None], h)
+        (_, m, Q), (_, n, R) = relu(q, q, q), relu(r, r, r)
+        if name == "pool mean":
+            (Q, R, P, m, n), (u, v, h, s, t) = before, (Q, R, P, m, n)
+            P = P + h + m[:, None] * t[None] + s[:, None] * n[None]
+            Q, R, m, n = Q + u + 2 * m * s, R + v + 2 * n * t, m + s, n + t
+    return P.mean()
+
+
 def one_by_one(count):
     """Normals of which each copy of a network has another one alone: products of answers are covariances."""
     taken = 0
@@ -212,7 +249,7 @@ def block(value, x, y):
     return torch.cat((top, torch.cat((by_x.detach()[:, None], both), 1)), 0)
 
 
-def worst(name, ours, labels, x, **wrong):
+def worst(name, ours, labels, x, by_hand=by_hand, **wrong):
     """The largest departure of the covariances of a dialogue, in units of the deviations."""
     scale, blocks, off = ours.diagonal().sqrt(), {}, 0.0
     for p, (i, e) in enumerate(labels):
@@ -237,6 +274,17 @@ def test_answers_have_the_joint_law_of_the_process_and_its_gradient(name):
     process, labels, vectors = answered(NETS[name], 1 if name == "stride" else DEPTH)
     small = 1e-9 if name == "conv erf" else 1e-10
     assert worst(name, vectors @ vectors.mT, labels, process.x[0]) < small
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_answers_of_the_head_pool_have_their_joint_law(name):
+    """The control is the other padding."""
+    process, labels, vectors = answered(POOLED[name][0], 1 if name == "pool stride" else DEPTH)
+    found = [
+        worst(name, vectors @ vectors.mT, labels, process.x[0], by_pairs, **given)
+        for given in ({}, {"padding": "zero" if name in ("pool", "pool mean") else "circular"})
+    ]
+    assert found[0] < 1e-9 and found[1] > 1e-3, found
 
 
 def test_another_padding_and_exchanged_positions_are_told(monkeypatch):
