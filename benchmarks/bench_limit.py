@@ -57,3 +57,24 @@ def test_networks_per_second(benchmark, eps):
 @pytest.mark.parametrize("phi", ["tanh", "hard_tanh", "elu"])
 def test_other_activations(benchmark, phi):
     compared(benchmark, (mf.vanilla(phi=phi), 1.2), 192, 4, 0.8)
+
+
+def on_images(N, nets):
+    """The same on images of 8 x 8 positions, of networks of three convolutions."""
+    start = time.process_time()
+    networks = mf.simulate.sample(
+        mf.conv(1, 0), N=N, L=3, d=64, K=4, nets=nets, sigma_w=2**0.5, sigma_b=0.3, keep=False, queries=30,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    found = mf.simulate.attack(networks, point(), eps=0.8, p=2, q=2, steps=STEPS, directions=1)
+    return time.process_time() - start, float(found.value.mean())
+
+
+def test_images(benchmark):
+    """Against 512 channels with weights."""
+    found = []
+    benchmark.pedantic(lambda: found.append(on_images("inf", 32)), rounds=2, warmup_rounds=1)
+    seconds, (finite, finite_value) = min(found)[0] / 32, min(on_images(512, 2) for _ in range(2))
+    benchmark.extra_info["ratio"] = round(finite / 2 / seconds, 1)
+    benchmark.extra_info["networks per second"] = round(1 / seconds)
+    benchmark.extra_info["values"] = (round(found[0][1], 4), round(finite_value, 4))

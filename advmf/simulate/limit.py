@@ -26,7 +26,8 @@ from advmf.boundary import public
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.simulate.budget import allow
 from advmf.simulate.ensemble import QUERIES, SEED, Ensemble
-from advmf.simulate.limit_jets import Layout
+from advmf.simulate.limit_image_kernel import ImageKernel, kernel_of
+from advmf.simulate.limit_image_process import ImageProcess
 from advmf.simulate.limit_kernel import Kernel
 from advmf.simulate.limit_process import Process
 from advmf.simulate.networks import Chain, Networks, Trace
@@ -80,21 +81,25 @@ class LimitEnsemble(Ensemble):
     """``nets`` independent networks of infinite width, each from its own seed; ``sampler`` is "limit".
 
     Networks store their answers, and each answer makes the next more expensive: m points take about m² r² numbers,
-    where r is the dimension of their span. Operations that need weights or a stream are refused by name.
+    where r is the dimension of their span, or d on images. Operations that need weights or a stream are refused by
+    name.
     """
 
     lean: ClassVar[bool] = True
 
     @property
     def bytes_per_network(self) -> int:
-        points = self._points
-        numbers = points * (1 + min(points + 1, self.d))
-        return 8 * (4 * numbers**2 + points * (6 * self.K * self.d + self.kernel.kept) + 2 * BLOCK)
+        points, images = self._points, isinstance(self.kernel, ImageKernel)
+        numbers = points * (1 + (self.d if images else min(points + 1, self.d)))
+        blocks = numbers**2 // 2 if images else 0
+        each = 6 * self.K * self.d + self.kernel.kept + self.kernel.held
+        return 8 * (4 * numbers**2 + blocks + points * each + 2 * BLOCK)
 
     @cached_property
-    def kernel(self) -> Kernel:
-        """The covariance; raises DeclarationError where a block or an activation has no rule."""
-        return Kernel(self.net, self.L, self.number)
+    def kernel(self) -> Kernel | ImageKernel:
+        """The covariance; raises DeclarationError where a block or an activation has no rule, and for averages over the
+        positions of images."""
+        return kernel_of(self.net, self.L, self.number)
 
     @property
     def _points(self) -> int:
@@ -127,13 +132,7 @@ class LimitEnsemble(Ensemble):
         if not bool(torch.isfinite(x).all() and torch.isfinite(eta).all()):
             raise DomainError("x or eta holds NaN or infinite values; inputs must be finite.")
         moves = torch.cat((torch.zeros_like(x)[None], eta.reshape(-1, self.d)))
-        here = torch.zeros(len(moves), dtype=torch.int64, device=x.device)
-        q, gap, apart = (
-            (y * z).sum(1)[None] / self.d for y, z in ((x + moves, x + moves), (2 * x + moves, moves), (moves, moves))
-        )
-        state = self.kernel(q, gap, apart[:, None], Layout.of(here[:1], here))
-        found = (state.gain * state.distance + state.jets.value)[0, 0, 1:]
-        return found.reshape(eta.shape[:-1])
+        return self.kernel.spread(x, moves)[1:].reshape(eta.shape[:-1])
 
     def expect(self, queries: int) -> None:
         super().expect(self.answered + queries)
@@ -170,7 +169,8 @@ class LimitEnsemble(Ensemble):
         together = self.at_once
         for start in range(sum(chunk.nets for chunk in self._kept), self.nets, together):
             seeds = self.seeds[start : start + together]
-            process = Process(
+            kind = ImageProcess if isinstance(self.kernel, ImageKernel) else Process
+            process = kind(
                 self.kernel,
                 len(seeds),
                 self.d,

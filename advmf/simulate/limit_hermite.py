@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from advmf.errors import AccuracyError
-from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, State, composed
+from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, S
 from advmf.simulate.pointwise import Smooth
 
 TERMS = (32, 64, 128, 256, 512, 1024)
@@ -47,7 +47,7 @@ class Hermite:
     function: Smooth
     name: str
 
-    def __call__(self, state: State, layout: Layout) -> State:
+    def __call__(self, state: S, layout: Layout) -> S:
         p, pair = state.points, state.pair(layout)
         c, d, s = self._coefficients(p, layout)
         k = torch.arange(c.shape[2], dtype=c.dtype, device=c.device)
@@ -64,7 +64,7 @@ class Hermite:
         if not bool((points.mean.abs() > 1e-14 * points.Q.sqrt()).any()):  # type: ignore[union-attr]
             points = Points(points.Q, points.gap, points.slope, None, None, None)
         rest = _rest(c, d, s, base, pair, layout)
-        return State(state.distance, points, base * state.gain, composed(state, layout, base, rest))
+        return state.after(points, base, rest, layout)
 
     def _coefficients(self, p: Points, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
         """The coefficients of every point, their excess over the anchor's, and their derivative with respect to Q.

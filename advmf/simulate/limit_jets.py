@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
+
+from advmf.nets import Conv
 
 NOISE = 4 * torch.finfo(torch.float64).eps
 """Relative rounding error of a squared distance; streams whose angle is within it count as parallel."""
@@ -58,9 +61,25 @@ class Points:
     mean_gap: Tensor | None
     mean_slope: Tensor | None
 
-    def times(self, factor: float) -> Points:
-        """The streams with second moments times a factor."""
-        return replace(self, Q=factor * self.Q, gap=factor * self.gap, slope=factor * self.slope)
+    def times(self, factor: float, means: float = 1.0, bias: float = 0.0) -> Points:
+        """The streams with second moments times a factor, and a bias added, and means times another, or no means."""
+        mean, gap, slope = (
+            None if m is None or not means else means * m for m in (self.mean, self.mean_gap, self.mean_slope)
+        )
+        return Points(factor * self.Q + bias, factor * self.gap, factor * self.slope, mean, gap, slope)
+
+    def about_mean(self, layout: Layout) -> Points:
+        """The streams less their means."""
+        if self.mean is None or self.mean_gap is None or self.mean_slope is None:
+            return self
+        return Points(
+            self.Q - self.mean**2,
+            self.gap - self.mean_gap * (self.mean + self.mean[:, layout.anchor]),
+            self.slope - 2 * self.mean * self.mean_slope,
+            None,
+            None,
+            None,
+        )
 
     def plus(self, other: Points, s: float, layout: Layout) -> Points:
         """The stream ``self + s * other``; the coordinates of the two are uncorrelated apart from their means."""
@@ -131,6 +150,17 @@ class Layout:
         same = anchor[rows][:, None] == anchor[None]
         return Layout(rows, anchor, same, bool(same.all()), (memory or Memory()).again())
 
+    @staticmethod
+    def around(moves: Tensor) -> Layout:
+        """The first of points (points, d), an anchor, paired with all of them."""
+        here = torch.zeros(len(moves), dtype=torch.int64, device=moves.device)
+        return Layout.of(here[:1], here)
+
+    def apart(self, x: Tensor, y: Tensor) -> Tensor:
+        """x_i - x_j of all pairs of points (nets, points, d), by their differences y from their anchors."""
+        close = y[:, self.rows, None] - y[:, None]
+        return close if self.alike else torch.where(self.same[..., None], close, x[:, self.rows, None] - x[:, None])
+
     def between(self, value: Tensor, gap: Tensor) -> Tensor:
         """value_i - value_j of all pairs, computed from the gaps to the anchor."""
         close = gap[:, self.rows, None] - gap[:, None]
@@ -177,25 +207,102 @@ class Pair:
         return torch.where(above > NOISE * self.D, above, 0.0) / (2 * self.deviation)
 
 
+class Streams(ABC):
+    """A layer's streams at points, and the squared distances of pairs of them. A rule for a primitive is written in
+    terms of these operations."""
+
+    points: Points
+
+    @abstractmethod
+    def apart(self) -> Tensor:
+        """The squared distances of the pairs."""
+
+    def pair(self, layout: Layout) -> Pair:
+        """The pairs of streams."""
+        p, root = self.points, self.points.Q.sqrt()
+        sigma, tau = root[:, layout.rows, None], root[:, None]
+        D, total = self.apart().clamp(min=0.0), sigma + tau
+        # By rounding a gap can be larger than the distance, above all that of the same point twice.
+        most = D.sqrt()
+        root_gap = (layout.between(p.Q, p.gap) / total).clamp_(-most, most)
+        return Pair(p.Q[:, layout.rows, None], p.Q[:, None], root_gap * total, D, sigma, tau, sigma * tau, root_gap)
+
+    @abstractmethod
+    def times(self, factor: float, means: float = 1.0, bias: float = 0.0) -> Self:
+        """With second moments times a factor and a bias added, and means times another."""
+
+    @abstractmethod
+    def after(
+        self, points: Points, gain: float | Tensor, rest: Jets, layout: Layout, kept: float | Tensor = 0.0
+    ) -> Self:
+        """The streams after a map that makes ``points`` of these, and ``gain`` D + ``rest`` of a squared distance D.
+        The new means depend on Q, and on the earlier means by the factor ``kept``."""
+
+    @abstractmethod
+    def plus(self, other: Self, s: float, layout: Layout) -> Self:
+        """The sum with ``s`` times streams that are uncorrelated with these apart from their means."""
+
+    @abstractmethod
+    def without_mean(self, layout: Layout) -> Self:
+        """The streams less their means."""
+
+    @abstractmethod
+    def averaged(self, layer: Conv) -> Self:
+        """With second moments averaged over the taps of a convolution, and no means."""
+
+    def laid(self, layout: Layout) -> Layout:
+        """The layout of the rules' points, from that of the inputs."""
+        return layout
+
+    def begin(self) -> Self:
+        """The streams at the start of a path of their own."""
+        return self
+
+    def follow(self, before: Self) -> Self:
+        """The streams at the end of paths that began at ``before``."""
+        return self
+
+
+S = TypeVar("S", bound=Streams)
+
+
 @dataclass(frozen=True)
-class State:
-    """A layer's streams: the points, and the ``gain`` a and the rest t of ``D = a D0 + t``. ``distance`` is D0, the
-    distance of the inputs."""
+class State(Streams):
+    """The streams of networks on vectors: the points, and the ``gain`` a and the rest t of ``D = a D0 + t``.
+    ``distance`` is D0, the distance of the inputs."""
 
     distance: Tensor
     points: Points
     gain: Tensor
     jets: Jets
 
-    def pair(self, layout: Layout) -> Pair:
-        """The pairs of streams."""
-        p, root = self.points, self.points.Q.sqrt()
-        sigma, tau = root[:, layout.rows, None], root[:, None]
-        D, total = (self.gain * self.distance + self.jets.value).clamp_(min=0.0), sigma + tau
-        # By rounding a gap can be larger than the distance, above all that of the same point twice.
-        most = D.sqrt()
-        root_gap = (layout.between(p.Q, p.gap) / total).clamp_(-most, most)
-        return Pair(p.Q[:, layout.rows, None], p.Q[:, None], root_gap * total, D, sigma, tau, sigma * tau, root_gap)
+    def apart(self) -> Tensor:
+        return self.gain * self.distance + self.jets.value
+
+    def times(self, factor: float, means: float = 1.0, bias: float = 0.0) -> Self:
+        points = self.points.times(factor, means, bias)
+        return replace(self, points=points, gain=factor * self.gain, jets=self.jets.times(factor))
+
+    def after(
+        self, points: Points, gain: float | Tensor, rest: Jets, layout: Layout, kept: float | Tensor = 0.0
+    ) -> Self:
+        return replace(self, points=points, gain=gain * self.gain, jets=composed(self, layout, gain, rest))
+
+    def plus(self, other: Self, s: float, layout: Layout) -> Self:
+        jets = self.jets.plus(other.jets, s**2)
+        if self.points.mean is not None and other.points.mean is not None:
+            jets = jets.plus(layout.crossed(self.points, other.points), 2 * s)
+        points = self.points.plus(other.points, s, layout)
+        return replace(self, points=points, gain=self.gain + s**2 * other.gain, jets=jets)
+
+    def without_mean(self, layout: Layout) -> Self:
+        p = self.points
+        if p.mean is None:
+            return self
+        return replace(self, points=p.about_mean(layout), jets=self.jets.plus(layout.crossed(p, p), -1.0))
+
+    def averaged(self, layer: Conv) -> Self:
+        raise TypeError("Vectors have no positions.")
 
 
 def composed(state: State, layout: Layout, gain: float | Tensor, rest: Jets) -> Jets:

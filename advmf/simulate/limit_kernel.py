@@ -26,11 +26,11 @@ import torch
 from torch import Tensor
 
 from advmf.errors import DeclarationError
-from advmf.nets import Dropout, GaussianLayer, Net, Norm, Pointwise, ReLULike, Residual, require_vectors
+from advmf.nets import Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, ReLULike, Residual, require_vectors
 from advmf.nets.algebra import Algebra
 from advmf.simulate.limit_exponential import Exponential
 from advmf.simulate.limit_hermite import KEPT, Hermite
-from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, State, composed
+from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, S, State
 from advmf.simulate.limit_piecewise import Piecewise
 from advmf.simulate.pointwise import Smooth
 from advmf.symbols import z
@@ -40,9 +40,9 @@ SERIES = 0.5
 
 
 class Rule(Protocol):
-    """What a primitive does to a pair of streams."""
+    """What a primitive does to streams."""
 
-    def __call__(self, state: State, layout: Layout) -> State: ...
+    def __call__(self, state: S, layout: Layout) -> S: ...
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,18 @@ class Gaussian:
     variance: float
     bias: float
 
-    def __call__(self, state: State, layout: Layout) -> State:
-        p = state.points.times(self.variance)
-        points = replace(p, Q=p.Q + self.bias, mean=None, mean_gap=None, mean_slope=None)
-        return State(state.distance, points, state.gain * self.variance, state.jets.times(self.variance))
+    def __call__(self, state: S, layout: Layout) -> S:
+        return state.times(self.variance, 0.0, self.bias)
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """What the taps of a convolution meet."""
+
+    layer: Conv
+
+    def __call__(self, state: S, layout: Layout) -> S:
+        return state.averaged(self.layer)
 
 
 @dataclass(frozen=True)
@@ -64,11 +72,8 @@ class Scaled:
 
     factor: float
 
-    def __call__(self, state: State, layout: Layout) -> State:
-        square, p = self.factor**2, state.points
-        means = [None if m is None else self.factor * m for m in (p.mean, p.mean_gap, p.mean_slope)]
-        points = replace(p.times(square), mean=means[0], mean_gap=means[1], mean_slope=means[2])
-        return State(state.distance, points, state.gain * square, state.jets.times(square))
+    def __call__(self, state: S, layout: Layout) -> S:
+        return state.times(self.factor**2, self.factor)
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,8 @@ class Masked:
 
     gain: float
 
-    def __call__(self, state: State, layout: Layout) -> State:
-        points, jets = state.points.times(self.gain), state.jets.times(self.gain)
-        return State(state.distance, points, state.gain * self.gain, jets)
+    def __call__(self, state: S, layout: Layout) -> S:
+        return state.times(self.gain)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Rectified:
     u: float
     v: float
 
-    def __call__(self, state: State, layout: Layout) -> State:
+    def __call__(self, state: S, layout: Layout) -> S:
         alpha, jump = (self.u**2 + self.v**2) / 2, (self.u - self.v) / math.sqrt(2 * math.pi)
         p, pair = state.points, state.pair(layout)
         root = p.Q.sqrt()
@@ -101,7 +105,7 @@ class Rectified:
             mean_slope=jump / 2 * p.slope / root,
         )
         rest = rectified_rest(pair, -((self.u - self.v) ** 2) / math.pi)
-        return State(state.distance, points, alpha * state.gain, composed(state, layout, alpha, rest))
+        return state.after(points, alpha, rest, layout)
 
 
 def rectified_rest(pair: Pair, factor: float) -> Jets:
@@ -152,9 +156,9 @@ class Normalised:
 
     centred: bool
 
-    def __call__(self, state: State, layout: Layout) -> State:
+    def __call__(self, state: S, layout: Layout) -> S:
         if self.centred:
-            state = _without_mean(state, layout)
+            state = state.without_mean(layout)
         p, pair = state.points, state.pair(layout)
         root = p.Q.sqrt()
         gain = 1 / p.Q[:, :1, None]
@@ -179,23 +183,7 @@ class Normalised:
             mean_slope = p.mean_slope / root - p.mean * p.slope / (2 * root * p.Q)
         nought = torch.zeros_like(p.Q)
         points = Points(torch.ones_like(p.Q), nought, nought, mean, mean_gap, mean_slope)
-        return State(state.distance, points, gain * state.gain, composed(state, layout, gain, rest))
-
-
-def _without_mean(state: State, layout: Layout) -> State:
-    p = state.points
-    if p.mean is None or p.mean_gap is None or p.mean_slope is None:
-        return state
-    square = replace(
-        p,
-        Q=p.Q - p.mean**2,
-        gap=p.gap - p.mean_gap * (p.mean + p.mean[:, layout.anchor]),
-        slope=p.slope - 2 * p.mean * p.mean_slope,
-        mean=None,
-        mean_gap=None,
-        mean_slope=None,
-    )
-    return State(state.distance, square, state.gain, state.jets.plus(layout.crossed(p, p), -1.0))
+        return state.after(points, gain, rest, layout, 1 / root)
 
 
 @dataclass(frozen=True)
@@ -206,21 +194,16 @@ class Added:
     branch: tuple[Rule, ...]
     scale: float
 
-    def __call__(self, state: State, layout: Layout) -> State:
-        a, b = through(self.shortcut, state, layout), through(self.branch, state, layout)
-        s = self.scale
-        jets = a.jets.plus(b.jets, s**2)
-        p, o = a.points, b.points
-        points = p.plus(o, s, layout)
-        if p.mean is not None and o.mean is not None:
-            jets = jets.plus(layout.crossed(p, o), 2 * s)
-        return State(state.distance, points, a.gain + s**2 * b.gain, jets)
+    def __call__(self, state: S, layout: Layout) -> S:
+        start = state.begin()
+        a, b = through(self.shortcut, start, layout), through(self.branch, start, layout)
+        return a.plus(b, self.scale, a.laid(layout)).follow(state)
 
 
-def through(rules: Iterable[Rule], state: State, layout: Layout) -> State:
+def through(rules: Iterable[Rule], state: S, layout: Layout) -> S:
     """The state after applying rules in turn."""
     for rule in rules:
-        state = rule(state, layout)
+        state = rule(state, state.laid(layout))
     return state
 
 
@@ -238,6 +221,9 @@ class Rules(Algebra[tuple[Rule, ...]]):
 
     def gaussian(self, layer: GaussianLayer, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
         return (*state, Gaussian(self._number(layer.deviation) ** 2, self._number(layer.bias_deviation) ** 2))
+
+    def convolution(self, layer: Conv, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        return self.gaussian(layer, (*state, Averaged(layer)))
 
     def pointwise(self, activation: Pointwise, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
         if activation.linear:
@@ -271,6 +257,15 @@ class Rules(Algebra[tuple[Rule, ...]]):
         return (*before, Added(shortcut, branch, self._number(block.scale)))
 
 
+def blocks_of(net: Net, L: int, number: Callable[[sp.Expr], float]) -> list[tuple[Rule, ...]]:
+    """The rules of each of a net's blocks; raises DeclarationError for a block or an activation that has no rule."""
+    return [
+        rules
+        for stage in net.stages
+        for rules in [stage.block.apply(Rules(number), ())] * (L if net.repeated else int(number(stage.repeat)))
+    ]
+
+
 class Kernel:
     """The covariance of a net of depth ``L`` at pairs of points; ``number`` gives the value of an expression.
 
@@ -279,16 +274,22 @@ class Kernel:
 
     def __init__(self, net: Net, L: int, number: Callable[[sp.Expr], float]) -> None:
         require_vectors(net, "The covariance at N = inf between an input and those near it")
-        self._blocks = [
-            rules
-            for stage in net.stages
-            for rules in [stage.block.apply(Rules(number), ())] * (L if net.repeated else int(number(stage.repeat)))
-        ]
+        self._blocks = blocks_of(net, L, number)
 
     @property
     def kept(self) -> int:
         """The numbers that are remembered of a point."""
         return sum(map(kept, self._blocks))
+
+    held = 0
+    """The numbers that the pairs of a point take while they are computed, beside those of the process."""
+
+    def spread(self, x: Tensor, moves: Tensor) -> Tensor:
+        """E (f(x + y) - f(x))² of one input x (d,) and moves y (points, d), of which the first is zero."""
+        layout, d = Layout.around(moves), x.shape[0]
+        moved = x + moves
+        q, gap, apart = ((y * z).sum(1)[None] / d for y, z in ((moved, moved), (x + moved, moves), (moves, moves)))
+        return self(q, gap, apart[:, None], layout).apart()[0, 0]
 
     def __call__(self, q: Tensor, gap: Tensor, distance: Tensor, layout: Layout) -> State:
         """The state of the last layer: ``q`` (nets, points) are |x|²/d, ``gap`` is their excess over that of the

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from advmf.functions.curves import kinks, slope, smooth
-from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, State, composed
+from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, S
 from advmf.symbols import z as Z
 
 TERMS = 4
@@ -98,12 +98,12 @@ class Piecewise:
     def jumps(self) -> tuple[float, ...]:
         return tuple(b - a for a, b in zip(self.slopes, self.slopes[1:]))
 
-    def __call__(self, state: State, layout: Layout) -> State:
+    def __call__(self, state: S, layout: Layout) -> S:
         p, pair = state.points, state.pair(layout)
         base = self._gain(p.Q[:, :1])[..., None]
         points = self._remembered(p, layout)
         rest = self._rest(pair, base)
-        return State(state.distance, points, base * state.gain, composed(state, layout, base, rest))
+        return state.after(points, base, rest, layout)
 
     # -- one Gaussian --------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from advmf.errors import DomainError
 from advmf.simulate.budget import MEMORY, allow
+from advmf.simulate.limit_image_kernel import ImageKernel
 from advmf.simulate.limit_jets import Layout, Memory
 from advmf.simulate.limit_kernel import Kernel
 from advmf.simulate.limit_span import Factor, Span
@@ -50,7 +51,7 @@ class Process:
 
     def __init__(
         self,
-        kernel: Kernel,
+        kernel: Kernel | ImageKernel,
         nets: int,
         d: int,
         K: int,
@@ -111,21 +112,7 @@ class Process:
         new = [i for i in dict.fromkeys(points) if i not in self._changes]
         if not new:
             return
-        draws, basis = self._normals(len(new), self._K, self._d), self._span.basis
-        r, n = basis.shape[1], len(self._changes)
-        inside = torch.bmm(draws.flatten(1, 2), basis.mT).unflatten(1, (len(new), self._K)).transpose(2, 3).flip(2)
-        # The first direction, that of an input, comes last: for homogeneous activations almost nothing is left to draw
-        # there.
-        entries = [(i, k) for i in new for k in reversed(range(r))]
-        along = self._drawn(new, entries, inside.flatten(1, 2)).unflatten(1, (len(new), r)).flip(2)
-        graded = [*self._changes, *new]
-        sequence = self._sequence(new, graded) / self._gain[..., None]
-        across = self._across.extend(sequence[..., :n], sequence[..., n:], draws.flatten(2))
-        for at, i in enumerate(new):
-            # Draws cover all directions; their part within the span is replaced by the numbers known there.
-            found = across[:, at].unflatten(1, (self._K, self._d)) * self._unit[:, None]
-            found.baddbmm_(along[:, at].mT - torch.bmm(found, basis.mT), basis)
-            self._changes[i] = found
+        self._graded(new, self._normals(len(new), self._K, self._d))
 
     def output(self, point: int) -> Tensor:
         """f at a point, (nets, K)."""
@@ -147,6 +134,24 @@ class Process:
 
     # -- what points and directions add --------------------------------------------------------------------------------
 
+    def _graded(self, new: list[int], draws: Tensor) -> None:
+        """Draw gradients by standard normals (nets, points, K, d)."""
+        basis = self._span.basis
+        r, n = basis.shape[1], len(self._changes)
+        inside = torch.bmm(draws.flatten(1, 2), basis.mT).unflatten(1, (len(new), self._K)).transpose(2, 3).flip(2)
+        # The first direction, that of an input, comes last: for homogeneous activations almost nothing is left to draw
+        # there.
+        entries = [(i, k) for i in new for k in reversed(range(r))]
+        along = self._drawn(new, entries, inside.flatten(1, 2)).unflatten(1, (len(new), r)).flip(2)
+        graded = [*self._changes, *new]
+        sequence = self._sequence(new, graded) / self._gain[..., None]
+        across = self._across.extend(sequence[..., :n], sequence[..., n:], draws.flatten(2))
+        for at, i in enumerate(new):
+            # Draws cover all directions; their part within the span is replaced by the numbers known there.
+            found = across[:, at].unflatten(1, (self._K, self._d)) * self._unit[:, None]
+            found.baddbmm_(along[:, at].mT - torch.bmm(found, basis.mT), basis)
+            self._changes[i] = found
+
     def _enter(self, e: Tensor) -> None:
         """Add a direction; the gradients known so far have a coordinate along it."""
         nets, n, _ = self._across.normals.shape
@@ -160,32 +165,33 @@ class Process:
 
     def _measure(self, new: list[int]) -> None:
         """Compute the kernel between the new points and all points."""
+        assert isinstance(self._kernel, Kernel)
         d, anchor = self._d, self._indices(self.anchor)
         x, y = self.x @ self._span.basis.mT, self.y @ self._span.basis.mT
         layout = Layout.of(self._indices(new), anchor, self._remembered)
         q = (x**2).sum(2) / d
         gap = ((2 * x[:, anchor] + y) * y).sum(2) / d
-        distance = (self._apart(x, y, new, layout.same) ** 2).sum(3) / d
+        distance = (layout.apart(x, y) ** 2).sum(3) / d
         state = self._kernel(q, gap, distance, layout)
         found = state.jets.stacked.movedim(0, 3)
-        if not bool(torch.isfinite(found).all()):
-            raise DomainError(
-                "The covariance at these inputs is not finite, or has no derivative: an input is zero where the net has no biases, or too large."
-            )
+        self._require_finite(found)
         n = len(self.anchor) - len(new)
         jets = found.new_zeros(self._nets, len(self.anchor), len(self.anchor), 8)
         jets[:, :n, :n] = self._jets
         jets[:, n:] = found
         jets[:, :n, n:] = found[:, :, :n].transpose(1, 2)[..., _SWAPPED]
         self._jets, self._coordinates, self._remembered = jets, (x, y), layout.memory
-        self._points, self._gaps = state.points, gap
+        p = state.points
         self._gain = state.gain[:, :, 0]
         self._unit = (self._gain / d).sqrt()
+        self._Q, self._gap, self._halves = p.Q, p.gap, p.slope[..., None] * x / d
+        self._metric, self._units = self._present * self._gain / d, self._unit.expand(-1, x.shape[2])
 
-    def _apart(self, x: Tensor, y: Tensor, rows: Sequence[int], same: Tensor) -> Tensor:
-        """x_i - x_j of the points of ``rows`` and all, (nets, rows, points, r)."""
-        close = y[:, rows, None] - y[:, None]
-        return close if bool(same.all()) else torch.where(same[..., None], close, x[:, rows, None] - x[:, None])
+    def _require_finite(self, found: Tensor) -> None:
+        if not bool(torch.isfinite(found).all()):
+            raise DomainError(
+                "The covariance at these inputs is not finite, or has no derivative: an input is zero where the net has no biases, or too large."
+            )
 
     def _indices(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.x.device)
@@ -194,14 +200,13 @@ class Process:
 
     def _drawn(self, points: list[int], entries: list[tuple[int, int]], normals: Tensor) -> Tensor:
         """Draw numbers of new entries (point, direction) by standard normals (nets, entries, K)."""
-        covariance = self._covariance(points, value=entries[0][1] == VALUE)
-        r1 = self._span.basis.shape[1] + 1
+        values, r1 = entries[0][1] == VALUE, self._span.basis.shape[1] + 1
+        covariance = self._covariance(points, values)
         place = {i: a for a, i in enumerate(points)}
-        width = 1 if entries[0][1] == VALUE else r1 - 1
-        rows = [place[i] * width + max(0, k) for i, k in entries]
+        rows = [place[i] * (1 if values else r1 - 1) + max(0, k) for i, k in entries]
         columns = [i * r1 + k + 1 for i, k in self._entries + entries]
         covariance = covariance.flatten(1, 2).flatten(2)[:, rows][:, :, columns]
-        linear = torch.stack([self._size(i) if k == VALUE else self._unit[:, 0] for i, k in entries], 1)
+        linear = torch.stack([self._size(i) for i in points], 1) if values else self._units[:, [k for _, k in entries]]
         n = len(self._entries)
         scale = (covariance[..., n:].diagonal(dim1=1, dim2=2).clamp(min=0) + LEAST * linear**2).sqrt()
         self._scale = torch.cat((self._scale, scale), 1)
@@ -212,9 +217,8 @@ class Process:
 
     def _size(self, i: int) -> Tensor:
         """The scale of a value: the deviation of f at an anchor, of J y elsewhere."""
-        anchor = self.anchor[i] == i
-        size = self._points.Q[:, i].sqrt() if anchor else self.y[:, i].norm(dim=1) * self._unit[:, 0]
-        return torch.where(size > 0, size, 1.0)
+        square = self._Q[:, i] if self.anchor[i] == i else (self._units * self._coordinates[1][:, i]).square().sum(1)
+        return torch.where(square > 0, square.sqrt(), 1.0)
 
     def _covariance(self, points: list[int], value: bool) -> Tensor:
         """The covariance of the values of points, or of their gradients, with the values and gradients of all: (nets,
@@ -243,9 +247,8 @@ class Process:
     def _pairs(self, points: list[int]) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """For points paired with all: x_i, x_i - x_j, and the derivatives of the kernel's rest."""
         x, y = self._coordinates
-        anchor = self._indices(self.anchor)
-        same = anchor[points][:, None] == anchor[None]
-        return x[:, points, None], self._apart(x, y, points, same), self._jets[:, points][..., None].unbind(3)
+        apart = Layout.of(self._indices(points), self._indices(self.anchor)).apart(x, y)
+        return x[:, points, None], apart, self._jets[:, points][..., None].unbind(3)
 
     def _values_with(self, points: list[int], y: Tensor | None) -> Tensor:
         """The contribution of the kernel's rest to the covariance of f, or of f + J y if y (nets, points, r) is given:
@@ -281,16 +284,15 @@ class Process:
         return (self._span.basis.square().sum(2) > 0).to(self.x)
 
     def _with_linear(self, rows: Tensor, points: list[int], value: bool) -> Tensor:
-        """Add the parts that are linear in either input, which do not appear in increments: the variances and a D0."""
-        d, (x, y) = self._d, self._coordinates
-        gain, p = self._gain, self._points
+        """Add the parts that are linear in either input, which do not appear in increments: the variances, and the
+        linear part of the squared distance."""
+        (x, y), Q, metric, halves = self._coordinates, self._Q, self._metric, self._halves
         anchors = [j for j, b in enumerate(self.anchor) if b == j]
-        base = [self.anchor[j] for j in range(len(self.anchor))]
+        base = halves[:, self.anchor]
         # Between an anchor's value and the increments of any point.
-        square = (y**2).sum(2) / d
-        by_value = (p.gap - p.slope[:, base] * (self._gaps - square) - gain * square) / 2
-        by_slope = ((p.slope - p.slope[:, base])[..., None] * x[:, base] + (p.slope - gain)[..., None] * y) / d
-        increments = torch.cat((by_value[..., None], by_slope), 2)
+        linear = metric[:, None] * y
+        by_value = (self._gap - (2 * base * y).sum(2) - (linear * y).sum(2)) / 2
+        increments = torch.cat((by_value[..., None], halves - base - linear), 2)
         moved = self._indices([b != j for j, b in enumerate(self.anchor)])
         for a, i in enumerate(points):
             if self.anchor[i] != i:
@@ -301,14 +303,13 @@ class Process:
             if value:
                 rows[:, a, 0] += increments * moved[:, None]
             for j in anchors:
-                apart = (x[:, i] - x[:, j]) / d
+                apart = x[:, i] - x[:, j]
                 if value:
-                    distance = (apart**2).sum(1) * d
-                    rows[:, a, 0, j, 0] += (p.Q[:, i] + p.Q[:, j] - gain[:, 0] * distance) / 2
-                    rows[:, a, 0, j, 1:] += p.slope[:, j, None] * x[:, j] / d + gain * apart
+                    rows[:, a, 0, j, 0] += (Q[:, i] + Q[:, j] - (metric * apart**2).sum(1)) / 2
+                    rows[:, a, 0, j, 1:] += halves[:, j] + metric * apart
                 else:
-                    rows[:, a, :, j, 0] += p.slope[:, i, None] * x[:, i] / d - gain * apart
-                    rows[:, a, :, j, 1:] += torch.diag_embed(self._present) * (gain / d)[..., None]
+                    rows[:, a, :, j, 0] += halves[:, i] - metric * apart
+                    rows[:, a, :, j, 1:] += torch.diag_embed(metric)
         return rows
 
     def _sequence(self, new: list[int], graded: list[int]) -> Tensor:

@@ -43,6 +43,13 @@ class Span:
         return e
 
 
+class Whole(Span):
+    """All directions: the ``basis`` is the identity, and no vector is outside."""
+
+    def new(self, y: Tensor) -> Tensor | None:
+        return None
+
+
 class Factor:
     """A Cholesky factor (nets, n, n) of numbers of unit scale, and the standard normals (nets, n, copies) that it
     multiplies. A copy has the same numbers as long as only one of the two is extended."""

@@ -16,7 +16,7 @@ from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.nets import Net
 from advmf.observables import GRADIENTS, Observable
-from advmf.simulate.limit_kernel import Kernel
+from advmf.simulate.limit_image_kernel import kernel_of
 from advmf.symbols import N
 from advmf.theorems.theorem import LIMIT
 
@@ -35,7 +35,7 @@ def has_limit(net: Net) -> bool:
     (True, False)
     """
     try:
-        Kernel(net, 1, lambda expr: 1.0)
+        kernel_of(net, 1, lambda expr: 1.0)
     except DeclarationError:
         return False
     return True
