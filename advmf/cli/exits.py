@@ -59,12 +59,19 @@ class Command(click.Command):
         return super().invoke(context)
 
 
+HELP = 78
+"""The columns of a help text that no terminal shows."""
+
+
 class Commands(click.Group):
-    """The group of all commands. Click exits by 1 for every error; here the exit code says which kind it was."""
+    """The group of all commands. Click exits by 1 for every error; here the exit code says which kind it was. Click
+    also takes the width of help from the variable COLUMNS. Here only a terminal has another width than :data:`HELP`."""
 
     command_class = Command
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        if sys.stdout is None or not sys.stdout.isatty():
+            extra.setdefault("terminal_width", HELP)
         main = partial(super().main, *args, **extra, standalone_mode=False)
         if not standalone_mode:
             return main()

@@ -2,7 +2,10 @@
 
 import io
 import itertools
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -51,6 +54,18 @@ def test_the_sign_of_each_verdict_is_explained_once():
     title = text.splitlines()[0]
     assert title.endswith("✓ stands, ✗ REFUTED, ? underpowered")
     assert "✗ 0.500" in text and "✓ 0.510" in text and "? 0.520" in text and text.count("stands") == 1
+
+
+@pytest.mark.parametrize("line", ["--help", "check --help", "list", "bogus", "show T2 --bogus"])
+def test_what_a_pipe_gets_does_not_depend_on_columns(line):
+    def printed(columns):
+        env = {**os.environ, "COLUMNS": columns}
+        done = subprocess.run(
+            [sys.executable, "-m", "advmf.cli", *line.split()], capture_output=True, env=env, timeout=120
+        )
+        return done.stdout, done.stderr
+
+    assert printed("40") == printed("300") != (b"", b"")
 
 
 @pytest.mark.parametrize(("terminal", "columns", "width"), [(False, "80", 260), (False, "", 260), (True, "80", 80)])
