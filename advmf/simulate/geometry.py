@@ -72,10 +72,10 @@ def maximiser(z: Tensor, r: float, dim: int = -1) -> Tensor:
     >>> maximiser(x, 1), maximiser(x, 2), maximiser(torch.zeros(2), math.inf)
     (tensor([ 0., -1.]), tensor([ 0.6000, -0.8000]), tensor([1., 1.]))
     """
-    size = z.abs()
-    top = size.amax(dim, keepdim=True)
     if math.isinf(r):
         return torch.ones_like(z).copysign(z)
+    size = z.abs()
+    top = size.amax(dim, keepdim=True)
     if r == 1:
         at = size.argmax(dim, keepdim=True)
         return torch.zeros_like(z).scatter_(dim, at, torch.ones_like(top).copysign(z.gather(dim, at)))

@@ -24,7 +24,7 @@ from advmf.simulate.geometry import conjugate, maximiser, norm, order
 from advmf.simulate.signs import SIGNS, best_signs, check
 from advmf.simulate.state import source, without_gradients
 
-_ENTRIES = 2**22
+_ENTRIES = 2**20
 """Entries of the largest intermediate tensor."""
 _ROUNDS, _SCREEN, _FINALISTS = 100, 5, 4
 COOLING = 100
@@ -131,7 +131,7 @@ def matrices(J: object) -> Tensor:
         given = f"one of shape {tuple(J.shape)} and {J.dtype}" if isinstance(J, Tensor) else repr(J)
         raise ArgumentError(f"J must be a floating-point tensor of shape (..., K, d), none of them 0; got {given}.")
     J = J.to(torch.promote_types(J.dtype, torch.float32)) if J.dtype.itemsize < 4 else J
-    if not torch.isfinite(J).all():
+    if not torch.stack(J.aminmax()).isfinite().all():  # many times as fast as a test of each entry
         raise DomainError("J holds NaN or infinite entries; an operator norm needs finite ones.")
     return J
 

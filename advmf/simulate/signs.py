@@ -21,7 +21,8 @@ SIGNS = 12
 LIMIT = 24
 """The largest number of coordinates whose signs can be enumerated."""
 _LOW = 12
-_ENTRIES = 2**22
+_ENTRIES = 2**19
+"""The numbers of a table that stays in the cache: images are added, made positive and summed in turn."""
 
 
 def check(signs: object) -> int:
@@ -46,7 +47,7 @@ def best_signs(A: Tensor, r: float) -> Tensor:
     +1.
 
     It takes 2^{n-1} norms of vectors of length ``rows`` (at most n for r = 2); no intermediate tensor has more than
-    2^22 entries, unless the table of a single matrix does. Of equal maxima one is returned.
+    2^19 entries, unless the table of a single matrix does. Of equal maxima one is returned.
 
     >>> best_signs(torch.tensor([[1.0, -2.0, 3.0], [1.0, -1.0, 0.0]]), 1.0)
     tensor([ 1., -1.,  1.])

@@ -111,8 +111,8 @@ F2 = Theorem(
             L=1,
             d=256,
             K=16,
-            widths=(400, 800, 1600, 3200),
-            nets=(230, 1700, 3000, 170),
+            widths=(440, 880, 1760, 3520),
+            nets=(220, 1900, 3700, 120),
             effects={"effect_fourth": 0.3},
         ),
         "paper": Scale(

@@ -36,7 +36,7 @@ def provenance(dtype: str, device: str) -> dict[str, Any]:
         "dtype": dtype,
         "device": device,
         "threads": torch.get_num_threads(),
-        "versions": {"advmf": __version__, **{name: version(name) for name in PACKAGES}},
+        "versions": dict(_versions()),
         "environment": {
             "python": platform.python_version(),
             "system": platform.platform(),
@@ -48,6 +48,11 @@ def provenance(dtype: str, device: str) -> dict[str, Any]:
             "git": git_state(),
         },
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"advmf": __version__, **{name: version(name) for name in PACKAGES}}
 
 
 @cache

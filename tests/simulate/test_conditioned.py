@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import advmf as mf
-from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
+from advmf.errors import ArgumentError, DomainError, MemoryBudgetError, NonFiniteError
+from advmf.simulate import span
 from advmf.simulate.budget import Budget
 from advmf.simulate.conditioned import LEFT, RIGHT, ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
@@ -520,3 +521,22 @@ def test_numbers_are_those_of_the_seed():
     x = torch.linspace(-1, 1, 20)
     values = [networks(mf.vanilla(1, 0), "conditioned", nets=5).jacobian(x) for _ in range(2)]
     np.testing.assert_array_equal(*values)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 5), (200, 4, 700), (2, 3, 90_000)])
+def test_gram_matrices_are_those_of_the_rows_however_they_are_split(shape):
+    rows = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    wide = rows.double()
+    torch.testing.assert_close(span._gram(rows), wide @ wide.mT, rtol=1e-12, atol=1e-12 * shape[2])
+
+
+def test_rows_of_zeros_need_no_scale_and_tiny_rows_do():
+    rows = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    rows[0, 1] = 0
+    scale, size = span.sizes(rows)
+    assert scale is None and size[0, 1] == 0
+    rows[1, 2] = 1e-30  # its squares vanish in float32
+    scale, size = span.sizes(rows)
+    assert scale is not None and size[0, 1] == 0 and abs(size[1, 2] - 2) < 1e-6
+    with pytest.raises(NonFiniteError):
+        span.sizes(rows / torch.zeros(()))

@@ -2,6 +2,7 @@
 the weights that were drawn."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 import advmf as mf
 from advmf.errors import ArgumentError
 from advmf.nets import Windows
+from advmf.simulate.dense import DenseMatrix
 from advmf.simulate.networks import layers
 from advmf.simulate.positions import Patches
 
@@ -182,6 +184,33 @@ def test_conditioned_networks_have_the_law_of_dense_ones(net):
     (one, a), (two, b), (wider, c) = means("dense", 5), means("conditioned", 6), means("conditioned", 6, sigma_w=2.0)
     assert ((one - two).abs() < 4.9 * torch.hypot(a, b)).all(), (one, two)
     assert ((one - wider).abs() > 4.9 * torch.hypot(a, c)).any(), "the control"
+
+
+def test_an_output_layer_of_many_outputs_is_conditioned_where_square_matrices_do_not_pay():
+    """The automatic sampler against explicit weights: the same law, and fewer numbers of each network."""
+    net, x = mf.conv(1, 0, image=(1, 8)), columns(8, seed=2)
+
+    def means(sampler, seed, **given):
+        ensemble = mf.simulate.sample(
+            net, nets=1500, N=24, L=1, d=8, K=128, sampler=sampler, queries=3, sigma_w=1.3, sigma_b=0.4, keep=False,
+            generator=torch.Generator().manual_seed(seed), **given,
+        )  # fmt: skip
+        f = torch.cat([trace.output[:, :, 0, 0] for trace in ensemble.traces(x)])
+        size = f.square().mean(1)
+        values = torch.stack([size, size**2, f.pow(4).mean(1), f.mean(1) ** 2])
+        return ensemble, values.mean(1), values.std(1) / math.sqrt(values.shape[1])
+
+    (mixed, one, a), (dense, two, b) = means("auto", 5), means("dense", 6)
+    assert (mixed.sampler, dense.sampler) == ("conditioned", "dense")
+    assert mixed.bytes_per_network < dense.bytes_per_network / 2
+    (networks,) = mixed.part(0, 1).chunks()
+    explicit = [isinstance(layer.weight, DenseMatrix) for layer in layers(networks.map)]
+    assert explicit == [True, True, False], "all but the output layer"
+    assert ((one - two).abs() < 4.9 * torch.hypot(a, b)).all(), (one, two)
+    half = replace(mixed, values={**mixed.values, "sigma_w": 1.2}, _kept=[])
+    f = torch.cat([trace.output[:, :, 0, 0] for trace in half.traces(x)])
+    size = f.square().mean(1)
+    assert abs(size.mean() - two[0]) > 4.9 * b[0], "the control: other weights"
 
 
 def test_a_step_of_training_is_that_of_the_gradient():

@@ -84,7 +84,7 @@ def test_bounds_are_judged_at_infinite_width_and_a_part_on_a_ladder():
 def test_networks_without_a_known_limit_are_judged_on_a_ladder(monkeypatch):
     monkeypatch.setitem(NAMED, "bent", sp.Max(0, sp.tanh(mf.symbols.z)))
     (vanilla, growing) = cases(["T2"], ["vanilla"], ["bent"], [("2", "2")])
-    assert not has_limit(vanilla.net) and vanilla.scale.widths == growing.scale.widths == (512, 2048, 8192, 32_768)
+    assert not has_limit(vanilla.net) and vanilla.scale.widths == growing.scale.widths == (256, 512, 2048, 8192)
     assert has_limit(mf.residual(1, 0)) and has_limit(mf.pre_norm(phi=mf.Activation("gelu")))
 
 
@@ -96,6 +96,13 @@ def test_networks_that_scatter_have_the_scale_for_that():
     assert points == {name: each.K for name, each in scale.items()} and len(set(points.values())) == 2
     own = replace(suite.QUICK, scales={**suite.QUICK.scales, "T3": replace(THEOREMS["T3"].scale("quick"), L=1)})
     assert {case.scale.L for case in cases(["T3"], profile=own)} == {1}, "a profile of one's own is heeded"
+
+
+def test_networks_with_a_smooth_activation_have_the_scale_for_that():
+    scale, scales = {(case.name, case.activation): case.scale for case in cases(["T1"])}, THEOREMS["T1"].scales
+    assert scale["vanilla", "gelu"] is scale[GROWING, "tanh"] is scales["smooth"]
+    assert scale["pre_norm", "relu"] is scale["preactivation", "relu"] is scales["scattered"]
+    assert scale[GROWING, "relu"] is scales["quick"]
 
 
 def test_networks_on_images_have_images_of_their_dimension():
@@ -366,6 +373,8 @@ it is 2."""
         ("F2", "paper", 2),
         ("F2", "paper scattered", SHORTCUT),
         ("T2", "finite", 2),
+        ("T3", "quick", 2),
+        ("T3", "scattered", SHORTCUT),
         ("T2", "paper finite", 2),
         ("T3", "paper", 2),
         ("T3", "paper scattered", SHORTCUT),
