@@ -155,7 +155,7 @@ function verdicts() {
       const here = v.p === state.p && v.q === state.q;
       const badge = make("span", `badge ${v.verdict.toLowerCase()}`, `${{ REFUTED: "✗", UNDERPOWERED: "?" }[v.verdict] ?? "✓"} ${v.verdict.toLowerCase().replace("_", " ")}`);
       const cells = [v.p ? `${shown(v.p)}, ${shown(v.q)}` : "", badge, v.ratio, v.margin, v.given].map((c) => make("td", "", c));
-      const row = make("tr", here ? "here" : "", make("th", "", v.name, v.net === state.net ? "" : ` ${v.net}`), ...cells, make("td", "", set));
+      const row = make("tr", here ? "here" : "", make("th", "", v.name.replace(/^beta$/, "β"), v.net === state.net ? "" : ` ${v.net}`), ...cells, make("td", "", set));
       row.firstChild.scope = "row";
       return row;
     }),

@@ -288,7 +288,7 @@ def _results(data: Data) -> Element:
             "div",
             node(
                 "table",
-                node("caption", caption),
+                node("caption", node("span", caption)),
                 node("thead", node("tr", *(node("th", text, scope="col") for text in heads[name]))),
                 node("tbody", id=name),
             ),
@@ -341,7 +341,11 @@ def _results(data: Data) -> Element:
 def _missing(data: Data) -> Element | None:
     """Which functions have no number on the page, and why."""
     told = "; ".join(data.missing)
-    return node("p", f"Not available in the browser: {told}. advmf.kernel computes these.", class_="note") if told else None
+    return (
+        node("p", f"Not available in the browser: {told}. advmf.kernel computes these.", class_="note")
+        if told
+        else None
+    )
 
 
 def _chart(name: str, title: str, note: str) -> Element:
