@@ -177,7 +177,7 @@ def _known_by_numbers(head: type[NumericNorm], **more: Any) -> None:
     register(head, numpy=head.numbers, torch="numpy", python=head.numbers, json=True, **more)
 
 
-_SLOW = "it rests on laws of norms that are tabulated by convolution, in about a second for each size"
+_SLOW = "the laws of norms that this takes are tabulated by convolution, in about a second for each size"
 _known_by_numbers(EstimatedNorm, notation=lambda e: None, no_javascript=_SLOW)
 _known_by_numbers(ExtremeNorm, notation=lambda e: None, no_javascript=_SLOW)
 _known_by_numbers(ExtremeNormQuantile, no_javascript=_SLOW)

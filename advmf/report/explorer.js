@@ -155,7 +155,7 @@ function verdicts() {
       const here = v.p === state.p && v.q === state.q;
       const badge = make("span", `badge ${v.verdict.toLowerCase()}`, `${{ REFUTED: "✗", UNDERPOWERED: "?" }[v.verdict] ?? "✓"} ${v.verdict.toLowerCase().replace("_", " ")}`);
       const cells = [v.p ? `${shown(v.p)}, ${shown(v.q)}` : "", badge, v.ratio, v.margin, v.given].map((c) => make("td", "", c));
-      const row = make("tr", here ? "here" : "", make("th", "", v.name, v.net === state.net ? "" : ` ${v.net}`), ...cells, make("td", "", set));
+      const row = make("tr", here ? "here" : "", make("th", "", v.name.replace(/^beta$/, "β"), v.net === state.net ? "" : ` ${v.net}`), ...cells, make("td", "", set));
       row.firstChild.scope = "row";
       return row;
     }),
@@ -174,6 +174,7 @@ function* drawBound() {
   for (const way of ways) {
     const points = [];
     for (let i = 0; i <= count; i++) {
+      if (waits(s)) return;
       const power = low + ((high - low) * i) / count, at = point({ eps: 10 ** power });
       if (way) at.beta = FORMULAS[way.f](at);
       points.push([power, f.log(at) / Math.LN10]);
@@ -204,6 +205,7 @@ function* drawVariance() {
   if (!(end > 0 && Number.isFinite(end))) return unusable(box, "The half-life is beyond the range of numbers here.");
   const start = f({ ...at, t: 0 }), points = [], count = 64;
   for (let i = 0; i <= count; i++) {
+    if (waits(s)) return;
     points.push([(end * i) / count, f({ ...at, t: (end * i) / count }) / start]);
     yield;
   }
@@ -222,6 +224,7 @@ function* drawPhase() {
   let low = Infinity, high = -Infinity;
   for (let i = 0; i < up.values.length; i++) {
     for (let j = 0; j < across.values.length; j++) {
+      if (waits(s)) return;
       const power = f.log({ ...base, [names[0]]: across.values[j], [names[1]]: up.values[i] }) / Math.LN10;
       cells.push(power);
       if (Number.isFinite(power)) [low, high] = [Math.min(low, power), Math.max(high, power)];
@@ -251,7 +254,7 @@ function* drawPhase() {
 
 /** Whether a chart has a formula; says so in its place if not. */
 function usable(box, s) {
-  if (s && usesBeta(s) && waits(route())) return false;
+  if (waits(s) || (s && usesBeta(s) && waits(route()))) return false;
   if (s && s.f !== undefined && (!usesBeta(s) || route()?.f !== undefined)) {
     box.classList.remove("empty");
     return true;

@@ -37,7 +37,7 @@ from advmf.verify.catalogue import ACTIVATIONS
 NETS = ("vanilla", "residual", "plain_residual", "preactivation", "pre_norm")
 """The networks of the page if none are named."""
 
-PHIS = ("relu", "leaky_relu", "abs", "linear", "erf", "gelu", "tanh", "silu", "softplus", "elu")
+PHIS = ("relu", "leaky_relu", "abs", "linear", "erf", "gelu", "tanh", "silu")
 """The activations of the page if none are named."""
 
 
@@ -288,7 +288,7 @@ def _results(data: Data) -> Element:
             "div",
             node(
                 "table",
-                node("caption", caption),
+                node("caption", node("span", caption)),
                 node("thead", node("tr", *(node("th", text, scope="col") for text in heads[name]))),
                 node("tbody", id=name),
             ),
@@ -340,8 +340,12 @@ def _results(data: Data) -> Element:
 
 def _missing(data: Data) -> Element | None:
     """Which functions have no number on the page, and why."""
-    told = " ".join(data.missing)
-    return node("p", f"Not available in the browser, but from advmf.kernel: {told}", class_="note") if told else None
+    told = "; ".join(data.missing)
+    return (
+        node("p", f"Not available in the browser: {told}. advmf.kernel computes these.", class_="note")
+        if told
+        else None
+    )
 
 
 def _chart(name: str, title: str, note: str) -> Element:

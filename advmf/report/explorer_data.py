@@ -44,7 +44,7 @@ class Data:
         self.activations: dict[str, str] = {}
         self.statements: dict[str, list[dict[str, Any]]] = {}
         self.routes: dict[str, list[dict[str, Any]]] = {}
-        self.reasons: dict[str, str] = {}
+        self.reasons: dict[str, set[str]] = {}
         self._compiled: dict[sp.Expr, dict[str, Any]] = {}
         self._typeset: dict[str, list[int]] = {}
 
@@ -128,9 +128,10 @@ class Data:
             try:
                 source = self.script.formula(expr)
             except UnsupportedFunctionError as error:
-                why, *_ = str(error).partition(". ")
-                self._compiled[expr] = {"missing": why.partition(" ")[0]}
-                self.reasons[self._compiled[expr]["missing"]] = why
+                said, *_ = str(error).partition(". ")
+                name, _, why = said.partition(" has no JavaScript form")
+                self._compiled[expr] = {"missing": name}
+                self.reasons.setdefault(why.removeprefix(": "), set()).add(name)
             else:
                 self.letters |= {symbol.name for symbol in expr.free_symbols}
                 self._compiled[expr] = {"f": self.formulas.setdefault(source, len(self.formulas))}
@@ -145,8 +146,9 @@ class Data:
 
     @property
     def missing(self) -> list[str]:
-        """For each function without a JavaScript form a sentence that says so."""
-        return [f"{self.reasons[name]}." for name in sorted(self.reasons)]
+        """The functions without a JavaScript form, by name, with the reasons."""
+        groups = sorted((", ".join(sorted(names)), why) for why, names in self.reasons.items())
+        return [f"{names} ({why})" if why else names for names, why in groups]
 
 
 def verdicts(document: Document) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ _LEFT, _RIGHT, _LIMIT = 98, 374, 424
 """The edges of the axis of widths, and the position of the joint estimate from all widths."""
 _EDGE = 6
 """Where the headings of both panels begin. They are long, and letters are larger on a phone."""
-_UPPER, _LOWER = (14, 158), (196, 262)
+_UPPER, _LOWER = (18, 158), (196, 262)
 """Top and bottom of both panels."""
 INTERVAL = 2.0
 """Half the length of an interval, in standard errors."""

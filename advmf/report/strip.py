@@ -38,7 +38,7 @@ def strip(claims: Sequence[Checked], names: Mapping[int, str]) -> Element | None
         parts.append(node("text", f"{value:g}", x=f"{x(value):.1f}", y=bottom + 16, text_anchor="middle"))
     for i, (case, row) in enumerate(rows.items()):
         y = TOP + STEP * (i + 0.4)
-        parts.append(node("text", case, x=LEFT - 8, y=y + 4, text_anchor="end"))
+        parts.append(node("text", "β" if case == "beta" else case, x=LEFT - 8, y=y + 4, text_anchor="end"))
         parts += [_mark(claim, names[id(claim)], x(ratio), y, ratio) for claim, ratio in row]
     told = "; ".join(
         f"{case}: {min(r for _, r in row):.3f} to {max(r for _, r in row):.3f}" for case, row in rows.items()

@@ -70,8 +70,7 @@ def _tilted(K: float, d: float, p: float, q: float) -> float:
         return (from_input(d, s / a) + from_output(K, s / b)) / s - s / 2
 
     # In terms of s = m a b: a minimum lies where the entropies, at most ln 2 per coordinate, balance s²/2.
-    ends, exact = (-3.0, math.log(20 + 2 * math.sqrt(K + d))), {"xatol": 1e-8}
-    best = minimize_scalar(excess, bounds=ends, method="bounded", options=exact).fun
+    best = minimize_scalar(excess, bounds=(-3.0, math.log(20 + 2 * math.sqrt(K + d))), method="bounded").fun
     means = b * float(gaussian_norm(d, 1 if p == math.inf else 2)) + a * float(gaussian_norm(K, q))
     return means + a * b * min(float(best), 0.0)
 
