@@ -338,6 +338,7 @@ def _scales(
         kinds = {
             AVERAGED_SCALE: net.averages,
             PIXELS_SCALE: not averages_follow(net),
+            f"{SCATTERED_SCALE} {IMAGES_SCALE}": net.image is not None and theorem.scatters(net),
             IMAGES_SCALE: net.image is not None,
             SMOOTH_SCALE: not all(isinstance(phi, ReLULike) for phi in net.activations),
             SCATTERED_SCALE: theorem.scatters(net),

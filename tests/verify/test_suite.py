@@ -92,6 +92,8 @@ def test_networks_that_scatter_have_the_scale_for_that():
     scale = {case.name: case.scale for case in cases(["T3"])}
     assert scale["residual"] is THEOREMS["T3"].scales["scattered"]
     assert scale[GROWING] is THEOREMS["T3"].scales["quick"]
+    (images,) = cases(["T3"], ["conv_residual"], ["relu"])
+    assert images.scale is THEOREMS["T3"].scales["scattered images"] and images.at["eps"] == 0.1
     points = {case.name: case.at["K"] for case in cases(["T3"])}
     assert points == {name: each.K for name, each in scale.items()} and len(set(points.values())) == 2
     own = replace(suite.QUICK, scales={**suite.QUICK.scales, "T3": replace(THEOREMS["T3"].scale("quick"), L=1)})
