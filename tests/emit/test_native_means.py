@@ -10,6 +10,7 @@ from scipy import stats
 
 import advmf as mf
 from advmf.emit.engine import cores, native, native_means
+from advmf.emit.engine.grid import FEW
 from advmf.errors import AccuracyError
 from advmf.functions import NormalMean, PairMean
 from advmf.nets.activations.formula import NAMED
@@ -28,10 +29,11 @@ def lam(expr):
 
 
 def column(mean, monkeypatch, **moments):
-    """The values of native code, in so many copies that it is used; NumPy must not be asked."""
-    copies = -(-native.WORTH // len(moments["Q"]))
+    """The values of native code, in the fewest copies for which it can be used; NumPy must not be asked."""
+    copies = -(-FEW // len(moments["Q"]))
     full = {name: np.tile(values, copies) for name, values in moments.items()}
     with monkeypatch.context() as patch:
+        patch.setattr(native, "WORTH", FEW)
         patch.setattr(type(mean.head), "numbers", None)
         found = mf.kernel(mean, "native")(**full)
     assert np.array_equal(found, np.tile(found[: len(moments["Q"])], copies))
