@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from advmf.errors import OutputError
+from advmf.inputs import ANOTHER, real, reason, status
 
 STANDARD = "-"
 """The name of standard output."""
@@ -49,15 +50,10 @@ class Output:
             if _closed():
                 raise OutputError("Standard output is closed; give the path of a file.")
             return
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            found = None
-        except (OSError, ValueError) as error:
-            raise _refused(self.path, error) from None
+        found = status(self.path, OutputError)
         self.replaced = found is None or stat.S_ISREG(found.st_mode)
         if self.replaced:
-            self._real = Path(os.path.realpath(self.path))  # for a special name such as /dev/fd/3 this may be no path
+            self._real = real(self.path, OutputError)  # for a special name such as /dev/fd/3 this may be no path
         self._test(found)
 
     def __str__(self) -> str:
@@ -69,7 +65,9 @@ class Output:
             if self.standard or other.standard:
                 return self.standard and other.standard
             other = other.path
-        return self.replaced and Path(os.path.realpath(other)) == self._real
+        with suppress(OSError, ValueError):  # a name that leads nowhere, which its reader tells
+            return self.replaced and Path(os.path.realpath(other)) == self._real
+        return False
 
     def write(self, content: str | bytes) -> None:
         """Write the whole content; raises OutputError."""
@@ -143,6 +141,15 @@ class Output:
         return part, number
 
 
+def folder(path: Path) -> Path:
+    """A folder to write files into, which is made if it is not there. Raises OutputError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise _refused(path, error) from None
+    return path
+
+
 def put(text: str, path: Path | str | Output | None) -> str:
     """The text, also written to ``path`` if one is given. Raises OutputError."""
     if path is not None:
@@ -210,5 +217,4 @@ def _is_standard(path: Path) -> bool:
 
 
 def _refused(where: object, error: Exception) -> OutputError:
-    reason = getattr(error, "strerror", None) or str(error)
-    return OutputError(f"{where} cannot be written: {reason}. Give another path, or make room.")
+    return OutputError(f"{where} cannot be written: {reason(error)}. {ANOTHER}, or make room.")

@@ -23,7 +23,8 @@ import torch
 
 import advmf as mf
 from advmf.observables import CapacitySlope
-from advmf.simulate.estimate import AttackSettings, measure
+from advmf.simulate.estimate import measure
+from advmf.simulate.probe import AttackSettings
 from advmf.theorems import THEOREMS
 from advmf.theory.norms import closest
 from advmf.theory.propagation import slopes

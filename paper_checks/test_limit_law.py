@@ -5,7 +5,7 @@ sample is of conditioned networks, whose law is that of explicit Gaussian matric
 the limit is of order L sqrt(K d)/N = 7e-6, far below what the test resolves. With n networks on one side and many on
 the other, that is a distance of distribution functions of 2.2/sqrt(n) = 0.16.
 
-Errors: nine numbers of a network are compared in three nets, each at a level of 1e-4, so a true law fails once in 370
+Errors: nine numbers of a network are compared in five nets, each at a level of 1e-4, so a true law fails once in 220
 runs; the seeds are fixed. The controls are the limit of another sigma_w, and of another depth. Each must be refuted.
 
 ``python paper_checks/test_limit_law.py`` prints the p-values. ``pytest -m paper paper_checks/test_limit_law.py`` runs
@@ -32,6 +32,8 @@ NETS = {
     "vanilla relu": (mf.vanilla(1, 0), 1.7),
     "residual relu": (mf.residual(1, 0), 1.0),
     "pre_norm gelu": (mf.pre_norm(phi="gelu"), 1.5),
+    "vanilla elu": (mf.vanilla(phi="elu"), 1.4),
+    "plain_residual selu": (mf.plain_residual(phi="selu"), 0.9),
 }
 """A network and its sigma_w."""
 CONTROLS = {"sigma_w": {"factor": 1.3}, "depth": {"L": L + 1}}

@@ -18,6 +18,7 @@ SHARED = {
     "errors",
     "events",
     "budget",
+    "inputs",
     "outputs",
     "drawing",
     "tabled",

@@ -31,7 +31,8 @@ from advmf.observables import Expectation, Observable
 from advmf.report.document import of_outcomes
 from advmf.report.html import html
 from advmf.report.overview import tables
-from advmf.simulate.networks import Mask, Realisation, layers
+from advmf.simulate.networks import Mask, layers
+from advmf.simulate.realisation import Realisation
 from advmf.symbols import K, d, z
 from advmf.theorems import THEOREMS
 from advmf.theorems.derivations import derived
@@ -205,7 +206,7 @@ def test_a_primitive_of_another_kind_takes_a_rule_for_each_reading_and_is_refuse
     assert mf.capacity(net).rhs == mf.capacity(mf.vanilla(1, 0)).rhs, "of one rule"
     with pytest.raises(DeclarationError, match=r"Minus has no rule in advmf\.theory\.pair\.Pairs"):
         mf.nngp(net)
-    with pytest.raises(DeclarationError, match=r"Minus has no rule in advmf\.simulate\.networks\.Realisation"):
+    with pytest.raises(DeclarationError, match=r"Minus has no rule in advmf\.simulate\.realisation\.Realisation"):
         mf.simulate.sample(net, N=8, L=1, d=4, K=2, nets=2, sigma_w=1.0, sigma_b=0.0)
 
 

@@ -5,17 +5,12 @@ import stat
 import subprocess
 import sys
 import threading
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from advmf.errors import OutputError
 from advmf.experiments import figures
 from advmf.outputs import Output, apart
-
-NOBODY = 65534
-"""The user without rights, by number."""
 
 
 def test_a_file_is_replaced_at_once_and_nothing_else_is_touched(tmp_path):
@@ -106,21 +101,6 @@ def test_what_cannot_be_written_is_told_when_the_output_is_made(make, message, t
     with pytest.raises(OutputError, match=message):
         Output(path)
     assert os.listdir(tmp_path) == before
-
-
-@pytest.fixture
-def folder_of_a_user():
-    """A folder of a user whom permissions bind: root, who may write everything, is nobody for the time of the test."""
-    with TemporaryDirectory() as name:
-        root = os.geteuid() == 0
-        if root:
-            os.chown(name, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, 0)
-        try:
-            yield Path(name)
-        finally:
-            if root:
-                os.setresuid(0, 0, 0)
 
 
 def test_permissions(folder_of_a_user):

@@ -70,6 +70,7 @@ def audit(
         from advmf.auditing.audit import made
         from advmf.errors import ArgumentError
         from advmf.experiments import figures
+        from advmf.inputs import is_file
         from advmf.simulate import load
         from advmf.verify.own import ran
 
@@ -77,7 +78,7 @@ def audit(
         if plot:
             figures.check_target(plot)
         images = load(data) if x_sq is None else load(data).scaled(x_sq)
-        if not Path(path).is_file():
+        if not is_file(path, ArgumentError):
             raise ArgumentError(f"There is no file {path}.")
         own = ran(Path(path))
         if not hasattr(own, name):

@@ -11,6 +11,8 @@ from pathlib import Path
 import click
 
 from advmf.cli.shared import main, usage_errors
+from advmf.errors import OutputError
+from advmf.inputs import is_file, status
 from advmf.outputs import Output
 
 TEMPLATE_NAME = "my_bound"
@@ -27,11 +29,11 @@ def new(name: str, force: bool) -> None:
     if not name.isidentifier() or keyword.iskeyword(name):
         hint = f"; write 'advmf new {name[:-3]}'" if name.endswith(".py") and name[:-3].isidentifier() else ""
         raise click.UsageError(f"NAME is a Python name, such as my_bound, without a folder or .py; got {name!r}{hint}.")
-    if path.is_dir() or (path.exists() and not force):
-        raise click.UsageError(
-            f"{path} exists; choose another name{'' if path.is_dir() else ', or replace it by --force'}."
-        )
-    if not path.exists() and (name in sys.modules or importlib.util.find_spec(name)):
+    with usage_errors():
+        file, there = is_file(path, OutputError), status(path, OutputError) is not None
+    if there and not (file and force):
+        raise click.UsageError(f"{path} exists; choose another name{', or replace it by --force' if file else ''}.")
+    if not there and (name in sys.modules or importlib.util.find_spec(name)):
         raise click.UsageError(f"A file {path} would hide the installed module {name!r}; choose another name.")
     text = (files("advmf.cli") / "template.py").read_text(encoding="utf-8").replace(TEMPLATE_NAME, name)
     with usage_errors():

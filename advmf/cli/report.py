@@ -53,9 +53,12 @@ def report(results: Path | None, outputs: tuple[Output, ...], shown: bool) -> No
 
 def _only_store() -> Path:
     """The only store in the current folder, recognised by its first bytes."""
+    from advmf.errors import StoreError
+    from advmf.inputs import files
     from advmf.verify.store import is_store
 
-    found = [path for path in sorted(Path().iterdir()) if path.is_file() and is_store(path)]
+    with usage_errors():
+        found = list(filter(is_store, files("", "*", StoreError)))
     if len(found) != 1:
         names = f"; this folder has {', '.join(map(str, found))}" if found else ", and this folder has none"
         raise click.UsageError(f"Give the results that 'advmf check' wrote with --store or --json{names}.")

@@ -16,6 +16,7 @@ from advmf.errors import ArgumentError, DataError, DomainError, refuse_unused
 from advmf.experiments.predictions import UNKNOWN, Predictions, predictions
 from advmf.nets import Net
 from advmf.simulate.budget import MEMORY
+from advmf.simulate.course import folder_of
 from advmf.simulate.data import Images, load
 from advmf.simulate.sampling import sample
 from advmf.simulate.training import suggest_rate, train, training_queries
@@ -161,6 +162,7 @@ def training_curve(
         **given,
     )
     options |= {"p": p, "q": q, "eps": at["eps"]}
+    folder_of(checkpoint, resume)
     if rate is None:
         rate = suggest_rate(networks, chosen, resolution=resolution, **options)
     elif not rate > 0:

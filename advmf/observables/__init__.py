@@ -1,7 +1,7 @@
 """Observables: the random quantities of one sampled network that claims are about, each with its name, LaTeX and
 measurement.
 
-An observable is measured by a :class:`~advmf.simulate.estimate.Probe`, which gives access to sampled networks. Nothing
+An observable is measured by a :class:`~advmf.simulate.probe.Probe`, which gives access to sampled networks. Nothing
 here imports torch.
 
 Each observable is an array over one network's output units and directions. ``unit`` and ``direction`` number

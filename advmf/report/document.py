@@ -11,6 +11,7 @@ from typing import Any
 
 from advmf import __version__
 from advmf.errors import StoreError, printable
+from advmf.inputs import reading
 from advmf.theorems import THEOREMS
 from advmf.theorems.selection import PAIRS
 from advmf.theorems.theorem import family
@@ -259,14 +260,9 @@ def read(path: Path | str) -> Document:
     Raises StoreError for a file that is missing, is of another format, or holds anything else.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            if (content := file.read(16)) != b"SQLite format 3\0":
-                content += file.read(LARGEST)
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be read: {error.strerror}. Give what 'advmf check' wrote with --store or --json."
-        ) from None
+    with reading(path, StoreError, "Give what 'advmf check' wrote with --store or --json") as file:
+        if (content := file.read(16)) != b"SQLite format 3\0":
+            content += file.read(LARGEST)
     if content == b"SQLite format 3\0":
         return of_store(read_store(path))
     if len(content) >= LARGEST:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from advmf.errors import DataError
+from advmf.inputs import reading
 
 EXPECTED = "the file that 'advmf check --json FILE' writes"
 _ERROR = ("case", "net", "activation", "kind", "text")
@@ -23,11 +24,10 @@ def read_results(path: str | Path) -> dict[str, Any]:
     Raises DataError for a file that cannot be read, is no JSON, has another format, or comes from a run that was
     interrupted.
     """
-    path = Path(path)
+    with reading(path, DataError, f"Give {EXPECTED}") as file:
+        content = file.read()
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); expected {EXPECTED}.") from None
+        record = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no JSON ({error}); expected {EXPECTED}.") from None
     return checked(record, str(path))

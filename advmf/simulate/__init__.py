@@ -7,10 +7,10 @@ from advmf.simulate.attack import Attack, attack, attack_loss, attack_trace, pgd
 from advmf.simulate.certify import Bracket, bracket, upper_bound
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import Ensemble
-from advmf.simulate.estimate import AttackSettings, Probe
 from advmf.simulate.matrices import GaussianNorms, gaussian_norms
 from advmf.simulate.networks import Networks, Trace
 from advmf.simulate.opnorm import OperatorNorm, operator_norm
+from advmf.simulate.probe import AttackSettings, Probe
 from advmf.simulate.sampling import sample
 from advmf.simulate.training import Training, suggest_rate, train, training_queries
 

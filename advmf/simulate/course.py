@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -12,8 +13,9 @@ from typing import Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
-from advmf.errors import DataError, DomainError
-from advmf.outputs import Output
+from advmf.errors import ArgumentError, DataError, DomainError
+from advmf.inputs import files, reading, status
+from advmf.outputs import Output, folder
 from advmf.simulate.descent import Gradient, Objective, capacity
 from advmf.simulate.networks import Networks, layers
 from advmf.simulate.state import source
@@ -24,6 +26,8 @@ GROWTH, OUTPUT = 100.0, 1e4
 has taken the root mean square of its outputs beyond OUTPUT times its value at the start."""
 SAVE = 100
 """Steps between two checkpoints."""
+STATE = "networks-{}.pt"
+"""The file with the state of a chunk, by the number of its first network."""
 LOGGED = ("pairing", "gradient", "adversarial", "standard", "accuracy", "robust", "capacity")
 """The quantities logged besides the change of the weights; :class:`~advmf.simulate.training.Training` explains them."""
 
@@ -108,6 +112,23 @@ class Course:
     rows: list[dict[str, Tensor]] = field(default_factory=list)
 
 
+def folder_of(checkpoint: str | os.PathLike[str] | None, resume: bool) -> Path | None:
+    """The folder for the states of a run, which is made if it is not there.
+
+    Raises ArgumentError unless ``resume`` tells truly whether a run is there, DataError where it cannot be read, and
+    OutputError where it cannot be written to.
+    """
+    if checkpoint is None:
+        if resume:
+            raise ArgumentError("resume=True needs checkpoint=, the folder of the run to go on with.")
+        return None
+    place = Path(checkpoint)
+    if files(place, "*.pt", DataError) and not resume:
+        raise ArgumentError(f"{place} holds a run already. Give resume=True to go on with it, or another folder.")
+    Output(folder(place) / STATE.format(0))
+    return place
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A file for the state of a chunk, written at regular steps; ``mark`` identifies the run."""
@@ -118,7 +139,7 @@ class Checkpoint:
 
     def save(self, networks: Networks, course: Course) -> None:
         """Replace the file atomically: whenever the program ends, it holds the old state or the new one."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        folder(self.file.parent)
         state = {"mark": self.mark, "course": vars(course), "weights": [m.weight.state() for m in layers(networks.map)]}
         with Output(self.file).open() as out:
             seal = hashlib.sha256()
@@ -128,7 +149,7 @@ class Checkpoint:
     def load(self, networks: Networks, run: Run) -> Course | None:
         """Set the networks to the saved state and return its course; None if there is no file. Raises DataError where
         it is unreadable or of another run."""
-        if not self.file.exists():
+        if status(self.file, DataError) is None:
             return None
         try:
             _unsealed(self.file)
@@ -169,8 +190,9 @@ class _Sealed:
 
 def _unsealed(path: Path) -> None:
     """Raise ValueError unless a file ends in the SHA-256 of everything before it."""
-    seal, left = hashlib.sha256(), path.stat().st_size - hashlib.sha256().digest_size
-    with path.open("rb") as file:
+    seal = hashlib.sha256()
+    with reading(path, DataError) as file:
+        left = os.fstat(file.fileno()).st_size - seal.digest_size
         while left > 0 and (part := file.read(min(left, 2**20))):
             seal.update(part)
             left -= len(part)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DataError, DomainError
+from advmf.inputs import is_file
 from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.imagefiles import read_idx, read_npz
 from advmf.simulate.state import source
@@ -156,7 +157,7 @@ def load(name: str = "digits") -> Images:
     if not isinstance(name, str | Path):
         raise ArgumentError(f"data is a name or a path; got {name!r}.")
     path = Path(name)
-    if not path.is_file():
+    if not is_file(path, DataError):
         raise DataError(
             f"data {name!r} is neither one of {', '.join(known)} nor a file. Give a name or the path of an IDX or npz file."
         )
@@ -168,7 +169,7 @@ def _digits() -> Images:
     # The images alone: to import scikit-learn takes seconds.
     spec = find_spec("sklearn")
     file = Path(spec.submodule_search_locations[0], DIGITS) if spec and spec.submodule_search_locations else Path()
-    if file.is_file():
+    if is_file(file, DataError):
         rows = np.loadtxt(file, delimiter=",")
         return Images(name, rows[:, :-1] / 16.0, rows[:, -1].astype(int))
     from sklearn.datasets import load_digits
@@ -187,7 +188,7 @@ def _mnist() -> Images:
 
 
 def _fashion_mnist() -> Images:
-    if not FASHION_MNIST.exists():
+    if not is_file(FASHION_MNIST, DataError):
         raise DataError(
             f"Fashion-MNIST is not at {FASHION_MNIST}: apt-get install dataset-fashion-mnist, or give the path of its IDX file."
         )
@@ -196,7 +197,7 @@ def _fashion_mnist() -> Images:
 
 def _from_idx(path: Path, name: str) -> Images:
     labels = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
-    y = read_idx(labels) if labels != path and labels.exists() else None
+    y = read_idx(labels) if labels != path and is_file(labels, DataError) else None
     return _images(name, read_idx(path), y, path)
 
 

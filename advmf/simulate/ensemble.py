@@ -23,8 +23,9 @@ from advmf.simulate.budget import MEMORY, Budget, allow
 from advmf.simulate.conditioned import ConditionedMatrix
 from advmf.simulate.dense import DenseMatrix
 from advmf.simulate.draws import Drawn, Fill, Fresh, Shape, Shapes, normal
-from advmf.simulate.networks import Chain, Draws, Linear, Map, Networks, Trace, realise
+from advmf.simulate.networks import Chain, Linear, Map, Networks, Trace
 from advmf.simulate.positions import Average, Flatten, Spread
+from advmf.simulate.realisation import Draws, realise
 from advmf.simulate.state import lasting, source, tensor, without_gradients
 from advmf.simulate.tapes import Matrix
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from advmf.errors import DataError
+from advmf.inputs import reading
 
 MOST = 2**29
 """The most numbers in one array: 4 GiB as float64."""
@@ -37,7 +38,7 @@ def read_idx(path: Path) -> np.ndarray:
 def read_npz(path: Path, wanted: tuple[tuple[str, ...], ...]) -> tuple[list[np.ndarray | None], list[str]]:
     """For each group of names, the first array that an npz file has, or None; and the names of all arrays. Raises
     DataError where the file is damaged."""
-    with _damage(path, "readable npz file"), zipfile.ZipFile(path) as archive:
+    with _damage(path, "readable npz file"), reading(path, DataError) as file, zipfile.ZipFile(file) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if len(set(names)) < len(names):
             raise DataError(f"{path} is no readable npz file: it has two arrays of one name.")
@@ -76,7 +77,7 @@ def _array(path: Path, file: Any, shape: tuple[int, ...], dtype: np.dtype, fortr
 
 @contextmanager
 def _unzipped(path: Path) -> Iterator[BinaryIO]:
-    with path.open("rb") as file:
+    with reading(path, DataError) as file:
         if path.suffix == ".gz":
             with gzip.open(file) as inner:
                 yield inner  # type: ignore[misc]

@@ -219,10 +219,13 @@ class Streams(ABC):
 
     def pair(self, layout: Layout) -> Pair:
         """The pairs of streams."""
-        p, root, D = self.points, self.points.Q.sqrt(), self.apart()
+        p, root = self.points, self.points.Q.sqrt()
         sigma, tau = root[:, layout.rows, None], root[:, None]
-        gap = layout.between(p.Q, p.gap)
-        return Pair(p.Q[:, layout.rows, None], p.Q[:, None], gap, D, sigma, tau, sigma * tau, gap / (sigma + tau))
+        D, total = self.apart().clamp(min=0.0), sigma + tau
+        # By rounding a gap can be larger than the distance, above all that of the same point twice.
+        most = D.sqrt()
+        root_gap = (layout.between(p.Q, p.gap) / total).clamp_(-most, most)
+        return Pair(p.Q[:, layout.rows, None], p.Q[:, None], root_gap * total, D, sigma, tau, sigma * tau, root_gap)
 
     @abstractmethod
     def times(self, factor: float, means: float = 1.0, bias: float = 0.0) -> Self:

@@ -83,7 +83,7 @@ class Ends(NamedTuple):
 
 @dataclass(frozen=True)
 class Piecewise:
-    """A piecewise linear activation: ``slopes`` between the ``kinks``, one more than these, and its value at zero."""
+    """A piecewise linear activation: its ``values`` at the ``kinks``, and its ``slopes`` between them, one more."""
 
     kinks: tuple[float, ...]
     slopes: tuple[float, ...]

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from advmf.boundary import public, whole
 from advmf.errors import ArgumentError, DataError, DomainError
+from advmf.inputs import files
 from advmf.simulate.attack import TENSORS
 from advmf.simulate.budget import allow
-from advmf.simulate.course import LOGGED, SAVE, Checkpoint, Course, Run, follow, queries
+from advmf.simulate.course import LOGGED, SAVE, STATE, Checkpoint, Course, Run, folder_of, follow, queries
 from advmf.simulate.data import Images
 from advmf.simulate.descent import Objective
 from advmf.simulate.ensemble import Ensemble
@@ -118,9 +119,9 @@ def train(
     and gives the numbers of an uninterrupted run. Another ``memory``, which makes other chunks, is refused.
     ``progress(done, total)`` is called after every step; it counts the steps of every network singly.
 
-    Raises ArgumentError, DomainError or DataError for arguments that make no run, and MemoryBudgetError where the
-    networks would outgrow their budget; these are raised before any work. Raises DomainError where outputs are not
-    finite at the start.
+    Raises ArgumentError, DomainError or DataError for arguments that make no run, OutputError for a folder that cannot
+    be written to, and MemoryBudgetError where the networks would outgrow their budget; these are raised before any
+    work. Raises DomainError where outputs are not finite at the start.
 
     >>> import advmf as mf
     >>> networks = mf.simulate.sample(mf.vanilla(u=1, v=0), N=50, L=2, d=64, K=10, nets=3, sigma_w=2**0.5, sigma_b=0.0,
@@ -132,12 +133,8 @@ def train(
     objective = objective_of(loss, p, q, eps, weight, attack_steps, directions)
     run = _run(ensemble, images, objective, rate, steps, batch, generator, held_out, capacity, log_every)
     save_every = whole("save_every", save_every)
-    folder = None if checkpoint is None else Path(checkpoint)
-    if folder is None and resume:
-        raise ArgumentError("resume=True needs checkpoint=, the folder of the run to go on with.")
-    if folder is not None and not resume and any(folder.glob("*.pt")):
-        raise ArgumentError(f"{folder} holds a run already. Give resume=True to go on with it, or another folder.")
     ensemble.expect(run.queries(ensemble.K, ensemble.d))
+    folder = folder_of(checkpoint, resume)
     mark = {**run.mark(), **_mark(ensemble), "images": _digest(images), "held_out": held_out and _digest(held_out)}
     courses: list[Course] = []
     for networks in ensemble.chunks():
@@ -147,7 +144,7 @@ def train(
         saved = (
             None
             if folder is None
-            else Checkpoint(folder / f"networks-{first}.pt", {**mark, "memory": networks.nets}, save_every)
+            else Checkpoint(folder / STATE.format(first), {**mark, "memory": networks.nets}, save_every)
         )
 
         def tick(step: int, first: int = first, nets: int = networks.nets) -> None:
@@ -319,8 +316,8 @@ def _check_sizes(ensemble: Ensemble, objective: Objective, steps: int, batch: in
 def _same_chunks(folder: Path, together: int, nets: int) -> None:
     """Raise DataError where a folder holds chunks of another size than ``together``, as another memory budget makes
     them."""
-    found = sorted(path.name for path in folder.glob("networks-*.pt"))
-    wanted = {f"networks-{first}.pt" for first in range(0, nets, together)}
+    found = [path.name for path in files(folder, STATE.format("*"), DataError)]
+    wanted = {STATE.format(first) for first in range(0, nets, together)}
     if strange := [name for name in found if name not in wanted]:
         raise DataError(
             f"{folder} holds {', '.join(strange)}, the networks in other chunks: memory= was another. Resume with the memory= of that run, or "

@@ -22,6 +22,7 @@ from typing import Any
 from advmf.boundary import public
 from advmf.claim import Claim
 from advmf.errors import AdvmfError, ArgumentError
+from advmf.inputs import is_file, reading
 from advmf.theorems import register_theorem
 from advmf.theorems.selection import PAIRS
 from advmf.theorems.theorem import Theorem
@@ -91,8 +92,10 @@ def load(path: str | Path) -> OwnTheorem:
         raise ArgumentError(
             f"FILE is a Python file with a theorem of one's own, such as my_bound.py; got {path}. A theorem of the package is chosen by --theorem."
         )
-    if not path.is_file():
+    if not is_file(path, ArgumentError):
         raise ArgumentError(f"There is no file {path}. 'advmf new {path.stem}' writes one to begin with.")
+    with reading(path, ArgumentError) as file:
+        code = hashlib.sha256(file.read()).hexdigest()
     module = ran(path)
     theorem = getattr(module, "THEOREM", None)
     if not isinstance(theorem, Theorem):
@@ -109,7 +112,7 @@ def load(path: str | Path) -> OwnTheorem:
         derive=theorem.derive and _watched(path, "derive", theorem.derive, Derivation),
     )
     register_theorem(theorem)
-    return OwnTheorem(path, theorem, hashlib.sha256(path.read_bytes()).hexdigest())
+    return OwnTheorem(path, theorem, code)
 
 
 def ran(path: Path) -> ModuleType:

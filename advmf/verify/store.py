@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from advmf.errors import StoreError
+from advmf.inputs import is_file, reading, real, status
 from advmf.verify.foreign import LARGEST, brief, loads, valid
 from advmf.verify.records import ERROR, FORMAT, STATED, Record, Results, of_another_format, text
 
@@ -47,7 +48,7 @@ def read(path: Path | str) -> Results:
     changed.
     """
     path = _real(path)
-    if not path.exists():
+    if status(path, StoreError) is None:
         raise StoreError(f"There is no results file {path}; 'advmf check --store {path}' makes one.")
     if _is_new(path):
         raise StoreError(f"{path} is empty: no run has written to it yet.")
@@ -57,8 +58,10 @@ def read(path: Path | str) -> Results:
 
 def is_store(path: Path) -> bool:
     """Whether a file begins as a store does. A file that a run has only just begun to write may not do so yet."""
-    with path.open("rb") as file:
-        head = file.read(100)
+    try:
+        head = _head(path) if is_file(path, StoreError) else b""
+    except StoreError:
+        return False
     return head.startswith(b"SQLite format 3\0") and int.from_bytes(head[68:72], "big") == APPLICATION
 
 
@@ -129,9 +132,10 @@ def opened(
             _accept(path, found, wanted, resume)
         with closing(_connect(path)) as db:
             db.execute("PRAGMA synchronous = FULL")  # a finished case survives a power cut, too
-            own = path.stat()
+            own = status(path, StoreError)
             yield Store(path, db), found
-            if not path.exists() or not os.path.samestat(path.stat(), own):
+            now = status(path, StoreError)
+            if now is None or own is None or not os.path.samestat(now, own):
                 raise StoreError(
                     f"{path} was deleted, moved or replaced while the run wrote it, and holds nothing of what was computed since. "
                     "Run it again, into a file that stays."
@@ -157,13 +161,9 @@ def _accept(path: Path, found: Results, wanted: Mapping[str, Any], resume: bool)
 def _real(path: Path | str) -> Path:
     """The file that a path leads to, links resolved. SQLite keeps the file's journal beside one of its names, and the
     lock lies there too."""
-    try:
-        real = Path(os.path.realpath(path))
-        found = real.stat()
-    except FileNotFoundError:
-        return real
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    found, place = status(path, StoreError), real(path, StoreError)
+    if found is None:
+        return place
     if not stat.S_ISREG(found.st_mode):
         raise StoreError(f"{path} is no file; give the path of one.")
     if found.st_nlink > 1:
@@ -171,23 +171,21 @@ def _real(path: Path | str) -> Path:
             f"{path} has {found.st_nlink} names (hard links), and what a run is writing lies beside one of them alone. Give a file "
             "with one name, such as a copy."
         )
-    return real
+    return place
 
 
 def _is_new(path: Path) -> bool:
     """Whether nothing is there: no file, an empty one, or a database without tables. A kill at the start leaves such a
     database behind."""
-    if not path.exists() or path.stat().st_size == 0:
+    found = status(path, StoreError)
+    if found is None or found.st_size == 0:
         return True
-    with path.open("rb") as file:
-        head = file.read(100)
+    head = _head(path)
     if not head.startswith(b"SQLite format 3\0"):
         raise StoreError(
             f"{path} is no results file of advmf, nor any SQLite file; it is left as it is. Give another file."
         )
-    broken = path.with_name(
-        path.name + "-journal"
-    ).exists()  # a kill while the tables were made, or another program at work
+    broken = _has(path, "-journal")  # a kill while the tables were made, or another program at work
     if int.from_bytes(head[68:72], "big") not in ((APPLICATION,) if broken else (0, APPLICATION)):
         raise StoreError(f"{path} is a database of another program; it is left as it is. Give another file.")
     with _damage(path), closing(_connect(path, reading=True)) as db:
@@ -198,6 +196,16 @@ def _is_new(path: Path) -> bool:
         if (number := db.execute("PRAGMA user_version").fetchone()[0]) != FORMAT:
             raise of_another_format(path, number, *_origin(db))
     return False
+
+
+def _head(path: Path) -> bytes:
+    with reading(path, StoreError) as file:
+        return file.read(100)
+
+
+def _has(path: Path, ending: str) -> bool:
+    """Whether a side file lies beside a database."""
+    return status(path.with_name(path.name + ending), StoreError) is not None
 
 
 def _origin(db: sqlite3.Connection) -> tuple[str, str]:
@@ -212,8 +220,8 @@ def _origin(db: sqlite3.Connection) -> tuple[str, str]:
 def _connect(path: Path, reading: bool = False) -> sqlite3.Connection:
     """A connection. A file that no run is writing is read without the side files that reading a live one needs."""
     mode = "rwc"
-    if reading and not path.with_name(path.name + "-journal").exists():
-        mode = "ro" if path.with_name(path.name + "-wal").exists() else "ro&immutable=1"
+    if reading and not _has(path, "-journal"):
+        mode = "ro" if _has(path, "-wal") else "ro&immutable=1"
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
     db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
     return db

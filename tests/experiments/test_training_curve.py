@@ -14,10 +14,11 @@ from advmf.experiments import training_curve as module
 from advmf.experiments.predictions import Predictions, predictions
 from advmf.experiments.training_curve import TrainingCurve, training_curve
 from advmf.observables import AdversarialLoss, Capacity, WeightNormSlope, WeightVarianceSlope
-from advmf.simulate import estimate
-from advmf.simulate.estimate import AttackSettings, measure, queries
+from advmf.simulate import probe as probes
+from advmf.simulate.estimate import measure, queries
 from advmf.simulate.geometry import norm
 from advmf.simulate.networks import layers
+from advmf.simulate.probe import AttackSettings
 from advmf.verify.controls import controls, differs
 from advmf.verify.judge import Consequence, decide_equality, judge, lasting
 from advmf.verify.statistics import Design, Estimate, Rung, quantile
@@ -44,13 +45,13 @@ def measured(chunk, x, *observables, settings=SETTINGS):
 @pytest.fixture
 def attacks(monkeypatch):
     """The perturbations that the measurements find."""
-    found, attack = [], estimate.attack_trace
+    found, attack = [], probes.attack_trace
 
     def watched(*args, **options):
         found.append(attack(*args, **options))
         return found[-1]
 
-    monkeypatch.setattr(estimate, "attack_trace", watched)
+    monkeypatch.setattr(probes, "attack_trace", watched)
     return found
 
 

@@ -568,6 +568,29 @@ def test_balls_that_move_deviations_by_few_digits_follow_the_linear_law(name):
         assert ((value / (r * x.norm() * norm) - 1).abs() < 3 * math.sqrt(r)).all(), r
 
 
+@pytest.mark.parametrize(
+    "name", ["vanilla", "pre_norm", "tanh", "hard_tanh", "clipped", "elu", "plain selu", "shifted selu"]
+)
+def test_a_point_may_come_again_in_some_of_the_networks(name):
+    """As the corners of a ball do in an attack at p = inf. The answer is the same there, and another at other points.
+    By rounding the moments of such points differ in the last digit, as they are computed with others each time."""
+    networks, corners = sample(NETS[name], nets=16, sigma_b=0.0, L=3), 4
+    (trace,) = networks.traces(point(6))
+    places = 0.1 * torch.randn(16, 6, 1, corners, generator=generator(3), dtype=torch.float64).sign()
+    chosen = torch.randint(corners, (10, 16), generator=generator(4))
+    found = torch.full((16, corners, 12), math.nan, dtype=torch.float64)
+    for at in chosen:
+        eta = places[torch.arange(16), :, :, at][..., None]
+        shifted = trace.shift(eta)
+        answer = torch.cat((shifted.output, shifted.push(eta)), 1).flatten(1)
+        before = found[torch.arange(16), at, : answer.shape[1]]
+        same = (before - answer).abs() / answer.abs().amax(0)
+        assert float(same.nan_to_num(0.0).max()) < 1e-3
+        found[torch.arange(16), at, : answer.shape[1]] = answer
+    seen = found[:, :, : answer.shape[1]]
+    assert float((seen[:, 0] - seen[:, 1]).abs().nanmean()) > 1e-2
+
+
 def test_differences_are_those_of_the_values():
     """f(x + eta) by a pass of its own, J by differences, and push, pull and Jacobian of one another."""
     networks, x = sample(NETS["residual"], nets=3), point(6)

@@ -9,8 +9,9 @@ import advmf as mf
 from advmf import observables
 from advmf.errors import ArgumentError
 from advmf.observables import ATTACK, GRADIENTS, JACOBIAN, AdversarialLoss, Observable, Output, UnitObservable
-from advmf.simulate import estimate
-from advmf.simulate.estimate import AttackSettings, Probe, attacked, measure, queries
+from advmf.simulate import probe as probes
+from advmf.simulate.estimate import attacked, measure, queries
+from advmf.simulate.probe import AttackSettings, Probe
 
 SETTINGS = AttackSettings(eps=0.5, steps=2, directions=2)
 SHIPPED = [
@@ -148,9 +149,9 @@ def test_a_network_that_overflows_has_no_value_of_what_needs_its_jacobian(trace,
 def test_the_jacobian_is_asked_first(trace, monkeypatch):
     """Networks without weights answer by what was asked before, so that numbers depend on the order."""
     asked = []
-    ask, measured = type(trace).jacobian, estimate.capacity
+    ask, measured = type(trace).jacobian, probes.capacity
     monkeypatch.setattr(type(trace), "jacobian", lambda self: asked.append("jacobian") or ask(self))
-    monkeypatch.setattr(estimate, "capacity", lambda found: asked.append("capacity") or measured(found))
+    monkeypatch.setattr(probes, "capacity", lambda found: asked.append("capacity") or measured(found))
     products = [observables.Capacity(), observables.OperatorNorm(2, 2)]
     measure(trace, torch.ones(4, 6, 1, 1, dtype=torch.float64), products, SETTINGS, torch.Generator())
     assert asked == ["jacobian", "capacity"]

@@ -8,9 +8,10 @@ import torch
 import advmf as mf
 from advmf.errors import ArgumentError, DeclarationError, DomainError
 from advmf.observables import Capacity, CapacitySlope
-from advmf.simulate.estimate import AttackSettings, measure
+from advmf.simulate.estimate import measure
 from advmf.simulate.geometry import conjugate, maximiser, order
 from advmf.simulate.networks import layers
+from advmf.simulate.probe import AttackSettings
 from advmf.symbols import K, L, N, d, eps
 from advmf.theorems import THEOREMS
 from advmf.theory.norms import BETA

@@ -18,7 +18,7 @@ from advmf.events import letters
 from advmf.observables import ATTACK, Observable
 from advmf.simulate.data import Images
 from advmf.simulate.ensemble import MEMORY
-from advmf.simulate.estimate import AttackSettings
+from advmf.simulate.probe import AttackSettings
 from advmf.simulate.race import LEAN
 from advmf.symbols import SYMBOLS
 from advmf.verify.check import Run

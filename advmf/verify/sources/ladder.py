@@ -13,7 +13,7 @@ from advmf.boundary import public
 from advmf.claim import Claim, Relation
 from advmf.errors import ArgumentError
 from advmf.progress import Progress, shown
-from advmf.simulate.estimate import AttackSettings
+from advmf.simulate.probe import AttackSettings
 from advmf.verify.check import Run, checked, named
 from advmf.verify.norms import Rungs, slope
 from advmf.verify.sequential import Look

@@ -24,7 +24,8 @@ from advmf.observables import Observable, Output
 from advmf.progress import TAKEN_OVER, Progress, shown
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble
-from advmf.simulate.estimate import AttackSettings, Single, measure, queries
+from advmf.simulate.estimate import Single, measure, queries
+from advmf.simulate.probe import AttackSettings
 from advmf.simulate.sampling import sample
 from advmf.simulate.state import draw_seed, source
 from advmf.verify.check import Run, checked, named
