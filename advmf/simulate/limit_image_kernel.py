@@ -37,7 +37,7 @@ class Covariance:
 
 class ImageKernel:
     """The covariance of a net on images of depth ``L``, between inputs and by their pixels; ``number`` gives the value
-    of an expression.
+    of an expression. ``averages`` says whether the head is "pool".
 
     Raises DeclarationError for a block or an activation that has no rule, and for an AvgPool.
     """
@@ -49,7 +49,7 @@ class ImageKernel:
                 f"{net.name} averages positions within the network, by an AvgPool, and the covariance at N = inf is not known behind it. "
                 "Take a net without one, the head 'pool' included, or networks of a finite N."
             )
-        self.image, self._every = net.image, net.head == "pool"
+        self.image, self.averages = net.image, net.head == "pool"
         self._blocks = blocks_of(net, L, number)
 
     @property
@@ -60,13 +60,13 @@ class ImageKernel:
     @property
     def held(self) -> int:
         """The numbers that the pairs of a point take while they are computed, beside those of the process."""
-        d, positions = prod(self.image), prod(self.image[1:]) ** (2 if self._every else 1)
+        d, positions = prod(self.image), prod(self.image[1:]) ** (2 if self.averages else 1)
         return (4 * len(self._blocks) + 8) * positions * d + 2 * d**2
 
     def spread(self, x: Tensor, moves: Tensor) -> Tensor:
         """E (f(x + y) - f(x))² of one input x (d,) and moves y (points, d), of which the first is zero. Raises
         DeclarationError for the head "pool"."""
-        if self._every:
+        if self.averages:
             raise DeclarationError(
                 "spread keeps the digits of differences, and with the head 'pool' they are lost. Take differences of advmf.image_kernel, "
                 "or the head 'flatten'."
@@ -76,7 +76,7 @@ class ImageKernel:
     def __call__(self, x: Tensor, y: Tensor, layout: Layout, slopes: bool = True) -> Covariance:
         """The covariance of points (nets, points, d), given with their differences y from their anchors (zero for an
         anchor itself). Without ``slopes`` the derivatives are left empty."""
-        start = Every.start if self._every else Diagonal.start
+        start = Every.start if self.averages else Diagonal.start
         state = start(x, y, self.image, layout, slopes)
         for rules in self._blocks:
             state = through(rules, state, layout)

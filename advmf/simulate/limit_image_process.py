@@ -17,6 +17,10 @@ from advmf.simulate.limit_jets import Layout
 from advmf.simulate.limit_process import Process
 from advmf.simulate.limit_span import Whole
 
+POOLED = 1.0
+"""The smallest unit of a number's variance where positions are averaged, as a share of the linear function's. The
+covariance then has fewer digits. What is below 3e-4 of the linear function's deviation counts as known."""
+
 
 class ImageProcess(Process):
     """A :class:`~advmf.simulate.limit_process.Process` of networks on images."""
@@ -25,6 +29,8 @@ class ImageProcess(Process):
         super().__init__(*given)
         self._span = Whole(torch.eye(self._d, dtype=self.x.dtype, device=self.x.device).expand(self._nets, -1, -1))
         self._blocks: dict[tuple[int, int], Tensor] = {}
+        if isinstance(self._kernel, ImageKernel) and self._kernel.averages:
+            self._least = POOLED
 
     def _graded(self, new: list[int], draws: Tensor) -> None:
         entries = [(i, k) for i in new for k in range(self._d)]

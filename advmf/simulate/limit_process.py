@@ -49,6 +49,8 @@ class Process:
     bytes.
     """
 
+    _least = LEAST
+
     def __init__(
         self,
         kernel: Kernel | ImageKernel,
@@ -208,7 +210,7 @@ class Process:
         covariance = covariance.flatten(1, 2).flatten(2)[:, rows][:, :, columns]
         linear = torch.stack([self._size(i) for i in points], 1) if values else self._units[:, [k for _, k in entries]]
         n = len(self._entries)
-        scale = (covariance[..., n:].diagonal(dim1=1, dim2=2).clamp(min=0) + LEAST * linear**2).sqrt()
+        scale = (covariance[..., n:].diagonal(dim1=1, dim2=2).clamp(min=0) + self._least * linear**2).sqrt()
         self._scale = torch.cat((self._scale, scale), 1)
         self._entries += entries
         scaled = covariance / (scale[..., None] * self._scale[:, None])
