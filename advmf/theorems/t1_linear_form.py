@@ -264,7 +264,7 @@ T1 = Theorem(
     derive=Scripted("t1_linear_form"),
     scales={
         "quick": Scale(L=3, d=8, K=512, widths=(256, 512, 1024, 2048), nets=(300, 500, 345, 345), effects=EFFECTS),
-        "scattered": Scale(L=3, d=8, K=512, widths=(128, 256, 1024, 2048), nets=(120, 340, 65, 610), effects=EFFECTS),
+        "scattered": Scale(L=3, d=8, K=512, widths=(128, 256, 1024, 2048), nets=(140, 390, 75, 700), effects=EFFECTS),
         "smooth": Scale(L=3, d=8, K=512, widths=(128, 256, 2048, 4096), nets=(480, 720, 220, 400), effects=EFFECTS),
         "images": Scale(L=2, d=8, K=256, widths=(64, 128, 256, 512), nets=(1150, 1150, 520, 345), effects=EFFECTS),
         "averaged": Scale(L=2, d=16, K=8, widths=(16,), nets=(400,), effects=EFFECTS),
