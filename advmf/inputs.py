@@ -35,7 +35,7 @@ def status(path: Name, error: type[AdvmfError]) -> os.stat_result | None:
     """
     try:
         return os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     except (OSError, ValueError) as why:
         raise error(f"{path} cannot be reached: {reason(why)}. {ANOTHER}.") from None

@@ -9,7 +9,7 @@ Errors: nine numbers of a network are compared in five nets, each at a level of 
 runs; the seeds are fixed. The controls are the limit of another sigma_w, and of another depth. Each must be refuted.
 
 ``python paper_checks/test_limit_law.py`` prints the p-values. ``pytest -m paper paper_checks/test_limit_law.py`` runs
-the tests, in half an hour on one core of a busy machine.
+the tests, in an hour on one core of a busy machine.
 """
 
 import functools

@@ -190,7 +190,9 @@ def test_a_folder_that_was_deleted(what, tmp_path, monkeypatch):
 def test_what_is_there_is_told_apart(tmp_path):
     (tmp_path / "a").write_text("text")
     (tmp_path / "link").symlink_to("a")
-    assert status(tmp_path / "b", DataError) is None and status(tmp_path / "a" / "b", DataError) is None
+    assert status(tmp_path / "b", DataError) is None
+    with pytest.raises(DataError, match="cannot be reached: Not a directory"):
+        status(tmp_path / "a" / "b", DataError)
     assert status(tmp_path / "link", DataError).st_size == 4
     assert real(tmp_path / "link", DataError) == Path(os.path.realpath(tmp_path / "a"))
     assert files(tmp_path, "*", DataError) == [tmp_path / "a", tmp_path / "link"]
