@@ -70,10 +70,11 @@ def test_every_control_has_a_label(page, data):
 
 
 def test_a_missing_function_is_named(data, page):
-    """Every statement and route has a formula, or the name of the function that it lacks; the page lists the names."""
+    """Every statement and route has a formula, or the name of the function that it lacks; the page lists the names and says why."""
     rows = [row for group in (data["statements"], data["routes"]) for rows in group.values() for row in rows]
     missing = {row["missing"] for row in rows if row.get("missing")}
-    assert "EstimatedNorm" in missing and all(f"{name}" in page.partition("<form")[0] for name in missing)
+    told = re.search(r"Not available in the browser: (.*?)</p>", page)[1]
+    assert "EstimatedNorm" in missing and all(name in told for name in missing) and "by convolution" in told
     assert all(("f" in row) != bool(row.get("missing")) for row in rows)
     assert max(row["f"] for row in rows if "f" in row) + 1 == page.count("formula([")
 
