@@ -29,14 +29,17 @@ RANK = 2
 NOTHING = 1e-8
 """Up to this share of it a matrix is a diagonal one plus one of low rank."""
 
-_ROUNDS = 5000
+_ROUNDS = 1000
+"""Rounds of an iteration that converges geometrically."""
 _STEP, _REACH = 0.4, 6.4
 """Nodes of a mean over a Gaussian, to this many standard deviations. Every second one gives the mean again, as a
 check."""
 _CHECKED = 1e-2
 """The largest relative difference of both. The finer rule has the square of the coarser one's error, or less."""
 _POINTS = 120
+"""Nodes of the integral over a distribution function."""
 _DECAYED, _TERMS = 1e-13, 2**14
+"""A cosine series ends where a characteristic function is below this, or after so many terms."""
 
 
 def factors(sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -185,36 +188,27 @@ def largest_column(K: int, t_sq: np.ndarray, u: np.ndarray) -> float:
 
 def _gram(K: int, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """‖Z u_i‖² at nodes, for a standard Gaussian Z of K rows, and the weights of two rules, of which one has fewer
-    nodes: by Bartlett's decomposition of Zᵀ Z."""
+    nodes."""
+    (fine, one), (coarse, other) = (_gram_rule(K, u, n) for n in (8, 6))
+    none, nor = np.zeros_like(other), np.zeros_like(one)
+    return np.concatenate([fine, coarse]), np.concatenate([one, none]), np.concatenate([nor, other])
+
+
+def _gram_rule(K: int, u: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """By Bartlett's decomposition: Zᵀ Z is R Rᵀ, R lower triangular, with R_11² ~ χ²_K, R_21 ~ N(0, 1) and R_22² ~
+    χ²_{K-1}."""
     from scipy.special import roots_genlaguerre, roots_hermitenorm
 
-    found, weights = [], []
-    for n in (8, 6):
-        a, v = roots_genlaguerre(n, K / 2 - 1)
-        parts = [(2 * a, v)]
-        if u.shape[1] == 2:
-            parts += [roots_hermitenorm(n)]
-            parts += (
-                [tuple(roots_genlaguerre(n, (K - 1) / 2 - 1) * np.array([[2], [1]]))]
-                if K > 1
-                else [(np.zeros(1), np.ones(1))]
-            )
-        grid = [g.ravel() for g in np.meshgrid(*(x for x, _ in parts), indexing="ij")]
-        weight = np.array(1.0)
-        for _, each in parts:
-            weight = np.multiply.outer(weight, each)
-        first, *rest = grid
-        along = np.outer(np.sqrt(first), u[:, 0])
-        if rest:
-            b, c = rest
-            along = (along + np.outer(b, u[:, 1])) ** 2 + np.outer(c, u[:, 1] ** 2)
-        else:
-            along = along**2
-        found.append(along)
-        weights.append(weight.ravel() / weight.sum())
-    sizes = [len(each) for each in found]
-    one = np.concatenate([weights[0], np.zeros(sizes[1])])
-    return np.concatenate(found), one, np.concatenate([np.zeros(sizes[0]), weights[1]])
+    def chi_square(k: int) -> tuple[np.ndarray, np.ndarray]:
+        x, w = roots_genlaguerre(n, k / 2 - 1) if k else (np.zeros(1), np.ones(1))
+        return 2 * x, w
+
+    one, two = np.pad(u, [(0, 0), (0, 2 - u.shape[1])]).T
+    rank_two = u.shape[1] == 2
+    rules = chi_square(K), roots_hermitenorm(n) if rank_two else chi_square(0), chi_square(K - 1 if rank_two else 0)
+    a, b, c = (grid.reshape(-1, 1) for grid in np.meshgrid(*(x for x, _ in rules), indexing="ij"))
+    weights = np.einsum("i,j,k", *(w for _, w in rules)).ravel()
+    return (np.sqrt(a) * one + b * two) ** 2 + c * two**2, weights / weights.sum()
 
 
 def _roots(t_sq: np.ndarray, u: np.ndarray) -> np.ndarray:

@@ -82,6 +82,7 @@ NETS = {
     "conv": Named("conv", 2.0),
     "conv_zero": Named("conv", 2.0, {"padding": "zero"}),
     "conv_pool": Named("conv", 2.0, {"head": "pool"}),
+    "conv_residual_pool": Named("conv_residual", SHORTCUT_GAIN, {"head": "pool"}),
 }
 """The networks of a suite by name."""
 

@@ -119,6 +119,8 @@ def test_networks_on_images_have_images_of_their_dimension():
     (zero,), (pool,) = (cases([name], [net], ["relu"]) for name, net in (("T1", "conv_zero"), ("T2", "conv_pool")))
     assert zero.scale is THEOREMS["T1"].scales["pixels"] and zero.net.block.blocks[0].padding == "zero"
     assert [claim.name for claim in zero.claims] == ["T1.pixels"] and pool.net.head == "pool"
+    (residual,) = cases(["T2"], ["conv_residual_pool"], ["relu"])
+    assert residual.net.head == "pool" and residual.scale is pool.scale and len(residual.claims) == 9
     assert not {case.name for case in cases(profile=PAPER)} & {name for name, _ in IMAGES}
     for theorem in ("F1", "F2"):
         with pytest.raises(ArgumentError, match="it is a net on images"):
