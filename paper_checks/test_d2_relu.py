@@ -146,8 +146,8 @@ def drawn(N, nets, seed):
     generator = torch.Generator().manual_seed(seed)
     options = {"nets": nets, "sigma_w": 2**0.5, "keep": True, "sampler": "dense"}
     networks = mf.simulate.sample(RELU, N=N, generator=generator, **options, **SIZES)
-    matrices = [layer.weight.values.double().numpy() for chunk in networks.chunks() for layer in layers(chunk.map)]
-    return networks, list(zip(*matrices))
+    chunks = [[layer.weight.values.double().numpy() for layer in layers(each.map)] for each in networks.chunks()]
+    return networks, [own for matrices in chunks for own in zip(*matrices)]
 
 
 @functools.cache
