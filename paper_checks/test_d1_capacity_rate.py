@@ -15,6 +15,7 @@ prints the table.
 """
 
 import functools
+import subprocess
 import sys
 
 import numpy as np
@@ -63,6 +64,13 @@ def test_the_rate_is_as_claimed(name):
     own, wrong = reports(name)
     assert all(report.verdict is Verdict.SUPPORTED for report in own), [str(report) for report in own]
     assert all(report.verdict is Verdict.REFUTED for report in wrong), [str(report) for report in wrong]
+
+
+@pytest.mark.parametrize("name", ["vanilla", "residual", "preactivation", "pyramid", "conv", "conv_residual"])
+def test_every_preset_that_it_speaks_of(name):
+    """At (2, 2), as ``advmf check`` has it where a network is named: supported, and every control refuted."""
+    words = ["check", "--theorem", "D1", "--net", name, "--activation", "relu", "--p", "2", "--q", "2"]
+    assert subprocess.run([sys.executable, "-m", "advmf.cli", *words]).returncode == 0
 
 
 @functools.cache
