@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import nctdtrinc
-from scipy.stats import norm, t
+from scipy.special import nctdtrinc, ndtri, stdtrit
+from scipy.stats import t
 
 ROUNDING = 1e-5
 """Relative differences below this are rounding of float32 over a network's depth, and no departure."""
@@ -91,13 +91,13 @@ class Difference:
         if math.isinf(self.freedom):
             return score
         tail = t.logsf(abs(score), self.freedom)
-        return math.copysign(float(norm.isf(math.exp(tail))) if tail > -700 else 37.0, score)
+        return math.copysign(float(-ndtri(math.exp(tail))) if tail > -700 else 37.0, score)
 
     def least(self, share: float) -> float:
         """The smallest true difference that departs with probability :data:`POWER`, at a level of ``share``."""
         if math.isinf(self.freedom):
-            return float(norm.isf(share / 2) + norm.isf(1 - POWER)) * self.error
-        return float(nctdtrinc(self.freedom, 1 - POWER, t.isf(share / 2, self.freedom))) * self.error
+            return -float(ndtri(share / 2) + ndtri(1 - POWER)) * self.error
+        return float(nctdtrinc(self.freedom, 1 - POWER, -stdtrit(self.freedom, share / 2))) * self.error
 
 
 def _finding(sample: Sample, share: float) -> Finding:
@@ -114,7 +114,7 @@ def _finding(sample: Sample, share: float) -> Finding:
     if not sample.tested:
         return about
     score = 0.0 if abs(mean - sample.expected) <= rounding else found.score
-    return replace(about, score=score, departs=bool(abs(score) > norm.isf(share / 2)))
+    return replace(about, score=score, departs=bool(abs(score) > -ndtri(share / 2)))
 
 
 def _difference(sample: Sample, mean: float, count: int, spread: float) -> Difference:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import sympy as sp
@@ -140,38 +140,46 @@ class _Shown:
 
     def short(self, expr: sp.Expr) -> sp.Expr:
         """``expr`` in its most readable form, with α for (u² + v²)/2 where the slopes occur in no other way."""
-        if isinstance(expr, Recursion | Flow):
-            time, variables, changes, start, variable = expr.args
-            return expr.func(time, variables, sp.Tuple(*map(self.short, changes)), start, variable)
-        if expr.is_Atom or not isinstance(expr, sp.Expr):
-            return expr
-        if expr.has(Recursion, Flow):
-            return expr.func(*map(self.short, expr.args))
-        if self._squares is not None and expr.free_symbols & self._squares.free_symbols:
-            return _plainest([expr, self._inside(expr), self._reduced(expr)])
-        return _plainest([expr])
+        return _short(expr, self._squares)
 
-    def _inside(self, expr: sp.Basic) -> sp.Basic:
-        """``expr`` with α put into each of its parts."""
-        if expr.is_Atom:
-            return expr
-        if isinstance(expr, sp.Add):
-            found = self._reduced(expr)
-            return found if found.count_ops() < expr.count_ops() else expr.func(*map(self._inside, expr.args))
-        return expr.func(*map(self._inside, expr.args))
 
-    def _reduced(self, expr: sp.Expr) -> sp.Expr:
-        """The expanded sum with α in each coefficient that is a polynomial in it."""
-        one, other = (term.as_base_exp()[0] for term in sp.expand(self._squares).args)
-        coefficients: dict[sp.Expr, sp.Expr] = {}
-        for term in sp.Add.make_args(sp.expand(expr)):
-            rest, slopes = term.as_independent(one, other, as_Add=False)
-            coefficients[rest] = coefficients.get(rest, sp.S.Zero) + slopes
-        for rest, slopes in coefficients.items():
-            found = sp.expand(slopes.subs(one**2, 2 * ALPHA - other**2))
-            coefficients[rest] = slopes if found.free_symbols & {one, other} else found
-        total = sp.Add(*(rest * slopes for rest, slopes in coefficients.items()))
-        return sp.collect(total, ALPHA, sp.factor_terms)
+@lru_cache(10_000)
+def _short(expr: sp.Expr, squares: sp.Expr | None) -> sp.Expr:
+    if isinstance(expr, Recursion | Flow):
+        time, variables, changes, start, variable = expr.args
+        return expr.func(time, variables, sp.Tuple(*(_short(e, squares) for e in changes)), start, variable)
+    if expr.is_Atom or not isinstance(expr, sp.Expr):
+        return expr
+    if expr.has(Recursion, Flow):
+        return expr.func(*(_short(e, squares) for e in expr.args))
+    if squares is not None and expr.free_symbols & squares.free_symbols:
+        return _plainest([expr, _inside(expr, squares), _reduced(expr, squares)])
+    return _plainest([expr])
+
+
+def _inside(expr: sp.Basic, squares: sp.Expr) -> sp.Basic:
+    """``expr`` with α put into each of its parts."""
+    if expr.is_Atom:
+        return expr
+    if isinstance(expr, sp.Add):
+        found = _reduced(expr, squares)
+        if found.count_ops() < expr.count_ops():
+            return found
+    return expr.func(*(_inside(e, squares) for e in expr.args))
+
+
+def _reduced(expr: sp.Expr, squares: sp.Expr) -> sp.Expr:
+    """The expanded sum with α in each coefficient that is a polynomial in it."""
+    one, other = (term.as_base_exp()[0] for term in sp.expand(squares).args)
+    coefficients: dict[sp.Expr, sp.Expr] = {}
+    for term in sp.Add.make_args(sp.expand(expr)):
+        rest, slopes = term.as_independent(one, other, as_Add=False)
+        coefficients[rest] = coefficients.get(rest, sp.S.Zero) + slopes
+    for rest, slopes in coefficients.items():
+        found = sp.expand(slopes.subs(one**2, 2 * ALPHA - other**2))
+        coefficients[rest] = slopes if found.free_symbols & {one, other} else found
+    total = sp.Add(*(rest * slopes for rest, slopes in coefficients.items()))
+    return sp.collect(total, ALPHA, sp.factor_terms)
 
 
 _JUDGE = Printer()
