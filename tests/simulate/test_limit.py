@@ -2,8 +2,8 @@
 
 The covariance is held against that of the theory (``mf.nngp``, twice differentiated), which shares no code with it, and
 against mpmath for points that are close. Statistical tests compare samples at a stated false-fail rate of
-``ALPHA`` for every comparison, some eighty of them (seeds are fixed: none has failed by chance); a wrong variance and a
-wrong memory must be caught by the same comparisons.
+``limit_laws.ALPHA`` for every comparison, some eighty of them (seeds are fixed: none has failed by chance); a wrong
+variance and a wrong memory must be caught by the same comparisons.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
-from scipy import stats
+from limit_laws import departures, mixtures
 
 import advmf as mf
 from advmf.errors import (
@@ -33,7 +33,6 @@ from advmf.simulate.limit_piecewise import Piecewise
 from advmf.simulate.limit_process import Process
 from advmf.simulate.limit_span import factored
 
-ALPHA = 1e-5
 VALUES = {"sigma_w": 1.3, "sigma_b": 0.4}
 NETS = {
     "vanilla": mf.vanilla(1, 0),
@@ -413,11 +412,6 @@ def observed(networks, steps=2):
     return {name: value.double().numpy() for name, value in out.items()}
 
 
-def departures(one, two):
-    """The comparisons of two samples that fail."""
-    return [name for name in one if stats.ks_2samp(one[name], two[name], method="asymp").pvalue < ALPHA]
-
-
 def endless(name, nets=2000, **values):
     return observed(sample(NETS[name], L=LAYERS, d=D, nets=nets, seed=6, **WIDE[name] | values))
 
@@ -506,18 +500,6 @@ def asked(name, nets, explicit=False, blind=False, h=1e-3):
     rest = [networks.forward(x[1]), networks.jvp(x[1], v[1]), networks.forward(x[2])]
     columns = [first, rest[0], rest[2], slope, rest[1]]
     return torch.stack([each.double().flatten() for each in columns], 1).numpy()
-
-
-def mixtures(rows):
-    """Each column, each sum and difference of two, and each product: their laws tell the covariance."""
-    size = np.array([1, 1, 1, 1.5, 1.5])
-    scaled = rows / size
-    out = {f"{i}": scaled[:, i] for i in range(5)}
-    for i in range(5):
-        for j in range(i):
-            out[f"{j}*{i}"] = scaled[:, i] * scaled[:, j]
-            out[f"{j}-{i}"] = scaled[:, i] - scaled[:, j]
-    return out
 
 
 @pytest.mark.parametrize("name", BY_HAND)

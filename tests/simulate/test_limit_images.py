@@ -2,8 +2,8 @@
 
 The covariance is held against one of plain torch, by the arc-cosine and the arc-sine kernel at each position, of which
 autograd takes the derivatives; it shares no code with the sampler. Statistical tests compare samples at a false-fail
-rate of ``ALPHA`` for every comparison. A mistaken padding, exchanged positions, another variance and networks that
-forget must be caught by the same comparisons.
+rate of ``limit_laws.ALPHA`` for every comparison. A mistaken padding, exchanged positions, another variance and
+networks that forget must be caught by the same comparisons.
 """
 
 import math
@@ -14,7 +14,7 @@ import pytest
 import sympy as sp
 import torch
 import torch.nn.functional as F
-from scipy import stats
+from limit_laws import departures, mixtures
 
 import advmf as mf
 from advmf.errors import AccuracyError, ArgumentError, DeclarationError, DomainError, MemoryBudgetError
@@ -24,7 +24,6 @@ from advmf.simulate.limit_image_process import ImageProcess
 from advmf.verify.controls import controls
 from advmf.verify.verdict import Verdict
 
-ALPHA = 1e-5
 VALUES = {"sigma_w": 1.3, "sigma_b": 0.4}
 RELU, ERF = mf.ReLULike(1, 0), mf.Erf()
 IMAGE = (2, 5)
@@ -378,11 +377,6 @@ def observed(networks):
     return {name: value.double().numpy() for name, value in out.items()}
 
 
-def departures(one, two):
-    """The comparisons of two samples that fail."""
-    return [name for name in one if stats.ks_2samp(one[name], two[name], method="asymp").pvalue < ALPHA]
-
-
 def endless(name, nets=800, **values):
     return observed(sample(WIDE[name], nets=nets, seed=6, **values))
 
@@ -436,18 +430,6 @@ def asked(net, nets, covariance=None, h=1e-3):
     rest = [networks.forward(x[1]), networks.jvp(x[1], v[1]), networks.forward(x[2])]
     columns = [first, rest[0], rest[2], slope, rest[1]]
     return torch.stack([each.double().flatten() for each in columns], 1).numpy()
-
-
-def mixtures(rows):
-    """Each column, each sum and difference of two, and each product: their laws tell the covariance."""
-    size = np.array([1, 1, 1, 1.5, 1.5])
-    scaled = rows / size
-    out = {f"{i}": scaled[:, i] for i in range(5)}
-    for i in range(5):
-        for j in range(i):
-            out[f"{j}*{i}"] = scaled[:, i] * scaled[:, j]
-            out[f"{j}-{i}"] = scaled[:, i] - scaled[:, j]
-    return out
 
 
 @pytest.mark.parametrize("name", ["circular", "zero", "residual", "tanh", "pool"])
