@@ -24,6 +24,8 @@ LINES = (
     "latex mine.py --fragment",
     "norms --d 8 --K 3 --exponent 2 --exponent inf --route chevet --samples 4 --seed 1 --json out.json",
     "train --net vanilla --p 2 --q 2 --N 16 --at L=1 --at d=16 --at K=2 --networks 2 --steps 1",
+    "train --N 16 --at L=1 --at d=16 --at K=2 --networks 2 --steps 1 --until 0.1 --csv out.csv --plot out.pdf --size 84",
+    "sweep F1 --over L=1,2 --net vanilla --activation relu --networks 4 --seed 1 --csv out.csv --json out.json -o out.html",
     "phase --net Residual --activation ReLU --p 2 --q 2 --axes L,N --at d=8 --at K=2",
     "report run.json -o out.md",
     "explore -o out.html --net vanilla --activation relu --store run.json",

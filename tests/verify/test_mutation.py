@@ -13,8 +13,9 @@ from advmf.claim import RHS
 from advmf.errors import ArgumentError
 from advmf.symbols import K, L, d, sigma_w
 from advmf.verify import mutation, suite
-from advmf.verify.mutation import CHANGE, mutants, mutate, mutations, resolving, score
+from advmf.verify.mutation import CHANGE, mutants, mutate, resolving, score
 from advmf.verify.statistics import Design
+from advmf.verify.tree_changes import mutations
 
 SMALL = replace(
     suite.QUICK,

@@ -21,6 +21,7 @@ from sympy.external.gmpy import MPZ
 from advmf import observables
 from advmf.boundary import public
 from advmf.claim import Claim, Equation, Regime, Relation
+from advmf.emit.formats.affordable import LARGEST, digits_of, require_affordable
 from advmf.errors import AdvmfError, ArgumentError, DataError
 from advmf.functions.columns import COLUMNS, having
 from advmf.nets import Block, Net, Stage
@@ -28,11 +29,8 @@ from advmf.nets import Block, Net, Stage
 FORMAT, VERSION = "advmf claim", 2
 """The format's name and version. Version 1 had no depth; its claims are read as holding at every depth."""
 
-LARGEST = 4_000
-"""The most digits of a number in a file, and the largest argument of a factorial: a file must not make SymPy compute
-for hours."""
-LONGEST, DEEPEST, WIDEST = 2_000_000, 60, 24
-"""The most characters of a file, nested brackets, and arguments of a function that SymPy compares with each other."""
+LONGEST, DEEPEST = 2_000_000, 60
+"""The most characters of a file, and of nested brackets."""
 
 _BASICS = (
     sp.Add, sp.Mul, sp.Pow, sp.exp, sp.log, sp.Abs, sp.sign, sp.Max, sp.Min, sp.gamma, sp.loggamma, sp.factorial, sp.erf, sp.erfc, sp.erfinv,
@@ -280,7 +278,7 @@ def _parse(node: Any, place: str, depth: int = 0) -> Any:
     if head not in heads():
         raise DataError(f"{place}: {head!r:.60} is no head of an expression; known are {', '.join(heads())}.")
     args = [_parse(arg, f"{place}.{head}[{i}]", depth + 1) for i, arg in enumerate(given)]
-    _affordable(head, args, place)
+    require_affordable(head, args, place)
     return _built(f"{place}: {head}", lambda: _applied(heads()[head], args))
 
 
@@ -288,7 +286,7 @@ def _applied(head: Any, args: list[Any]) -> Any:
     """The head applied to its arguments. Sums, products and powers stay as written, even where SymPy would evaluate
     further, as in 2*(x + 1)."""
     found = head(*args)
-    if found.is_Rational and _digits(found) > LARGEST:
+    if found.is_Rational and digits_of(found) > LARGEST:
         raise ValueError(f"a number has more than {LARGEST} digits")
     if head in (sp.Add, sp.Mul, sp.Pow) and not (found.func is head and found.args == tuple(args)):
         return head(*args, evaluate=False)
@@ -316,57 +314,6 @@ def _leaf(head: str, given: list[Any]) -> Any:
 
 
 _ASSUMPTIONS = set(_assume_defined)
-
-
-_GROWING = (sp.exp, sp.gamma, sp.factorial, sp.zeta)
-_COUNTED = ("gamma", "factorial", "loggamma", "zeta")
-
-
-def _affordable(head: str, args: list[Any], place: str) -> None:
-    """Refuse expressions that SymPy would compute for long: 10**10**10, the factorial of a million, a recursion of
-    numbers, the maximum of hundreds of arguments."""
-    if head in ("Max", "Min", "Piecewise", "And", "Or") and len(args) > WIDEST:
-        raise DataError(f"{place}: {head} of {len(args)} arguments; this reads up to {WIDEST}.")
-    counted = head in _COUNTED or any(head == own.__name__ for own in having("grows"))
-    numbers = [arg for arg in args if isinstance(arg, sp.Expr) and arg.is_number and arg.is_finite]
-    exact = [abs(n) for n in numbers if n.is_Rational]
-    towers = (counted or head in ("Pow", "exp")) and any(_tower(n) for n in numbers)
-    if head == "Pow":
-        base, power = args if len(args) == 2 else (sp.S.Zero, sp.S.Zero)
-        whole = base.is_Rational and power.is_Rational and base not in (-1, 0, 1)
-        large = whole and _digits(base) * abs(power) > LARGEST
-    elif head == "Recursion":
-        large = bool(exact) and args[0] in numbers and args[0] != 0 and _closed(args)
-    elif head == "Mul":
-        large = sum(map(_digits, exact)) > LARGEST
-    else:
-        large = counted and any(n > LARGEST for n in exact)
-    if large or towers:
-        what = ", ".join(
-            f"a number of {_digits(n)} digits" if n.is_Rational and _digits(n) > 20 else f"{n!s:.30}" for n in numbers
-        )
-        raise DataError(f"{place}: {head} of {what} is larger than this reads ({LARGEST}).")
-
-
-def _closed(args: list[Any]) -> bool:
-    """Whether a recursion is purely numeric, with no free symbol in its steps and starts, so that SymPy computes it at
-    once."""
-    if len(args) != 5 or not all(isinstance(arg, sp.Tuple) for arg in args[1:4]):
-        return True
-    variables, updates, start = args[1:4]
-    return not start.free_symbols and updates.free_symbols <= set(variables)
-
-
-def _digits(number: sp.Rational) -> int:
-    return int(max(abs(number.p), number.q).bit_length() * 0.30103) + 1
-
-
-def _tower(number: sp.Expr) -> bool:
-    """Whether a number contains exponentials; the exponential of such a number may be too large for any computer."""
-    return any(
-        isinstance(e, _GROWING) or (e.is_Pow and not (e.exp.is_Rational and abs(e.exp) <= 4))
-        for e in sp.preorder_traversal(number)
-    )
 
 
 # Networks
