@@ -70,7 +70,7 @@ def test_every_control_has_a_label(page, data):
 
 
 def test_a_missing_function_is_named(data, page):
-    """Every statement and route has a formula, or the name of the function that it lacks; the page lists the names and says why."""
+    """Every statement and route has a formula, or a name of what it lacks. The page lists the names, and says why."""
     rows = [row for group in (data["statements"], data["routes"]) for rows in group.values() for row in rows]
     missing = {row["missing"] for row in rows if row.get("missing")}
     told = re.search(r"Not available in the browser: (.*?)</p>", page)[1]
