@@ -14,6 +14,7 @@ from advmf.errors import ArgumentError, StepError
 from advmf.functions import ArcCosine, Conjugate, Flow, GaussianMean, GaussianNorm, QExponential, QLogarithm
 from advmf.observables import Expectation, MatrixNorm
 from advmf.symbols import K, L, d, eps, p, q, u, v
+from advmf.theory import points
 from advmf.theory.clock import within
 from advmf.theory.lemma import Case, Lemma, holds
 from advmf.theory.lemmas import LEMMAS, activation, find_lemma, register_lemma
@@ -494,3 +495,10 @@ def test_a_derivation_prints_its_steps_and_what_it_rests_on():
         "proved: 1 of 1 steps",
     ):
         assert part in text
+
+
+def test_a_power_with_a_long_exponent_is_a_number():
+    """SymPy alone computes 2**(2 m - n) for 12**(m/n), which no memory holds; the power is known by its logarithm."""
+    share, one = sp.Rational(7 * 10**13 + 1, 10**14 + 3), sp.Symbol("one", positive=True)
+    found = points._number((11 + one) ** (share * one), {one: sp.S.One}, 40)
+    assert abs(found - sp.Float(12, 60) ** sp.Float(share, 60)) < 1e-35
