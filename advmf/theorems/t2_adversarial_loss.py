@@ -338,7 +338,7 @@ T2 = Theorem(
             d=64,
             K=10,
             widths=(256, 512, 2048, 8192),
-            nets=(24, 70, 24, 75),
+            nets=(26, 76, 24, 90),
             directions=1,
             steps=5,
         ),
