@@ -68,8 +68,8 @@ def test_the_held_out_loss_rises_while_the_trained_loss_falls(name, splits):
 
 def test_with_more_digits_it_does_not_rise():
     """The control: thirty digits in place of twelve."""
-    _, (held, error), _ = rises("erf", range(1, 4), count=30, steps=40)
-    assert held < 3 * error or held < 0.01
+    _, (held, _), _ = rises("erf", range(1, 4), count=30, steps=40)
+    assert held < 0.01
 
 
 if __name__ == "__main__":
