@@ -123,9 +123,9 @@ WITHOUT = {
     "numbers": LOOPS | UNKNOWN,
     "native": LOOPS | UNKNOWN | SHARED | {Supremum: "another expression, that of its values"},
     "python": LOOPS | UNKNOWN,
-    "javascript": LOOPS | UNKNOWN | dict.fromkeys(set(NUMERIC) - {SpectralNorm}, "long numerical work, for NumPy alone")
-    | dict.fromkeys((NormalMean, PairMean, SpreadMean), "a quadrature, for NumPy alone")
-    | {Crest: "the values of a Supremum, which JavaScript finds itself"},
+    "javascript": LOOPS | UNKNOWN | dict.fromkeys(set(NUMERIC) - {SpectralNorm, TiltedNorm}, "long numerical work, for NumPy alone")
+    | dict.fromkeys((PairMean, SpreadMean), "a quadrature in the plane, for NumPy alone")
+    | {NormalMean: "a quadrature, which is written around its function", Crest: "the values of a Supremum, which JavaScript finds itself"},
     "json": {},
     "notation": LOOPS | dict.fromkeys(
         (Conjugate, Crest, GeometricSum, GaussianMean, NormalMean, PairMean, SpreadMean, ExtremeNormQuantile, Supremum, TiltedNorm),
