@@ -342,8 +342,8 @@ T2 = Theorem(
             directions=1,
             steps=5,
         ),
-        "images": Scale(L=2, d=64, K=4, widths=(32, 64, 128, 256), nets=(105, 230, 24, 130), directions=1, steps=3),
-        "averaged": Scale(L=2, d=64, K=4, widths=(32, 64, 256), nets=(90, 135, 55), directions=1, steps=3),
+        "images": Scale(L=2, d=64, K=4, widths=(32, 64, 128, 256), nets=(120, 260, 30, 150), directions=1, steps=3),
+        "averaged": Scale(L=2, d=64, K=4, widths=(32, 64, 256), nets=(320, 230, 120), directions=1, steps=3),
         "sharp": Scale(L=5, d=64, K=10, widths=(256, 512, 2048, 4096), nets=(40, 160, 40, 160), directions=1, steps=5),
         "paper": Scale(**PAPER_POINT, widths="limit", nets=(200,), directions=1, effects={"effect": 0.05}),
         # L c_off sqrt(K d)/N is 0.22 at the narrowest (F2). What the fit to a + b/N + c/N² leaves of the excess of
