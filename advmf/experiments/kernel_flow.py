@@ -30,7 +30,7 @@ from advmf.simulate import Ensemble, Images
 from advmf.simulate.budget import MEMORY
 from advmf.simulate.descent import Objective
 from advmf.simulate.geometry import conjugate, maximiser, norm
-from advmf.simulate.limit import LimitEnsemble
+from advmf.simulate.limit.ensemble import LimitEnsemble
 from advmf.simulate.training_arguments import data_of, objective_of, positive, require_ensemble
 from advmf.tabled import Records, Tabled
 from advmf.theory.ntk import ntk

@@ -13,7 +13,7 @@ from advmf.errors import ArgumentError
 from advmf.nets import Net
 from advmf.simulate.budget import MEMORY
 from advmf.simulate.ensemble import QUERIES, Ensemble
-from advmf.simulate.limit import limit_of
+from advmf.simulate.limit.ensemble import limit_of
 from advmf.simulate.state import source
 from advmf.simulate.values import depth_of, require_whole, values_of
 

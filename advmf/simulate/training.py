@@ -29,7 +29,7 @@ from advmf.simulate.course import LOGGED, SAVE, STATE, Checkpoint, Course, Run, 
 from advmf.simulate.data import Images
 from advmf.simulate.descent import Objective
 from advmf.simulate.ensemble import Ensemble
-from advmf.simulate.limit import LimitEnsemble, refuse
+from advmf.simulate.limit.ensemble import LimitEnsemble, refuse
 from advmf.simulate.state import draw_seed, source, without_gradients
 from advmf.simulate.training_arguments import data_of, objective_of, positive, require_ensemble
 

@@ -26,12 +26,15 @@ from advmf.errors import (
 )
 from advmf.functions import NormalMean, PairMean
 from advmf.nets.activations.formula import NAMED
-from advmf.simulate import limit, limit_jets, limit_kernel, limit_span
-from advmf.simulate.limit_jets import Layout, Pair
-from advmf.simulate.limit_kernel import Kernel, rectified_rest
-from advmf.simulate.limit_piecewise import Piecewise
-from advmf.simulate.limit_process import Process
-from advmf.simulate.limit_span import factored
+from advmf.simulate.limit import ensemble
+from advmf.simulate.limit import jets as limit_jets
+from advmf.simulate.limit import kernel as limit_kernel
+from advmf.simulate.limit import span as limit_span
+from advmf.simulate.limit.jets import Layout, Pair
+from advmf.simulate.limit.kernel import Kernel, rectified_rest
+from advmf.simulate.limit.piecewise import Piecewise
+from advmf.simulate.limit.process import Process
+from advmf.simulate.limit.span import factored
 
 VALUES = {"sigma_w": 1.3, "sigma_b": 0.4}
 NETS = {
@@ -629,7 +632,7 @@ def test_the_same_seed_gives_the_same_numbers_whatever_the_chunks(name, monkeypa
         return mf.simulate.attack(networks, torch.stack((x, 2 * x)), eps=0.4, steps=3, **pairs).value
 
     whole = found()
-    monkeypatch.setattr(limit, "CHUNK", 1)
+    monkeypatch.setattr(ensemble, "CHUNK", 1)
     # How many terms a series of a smooth activation needs depends on the chunk, and rounding does.
     torch.testing.assert_close(found(), whole, rtol=1e-5 if name == "tanh" else 1e-7, atol=0)
     assert not torch.equal(sample(NETS[name], nets=7, seed=1).forward(x), sample(NETS[name], nets=7).forward(x))
@@ -755,7 +758,7 @@ def test_what_has_no_limit_is_refused_by_name():
         sample(NETS["vanilla"], sampler="dense")
     with pytest.raises(ArgumentError, match="sampler"):
         sample(NETS["vanilla"], N=50, sampler="limit")
-    with pytest.raises(DeclarationError, match=r"Odd has no rule in .*limit_kernel\.Rules"):
+    with pytest.raises(DeclarationError, match=r"Odd has no rule in .*limit\.kernel\.Rules"):
         Odd().apply(limit_kernel.Rules(number), ())
     scaled = mf.Net(mf.Residual(mf.Dense(), mf.ReLULike(1, 0), mf.Mix(), scale=mf.symbols.N**-0.5))
     with pytest.raises(DomainError, match="N must be"):

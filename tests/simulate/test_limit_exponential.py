@@ -16,9 +16,9 @@ import advmf as mf
 from advmf.errors import AccuracyError, DeclarationError, DomainError
 from advmf.functions import NormalMean, PairMean
 from advmf.nets.activations.formula import NAMED
-from advmf.simulate.limit_exponential import Exponential
-from advmf.simulate.limit_jets import Pair
-from advmf.simulate.limit_piecewise import Piecewise
+from advmf.simulate.limit.exponential import Exponential
+from advmf.simulate.limit.jets import Pair
+from advmf.simulate.limit.piecewise import Piecewise
 
 Z = mf.symbols.z
 ELU, SELU = NAMED["elu"], NAMED["selu"]

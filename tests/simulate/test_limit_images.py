@@ -18,9 +18,11 @@ from limit_laws import departures, mixtures
 
 import advmf as mf
 from advmf.errors import AccuracyError, ArgumentError, DeclarationError, DomainError, MemoryBudgetError
-from advmf.simulate import limit, limit_images, limit_span
-from advmf.simulate.limit_image_kernel import ImageKernel
-from advmf.simulate.limit_image_process import ImageProcess
+from advmf.simulate.limit import ensemble
+from advmf.simulate.limit import images as limit_images
+from advmf.simulate.limit import span as limit_span
+from advmf.simulate.limit.image_kernel import ImageKernel
+from advmf.simulate.limit.image_process import ImageProcess
 from advmf.verify.controls import controls
 from advmf.verify.verdict import Verdict
 
@@ -512,7 +514,7 @@ def test_the_same_seed_gives_the_same_numbers_whatever_the_chunks(monkeypatch):
         return mf.simulate.attack(networks, point(10), eps=0.4, steps=3, p=[2, "inf"], q=[2, 1]).value
 
     whole = found()
-    monkeypatch.setattr(limit, "CHUNK", 1)
+    monkeypatch.setattr(ensemble, "CHUNK", 1)
     torch.testing.assert_close(found(), whole, rtol=1e-7, atol=0)
 
 

@@ -16,7 +16,7 @@ from advmf.claim import Claim, Regime
 from advmf.errors import ArgumentError, DeclarationError
 from advmf.nets import Net
 from advmf.observables import GRADIENTS, Observable
-from advmf.simulate.limit_image_kernel import kernel_of
+from advmf.simulate.limit.image_kernel import kernel_of
 from advmf.symbols import N
 from advmf.theorems.theorem import LIMIT
 

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advmf.simulate.limit_jets import Jets, Pair
-from advmf.simulate.limit_piecewise import normal, rule
+from advmf.simulate.limit.jets import Jets, Pair
+from advmf.simulate.limit.piecewise import normal, rule
 
 LAYERS = (0.0, *(4.0**-k for k in range(14, 0, -1)))
 """Panels near P1, in units of the root of P1 - P: a kink away from zero makes a layer of any width there."""

@@ -14,7 +14,7 @@ factor. A point outside the span adds a direction; the components of earlier gra
 
 *Digits.* A number is in units of its own deviation, or of a thirtieth of the linear function's deviation over the same
 distance where that is larger. It counts as known where its variance, given the earlier answers, is less than
-:data:`~advmf.simulate.limit_span.FLOOR` in these units.
+:data:`~advmf.simulate.limit.span.FLOOR` in these units.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from torch import Tensor
 
 from advmf.errors import DomainError
 from advmf.simulate.budget import MEMORY, allow
-from advmf.simulate.limit_image_kernel import ImageKernel
-from advmf.simulate.limit_jets import Layout, Memory
-from advmf.simulate.limit_kernel import Kernel
-from advmf.simulate.limit_span import Factor, Span
+from advmf.simulate.limit.image_kernel import ImageKernel
+from advmf.simulate.limit.jets import Layout, Memory
+from advmf.simulate.limit.kernel import Kernel
+from advmf.simulate.limit.span import Factor, Span
 
 LEAST = 1e-3
 """The smallest unit of a number's variance, as a share of the linear function's variance."""

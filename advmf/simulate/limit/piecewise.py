@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from advmf.functions.curves import kinks, slope, smooth
-from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, S
+from advmf.simulate.limit.jets import Jets, Layout, Pair, Points, S
 from advmf.symbols import z as Z
 
 TERMS = 4

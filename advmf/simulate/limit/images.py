@@ -2,7 +2,7 @@
 
 With the head "flatten" every position has output weights of its own, so only the moments of two inputs at the same
 position matter: Q[a], R[a] and the mean square D[a] of the difference of the streams at position a. A convolution
-averages them over its taps. All else acts at each position, by the rules of :mod:`advmf.simulate.limit_kernel`, for
+averages them over its taps. All else acts at each position, by the rules of :mod:`advmf.simulate.limit.kernel`, for
 which a position is one more network.
 
 As without images, D is propagated as a linear part and a rest, so that close inputs lose no digits. The linear part at
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from advmf.nets import Conv, Sizes, Windows
-from advmf.simulate.limit_jets import Jets, Layout, Points, Streams
+from advmf.simulate.limit.jets import Jets, Layout, Points, Streams
 
 Back = Callable[[Tensor], Tensor]
 """From the weights (nets, rows, points, n) of the rests after a path to those before it."""

@@ -3,10 +3,10 @@
 As N -> oo the outputs of a network become independent Gaussian processes of one covariance (B. Hanin, arXiv:2107.01562;
 for general architectures G. Yang's tensor programs). Such a network has no weights and needs none. Forward passes,
 differences, Jacobians and attacks are drawn from the law of the process and its gradient, given all earlier answers
-(:mod:`advmf.simulate.limit_process`).
+(:mod:`advmf.simulate.limit.process`).
 
 *Independence of the judge.* This sampler knows the limit's covariance, by an algebra of its own
-(:mod:`advmf.simulate.limit_kernel`). So it tests what the theory says about a network *given* the limit. Whether wide
+(:mod:`advmf.simulate.limit.kernel`). So it tests what the theory says about a network *given* the limit. Whether wide
 networks approach the limit is tested at finite widths.
 """
 
@@ -26,10 +26,10 @@ from advmf.boundary import public
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.simulate.budget import allow
 from advmf.simulate.ensemble import QUERIES, SEED, Ensemble
-from advmf.simulate.limit_image_kernel import ImageKernel, kernel_of
-from advmf.simulate.limit_image_process import ImageProcess
-from advmf.simulate.limit_kernel import Kernel
-from advmf.simulate.limit_process import Process
+from advmf.simulate.limit.image_kernel import ImageKernel, kernel_of
+from advmf.simulate.limit.image_process import ImageProcess
+from advmf.simulate.limit.kernel import Kernel
+from advmf.simulate.limit.process import Process
 from advmf.simulate.networks import Chain, Networks, Trace
 from advmf.simulate.race import LEAN, attack_queries
 from advmf.simulate.state import tensor, without_gradients

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from advmf.errors import AccuracyError
-from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, S
+from advmf.simulate.limit.jets import Jets, Layout, Pair, Points, S
 from advmf.simulate.pointwise import Smooth
 
 TERMS = (32, 64, 128, 256, 512, 1024)

@@ -1,8 +1,8 @@
 """The covariance of an activation made of lines and exponentials, such as ELU and SELU.
 
 Between its kinks φ is a line, to which some pieces add exponentials ``m exp(λ z)``. Write φ = L + E, where L is
-piecewise linear and has all jumps of the slope. What L has with itself is in :mod:`advmf.simulate.limit_piecewise`, and
-what E adds in :mod:`advmf.simulate.limit_bends`: integrals over the covariance of the streams, from one where the means
+piecewise linear and has all jumps of the slope. What L has with itself is in :mod:`advmf.simulate.limit.piecewise`, and
+what E adds in :mod:`advmf.simulate.limit.bends`: integrals over the covariance of the streams, from one where the means
 are simple. These are here. Where the streams are multiples of one Gaussian, they are integrals over one variable, in
 which differences of φ are taken first. Where the streams are independent, they are products.
 """
@@ -22,9 +22,9 @@ from torch import Tensor
 
 from advmf.errors import AccuracyError
 from advmf.functions.curves import kinks, pieces
-from advmf.simulate.limit_bends import Bends, Curve, Start, count, length_of
-from advmf.simulate.limit_jets import Jets, Pair, Points
-from advmf.simulate.limit_piecewise import Piecewise, normal, rule
+from advmf.simulate.limit.bends import Bends, Curve, Start, count, length_of
+from advmf.simulate.limit.jets import Jets, Pair, Points
+from advmf.simulate.limit.piecewise import Piecewise, normal, rule
 from advmf.symbols import z as Z
 
 FAR = 9.0

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advmf.simulate.limit_image_kernel import ImageKernel
-from advmf.simulate.limit_jets import Layout
-from advmf.simulate.limit_process import Process
-from advmf.simulate.limit_span import Whole
+from advmf.simulate.limit.image_kernel import ImageKernel
+from advmf.simulate.limit.jets import Layout
+from advmf.simulate.limit.process import Process
+from advmf.simulate.limit.span import Whole
 
 POOLED = 1.0
 """The smallest unit of a number's variance where positions are averaged, as a share of the linear function's. The
@@ -23,7 +23,7 @@ covariance then has fewer digits. What is below 3e-4 of the linear function's de
 
 
 class ImageProcess(Process):
-    """A :class:`~advmf.simulate.limit_process.Process` of networks on images."""
+    """A :class:`~advmf.simulate.limit.process.Process` of networks on images."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from advmf.nets import Conv, Sizes, Windows
-from advmf.simulate.limit_images import Back, ImageState, Pixels, Slopes, averages
-from advmf.simulate.limit_jets import Layout, Points
+from advmf.simulate.limit.images import Back, ImageState, Pixels, Slopes, averages
+from advmf.simulate.limit.jets import Layout, Points
 
 
 @dataclass(frozen=True)

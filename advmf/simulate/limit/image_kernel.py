@@ -12,10 +12,10 @@ from torch import Tensor
 
 from advmf.errors import DeclarationError
 from advmf.nets import AvgPool, Net
-from advmf.simulate.limit_image_pairs import Every
-from advmf.simulate.limit_images import Diagonal
-from advmf.simulate.limit_jets import Layout
-from advmf.simulate.limit_kernel import Kernel, blocks_of, kept, through
+from advmf.simulate.limit.image_pairs import Every
+from advmf.simulate.limit.images import Diagonal
+from advmf.simulate.limit.jets import Layout
+from advmf.simulate.limit.kernel import Kernel, blocks_of, kept, through
 
 
 @dataclass(frozen=True)

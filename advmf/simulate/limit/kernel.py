@@ -28,10 +28,10 @@ from torch import Tensor
 from advmf.errors import DeclarationError
 from advmf.nets import Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, ReLULike, Residual, require_vectors
 from advmf.nets.algebra import Algebra
-from advmf.simulate.limit_exponential import Exponential
-from advmf.simulate.limit_hermite import KEPT, Hermite
-from advmf.simulate.limit_jets import Jets, Layout, Pair, Points, S, State
-from advmf.simulate.limit_piecewise import Piecewise
+from advmf.simulate.limit.exponential import Exponential
+from advmf.simulate.limit.hermite import KEPT, Hermite
+from advmf.simulate.limit.jets import Jets, Layout, Pair, Points, S, State
+from advmf.simulate.limit.piecewise import Piecewise
 from advmf.simulate.pointwise import Smooth
 from advmf.symbols import z
 
