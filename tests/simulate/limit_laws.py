@@ -1,6 +1,7 @@
 """Comparisons of the laws of samples."""
 
 import numpy as np
+import torch
 from scipy import stats
 
 ALPHA = 1e-5
@@ -22,3 +23,24 @@ def mixtures(rows):
             out[f"{j}*{i}"] = scaled[:, i] * scaled[:, j]
             out[f"{j}-{i}"] = scaled[:, i] - scaled[:, j]
     return out
+
+
+def maps_agree(networks, inputs, moves):
+    """Assert that f(x + eta) by a pass of its own, and push, pull and Jacobian, are those of one another.
+
+    Gives the trace at ``inputs`` (inputs, d), that at points close to them, and columns to pull. ``moves`` is
+    eta (nets, d, inputs, 2).
+    """
+    (chunk,) = networks.chunks()
+    trace, d = chunk.trace(networks.inputs(inputs)), inputs.shape[1]
+    moved = networks.forward((inputs[0] + moves[:, :, 0, 1])[:, None])[:, 0]
+    shifted = trace.shift(moves)
+    torch.testing.assert_close(moved, (trace.output[..., 0] + shifted.output[..., 1])[:, :, 0], rtol=1e-6, atol=1e-6)
+    J = trace.jacobian()
+    t, c = torch.randn(3, d, 2, 1, dtype=torch.float64), torch.randn(3, 2, 2, 1, dtype=torch.float64)
+    torch.testing.assert_close(trace.push(t), torch.einsum("bikd,bdic->bkic", J, t))
+    torch.testing.assert_close(trace.pull(c), torch.einsum("bikd,bkic->bdic", J, c))
+    linear = torch.einsum("bikd,bdic->bkic", J, 1e-4 * moves)
+    near = trace.shift(1e-4 * moves)
+    assert 0 < float((near.output - linear).abs().max()) < 0.05 * float(linear.abs().max())
+    return trace, near, c
