@@ -59,7 +59,7 @@ def _only_store() -> Path:
     from advmf.verify.store import is_store
 
     with usage_errors():
-        found = list(filter(is_store, files("", "*", StoreError)))
+        found = list(filter(is_store, files(".", "*", StoreError)))
     if len(found) != 1:
         names = f"; this folder has {', '.join(map(str, found))}" if found else ", and this folder has none"
         raise click.UsageError(f"Give the results that 'advmf check' wrote with --store or --json{names}.")

@@ -17,7 +17,7 @@ import sympy as sp
 
 from advmf.emit.engine.scaled import Arrays, Value
 from advmf.errors import UnsupportedFunctionError
-from advmf.functions.normal_mean import Integrand, NormalMean
+from advmf.functions.normal_mean import Integrand
 
 _FOLD: dict[str, Callable[..., Any]] = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "<": np.less, "<=": np.less_equal, ">": np.greater,
@@ -150,7 +150,7 @@ class JavaScript(Arrays):
         """A mean over one Gaussian; raises UnsupportedFunctionError for one over several."""
         if not isinstance(head, Integrand):
             return None
-        if head.kind is not NormalMean:
+        if head.kind.places > 1:
             raise UnsupportedFunctionError(
                 f"{head.__name__} has no JavaScript form: it takes a quadrature in the plane."
             )
