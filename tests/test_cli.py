@@ -132,17 +132,17 @@ def test_exit_codes(fast, monkeypatch):
         ).exit_code
         == 3
     )
-    honest = THEOREMS["T2"]
+    honest = THEOREMS["beta"]
     low = replace(honest, tests=lambda net, pairs: [c.scaled("1/3") for c in honest.tests(net, pairs)])
-    monkeypatch.setitem(THEOREMS, "T2", low)
-    result = fast("check", "--theorem", "T2", "--net", "residual", "--activation", "relu", "--p", "2", "--q", "2")
+    monkeypatch.setitem(THEOREMS, "beta", low)
+    result = fast("check", "--theorem", "beta", "--p", "2", "--q", "2")
     assert result.exit_code == 1
     assert "REFUTED" in result.output
 
 
 def test_a_missed_control_is_no_success(fast, monkeypatch):
     monkeypatch.setattr(runs, "controls", lambda claim: [claim.scaled(3)])
-    result = fast("check", "--theorem", "T2", "--net", "residual", "--activation", "relu", "--p", "2", "--q", "2")
+    result = fast("check", "--theorem", "beta", "--p", "2", "--q", "1")
     assert result.exit_code == 3
     assert "negative control not refuted" in result.output
 
@@ -170,7 +170,10 @@ def test_a_missed_control_is_no_success(fast, monkeypatch):
         (["show", "T2", "--q", "abc"], "q must be a number"),
         (["show", "F1", "--net", "plain_residual"], "F1 says nothing of plain_residual"),
         (["check", "--theorem", "F2", "--net", "preactivation"], "F2 says nothing of preactivation"),
-        (["check", "--theorem", "T2", "--memory", "0.00001"], "the budget is memory="),
+        (
+            ["check", "--theorem", "T1", "--net", "vanilla", "--activation", "relu", "--memory", "0.00001"],
+            "the budget is memory=",
+        ),
         (["check", "--sampler", "sparse"], "'sparse' is not one of"),
         (["nonsense"], "No such command"),
     ],
