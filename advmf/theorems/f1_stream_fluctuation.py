@@ -114,8 +114,8 @@ F1 = Theorem(
     scatters=lambda net: not any(isinstance(leaf, Residual) for leaf in net.leaves),  # narrow ones: heavy tails
     selected={"brief": rows((((GROWING, "relu"),), PAIRS))},
     scales={
-        "quick": Scale(**QUICK, widths=(24, 96, 192, 384), nets=(400, 2600, 2600, 2000)),
-        "scattered": Scale(**QUICK, widths=(48, 96, 192, 384), nets=(5500, 8700, 8700, 5500)),
+        "quick": Scale(**QUICK, widths=(24, 96, 192, 384), nets=(1000, 8000, 8000, 6000)),
+        "scattered": Scale(**QUICK, widths=(48, 96, 192, 384), nets=(5000, 8000, 8000, 5000)),
         # At L = 10 narrower vanilla networks have heavy tails: at N = 256 networks too rare to be seen carry 3 % of the
         # variance of Q_L², at N = 64 a third.
         "paper": Scale(
