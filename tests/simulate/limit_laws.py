@@ -25,6 +25,16 @@ def mixtures(rows):
     return out
 
 
+def block(value, x, y):
+    """By autograd of a covariance ``value``: Cov((f, grad f)(x), (f, grad f)(y)), (1 + d, 1 + d)."""
+    x, y = x.clone().requires_grad_(), y.clone().requires_grad_()
+    k = value(x, y)
+    by_x, by_y = torch.autograd.grad(k, (x, y), create_graph=True)
+    both = torch.stack([torch.autograd.grad(g, y, retain_graph=True)[0] for g in by_x])
+    top = torch.cat((k.detach().reshape(1, 1), by_y.detach()[None]), 1)
+    return torch.cat((top, torch.cat((by_x.detach()[:, None], both), 1)), 0)
+
+
 def maps_agree(networks, inputs, moves):
     """Assert that f(x + eta) by a pass of its own, and push, pull and Jacobian, are those of one another.
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
-from limit_laws import departures, maps_agree, mixtures
+from limit_laws import block, departures, maps_agree, mixtures
 
 import advmf as mf
 from advmf.errors import (
@@ -259,16 +259,6 @@ def theory(net, L, d):
         return kernel(L=torch.tensor(L), c=c, x_sq=x_sq, y_sq=y_sq, **needed)
 
     return value
-
-
-def block(value, x, y):
-    """Cov((f, grad f)(x), (f, grad f)(y)), (1 + d, 1 + d)."""
-    x, y = x.clone().requires_grad_(), y.clone().requires_grad_()
-    k = value(x, y)
-    by_x, by_y = torch.autograd.grad(k, (x, y), create_graph=True)
-    both = torch.stack([torch.autograd.grad(g, y, retain_graph=True)[0] for g in by_x])
-    top = torch.cat((k.detach().reshape(1, 1), by_y.detach()[None]), 1)
-    return torch.cat((top, torch.cat((by_x.detach()[:, None], both), 1)), 0)
 
 
 @pytest.mark.parametrize("name", ["vanilla", "residual", "erf"])

@@ -14,7 +14,7 @@ import pytest
 import sympy as sp
 import torch
 import torch.nn.functional as F
-from limit_laws import departures, maps_agree, mixtures
+from limit_laws import block, departures, maps_agree, mixtures
 
 import advmf as mf
 from advmf.errors import AccuracyError, ArgumentError, DeclarationError, DomainError, MemoryBudgetError
@@ -238,16 +238,6 @@ def answered(net, L=DEPTH, size=0.3):
         found += [((i, e), column) for e, column in enumerate(process.gradient(i)[0].mT)]
     labels, vectors = zip(*found)
     return process, labels, torch.stack(vectors)
-
-
-def block(value, x, y):
-    """Cov((f, grad f)(x), (f, grad f)(y)), (1 + d, 1 + d)."""
-    x, y = x.clone().requires_grad_(), y.clone().requires_grad_()
-    k = value(x, y)
-    by_x, by_y = torch.autograd.grad(k, (x, y), create_graph=True)
-    both = torch.stack([torch.autograd.grad(g, y, retain_graph=True)[0] for g in by_x])
-    top = torch.cat((k.detach().reshape(1, 1), by_y.detach()[None]), 1)
-    return torch.cat((top, torch.cat((by_x.detach()[:, None], both), 1)), 0)
 
 
 def worst(name, ours, labels, x, by_hand=by_hand, **wrong):
