@@ -80,6 +80,6 @@ if __name__ == "__main__":
     ):
         for what, (rise, error) in zip(("trained", "held out", "robust"), rises(name, splits, **options)):
             print(name, options, what, f"{rise:.4f} ± {error:.4f}", flush=True)
-    for split in (1, 4):
-        for what, run in zip(("kernel regime", "trained"), course("erf", split, steps=40, trained=True)):
+    for split, steps in ((1, 40), (4, 40), (0, 80)):
+        for what, run in zip(("kernel regime", "trained"), course("erf", split, steps=steps, trained=True)):
             print("erf", what, split, (run[0] + run[1]).round(3), "held out", (run[2] + run[3]).round(3), flush=True)
