@@ -47,7 +47,7 @@ class ImageKernel:
         if any(isinstance(leaf, AvgPool) for leaf in net.leaves):
             raise DeclarationError(
                 f"{net.name} averages positions within the network, by an AvgPool, and the covariance at N = inf is not known behind it. "
-                "Take a net without one, the head 'pool' included, or networks of a finite N."
+                "Take a net without one (the head 'pool' is known), or networks of a finite N."
             )
         self.image, self.averages = net.image, net.head == "pool"
         self._blocks = blocks_of(net, L, number)
