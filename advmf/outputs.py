@@ -102,7 +102,9 @@ class Output:
                 f"There is no folder {str(folder if self.path.is_symlink() else self.path.parent)!r} to put {self._real.name} into; "
                 "make it, or give another path."
             )
-        if found is not None and not os.access(self.path, os.W_OK):
+        if found is not None and not os.access(
+            self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids
+        ):
             raise OutputError(f"{self.path} is write-protected; give another path.")
         try:
             if (part := self._part()) is not None:
