@@ -15,12 +15,13 @@ import operator
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from advmf.errors import AdvmfError, ArgumentError, DomainError
 
 T = TypeVar("T", bound=Callable[..., Any])
+Item = TypeVar("Item")
 
 WORDS = {
     "int": "an integer",
@@ -81,14 +82,17 @@ def public(thing: T) -> T:
     if not isinstance(thing, type):
         return cast(T, _checked(thing))
     cls: Any = thing
-    cls.__init__ = _checked(cls.__init__)
+    if "__new__" in vars(cls):
+        cls.__new__ = _checked(cls.__new__)
+    if "__init__" in vars(cls):
+        cls.__init__ = _checked(cls.__init__)
     return thing
 
 
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with a check of its arguments' names before the call, and of their annotations if the call fails."""
     signature = inspect.signature(function)
-    name = function.__qualname__.removesuffix(".__init__")
+    name = function.__qualname__.removesuffix(".__init__").removesuffix(".__new__")
 
     @functools.cache
     def hints() -> dict[str, Any]:
@@ -142,6 +146,28 @@ def whole(name: str, value: object, least: int = 1, most: int | None = None) -> 
     return count
 
 
+def all_of(kind: type[Item], name: str, items: Iterable[Item]) -> list[Item]:
+    """The items as a list, each of one kind.
+
+    Raises ArgumentError for anything else, with the ``name`` of what takes them.
+
+    >>> all_of(str, "names", ["a", "b"])
+    ['a', 'b']
+    >>> all_of(str, "names", 3)
+    Traceback (most recent call last):
+        ...
+    advmf.errors.ArgumentError: names takes a sequence, each item a string; got 3 (int).
+    """
+    wanted = types.GenericAlias(Sequence, (kind,))
+    try:
+        found = list(items)
+    except TypeError:
+        found = None
+    if found is None or not fits(found, wanted):
+        raise ArgumentError(f"{name} takes {described(wanted)}; got {shown(items if found is None else found)}.")
+    return found
+
+
 def _given(value: Any, kind: Any) -> Collection[Any]:
     """The values of one parameter: several for ``*args`` and ``**kwargs``."""
     if kind is inspect.Parameter.VAR_POSITIONAL:
@@ -151,7 +177,7 @@ def _given(value: Any, kind: Any) -> Collection[Any]:
 
 def _misfit(name: str, signature: inspect.Signature, given: Mapping[str, Any], error: TypeError) -> str:
     """Why the arguments of a call do not fit a signature."""
-    known = [p for p in signature.parameters if p != "self"]
+    known = [p for p in signature.parameters if p not in ("self", "cls")]
     unknown = [argument for argument in given if argument not in signature.parameters]
     if not unknown:
         return f"{name}: {error}; its arguments are {', '.join(known)}."

@@ -6,13 +6,13 @@ from __future__ import annotations
 import enum
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import sympy as sp
 
-from advmf.boundary import described, fits, public, shown
+from advmf.boundary import all_of, described, fits, public, shown
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
 from advmf.nets import Net
@@ -114,6 +114,7 @@ def _is_tolerance(value: object) -> bool:
     return isinstance(value, numbers.Real) and 0 <= float(value) < math.inf
 
 
+@public
 class Claims(Shown, tuple["Claim", ...]):
     """Several claims. It is a tuple, which a notebook shows as formulas.
 
@@ -121,7 +122,12 @@ class Claims(Shown, tuple["Claim", ...]):
     >>> laws = mf.linear_form(mf.residual(1, 0))
     >>> type(laws).__name__, laws[0].name, laws._repr_latex_().count("aligned")
     ('Claims', 'T1.J', 2)
+
+    Raises ArgumentError for what is no sequence of claims.
     """
+
+    def __new__(cls, claims: Iterable[Claim] = ()) -> Claims:
+        return super().__new__(cls, all_of(Claim, "Claims", claims))
 
 
 FIELDS: dict[str, Any] = {

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import advmf as mf
-from advmf import simulate
-from advmf.errors import AdvmfError
+from advmf import observables, simulate
+from advmf.errors import AdvmfError, ArgumentError
+from advmf.experiments.norm_table import norm_table
 from advmf.theory.norms import ROUTES
 
 NET = mf.residual(1, 0)
@@ -173,6 +174,14 @@ CALLS = {
     mf.profile(mf.conv(1, 0, image=(1, 4))).beta: {**PAIR, "route": "chevet"},
     mf.profile(mf.conv(1, 0, image=(1, 4))).beta_quantile: {**PAIR, "delta": 0.1, "route": "chevet"},
     mf.AvgPool: {"size": 2},
+    mf.Activation: {"formula": sp.tanh(mf.symbols.z)},
+    mf.Conv: {"kernel": 3, "padding": "zero", "stride": 1, "sigma_w": 1, "sigma_b": 0},
+    mf.ImageMetric: {"diagonal": np.ones(3), "matrix": np.eye(3)},
+    mf.Claims: {"claims": [CLAIM]},
+    mf.Reports: {"reports": ()},
+    norm_table: {"d": 4, "K": 2, "exponents": (1, 2), "routes_": ("chevet",), "samples": 3, "seed": 0},
+    simulate.Images: {"name": "a", "x": np.ones((2, 3)), "labels": np.ones(2, int)},
+    simulate.AttackSettings: {"eps": 0.1, "steps": 2, "restarts": 1, "directions": 2},
     mf.Dropout: {"rate": 0.5},
     mf.Dense: {"sigma_w": 1, "sigma_b": 0},
     mf.ReLULike: {"u": 1, "v": 0},
@@ -299,6 +308,28 @@ def test_an_unguarded_function_is_seen():
     assert "AttributeError" in fault(naive, {"net": 3})
     assert "TypeError" in fault(naive, {})
     assert not fault(mf.omega, {"net": 3}) and not fault(mf.omega, {})
+
+
+@pytest.mark.parametrize("name", sorted(set(observables.__all__) - {"adversarial_loss"}))
+def test_observables_of_anything(name):
+    """The arguments of an observable are expressions, and text is not run as code."""
+    made = getattr(observables, name)
+    if not inspect.isclass(made):
+        return
+    for junk in JUNK:
+        for place in range(4):
+            arguments = [1] * place + [junk]
+            assert not fault(lambda arguments=arguments: made(*arguments), {}), (name, arguments)
+    for place in range(4):
+        with pytest.raises(AdvmfError):
+            made(*[1] * place, "__import__('os').getpid()")
+
+
+def test_a_product_of_units_that_are_not_there_says_how_many_are_needed():
+    seen = observables.Expectation(observables.Output(0) ** 2 * observables.JacobianEntry(4, 2) ** 2)
+    claim = mf.Claim("a", seen, "==", 1, {}, mf.Regime.EXACT, (), "a test", NET)
+    with pytest.raises(ArgumentError, match="take d >= 4 and K >= 5"):
+        mf.check(claim, AT, **FEW)
 
 
 @pytest.mark.parametrize("two", [2, np.int64(2), np.uint8(2), sp.Integer(2), torch.tensor(2)], ids=repr)

@@ -77,9 +77,9 @@ def audit(
     ``eps``. Both are also compared with the bound of T2, which is about N -> oo. Each finding says how large a
     departure must be to be found with probability 0.95 (``least``).
 
-    ``images`` is a batch of inputs, or :class:`advmf.simulate.Images`; ``inputs`` of them are drawn. Raises the errors
-    of :func:`advmf.from_torch`; ArgumentError for a factory that gives no modules, none of one shape, or twice the same
-    weights; DomainError for counts and rates out of range.
+    ``images`` is a batch of inputs, or :class:`advmf.simulate.Images`; ``inputs`` of them are drawn, or all where there
+    are fewer. Raises the errors of :func:`advmf.from_torch`; ArgumentError for a factory that gives no modules, none of
+    one shape, or twice the same weights; DomainError for counts and rates out of range.
 
     >>> import torch, advmf as mf
     >>> from torch import nn

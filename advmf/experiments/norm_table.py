@@ -12,6 +12,7 @@ from typing import Any
 import sympy as sp
 
 from advmf import __version__
+from advmf.boundary import public
 from advmf.drawing import Drawing, drawing, width_of, written
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError
@@ -115,6 +116,7 @@ class NormTable(Tabled):
         return written(drawn, path)
 
 
+@public
 def norm_table(
     d: int,
     K: int,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from advmf.boundary import whole
+from advmf.boundary import public, whole
 from advmf.emit.kernels import kernel
 from advmf.errors import ArgumentError, DataError, DomainError, refuse_unused
 from advmf.experiments.predictions import UNKNOWN, Predictions, predictions
@@ -99,6 +99,7 @@ class TrainingCurve(Tabled):
         return float(self.time[-1] if not off.any() else self.time[off.argmax() - 1] if off.argmax() else 0.0)
 
 
+@public
 def training_curve(
     net: Net,
     p: Any,

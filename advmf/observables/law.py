@@ -6,6 +6,7 @@ from typing import Any
 
 import sympy as sp
 from sympy.core.function import Function
+from sympy.logic.boolalg import Boolean
 
 from advmf.errors import ArgumentError
 from advmf.expressions import expression
@@ -16,12 +17,17 @@ from advmf.symbols import exponent
 
 
 class Expectation(Shown, Function):
-    """The mean over random networks.
+    """The mean over random networks. Raises ArgumentError for what is no expression, or more than one.
 
     >>> from advmf.observables import Expectation, Offset
     >>> Expectation(Offset(0)**2)
     Expectation(Offset(0)**2)
     """
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        if len(args) != 1:
+            raise ArgumentError(f"Expectation takes one expression in observables; got {args}.")
+        return super().__new__(cls, expression(args[0]), **options)
 
     def _eval_is_real(self) -> bool | None:
         return self.args[0].is_real
@@ -46,7 +52,7 @@ class Expectation(Shown, Function):
 
 
 class Probability(Function):
-    """The probability of an event, a relation between observables.
+    """The probability of an event, a relation between observables. Raises ArgumentError for anything else.
 
     >>> from advmf.observables import MatrixNorm, Probability
     >>> Probability(MatrixNorm(2, 2) >= 3)
@@ -54,6 +60,12 @@ class Probability(Function):
     """
 
     is_nonnegative = True
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        event = expression(args[0], numbers_only=False) if len(args) == 1 else None
+        if not isinstance(event, Boolean):
+            raise ArgumentError(f"Probability takes an event, such as AdversarialLoss(2, 2) > 3*eps; got {args}.")
+        return super().__new__(cls, event, **options)
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
         return derivative(self, symbol)
@@ -82,7 +94,7 @@ class Quantile(Function):
         delta = expression(args[1])
         if delta.is_number and not (delta.is_real and 0 < delta < 1):
             raise ArgumentError(f"delta of a Quantile is a probability and must lie in (0, 1); got {delta}.")
-        return super().__new__(cls, args[0], delta, **options)
+        return super().__new__(cls, expression(args[0]), delta, **options)
 
     def _eval_is_real(self) -> bool | None:
         return self.args[0].is_real

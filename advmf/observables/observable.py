@@ -9,7 +9,9 @@ import sympy as sp
 from sympy.core.function import Function
 from sympy.printing.str import StrPrinter
 
-from advmf.errors import ArgumentError
+from advmf.boundary import whole
+from advmf.errors import ArgumentError, DomainError
+from advmf.expressions import expression
 from advmf.notebook import Shown
 from advmf.symbols import SYMBOLS, exponent
 
@@ -22,7 +24,8 @@ class Observable(Shown, Function):
     """Base of every observable, the package's and users'; an :class:`Expectation` may hold any of them.
 
     ``tex`` is its LaTeX, with a place ``{}`` or ``{0}`` for each index. Without it the class's name is typeset, with
-    the arguments. Raises ArgumentError if the number of indices differs from the number of places in ``tex``.
+    the arguments. Raises ArgumentError if the number of indices differs from the number of places in ``tex``, and for
+    an argument that is no expression (:func:`advmf.expressions.expression`).
 
     An observable is a real number, of either sign unless its class says ``is_nonnegative = True``. It depends on the
     network's letters, so its derivative with respect to one of these is not zero; ``letters`` restricts them.
@@ -58,7 +61,7 @@ class Observable(Shown, Function):
     def __new__(cls, *args: Any, **options: Any) -> Any:
         norms = dict(zip("pq"[: 2 if ATTACK in cls.needs else cls.exponents], args))
         norms = {name: exponent(value, name) for name, value in norms.items()}
-        made = super().__new__(cls, *norms.values(), *args[len(norms) :], **options)
+        made = super().__new__(cls, *norms.values(), *map(expression, args[len(norms) :]), **options)
         if cls.tex and isinstance(made, cls):
             _require_places(made)
         return made
@@ -100,7 +103,11 @@ class Observable(Shown, Function):
 
 def _require_places(made: Observable) -> None:
     """Raise ArgumentError unless every index of an observable has its place in ``tex``, and every place its index."""
-    name, count = type(made).__name__, len(made.indices(StrPrinter()))
+    name = type(made).__name__
+    try:
+        count = len(made.indices(StrPrinter()))
+    except (ValueError, IndexError) as error:
+        raise ArgumentError(f"{name} has other arguments than {made.args}: {error}.") from None
     try:
         fields = [field for _, field, _, _ in Formatter().parse(made.tex) if field is not None]
     except ValueError as error:
@@ -123,10 +130,19 @@ def derivative(expr: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
 
 class UnitObservable(Observable):
     """An observable of an output unit and, where it has one, of a direction. It is measured for all of them at once, as
-    an array (nets, units, directions)."""
+    an array (nets, units, directions).
+
+    Raises ArgumentError or DomainError for numbers of units and directions that are not whole, from 0 to 999.
+    """
 
     needs = frozenset({JACOBIAN})
     polynomial, may_vanish = True, False
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        for name, number in zip(("unit", "direction"), args):
+            if whole(f"{name} of {cls.__name__}", number, 0) > 999:
+                raise DomainError(f"{name} of {cls.__name__} must be at most 999; got {number}.")
+        return super().__new__(cls, *args, **options)
 
     def indices(self, printer: Any) -> list[str]:
         return [letter + "'" * int(arg) for letter, arg in zip("ij", self.args)]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advmf.boundary import public, whole
+from advmf.boundary import public, shown, whole
 from advmf.errors import ArgumentError, DataError, DomainError
 from advmf.inputs import is_file
 from advmf.simulate.budget import MEMORY, allow
@@ -42,7 +42,10 @@ class Images:
     labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        x, labels = np.asarray(self.x), None if self.labels is None else np.asarray(self.labels)
+        try:
+            x, labels = np.asarray(self.x), None if self.labels is None else np.asarray(self.labels)
+        except ValueError as error:  # rows of several lengths
+            raise DataError(f"{self.name}: x and labels are arrays; got {shown(self.x)}: {error}") from None
         if x.ndim != 2 or x.dtype.kind not in "uif":
             raise DataError(
                 f"{self.name}: x has a row of real numbers for each image; got {x.dtype} of shape {x.shape}."

@@ -35,12 +35,21 @@ class Single(Function):
     """
 
 
+def least_sizes(product: sp.Expr) -> tuple[int, int]:
+    """The fewest inputs and outputs (d, K) that have the distinct units and directions which ``product`` names.
+
+    >>> from advmf.observables import JacobianEntry, Output
+    >>> least_sizes(Output(0) * Output(3)), least_sizes(JacobianEntry(0, 1) ** 2)
+    ((1, 4), (3, 1))
+    """
+    named = [tuple(map(int, o.args)) for o in product.atoms(UnitObservable)]
+    return max((n[1] + 2 for n in named if len(n) > 1), default=1), max((n[0] + 1 for n in named if n), default=1)
+
+
 def measurable(product: sp.Expr, d: int, K: int) -> bool:
     """Whether the distinct units and directions that ``product`` names exist for ``d`` inputs and ``K`` outputs."""
-    return all(
-        (len(o.args) < 1 or K > int(o.args[0])) and (len(o.args) < 2 or d - 1 > int(o.args[1]))
-        for o in product.atoms(UnitObservable)
-    )
+    least_d, least_K = least_sizes(product)
+    return d >= least_d and K >= least_K
 
 
 def searched(observable: sp.Basic, d: int, K: int) -> bool:

@@ -12,7 +12,7 @@ import sympy as sp
 from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.errors import ArgumentError
 from advmf.observables import Expectation, Observable
-from advmf.simulate.estimate import measurable
+from advmf.simulate.estimate import least_sizes, measurable
 from advmf.verify.searches import trusted
 from advmf.verify.soundness import overflown
 from advmf.verify.statistics import Design, Estimate, Rung, combine, quantile, resolution
@@ -100,8 +100,9 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
             law = exact or e.exact, e.order, degree >= 4
             tests.append(Consequence(e.label, product, predicted, scale, *law, stated.states, *sides, slow))
     if not tests:
+        d, K = min(least_sizes(stated.lhs) for stated in claim.equations or (own,))
         raise ArgumentError(
-            f"{claim.name}: nothing it implies can be measured at d={at['d']}, K={at['K']}; take d >= 3 and K >= 2."
+            f"{claim.name}: nothing it implies can be measured at d={at['d']}, K={at['K']}; take d >= {d} and K >= {K}."
         )
     if claim.relation.bound and any(value == 0 for test in tests for value in test.scale.values()):
         raise ArgumentError(

@@ -133,7 +133,7 @@ class Packed:
             if _lacks_memory(error):
                 return WorkerError(
                     f"There is not enough memory for {self.name} ({str(error).splitlines()[0] if str(error) else 'MemoryError'}). What was "
-                    "finished is kept: give fewer --workers or a smaller --memory, and go on with --resume."
+                    "finished is kept: give fewer workers (--workers) or less memory (--memory), and go on with resume=True (--resume)."
                 )
             unexpected = CaseError(f"{type(error).__name__}: {error}")
             unexpected.add_note("".join(traceback.format_exception(error)))
@@ -201,7 +201,7 @@ def run(
     if not isinstance(design := options.get("design"), Design | None):
         raise ArgumentError(f"design is a Design, such as advmf.Design(alpha=0.01); got {design!r:.80}.")
     if resume and store is None:
-        raise ArgumentError("--resume goes on with a results file; give it with --store FILE.")
+        raise ArgumentError("resume=True (--resume) goes on with a results file; give it with store= (--store FILE).")
     if scheduler is None:  # a cluster has devices of its own
         _require(options.get("device", "cpu"))
     if isinstance(widths := options.get("widths"), str):

@@ -101,7 +101,7 @@ class Store:
                 yield
         except sqlite3.Error as error:
             raise StoreError(
-                f"{self.path} cannot be written: {error}. What it held before is safe: make room, and go on with --resume."
+                f"{self.path} cannot be written: {error}. What it held before is safe: make room, and go on with resume=True (--resume)."
             ) from None
 
 
@@ -154,7 +154,7 @@ def _accept(path: Path, found: Results, wanted: Mapping[str, Any], resume: bool)
     if not resume:
         state = f"{len(found.finished)} of {len(wanted['cases'])} cases of this run"
         raise StoreError(
-            f"{path} already holds {state}. Add --resume to take them over and compute the rest, or give another file."
+            f"{path} already holds {state}. Add resume=True (--resume) to take them over and compute the rest, or give another file."
         )
 
 

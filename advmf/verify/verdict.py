@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from advmf.boundary import all_of, public
 from advmf.claim import Claim
 from advmf.notebook import presented
 from advmf.tabled import Records, Tabled
@@ -276,6 +277,7 @@ class Report(Tabled):
         return "\n".join(lines)
 
 
+@public
 class Reports(list[Report], Tabled):
     """Several reports. It is a list with a table, a page and a figure.
 
@@ -283,7 +285,12 @@ class Reports(list[Report], Tabled):
     >>> found = Reports([mf.check(mf.norm_factor(p, 2), at=dict(d=30, K=5), samples=40) for p in (1, 2)])
     >>> len(found), len(found.records()), "<table>" in found._repr_html_()
     (2, 2, True)
+
+    Raises ArgumentError for what is no sequence of reports.
     """
+
+    def __init__(self, reports: Iterable[Report] = ()) -> None:
+        super().__init__(all_of(Report, "Reports", reports))
 
     def records(self) -> Records:
         """A row for each finding of each report."""

@@ -199,8 +199,8 @@ def _spread(
             pool = start()
     for number in lost:
         error = WorkerError(
-            f"The worker died at each of {DEATHS} attempts at {jobs[number].name}, most often for want of memory. Give fewer --workers or a "
-            "smaller --memory, and go on with --resume."
+            f"The worker died at each of {DEATHS} attempts at {jobs[number].name}, most often for want of memory. Give fewer "
+            "workers (--workers) or less memory (--memory), and go on with resume=True (--resume)."
         )
         yield from landed(number, error)
 
@@ -212,7 +212,7 @@ def _result(future: Future[Any]) -> Any:
         return future.result()
     except CancelledError:
         raise WorkerError(
-            "The scheduler was lost, and with it the cases under way. What was finished is kept: go on with --resume."
+            "The scheduler was lost, and with it the cases under way. What was finished is kept: go on with resume=True (--resume)."
         ) from None
     except Exception as error:
         if type(error).__name__ == "KilledWorker":

@@ -291,7 +291,7 @@ def test_a_full_disk_keeps_what_was_finished(unbroken, monkeypatch, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert result.exit_code == 2
-    assert "cannot be written" in result.output and "make room, and go on with --resume" in result.output
+    assert "cannot be written" in result.output and "make room, and go on with resume=True (--resume)" in result.output
     kept = read(path)
     assert kept.finished == {0} and not kept.complete
     monkeypatch.undo()
@@ -398,7 +398,7 @@ def test_a_file_of_this_run_is_taken_over_only_when_asked(tmp_path):
         list(tiny(store=path, resume=True))
     stopped.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"already holds 1 of 2 cases of this run\. Add --resume"):
+    with pytest.raises(StoreError, match=r"already holds 1 of 2 cases of this run\. Add resume=True"):
         list(tiny(store=path))
     assert path.read_bytes() == before
     assert len(list(tiny(store=path, resume=True))) == 2
