@@ -423,7 +423,7 @@ def test_a_start_that_was_killed_leaves_a_file_that_can_be_used(left, tmp_path):
 
 
 def test_bad_requests(tmp_path):
-    with pytest.raises(ArgumentError, match="give it with --store"):
+    with pytest.raises(ArgumentError, match=r"give it with store= \(--store FILE\)"):
         list(tiny(resume=True))
     with pytest.raises(StoreError, match="There is no results file"):
         read(tmp_path / "none.db")
