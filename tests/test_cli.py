@@ -157,7 +157,7 @@ def test_a_missed_control_is_no_success(fast, monkeypatch):
         (["check", "--net", "resnet"], "choose from vanilla"),
         (["check", "--net", "vanila"], "Did you mean vanilla or"),
         (["check", "--activation", "leakyrelu"], "Did you mean relu or leaky_relu?"),
-        (["check", "--resume"], "give it with --store FILE"),
+        (["check", "--resume"], "give it with store= (--store FILE)"),
         (["check", "--backend", "dask"], "needs the address of a scheduler"),
         (["check", "--workers", "0"], "0 is not in the range"),
         (["check", "--theorem", "F1", "--device", "gpu"], "there is no device 'gpu'"),
