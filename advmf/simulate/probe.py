@@ -49,8 +49,9 @@ class Probe:
 
     ``trace`` is the forward trace, ``x`` the inputs (nets or 1, d, 1, 1), ``settings`` those of attacks, and
     ``generator`` the source of random numbers. The ``pairs`` (p, q) are attacked together, and the derivatives of the
-    ``slopes`` are taken together. ``drawn`` is the ensemble that the networks are of. Numbers are in float64, and computed at first use. A network whose Jacobian overflows
-    gets zeros for it, and no value of an observable that needs it.
+    ``slopes`` are taken together. ``drawn`` is the ensemble that the networks are of. Numbers are in float64, and
+    computed at first use. A network whose Jacobian overflows gets zeros for it, and no value of an observable that
+    needs it.
     """
 
     def __init__(
