@@ -177,6 +177,24 @@ def halfway(eps, steps, N=64, nets=32, seed=3):
     return run.adversarial.numpy() / eps
 
 
+LIVES = 6
+"""So many lives are measured."""
+
+
+@functools.cache
+def lived(eps, steps, N=100, nets=64, seed=4):
+    """The integral of the loss up to each of LIVES lives, over D2.life times the mean loss at the start, with its
+    standard error: two arrays (LIVES,)."""
+    networks, _ = drawn(N, nets, seed)
+    life = float(mf.kernel(mf.loss_life(RELU, 2, 2, "spectral"))(N=N, eps=eps, sigma_w=2**0.5, **SIZES))
+    options = {"loss": "adversarial", "batch": 1, "generator": torch.Generator().manual_seed(1)}
+    run = mf.simulate.train(networks, image(), eps=eps, rate=LIVES * life / steps, steps=steps, **options)
+    loss = run.adversarial.numpy()
+    area = (run.rate * loss[:-1]).cumsum(0)[steps // LIVES - 1 :: steps // LIVES] / life
+    ratio = area.mean(1) / loss[0].mean()
+    return ratio, (area - ratio[:, None] * loss[0]).std(1, ddof=1) / nets**0.5 / loss[0].mean()
+
+
 def departure(found, other):
     """The mean difference of losses over eps, in units of the mean ‖J‖ at the start, and its standard error."""
     off = (found - other) / limit()[0].mean()
@@ -206,7 +224,20 @@ def test_small_balls_follow_water_filling_and_large_ones_fall_faster():
     assert off < -3 * error
 
 
+def test_the_loss_of_a_large_ball_outlives_the_claim_and_that_of_a_small_one_does_not():
+    """At eps = 1, two fifths of ‖x‖, the integral after six lives is above D2.life by more than five standard errors,
+    with either number of steps. At 0.3 it is not."""
+    for steps in (600, 1200):
+        ratio, error = lived(1.0, steps)
+        assert ratio[-1] > 1 + 5 * error[-1]
+    ratio, error = lived(0.3, 600)
+    assert ratio[-1] < 1 + 3 * error[-1]
+
+
 if __name__ == "__main__":
+    for eps, steps, N, nets in ((0.3, 600, 100, 64), (1.0, 600, 100, 64), (1.0, 1200, 100, 64), (1.0, 600, 400, 32)):
+        ratio, error = lived(eps, steps, N, nets)
+        print(f"eps {eps:g}, {steps} steps, N {N}: integral over life {ratio.round(3)} ± {error[-1]:.3f}", flush=True)
     for N, nets in ((100, 128), (200, 96), (400, 64)):
         start, flow, level, crossed, walls, _ = limit(N, nets)
         _, smooth, *_, turned = limit(N, nets, kinks=False)

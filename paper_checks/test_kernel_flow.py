@@ -1,10 +1,11 @@
 """The kernel regime against training: cross-entropy and adversarial loss on twelve digits, over widths.
 
 docs/training.md has the table. Run with ``pytest -m paper paper_checks/test_kernel_flow.py``; ``python
-paper_checks/test_kernel_flow.py`` prints it.
+paper_checks/test_kernel_flow.py`` prints its rows, and with ``relu:4000`` or others after it only those.
 """
 
 import functools
+import sys
 
 import numpy as np
 import pytest
@@ -64,17 +65,24 @@ def test_features_move_less_in_wider_networks(name):
     assert off[1] < 0.06 and off[1] < 0.6 * off[0]
 
 
+def row(name, N, loss="both"):
+    """A row of the table: trained/kernel regime at N t = 0, 5, 10 and 20, or at the end, and the standard error of the
+    difference at the end."""
+    cells = [f"{name}, {N:,}" + ("" if loss == "both" else f", {loss}")]
+    by_name = {what: (found, claimed) for what, found, claimed in curves(name, N, loss)}
+    for what, times in (("standard", TIMES), ("adversarial", TIMES), ("accuracy", [-1]), ("robust", [-1])):
+        found, claimed = by_name[what]
+        error = (found - claimed)[-1].std(ddof=1) / NETWORKS**0.5
+        both = ", ".join(f"{found[i].mean():.3f}/{claimed[i].mean():.3f}" for i in times)
+        cells.append(f"{both} (± {error:.3f})")
+    return f"| {' | '.join(cells)} |"
+
+
+TIMES = (0, 1, 2, 4)
+ROWS = [(name, N, "both") for name in NETS for N in (125, 250, 1000, 4000)] + [("erf", 250, "both-squared")]
+
 if __name__ == "__main__":
-    for name in NETS:
-        for N in (125, 250, 1000, 4000):
-            for what, found, claimed in curves(name, N):
-                error = (found - claimed).std(1, ddof=1) / NETWORKS**0.5
-                print(
-                    name,
-                    N,
-                    what,
-                    *(each.mean(1).round(3) for each in (found, claimed)),
-                    "±",
-                    error.round(3),
-                    flush=True,
-                )
+    asked = [tuple(each.split(":")) for each in sys.argv[1:]]
+    for name, N, loss in ROWS:
+        if not asked or (name, str(N)) in asked:
+            print(row(name, N, loss), flush=True)

@@ -25,7 +25,7 @@ NETS = {"vanilla": mf.vanilla(), "residual": mf.residual()}
 LINEAR = {"vanilla": mf.vanilla(1, 1), "residual": mf.residual(1, 1)}
 NORMED = {"relu-like": mf.pre_norm(), "tanh": mf.pre_norm(phi="tanh"), "gelu": mf.pre_norm(phi="gelu")}
 UNBIASED = mf.Net(mf.Serial(mf.Dense(sigma_b=0), mf.ReLULike(1, 1)), name="vanilla")
-OF_NO_THEOREM = {"depth_law", "uniform_integrability", "d2_finite_width"}
+OF_NO_THEOREM = {"depth_law", "uniform_integrability", "d2_finite_width", "loss_life"}
 """Scripts about a result that no theorem states: of the package, or one that T2 needs."""
 OWN_NETS = {"depth_law": NORMED, "d2_water_filling": LINEAR, "d2_finite_width": {"vanilla": UNBIASED}}
 ROWS = [(path, net) for path in FILES for net in OWN_NETS.get(path.stem, NETS).values()]
@@ -40,6 +40,7 @@ MUTATIONS = {
     "d1_capacity_rate": [("omega ** (L / 2) * x_sq,", "omega**L * x_sq,"), ("N * sp.Derivative(share, z)", "N * sp.Derivative(of_z, z)")],
     "d2_water_filling": [("kappa * omega ** (L / 2) * t", "kappa * omega**L * t"), ("- 2 * s * level)", "- s * level)")],
     "d2_finite_width": [("sp.Rational(5, 2))", "sp.Rational(3, 2))"), ("d + K - 1 + k", "d + K + k"), ("L + 1 - layer", "L - layer")],
+    "loss_life": [("life = K * d / (2 *", "life = K * d / (4 *"), ("kappa * omega**L / d, \"k", "kappa * omega**L, \"k")],
     "beta_tilted": [("(1 - x1) * (1 - y1)", "(1 + x1) * (1 - y1)"), ("-(m**2) * d * K / 2", "-(m**2) * d * K")],
     "depth_law": [('sigma_w**2 * gain / g, "the power"', 'sigma_w**2 * second / g, "the power"'), ("(c + L) * g", "(c + 2 * L) * g")],
     "uniform_integrability": [("else 2 * ell * sigma_w", "else ell * sigma_w"), ("edges[1] ** 2 + 1), lemma", "edges[1] ** 2), lemma")],
@@ -96,6 +97,18 @@ def test_the_mean_square_is_bounded_by_steps_alone():
         Limit(N, sp.oo).verify(N * last.left, last.right)
     with pytest.raises(AssertionError, match="the steps are those of two nets"):
         module.derive(mf.plain_residual())
+
+
+def test_the_life_of_the_loss_rests_on_the_kernel_regime_and_small_balls():
+    """The chain ends in T2's bound times what the package derives; its lemma fails with a smaller right side."""
+    module = load(FOLDER / "loss_life.py")
+    for net in NETS.values():
+        proof, claim = module.derive(net), mf.loss_life(net, "p", "q")
+        assert proof.result.relation == "lim <=" and len(proof.rests_on()[Status.ASSUMED]) == 5
+        assert sp.simplify(proof.result.right / (mf.loss_bound(net, "p", "q").formula * claim.formula)) == 1
+    for name, factor in module.CONTROLS.items():
+        with pytest.raises(StepError, match="fails in a random case"):
+            find_lemma(name).check(factor=factor)
 
 
 def test_scripts_print_what_they_rest_on(capsys):

@@ -31,7 +31,7 @@ from advmf.simulate.budget import MEMORY
 from advmf.simulate.descent import Objective
 from advmf.simulate.geometry import conjugate, maximiser, norm
 from advmf.simulate.limit.ensemble import LimitEnsemble
-from advmf.simulate.training_arguments import data_of, objective_of, positive, require_ensemble
+from advmf.simulate.training_arguments import data_of, objective_of, positive, require_ensemble, require_moving
 from advmf.tabled import Records, Tabled
 from advmf.theory.ntk import ntk
 
@@ -130,10 +130,7 @@ def kernel_flow(
     goal = objective_of(loss, p, q, eps, weight, attack_steps, 1)
     require_ensemble(ensemble)
     steps, log_every = whole("steps", steps), whole("log_every", log_every)
-    if centred and loss == "adversarial":
-        raise ArgumentError(
-            'With centred=True and loss="adversarial" nothing moves: the loss of f = 0 is zero already.'
-        )
+    require_moving(centred, loss)
     if N is None and isinstance(ensemble, LimitEnsemble):
         raise ArgumentError(
             "Networks of infinite width have no clock of their own; give N, as N · rate is what counts."
@@ -296,7 +293,7 @@ class _Run:
                 f.c[:, :n] += self.rate * own
                 if self.goal.attacks:
                     assert eta is not None
-                    pull = self.rate * self.goal.pull / n * maximiser(change, conjugate(self.goal.q), 2)
+                    pull = self.rate / n * self.goal.push(change, 2)
                     f.c[:, :n] -= pull
                     f.add(x + eta, pull)
                 if progress is not None:

@@ -246,7 +246,7 @@ class TrainingEnd(Observable):
 
 
 class LossLife(Observable):
-    """The integral over time of :class:`LossAfter`, over its value at t = 0: ``LossLife(p, q)``."""
+    """The integral over time of :class:`LossAfter`, over its mean at t = 0: ``LossLife(p, q)``."""
 
     is_nonnegative = True
     exponents = 2

@@ -17,7 +17,7 @@ from advmf.errors import ArgumentError, DataError, DomainError
 from advmf.inputs import files, reading, status
 from advmf.outputs import Output, folder
 from advmf.simulate.descent import Gradient, Objective, capacity
-from advmf.simulate.networks import Networks, layers
+from advmf.simulate.networks import Centred, Networks, layers
 from advmf.simulate.state import source
 from advmf.simulate.tapes import Columns
 
@@ -58,6 +58,7 @@ class Run:
     every: bool
     log_every: int
     capacity: bool
+    centred: bool
     nets: int
     x: Tensor = field(repr=False)
     labels: Tensor | None = field(repr=False)
@@ -90,7 +91,8 @@ class Run:
     def mark(self) -> dict[str, Any]:
         """Values that identify this run, except its images."""
         own = {name: getattr(self, name) for name in ("rate", "steps", "batch", "every", "log_every", "capacity")}
-        return {**asdict(self.objective), **own, "seed": self.seeds[0]}
+        centred = {"centred": True} if self.centred else {}
+        return {**asdict(self.objective), **own, **centred, "seed": self.seeds[0]}
 
 
 def queries(
@@ -240,8 +242,10 @@ def follow(
 ) -> Course:
     """Train a chunk, the networks ``at`` of all, from its checkpoint if there is one; ``tick(step)`` is called after
     every step."""
+    centred = Centred.of(networks) if run.centred else networks  # a copy of the start, before a state is loaded
     course = checkpoint.load(networks, run) if checkpoint is not None else None
     course = course or _begin(networks, run, at)
+    networks = centred
     while course.step <= run.steps:
         step = course.step
         x, labels = run.draw(at, step)

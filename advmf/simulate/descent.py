@@ -103,6 +103,13 @@ class Objective:
             off, value = logs.exp() - target, -(target * logs).sum(1)
         return value.double().mean(1), off / output.shape[2] if self.labelled else torch.zeros_like(output)
 
+    def push(self, change: Tensor, dim: int) -> Tensor:
+        """The derivative in f(x + eta) of a loss's part that is adversarial: the factor times a steepest direction of
+        the norm of the ``change`` f(x + eta) - f(x), along ``dim``. It is zero where nothing changes, as at a start
+        from f = 0: of the directions that the norm has there, this one is no choice."""
+        direction = maximiser(change, conjugate(self.q), dim)
+        return self.pull * torch.where((change != 0).any(dim, keepdim=True), direction, 0)
+
     def perturbation(self, trace: Trace, seed: int) -> Columns:
         """The best eta found (nets, d, inputs, 1) at a forward trace; random directions from ``seed``, the same for all
         networks."""
@@ -131,7 +138,7 @@ class Objective:
             change = trace.shift(eta).output
             adversarial = norm(change, self.q, 1).double().mean((1, 2))
         if self.attacks:
-            pull = maximiser(change, conjugate(self.q), 1) / batch * self.pull
+            pull = self.push(change, 1) / batch
             trace, t = trace.networks.trace(torch.cat((x, x + eta), 2)), torch.cat((t - pull, pull), 2)
         return Slope(adversarial, standard, [Gradient(*found) for found in trace.gradients(t)])
 

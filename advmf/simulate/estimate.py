@@ -16,6 +16,7 @@ from torch import Tensor
 
 from advmf.errors import ArgumentError
 from advmf.observables import ATTACK, GRADIENTS, JACOBIAN, Observable, OperatorNorm, UnitObservable
+from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.geometry import order
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import enumerable
@@ -104,16 +105,18 @@ def measure(
     products: Sequence[sp.Expr],
     settings: AttackSettings,
     generator: torch.Generator,
+    drawn: Ensemble | None = None,
 ) -> Float[Tensor, "nets products"]:
     """The value of each product for each network, averaged over output units and directions, in float64.
 
     ``trace`` is the forward trace at one input per network, ``x``. A product is a polynomial in observables, or a
-    :class:`Single` of one, which is not averaged.
+    :class:`Single` of one, which is not averaged. ``drawn`` is the ensemble that the networks are of, for observables
+    that train them.
     Raises ArgumentError for an observable that has no measurement, and where an attack has no ``eps``.
     """
     observables = _observables(products)
     pairs, slopes = attacked(observables), attacked(observables, GRADIENTS)
-    probe = Probe(trace, x, settings, generator, pairs, slopes)
+    probe = Probe(trace, x, settings, generator, pairs, slopes, drawn)
     arrays = _arrays(probe, observables)
     averages = _Averages(arrays, probe.nets)
     return torch.stack([averages.of(p) for p in products], dim=1)

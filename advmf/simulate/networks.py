@@ -7,6 +7,7 @@ each of ``inputs`` base points in each network. All columns of a network go thro
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -292,6 +293,44 @@ class Networks:
         x = x.expand(self.nets, -1, -1, -1)
         tape = ForwardTape(x)
         return Trace(self, self.map.push(x, tape), tape)
+
+
+@dataclass(frozen=True)
+class CentredTrace(Trace):
+    """A pass through networks less the same pass through their ``start``: f(x) - f_0(x) and its linear maps.
+
+    Gradients in the weights and the scaling are those of f, as f_0 does not move.
+    """
+
+    start: Trace
+
+    def push(self, tangents: Columns) -> Columns:
+        return super().push(tangents) - self.start.push(tangents)
+
+    def pull(self, cotangents: Columns) -> Columns:
+        return super().pull(cotangents) - self.start.pull(cotangents)
+
+    @lasting
+    def shift(self, eta: Columns) -> CentredTrace:
+        now, start = super().shift(eta), self.start.shift(eta)
+        return CentredTrace(self.networks, now.output - start.output, now.tape, start)
+
+
+@dataclass(frozen=True)
+class Centred(Networks):
+    """Networks less their ``start``, a copy of them that is not trained."""
+
+    start: Networks
+
+    @classmethod
+    def of(cls, networks: Networks) -> Centred:
+        """The networks, whose weights a step changes, less what they are now."""
+        return cls(**vars(networks), start=copy.deepcopy(networks))
+
+    @lasting
+    def trace(self, x: Columns) -> CentredTrace:
+        now, start = super().trace(x), self.start.trace(x)
+        return CentredTrace(self, now.output - start.output, now.tape, start)
 
 
 def leaves(map: Map) -> Iterator[Map]:

@@ -17,6 +17,7 @@ from advmf.errors import ArgumentError
 from advmf.nets import Norm, require_repeated
 from advmf.simulate.attack import attack_counts, attack_trace
 from advmf.simulate.descent import Gradient, capacity, capacity_slope
+from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.geometry import conjugate, maximiser, order
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import operator_norm
@@ -48,8 +49,9 @@ class Probe:
 
     ``trace`` is the forward trace, ``x`` the inputs (nets or 1, d, 1, 1), ``settings`` those of attacks, and
     ``generator`` the source of random numbers. The ``pairs`` (p, q) are attacked together, and the derivatives of the
-    ``slopes`` are taken together. Numbers are in float64, and computed at first use. A network whose Jacobian overflows
-    gets zeros for it, and no value of an observable that needs it.
+    ``slopes`` are taken together. ``drawn`` is the ensemble that the networks are of. Numbers are in float64, and
+    computed at first use. A network whose Jacobian overflows gets zeros for it, and no value of an observable that
+    needs it.
     """
 
     def __init__(
@@ -60,10 +62,25 @@ class Probe:
         generator: torch.Generator,
         pairs: Sequence[tuple[float, float]] = (),
         slopes: Sequence[tuple[float, float]] = (),
+        drawn: Ensemble | None = None,
     ) -> None:
         self.trace, self.x, self.settings, self.generator = trace, x, settings, generator
+        self._drawn = drawn
         self.nets: int = trace.networks.nets
         self._pairs, self._slopes = list(pairs), list(slopes)
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The networks as an ensemble, which :func:`advmf.simulate.train` may train. It draws them again from their
+        seeds, so that the networks of the probe stay as they are.
+
+        Raises ArgumentError for networks without weights, which are not drawn twice.
+        """
+        if self._drawn is None or self._drawn.sampler != "dense":
+            raise ArgumentError(
+                'The networks of this probe cannot be drawn again: they have no weights, or no seeds. Check with sampler="dense".'
+            )
+        return self._drawn
 
     @cached_property
     def output(self) -> Float[Tensor, "nets K 1"]:

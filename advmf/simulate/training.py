@@ -31,7 +31,7 @@ from advmf.simulate.descent import Objective
 from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.limit.ensemble import LimitEnsemble, refuse
 from advmf.simulate.state import draw_seed, source, without_gradients
-from advmf.simulate.training_arguments import data_of, objective_of, positive, require_ensemble
+from advmf.simulate.training_arguments import data_of, objective_of, positive, require_ensemble, require_moving
 
 SEED = 48
 """Bytes of a step's seed, a Python integer in a list."""
@@ -96,6 +96,7 @@ def train(
     directions: int = DIRECTIONS,
     held_out: Images | None = None,
     capacity: bool = False,
+    centred: bool = False,
     log_every: int = 1,
     generator: torch.Generator | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -111,7 +112,9 @@ def train(
     loss, or "both-squared". With ``batch="all"`` every step takes each image once. The inner maximum is found by
     :func:`~advmf.simulate.attack.attack` with ``attack_steps`` and ``directions``: a lower bound, tight on small balls.
     Step 0, every ``log_every``-th step and the last step are logged. Held-out accuracies and losses are logged only if
-    ``held_out`` images with labels are given.
+    ``held_out`` images with labels are given. ``centred`` trains f - f_0, which starts at zero: f_0 are the outputs
+    before the first step, of a copy of the networks. Losses and accuracies are then those of f - f_0, as those of
+    :func:`advmf.kernel_flow` with ``centred``. It takes networks with weights.
 
     If the ensemble keeps its networks, it holds the trained ones afterwards. Otherwise they are trained and dropped,
     chunk by chunk. All randomness comes from ``generator`` (seed 0 if None), and numbers depend neither on chunks nor,
@@ -134,7 +137,7 @@ def train(
     (torch.Size([6, 3, 2]), True)
     """
     objective = objective_of(loss, p, q, eps, weight, attack_steps, directions)
-    run = _run(ensemble, images, objective, rate, steps, batch, generator, held_out, capacity, log_every)
+    run = _run(ensemble, images, objective, rate, steps, batch, generator, held_out, capacity, log_every, centred)
     save_every = whole("save_every", save_every)
     ensemble.expect(run.queries(ensemble.K, ensemble.d))
     folder = folder_of(checkpoint, resume)
@@ -270,10 +273,13 @@ def _run(
     held_out: Images | None = None,
     capacity: bool = False,
     log_every: object = 1,
+    centred: bool = False,
 ) -> Run:
     require_ensemble(ensemble)
     if isinstance(ensemble, LimitEnsemble):
         refuse("Training")
+    if centred:
+        _check_centred(ensemble, objective)
     generator = source(generator)
     if not ensemble.trained_rows:
         raise ArgumentError("Nothing to train: the net has no Dense layer, or L = 0.")
@@ -296,6 +302,7 @@ def _run(
         every=whole_batch,
         log_every=log_every,
         capacity=capacity,
+        centred=centred,
         nets=ensemble.nets,
         x=x,
         labels=labels,
@@ -314,6 +321,15 @@ def _check_sizes(ensemble: Ensemble, objective: Objective, steps: int, batch: in
     own = batch * (3 * kept + TENSORS * 2 * objective.directions * ensemble.d)
     size = 8 * ensemble.nets * batch + ensemble.dtype.itemsize * ensemble.at_once * own
     allow(size, ensemble.workspace, f"A step on batch={batch} images", "Lower batch or directions, or raise memory=")
+
+
+def _check_centred(ensemble: Ensemble, objective: Objective) -> None:
+    """Raise ArgumentError where f - f_0 cannot be trained, or would not move."""
+    require_moving(True, objective.loss)
+    if ensemble.sampler != "dense":
+        raise ArgumentError(
+            f'centred=True takes networks with weights, whose start can be copied; got sampler="{ensemble.sampler}". Give sampler="dense" to sample.'
+        )
 
 
 def _same_chunks(folder: Path, together: int, nets: int) -> None:

@@ -51,6 +51,14 @@ def require_ensemble(ensemble: object) -> None:
         raise ArgumentError(f"ensemble must be an Ensemble, as advmf.simulate.sample gives; got {ensemble!r:.80}.")
 
 
+def require_moving(centred: bool, loss: str) -> None:
+    """Raise ArgumentError for a loss that f = 0 does not lower."""
+    if centred and loss == "adversarial":
+        raise ArgumentError(
+            'With centred=True and loss="adversarial" nothing moves: the loss of f = 0 is zero already.'
+        )
+
+
 def data_of(
     ensemble: Ensemble, images: Images, held_out: Images | None, objective: Objective
 ) -> tuple[Tensor, Tensor | None, tuple[Tensor, Tensor] | None]:

@@ -104,7 +104,7 @@ def training_flow(net: Net, p: object, q: object) -> TrainingFlow:
 
 @public
 def loss_life(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
-    """The life of the adversarial loss under gradient flow, ∫ L_adv dt / L_adv(0), for every pair (p, q).
+    """The life of the adversarial loss under gradient flow, E ∫ L_adv dt / E L_adv(0), for every pair (p, q).
 
     ‖J‖ is homogeneous, so that d‖J‖_F²/dt = -2 (κ ω^L/d) L_adv, with κ as in :func:`training_flow`. The integral
     follows without the course itself, and the life is K d/(2 ε β κ ω^{L/2}). For the vanilla net it is one over the
@@ -112,9 +112,10 @@ def loss_life(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
     much as in all of training.
 
     It is of order K d/N: the loss is gone long before σ_w² has halved, where N² is well above K d. For activations that
-    are not linear it is a heuristic upper bound: that units which switch between x and x + η only make the loss fall
-    faster is seen at some radii, and not shown (docs/training.md). ``route`` is that of :func:`advmf.beta`. Raises
-    ArgumentError as :func:`capacity_rate`.
+    are not linear it is an upper bound for small balls. In the kernel regime it follows as ε → 0, for the integral up
+    to a fixed number of lives (derivations/loss_life.py). In large balls a part of the loss lasts longer, and the
+    integral exceeds it (docs/training.md). ``route`` is that of :func:`advmf.beta`. Raises ArgumentError as
+    :func:`capacity_rate`.
 
     >>> import advmf as mf
     >>> mf.loss_life(mf.vanilla(), 2, 2).formula
@@ -129,10 +130,10 @@ def loss_life(net: Net, p: object, q: object, route: str = "chevet") -> Claim:
         relation=Relation.EQUAL if linear else Relation.AT_MOST,
         formula=loss_life_of(net),
         where={**abbreviations(net), BETA: beta(p, q, route)},
-        regime=Regime.LARGE_WIDTH if linear else Regime.LARGE_WIDTH | Regime.HEURISTIC,
+        regime=Regime.LARGE_WIDTH if linear else Regime.LARGE_WIDTH | Regime.SMALL_BALL | Regime.HEURISTIC,
         heuristic=""
         if linear
-        else "that units which switch between x and x + eta only lower the loss is seen, and not shown",
+        else "it follows as N -> oo at fixed N t and then eps -> 0, up to a fixed number of lives (derivations/loss_life.py), else not",
         assumptions=(*random_network(net), "gradient flow dW/dt = -dL_adv/dW on the input x alone"),
         source="derived here",
         net=net,

@@ -184,7 +184,8 @@ def half_life(net: Net, p: object, q: object, route: str = "chevet", *, weight: 
     """The time at which the variance of a trained matrix has halved: (2^{L/2 - 1} - 1)/((L/2 - 1) k) for the vanilla
     net, with k as in T3.
 
-    Arguments and errors are those of :func:`weight_variance`.
+    The loss has to live until then, as for :func:`advmf.escape_time`. Arguments and errors are those of
+    :func:`weight_variance`.
 
     >>> import advmf as mf
     >>> mf.half_life(mf.vanilla(u=1, v=0), 2, 2).formula.subs(mf.symbols.L, 2)
@@ -198,7 +199,7 @@ def half_life(net: Net, p: object, q: object, route: str = "chevet", *, weight: 
         p,
         q,
         route,
-        f"{window(net)}: the loss is near its bound",
+        f"{window(net)}; where the half-life exceeds it, the loss is gone before and the variance never halves",
         name="T3.half",
         lhs=HalfLife(*number),
         relation=Relation.EQUAL,

@@ -76,7 +76,8 @@ def capacity_ratio(net: Net, p: object, q: object, route: str = "chevet", *, wei
         p,
         q,
         route,
-        "at time t the weights are taken as Gaussian, of the variance of T3",
+        "at time t the weights are taken as Gaussian, of the variance of T3; the flow aligns them too, so that C falls faster from the start "
+        "(capacity_rate)",
         name="T5.ratio",
         lhs=Expectation(Capacity(t)) / Expectation(Capacity()),
         relation=Relation.EQUAL,

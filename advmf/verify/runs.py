@@ -74,7 +74,14 @@ class Job:
     def packed(self, parts: Mapping[str, Any]) -> Packed:
         """The job as workers get it, with its finished parts."""
         name = f"{self.case.theorem} {self.case.name} {self.case.activation}".strip()
-        return Packed(name, cloudpickle.dumps((self.case, self.beside, self.settings)), parts, PATIENCE)
+        try:
+            content = cloudpickle.dumps((self.case, self.beside, self.settings))
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            raise ArgumentError(
+                f"{name} cannot be sent to a worker: {error}. What its claims use of a file of one's own is sent by value; keep functools.cache, "
+                "open files and locks out of it."
+            ) from None
+        return Packed(name, content, parts, PATIENCE)
 
     def keys(self, hashes: Mapping[str, str]) -> list[str]:
         """The key of each claim and mutant in a store. Data enter by the hash of their content."""

@@ -160,3 +160,13 @@ def test_a_case_that_kills_its_worker_is_told_as_well(theorem, tmp_path):
         found["half"].error
     )
     assert found["F1"].reports and found["beta"].reports
+
+
+def test_what_cannot_be_sent_to_a_worker_is_told_by_name(tmp_path):
+    """A function in functools.cache is found by the name of its module, which a file of one's own is none of."""
+    text = THEOREM.format(ready=str(tmp_path), error="ValueError", text="")
+    text = text.replace("    needs = frozenset()", "    needs = frozenset()\n    number = functools.cache(lambda: 1)")
+    path = tmp_path / "half_cached.py"
+    path.write_text("import functools\n" + text)
+    with pytest.raises(ArgumentError, match=r"half vanilla cannot be sent to a worker: .* keep functools\.cache"):
+        list(run([load(path).case({})], workers=1))

@@ -358,7 +358,8 @@ class _Part:
                 first = self._running.count - start
                 own = columns[first : first + trace.networks.nets]
                 draws = source(None, self._seed)
-                self._add(measure(trace, own, self._columns, self._settings, draws).cpu().numpy())
+                drawn = batch.part(first, first + trace.networks.nets)
+                self._add(measure(trace, own, self._columns, self._settings, draws, drawn).cpu().numpy())
                 done(self.ensemble, trace.networks.nets, f"N={self.ensemble.N}")
         except NonFiniteError:  # networks without weights cannot go on beside one that overflows
             rest = count - self._running.count
