@@ -24,7 +24,7 @@ FAST = suite.Profile(
     data="digits",
     scales={
         "T1": suite.Scale(L=2, d=16, K=8, widths=(16, 32, 64, 128), nets=(500,) * 4),
-        "T2": suite.Scale(L=2, d=16, K=4, widths=(16, 64, 256, 512), nets=(160,) * 4),
+        "T2": suite.Scale(L=2, d=16, K=4, widths=(16, 64, 256, 512), nets=(160,) * 4, directions=1, steps=3),
         "T3": suite.Scale(2, 16, 8, (32, 64, 128, 256), (400,) * 4, 1, 2, at={"sigma_b": 0.0, "eps": 0.02}),
         "T5": suite.Scale(L=2, d=16, K=8, widths=(16, 32, 64, 128), nets=(3000,) * 4, at={"sigma_b": 0.0}),
         "F1": suite.Scale(L=2, d=16, K=2, widths=(16, 32, 64, 128), nets=(1500,) * 4),
