@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import advmf as mf
 from advmf import __version__, cli
 from advmf.theorems import SHIPPED, THEOREMS
 from advmf.verify import suite
