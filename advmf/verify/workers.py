@@ -237,7 +237,9 @@ def processes(workers: int, ahead: bool = False) -> Iterator[Pool]:
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs", category=UserWarning)
         end()
         pools.append(
-            ProcessPoolExecutor(workers, env={**ONE_THREAD, **MEMORY}, initializer=_attend, initargs=(os.getpid(), JOBS))
+            ProcessPoolExecutor(
+                workers, env={**ONE_THREAD, **MEMORY}, initializer=_attend, initargs=(os.getpid(), JOBS)
+            )
         )
         return pools[0]
 
