@@ -49,7 +49,12 @@ def advmf(*args, **env):
 @pytest.fixture
 def fast(monkeypatch):
     monkeypatch.setattr(suite, "QUICK", FAST)
-    return lambda *args: CliRunner().invoke(cli.main, args, catch_exceptions=False)
+    return lambda *args: CliRunner().invoke(cli.main, here(args), catch_exceptions=False)
+
+
+def here(args):
+    """A check without worker processes: each would take seconds to import what it needs."""
+    return [*args, "--workers", "1"] if args[0] == "check" and "--workers" not in args else args
 
 
 def test_check_writes_what_it_says(fast, tmp_path):
@@ -179,7 +184,7 @@ def test_a_missed_control_is_no_success(fast, monkeypatch):
     ],
 )
 def test_usage_errors(fast, args, message):
-    result = CliRunner().invoke(cli.main, args)
+    result = CliRunner().invoke(cli.main, here(args))
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
 
