@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import advmf as mf
 from advmf import __version__, cli
 from advmf.theorems import SHIPPED, THEOREMS
 from advmf.verify import suite
@@ -105,28 +104,10 @@ def at_work(tmp_path, monkeypatch):
     monkeypatch.setattr("subprocess.run", lambda words, check: accepted(words[1:]))
 
 
-CHECKS = []
-"""What pages have checked: the arguments and the report."""
-
-
-@pytest.fixture
-def checked_once(monkeypatch):
-    """A check that several pages show is run for the first of them; the others show the same report."""
-    check = mf.check
-
-    def once(*args, **options):
-        given = (args, options)
-        if not any(known == given for known, _ in CHECKS):
-            CHECKS.append((given, check(*args, **options)))
-        return next(report for known, report in CHECKS if known == given)
-
-    monkeypatch.setattr(mf, "check", once)
-
-
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if "```python" in p.read_text(encoding="utf-8")], ids=lambda p: p.stem
 )
-def test_the_code_of_a_page_runs_and_prints_what_stands_below_it(page, at_work, checked_once):
+def test_the_code_of_a_page_runs_and_prints_what_stands_below_it(page, at_work):
     scope, lines = {"__name__": page.stem}, 0
     printed = None
     for number, (language, body, attached) in enumerate(blocks(page)):

@@ -36,7 +36,8 @@ def check(
 
     >>> import advmf as mf
     >>> claim = mf.loss_bound(mf.residual(u=1, v=0), p=2, q=2)
-    >>> report = mf.check(claim, at=dict(L=2, d=64, K=10, sigma_w=1.0, sigma_b=0.0, eps=0.1, N=1024), nets=80, seed=0)
+    >>> at = dict(L=2, d=64, K=10, sigma_w=1.0, sigma_b=0.0, eps=0.1, N=512)
+    >>> report = mf.check(claim, at=at, nets=200, directions=2, steps=6, seed=0)
     >>> report.verdict, 0.9 < report.ratio < 1.05
     (<Verdict.NOT_REFUTED: 'NOT_REFUTED'>, True)
     """

@@ -6,6 +6,7 @@ import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -162,13 +163,8 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1
     """
     if len(rungs) <= degree:
         raise DomainError(f"A polynomial of degree {degree} needs more than {degree} widths; got {len(rungs)}.")
-    h = np.array([1 / rung.N for rung in rungs])
-    h = h / (h.max() or 1.0)  # of infinite width there is one rung, which has no fit
+    weights, left = _fit(tuple(r.N for r in rungs), tuple(r.nets for r in rungs), degree, order, power)
     mean, stderr = np.array([r.mean for r in rungs]), np.array([r.stderr for r in rungs])
-    basis = np.vander(h**power, degree + 1, increasing=True)
-    root = np.sqrt([r.nets for r in rungs]) * h**order
-    solve = np.linalg.pinv(basis * root[:, None]) * root
-    weights = solve[0]
     unit = np.ldexp(1.0, np.frexp(np.abs(weights * stderr).max())[1] - 1)  # in which no square overflows or vanishes
     errors = weights * stderr / unit
     parts = errors**2
@@ -176,9 +172,22 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1
         return Estimate(float(weights @ mean), 0.0, math.inf)
     dof = parts.sum() ** 2 / sum(part**2 / max(r.nets - 1, 1) for part, r in zip(parts, rungs))
     skew = errors**3 @ [r.skew / math.sqrt(r.nets) for r in rungs] / parts.sum() ** 1.5
-    fit_p = _fit_p(basis, solve, mean, stderr)
+    fit_p = _fit_p(left, len(rungs) - degree - 1, mean, stderr)
     error, hidden = float(unit * np.sqrt(parts.sum())), _hidden(rungs, errors)
     return Estimate(float(weights @ mean), error, float(dof), fit_p, float(skew), hidden=hidden)
+
+
+@lru_cache(maxsize=1024)
+def _fit(
+    widths: tuple[float, ...], nets: tuple[int, ...], degree: int, order: int, power: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The weights of the means in the value at 1/N = 0, and the matrix that gives what the fit leaves of them."""
+    h = np.array([1 / N for N in widths])
+    h = h / (h.max() or 1.0)  # of infinite width there is one rung, which has no fit
+    basis = np.vander(h**power, degree + 1, increasing=True)
+    root = np.sqrt(nets) * h**order
+    solve = np.linalg.pinv(basis * root[:, None]) * root
+    return solve[0], np.eye(len(h)) - basis @ solve
 
 
 def _hidden(rungs: Sequence[Rung], errors: np.ndarray) -> tuple[float, float]:
@@ -192,12 +201,10 @@ def _hidden(rungs: Sequence[Rung], errors: np.ndarray) -> tuple[float, float]:
     return less, more
 
 
-def _fit_p(basis: np.ndarray, solve: np.ndarray, mean: np.ndarray, stderr: np.ndarray) -> float:
-    """P-value of the residuals: they have covariance M diag(stderr²) Mᵀ with M = 1 - basis solve."""
-    spare = len(mean) - basis.shape[1]
+def _fit_p(project: np.ndarray, spare: int, mean: np.ndarray, stderr: np.ndarray) -> float:
+    """P-value of the residuals: they have covariance M diag(stderr²) Mᵀ for the matrix M that gives them."""
     if spare == 0:
         return 1.0
-    project = np.eye(len(mean)) - basis @ solve
     error = np.hypot(stderr, ROUNDING * np.abs(mean))
     unit = np.ldexp(1.0, np.frexp(error.max())[1] - 1)
     mean, error = mean / unit, error / unit

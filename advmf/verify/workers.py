@@ -237,7 +237,9 @@ def processes(workers: int, ahead: bool = False) -> Iterator[Pool]:
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs", category=UserWarning)
         end()
         pools.append(
-            ProcessPoolExecutor(workers, env={**ONE_THREAD, **MEMORY}, initializer=_attend, initargs=(os.getpid(),))
+            ProcessPoolExecutor(
+                workers, env={**ONE_THREAD, **MEMORY}, initializer=_attend, initargs=(os.getpid(), JOBS)
+            )
         )
         return pools[0]
 
@@ -260,8 +262,8 @@ def _ready() -> None:
     """A job that starts all processes of a pool."""
 
 
-def _attend(coordinator: int) -> None:
-    """A worker leaves interrupts to the coordinator, and does not outlive it. It imports what jobs need."""
+def _attend(coordinator: int, jobs: str) -> None:
+    """A worker leaves interrupts to the coordinator, and does not outlive it. It imports the module of its jobs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -273,7 +275,7 @@ def _attend(coordinator: int) -> None:
     process_executor = import_module("joblib.externals.loky.process_executor")
     if hasattr(process_executor, LEAK):
         setattr(process_executor, LEAK, GROWTH)
-    import_module(JOBS)
+    import_module(jobs)
 
 
 class _ThroughDask(ThreadPoolExecutor):

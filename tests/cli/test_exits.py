@@ -158,7 +158,7 @@ def test_a_crash_is_no_verdict(error, small, monkeypatch):
 
     monkeypatch.setattr(suite, "cases", crash)
     monkeypatch.setattr(audit, "audit", crash)
-    for args in (("check",), ("audit", *AUDIT)):
+    for args in (("check", "--workers", "1"), ("audit", *AUDIT)):
         result = small(*args)
         assert result.exit_code == Exit.CRASHED and "Traceback" in result.output
 

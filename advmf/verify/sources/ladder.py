@@ -53,7 +53,7 @@ def check_growth(
     >>> import advmf as mf
     >>> claim = mf.growth(mf.loss_bound(mf.vanilla(u=1, v=0), 2, 2), "d")
     >>> at = dict(L=1, K=2, sigma_w=2**0.5, sigma_b=0, eps=0.1, N=64)
-    >>> report = mf.check(claim, at=at, ladder=(128, 512, 2048), along="d", nets=100)
+    >>> report = mf.check(claim, at=at, ladder=(128, 512, 2048), along="d", nets=100, directions=1, steps=4)
     >>> report.verdict, abs(report.estimate) < 0.05
     (<Verdict.SUPPORTED: 'SUPPORTED'>, True)
     """
