@@ -21,7 +21,7 @@ import sympy as sp
 from advmf.boundary import public
 from advmf.claim import RHS, Claim, Equation, Regime, Relation
 from advmf.nets import GaussianLayer, Net
-from advmf.observables import Capacity, CapacitySlope, Expectation
+from advmf.observables import Capacity, CapacitySlope, Expectation, MeanCapacitySlope
 from advmf.symbols import K, L, N, d, eps, exponent, x_sq
 from advmf.theorems.scripted import Scripted
 from advmf.theorems.selection import DIAGONAL, GROWING, rows
@@ -74,7 +74,7 @@ def capacity_rate(net: Net, p: object, q: object, route: str = "chevet") -> Clai
         tolerance=ESTIMATE_TOLERANCE if estimated else 0.0,
         formula=formula,
         where={**abbreviations(net), BETA: beta(p, q, route)},
-        equations=(Equation("E dC/dt", slope, RHS * level.rhs, RHS * level.rhs),),
+        equations=(Equation("E dC/dt", Expectation(MeanCapacitySlope(p, q)), RHS * level.rhs, RHS * level.rhs),),
         regime=Regime.LARGE_WIDTH | Regime.SMALL_BALL,
         assumptions=(
             *random_network(net),
