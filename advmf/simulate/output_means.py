@@ -84,7 +84,7 @@ class OutputMeans:
         for z, grown, a, (_, c), (_, dc) in zip(
             reversed(inputs_met), reversed(scaled.met), reversed(moved.met), own.met, changed.met
         ):
-            form += _product(c, c, a, grown) + _product(c, dc, a, z)
+            form += _form(c, dc, a, grown, z)
         sound = sound[:, 0, 0] & pulled.isfinite().flatten(1).all(1) & form.isfinite().flatten(1).all(1)
         form = form.where(sound[:, None, None, None], torch.zeros_like(form))
         within, across = form[..., :rank, :rank], form[..., rank:, rank:].diagonal(dim1=-2, dim2=-1).mean(-1)
@@ -128,11 +128,17 @@ def _normal(seeds: Tensor, number: int, *shape: int) -> Tensor:
     return torch.from_numpy(np.stack(found))
 
 
-def _product(u: Tensor, v: Tensor, a: Tensor, b: Tensor) -> Float[Tensor, "nets directions left right"]:
-    """⟨u aᵀ, v bᵀ⟩ for every column of u, v and a, with sums over positions, in float64. u and v are (nets, rows,
-    positions, columns), a and b (nets, inputs, positions, columns), and b has one column."""
-    left, right, count = u.shape[3], v.shape[3], u.shape[2]
-    one = torch.bmm(u.flatten(2).double().mT, v.flatten(2).double())
-    other = torch.bmm(a.flatten(2).double().mT, b.flatten(2).double())
-    one = one.unflatten(1, (count, left)).unflatten(3, (count, right))
-    return torch.einsum("nsltr,nsjt->njlr", one, other.unflatten(1, (count, -1)))
+def _form(c: Tensor, dc: Tensor, a: Tensor, grown: Tensor, z: Tensor) -> Float[Tensor, "nets directions left right"]:
+    """The part of one matrix, ⟨c aᵀ, c grownᵀ + dc zᵀ⟩ for every two columns of c and one of a, with sums over
+    positions, in float64.
+
+    c (nets, rows, positions, columns) are the cotangents of its output, dc their changes as all trained matrices grow,
+    a (nets, inputs, positions, d) the tangents of its input z, and grown is z with its change.
+    """
+    positions, columns = c.shape[2:]
+    left, change = c.flatten(2).double(), dc.flatten(2).double()
+    one = torch.bmm(left.mT, torch.cat((left, change), 2))
+    other = torch.bmm(a.flatten(2).double().mT, torch.cat((grown, z), 3).flatten(2).double())
+    one = one.unflatten(1, (positions, columns)).unflatten(3, (2, positions, columns))
+    other = other.unflatten(1, (positions, -1)).unflatten(3, (positions, 2))
+    return torch.einsum("nslktr,nsjtk->njlr", one, other)

@@ -8,7 +8,16 @@ import torch
 import advmf as mf
 from advmf import observables
 from advmf.errors import ArgumentError
-from advmf.observables import ATTACK, GRADIENTS, JACOBIAN, OUTPUT_MEANS, AdversarialLoss, Observable, Output, UnitObservable
+from advmf.observables import (
+    ATTACK,
+    GRADIENTS,
+    JACOBIAN,
+    OUTPUT_MEANS,
+    AdversarialLoss,
+    Observable,
+    Output,
+    UnitObservable,
+)
 from advmf.simulate import probe as probes
 from advmf.simulate.estimate import attacked, measure, queries
 from advmf.simulate.probe import AttackSettings, Probe
