@@ -148,8 +148,7 @@ D1 = Theorem(
             ((*((name, "relu") for name in PLAIN), *IMAGES, (GROWING, "leaky_relu")), DIAGONAL[1:2]),
         ),
         "paper": rows(
-            (((GROWING, "relu"),), DIAGONAL),
-            ((("residual", "relu"), ("preactivation", "relu"), *IMAGES), DIAGONAL[1:2]),
+            (((GROWING, "relu"),), DIAGONAL), ((("residual", "relu"), ("preactivation", "relu")), DIAGONAL[1:2])
         ),
     },
     scatters=_scatters,
