@@ -153,9 +153,9 @@ D1 = Theorem(
     },
     scatters=_scatters,
     scales={
-        "quick": Scale(**QUICK, nets=(340, 64, 24, 210)),
+        "quick": Scale(**QUICK, nets=(440, 76, 24, 260)),
         "scattered": Scale(**QUICK, nets=(760, 120, 24, 330)),
-        "images": Scale(**PATCHES, nets=(230, 40, 24, 80)),
+        "images": Scale(**PATCHES, nets=(270, 46, 24, 92)),
         "scattered images": Scale(**PATCHES, nets=(360, 56, 24, 120)),
         "paper": Scale(
             **SMALL, L=4, widths=(512, 1024, 4096, 16384), nets=(1000, 160, 40, 520), effects={"effect": 0.1}
