@@ -88,6 +88,37 @@ def test_convolutions(name):
     assert convolution(name).verdict is Verdict.SUPPORTED, str(convolution(name))
 
 
+PATCHES = {"1, 1, 1, 1": False, "1, -1, 1, -1": False, "1, 2, 3, -1": False, "1, 0, 0, 0": True}
+"""Images of one axis, and whether all pixels of a patch of three are zero."""
+
+
+def at_image(image, N, nets):
+    """Measured over claimed for `conv` without biases at one image, and its standard error."""
+    net, at = mf.conv(1, 0, image=(1, 4)), {"L": 2, "d": 4, "K": 2, "sigma_w": 2.0, "sigma_b": 0.0}
+    x = torch.tensor([float(pixel) for pixel in image.split(",")])
+    networks = mf.simulate.sample(
+        net, N=N, nets=nets, keep=False, queries=20, generator=torch.Generator().manual_seed(0), **at
+    )
+    columns = networks.inputs(x / x.norm() * 2)
+    settings = AttackSettings(eps=0.1)
+    found = [
+        measure(chunk.trace(columns), columns, [MeanCapacitySlope(2, 2)], settings, torch.Generator())[:, 0]
+        for chunk in networks.chunks()
+    ]
+    point = {**at, "N": N, "x_sq": 1.0, "eps": 0.1}
+    claims = [mf.kernel(claim) for claim in (mf.capacity_rate(net, 2, 2, "spectral"), mf.capacity(net))]
+    rate, C = (float(f(**{k: value for k, value in point.items() if k in f.arguments})) for f in claims)
+    ratio = torch.cat(found) / (rate * C)
+    return float(ratio.mean()), float(ratio.std()) / nets**0.5
+
+
+@pytest.mark.parametrize("image", PATCHES)
+def test_at_an_empty_patch_the_rate_is_another(image):
+    value, error = at_image(image, 1024, 150)
+    assert (abs(value - 1.2) if PATCHES[image] else abs(value - 1.02)) < 0.05 + 4 * error
+    assert (value - 4 * error > 1.05) == PATCHES[image]
+
+
 @functools.cache
 def excess(name, L, d, K, nets=600):
     """How much higher the rate is at finite width, in units of L K d/N, and its standard error: at (2, 2), where N is
@@ -119,7 +150,11 @@ def test_finite_width_adds_about_L_K_d_over_N(name):
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or (*NETWORKS, *CONVOLUTIONS):
+    for name in sys.argv[1:] or (*NETWORKS, *CONVOLUTIONS, *PATCHES):
+        if name in PATCHES:
+            rows = [at_image(name, N, nets) for N, nets in ((64, 400), (256, 300), (1024, 150), (4096, 20))]
+            print(f"{name:16s} ", *(f"{value:.3f} ± {error:.3f}" for value, error in rows), flush=True)
+            continue
         own, wrong = reports(name) if name in NETWORKS else ([convolution(name)], [])
         for report in own:
             (finding,) = report.findings
