@@ -27,6 +27,7 @@ from advmf.observables.measured import (
     LossDecay,
     LossLife,
     MatrixNorm,
+    MeanCapacitySlope,
     Offset,
     OperatorNorm,
     Output,
@@ -38,7 +39,15 @@ from advmf.observables.measured import (
     WeightVariance,
     WeightVarianceSlope,
 )
-from advmf.observables.observable import ATTACK, GRADIENTS, JACOBIAN, SEARCH, Observable, UnitObservable
+from advmf.observables.observable import (
+    ATTACK,
+    GRADIENTS,
+    JACOBIAN,
+    OUTPUT_MEANS,
+    SEARCH,
+    Observable,
+    UnitObservable,
+)
 
 __all__ = [
     "ATTACK",
@@ -60,8 +69,10 @@ __all__ = [
     "LossDecay",
     "LossLife",
     "MatrixNorm",
+    "MeanCapacitySlope",
     "Observable",
     "Offset",
+    "OUTPUT_MEANS",
     "OperatorNorm",
     "Output",
     "PixelSquare",

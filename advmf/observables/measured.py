@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from advmf.errors import ArgumentError
-from advmf.observables.observable import ATTACK, GRADIENTS, JACOBIAN, Observable, UnitObservable
+from advmf.observables.observable import ATTACK, GRADIENTS, JACOBIAN, OUTPUT_MEANS, Observable, UnitObservable
 from advmf.symbols import K, d
 
 
@@ -299,3 +299,22 @@ class CapacitySlope(Observable):
 
     def queries(self, settings: Any, K: int, d: int) -> int:
         return 5  # two pushes and three pulls
+
+
+class MeanCapacitySlope(CapacitySlope):
+    """The mean of :class:`CapacitySlope` over the output layer of one network, given all its other weights:
+    ``MeanCapacitySlope(p, q)``.
+
+    Its mean over networks is the same, as the output layer is independent of the other weights, and it scatters far
+    less. All pairs (p, q) together take some 3 d vectors through each matrix, where :class:`CapacitySlope` takes five
+    for each.
+    """
+
+    tex = r"\mathbb{{E}}_{{P_\mathrm{{out}}}}\dot{{C}}^{{{},{}}}"
+    needs = frozenset({OUTPUT_MEANS})
+
+    def measure(self, probe: Any) -> Any:
+        return probe.mean_capacity_slope(*self.args)
+
+    def queries(self, settings: Any, K: int, d: int) -> int:
+        return 0  # the means of all observables are taken together

@@ -16,8 +16,10 @@ from advmf.notebook import Shown
 from advmf.symbols import SYMBOLS, exponent
 
 JACOBIAN, ATTACK, GRADIENTS, SEARCH = "jacobian", "attack", "gradients", "search"
+OUTPUT_MEANS = "output means"
 """What an observable may need from a probe: the Jacobian at its input; the best attack at the (p, q) given by its first
-two arguments; the gradients of the loss at that attack; a search of its own."""
+two arguments; the gradients of the loss at that attack; a search of its own; means over the output layer, given all
+other weights."""
 
 
 class Observable(Shown, Function):
@@ -44,8 +46,8 @@ class Observable(Shown, Function):
     tex = ""
     letters = frozenset(quantity.symbol for quantity in SYMBOLS.values())
     needs = frozenset({JACOBIAN, SEARCH})
-    """What :meth:`measure` uses of a probe: :data:`JACOBIAN`, :data:`ATTACK`, :data:`GRADIENTS`, and :data:`SEARCH` for
-    a search of its own."""
+    """What :meth:`measure` uses of a probe: :data:`JACOBIAN`, :data:`ATTACK`, :data:`GRADIENTS`, :data:`OUTPUT_MEANS`,
+    and :data:`SEARCH` for a search of its own."""
     exponents = 0
     """How many of the first arguments are exponents of norms, p or p and q. These may be numbers, "inf" or symbols. An
     observable that needs an attack has two."""

@@ -216,9 +216,10 @@ class Ensemble:
                 self._kept.append(networks)
             yield networks
 
-    def _networks(self, count: int, matrix: Callable[[int, int, float, int], Matrix], fresh: Fresh) -> Networks:
-        """``count`` networks of matrices with ``matrix(rows, columns, std, positions)``, and of biases and masks by
-        ``fresh(fill, count, n)``."""
+    def _networks(self, seeds: Tensor, matrix: Callable[[int, int, float, int], Matrix], fresh: Fresh) -> Networks:
+        """Networks of matrices with ``matrix(rows, columns, std, positions)``, and of biases and masks by ``fresh(fill,
+        count, n)``."""
+        count = len(seeds)
         draws, (first, last) = Drawn(count, matrix, fresh, cache(self.number), self.device), self.ends
 
         def end(shape: Shape) -> Linear:
@@ -231,7 +232,7 @@ class Ensemble:
             maps.insert(0, Spread(first.positions))
             last = math.prod(self.net.sizes)
             maps.insert(-1, Flatten(last) if self.net.head == "flatten" else Average.whole(last, self.device))
-        return Networks(self.net, count, self.d, self.K, Chain(tuple(maps)), self.dtype, self.device)
+        return Networks(self.net, count, self.d, self.K, Chain(tuple(maps)), self.dtype, self.device, seeds)
 
     @without_gradients
     def _dense(self, seeds: Tensor) -> Networks:
@@ -255,7 +256,7 @@ class Ensemble:
                     fill(values[network], generator)
 
         networks = self._networks(
-            count, lambda rows, columns, std, _: DenseMatrix(fresh(normal(std), count, rows, columns)), fresh
+            seeds, lambda rows, columns, std, _: DenseMatrix(fresh(normal(std), count, rows, columns)), fresh
         )
         jobs = [(network, lane) for network in range(count) for lane in range(LANES)]
         lane_seeds = torch.stack(
@@ -294,7 +295,7 @@ class Ensemble:
                 budget=budget,
             )
 
-        return self._networks(count, matrix, fresh)
+        return self._networks(seeds, matrix, fresh)
 
     @lasting
     def inputs(self, x: Any) -> Float[Tensor, "nets_or_1 d inputs 1"]:

@@ -15,11 +15,12 @@ from sympy.core.function import Function
 from torch import Tensor
 
 from advmf.errors import ArgumentError
-from advmf.observables import ATTACK, GRADIENTS, JACOBIAN, Observable, OperatorNorm, UnitObservable
+from advmf.observables import ATTACK, GRADIENTS, JACOBIAN, OUTPUT_MEANS, Observable, OperatorNorm, UnitObservable
 from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.geometry import order
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import enumerable
+from advmf.simulate.output_means import vectors
 from advmf.simulate.probe import AttackSettings, Probe
 from advmf.simulate.race import attack_queries
 from advmf.simulate.state import without_gradients
@@ -80,11 +81,13 @@ def queries(products: Sequence[sp.Expr], settings: AttackSettings, K: int, d: in
     Raises ArgumentError for an observable that has no measurement.
     """
     observables = _observables(products)
-    if not any(o.needs for o in observables):
-        return 1 + sum(o.queries(settings, K, d) for o in observables)
+    more = sum(o.queries(settings, K, d) for o in observables)
+    more += vectors(d) if any(OUTPUT_MEANS in o.needs for o in observables) else 0
+    if not any(o.needs - {OUTPUT_MEANS} for o in observables):
+        return 1 + more
     pairs, slopes = attacked(observables), attacked(observables, GRADIENTS)
     attacks = attack_queries(K, d, len(pairs), settings.steps, settings.restarts, settings.directions)
-    return attacks + _GRADIENT * len(slopes) + sum(o.queries(settings, K, d) for o in observables)
+    return attacks + _GRADIENT * len(slopes) + more
 
 
 def _observables(products: Sequence[sp.Expr]) -> list[Observable]:

@@ -277,7 +277,8 @@ class Trace:
 
 @dataclass(frozen=True)
 class Networks:
-    """Networks in memory: ``P_in``, the blocks and ``P_out`` as one map from d to K dimensions."""
+    """Networks in memory: ``P_in``, the blocks and ``P_out`` as one map from d to K dimensions. Each has its own seed,
+    from which a measurement may draw what it needs besides the weights."""
 
     net: Net
     nets: int
@@ -286,6 +287,7 @@ class Networks:
     map: Chain
     dtype: torch.dtype
     device: torch.device
+    seeds: Tensor
 
     @lasting
     def trace(self, x: Columns) -> Trace:

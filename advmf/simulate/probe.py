@@ -21,6 +21,7 @@ from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.geometry import conjugate, maximiser, order
 from advmf.simulate.networks import Trace
 from advmf.simulate.opnorm import operator_norm
+from advmf.simulate.output_means import OutputMeans
 from advmf.simulate.race import DIRECTIONS, STEPS, Attack, attack_queries
 
 
@@ -183,14 +184,30 @@ class Probe:
 
         Raises ArgumentError for a net whose slopes are not constant in such a region, and without ``settings.eps``.
         """
+        self._require_linear_region()
+        e = operator_norm(self.jacobian, p, q).vector
+        t = maximiser((self.jacobian @ e[..., None])[..., 0], conjugate(order(q, "q")))
+        return self._radius * capacity_slope(self.trace, e, t)
+
+    def mean_capacity_slope(self, p: object, q: object) -> Float[Tensor, " nets"]:
+        """The mean of :meth:`capacity_slope` over output layers, given all other weights of a network.
+
+        Raises as :meth:`capacity_slope` does.
+        """
+        self._require_linear_region()
+        return self._radius * self._output_means.capacity_slope(order(p, "p"), order(q, "q"))
+
+    @cached_property
+    def _output_means(self) -> OutputMeans:
+        """What all means over output layers need of the other weights."""
+        return OutputMeans.of(self.trace)
+
+    def _require_linear_region(self) -> None:
         net = self.trace.networks.net
         if not all(phi.homogeneous for phi in net.activations) or any(isinstance(b, Norm) for b in net.leaves):
             raise ArgumentError(
                 f"The slope of the capacity is measured inside a linear region, which takes activations as ReLULike and no norms; got {net!r}."
             )
-        e = operator_norm(self.jacobian, p, q).vector
-        t = maximiser((self.jacobian @ e[..., None])[..., 0], conjugate(order(q, "q")))
-        return self._radius * capacity_slope(self.trace, e, t)
 
     @property
     def _radius(self) -> float:

@@ -8,7 +8,16 @@ import torch
 import advmf as mf
 from advmf import observables
 from advmf.errors import ArgumentError
-from advmf.observables import ATTACK, GRADIENTS, JACOBIAN, AdversarialLoss, Observable, Output, UnitObservable
+from advmf.observables import (
+    ATTACK,
+    GRADIENTS,
+    JACOBIAN,
+    OUTPUT_MEANS,
+    AdversarialLoss,
+    Observable,
+    Output,
+    UnitObservable,
+)
 from advmf.simulate import probe as probes
 from advmf.simulate.estimate import attacked, measure, queries
 from advmf.simulate.probe import AttackSettings, Probe
@@ -22,13 +31,14 @@ SHIPPED = [
 NEEDED = {
     "jacobian": JACOBIAN, "sound": JACOBIAN, "across": JACOBIAN, "along": JACOBIAN, "norm": JACOBIAN,
     "attack": ATTACK, "gradients": GRADIENTS, "pairing": GRADIENTS, "gradient_square": GRADIENTS,
+    "mean_capacity_slope": OUTPUT_MEANS,
 }  # fmt: skip
 """What each part of a probe costs."""
 
 
 def made(kind):
     """An observable of a kind: at (2, oo) if it has exponents, of the first unit and direction if it has these."""
-    pair = ATTACK in kind.needs or kind in (observables.OperatorNorm, observables.CapacitySlope)
+    pair = ATTACK in kind.needs or kind.exponents == 2
     for args in ((2, sp.oo),) if pair else ((), (0,), (0, 0)):
         try:
             return kind(*args)
@@ -64,7 +74,7 @@ def watched(allowed):
 
 
 def test_the_package_has_a_measurement_for_what_checks_speak_of():
-    assert len(SHIPPED) == 13 and {UnitObservable} & set(SHIPPED) == set()
+    assert len(SHIPPED) == 14 and {UnitObservable} & set(SHIPPED) == set()
 
 
 @pytest.mark.parametrize("kind", SHIPPED)

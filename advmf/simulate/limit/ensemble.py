@@ -180,7 +180,7 @@ class LimitEnsemble(Ensemble):
                 self.device,
             )
             networks = LimitNetworks(
-                self.net, len(seeds), self.d, self.K, Chain(()), self.dtype, self.device, process=process
+                self.net, len(seeds), self.d, self.K, Chain(()), self.dtype, self.device, seeds, process=process
             )
             if self.keep:
                 self._kept.append(networks)

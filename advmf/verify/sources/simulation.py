@@ -48,6 +48,7 @@ from advmf.verify.sources.arguments import (
     require_stated,
     validated,
 )
+from advmf.verify.sources.kinks import require_slopes
 from advmf.verify.sources.limit import GIVEN, INFINITE
 from advmf.verify.statistics import Design, Rung
 from advmf.verify.tails import Tail
@@ -191,6 +192,7 @@ class Simulation:
         needed = {s.name for _, expr in net.parameters for s in expr.free_symbols} - {"N", "L", "d", "K"}
         generators = {N: generator_of(run.seed, net, at, N) for N in self.ladder}
         given: dict[str, Any] = {name: at[name] for name in ("L", "d", "K", *needed)}
+        require_slopes(products, net, given, images)
 
         def draw(N: int, own: list[sp.Expr]) -> Ensemble:
             vectors = queries(own, settings, int(at["K"]), int(at["d"]))
