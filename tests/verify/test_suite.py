@@ -110,10 +110,15 @@ def test_networks_with_a_smooth_activation_have_the_scale_for_that():
 def test_networks_on_images_have_images_of_their_dimension():
     found = {case.theorem: case for case in cases(["T1", "T2", "T3", "T5"], ["conv"], ["relu"])}
     assert {name: case.net.image for name, case in found.items()} == {
-        "T1": (1, 8), "T2": (1, 8, 8), "T3": (1, 4, 4), "T5": (1, 8),
+        "T1": (1, 8), "T2": (1, 4, 4), "T3": (1, 4, 4), "T5": (1, 8),
     }  # fmt: skip
     assert all(case.scale is THEOREMS[name].scales["images"] for name, case in found.items())
     assert all(case.at["d"] == case.net.inputs for case in found.values())
+    (finite,) = cases(["T2"], ["conv"], ["relu"], ladder=True)
+    assert finite.scale is THEOREMS["T2"].scales["finite images"] and finite.net.image == (1, 8, 8)
+    both = [case for case in cases(["T2"]) if case.name == "conv"]
+    assert [case.scale.widths == "limit" for case in both] == [True, False]
+    assert [len(case.claims) for case in both] == [9, 1]
     (larger,) = cases(["T2"], ["conv"], ["relu"], at={"d": 49})
     assert larger.net.image == (1, 7, 7)
     (zero,), (pool,) = (cases([name], [net], ["relu"]) for name, net in (("T1", "conv_zero"), ("T2", "conv_pool")))

@@ -179,7 +179,7 @@ class Every(ImageState):
 
     # -- points half way -----------------------------------------------------------------------------------------------
 
-    def _laid_out(self, points: Points, D: Tensor) -> Every:
+    def _laid_out(self, points: Points, D: Tensor) -> Self:
         """With other points, whose numbers are (nets, points, n), and their squared distances (nets, rows, points, n,
         n), at the rules' points."""
         grid, n = self.grid, D.shape[3]

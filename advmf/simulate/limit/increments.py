@@ -163,7 +163,7 @@ def better(ends: Sequence[Tensor], integrand: Sequence[Tensor], allowed: Tensor)
     weights = torch.tensor([w for _, w in SIMPSON], dtype=torch.float64)
     ways = (weights, torch.tensor([0.5, 0.0, 0.5], dtype=torch.float64))
     if len(integrand) > len(SIMPSON):
-        ways = tuple(torch.outer(w, w).flatten() for w in ways)  # type: ignore[assignment]
+        ways = tuple(torch.outer(w, w).flatten() for w in ways)
     total, coarse, size = (torch.zeros_like(integrand[0]) for _ in range(3))
     for each, fine, rough in zip(integrand, ways[0].tolist(), ways[1].tolist()):
         total.add_(each, alpha=fine)
