@@ -17,7 +17,7 @@ from advmf.nets.activations.formula import NAMED
 from advmf.observables import AdversarialLoss, Expectation, MatrixNorm, Output
 from advmf.progress import shown
 from advmf.theorems import THEOREMS
-from advmf.theorems.selection import ALL, GROWING, IMAGES, PAIRS, PIXELS, POOLED
+from advmf.theorems.selection import ALL, GROWING, IMAGES, PAIRS, POOLED
 from advmf.theorems.theorem import MatrixScale, Scale
 from advmf.verify import suite
 from advmf.verify.judge import numeric
@@ -76,7 +76,7 @@ def test_brief_is_one_network():
 def test_bounds_are_judged_at_infinite_width_and_a_part_on_a_ladder():
     found = [case for case in cases() if case.theorem == "T2"]
     finite = {(case.name, case.activation) for case in found if case.scale.widths != "limit"}
-    assert finite == {*THEOREMS["T2"].selected["finite"], *IMAGES, *PIXELS, *POOLED} and len(finite) == 6
+    assert finite == {*THEOREMS["T2"].selected["finite"], *POOLED} and len(finite) == 4
     assert all(case.scale.widths != "limit" for case in cases(["T2"], ladder=True))
     assert all(case.scale.widths == "limit" for case in cases(["T2"], nets=["residual"]))
 
