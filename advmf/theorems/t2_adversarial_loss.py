@@ -321,11 +321,15 @@ T2 = Theorem(
     selected={
         "quick": rows(
             *IN_FULL,
-            (((GROWING, "tanh"), (GROWING, "gelu"), ("pre_norm", "relu"), IMAGES[0]), DIAGONAL[1:]),
-            ((*IMAGES[1:], *PIXELS), DIAGONAL[2:]),
+            ((*IMAGES, *PIXELS), PAIRS),
+            (((GROWING, "tanh"), (GROWING, "gelu"), ("pre_norm", "relu")), DIAGONAL[1:]),
             (POOLED, (("inf", "2"),)),
         ),
-        "finite": rows((((GROWING, "relu"),), DIAGONAL[1:]), ((("residual", "relu"),), DIAGONAL[2:])),
+        "finite": rows(
+            (((GROWING, "relu"),), DIAGONAL[1:]),
+            ((("residual", "relu"),), DIAGONAL[2:]),
+            (IMAGES[:1], DIAGONAL[1:2]),
+        ),
         "brief": rows((((GROWING, "relu"),), PAIRS)),
         # Without GELU, whose series does not settle at the deviations that growing vanilla networks reach at L = 10.
         "paper": rows(*IN_FULL, (((GROWING, "tanh"), ("pre_norm", "relu")), DIAGONAL[1:])),
@@ -342,7 +346,10 @@ T2 = Theorem(
             directions=1,
             steps=5,
         ),
-        "images": Scale(L=2, d=64, K=4, widths=(32, 64, 128, 256), nets=(120, 260, 30, 150), directions=1, steps=3),
+        "images": Scale(L=2, d=16, K=4, widths="limit", nets=(140,), directions=1, steps=3, effects={"effect": 0.1}),
+        "finite images": Scale(
+            L=2, d=64, K=4, widths=(32, 64, 128, 256), nets=(120, 260, 30, 150), directions=1, steps=3
+        ),
         "averaged": Scale(L=2, d=64, K=4, widths=(32, 64, 256), nets=(320, 230, 120), directions=1, steps=3),
         "sharp": Scale(L=5, d=64, K=10, widths=(256, 512, 2048, 4096), nets=(40, 160, 40, 160), directions=1, steps=5),
         "paper": Scale(**PAPER_POINT, widths="limit", nets=(200,), directions=1, effects={"effect": 0.05}),

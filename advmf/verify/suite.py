@@ -336,7 +336,7 @@ def _scales(
     scale = profile.scales[theorem.name]
     assert isinstance(scale, Scale)
     if scale is theorem.scale(profile.name):
-        kinds = {
+        has = {
             AVERAGED_SCALE: net.averages,
             PIXELS_SCALE: not averages_follow(net),
             f"{SCATTERED_SCALE} {IMAGES_SCALE}": net.image is not None and theorem.scatters(net),
@@ -344,11 +344,12 @@ def _scales(
             SMOOTH_SCALE: not all(isinstance(phi, ReLULike) for phi in net.activations),
             SCATTERED_SCALE: theorem.scatters(net),
         }
-        names = [theorem.variant(profile.name, kind) for kind, has in kinds.items() if has]
+        names = [theorem.variant(profile.name, kind) for kind, is_so in has.items() if is_so]
         own = next((theorem.scales[name] for name in names if name in theorem.scales), scale)
         assert isinstance(own, Scale)
         scale = own
-    finite = theorem.scales.get(theorem.variant(profile.name, FINITE_SCALE))
+    kinds = [f"{FINITE_SCALE} {IMAGES_SCALE}"] * (net.image is not None) + [FINITE_SCALE]
+    finite = next(filter(None, (theorem.scales.get(theorem.variant(profile.name, kind)) for kind in kinds)), None)
     if scale.widths != LIMIT or not isinstance(finite, Scale):
         yield scale, pairs
     elif ladder or not has_limit(net):

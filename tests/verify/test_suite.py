@@ -17,7 +17,7 @@ from advmf.nets.activations.formula import NAMED
 from advmf.observables import AdversarialLoss, Expectation, MatrixNorm, Output
 from advmf.progress import shown
 from advmf.theorems import THEOREMS
-from advmf.theorems.selection import ALL, GROWING, IMAGES, PAIRS, PIXELS, POOLED
+from advmf.theorems.selection import ALL, GROWING, IMAGES, PAIRS, POOLED
 from advmf.theorems.theorem import MatrixScale, Scale
 from advmf.verify import suite
 from advmf.verify.judge import numeric
@@ -76,7 +76,7 @@ def test_brief_is_one_network():
 def test_bounds_are_judged_at_infinite_width_and_a_part_on_a_ladder():
     found = [case for case in cases() if case.theorem == "T2"]
     finite = {(case.name, case.activation) for case in found if case.scale.widths != "limit"}
-    assert finite == {*THEOREMS["T2"].selected["finite"], *IMAGES, *PIXELS, *POOLED} and len(finite) == 6
+    assert finite == {*THEOREMS["T2"].selected["finite"], *POOLED} and len(finite) == 4
     assert all(case.scale.widths != "limit" for case in cases(["T2"], ladder=True))
     assert all(case.scale.widths == "limit" for case in cases(["T2"], nets=["residual"]))
 
@@ -110,10 +110,15 @@ def test_networks_with_a_smooth_activation_have_the_scale_for_that():
 def test_networks_on_images_have_images_of_their_dimension():
     found = {case.theorem: case for case in cases(["T1", "T2", "T3", "T5"], ["conv"], ["relu"])}
     assert {name: case.net.image for name, case in found.items()} == {
-        "T1": (1, 8), "T2": (1, 8, 8), "T3": (1, 4, 4), "T5": (1, 8),
+        "T1": (1, 8), "T2": (1, 4, 4), "T3": (1, 4, 4), "T5": (1, 8),
     }  # fmt: skip
     assert all(case.scale is THEOREMS[name].scales["images"] for name, case in found.items())
     assert all(case.at["d"] == case.net.inputs for case in found.values())
+    (finite,) = cases(["T2"], ["conv"], ["relu"], ladder=True)
+    assert finite.scale is THEOREMS["T2"].scales["finite images"] and finite.net.image == (1, 8, 8)
+    both = [case for case in cases(["T2"]) if case.name == "conv"]
+    assert [case.scale.widths == "limit" for case in both] == [True, False]
+    assert [len(case.claims) for case in both] == [9, 1]
     (larger,) = cases(["T2"], ["conv"], ["relu"], at={"d": 49})
     assert larger.net.image == (1, 7, 7)
     (zero,), (pool,) = (cases([name], [net], ["relu"]) for name, net in (("T1", "conv_zero"), ("T2", "conv_pool")))

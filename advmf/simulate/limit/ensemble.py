@@ -27,7 +27,7 @@ from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
 from advmf.simulate.budget import allow
 from advmf.simulate.ensemble import QUERIES, SEED, Ensemble
 from advmf.simulate.limit.image_kernel import ImageKernel, kernel_of
-from advmf.simulate.limit.image_process import ImageProcess
+from advmf.simulate.limit.image_process import process_of
 from advmf.simulate.limit.kernel import Kernel
 from advmf.simulate.limit.process import Process
 from advmf.simulate.networks import Chain, Networks, Trace
@@ -97,8 +97,7 @@ class LimitEnsemble(Ensemble):
 
     @cached_property
     def kernel(self) -> Kernel | ImageKernel:
-        """The covariance; raises DeclarationError where a block or an activation has no rule, and for averages over the
-        positions of images."""
+        """The covariance; raises DeclarationError where a block or an activation has no rule."""
         return kernel_of(self.net, self.L, self.number)
 
     @property
@@ -169,8 +168,7 @@ class LimitEnsemble(Ensemble):
         together = self.at_once
         for start in range(sum(chunk.nets for chunk in self._kept), self.nets, together):
             seeds = self.seeds[start : start + together]
-            kind = ImageProcess if isinstance(self.kernel, ImageKernel) else Process
-            process = kind(
+            process = process_of(
                 self.kernel,
                 len(seeds),
                 self.d,

@@ -26,7 +26,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from advmf.nets import Conv, Sizes, Windows
+from advmf.nets import AvgPool, Conv, Sizes, Windows
 from advmf.simulate.limit.jets import Jets, Layout, Points, Streams
 
 Back = Callable[[Tensor], Tensor]
@@ -129,34 +129,41 @@ class ImageState(Streams):
 
     def _bent(self, slopes: Slopes, points: Points, gain: float | Tensor, rest: Jets, kept: float | Tensor) -> Slopes:
         """The derivatives after an activation, by those of its own rest."""
-        first, second, own, other = self.first(slopes.Q), self.second(slopes.Q), slopes.own, slopes.other
+        own, other = slopes.own, slopes.other
         if (linear := self.linear()) is not None:
             own, other = own + linear, other - linear
-        q, r, D, qr, qD, rD, DD = (
-            self.between(value)[..., None] for value in (rest.q, rest.r, rest.D, rest.qr, rest.qD, rest.rD, rest.DD)
-        )
+        q, r, D = (self.between(value)[..., None] for value in (rest.q, rest.r, rest.D))
         keep = self.between(gain)[..., None] if isinstance(gain, Tensor) else gain
-
-        def back(w: Tensor) -> Tensor:
-            weights = w[..., None]
-            slopes.pixels.add(weights * (qr * first + rD * own), second)
-            slopes.pixels.add(weights * (qD * first + DD * own), other)
-            self.linear_back(w * D[..., 0])
-            return slopes.back(((keep + D) * weights)[..., 0])
-
-        mean = None
-        if points.mean_slope is not None:
-            mean = self.at(points.mean_slope)[..., None] * slopes.Q
-            if slopes.mean is not None:
-                mean = mean + (self.at(kept)[..., None] if isinstance(kept, Tensor) else kept) * slopes.mean
         return Slopes(
             slopes.pixels,
             self.at(points.slope)[..., None] * slopes.Q,
-            mean,
-            torch.addcmul(q * first, D, own) + keep * slopes.own,
-            torch.addcmul(r * second, D, other) + keep * slopes.other,
-            back,
+            self._mean_slopes(slopes, points, kept),
+            torch.addcmul(q * self.first(slopes.Q), D, own) + keep * slopes.own,
+            torch.addcmul(r * self.second(slopes.Q), D, other) + keep * slopes.other,
+            lambda w: self._back(slopes, own, other, gain, rest, w),
         )
+
+    def _mean_slopes(self, slopes: Slopes, points: Points, kept: float | Tensor) -> Tensor | None:
+        """The derivatives of the means after an activation."""
+        if points.mean_slope is None:
+            return None
+        mean = self.at(points.mean_slope)[..., None] * slopes.Q
+        if slopes.mean is None:
+            return mean
+        return mean + (self.at(kept)[..., None] if isinstance(kept, Tensor) else kept) * slopes.mean
+
+    def _back(
+        self, slopes: Slopes, own: Tensor, other: Tensor, gain: float | Tensor, rest: Jets, weights: Tensor
+    ) -> Tensor:
+        """From the weights of the squared distances after an activation to the start of the path; ``own`` and ``other``
+        are the derivatives of those before it."""
+        first, second, w = self.first(slopes.Q), self.second(slopes.Q), weights[..., None]
+        D, qr, qD, rD, DD = (self.between(each)[..., None] for each in (rest.D, rest.qr, rest.qD, rest.rD, rest.DD))
+        slopes.pixels.add(w * (qr * first + rD * own), second)
+        slopes.pixels.add(w * (qD * first + DD * own), other)
+        self.linear_back((w * D)[..., 0])
+        keep = self.between(gain)[..., None] if isinstance(gain, Tensor) else gain
+        return slopes.back(((keep + D) * w)[..., 0])
 
     def plus(self, other: Self, s: float, layout: Layout) -> Self:
         a, b, square, slopes = self.slopes, other.slopes, s**2, None
@@ -321,6 +328,9 @@ class Diagonal(ImageState):
             distance=over(self.distance),
             gain=taps @ self.gain,
         )
+
+    def pooled(self, layer: AvgPool) -> Self:
+        raise TypeError("Averages need the covariances between positions.")
 
     @property
     def metric(self) -> Tensor:

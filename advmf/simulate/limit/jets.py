@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor
 
-from advmf.nets import Conv
+from advmf.nets import AvgPool, Conv
 
 NOISE = 4 * torch.finfo(torch.float64).eps
 """Relative rounding error of a squared distance; streams whose angle is within it count as parallel."""
@@ -250,6 +250,10 @@ class Streams(ABC):
     def averaged(self, layer: Conv) -> Self:
         """With second moments averaged over the taps of a convolution, and no means."""
 
+    @abstractmethod
+    def pooled(self, layer: AvgPool) -> Self:
+        """The averages of the streams over windows of positions."""
+
     def laid(self, layout: Layout) -> Layout:
         """The layout of the rules' points, from that of the inputs."""
         return layout
@@ -302,6 +306,9 @@ class State(Streams):
         return replace(self, points=p.about_mean(layout), jets=self.jets.plus(layout.crossed(p, p), -1.0))
 
     def averaged(self, layer: Conv) -> Self:
+        raise TypeError("Vectors have no positions.")
+
+    def pooled(self, layer: AvgPool) -> Self:
         raise TypeError("Vectors have no positions.")
 
 

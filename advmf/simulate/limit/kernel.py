@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from advmf.errors import DeclarationError
-from advmf.nets import Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, ReLULike, Residual, require_vectors
+from advmf.nets import AvgPool, Conv, Dropout, GaussianLayer, Net, Norm, Pointwise, ReLULike, Residual, require_vectors
 from advmf.nets.algebra import Algebra
 from advmf.simulate.limit.exponential import Exponential
 from advmf.simulate.limit.hermite import KEPT, Hermite
@@ -64,6 +64,16 @@ class Averaged:
 
     def __call__(self, state: S, layout: Layout) -> S:
         return state.averaged(self.layer)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Averages over windows of positions."""
+
+    layer: AvgPool
+
+    def __call__(self, state: S, layout: Layout) -> S:
+        return state.pooled(self.layer)
 
 
 @dataclass(frozen=True)
@@ -224,6 +234,9 @@ class Rules(Algebra[tuple[Rule, ...]]):
 
     def convolution(self, layer: Conv, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
         return self.gaussian(layer, (*state, Averaged(layer)))
+
+    def average(self, pool: AvgPool, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        return (*state, Pooled(pool))
 
     def pointwise(self, activation: Pointwise, state: tuple[Rule, ...]) -> tuple[Rule, ...]:
         if activation.linear:

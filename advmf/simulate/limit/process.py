@@ -50,6 +50,8 @@ class Process:
     """
 
     _least = LEAST
+    _whole = 1.0
+    """One where the blocks of points near an anchor hold values, and zero where they hold differences from it."""
 
     def __init__(
         self,
@@ -242,6 +244,7 @@ class Process:
         others = [j for j, b in enumerate(self.anchor) if b != j]
         if others:
             base = own[..., [self.anchor[j] for j in others], :]
+            base[..., 0] *= self._whole
             base[..., 0] += (self._coordinates[1][:, None, None, others] * base[..., 1:]).sum(4)
             own[..., others, :] -= base
         return self._with_linear(own, points, value)
