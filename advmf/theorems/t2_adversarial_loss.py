@@ -346,7 +346,7 @@ T2 = Theorem(
             directions=1,
             steps=5,
         ),
-        "images": Scale(L=2, d=16, K=4, widths="limit", nets=(140,), directions=1, steps=3, effects={"effect": 0.1}),
+        "images": Scale(L=2, d=16, K=4, widths="limit", nets=(160,), directions=1, steps=3, effects={"effect": 0.1}),
         "finite images": Scale(
             L=2, d=64, K=4, widths=(32, 64, 128, 256), nets=(120, 260, 30, 150), directions=1, steps=3
         ),
