@@ -1,7 +1,10 @@
 """What is installed with the package, and what a source distribution carries."""
 
 import importlib.metadata
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -59,3 +62,12 @@ def test_the_licence_of_each_is_told():
 def test_a_source_distribution_has_what_the_readme_installs_by():
     included = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
     assert "constraints.txt" in included and all((ROOT / name).exists() for name in included)
+
+
+@pytest.mark.parametrize("folder", ["paper_checks", "benchmarks"])
+def test_what_is_run_by_hand_can_be_imported(folder):
+    """No test runs these folders, so a file that pytest cannot import would stay unseen."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", "", folder]
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    found = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout[-2000:]
