@@ -14,15 +14,19 @@ import sympy as sp
 import torch
 
 from advmf.errors import ArgumentError
-from advmf.nets import Net, ReLULike
+from advmf.nets import Net
 from advmf.observables import ATTACK, JACOBIAN, OUTPUT_MEANS, SEARCH, Observable
 from advmf.simulate.data import Images
 from advmf.simulate.ensemble import Ensemble
+from advmf.simulate.networks import Activation, leaves
+from advmf.simulate.pointwise import Function
 from advmf.simulate.sampling import sample
 from advmf.simulate.tapes import ForwardTape
 
 BATCH = 256
 """Images that go through one small network at once."""
+STEP = 1e-6
+"""The distance from zero at which an activation's slopes are taken."""
 
 
 def require_slopes(products: Sequence[sp.Expr], net: Net, given: Mapping[str, Any], images: Images) -> None:
@@ -37,7 +41,8 @@ def require_slopes(products: Sequence[sp.Expr], net: Net, given: Mapping[str, An
     one = {"L": 1} if net.repeated else {}
     N = 8 * sp.ilcm(1, *(sp.Rational(run.after).q for run in net.runs))
     small = sample(net, N=int(N), nets=1, generator=torch.Generator().manual_seed(0), **{**given, **one})
-    if not any(isinstance(phi, ReLULike) and small.number(phi.u) != small.number(phi.v) for phi in net.activations):
+    (chunk,) = small.chunks()
+    if not any(_bends(part.function) for part in leaves(chunk.map) if isinstance(part, Activation)):
         return
     if not _empty(small, np.zeros((1, small.d))):
         return  # biases
@@ -46,6 +51,15 @@ def require_slopes(products: Sequence[sp.Expr], net: Net, given: Mapping[str, An
             f"{empty} of the {len(images.x)} images have an empty patch, where a network without biases stands at the kink of its activations. "
             f"So it has no Jacobian, and {min(map(str, about))} is not defined. Give sigma_b above 0, a larger d, or other images."
         )
+
+
+def _bends(function: Function) -> bool:
+    """Whether an activation has another slope on either side of zero, by more than a ten-thousandth of its secants to
+    -1 and 1."""
+    steps = torch.tensor([-1.0, -STEP, STEP, 1.0], dtype=torch.float64)
+    changes, _ = function.difference(function.prepared(torch.zeros_like(steps)), steps)
+    before, left, right, after = (changes / steps).tolist()
+    return abs(right - left) > 1e-4 * max(abs(before), abs(after))
 
 
 def _empty(networks: Ensemble, x: np.ndarray) -> int:
