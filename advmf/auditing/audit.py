@@ -29,6 +29,7 @@ from advmf.nets import Net
 from advmf.simulate.data import Images
 from advmf.simulate.geometry import order
 from advmf.simulate.module import ModuleNetwork, require_batch, require_module
+from advmf.simulate.state import source
 from advmf.theorems.t2_adversarial_loss import loss_bound
 
 Modules = nn.Module | Callable[[], nn.Module]
@@ -114,7 +115,7 @@ def audit(
     _require_drawn_anew(paths)
     law = _law(paths, graph, network, type(modules[0]).__name__, declared)
     generator = torch.Generator().manual_seed(first_seed)
-    direction = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+    direction = torch.randn(x.shape, generator=generator, dtype=x.dtype, device="cpu").to(x.device)
     asked = Settings(x, direction, float(eps), *exponents, first_seed)
     total = len(modules) + references
     bounds, silent = _bounds(law, asked)
@@ -217,7 +218,7 @@ def _inputs(module: nn.Module, images: Any, count: int, seed: int) -> Tensor:
         batch = batch.reshape(-1, *shape)
     else:
         batch = require_batch(images, dtype, device)
-    chosen = torch.randperm(len(batch), generator=torch.Generator().manual_seed(seed))[:count]
+    chosen = torch.randperm(len(batch), generator=source(None, seed), dtype=torch.int64, device="cpu")[:count]
     x = batch[chosen.to(batch.device)]
     if bool((x.flatten(1).abs().amax(1) == 0).any()):
         raise DomainError("An image is all zero, and has no direction; leave it out.")

@@ -53,9 +53,9 @@ class Declared:
             variance, shift = self.law[item.node]
             rows, columns = item.matrix.shape
             own = self.entries[item.node]
-            chosen = own[torch.randint(len(own), (rows, columns), generator=generator)]
+            chosen = own[torch.randint(len(own), (rows, columns), generator=generator, dtype=torch.int64, device="cpu")]
             matrix = (chosen * (variance / columns) ** 0.5).to(item.matrix)
-            biases = torch.randn(rows, generator=generator) * shift**0.5
+            biases = torch.randn(rows, generator=generator, dtype=own.dtype, device="cpu") * shift**0.5
             return matrix, biases.to(item.matrix) if shift else None
 
         path, functions = drawn(self.path, self.functions, fresh)
@@ -67,7 +67,7 @@ def declared_law(
 ) -> Declared:
     """The law that a module is compared with: the given one, or one variance for the weights of all layers, with the
     biases' and the last layer's as measured. Raises DeclarationError where a given net has other layers."""
-    net, at = _common(read) if given is None else given
+    net, at = _common(read) if given is None else (given[0], _sized(given[1], read))
     blocks = [
         leaf
         for stage in net.stages
@@ -94,6 +94,17 @@ def declared_law(
     functions = {id(item): _valued(leaf, at) for item, leaf in zip(own, activations)}
     ends = frozenset((weights[-1].node,))
     return Declared(net, at, law, functions, entries, read.path, flat, given is not None, ends, read.notes)
+
+
+def _sized(at: Mapping[str, float], read: Read) -> Mapping[str, float]:
+    """The point, with the module's own d and K."""
+    own = {name: read.at[name] for name in ("d", "K")}
+    for name, size in own.items():
+        if name in at and at[name] != size:
+            raise ArgumentError(
+                f"The declared point has {name} = {at[name]:g}, and the module {name} = {size:g}; leave {name} out."
+            )
+    return {**own, **at}
 
 
 def _pointwise(path: Path) -> list[Pointwise]:

@@ -84,11 +84,13 @@ def _layered(item: Weights, x: Tensor, before: Moments, variance: float, shift: 
     moments over the taps that meet a position, and zeros beyond an edge."""
     own = before
     if item.axes:
-        taps = torch.full((1, item.kernel**item.axes), 1 / item.kernel**item.axes, dtype=torch.float64)
+        taps = torch.full((1, item.kernel**item.axes), 1 / item.kernel**item.axes, dtype=torch.float64, device="cpu")
         shape = (len(x), 1, *x.shape[2:])
         own = Moments(
             {
-                name: linear(item, torch.as_tensor(value).reshape(shape), taps, None).flatten(1).numpy()
+                name: linear(item, torch.as_tensor(value, dtype=torch.float64, device="cpu").reshape(shape), taps, None)
+                .flatten(1)
+                .numpy()
                 for name, value in before.values.items()
             }
         )

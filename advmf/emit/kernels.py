@@ -375,7 +375,8 @@ class Kernel(Shown):
                 hint = f" Did you mean {close[0]!r}?" if close else ""
                 raise ArgumentError(f"{name!r} is not an argument of this kernel.{hint} It takes {call}.")
         if self.depth and DEPTH.name in values and DEPTH.name not in self.arguments:
-            self._domain(DEPTH).check(np.asarray(values[DEPTH.name], float))
+            depth = values[DEPTH.name]
+            self._domain(DEPTH).check(depth.detach() if hasattr(depth, "detach") else np.asarray(depth, float))
         missing = [name for name in self.arguments if name not in values]
         if missing:
             raise ArgumentError(f"Missing {', '.join(missing)}: the kernel takes {call}.")

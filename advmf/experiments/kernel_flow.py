@@ -236,7 +236,7 @@ def linear_maximum(J: Tensor, p: float, q: float, rounds: int = 20) -> Tensor:
     """
     if p == q == 2:
         return torch.linalg.svd(J, full_matrices=False).Vh[..., 0, :]
-    t = torch.eye(J.shape[-2], dtype=J.dtype).expand(*J.shape[:-1], -1)  # (..., starts, K)
+    t = torch.eye(J.shape[-2], dtype=J.dtype, device=J.device).expand(*J.shape[:-1], -1)  # (..., starts, K)
     for _ in range(rounds):
         eta = maximiser(t @ J, p)
         t = maximiser(eta @ J.mT, conjugate(q))

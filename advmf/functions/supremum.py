@@ -122,7 +122,15 @@ def _tensors(*values: Any) -> Any:
 
     y = torch.stack(torch.broadcast_tensors(*values))
     best, at = y.max(0)
-    return _crest(y, torch.as_tensor(NODES).to(y), best, at, lambda a, i, _: a.gather(0, i), torch.where, torch.clamp)
+    return _crest(
+        y,
+        torch.as_tensor(NODES, dtype=y.dtype, device=y.device),
+        best,
+        at,
+        lambda a, i, _: a.gather(0, i),
+        torch.where,
+        torch.clamp,
+    )
 
 
 def _crest(y: Any, nodes: Any, best: Any, at: Any, take: Any, where: Any, clip: Any) -> Any:

@@ -60,7 +60,7 @@ def measured(item: Weights) -> Layer:
     square, fourth = float((matrix**2).mean()), float((matrix**4).mean())
     kurtosis = fourth / square**2 if square else math.nan
     count = rows * columns
-    bias = torch.zeros(rows) if item.bias is None else item.bias.double().cpu()
+    bias = matrix.new_zeros(rows) if item.bias is None else item.bias.double().cpu()
     own = float((bias**2).mean())
     spread = float((bias**4).mean()) - own**2
     return Layer(

@@ -38,7 +38,7 @@ class DeclaredNetwork(nn.Sequential):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew from the declared law; from torch's global generator if ``generator`` is None."""
-        seeds = torch.randint(2**63 - 1, (1,), generator=generator, dtype=torch.int64)
+        seeds = torch.randint(2**63 - 1, (1,), generator=generator, dtype=torch.int64, device="cpu")
         self.ensemble = replace(self.ensemble, nets=1, seeds=seeds, _kept=[])
         _fill(self, self.ensemble, 0)
 
@@ -130,6 +130,7 @@ class Writer(Algebra[Written]):
     def __init__(self, ensemble: Ensemble, width: int) -> None:
         self._number, self._width = ensemble.number, width
         self._made: dict[str, Any] = {"dtype": ensemble.dtype, "device": ensemble.device}
+        self._empty = torch.empty(0, dtype=ensemble.dtype, device=ensemble.device)
 
     def gaussian(self, layer: GaussianLayer, state: Written) -> Written:
         return self.layer(layer, state, 1, {}, state.sizes)
@@ -159,7 +160,7 @@ class Writer(Algebra[Written]):
         return state.then(parts.Channels(made) if state.sizes else made)
 
     def dropout(self, dropout: Dropout, state: Written) -> Written:
-        return state.then(parts.Mask(torch.empty(state.width, **self._made), len(state.sizes)))
+        return state.then(parts.Mask(self._empty.new_empty(state.width), len(state.sizes)))
 
     def fork(self, state: Written) -> Written:
         return Written((), state.width, state.sizes)

@@ -406,3 +406,19 @@ def test_the_state_of_the_generator_and_of_the_module_are_kept():
     mf.audit(module, digits(), **FEW)
     assert torch.equal(torch.get_rng_state(), state) and torch.equal(module[1].weight, weights)
     assert sp.Symbol("gain", positive=True) in mf.from_torch(module, torch.zeros(1, 64)).net.stages[-1].block.parts
+
+
+def test_a_declared_point_needs_no_sizes_of_the_module():
+    net = mf.vanilla(1, 0)
+    at = {"sigma_w": 1.3, "sigma_b": 0.4, "L": 2}
+
+    def factory():
+        return mf.to_torch(net, N=64, d=16, K=4, **at)
+
+    images = mf.simulate.load("digits").resampled(16)
+    found = [mf.audit(factory(), images, declared=(net, at | sizes), **FEW) for sizes in ({}, {"d": 16, "K": 4})]
+    assert found[0].bounds == found[1].bounds and found[0].bounds.keys() == {"attack", "norm"}
+    with pytest.raises(ArgumentError, match="has d = 64, and the module d = 16; leave d out"):
+        mf.audit(factory(), images, declared=(net, at | {"d": 64}), **FEW)
+    with pytest.raises(ArgumentError, match="has no L; give it in at"):
+        mf.audit(factory(), images, declared=(net, {"sigma_w": 1.3, "sigma_b": 0.4}), **FEW)

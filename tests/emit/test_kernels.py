@@ -752,3 +752,11 @@ def test_slopes_at_equal_inputs_lose_no_digits(backend):
         {SYMBOLS[name].symbol: sp.nsimplify(value, rational=True) for name, value in at.items()}
     ).evalf(30)
     assert abs(float(mf.kernel(claim, backend=backend)(**at)) / float(exact) - 1) < 1e-9
+
+
+def test_a_depth_that_the_formula_lacks_may_be_a_tensor_with_gradients():
+    f = Kernel(1 / d, "torch", (), 1)
+    width = torch.tensor(2.0)
+    assert f(d=width, L=torch.tensor(3.0, requires_grad=True)) == 0.5
+    with pytest.raises(DomainError, match="L = 0 is outside its domain"):
+        f(d=width, L=torch.tensor(0.0, requires_grad=True))

@@ -64,6 +64,14 @@ def batch(net_or_shape, count=2):
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rate", ["1/10", "1/3", "2/7"])
+def test_the_rate_of_a_mask_is_read_from_every_dtype(rate, dtype):
+    net = mf.Net(mf.Serial(D, RELU, mf.Dropout(rate)))
+    module, _ = written(net, dtype=dtype)
+    assert mf.from_torch(module, batch(net).to(dtype)).net == net
+
+
 @pytest.mark.parametrize("net", ROUND.values(), ids=ROUND)
 def test_what_is_written_is_read_again(net):
     module, sizes = written(net)

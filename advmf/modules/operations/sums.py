@@ -95,7 +95,7 @@ def _rate(factor: Tensor) -> sp.Expr:
     exact = 1 - 1 / float(factor)
     for digits in range(1, 9):
         found = Fraction(exact).limit_denominator(10**digits)
-        if torch.tensor(1 / (1 - float(found))).to(factor) == factor:
+        if torch.tensor(1 / (1 - float(found)), dtype=factor.dtype, device=factor.device) == factor:
             return sp.Rational(found)
     return sp.Float(exact)
 

@@ -340,7 +340,7 @@ class Every(ImageState):
         both[:, rows.still] = 0
         both[:, :, to.still] = 0
         close = (step[:, grid.inputs, None] + step[:, None] - 2 * both).clamp(min=0)
-        close[:, torch.arange(len(grid.inputs), device=means.device), grid.inputs] = 0
+        close[:, torch.arange(len(grid.inputs), dtype=torch.int64, device=means.device), grid.inputs] = 0
         D = (D - within[:, grid.inputs, None, :, None] - within[:, None, :, None]).clamp(min=0)
         same = grid.layout.same[rows.own[:, None], to.own][..., None]
         at_one = D.diagonal(dim1=3, dim2=4)

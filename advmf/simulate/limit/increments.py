@@ -160,8 +160,8 @@ class Change(NamedTuple):
 def better(ends: Sequence[Tensor], integrand: Sequence[Tensor], allowed: Tensor) -> Tensor:
     """A difference of numbers, whose plain sum is that of ``ends``, or its integral by Simpson's rule where that is
     more exact and ``allowed``; the integrand is given at the nodes, or at the pairs of nodes row by row."""
-    weights = torch.tensor([w for _, w in SIMPSON], dtype=torch.float64)
-    ways = (weights, torch.tensor([0.5, 0.0, 0.5], dtype=torch.float64))
+    weights = torch.tensor([w for _, w in SIMPSON], dtype=torch.float64, device=allowed.device)
+    ways = (weights, torch.tensor([0.5, 0.0, 0.5], dtype=torch.float64, device=allowed.device))
     if len(integrand) > len(SIMPSON):
         ways = tuple(torch.outer(w, w).flatten() for w in ways)
     total, coarse, size = (torch.zeros_like(integrand[0]) for _ in range(3))

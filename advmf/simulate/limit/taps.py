@@ -39,7 +39,7 @@ class Taps:
             alone.append(share[:, :n].contiguous())
         stages = []
         for axis in range(len(sizes)):
-            n, sources = prod(sizes), _along(windows, sizes, axis).to(device)
+            n, sources = prod(sizes), _along(windows, sizes, axis, device)
             first, second, inside = _pairs_met(sources, n)
             stages.append((n**2, torch.where(inside, first * n + second, n * n)))
             sizes = (*sizes[:axis], *windows.after(sizes[axis : axis + 1]), *sizes[axis + 1 :])
@@ -74,10 +74,10 @@ def _pairs_met(sources: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
     return first, second, (first < n) & (second < n)
 
 
-def _along(windows: Windows, sizes: Sizes, axis: int) -> Tensor:
+def _along(windows: Windows, sizes: Sizes, axis: int, device: str) -> Tensor:
     """The positions that windows along one axis meet (positions after, taps), or their number beyond an edge."""
     before, after, inner = prod(sizes[:axis]), windows.sources(sizes[axis : axis + 1]), prod(sizes[axis + 1 :])
-    met = torch.tensor(after, dtype=torch.int64)[None, :, None]
-    outer, last = torch.arange(before)[:, None, None, None], torch.arange(inner)[:, None]
-    found = (outer * sizes[axis] + met) * inner + last
+    met = torch.tensor(after, dtype=torch.int64, device=device)[None, :, None]
+    outer, last = (torch.arange(n, dtype=torch.int64, device=device) for n in (before, inner))
+    found = (outer[:, None, None, None] * sizes[axis] + met) * inner + last[:, None]
     return torch.where(met == sizes[axis], prod(sizes), found).flatten(0, 2)

@@ -56,7 +56,7 @@ def require_slopes(products: Sequence[sp.Expr], net: Net, given: Mapping[str, An
 def _bends(function: Function) -> bool:
     """Whether an activation has another slope on either side of zero, by more than a ten-thousandth of its secants to
     -1 and 1."""
-    steps = torch.tensor([-1.0, -STEP, STEP, 1.0], dtype=torch.float64)
+    steps = torch.tensor([-1.0, -STEP, STEP, 1.0], dtype=torch.float64, device="cpu")
     changes, _ = function.difference(function.prepared(torch.zeros_like(steps)), steps)
     before, left, right, after = (changes / steps).tolist()
     return abs(right - left) > 1e-4 * max(abs(before), abs(after))
@@ -64,7 +64,7 @@ def _bends(function: Function) -> bool:
 
 def _empty(networks: Ensemble, x: np.ndarray) -> int:
     """How many inputs (inputs, d) leave the first activation without an input at a position."""
-    (trace,) = networks.traces(torch.as_tensor(x))
+    (trace,) = networks.traces(torch.as_tensor(x, dtype=torch.float64, device="cpu"))
     assert isinstance(trace.tape, ForwardTape)
     met = trace.tape.kept[0].unflatten(2, (len(x), -1))
     return int((met == 0).all(1).any(2).sum())
