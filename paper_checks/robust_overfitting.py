@@ -48,7 +48,7 @@ def course(run) -> dict[str, np.ndarray]:
     """The logs of a run, each (logs, networks): the loss on the trained digits and on those that are held out, the
     latter's two parts, and robust accuracy."""
     names = ("standard", "adversarial", "held_standard", "held_adversarial", "robust")
-    clean, adversarial, *parts, robust = (np.asarray(getattr(run, name)) for name in names)
+    clean, adversarial, *parts, robust = (torch.as_tensor(getattr(run, name)).numpy(force=True) for name in names)
     logs = {"trained": clean + adversarial, "held": parts[0] + parts[1]}
     return {**logs, "held_standard": parts[0], "held_adversarial": parts[1], "robust": robust}
 

@@ -3,6 +3,7 @@
 Run by ``pytest -m cuda``, where a GPU is. A comparison of samples fails by chance once in 10⁵; seeds are fixed.
 """
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -217,7 +218,25 @@ def test_a_module_there_is_read_attacked_and_audited():
 
 
 @pytest.mark.parametrize("theorem", ["T1", "T2", "T3", "T5", "F1", "F2", "D1"])
-def test_the_default_check_stands(theorem, capsys):
+def test_the_default_check_stands(theorem, tmp_path, capsys):
+    file = tmp_path / "results.json"
     with pytest.raises(SystemExit) as ended:
-        main(["check", "--theorem", theorem, "--net", "residual", "--activation", "relu", "--device", DEVICE])
+        main(
+            [
+                "check",
+                "--theorem",
+                theorem,
+                "--net",
+                "residual",
+                "--activation",
+                "relu",
+                "--device",
+                DEVICE,
+                "--json",
+                str(file),
+            ]
+        )
     assert ended.value.code in (0, None), capsys.readouterr().out
+    record = json.loads(file.read_text())
+    assert record["summary"]["controls"]["total"] > 0
+    assert {r["settings"]["environment"]["accelerator"] for r in record["results"]} == {torch.cuda.get_device_name()}

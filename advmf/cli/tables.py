@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -96,5 +97,22 @@ def print_tables(console: Console, document: Document) -> None:
         for missed in document.missed:
             console.print(f"negative control not refuted: {missed}", style="yellow", markup=False)
         reports = [claim.report for claim in document.claims]
-        images = dict.fromkeys(r.settings["data"] for r in reports if "data" in r.settings)
+        images = _images(dict.fromkeys(r.settings["data"] for r in reports if "data" in r.settings))
         console.print(f"{document.seconds:.0f} s of computing" + "".join(f"; images: {name}" for name in images))
+
+
+def _images(names: Iterable[str]) -> list[str]:
+    """The data sets by name, each with the sizes that it is resampled to.
+
+    >>> _images(["digits, scaled", "digits, resampled from 64 to 16 pixels, scaled"])
+    ['digits, scaled; also resampled to 16 pixels']
+    """
+    found: dict[str, set[int]] = {}
+    for name in names:
+        whole, *size = re.split(r", resampled from \d+ to (\d+) pixels", name)
+        sizes = found.setdefault("".join([whole, *size[1:]]), set())
+        sizes.update(map(int, size[:1]))
+    return [
+        name + (f"; also resampled to {', '.join(map(str, sorted(sizes)))} pixels" if sizes else "")
+        for name, sizes in found.items()
+    ]

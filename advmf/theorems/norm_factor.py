@@ -64,6 +64,6 @@ BETA_PQ = Theorem(
     captions={"beta": Caption("simulated/predicted", "Simulated/predicted", title="Norm factor")},
     scales={
         "quick": MatrixScale(d=784, K=10, samples=1200, searched=80),
-        "paper": MatrixScale(d=3072, K=100, samples=300, searched=20),
+        "paper": MatrixScale(d=3072, K=100, samples=500, searched=20),
     },
 )

@@ -391,7 +391,7 @@ T3 = Theorem(
         "paper": Scale(
             **PAPER_POINT,
             widths=(4096, 16_384, 65_536, 262_144),
-            nets=(120, 80, 40, 16),
+            nets=(240, 160, 80, 36),
             **SMALLER,
             effects={"effect": 0.1},
         ),
