@@ -198,6 +198,23 @@ def test_a_kernel_has_gradients_there():
         agree(at[0][name].grad, at[1][name].grad)
 
 
+@pytest.mark.parametrize("name", ["vanilla", "conv_zero"])
+def test_the_digits_of_float32_are_kept_whatever_torch_is_told(name):
+    """TensorFloat-32 has three digits. A ball of radius 1e-4 is lost in them."""
+    module = mf.to_torch(
+        NETS[name], N=64, L=2, d=NETS[name].inputs or 9, K=4, device=DEVICE, generator=generator(), **VALUES
+    )
+    x = points(2, *(NETS[name].image or (9,))).float()
+    found = []
+    for precision in ("highest", "high"):
+        torch.set_float32_matmul_precision(precision)
+        found.append(simulate.attack(module.to(DEVICE), x.to(DEVICE), eps=1e-4, p=2, q=2).value)
+    torch.set_float32_matmul_precision("highest")
+    here = simulate.attack(module.cpu(), x, eps=1e-4, p=2, q=2).value
+    assert torch.equal(*found)
+    agree(found[0], here, rtol=2e-2, atol=0)
+
+
 def test_a_module_there_is_read_attacked_and_audited():
     settings = {"N": 64, "L": 2, "d": 16, "K": 4, **VALUES}
     module = mf.to_torch(NETS["vanilla"], device=DEVICE, generator=generator(), **settings)

@@ -29,7 +29,7 @@ from advmf.nets import Net
 from advmf.simulate.data import Images
 from advmf.simulate.geometry import order
 from advmf.simulate.module import ModuleNetwork, require_batch, require_module
-from advmf.simulate.state import source
+from advmf.simulate.state import lasting, source
 from advmf.theorems.t2_adversarial_loss import loss_bound
 
 Modules = nn.Module | Callable[[], nn.Module]
@@ -40,6 +40,7 @@ SMALL = 1e-4
 
 
 @public
+@lasting
 def audit(
     module: nn.Module | Callable[[], nn.Module],
     images: Tensor | np.ndarray | Images,

@@ -31,6 +31,7 @@ from advmf.simulate.budget import MEMORY
 from advmf.simulate.descent import Objective
 from advmf.simulate.geometry import conjugate, maximiser, norm
 from advmf.simulate.limit.ensemble import LimitEnsemble
+from advmf.simulate.state import differentiating
 from advmf.simulate.training_arguments import data_of, objective_of, positive, require_ensemble, require_moving
 from advmf.tabled import Records, Tabled
 from advmf.theory.ntk import ntk
@@ -86,6 +87,7 @@ class KernelFlow(Tabled):
 
 
 @public
+@differentiating
 def kernel_flow(
     ensemble: Ensemble,
     images: Images,

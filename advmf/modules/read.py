@@ -21,6 +21,7 @@ from advmf.modules.operations import RULES, refuse
 from advmf.modules.tidy import require_known, tidy
 from advmf.nets import Net
 from advmf.simulate.module import ModuleNetwork, require_batch, require_module
+from advmf.simulate.state import lasting
 
 SAME = 0.02
 """The largest relative difference between the module's outputs and those of what was read, which leaves out the eps of
@@ -51,6 +52,7 @@ class Read:
 
 
 @public
+@lasting
 def from_torch(module: nn.Module, example_input: Tensor, *, N: int | None = None) -> Read:
     """The declared net of a module, and the point ``at`` which its weights stand.
 

@@ -18,7 +18,7 @@ from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.networks import Linear, Mask, leaves
 from advmf.simulate.pointwise import Smooth
 from advmf.simulate.sampling import sample
-from advmf.simulate.state import without_gradients
+from advmf.simulate.state import lasting, without_gradients
 from advmf.symbols import z
 
 CONVOLUTIONS = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -55,6 +55,7 @@ class DeclaredNetwork(nn.Sequential):
 
 
 @public
+@lasting
 def to_torch(
     net: Net | Ensemble,
     *,

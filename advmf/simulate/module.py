@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from advmf.errors import ArgumentError, DomainError
 from advmf.simulate.budget import MEMORY
-from advmf.simulate.state import lasting, tensor
+from advmf.simulate.state import differentiating, lasting, tensor
 
 DTYPES = (torch.float32, torch.float64)
 RANDOM = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
@@ -43,6 +43,7 @@ class ModuleNetwork:
     workspace: ClassVar[int] = MEMORY
 
     @classmethod
+    @differentiating
     def at(cls, module: nn.Module, x: Any) -> ModuleNetwork:
         """The network of a module and a batch of its inputs.
 
@@ -58,7 +59,7 @@ class ModuleNetwork:
             return found
 
         probe = x[:1].clone().requires_grad_()
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(saved, lambda found: found):
+        with torch.autograd.graph.saved_tensors_hooks(saved, lambda found: found):
             output = _run(module, probe)
         if output.ndim != 2 or len(output) != 1 or not output.shape[1]:
             raise ArgumentError(
@@ -99,6 +100,7 @@ class ModuleNetwork:
         with torch.no_grad():
             yield ModuleTrace(self, points, self.run(points))
 
+    @lasting
     def run(self, points: Float[Tensor, "1 d inputs columns"]) -> Float[Tensor, "1 K inputs columns"]:
         """The outputs at the columns of a block."""
         batch = points[0].permute(1, 2, 0)

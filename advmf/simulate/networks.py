@@ -154,10 +154,12 @@ class Trace:
     def _linear(self) -> Tape:
         return Tape(self.tape)
 
+    @lasting
     def push(self, tangents: Columns) -> Columns:
         """``J t`` for tangents of shape (nets, d, inputs, columns): (nets, K, inputs, columns)."""
         return self.networks.map.push(tangents, self._linear())
 
+    @lasting
     def pull(self, cotangents: Columns) -> Columns:
         """``J^T c`` for cotangents of shape (nets, K, inputs, columns): (nets, d, inputs, columns)."""
         return self.networks.map.pull(cotangents, self._linear())

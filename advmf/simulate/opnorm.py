@@ -22,7 +22,7 @@ from advmf.errors import ArgumentError, DomainError
 from advmf.simulate.budget import MEMORY, allow
 from advmf.simulate.geometry import conjugate, maximiser, norm, order
 from advmf.simulate.signs import SIGNS, best_signs, check
-from advmf.simulate.state import source, without_gradients
+from advmf.simulate.state import lasting, source, without_gradients
 
 _ENTRIES = 2**20
 """Entries of the largest intermediate tensor."""
@@ -44,6 +44,7 @@ class OperatorNorm:
 
 
 @public
+@lasting
 def operator_norm(
     J: Float[Tensor, "*batch K d"],
     p: Any,

@@ -14,7 +14,7 @@ from advmf.nets import Net
 from advmf.simulate.budget import MEMORY
 from advmf.simulate.ensemble import QUERIES, Ensemble
 from advmf.simulate.limit.ensemble import limit_of
-from advmf.simulate.state import source
+from advmf.simulate.state import lasting, source
 from advmf.simulate.values import depth_of, require_whole, values_of
 
 PAYS = 4
@@ -24,6 +24,7 @@ SAMPLERS = ("auto", "dense", "conditioned", "limit")
 
 
 @public
+@lasting
 def sample(
     net: Net,
     *,

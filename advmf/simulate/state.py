@@ -1,13 +1,16 @@
-"""Isolation from the caller's torch state: default dtype, default device and autograd modes do not change results.
+"""Isolation from the caller's torch state: default dtype, default device, the precision of products, autocast and
+autograd modes do not change results.
 
 A simulation is a function of its arguments. Every tensor is made with an explicit dtype and device (a test reads the
 source), so ``torch.set_default_dtype`` and ``torch.set_default_device`` change nothing. The functions below handle the
-modes of autograd.
+rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,6 +23,62 @@ from advmf.errors import ArgumentError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_own: Any = torch.backends
+FLAGS = (
+    _own, _own.cudnn, _own.mkldnn, _own.cuda.matmul, _own.mkldnn.matmul, _own.mkldnn.conv, _own.cudnn.conv, _own.cudnn.rnn,
+)  # fmt: skip
+"""Where torch keeps the precision of products of float32: for all of them, for each library, for each operation."""
+FULL = ("none", "ieee")
+_within = threading.local()
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Products of float32 have all their digits, whatever ``torch.set_float32_matmul_precision`` and the flags for
+    TensorFloat-32 say, and ``torch.autocast`` is off. Small balls are lost in products of three digits."""
+    if getattr(_within, "full", False):
+        yield
+        return
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        flags = FLAGS if _own.cuda.is_built() else FLAGS[:-2]  # cuDNN's are lowered by default
+        before = [each.fp32_precision for each in flags]
+        if not set(before) <= set(FULL):
+            stack.callback(_restore, _former(torch.get_float32_matmul_precision), _former(_tf32), flags, before)
+            for each in flags[:3]:
+                each.fp32_precision = "none"
+            torch.set_float32_matmul_precision("highest")
+            _own.cudnn.allow_tf32 = False
+            for each in flags[3:]:
+                if each.fp32_precision not in FULL:
+                    each.fp32_precision = "none"
+        _within.full = True
+        stack.callback(setattr, _within, "full", False)
+        yield
+
+
+def _tf32() -> bool:
+    return _own.cudnn.allow_tf32
+
+
+def _former(read: Callable[[], R]) -> R | None:
+    """What an older flag of torch says; None where it refuses, since a caller has set a newer one to something else."""
+    try:
+        return read()
+    except RuntimeError:
+        return None
+
+
+def _restore(matmul: str | None, tf32: bool | None, flags: Sequence[Any], before: Sequence[str]) -> None:
+    if matmul is not None:
+        torch.set_float32_matmul_precision(matmul)
+    if tf32 is not None:
+        _own.cudnn.allow_tf32 = tf32
+    for each, precision in zip(flags, before):
+        if each.fp32_precision != precision:
+            each.fp32_precision = precision
 
 
 def lasting(function: Callable[P, R]) -> Callable[P, R]:
@@ -28,10 +87,11 @@ def lasting(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not torch.is_inference_mode_enabled():
-            return function(*args, **kwargs)
-        with torch.inference_mode(False), torch.no_grad():
-            return function(*args, **kwargs)
+        with full_precision():
+            if not torch.is_inference_mode_enabled():
+                return function(*args, **kwargs)
+            with torch.inference_mode(False), torch.no_grad():
+                return function(*args, **kwargs)
 
     return run
 
@@ -41,7 +101,18 @@ def without_gradients(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.inference_mode(False), torch.no_grad():
+        with full_precision(), torch.inference_mode(False), torch.no_grad():
+            return function(*args, **kwargs)
+
+    return run
+
+
+def differentiating(function: Callable[P, R]) -> Callable[P, R]:
+    """``function`` run with autograd, which it needs for itself, also within the caller's ``torch.no_grad``."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with full_precision(), torch.inference_mode(False), torch.enable_grad():
             return function(*args, **kwargs)
 
     return run

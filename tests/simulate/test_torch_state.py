@@ -15,6 +15,7 @@ import torch
 import advmf as mf
 from advmf import simulate
 from advmf.errors import ArgumentError, DomainError, MemoryBudgetError
+from advmf.simulate import state
 from advmf.simulate.state import source
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
@@ -105,7 +106,43 @@ def checked():
     return [f.estimate for c in claims for f in mf.check(c, at=at, nets=8, widths=(16, 24, 32)).findings]
 
 
+SIZES = {"L": 2, "d": SIDE, "K": 4, "sigma_w": 1.2, "sigma_b": 0.3}
+
+
+def infinite():
+    networks = simulate.sample(mf.residual(1, 0), N="inf", nets=2, generator=source(None, 3), **SIZES)
+    found = simulate.attack(networks, x(), eps=0.5, p=2, q=2, steps=2, generator=source(None))
+    wide = x().double()
+    return found.eta, found.value, networks.jacobian(x()), networks.spread(wide[0], wide)
+
+
+def written():
+    """A module for each call, with the next weights."""
+    seeds = iter(range(9))
+    return lambda: mf.to_torch(mf.vanilla(1, 0), N=24, generator=source(None, next(seeds)), **SIZES)
+
+
+def of_a_module():
+    module = written()()
+    found = [method(module, x(), eps=0.5, p=2, q=2, steps=2) for method in (simulate.attack, simulate.pgd)]
+    return [f.eta for f in found], list(mf.from_torch(module, x()).at.values())
+
+
+def audited():
+    found = mf.audit(written(), images(), eps=0.1, initialisations=2, twins=4, inputs=2)
+    return [f.value for f in found.findings], [f.score for f in found.findings]
+
+
+def flowed():
+    found = mf.kernel_flow(sample(), images(), loss="both", rate=0.1, steps=2, eps=0.1)
+    return found.standard, found.adversarial
+
+
 ENTRIES = {
+    "infinite": infinite,
+    "module": of_a_module,
+    "audit": audited,
+    "kernel_flow": flowed,
     "images": lambda: (images().resampled(7).x, images().split(9, source(None))[1].x, images().draw(3, source(None))),
     "norms": lambda: [
         (found.value, found.vector)
@@ -157,7 +194,21 @@ def inputs_that_require_gradients():
         GRADIENTS = False
 
 
+@contextlib.contextmanager
+def low_precision():
+    """Products of float32 are made of fewer digits, where the processor can."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 STATES = {
+    "no_grad": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "low precision": low_precision,
     "inference": torch.inference_mode,
     "requires_grad": inputs_that_require_gradients,
     "defaults": other_defaults,
@@ -363,3 +414,41 @@ def test_an_eps_of_any_form_is_its_number():
         for eps in (0.5, np.float32(0.5), torch.tensor(0.5))
     ]
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+BACKENDS = torch.backends
+FLAGS = {
+    "high": lambda: torch.set_float32_matmul_precision("high"),
+    "cuDNN": lambda: setattr(BACKENDS.cudnn, "allow_tf32", False),
+    "all": lambda: setattr(BACKENDS, "fp32_precision", "tf32"),
+    "cuBLAS": lambda: setattr(BACKENDS.cuda.matmul, "fp32_precision", "tf32"),
+    "old and new": lambda: [
+        torch.set_float32_matmul_precision("high"), setattr(BACKENDS.mkldnn.matmul, "fp32_precision", "ieee"),
+        setattr(BACKENDS.cudnn.conv, "fp32_precision", "ieee"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_the_callers_precision_is_put_back(name, monkeypatch):
+    """With CUDA, whose flags torch keeps on every machine."""
+
+    def flags():
+        old = [state._former(torch.get_float32_matmul_precision), state._former(state._tf32)]
+        return old + [each.fp32_precision for each in state.FLAGS]
+
+    monkeypatch.setattr(BACKENDS.cuda, "is_built", lambda: True)
+    default = flags()
+    try:
+        FLAGS[name]()
+        before = flags()
+        with state.full_precision():
+            assert torch.get_float32_matmul_precision() == "highest" and not BACKENDS.cudnn.allow_tf32
+            assert {each.fp32_precision for each in state.FLAGS} <= {"none", "ieee"}
+        assert flags() == before != default
+    finally:
+        BACKENDS.fp32_precision = "none"
+        torch.set_float32_matmul_precision("highest")
+        BACKENDS.cudnn.allow_tf32 = True
+        for each in state.FLAGS[3:6]:
+            each.fp32_precision = "none"

@@ -32,7 +32,7 @@ from advmf.simulate.limit.kernel import Kernel
 from advmf.simulate.limit.process import Process
 from advmf.simulate.networks import Chain, Networks, Trace
 from advmf.simulate.race import LEAN, attack_queries
-from advmf.simulate.state import tensor, without_gradients
+from advmf.simulate.state import lasting, tensor, without_gradients
 from advmf.simulate.tapes import Columns, ForwardTape, Matrix
 
 CHUNK = 768 * 2**20
@@ -167,22 +167,19 @@ class LimitEnsemble(Ensemble):
         yield from list(self._kept)
         together = self.at_once
         for start in range(sum(chunk.nets for chunk in self._kept), self.nets, together):
-            seeds = self.seeds[start : start + together]
-            process = process_of(
-                self.kernel,
-                len(seeds),
-                self.d,
-                self.K,
-                Streams(seeds, self.dtype, self.device),
-                self.workspace,
-                self.device,
-            )
-            networks = LimitNetworks(
-                self.net, len(seeds), self.d, self.K, Chain(()), self.dtype, self.device, seeds, process=process
-            )
+            networks = self._drawn(self.seeds[start : start + together])
             if self.keep:
                 self._kept.append(networks)
             yield networks
+
+    @lasting
+    def _drawn(self, seeds: Tensor) -> LimitNetworks:
+        """The networks of these seeds, of which nothing is drawn yet."""
+        draws = Streams(seeds, self.dtype, self.device)
+        process = process_of(self.kernel, len(seeds), self.d, self.K, draws, self.workspace, self.device)
+        return LimitNetworks(
+            self.net, len(seeds), self.d, self.K, Chain(()), self.dtype, self.device, seeds, process=process
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
