@@ -18,7 +18,7 @@ from advmf.budget import MEMORY
 from advmf.cli.exits import Exit
 from advmf.cli.shared import alone, console, main, point, terminable, told_interrupt, unused, usage_errors
 from advmf.cli.tables import print_tables
-from advmf.cli.types import SEED, Networks, OutputFile
+from advmf.cli.types import DEVICE, SEED, Networks, OutputFile
 from advmf.errors import AdvmfError, ArgumentError, CaseError, OutputError, of_input
 from advmf.outputs import Output
 from advmf.progress import progress
@@ -62,9 +62,7 @@ if TYPE_CHECKING:
 )
 @click.option("--data", help="digits, mnist, fashion-mnist, or the path of an IDX or npz file.")
 @SEED
-@click.option(
-    "--device", default="cpu", show_default=True, help="Where to simulate: cpu, cuda:0, or cuda for all there are."
-)
+@DEVICE
 @click.option(
     "--sampler",
     type=click.Choice(["auto", "dense", "conditioned"]),

@@ -11,7 +11,7 @@ import click
 
 from advmf.budget import MEMORY
 from advmf.cli.shared import alone, console, main, point, usage_errors
-from advmf.cli.types import SEED, OutputFile
+from advmf.cli.types import DEVICE, SEED, OutputFile
 from advmf.outputs import Output
 from advmf.progress import progress
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--networks", type=click.IntRange(min=2), help="Networks of the smallest width, and no pilots.")
 @click.option("--quick", is_flag=True, help="Score 'advmf check' as it is: its own widths and numbers of networks.")
 @SEED
+@DEVICE
 @click.option("--workers", type=click.IntRange(min=1), help="Processes, of one thread each.  [default: cores]")
 @click.option("--survivors", type=click.IntRange(min=0), default=20, show_default=True, help="Survivors to print.")
 @click.option(
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 def mutate(
     context: click.Context, file: str | None,
     theorems: tuple[str, ...], nets: tuple[str, ...], activations: tuple[str, ...], p: str | None, q: str | None, at: tuple[str, ...],
-    times: float | None, networks: int | None, quick: bool, seed: int, workers: int | None, survivors: int, json_path: Output | None,
+    times: float | None, networks: int | None, quick: bool, seed: int, device: str, workers: int | None, survivors: int, json_path: Output | None,
 ) -> None:  # fmt: skip
     """Judge the checks: perturb every claim systematically, or that of your own bound in FILE, and count the refuted
     mutants.
@@ -71,7 +72,19 @@ def mutate(
         from advmf.verify.workers import default_workers
 
         if file is not None:
-            alone(context, Path(file), "at", "networks", "quick", "times", "seed", "survivors", "json_path", "workers")
+            alone(
+                context,
+                Path(file),
+                "at",
+                "networks",
+                "quick",
+                "times",
+                "seed",
+                "survivors",
+                "json_path",
+                "workers",
+                "device",
+            )
             suite, times = [load(file).case(point(at))], times or 1
         else:
             suite = cases(theorems, nets, activations, pairs_of(p, q), QUICK if quick else SHARP, point(at))
@@ -80,8 +93,9 @@ def mutate(
     found: list[Mutant] = []
     result: dict[str, Any] = score(found)
     with usage_errors(), progress(len(suite)) as advance:
+        workers = workers or default_workers(MEMORY, device)
         judged = mutate(
-            suite, seed=seed, times=1 if quick else times or TIMES, workers=workers or default_workers(MEMORY), progress=advance, nets=networks,
+            suite, seed=seed, times=1 if quick else times or TIMES, workers=workers, progress=advance, nets=networks, device=device,
         )  # fmt: skip
         with closing(judged):
             for done, mutants in enumerate(judged, 1):

@@ -46,6 +46,9 @@ PLOT = click.option("--plot", type=OutputFile(), help="Draw it here (pdf, svg, p
 CSV = click.option("--csv", "csv_path", type=OutputFile(), help="Write the data here as CSV; - is standard output.")
 
 
+DEVICE = click.option(
+    "--device", default="cpu", show_default=True, help="Where to simulate: cpu, cuda:0, or cuda for all there are."
+)
 SEED = click.option(
     "--seed",
     type=click.IntRange(min=0),

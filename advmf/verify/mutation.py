@@ -30,7 +30,7 @@ from advmf.theorems import THEOREMS
 from advmf.theorems.theorem import MatrixScale
 from advmf.verify.judge import consequences
 from advmf.verify.pilot import ROOM
-from advmf.verify.runs import settings_of
+from advmf.verify.runs import require_device, settings_of
 from advmf.verify.sources.limit import INFINITE, LIMIT
 from advmf.verify.sources.matrices import check_matrices
 from advmf.verify.sources.simulation import measured
@@ -156,6 +156,7 @@ def mutate(
         raise ArgumentError(
             f"times is how many times the networks of the check may be taken, 1 or more; got {times!r}."
         )
+    require_device(options.get("device", "cpu"))
     jobs = []
     for case, settings in zip(suite, settings_of(suite, seed, options)):
         name = f"{case.theorem} {case.name} {case.activation}".strip()

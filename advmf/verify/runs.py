@@ -210,7 +210,7 @@ def run(
     if resume and store is None:
         raise ArgumentError("resume=True (--resume) goes on with a results file; give it with store= (--store FILE).")
     if scheduler is None:  # a cluster has devices of its own
-        _require(options.get("device", "cpu"))
+        require_device(options.get("device", "cpu"))
     if isinstance(widths := options.get("widths"), str):
         for case in suite:
             require_limit(case.claims, case.at, widths)
@@ -357,7 +357,7 @@ def _told(claim: Claim, mutant: Claim, other: Case) -> bool:
     return same and differs(claim, mutant, other.point)
 
 
-def _require(device: str) -> None:
+def require_device(device: str) -> None:
     """Raise ArgumentError for a device that is not there."""
     import torch
 

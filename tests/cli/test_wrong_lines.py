@@ -17,7 +17,7 @@ LINES = (
     "check --theorem F1 --net vanilla --activation relu --networks 4 --seed 1 --workers 1 --json out.json",
     "check --theorem beta --p 2 --q 2 --at d=8 --at K=3 --workers 1",
     "check mine.py --seed 1 --store run.db",
-    "mutate --theorem F1 --net vanilla --activation relu --networks 4 --workers 1 --survivors 2 --json out.json",
+    "mutate --theorem F1 --net vanilla --activation relu --networks 4 --workers 1 --device cpu --survivors 2 --json out.json",
     "show T2 --net residual --activation relu --p 2 --q inf --route chevet",
     "show mine.py",
     "latex T1 T2 --net residual --activation leaky_relu --p 1 --q 2 -o out.tex",
