@@ -29,7 +29,28 @@ FLAGS = (
 )  # fmt: skip
 """Where torch keeps the precision of products of float32: for all of them, for each library, for each operation."""
 FULL = ("none", "ieee")
-_within = threading.local()
+
+
+class _Raised:
+    """The precision is full while any thread computes: the first one raises it, the last one puts it back."""
+
+    def __init__(self) -> None:
+        self._lock, self._threads, self._former = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._threads += 1
+            if self._threads == 1:
+                _raise(self._former)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._threads -= 1
+            if not self._threads:
+                self._former.close()
+
+
+_within, _raised = threading.local(), _Raised()
 
 
 @contextmanager
@@ -43,20 +64,26 @@ def full_precision() -> Iterator[None]:
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
-        flags = FLAGS if _own.cuda.is_built() else FLAGS[:-2]  # cuDNN's are lowered by default
-        before = [each.fp32_precision for each in flags]
-        if not set(before) <= set(FULL):
-            stack.callback(_restore, _former(torch.get_float32_matmul_precision), _former(_tf32), flags, before)
-            for each in flags[:3]:
-                each.fp32_precision = "none"
-            torch.set_float32_matmul_precision("highest")
-            _own.cudnn.allow_tf32 = False
-            for each in flags[3:]:
-                if each.fp32_precision not in FULL:
-                    each.fp32_precision = "none"
+        stack.enter_context(_raised)
         _within.full = True
         stack.callback(setattr, _within, "full", False)
         yield
+
+
+def _raise(former: ExitStack) -> None:
+    """Set the flags to full precision; ``former`` puts back what they were."""
+    flags = FLAGS if _own.cuda.is_built() else FLAGS[:-2]  # cuDNN's are lowered by default
+    before = [each.fp32_precision for each in flags]
+    if set(before) <= set(FULL):
+        return
+    former.callback(_restore, _former(torch.get_float32_matmul_precision), _former(_tf32), flags, before)
+    for each in flags[:3]:
+        each.fp32_precision = "none"
+    torch.set_float32_matmul_precision("highest")
+    _own.cudnn.allow_tf32 = False
+    for each in flags[3:]:
+        if each.fp32_precision not in FULL:
+            each.fp32_precision = "none"
 
 
 def _tf32() -> bool:

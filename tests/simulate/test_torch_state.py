@@ -5,6 +5,7 @@ import ast
 import contextlib
 import dataclasses
 import math
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -452,3 +453,26 @@ def test_the_callers_precision_is_put_back(name, monkeypatch):
         BACKENDS.cudnn.allow_tf32 = True
         for each in state.FLAGS[3:6]:
             each.fp32_precision = "none"
+
+
+def test_precision_is_full_until_the_last_thread_is_done():
+    torch.set_float32_matmul_precision("high")
+    inside, go = threading.Event(), threading.Event()
+
+    def compute():
+        with state.full_precision():
+            inside.set()
+            go.wait(10)
+
+    other = threading.Thread(target=compute)
+    try:
+        with state.full_precision():
+            other.start()
+            assert inside.wait(10)
+        assert torch.get_float32_matmul_precision() == "highest"
+        go.set()
+        other.join()
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        go.set()
+        torch.set_float32_matmul_precision("highest")
