@@ -30,7 +30,7 @@ from advmf.simulate.sampling import sample
 from advmf.simulate.state import draw_seed, source
 from advmf.verify.check import Run, checked, named
 from advmf.verify.counted import Sample, effect_of, judge_counts
-from advmf.verify.judge import Test, consequences, judge
+from advmf.verify.judge import Test, consequences, judge, left_by_orders
 from advmf.verify.moments import Running
 from advmf.verify.provenance import provenance
 from advmf.verify.relations import deciding, sound
@@ -155,7 +155,8 @@ class Measured:
             samples = [Sample.of(test, rung.N, numbers) for rung, numbers in rungs if rung.N in test.widths]
             rates = alpha, design.beta
             return judge_counts(test, samples, claim.relation, tolerance, rates, effect, self.doubt(test))
-        decide, rungs = deciding(claim.relation, tolerance), self.tables[test.product]
+        rungs = self.tables[test.product]
+        decide = deciding(claim.relation, tolerance + left_by_orders(test, rungs[0].N))
         found = judge(test, rungs, alpha, design, decide, self.noise, self.rounding, self.doubt(test))
         return sound(found, test)
 
