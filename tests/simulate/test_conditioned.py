@@ -38,16 +38,11 @@ def explicit(nets, rows, columns, std=1.0, seed=0):
 
 
 class OneSided(ConditionedMatrix):
-    """A wrong matrix: answers to the left know nothing of answers to the right, and the other way round."""
+    """A wrong matrix: answers to the right know nothing of earlier answers to the left."""
 
-    def _draw(self, count, kept, side):
-        super()._draw(count, kept, side)
-        self._core.zero_()
-
-    def _answer(self, x, side):
-        answer = super()._answer(x, side)
-        drawn, known = self._drawn(side), torch.bmm(x.mT, self._drawn(side).mT)
-        return answer - self._std * torch.bmm(known, self._asked(1 - side)).mT if drawn.shape[1] else answer
+    def _leave_out_known(self, draws, side):
+        if side == RIGHT:
+            super()._leave_out_known(draws, side)
 
 
 # -- algebra -----------------------------------------------------------------------------------------------------------
