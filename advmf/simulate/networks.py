@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError
@@ -161,6 +161,12 @@ class Trace:
     def pull(self, cotangents: Columns) -> Columns:
         """``J^T c`` for cotangents of shape (nets, K, inputs, columns): (nets, d, inputs, columns)."""
         return self.networks.map.pull(cotangents, self._linear())
+
+    def pull_at(self, at: Int[Tensor, "nets inputs n"], cotangents: Columns) -> Columns:
+        """:meth:`pull` of a shifted trace at some of its columns: ``at`` says which, for each of the ``n`` columns of
+        cotangents."""
+        assert isinstance(self.tape, ShiftTape), "a forward trace has a single column"
+        return self.networks.map.pull(cotangents, Tape(self.tape.columns(at)))
 
     @lasting
     def shift(self, eta: Columns) -> Trace:
@@ -311,6 +317,9 @@ class CentredTrace(Trace):
 
     def pull(self, cotangents: Columns) -> Columns:
         return super().pull(cotangents) - self.start.pull(cotangents)
+
+    def pull_at(self, at: Int[Tensor, "nets inputs n"], cotangents: Columns) -> Columns:
+        return super().pull_at(at, cotangents) - self.start.pull_at(at, cotangents)
 
     @lasting
     def shift(self, eta: Columns) -> CentredTrace:

@@ -10,7 +10,7 @@ import math
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from advmf.simulate.pointwise import Function
@@ -226,6 +226,19 @@ class ShiftTape:
         difference = (x - unit * (squares / (moved + size))) / moved
         self.norms.append((unit + difference, moved))
         return difference
+
+    def columns(self, at: Int[Tensor, "nets inputs n"]) -> ShiftTape:
+        """The tape of the columns ``at`` alone, for a pull."""
+
+        def taken(z: Stream) -> Stream:
+            index = at.repeat_interleave(z.shape[2] // at.shape[1], 1)[:, None]
+            return z.gather(3, index.expand(-1, z.shape[1], -1, -1))
+
+        tape = ShiftTape(self._base)
+        tape._functions = self._functions
+        tape.kept = [taken(kept) for kept in self.kept]
+        tape.norms = [(taken(unit), taken(size)) for unit, size in self.norms]
+        return tape
 
     def gate(self, at: int) -> Tensor:
         """The point at which the slopes of an activation at x + eta are taken."""
