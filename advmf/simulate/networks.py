@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -32,6 +32,7 @@ from advmf.simulate.tapes import (
     ShiftTape,
     Stream,
     Tape,
+    taken,
 )
 
 
@@ -162,11 +163,17 @@ class Trace:
         """``J^T c`` for cotangents of shape (nets, K, inputs, columns): (nets, d, inputs, columns)."""
         return self.networks.map.pull(cotangents, self._linear())
 
-    def pull_at(self, at: Int[Tensor, "nets inputs n"], cotangents: Columns) -> Columns:
-        """:meth:`pull` of a shifted trace at some of its columns: ``at`` says which, for each of the ``n`` columns of
-        cotangents."""
-        assert isinstance(self.tape, ShiftTape), "a forward trace has a single column"
-        return self.networks.map.pull(cotangents, Tape(self.tape.columns(at)))
+    def at(self, columns: Int[Tensor, "nets inputs n"]) -> Trace:
+        """The shifted trace with ``n`` of its columns, in each network and for each input; for pulls that the others do
+        not need.
+
+        Raises ArgumentError for a forward trace, which has a single column.
+        """
+        if not isinstance(self.tape, ShiftTape):
+            raise ArgumentError(
+                "Columns are those of a shifted trace, as trace.shift(eta) gives; this is a forward one."
+            )
+        return replace(self, output=taken(self.output, columns), tape=self.tape.at(columns))
 
     @lasting
     def shift(self, eta: Columns) -> Trace:
@@ -318,8 +325,9 @@ class CentredTrace(Trace):
     def pull(self, cotangents: Columns) -> Columns:
         return super().pull(cotangents) - self.start.pull(cotangents)
 
-    def pull_at(self, at: Int[Tensor, "nets inputs n"], cotangents: Columns) -> Columns:
-        return super().pull_at(at, cotangents) - self.start.pull_at(at, cotangents)
+    def at(self, columns: Int[Tensor, "nets inputs n"]) -> CentredTrace:
+        own = super().at(columns)
+        return replace(self, output=own.output, tape=own.tape, start=self.start.at(columns))
 
     @lasting
     def shift(self, eta: Columns) -> CentredTrace:

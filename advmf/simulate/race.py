@@ -162,13 +162,12 @@ def passes(
         values.append(value)
         if slope is None:
             continue
-        pull = shifted.pull
         if len(parts) == 1 and count < shape[1] and isinstance(shifted, Trace) and isinstance(shifted.tape, ShiftTape):
             best = torch.maximum(seen, value).topk(count, -1).indices
             pair = torch.arange(shape[0], dtype=best.dtype, device=best.device)[:, None]
-            pull, slope = partial(shifted.pull_at, (shape[1] * pair + best).flatten(2)), _take(slope, best)
+            shifted, slope = shifted.at((shape[1] * pair + best).flatten(2)), _take(slope, best)
         t = slope.flatten(2, 3).permute(0, 3, 1, 2)
-        gradients.append(pull(t).permute(0, 2, 3, 1).unflatten(2, slope.shape[2:4]))
+        gradients.append(shifted.pull(t).permute(0, 2, 3, 1).unflatten(2, slope.shape[2:4]))
     found, gradient = torch.cat(values, 3), torch.cat(gradients, 3) if gradients else None
     if gradient is not None and count < gradient.shape[3]:
         best = torch.maximum(seen, found).topk(count, -1).indices

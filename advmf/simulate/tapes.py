@@ -227,17 +227,12 @@ class ShiftTape:
         self.norms.append((unit + difference, moved))
         return difference
 
-    def columns(self, at: Int[Tensor, "nets inputs n"]) -> ShiftTape:
-        """The tape of the columns ``at`` alone, for a pull."""
-
-        def taken(z: Stream) -> Stream:
-            index = at.repeat_interleave(z.shape[2] // at.shape[1], 1)[:, None]
-            return z.gather(3, index.expand(-1, z.shape[1], -1, -1))
-
+    def at(self, columns: Int[Tensor, "nets inputs n"]) -> ShiftTape:
+        """The tape of some of the columns."""
         tape = ShiftTape(self._base)
         tape._functions = self._functions
-        tape.kept = [taken(kept) for kept in self.kept]
-        tape.norms = [(taken(unit), taken(size)) for unit, size in self.norms]
+        tape.kept = [taken(kept, columns) for kept in self.kept]
+        tape.norms = [(taken(unit, columns), taken(size, columns)) for unit, size in self.norms]
         return tape
 
     def gate(self, at: int) -> Tensor:
@@ -247,3 +242,9 @@ class ShiftTape:
 
 
 AnyTape = Tape | ForwardTape | ShiftTape
+
+
+def taken(z: Tensor, columns: Int[Tensor, "nets inputs n"]) -> Tensor:
+    """The columns of a block (nets, size, inputs or their positions, any) that are named for each input."""
+    index = columns.repeat_interleave(z.shape[2] // columns.shape[1], 1)[:, None]
+    return z.gather(3, index.expand(-1, z.shape[1], -1, -1))
