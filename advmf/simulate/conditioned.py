@@ -194,7 +194,8 @@ class ConditionedMatrix:
             return self._explicit.squared_norm() - self._explicit.norm_change()
         if self._unseen is None:
             self._unseen = self._chi_square(*(c - z for c, z in zip(self._counts, self._missing)))
-        # The parts of a draw for q and a draw for p are orthogonal, because the later draw leaves out the other's.
+        # G^T Q and P^T H are orthogonal: a product of their parts is <p, g><q, h>, and the later of the draws g and h
+        # makes its factor zero.
         return _square(self._drawn(RIGHT)) + _square(self._drawn(LEFT)) + self._unseen
 
     def _chi_square(self, m: Tensor, k: Tensor) -> Tensor:
