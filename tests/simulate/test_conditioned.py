@@ -38,11 +38,17 @@ def explicit(nets, rows, columns, std=1.0, seed=0):
 
 
 class OneSided(ConditionedMatrix):
-    """A wrong matrix: answers to the right know nothing of earlier answers to the left."""
+    """A wrong matrix: answers to one side know nothing of earlier answers to the other."""
+
+    aware = RIGHT
 
     def _leave_out_known(self, draws, side):
-        if side == RIGHT:
+        if side == self.aware:
             super()._leave_out_known(draws, side)
+
+
+class OtherSided(OneSided):
+    aware = LEFT
 
 
 # -- algebra -----------------------------------------------------------------------------------------------------------
@@ -260,8 +266,9 @@ def test_the_law_of_a_dialogue_is_that_of_an_explicit_matrix(rows, columns, dtyp
     assert (W._explicit is not None) == (rows == 9)
 
 
-def test_conditioning_on_one_side_only_is_caught():
-    W = OneSided(DRAWS, 24, 24, 1 / math.sqrt(24), generator=generator(), dtype=torch.float64)
+@pytest.mark.parametrize("wrong", [OneSided, OtherSided])
+def test_conditioning_on_one_side_only_is_caught(wrong):
+    W = wrong(DRAWS, 24, 24, 1 / math.sqrt(24), generator=generator(), dtype=torch.float64)
     ours = features(transcript(W, 24, 24))
     theirs = features(transcript(explicit(DRAWS, 24, 24, 1 / math.sqrt(24), seed=1), 24, 24))
     assert len(departures(ours, theirs)) > 5
