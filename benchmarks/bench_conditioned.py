@@ -49,6 +49,54 @@ def test_networks_per_second(benchmark, N, nets, dense_nets):
     benchmark.extra_info["values"] = (round(value, 4), round(dense_value, 4))
 
 
+@pytest.mark.parametrize(("N", "nets", "dense_nets"), [(1000, 80, 8), (4000, 20, 2)])
+def test_what_limits_networks_per_second(benchmark, monkeypatch, one_thread, N, nets, dense_nets):
+    """CPU time on one thread, and the part of it that no order of the same operations can save.
+
+    That part is the draws, the first access to the memory of the factors, and one read of a layer's factors for each
+    block of vectors: the factors of all layers do not fit the cache between two passes through the layers. ``ratio at
+    the floor`` is that of networks which take this time and no other.
+    """
+    attacked("conditioned", N, nets)
+    ours = benchmark.pedantic(lambda: cpu(lambda: attacked("conditioned", N, nets), 3), rounds=1) / nets
+    dense = cpu(lambda: attacked("dense", N, dense_nets), 2) / dense_nets
+    answer, stored, read = ConditionedMatrix.answer, {}, []
+
+    def counted(matrix, x, side):
+        found = answer(matrix, x, side)
+        stored[matrix] = sum(matrix._counts) * sum(matrix._sizes) * matrix._nets
+        read.append(stored[matrix])
+        return found
+
+    monkeypatch.setattr(ConditionedMatrix, "answer", counted)
+    attacked("conditioned", N, nets)
+    numbers = sum(stored.values()) / nets
+    lengths = sum(sum(matrix._sizes) * matrix._nets for matrix in stored) / nets
+    new, again, memory = torch.empty(2**25), torch.randn(2**20), torch.ones(2**27)
+    first, second = cpu(lambda: new.zero_(), 1), cpu(lambda: new.zero_())
+    floor = {
+        "draws": cpu(lambda: again.normal_(generator=torch.Generator())) / again.numel() * numbers / 2,
+        "first access": (first - second) / new.numel() * numbers,
+        "reads": cpu(lambda: memory.sum()) / memory.numel() * sum(read) / nets,
+    }
+    benchmark.extra_info["milliseconds per network"] = {
+        name: round(1e3 * seconds, 2) for name, seconds in {"all": ours, **floor, "with weights": dense}.items()
+    }
+    benchmark.extra_info["directions per matrix"] = round(numbers / lengths, 1)
+    benchmark.extra_info["ratio"] = round(dense / ours, 1)
+    benchmark.extra_info["ratio at the floor"] = round(dense / sum(floor.values()), 1)
+
+
+def cpu(run, times=5):
+    """The least CPU time of ``run``, in seconds."""
+    found = []
+    for _ in range(times):
+        start = time.process_time()
+        run()
+        found.append(time.process_time() - start)
+    return min(found)
+
+
 def test_cost_against_width(benchmark):
     """The slope of log(time) over log(N) from 10^3 to 10^6."""
     nets = {10**3: 64, 10**4: 8, 10**5: 2, 10**6: 1}

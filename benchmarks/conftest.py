@@ -1,6 +1,15 @@
 """Shared settings of the benchmarks."""
 
+import jaxtyping
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def unchecked_shapes():
+    """No checks of shapes at run time, as tests have them: they take a third of the time of small chunks."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ Dice, arXiv:2101.07464). The law of all answers together is exactly that of an e
 std²) entries. m products with matrices of N rows and columns take O(N m) memory and O(N m²) time.
 
 With orthonormal ``Q`` the directions asked from the right and ``P`` those asked from the left (as rows), and ``G``,
-``H`` standard Gaussian draws, one for each of them,
+``H`` a draw for each of them,
 
-    W / std = G^T Q + P^T H + P^T core Q + (1 - P^T P) Z (1 - Q^T Q),
+    W = G^T Q + P^T H + (1 - P^T P) Z (1 - Q^T Q),
 
-where Z is the part that no question has reached. For each p and q, ``core`` holds -<p, g> or -<q, h>, whichever draw
-came later; this removes from a draw the part that was known already. So an answer is one product with ``[Q; H]`` and
-one with ``[G; P]``, and a new direction costs a draw. A gradient step adds a sum of outer products of vectors that were
-asked about, which changes only ``core``.
+where Z is the part that no question has reached. A draw is Gaussian and orthogonal to the directions that were asked
+about from its side before it: there the answer was known already. So an answer is one product with ``[Q; H]`` and one
+with ``[G; P]``, and a new direction costs a draw. A gradient step adds ``P^T learnt Q``, because it is a sum of outer
+products of vectors that were asked about.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ConditionedMatrix:
         self._counts = [0, 0]
         self._missing = [torch.zeros(nets, dtype=torch.float64, device=self._device) for _ in range(2)]
         self._capacity = [queries, queries]
-        self._slots, self._core = self._allocate()
+        self._slots = self._allocate()
         self._taken = 0
         self._learnt: Tensor | None = None
         self._unseen: Tensor | None = None
@@ -108,7 +108,7 @@ class ConditionedMatrix:
             self._explicit.add(u.mT, v.mT)
             return
         m, k = self._counts
-        change = torch.bmm(given.mT, taken) / self._std
+        change = torch.bmm(given.mT, taken)
         if self._learnt is None:
             self._learnt = torch.zeros(0, 0, dtype=torch.float64, device=self._device)
         self._learnt = _padded(self._learnt, self._nets, k, m).to(change) + change
@@ -127,18 +127,15 @@ class ConditionedMatrix:
             return self._explicit.norm_change()
         if self._learnt is None:
             return torch.zeros(self._nets, dtype=torch.float64, device=self._device)
-        m, k = self._counts
-        learnt = _padded(self._learnt, self._nets, k, m)
-        return self._std**2 * (learnt * (2 * self._seen() + learnt)).sum((1, 2))
+        learnt = self._trained()
+        return (learnt * (2 * self._seen() + learnt)).sum((1, 2))
 
     @without_gradients
     def state(self) -> dict[str, Any]:
         """Factors, counts and the generator's state: all that :meth:`restore` needs to continue with the same
         numbers."""
         own = {name: getattr(self, f"_{name}") for name in _STATE}
-        known = (
-            {} if self._explicit else {"slots": [self._all(s).clone() for s in (0, 1)], "core": self._block().clone()}
-        )
+        known = {} if self._explicit else {"slots": [self._all(side).clone() for side in (RIGHT, LEFT)]}
         explicit = self._explicit and self._explicit.state()
         return {**own, **known, "explicit": explicit, "generator": self._generator.get_state()}
 
@@ -155,10 +152,9 @@ class ConditionedMatrix:
             self._explicit = DenseMatrix(state["explicit"]["values"], state["explicit"]["change"])
             return
         self._explicit = None
-        self._slots, self._core = self._allocate()
+        self._slots = self._allocate()
         for side in (RIGHT, LEFT):
             self._all(side).copy_(state["slots"][side])
-        self._block().copy_(state["core"])
 
     # -- what is known -------------------------------------------------------------------------------------------------
 
@@ -169,49 +165,45 @@ class ConditionedMatrix:
         m, k = self._counts
         return slice(middle - m, middle) if side == RIGHT else slice(middle, middle + k)
 
+    def _rows(self, side: int, at: slice) -> Tensor:
+        """The vectors in some slots of a side, (nets, slots, length)."""
+        return self._slots[side][at].transpose(0, 1)
+
     def _asked(self, side: int) -> Tensor:
         """``Q`` or ``P``, (nets, asked, length)."""
-        return self._slots[side][:, self._region(side)]
+        return self._rows(side, self._region(side))
 
     def _drawn(self, side: int) -> Tensor:
         """``H`` for the right side, ``G`` for the left: the draws that answered the other side's questions."""
-        return self._slots[side][:, self._region(1 - side)]
+        return self._rows(side, self._region(1 - side))
 
     def _all(self, side: int) -> Tensor:
         """``[Q; H]`` or ``[G; P]``."""
         m, k = self._counts
         middle = self._capacity[RIGHT]
-        return self._slots[side][:, middle - m : middle + k]
-
-    def _block(self) -> Tensor:
-        """The part of ``core`` that is in use, (nets, k, m)."""
-        return self._core[:, : self._counts[LEFT], self._region(RIGHT)]
+        return self._rows(side, slice(middle - m, middle + k))
 
     def _seen(self) -> Tensor:
-        """``P W(0) Q^T / std``, (nets, k, m), in float64."""
-        known = torch.bmm(self._asked(LEFT), self._drawn(LEFT).mT) + torch.bmm(
-            self._drawn(RIGHT), self._asked(RIGHT).mT
-        )
-        return (known + self._block()).double()
+        """``P W(0) Q^T``, (nets, k, m), in float64."""
+        known = torch.bmm(self._asked(LEFT), self._drawn(LEFT).mT)
+        return known.baddbmm_(self._drawn(RIGHT), self._asked(RIGHT).mT).double()
 
     def _start(self) -> Tensor:
         """``||W(0)||_F²``."""
         if self._explicit is not None:
             return self._explicit.squared_norm() - self._explicit.norm_change()
-        known = (self._seen() ** 2).sum((1, 2))
-        for side in (RIGHT, LEFT):
-            draws = self._drawn(side)
-            across = torch.bmm(draws, self._asked(side).mT)
-            known = known + _square(draws) - _square(across)
         if self._unseen is None:
             self._unseen = self._chi_square(*(c - z for c, z in zip(self._counts, self._missing)))
-        return self._std**2 * (known + self._unseen)
+        # G^T Q and P^T H are orthogonal: a product of their parts is <p, g><q, h>, and the later of the draws g and h
+        # makes its factor zero.
+        return _square(self._drawn(RIGHT)) + _square(self._drawn(LEFT)) + self._unseen
 
     def _chi_square(self, m: Tensor, k: Tensor) -> Tensor:
-        """A draw of the squared norm of a standard Gaussian matrix outside the span of m questions from the right and k
-        from the left."""
+        """A draw of the squared norm of a matrix outside the span of m questions from the right and k from the
+        left."""
         freedom = (self._sizes[RIGHT] - m) * (self._sizes[LEFT] - k)
-        return 2 * torch._standard_gamma(freedom.cpu() / 2, generator=_cpu(self._generator)).to(self._device)
+        gamma = torch._standard_gamma(freedom.cpu() / 2, generator=_cpu(self._generator))
+        return 2 * self._std**2 * gamma.to(self._device)
 
     # -- questions -----------------------------------------------------------------------------------------------------
 
@@ -221,10 +213,10 @@ class ConditionedMatrix:
         weights = self._coordinates(self._checked(x, side), side)
         if self._explicit is not None:
             return self._explicit.matmul(x) if side == RIGHT else self._explicit.rmatmul(x)
-        asked, drawn = self._split(weights, side)
-        block = self._block() if self._learnt is None else self._trained()
-        drawn += torch.bmm(asked, block.mT if side == RIGHT else block)
-        weights *= self._std
+        if self._learnt is not None:
+            asked, drawn = self._split(weights, side)
+            learnt = self._trained().to(weights)
+            drawn += torch.bmm(asked, learnt.mT if side == RIGHT else learnt)
         return torch.bmm(weights, self._all(1 - side)).mT
 
     def _coordinates(self, y: Tensor, side: int) -> Tensor:
@@ -243,9 +235,10 @@ class ConditionedMatrix:
         return (first, second) if side == RIGHT else (second, first)
 
     def _trained(self) -> Tensor:
+        """``learnt``, with zeros for what was asked about later."""
         assert self._learnt is not None
-        block = self._block()
-        return block + _padded(self._learnt, *block.shape).to(block)
+        m, k = self._counts
+        return _padded(self._learnt, self._nets, k, m)
 
     def _checked(self, x: Tensor, side: int) -> Tensor:
         """The vectors as rows, (nets, any, length)."""
@@ -271,7 +264,7 @@ class ConditionedMatrix:
             self._explicit = self._complete()
             return onto
         self._grow(count, side)
-        new = self._slots[side][:, self._next(count, side)]
+        new = self._rows(side, self._next(count, side))
         combine(turn, rest, new)
         if share < _AGAIN:
             again = torch.baddbmm(new, onto_rows(new, asked), asked, alpha=-1)
@@ -290,30 +283,28 @@ class ConditionedMatrix:
     def _draw(self, count: int, kept: Tensor | None, side: int) -> None:
         """Draw W's answers to the next ``count`` directions and count them in. Directions that are not ``kept`` (None
         keeps all) are zero."""
-        at, k = self._next(count, side), self._counts[LEFT]
-        draws = self._slots[1 - side][:, at]
-        gaussian = draws if draws.is_contiguous() else torch.empty(draws.shape, dtype=self._dtype, device=self._device)
-        draws.copy_(gaussian.normal_(generator=self._generator))  # strided memory is filled slowly
+        slots = self._slots[1 - side][self._next(count, side)]
+        draws = slots.normal_(0.0, self._std, generator=self._generator).transpose(0, 1)
         missing = self._missing[side]
         if kept is not None:
             draws.mul_(kept[..., None])
             missing = missing + (~kept).sum(1)
-        known = onto_rows(draws, self._asked(1 - side))
+        self._leave_out_known(draws, 1 - side)
         if self._unseen is not None:
             ranks = [c - z for c, z in zip(self._counts, self._missing)]
             ranks[side] = self._counts[side] + count - missing
-            found = (_square(draws) - _square(known)).clamp(min=0)
+            found = _square(draws)
             factor = (self._unseen / (found + self._chi_square(*ranks)).clamp(min=1e-300)).sqrt()
             self._unseen = (self._unseen - factor**2 * found).clamp(min=0)
-            factor = factor.to(draws)
-            draws.mul_(factor[:, None, None])
-            known = known * factor[:, None, None]
-        if side == RIGHT:
-            torch.neg(known.mT, out=self._core[:, :k, at])
-        else:
-            torch.neg(known, out=self._core[:, k : k + count, self._region(RIGHT)])
+            draws.mul_(factor.to(draws)[:, None, None])
         self._missing[side] = missing
         self._counts[side] += count
+
+    def _leave_out_known(self, draws: Tensor, side: int) -> None:
+        """Subtract from the draws their parts along the questions of a side."""
+        if self._counts[side]:
+            asked = self._asked(side)
+            draws.baddbmm_(onto_rows(draws, asked), asked, alpha=-1)
 
     # -- storage -------------------------------------------------------------------------------------------------------
 
@@ -322,52 +313,46 @@ class ConditionedMatrix:
         columns, rows = self._sizes
         return (sum(self._counts) + more) * (rows + columns) <= rows * columns
 
-    def _allocate(self) -> tuple[list[Tensor], Tensor]:
-        slots = sum(self._capacity)
-        vectors = [
-            torch.empty(self._nets, slots, length, dtype=self._dtype, device=self._device) for length in self._sizes
-        ]
-        shape = (self._nets, self._capacity[LEFT], self._capacity[RIGHT])
-        return vectors, torch.empty(shape, dtype=self._dtype, device=self._device)
+    def _allocate(self) -> list[Tensor]:
+        """Slots of both sides: (slot, nets, length), so that a draw fills memory without gaps."""
+        shape = sum(self._capacity), self._nets
+        return [torch.empty(*shape, length, dtype=self._dtype, device=self._device) for length in self._sizes]
 
     def _grow(self, count: int, side: int) -> None:
         """Make room for ``count`` more directions on one side, and charge the budget for them."""
-        item = self._core.element_size() * self._nets
-        size = count * (sum(self._sizes) + self._counts[1 - side]) * item
+        size = count * sum(self._sizes) * self._nets * self._dtype.itemsize
         self._budget.take(size, f"Storing the answers of {count} more questions to {self._nets} matrices")
         self._taken += size
         if self._counts[side] + count <= self._capacity[side]:
             return
-        old, used, region = self._slots, self._core, (self._region(RIGHT), self._region(LEFT))
-        k = self._counts[LEFT]
+        old = [self._all(end) for end in (RIGHT, LEFT)]
         self._capacity[side] = max(self._counts[side] + count, 2 * self._capacity[side])
-        self._slots, self._core = self._allocate()
-        for before, after in zip(old, self._slots):
-            for at, to in zip(region, (self._region(RIGHT), self._region(LEFT))):
-                after[:, to] = before[:, at]
-        self._core[:, :k, self._region(RIGHT)] = used[:, :k, region[RIGHT]]
+        self._slots = self._allocate()
+        for end in (RIGHT, LEFT):
+            self._all(end).copy_(old[end])
 
     def _complete(self) -> DenseMatrix:
         """Draw the rest of the matrix, and store its entries in place of the factors."""
         columns, rows = self._sizes
-        size = 2 * self._nets * rows * columns * self._core.element_size()
+        size = 2 * self._nets * rows * columns * self._dtype.itemsize
         self._budget.take(size, f"An explicit matrix of {rows} x {columns} for {self._nets} networks")
         self._budget.left += size // 2 + self._taken
         self._taken = size // 2
         values = torch.empty(self._nets, rows, columns, dtype=self._dtype, device=self._device)
-        values.normal_(generator=self._generator)
+        values.normal_(0.0, self._std, generator=self._generator)
         for side, z in ((LEFT, values), (RIGHT, values.mT)):
             asked = self._asked(side)
             z.sub_(torch.bmm(asked.mT, torch.bmm(asked, z)))
         if self._unseen is not None:
             values *= (self._unseen / _square(values).clamp(min=1e-300)).sqrt()[:, None, None]
         change = self.norm_change()
-        asked, draws = self._asked(RIGHT), self._drawn(LEFT)
-        values += torch.bmm(draws.mT, asked)
-        block = self._block() if self._learnt is None else self._trained()
-        values += torch.bmm(self._asked(LEFT).mT, self._drawn(RIGHT) + torch.bmm(block, asked))
-        self._slots, self._core = [], self._core[:, :0, :0]
-        return DenseMatrix(values.mul_(self._std), change)
+        asked, known = self._asked(RIGHT), self._drawn(RIGHT)
+        if self._learnt is not None:
+            known = known + torch.bmm(self._trained().to(values), asked)
+        values += torch.bmm(self._drawn(LEFT).mT, asked)
+        values += torch.bmm(self._asked(LEFT).mT, known)
+        self._slots = []
+        return DenseMatrix(values, change)
 
 
 class _Product(torch.autograd.Function):

@@ -10,11 +10,11 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from advmf.errors import ArgumentError, DomainError
@@ -32,6 +32,7 @@ from advmf.simulate.tapes import (
     ShiftTape,
     Stream,
     Tape,
+    taken,
 )
 
 
@@ -163,6 +164,18 @@ class Trace:
     def pull(self, cotangents: Columns) -> Columns:
         """``J^T c`` for cotangents of shape (nets, K, inputs, columns): (nets, d, inputs, columns)."""
         return self.networks.map.pull(cotangents, self._linear())
+
+    def at(self, columns: Int[Tensor, "nets inputs n"]) -> Trace:
+        """The shifted trace with ``n`` of its columns, in each network and for each input; for pulls that the others do
+        not need.
+
+        Raises ArgumentError for a forward trace, which has a single column.
+        """
+        if not isinstance(self.tape, ShiftTape):
+            raise ArgumentError(
+                "Columns are those of a shifted trace, as trace.shift(eta) gives; this is a forward one."
+            )
+        return replace(self, output=taken(self.output, columns), tape=self.tape.at(columns))
 
     @lasting
     def shift(self, eta: Columns) -> Trace:
@@ -313,6 +326,10 @@ class CentredTrace(Trace):
 
     def pull(self, cotangents: Columns) -> Columns:
         return super().pull(cotangents) - self.start.pull(cotangents)
+
+    def at(self, columns: Int[Tensor, "nets inputs n"]) -> CentredTrace:
+        own = super().at(columns)
+        return replace(self, output=own.output, tape=own.tape, start=self.start.at(columns))
 
     @lasting
     def shift(self, eta: Columns) -> CentredTrace:

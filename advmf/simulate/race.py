@@ -17,6 +17,7 @@ from torch import Tensor
 from advmf.simulate.geometry import conjugate, maximiser, norm, project
 from advmf.simulate.module import ModuleTrace
 from advmf.simulate.networks import Trace
+from advmf.simulate.tapes import ShiftTape
 
 DIRECTIONS, STEPS = 16, 14
 """The default race: the number of its directions, each with both signs, and the number of its steps."""
@@ -57,8 +58,8 @@ def columns(directions: int, step: int) -> int:
 
 
 def attack_queries(K: int, d: int, pairs: int, steps: int, restarts: int = 1, directions: int = DIRECTIONS) -> int:
-    """The number of vectors that :func:`attack_trace` sends through each matrix, forwards and back, the trace and its
-    Jacobian included."""
+    """The most vectors that :func:`attack_trace` sends through each matrix, forwards and back, the trace and its
+    Jacobian included. They are fewer where only the starts that continue are sent back."""
     last = ROUNDS[-1][0]  # the number is constant from this step on
     total = sum(columns(directions, step) for step in range(min(last, steps)))
     total += max(0, steps - last) * columns(directions, last)
@@ -125,15 +126,14 @@ def ascend(
     eta, m = _each(partial(back, radius=radius), radius * starts, ps), torch.zeros_like(starts)
     where, best, seen = eta[..., 0, :], eta.new_full(eta.shape[:3], -math.inf), eta.new_full(eta.shape[:4], -math.inf)
     for step in range(steps + 1):
-        if (count := going(step)) < seen.shape[-1]:
-            seen, kept = seen.topk(count, -1)
-            eta, m = _take(eta, kept), _take(m, kept)
-        value, gradient = passes(trace, eta, objective, gradient=step < steps)
+        value, kept, gradient = passes(trace, eta, objective, seen, going(step + 1) if step < steps else 0)
         top, at = value.max(-1)
         where = torch.where((top > best)[..., None], _take(eta, at[..., None])[..., 0, :], where)
         best, seen = torch.maximum(best, top), torch.maximum(seen, value)
         if gradient is None:
             break
+        if kept is not None:
+            seen, eta, m = seen.gather(3, kept), _take(eta, kept), _take(m, kept)
         length = _each(norm, gradient, duals)[..., None]
         m = momentum * m + gradient / length.clamp(min=torch.finfo(eta.dtype).tiny)
         moved = eta + (1 - step / steps) * radius * _each(lambda z, p: size(p) * maximiser(z, p), m, ps)
@@ -142,22 +142,37 @@ def ascend(
 
 
 def passes(
-    trace: Trace | ModuleTrace, eta: Float[Tensor, "nets inputs pairs starts d"], objective: Objective, gradient: bool
-) -> tuple[Tensor, Tensor | None]:
-    """The objective of ``f(x + eta) - f(x)`` (nets, inputs, pairs, starts) and, if requested, its gradient with respect
-    to ``eta``."""
+    trace: Trace | ModuleTrace,
+    eta: Float[Tensor, "nets inputs pairs starts d"],
+    objective: Objective,
+    seen: Float[Tensor, "nets inputs pairs starts"],
+    count: int,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The objective of ``f(x + eta) - f(x)`` (nets, inputs, pairs, starts), the ``count`` starts that are best by it or
+    by what was ``seen`` before (None if all are), and the gradients at these with respect to ``eta`` (None for a count
+    of 0). Columns that no gradient is needed for are not sent back, where the trace can tell them apart."""
     tape = sum(kept.nbytes for kept in trace.tape.kept) * eta.shape[2]
-    values, gradients = [], []
-    for part in eta.split(max(1, TAPE // max(1, tape)), 3):
+    parts = eta.split(max(1, TAPE // max(1, tape)), 3)
+    values, gradients, best = [], [], None
+    for part in parts:
         shape = part.shape[2:4]
         shifted = trace.shift(part.flatten(2, 3).permute(0, 3, 1, 2))
         delta = shifted.output.permute(0, 2, 3, 1).unflatten(2, shape)
-        value, slope = objective(delta, gradient)
+        value, slope = objective(delta, count > 0)
         values.append(value)
-        if slope is not None:
-            t = slope.flatten(2, 3).permute(0, 3, 1, 2)
-            gradients.append(shifted.pull(t).permute(0, 2, 3, 1).unflatten(2, shape))
-    return torch.cat(values, 3), torch.cat(gradients, 3) if gradient else None
+        if slope is None:
+            continue
+        if len(parts) == 1 and count < shape[1] and isinstance(shifted, Trace) and isinstance(shifted.tape, ShiftTape):
+            best = torch.maximum(seen, value).topk(count, -1).indices
+            pair = torch.arange(shape[0], dtype=best.dtype, device=best.device)[:, None]
+            shifted, slope = shifted.at((shape[1] * pair + best).flatten(2)), _take(slope, best)
+        t = slope.flatten(2, 3).permute(0, 3, 1, 2)
+        gradients.append(shifted.pull(t).permute(0, 2, 3, 1).unflatten(2, slope.shape[2:4]))
+    found, gradient = torch.cat(values, 3), torch.cat(gradients, 3) if gradients else None
+    if gradient is not None and count < gradient.shape[3]:
+        best = torch.maximum(seen, found).topk(count, -1).indices
+        gradient = _take(gradient, best)
+    return found, best, gradient
 
 
 def _each(function: Callable[[Tensor, float], Tensor], z: Tensor, exponents: Sequence[float]) -> Tensor:

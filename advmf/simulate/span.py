@@ -48,15 +48,21 @@ def directions(
     """
     if rows.shape[1] == 1:
         length = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
-        least = float((length / size).min())  # NaN for vectors of zeros
+        share = length / size  # NaN for vectors of zeros
+        least = float(share.min())
         if least > tolerance:
             return length.reciprocal(), length, None, least, True
+        kept = share > tolerance
+        if not bool(kept.any()):
+            return None
+        least = float(share.where(kept, math.inf).min())
+        return torch.where(kept, length, math.inf).reciprocal(), length, kept[..., 0], least, True
     if not rows.shape[1]:
         return None
+    kept, settled = None, True
     wide = torch.where(size > 0, size, 1).double()
     values, vectors = torch.linalg.eigh(_gram(rows) / (wide * wide.mT))
     least = float(values.min())
-    kept, settled = None, True
     blur = (torch.finfo(torch.float64).eps / tolerance) ** 2 if tolerance else 0.0
     least_kept = (values[:, -1:] * blur).clamp(min=tolerance**2)
     if bool((values <= least_kept).any()):
@@ -76,8 +82,7 @@ def directions(
 def orthonormal(rows: Tensor) -> Tensor:
     """The matrix that makes almost orthonormal rows orthonormal and changes them least; rows of zeros stay zero."""
     if rows.shape[1] == 1:
-        size = torch.linalg.vector_norm(rows, dim=2, keepdim=True)
-        return torch.where(size > 0.5, size, math.inf).reciprocal()
+        return torch.linalg.vector_norm(rows, dim=2, keepdim=True).clamp_(min=0.5).reciprocal_()
     values, vectors = torch.linalg.eigh(_gram(rows))
     turn = vectors * torch.where(values > 0.5, values, math.inf).rsqrt()[:, None, :]
     return torch.bmm(turn, vectors.mT).to(rows)

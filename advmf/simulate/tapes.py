@@ -10,7 +10,7 @@ import math
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from advmf.simulate.pointwise import Function
@@ -227,6 +227,14 @@ class ShiftTape:
         self.norms.append((unit + difference, moved))
         return difference
 
+    def at(self, columns: Int[Tensor, "nets inputs n"]) -> ShiftTape:
+        """The tape of some of the columns."""
+        tape = ShiftTape(self._base)
+        tape._functions = self._functions
+        tape.kept = [taken(kept, columns) for kept in self.kept]
+        tape.norms = [(taken(unit, columns), taken(size, columns)) for unit, size in self.norms]
+        return tape
+
     def gate(self, at: int) -> Tensor:
         """The point at which the slopes of an activation at x + eta are taken."""
         function = self._functions[at]
@@ -234,3 +242,9 @@ class ShiftTape:
 
 
 AnyTape = Tape | ForwardTape | ShiftTape
+
+
+def taken(z: Tensor, columns: Int[Tensor, "nets inputs n"]) -> Tensor:
+    """The columns of a block (nets, size, inputs or their positions, any) that are named for each input."""
+    index = columns.repeat_interleave(z.shape[2] // columns.shape[1], 1)[:, None]
+    return z.gather(3, index.expand(-1, z.shape[1], -1, -1))

@@ -132,17 +132,28 @@ def test_a_scrambled_gradient_is_found_out(monkeypatch):
     assert pgd(networks, x, **settings).value.mean() < 0.9 * right.mean()
 
 
-def test_the_gradient_is_that_of_automatic_differentiation():
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("count", [4, 2])
+def test_the_gradient_is_that_of_automatic_differentiation(count, together, monkeypatch):
+    """Of all starts, or of the best two, which are those of the values or of what was seen before."""
+    if not together:
+        monkeypatch.setattr(MODULE, "TAPE", 1)
     trace = next(NETWORKS.traces(point(12)))
     eta = 0.5 * torch.randn(3, 1, 2, 4, 12, generator=generator(), dtype=torch.float64)
-    value, gradient = MODULE.passes(trace, eta, MODULE.norms((1.0, 3.0)), gradient=True)
+    seen = torch.full((3, 1, 2, 4), -math.inf, dtype=torch.float64)
+    seen[1, 0, 1, 3] = 1e9
+    value, kept, gradient = MODULE.passes(trace, eta, MODULE.norms((1.0, 3.0)), seen, count)
+    assert (kept is None) == (count == 4)
+    places = torch.arange(4).expand(3, 1, 2, 4) if kept is None else kept
+    assert torch.equal(places.sort(-1).values, torch.maximum(seen, value).topk(count, -1).indices.sort(-1).values)
     base = NETWORKS.forward(point(12))
     for pair, q in enumerate((1.0, 3.0)):
         for net, start in product(range(3), range(4)):
             z = eta[net, 0, pair, start].clone().requires_grad_(True)
             expected = torch.linalg.vector_norm(NETWORKS.forward(point(12) + z)[net] - base[net], q)
             torch.testing.assert_close(value[net, 0, pair, start], expected.detach())
-            torch.testing.assert_close(gradient[net, 0, pair, start], torch.autograd.grad(expected, z)[0])
+            for at in (places[net, 0, pair] == start).nonzero()[:, 0]:
+                torch.testing.assert_close(gradient[net, 0, pair, at], torch.autograd.grad(expected, z)[0])
 
 
 def test_more_starts_and_steps_do_no_harm():

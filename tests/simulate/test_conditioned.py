@@ -38,16 +38,17 @@ def explicit(nets, rows, columns, std=1.0, seed=0):
 
 
 class OneSided(ConditionedMatrix):
-    """A wrong matrix: answers to the left know nothing of answers to the right, and the other way round."""
+    """A wrong matrix: answers to one side know nothing of earlier answers to the other."""
 
-    def _draw(self, count, kept, side):
-        super()._draw(count, kept, side)
-        self._core.zero_()
+    aware = RIGHT
 
-    def _answer(self, x, side):
-        answer = super()._answer(x, side)
-        drawn, known = self._drawn(side), torch.bmm(x.mT, self._drawn(side).mT)
-        return answer - self._std * torch.bmm(known, self._asked(1 - side)).mT if drawn.shape[1] else answer
+    def _leave_out_known(self, draws, side):
+        if side == self.aware:
+            super()._leave_out_known(draws, side)
+
+
+class OtherSided(OneSided):
+    aware = LEFT
 
 
 # -- algebra -----------------------------------------------------------------------------------------------------------
@@ -265,8 +266,9 @@ def test_the_law_of_a_dialogue_is_that_of_an_explicit_matrix(rows, columns, dtyp
     assert (W._explicit is not None) == (rows == 9)
 
 
-def test_conditioning_on_one_side_only_is_caught():
-    W = OneSided(DRAWS, 24, 24, 1 / math.sqrt(24), generator=generator(), dtype=torch.float64)
+@pytest.mark.parametrize("wrong", [OneSided, OtherSided])
+def test_conditioning_on_one_side_only_is_caught(wrong):
+    W = wrong(DRAWS, 24, 24, 1 / math.sqrt(24), generator=generator(), dtype=torch.float64)
     ours = features(transcript(W, 24, 24))
     theirs = features(transcript(explicit(DRAWS, 24, 24, 1 / math.sqrt(24), seed=1), 24, 24))
     assert len(departures(ours, theirs)) > 5
