@@ -675,7 +675,7 @@ def test_the_bound_stands_at_the_limit_and_its_controls_are_refuted(name):
     claim = mf.loss_bound(net, 2, 2)
     at = {"d": 16, "K": 4, "sigma_w": 2.0, "sigma_b": 0.3, "eps": 0.1, **({"L": 2} if net.repeated else {})}
     claims = [claim, *controls(claim)]
-    reports = mf.check_all(claims, at, widths="limit", nets=150, seed=1, directions=4, steps=6)
+    reports = mf.check_all(claims, at, widths="limit", nets=100, seed=1)
     assert [r.verdict for r in reports] == [Verdict.NOT_REFUTED] + [Verdict.REFUTED] * (len(claims) - 1), "\n".join(
         map(str, reports)
     )
