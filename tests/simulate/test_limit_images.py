@@ -516,23 +516,23 @@ def observed(networks):
     return {name: value.double().numpy() for name, value in out.items()}
 
 
-def endless(name, nets=800, **values):
+def endless(name, nets=400, **values):
     return observed(sample(WIDE[name], nets=nets, seed=6, **values))
 
 
-def wide(name, nets=100):
-    return observed(sample(WIDE[name], N=600, nets=nets, seed=5, sampler="dense", dtype=torch.float32))
+def wide(name, nets=120):
+    return observed(sample(WIDE[name], N=300, nets=nets, seed=5, sampler="dense", dtype=torch.float32))
 
 
 @pytest.mark.parametrize("name", WIDE)
 def test_the_law_is_that_of_wide_networks(name):
-    """Of 600 channels, whose departure from the limit, L sqrt(K d)/N = 1 %, so few networks do not show."""
+    """Of 300 channels, whose departure from the limit, L sqrt(K d)/N = 2 to 3 %, so few networks do not show."""
     assert departures(wide(name), endless(name)) == []
 
 
 def test_another_padding_and_variance_are_caught():
     found = wide("circular", 400)
-    assert departures(found, endless("circular")) == []
+    assert departures(found, endless("circular", 800)) == []
     assert {"first pixel", "norm"} & set(departures(found, endless("zero", 3000)))
     assert {"norm", "attack"} <= set(departures(found, endless("circular", sigma_w=1.6)))
 
@@ -675,7 +675,7 @@ def test_the_bound_stands_at_the_limit_and_its_controls_are_refuted(name):
     claim = mf.loss_bound(net, 2, 2)
     at = {"d": 16, "K": 4, "sigma_w": 2.0, "sigma_b": 0.3, "eps": 0.1, **({"L": 2} if net.repeated else {})}
     claims = [claim, *controls(claim)]
-    reports = mf.check_all(claims, at, widths="limit", nets=150, seed=1)
+    reports = mf.check_all(claims, at, widths="limit", nets=100, seed=1)
     assert [r.verdict for r in reports] == [Verdict.NOT_REFUTED] + [Verdict.REFUTED] * (len(claims) - 1), "\n".join(
         map(str, reports)
     )

@@ -222,11 +222,15 @@ def test_what_workers_hand_in_of_checks_that_may_stop_early_is_gone_on_from(hand
 
 
 @pytest.fixture
-def cluster():
+def cluster(request):
+    """A cluster of two workers, or of as many as the test asks for: each takes seconds to start."""
     # Without a port of its own, two clusters at once would both want that of dask's page.
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
-    with distributed.LocalCluster(**options) as local:
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
+    with distributed.LocalCluster(n_workers=getattr(request, "param", 2), **options) as local:
         yield local
+
+
+one_worker = pytest.mark.parametrize("cluster", [1], indirect=True, ids=["alone"])
 
 
 def test_a_cluster_gives_the_same_numbers_though_a_worker_is_killed(cluster, alone, handed, tmp_path):
@@ -243,6 +247,7 @@ def test_a_cluster_gives_the_same_numbers_though_a_worker_is_killed(cluster, alo
     assert read(path).complete
 
 
+@one_worker
 def test_a_worker_that_leaves_after_its_result_has_come_loses_nothing(cluster, monkeypatch):
     """dask marks the result as lost then, though it is here already."""
     get = distributed.Future._result
@@ -256,6 +261,7 @@ def test_a_worker_that_leaves_after_its_result_has_come_loses_nothing(cluster, m
     assert sorted(compute(DEEDS, backend="dask", scheduler=cluster.scheduler_address)) == [(i, i * i) for i in range(6)]
 
 
+@one_worker
 def test_a_lost_scheduler_keeps_what_was_finished(cluster, alone, tmp_path):
     path = tmp_path / "run.db"
     going = run(f_suite(), store=path, backend="dask", scheduler=cluster.scheduler_address)

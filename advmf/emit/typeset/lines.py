@@ -168,6 +168,7 @@ def _inside(expr: sp.Basic, squares: sp.Expr) -> sp.Basic:
     return expr.func(*(_inside(e, squares) for e in expr.args))
 
 
+@lru_cache(10_000)
 def _reduced(expr: sp.Expr, squares: sp.Expr) -> sp.Expr:
     """The expanded sum with α in each coefficient that is a polynomial in it."""
     one, other = (term.as_base_exp()[0] for term in sp.expand(squares).args)
@@ -198,6 +199,7 @@ _NESTED = re.compile(r"\\frac\{(?:[^{}]|\{[^{}]*\})*\\frac")
 
 def _plainest(forms: Sequence[sp.Expr]) -> sp.Expr:
     """The most readable of some equal expressions, their factored forms and their top-level expansions."""
+    forms = tuple(dict.fromkeys(forms))
     found = list(forms)
     for form in forms:
         found += [sp.factor_terms(form), sp.expand_mul(form, deep=False)]
