@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import sympy as sp
@@ -92,12 +93,9 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
             )
         product = numeric(e.lhs.args[0], at, widths)
         if measurable(product, int(at["d"]), int(at["K"])):
-            degree = (
-                sp.Poly(product, *sorted(e.lhs.observables, key=str)).total_degree() if product.is_polynomial() else 0
-            )
             predicted, scale = (at_widths(side, at, widths) for side in (e.rhs, e.scale))
             sides, slow = trusted(product, int(at["d"]), int(at["K"])), crossover(product, at)
-            law = exact or e.exact, e.order, degree >= 4
+            law = exact or e.exact, e.order, _degree(product) >= 4
             tests.append(Consequence(e.label, product, predicted, scale, *law, stated.states, *sides, slow))
     if not tests:
         d, K = min(least_sizes(stated.lhs) for stated in claim.equations or (own,))
@@ -116,9 +114,16 @@ def numeric(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> sp
 
     Raises ArgumentError for a coefficient that depends on the width, or is not finite.
     """
+    return _numeric(expr, tuple(at.items()), tuple(widths))  # a claim and its wrong versions measure the same
+
+
+@lru_cache(maxsize=1024)
+def _numeric(expr: sp.Expr, point: tuple[tuple[str, float], ...], widths: tuple[int, ...]) -> sp.Expr:
+    at, observables = dict(point), expr.atoms(Observable)
     letters = {s: sp.Float(at[s.name]) for s in expr.free_symbols if s.name in at}
-    expr = expr.xreplace({o: o.func(*(arg.subs(letters) for arg in o.args)) for o in expr.atoms(Observable)})
-    if not expr.is_polynomial(*expr.atoms(Observable)):
+    own = {o: o.func(*(arg.subs(letters) for arg in o.args)) for o in observables if o.free_symbols}
+    expr = expr.xreplace(own)
+    if not expr.is_polynomial(*map(own.get, observables, observables)):
         return expr.subs(letters)
 
     def measured(part: sp.Expr) -> sp.Expr:
@@ -133,6 +138,13 @@ def numeric(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> sp
 
     # Multiplied out only now: long formulas among its factors have become numbers.
     return sp.expand(measured(expr))
+
+
+@lru_cache(maxsize=1024)
+def _degree(product: sp.Expr) -> int:
+    """The total degree of a polynomial in observables, and 0 of what is none."""
+    observables = sorted(product.atoms(Observable), key=str)
+    return int(sp.Poly(product, *observables).total_degree()) if observables and product.is_polynomial() else 0
 
 
 def crossover(product: sp.Expr, at: Mapping[str, float]) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from advmf.emit.kernels import kernel
+from advmf.emit.kernels import Kernel, kernel
 
 
 def value(expr: Any, at: Mapping[str, float]) -> float:
@@ -17,10 +17,14 @@ def value(expr: Any, at: Mapping[str, float]) -> float:
     >>> value(mf.symbols.d**2 / mf.symbols.K, {"d": 6, "K": 4, "L": 3})
     9.0
     """
-    compiled = kernel(expr)
-    return _value(expr, tuple((name, at[name]) for name in compiled.arguments))
+    return _value(expr, tuple((name, at[name]) for name in _compiled(expr).arguments))
+
+
+@lru_cache(maxsize=4096)
+def _compiled(expr: Any) -> Kernel:
+    return kernel(expr)
 
 
 @lru_cache(maxsize=4096)
 def _value(expr: Any, at: tuple[tuple[str, float], ...]) -> float:
-    return float(kernel(expr)(**dict(at)))
+    return float(_compiled(expr)(**dict(at)))
