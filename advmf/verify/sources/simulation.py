@@ -7,8 +7,7 @@ extrapolated to 1/N = 0 where the claim is about large width, and decided at the
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -19,30 +18,27 @@ import torch
 
 from advmf.boundary import public, whole
 from advmf.claim import Claim
-from advmf.errors import MemoryBudgetError, NonFiniteError, one_of
+from advmf.errors import one_of
 from advmf.observables import Observable, Output
-from advmf.progress import TAKEN_OVER, Progress, shown
+from advmf.progress import Progress, shown
 from advmf.simulate.data import Images, load
 from advmf.simulate.ensemble import MEMORY, Ensemble
-from advmf.simulate.estimate import Single, measure, queries
+from advmf.simulate.estimate import queries
 from advmf.simulate.probe import AttackSettings
 from advmf.simulate.sampling import sample
-from advmf.simulate.state import draw_seed, source
 from advmf.verify.check import Run, checked, named
 from advmf.verify.counted import Sample, effect_of, judge_counts
 from advmf.verify.judge import Test, consequences, judge
-from advmf.verify.moments import Running
 from advmf.verify.provenance import provenance
 from advmf.verify.relations import deciding, sound
 from advmf.verify.sequential import Look, looks, told
-from advmf.verify.soundness import overflown, sized, underflown
+from advmf.verify.soundness import overflown, underflown
 from advmf.verify.sources.arguments import (
     FLOATS,
     LEAST_SEED,
     NETS,
     Sampling,
     arranged,
-    attacked,
     generator_of,
     ladder_of,
     require_stated,
@@ -50,9 +46,10 @@ from advmf.verify.sources.arguments import (
 )
 from advmf.verify.sources.kinks import require_slopes
 from advmf.verify.sources.limit import GIVEN, INFINITE
+from advmf.verify.sources.parts import Part, plan
 from advmf.verify.statistics import Design, Rung
 from advmf.verify.tails import Tail
-from advmf.verify.verdict import Finding, Reports, jsonable
+from advmf.verify.verdict import Finding, Reports
 
 
 @public
@@ -201,11 +198,11 @@ class Simulation:
                 memory=sampling.memory, sampler=sampling.sampler, queries=vectors, keep=False, **given,
             )  # fmt: skip
 
-        plan = {N: _plan(products, partial(draw, N), apart=N == INFINITE) for N in self.ladder}
+        plans = {N: plan(products, partial(draw, N), apart=N == INFINITE) for N in self.ladder}
         finished = {} if run.parts is None else run.parts
         self._parts = [
-            _Part(own, ensemble, images, generators[N], settings, f"N={N}/{share}", finished)
-            for N, shares in plan.items()
+            Part(own, ensemble, images, generators[N], settings, f"N={N}/{share}", finished)
+            for N, shares in plans.items()
             for share, (own, ensemble) in enumerate(shares)
         ]
         self._total = sum(part.ensemble.bytes_per_network * part.ensemble.nets for part in self._parts)
@@ -213,7 +210,7 @@ class Simulation:
         self._rounding = 1e3 * torch.finfo(precision).eps
         self._origin: dict[str, Any] = {
             "widths": [N if math.isfinite(N) else str(N) for N in self.ladder],
-            "samplers": [shares[0][1].sampler for shares in plan.values()],
+            "samplers": [shares[0][1].sampler for shares in plans.values()],
             **({"given": GIVEN} if INFINITE in self.ladder else {}),
             "data": images.name, "data_sha256": images.sha256,
             "attack": {"steps": attack.steps, "restarts": attack.restarts, "directions": attack.directions},
@@ -269,116 +266,3 @@ class Simulation:
         if self._progress:
             self._done += nets * ensemble.bytes_per_network
             self._progress(nets * ensemble.bytes_per_network / self._total, what)
-
-
-def _plan(
-    products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble], apart: bool = False
-) -> list[tuple[list[sp.Expr], Ensemble]]:
-    """Which products are measured on which ensemble (a set of networks). It is one ensemble for all. Where its attacks
-    do not fit into memory, the attacked products are halved. With ``apart`` each attack has an ensemble of its own, for
-    asking about more points makes each of them dearer.
-
-    Raises MemoryBudgetError where a single attack does not fit.
-    """
-    costly = list(filter(attacked, products))
-    try:
-        if not apart or len(costly) < 2:
-            return [(products, draw(products))]
-    except MemoryBudgetError:
-        if len(costly) < 2:
-            raise
-    later = costly[len(costly) // 2 :]
-    return _plan([product for product in products if product not in later], draw, apart) + _plan(later, draw, apart)
-
-
-class _Part:
-    """Products that are measured on one ensemble, each network with its own image, and the outcome so far. The outcome
-    is kept in ``finished`` by ``name``."""
-
-    def __init__(
-        self,
-        products: Sequence[sp.Expr],
-        ensemble: Ensemble,
-        images: Images,
-        generator: torch.Generator,
-        settings: AttackSettings,
-        name: str,
-        finished: MutableMapping[str, Any],
-    ) -> None:
-        self.products, self.ensemble = products, ensemble
-        self._observables = sized(products)
-        self._columns = [*products, *map(sp.Abs, self._observables)]
-        self._images, self._generator, self._settings = images, generator, settings
-        self._name, self._finished = name, finished
-        self._x: torch.Tensor | None = None
-        self._seed = 0
-        self._running = Running(len(self._columns))
-        self._counted = [i for i, product in enumerate(products) if isinstance(product, Single)]
-        self._numbers = np.empty((0, len(self._counted)))
-
-    def advance(self, count: int, done: Callable[[Ensemble, int, str], None]) -> None:
-        """Measure on until there are ``count`` networks, or take over finished ones. ``done`` is told of every
-        chunk."""
-        # The parts of a width draw from one generator, one after the other. So each part draws also where it simulates
-        # no network.
-        if self._x is None:
-            drawn = self._images.draw(self.ensemble.nets, self._generator)[:, None, :]
-            self._x = drawn.to(self.ensemble.dtype)
-            # Every chunk draws the same random directions, so that the numbers do not depend on what shares a chunk.
-            self._seed = draw_seed(self._generator)
-        start, name = self._running.count, f"{self._name}:{count}"
-        if count <= start:
-            return
-        if name in self._finished:
-            state = self._finished[name]
-            self._running = Running.of(state)
-            self._numbers = np.array(state.get("numbers", []), dtype=float).reshape(count, len(self._counted))
-            done(self.ensemble, count - start, TAKEN_OVER)
-        else:
-            started = time.perf_counter()
-            self._measure(start, count, done)
-            self._finished[name] = {**self._state(), "seconds": time.perf_counter() - started}
-        if count == self.ensemble.nets:
-            self._x = self._x[:0].clone()  # the images of wide ladders need not be kept together
-
-    def _state(self) -> dict[str, Any]:
-        """The state to go on from, JSON-ready: the moments, and where networks are counted the number of each
-        network."""
-        return {**self._running.state, **({"numbers": jsonable(self._numbers.tolist())} if self._counted else {})}
-
-    def _add(self, block: np.ndarray) -> None:
-        self._running.add(block)
-        self._numbers = np.concatenate([self._numbers, block[:, self._counted]])
-
-    def _measure(self, start: int, count: int, done: Callable[[Ensemble, int, str], None]) -> None:
-        """The networks from ``start`` to before ``count``."""
-        assert self._x is not None
-        batch, x = self.ensemble.part(start, count), self._x[start:count]
-        columns = batch.inputs(x)
-        try:
-            for trace in batch.traces(x):
-                first = self._running.count - start
-                own = columns[first : first + trace.networks.nets]
-                draws = source(None, self._seed)
-                drawn = batch.part(first, first + trace.networks.nets)
-                self._add(measure(trace, own, self._columns, self._settings, draws, drawn).cpu().numpy())
-                done(self.ensemble, trace.networks.nets, f"N={self.ensemble.N}")
-        except NonFiniteError:  # networks without weights cannot go on beside one that overflows
-            rest = count - self._running.count
-            self._add(np.full((rest, len(self._columns)), math.nan))
-            done(self.ensemble, rest, f"N={self.ensemble.N}")
-
-    def rungs(self) -> Iterator[tuple[sp.Expr, Rung]]:
-        """The mean of each product, so far."""
-        for i, product in enumerate(self.products):
-            yield product, self._running.rung(self.ensemble.N, i)
-
-    def sizes(self) -> Iterator[tuple[Observable, Rung]]:
-        """The mean size of each observable in the products, so far."""
-        for i, o in enumerate(self._observables, len(self.products)):
-            yield o, self._running.rung(self.ensemble.N, i)
-
-    def numbers(self) -> Iterator[tuple[sp.Expr, np.ndarray]]:
-        """For products that are counted: the number of each network, so far."""
-        for place, i in enumerate(self._counted):
-            yield self.products[i], self._numbers[:, place]
