@@ -288,7 +288,7 @@ def lasting(departures: Sequence[Rung], alpha: float, effect: float) -> str:
     left = last.mean + beyond * (last.mean - first.mean)
     first_error, last_error = (r.stderr / math.sqrt(r.seen) if r.seen else math.inf for r in (first, last))
     stderr = math.hypot((1 + beyond) * last_error, beyond * first_error)
-    reach = quantile(alpha / 2, min(first.nets, last.nets) - 1)
+    reach = quantile(alpha / 2, min(first.freedom, last.freedom))
     if left * last.mean > 0 and abs(left) - effect > reach * stderr and abs(last.mean) - effect > reach * last_error:
         return f"the departure lasts: {first.mean:+.1%} at N = {first.N}, {last.mean:+.1%} at {last.N}"
     return ""

@@ -265,5 +265,6 @@ def test_attacks_of_every_kind_are_shared_out_where_memory_is_short(observable):
             raise mf.errors.MemoryBudgetError("too large")
         return "ensemble"
 
-    plan = parts.plan(products, draw)
-    assert len(plan) == 4 and sorted((p for own, _ in plan for p in own), key=str) == sorted(products, key=str)
+    plan = parts.plan(parts.whole(products), draw)
+    found = [column.product for own, _ in plan for column in own]
+    assert len(plan) == 4 and sorted(found, key=str) == sorted(products, key=str)

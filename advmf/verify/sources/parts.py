@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy as sp
 import torch
 
 from advmf.errors import MemoryBudgetError, NonFiniteError
-from advmf.observables import Observable
+from advmf.observables import ATTACK, Observable
 from advmf.progress import TAKEN_OVER
 from advmf.simulate.data import Images
 from advmf.simulate.ensemble import Ensemble
 from advmf.simulate.estimate import Single, measure
 from advmf.simulate.probe import AttackSettings
 from advmf.simulate.state import draw_seed, source
+from advmf.symbols import N, eps
 from advmf.verify.moments import Running
 from advmf.verify.soundness import sized
 from advmf.verify.sources.arguments import attacked
@@ -26,33 +27,65 @@ from advmf.verify.statistics import Rung
 from advmf.verify.verdict import jsonable
 
 
+class Column(NamedTuple):
+    """A product of observables, and what is measured for it in a part: the product itself, or a term of it."""
+
+    product: sp.Expr
+    measured: sp.Expr
+
+
+def whole(products: Sequence[sp.Expr]) -> list[Column]:
+    """Products that are measured in one part."""
+    return [Column(product, product) for product in products]
+
+
+def terms(products: Sequence[sp.Expr], values: Mapping[str, float]) -> tuple[list[Column], list[Column]] | None:
+    """The columns of two parts whose means add up to those of the products. The first part takes no attack: an attacked
+    observable is replaced by one nearby (:attr:`~advmf.observables.Observable.nearby`) at the ``values`` of its
+    letters. The second part is what the attacked products are more than that, on networks of its own.
+
+    None where nothing is attacked, where an attacked observable has nothing nearby, and where networks are counted.
+    """
+    first, second = list[Column](), list[Column]()
+    letters = {symbol: sp.Float(values[symbol.name]) for symbol in (eps, N) if symbol.name in values}
+    for product in products:
+        sought = [o for o in product.atoms(Observable) if ATTACK in o.needs]
+        near = {o: o.nearby for o in sought}
+        if None in near.values() or (sought and product.has(Single)):
+            return None
+        term = sp.expand(product.xreplace(near).xreplace(letters)) if sought else product
+        first.append(Column(product, term))
+        second += [Column(product, product - term)] if sought else []
+    return (first, second) if second else None
+
+
 def plan(
-    products: list[sp.Expr], draw: Callable[[list[sp.Expr]], Ensemble], apart: bool = False
-) -> list[tuple[list[sp.Expr], Ensemble]]:
-    """Which products are measured on which ensemble (a set of networks). It is one ensemble for all. Where its attacks
-    do not fit into memory, the attacked products are halved. With ``apart`` each attack has an ensemble of its own, for
+    columns: list[Column], draw: Callable[[list[sp.Expr]], Ensemble], apart: bool = False
+) -> list[tuple[list[Column], Ensemble]]:
+    """Which columns are measured on which ensemble (a set of networks). It is one ensemble for all. Where its attacks
+    do not fit into memory, the attacked columns are halved. With ``apart`` each attack has an ensemble of its own, for
     asking about more points makes each of them dearer.
 
     Raises MemoryBudgetError where a single attack does not fit.
     """
-    costly = list(filter(attacked, products))
+    costly = [column for column in columns if attacked(column.measured)]
     try:
         if not apart or len(costly) < 2:
-            return [(products, draw(products))]
+            return [(columns, draw([column.measured for column in columns]))]
     except MemoryBudgetError:
         if len(costly) < 2:
             raise
     later = costly[len(costly) // 2 :]
-    return plan([product for product in products if product not in later], draw, apart) + plan(later, draw, apart)
+    return plan([column for column in columns if column not in later], draw, apart) + plan(later, draw, apart)
 
 
 class Part:
-    """Products that are measured on one ensemble, each network with its own image, and the outcome so far. The outcome
+    """Columns that are measured on one ensemble, each network with its own image, and the outcome so far. The outcome
     is kept in ``finished`` by ``name``."""
 
     def __init__(
         self,
-        products: Sequence[sp.Expr],
+        columns: Sequence[Column],
         ensemble: Ensemble,
         images: Images,
         generator: torch.Generator,
@@ -60,15 +93,16 @@ class Part:
         name: str,
         finished: MutableMapping[str, Any],
     ) -> None:
-        self.products, self.ensemble = products, ensemble
-        self._observables = sized(products)
-        self._columns = [*products, *map(sp.Abs, self._observables)]
+        self.columns, self.ensemble = columns, ensemble
+        measured = [column.measured for column in columns]
+        self._observables = sized(measured)
+        self._measured = [*measured, *map(sp.Abs, self._observables)]
         self._images, self._generator, self._settings = images, generator, settings
         self._name, self._finished = name, finished
         self._x: torch.Tensor | None = None
         self._seed = 0
-        self._running = Running(len(self._columns))
-        self._counted = [i for i, product in enumerate(products) if isinstance(product, Single)]
+        self._running = Running(len(self._measured))
+        self._counted = [i for i, product in enumerate(measured) if isinstance(product, Single)]
         self._numbers = np.empty((0, len(self._counted)))
 
     def advance(self, count: int, done: Callable[[Ensemble, int, str], None]) -> None:
@@ -116,24 +150,24 @@ class Part:
                 own = columns[first : first + trace.networks.nets]
                 draws = source(None, self._seed)
                 drawn = batch.part(first, first + trace.networks.nets)
-                self._add(measure(trace, own, self._columns, self._settings, draws, drawn).cpu().numpy())
+                self._add(measure(trace, own, self._measured, self._settings, draws, drawn).cpu().numpy())
                 done(self.ensemble, trace.networks.nets, f"N={self.ensemble.N}")
         except NonFiniteError:  # networks without weights cannot go on beside one that overflows
             rest = count - self._running.count
-            self._add(np.full((rest, len(self._columns)), math.nan))
+            self._add(np.full((rest, len(self._measured)), math.nan))
             done(self.ensemble, rest, f"N={self.ensemble.N}")
 
     def rungs(self) -> Iterator[tuple[sp.Expr, Rung]]:
-        """The mean of each product, so far."""
-        for i, product in enumerate(self.products):
-            yield product, self._running.rung(self.ensemble.N, i)
+        """The mean of each column, by its product, so far."""
+        for i, column in enumerate(self.columns):
+            yield column.product, self._running.rung(self.ensemble.N, i)
 
     def sizes(self) -> Iterator[tuple[Observable, Rung]]:
         """The mean size of each observable in the products, so far."""
-        for i, o in enumerate(self._observables, len(self.products)):
+        for i, o in enumerate(self._observables, len(self.columns)):
             yield o, self._running.rung(self.ensemble.N, i)
 
     def numbers(self) -> Iterator[tuple[sp.Expr, np.ndarray]]:
         """For products that are counted: the number of each network, so far."""
         for place, i in enumerate(self._counted):
-            yield self.products[i], self._numbers[:, place]
+            yield self.columns[i].product, self._numbers[:, place]
