@@ -79,7 +79,8 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
             "give the claim equations=(Equation(label, lhs, RHS, scale),), of advmf.claim."
         )
     exact = Regime.LARGE_WIDTH not in claim.regime or math.isinf(max(widths))  # the limit is one width, by itself
-    own = Equation(str(claim.lhs), claim.subject, RHS, scale_of(claim.lhs), exact)
+    scale = RHS if isinstance(claim.lhs, Expectation) else scale_of(claim.lhs)
+    own = Equation(str(claim.lhs), claim.subject, RHS, scale, exact)
     tests: list[Test] = []
     for stated in claim.equations or (own,):
         e = stated.of(claim.rhs)
@@ -94,6 +95,7 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
         product = numeric(e.lhs.args[0], at, widths)
         if measurable(product, int(at["d"]), int(at["K"])):
             predicted, scale = (at_widths(side, at, widths) for side in (e.rhs, e.scale))
+            scale = {width: abs(size) for width, size in scale.items()}
             sides, slow = trusted(product, int(at["d"]), int(at["K"])), crossover(product, at)
             law = exact or e.exact, e.order, _degree(product) >= 4
             tests.append(Consequence(e.label, product, predicted, scale, *law, stated.states, *sides, slow))

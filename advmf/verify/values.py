@@ -1,11 +1,13 @@
 """The values of a claim's sides at a point. Each is computed once, for a claim and its wrong versions share most of
-them."""
+them, often up to a factor."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+
+import sympy as sp
 
 from advmf.emit.kernels import Kernel, kernel
 
@@ -17,7 +19,10 @@ def value(expr: Any, at: Mapping[str, float]) -> float:
     >>> value(mf.symbols.d**2 / mf.symbols.K, {"d": 6, "K": 4, "L": 3})
     9.0
     """
-    return _value(expr, tuple((name, at[name]) for name in _compiled(expr).arguments))
+    if isinstance(expr, sp.Abs):
+        return abs(value(expr.args[0], at))
+    number, rest = expr.as_coeff_Mul()
+    return float(number) * _value(rest, tuple((name, at[name]) for name in _compiled(rest).arguments))
 
 
 @lru_cache(maxsize=4096)
