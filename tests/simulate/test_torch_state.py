@@ -246,7 +246,10 @@ FACTORIES = {
 FILES = [
     *sorted((ROOT / "simulate").glob("*.py")),
     *(ROOT / "emit" / "engine" / name for name in ("tensors.py", "arrays_torch.py")),
-    *(ROOT / "verify" / name for name in ("sources/simulation.py", "sources/parts.py", "sources/matrices.py", "runs.py")),
+    *(
+        ROOT / "verify" / name
+        for name in ("sources/simulation.py", "sources/parts.py", "sources/matrices.py", "runs.py")
+    ),
     ROOT / "experiments" / "training_curve.py",
     ROOT / "nets" / "activations" / "relu_like.py",
 ]
