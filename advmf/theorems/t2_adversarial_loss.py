@@ -357,7 +357,7 @@ T2 = Theorem(
             L=2, d=64, K=4, widths=(32, 64, 128, 256), nets=(200, 250, 34, 165), directions=1, steps=3, attacked=0.12
         ),
         "averaged": Scale(
-            L=2, d=64, K=4, widths=(32, 64, 256), nets=(320, 230, 120), directions=1, steps=3, attacked=0.12
+            L=2, d=64, K=4, widths=(32, 64, 256), nets=(380, 270, 140), directions=1, steps=3, attacked=0.12
         ),
         "sharp": Scale(L=5, d=64, K=10, widths=(256, 512, 2048, 4096), nets=(40, 160, 40, 160), directions=1, steps=5),
         "paper": Scale(**PAPER_POINT, widths="limit", nets=(200,), directions=1, effects={"effect": 0.05}),
