@@ -146,6 +146,21 @@ def whole(name: str, value: object, least: int = 1, most: int | None = None) -> 
     return count
 
 
+def share_of(name: str, value: object) -> float:
+    """A share of a whole, above 0 and at most 1, as a float.
+
+    Raises ArgumentError for a value that is no number, DomainError for one outside (0, 1].
+
+    >>> share_of("attacked", 0.25)
+    0.25
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ArgumentError(f"{name} is a share of the networks, a number; got {shown(value)}.")
+    if not 0 < float(value) <= 1:
+        raise DomainError(f"{name} is a share of the networks, above 0 and at most 1; got {shown(value)}.")
+    return float(value)
+
+
 def all_of(kind: type[Item], name: str, items: Iterable[Item]) -> list[Item]:
     """The items as a list, each of one kind.
 

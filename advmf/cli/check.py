@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from advmf.report.document import Document
     from advmf.verify.runs import Outcome
     from advmf.verify.suite import Case
+
+WRITES = 20
+"""Of the time of a run, one part in this many at most is spent on writing the results so far."""
 
 
 @main.command()
@@ -169,6 +173,7 @@ def check(
     errors: list[AdvmfError] = []
     interrupted: KeyboardInterrupt | None = None
     failure: AdvmfError | None = None
+    due = 0.0
     with progress(len(suite)) as advance, terminable():
         try:
             with closing(run(suite, seed=seed, progress=advance, **options)) as finished:
@@ -178,8 +183,9 @@ def check(
                     advance.say(told_of(outcome))
                     outcomes = family(sorted(found, key=lambda o: o.position), claims)
                     document = of_outcomes(outcomes, seed, command, complete=len(outcomes) == len(suite))
-                    if json_path and json_path.replaced:
+                    if json_path and json_path.replaced and (begun := time.monotonic()) >= due:
                         _write(json_path, document)
+                        due = time.monotonic() + WRITES * (time.monotonic() - begun)
         except KeyboardInterrupt as stop:
             interrupted = stop
         except AdvmfError as error:  # the results so far are shown anyway

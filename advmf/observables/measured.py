@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import sympy as sp
+
 from advmf.errors import ArgumentError
 from advmf.observables.observable import ATTACK, GRADIENTS, JACOBIAN, OUTPUT_MEANS, Observable, UnitObservable
-from advmf.symbols import K, d
+from advmf.symbols import K, N, d, eps
 
 
 class JacobianEntry(UnitObservable):
@@ -87,6 +89,10 @@ class AdversarialLoss(Observable):
     tex = r"\mathcal{{L}}_{{\mathrm{{adv}}}}^{{{},{}}}"
     needs = frozenset({JACOBIAN, ATTACK})
     maximum, may_vanish = True, False
+
+    @property
+    def nearby(self) -> sp.Expr:
+        return eps * OperatorNorm(*self.args)
 
     def measure(self, probe: Any) -> Any:
         return probe.attack(*self.args).value
@@ -186,6 +192,10 @@ class WeightVarianceSlope(TrainedMatrix):
     needs = frozenset({JACOBIAN, ATTACK, GRADIENTS})
     may_vanish = False
 
+    @property
+    def nearby(self) -> sp.Expr | None:  # without paths around the matrix
+        return -2 / N * eps * OperatorNorm(*self.args[:2]) if self.args else None
+
     def measure(self, probe: Any) -> Any:
         return -2 * probe.pairing(*self.args) / probe.width
 
@@ -198,6 +208,10 @@ class WeightNormSlope(WeightVarianceSlope):
     number)``."""
 
     tex = r"\tfrac{{d}}{{dt}}\lVert W{0}\rVert_F^2"
+
+    @property
+    def nearby(self) -> sp.Expr | None:
+        return -2 * eps * OperatorNorm(*self.args[:2]) if self.args else None
 
     def measure(self, probe: Any) -> Any:
         return -2 * probe.pairing(*self.args)

@@ -68,6 +68,16 @@ class Observable(Shown, Function):
             _require_places(made)
         return made
 
+    @property
+    def nearby(self) -> sp.Expr | None:
+        """An expression in observables that need no attack, close to this one in most networks. It may hold eps and N.
+        None if there is none.
+
+        Its mean over many networks, and the mean difference over few that are attacked, add up to the mean of this one,
+        whatever it is. The closer it is, the fewer attacks are needed.
+        """
+        return None
+
     def measure(self, probe: Any) -> Any:
         """Its value for each network of a probe: a tensor of shape (nets,)."""
         raise ArgumentError(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from advmf.boundary import public, whole
+from advmf.boundary import public, share_of, whole
 from advmf.claim import Claim
 from advmf.errors import ArgumentError, one_of
 from advmf.nets import Net
@@ -70,7 +70,8 @@ class Scale:
 
     ``widths="limit"`` stands for networks of infinite width, with one number of ``nets``. The defaults of directions
     and steps are those of :func:`advmf.check_all`. ``effects`` are the departures that a suite has to resolve, by their
-    names in :class:`advmf.Design`, whose defaults hold for the others.
+    names in :class:`advmf.Design`, whose defaults hold for the others. ``attacked`` is the share of the networks that
+    are attacked (:func:`advmf.check_all`).
     """
 
     L: int
@@ -83,6 +84,7 @@ class Scale:
     at: Mapping[str, float] = field(default_factory=dict)
     """Values that this theorem needs at its point: T3, for example, is about small balls without biases."""
     effects: Mapping[str, float] = field(default_factory=dict)
+    attacked: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("L", "d", "K"):
@@ -92,6 +94,7 @@ class Scale:
         object.__setattr__(self, "nets", _counts("nets", self.nets, 2))
         if (1 if self.widths == LIMIT else len(self.widths)) != len(self.nets):
             raise ArgumentError(f"nets has a number of networks for each of the widths {self.widths}; got {self.nets}.")
+        object.__setattr__(self, "attacked", share_of("attacked", self.attacked))
         for name, size in self.effects.items():
             one_of("effect", name, EFFECTS)
             if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < math.inf:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import sympy as sp
@@ -78,7 +79,8 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
             "give the claim equations=(Equation(label, lhs, RHS, scale),), of advmf.claim."
         )
     exact = Regime.LARGE_WIDTH not in claim.regime or math.isinf(max(widths))  # the limit is one width, by itself
-    own = Equation(str(claim.lhs), claim.subject, RHS, scale_of(claim.lhs), exact)
+    scale = RHS if isinstance(claim.lhs, Expectation) else scale_of(claim.lhs)
+    own = Equation(str(claim.lhs), claim.subject, RHS, scale, exact)
     tests: list[Test] = []
     for stated in claim.equations or (own,):
         e = stated.of(claim.rhs)
@@ -92,12 +94,10 @@ def consequences(claim: Claim, at: Mapping[str, float], widths: Sequence[int]) -
             )
         product = numeric(e.lhs.args[0], at, widths)
         if measurable(product, int(at["d"]), int(at["K"])):
-            degree = (
-                sp.Poly(product, *sorted(e.lhs.observables, key=str)).total_degree() if product.is_polynomial() else 0
-            )
             predicted, scale = (at_widths(side, at, widths) for side in (e.rhs, e.scale))
+            scale = {width: abs(size) for width, size in scale.items()}
             sides, slow = trusted(product, int(at["d"]), int(at["K"])), crossover(product, at)
-            law = exact or e.exact, e.order, degree >= 4
+            law = exact or e.exact, e.order, _degree(product) >= 4
             tests.append(Consequence(e.label, product, predicted, scale, *law, stated.states, *sides, slow))
     if not tests:
         d, K = min(least_sizes(stated.lhs) for stated in claim.equations or (own,))
@@ -116,9 +116,16 @@ def numeric(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> sp
 
     Raises ArgumentError for a coefficient that depends on the width, or is not finite.
     """
+    return _numeric(expr, tuple(at.items()), tuple(widths))  # a claim and its wrong versions measure the same
+
+
+@lru_cache(maxsize=1024)
+def _numeric(expr: sp.Expr, point: tuple[tuple[str, float], ...], widths: tuple[int, ...]) -> sp.Expr:
+    at, observables = dict(point), expr.atoms(Observable)
     letters = {s: sp.Float(at[s.name]) for s in expr.free_symbols if s.name in at}
-    expr = expr.xreplace({o: o.func(*(arg.subs(letters) for arg in o.args)) for o in expr.atoms(Observable)})
-    if not expr.is_polynomial(*expr.atoms(Observable)):
+    own = {o: o.func(*(arg.subs(letters) for arg in o.args)) for o in observables if o.free_symbols}
+    expr = expr.xreplace(own)
+    if not expr.is_polynomial(*map(own.get, observables, observables)):
         return expr.subs(letters)
 
     def measured(part: sp.Expr) -> sp.Expr:
@@ -133,6 +140,13 @@ def numeric(expr: sp.Expr, at: Mapping[str, float], widths: Sequence[int]) -> sp
 
     # Multiplied out only now: long formulas among its factors have become numbers.
     return sp.expand(measured(expr))
+
+
+@lru_cache(maxsize=1024)
+def _degree(product: sp.Expr) -> int:
+    """The total degree of a polynomial in observables, and 0 of what is none."""
+    observables = sorted(product.atoms(Observable), key=str)
+    return int(sp.Poly(product, *observables).total_degree()) if observables and product.is_polynomial() else 0
 
 
 def crossover(product: sp.Expr, at: Mapping[str, float]) -> float | None:
@@ -287,7 +301,7 @@ def lasting(departures: Sequence[Rung], alpha: float, effect: float) -> str:
     left = last.mean + beyond * (last.mean - first.mean)
     first_error, last_error = (r.stderr / math.sqrt(r.seen) if r.seen else math.inf for r in (first, last))
     stderr = math.hypot((1 + beyond) * last_error, beyond * first_error)
-    reach = quantile(alpha / 2, min(first.nets, last.nets) - 1)
+    reach = quantile(alpha / 2, min(first.freedom, last.freedom))
     if left * last.mean > 0 and abs(left) - effect > reach * stderr and abs(last.mean) - effect > reach * last_error:
         return f"the departure lasts: {first.mean:+.1%} at N = {first.N}, {last.mean:+.1%} at {last.N}"
     return ""

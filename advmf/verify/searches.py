@@ -3,6 +3,8 @@ little and never too much."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import sympy as sp
 
 from advmf.observables import CapacitySlope, LossDecay, Observable, WeightVarianceSlope
@@ -12,6 +14,7 @@ OF_THE_ATTACK = (WeightVarianceSlope, LossDecay, CapacitySlope)
 """Slopes under training. They are about the perturbation that the search finds, whatever larger ones there are."""
 
 
+@lru_cache(maxsize=1024)
 def trusted(product: sp.Expr, d: int, K: int) -> tuple[bool, bool]:
     """Whether the mean of a product of observables is known not to be measured too high, and not too low.
 

@@ -23,7 +23,7 @@ class Rung:
     A rung is what a check knows of one width of its ladder. ``lost`` counts the networks whose number is not finite. If
     there are any, the mean is NaN: the other networks say nothing of it. ``spread`` is the standard deviation of the
     logarithms of large numbers (``moments.Running.spread``). A share of networks, or a quantile, has the ``interval``
-    between its exact limits.
+    between its exact limits. ``dof`` are the degrees of freedom of the standard error, if they are not nets - 1.
     """
 
     N: int
@@ -34,6 +34,12 @@ class Rung:
     lost: int = 0
     spread: float = 0.0
     interval: tuple[float, float] | None = None
+    dof: float | None = None
+
+    @property
+    def freedom(self) -> float:
+        """The degrees of freedom of the standard error."""
+        return max(self.nets - 1, 1) if self.dof is None else self.dof
 
     @property
     def finite(self) -> bool:
@@ -58,6 +64,31 @@ class Rung:
         """
         part = float(special.ndtr(special.ndtri(1 - 1 / max(self.nets, 2)) - 2 * self.spread))
         return part if part >= 0.01 else 0.0
+
+    def plus(self, rest: Rung) -> Rung:
+        """The rung of a sum, one term of which was measured on these networks and the ``rest`` on others.
+
+        Its degrees of freedom are those of the formula of Welch and Satterthwaite. The rest is the difference of two
+        numbers that are close to each other, mostly tiny and of either sign, whose logarithms say nothing. It is rarely
+        large where neither number is, and so it counts as spread like the first term. The ``spread`` of the sum is such
+        that as much of its variance was seen as of both terms.
+
+        >>> found = Rung(8, 100, 1.0, 0.3).plus(Rung(8, 20, 0.5, 0.4))
+        >>> found.nets, found.mean, found.stderr, round(found.dof)
+        (120, 1.5, 0.5, 44)
+        """
+        if self.stderr > 0:
+            rest = replace(rest, spread=self.spread)
+        both, nets, stderr = (self, rest), self.nets + rest.nets, math.hypot(self.stderr, rest.stderr)
+        found = Rung(self.N, nets, self.mean + rest.mean, stderr, lost=self.lost + rest.lost)
+        if not (0 < stderr < math.inf):
+            return found
+        share = [r.stderr / stderr for r in both]
+        skew = math.sqrt(nets) * sum(part**3 * r.skew / math.sqrt(r.nets) for part, r in zip(share, both))
+        whole = sum(part**2 / max(r.seen, 1e-6) for part, r in zip(share, both))
+        spread = max(0.0, float(special.ndtri(1 - 1 / nets) - special.ndtri(1 / whole)) / 2)
+        dof = 1 / sum(part**4 / r.freedom for part, r in zip(share, both))
+        return replace(found, skew=skew, spread=spread, dof=dof)
 
 
 CAUTION = 2.0
@@ -170,7 +201,7 @@ def combine(rungs: Sequence[Rung], degree: int, order: int = 0, power: float = 1
     parts = errors**2
     if not parts.any():
         return Estimate(float(weights @ mean), 0.0, math.inf)
-    dof = parts.sum() ** 2 / sum(part**2 / max(r.nets - 1, 1) for part, r in zip(parts, rungs))
+    dof = parts.sum() ** 2 / sum(part**2 / r.freedom for part, r in zip(parts, rungs))
     skew = errors**3 @ [r.skew / math.sqrt(r.nets) for r in rungs] / parts.sum() ** 1.5
     fit_p = _fit_p(left, len(rungs) - degree - 1, mean, stderr)
     error, hidden = float(unit * np.sqrt(parts.sum())), _hidden(rungs, errors)

@@ -190,6 +190,7 @@ class Case:
             "nets": scale.nets,
             "data": self.profile.data,
             **attack,
+            **({"attacked": scale.attacked} if scale.attacked != 1 else {}),
             **chosen,
         }
         if settings["widths"] == LIMIT and "nets" not in chosen:

@@ -1,5 +1,5 @@
 """The values of a claim's sides at a point. Each is computed once, for a claim and its wrong versions share most of
-them."""
+them, often up to a factor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from advmf.emit.kernels import kernel
+import sympy as sp
+
+from advmf.emit.kernels import Kernel, kernel
 
 
 def value(expr: Any, at: Mapping[str, float]) -> float:
@@ -17,10 +19,17 @@ def value(expr: Any, at: Mapping[str, float]) -> float:
     >>> value(mf.symbols.d**2 / mf.symbols.K, {"d": 6, "K": 4, "L": 3})
     9.0
     """
-    compiled = kernel(expr)
-    return _value(expr, tuple((name, at[name]) for name in compiled.arguments))
+    if isinstance(expr, sp.Abs):
+        return abs(value(expr.args[0], at))
+    number, rest = expr.as_coeff_Mul()
+    return float(number) * _value(rest, tuple((name, at[name]) for name in _compiled(rest).arguments))
+
+
+@lru_cache(maxsize=4096)
+def _compiled(expr: Any) -> Kernel:
+    return kernel(expr)
 
 
 @lru_cache(maxsize=4096)
 def _value(expr: Any, at: tuple[tuple[str, float], ...]) -> float:
-    return float(kernel(expr)(**dict(at)))
+    return float(_compiled(expr)(**dict(at)))

@@ -221,6 +221,7 @@ class Report(Tabled):
                         r.get("lost", 0),
                         _number(r.get("spread", 0.0), math.nan),
                         _interval(r.get("interval")),
+                        r.get("dof"),
                     )
                     for r in f["rungs"]
                 ),
@@ -327,8 +328,10 @@ def jsonable(value: Any) -> Any:
 
 
 def _written(rung: Rung) -> dict[str, Any]:
-    """A rung's fields for JSON. The interval is left out where there is none, and an infinite width is "inf"."""
-    found = {name: value for name, value in asdict(rung).items() if name != "interval" or value is not None}
+    """A rung's fields for JSON. The interval and degrees of freedom of its own are left out where there are none, and
+    an infinite width is "inf"."""
+    optional = ("interval", "dof")
+    found = {name: value for name, value in asdict(rung).items() if name not in optional or value is not None}
     return found if math.isfinite(rung.N) else {**found, "N": str(rung.N)}
 
 

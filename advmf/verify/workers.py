@@ -7,6 +7,7 @@ the number of threads.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -45,6 +46,12 @@ MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str
 """Settings of the C library for large arrays: it keeps their memory for the next ones of the same size. Giving the
 memory back and asking for it again would take a tenth of the time. Other C libraries ignore these settings."""
 
+FORMULAS = {"SYMPY_CACHE_SIZE": "20000"}
+"""SymPy remembers this many results of each function, for 1,000 by default: formulas of a case and its wrong versions
+have most in common."""
+GARBAGE = 10_000
+"""Python looks for garbage once in this many new objects, for 700 by default. Formulas are many small objects that
+stay."""
 
 LEAK, GROWTH = "_MAX_MEMORY_LEAK_SIZE", 8 << 30
 """Loky takes a worker that has grown by 300 MB for one that leaks, and starts another in its place. The growth is that
@@ -238,7 +245,7 @@ def processes(workers: int, ahead: bool = False) -> Iterator[Pool]:
         end()
         pools.append(
             ProcessPoolExecutor(
-                workers, env={**ONE_THREAD, **MEMORY}, initializer=_attend, initargs=(os.getpid(), JOBS)
+                workers, env={**ONE_THREAD, **MEMORY, **FORMULAS}, initializer=_attend, initargs=(os.getpid(), JOBS)
             )
         )
         return pools[0]
@@ -276,6 +283,8 @@ def _attend(coordinator: int, jobs: str) -> None:
     if hasattr(process_executor, LEAK):
         setattr(process_executor, LEAK, GROWTH)
     import_module(jobs)
+    gc.set_threshold(GARBAGE)
+    gc.freeze()  # what was imported stays
 
 
 class _ThroughDask(ThreadPoolExecutor):

@@ -261,7 +261,7 @@ def test_what_is_finished_of_a_check_is_taken_over_to_the_last_bit(options, name
         assert [r.findings for r in again] == [r.findings for r in reports]
         assert {**rest[name], "seconds": 0} == {**whole[name], "seconds": 0} and sum(shares) == pytest.approx(1)
         shares.clear()
-    monkeypatch.setattr("advmf.verify.sources.simulation.measure", lambda *_: pytest.fail("it was simulated again"))
+    monkeypatch.setattr("advmf.verify.sources.parts.measure", lambda *_: pytest.fail("it was simulated again"))
     long = {name: {**part, "seconds": 1000.0} for name, part in whole.items()}
     assert sum(report.seconds for report in mf.check_all(claims, AT, **options, parts=long)) > 3000
 

@@ -171,7 +171,7 @@ def test_the_networks_are_others_and_the_points_the_same():
         own = suite.QUICK.scales[theorem]
         same = {}
         if not isinstance(own, suite.MatrixScale):
-            same = {"widths": own.widths, "nets": own.nets, "effects": own.effects}
+            same = {name: getattr(own, name) for name in ("widths", "nets", "effects", "attacked")}
         assert replace(scale, **same) == own
 
 

@@ -27,7 +27,7 @@ from advmf.theorems.t3_weight_variance import euler_identity
 from advmf.verify.controls import controls
 from advmf.verify.relations import deciding
 from advmf.verify.searches import trusted
-from advmf.verify.sources import simulation
+from advmf.verify.sources import parts
 from advmf.verify.statistics import Design, Estimate
 from advmf.verify.verdict import Verdict
 
@@ -265,5 +265,6 @@ def test_attacks_of_every_kind_are_shared_out_where_memory_is_short(observable):
             raise mf.errors.MemoryBudgetError("too large")
         return "ensemble"
 
-    plan = simulation._plan(products, draw)
-    assert len(plan) == 4 and sorted((p for own, _ in plan for p in own), key=str) == sorted(products, key=str)
+    plan = parts.plan(parts.whole(products), draw)
+    found = [column.product for own, _ in plan for column in own]
+    assert len(plan) == 4 and sorted(found, key=str) == sorted(products, key=str)

@@ -46,6 +46,7 @@ class Sampling:
     device: str = "cpu"
     memory: int = MEMORY
     sampler: str = "auto"
+    attacked: float = 1.0
 
     def attack(self, **given: Any) -> AttackSettings:
         """How the networks are attacked: as is given. The default for networks of infinite width is a short race, as
