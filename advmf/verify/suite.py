@@ -51,7 +51,7 @@ def _profile(name: str, data: str) -> Profile:
 
 
 QUICK = _profile("quick", "digits")
-"""The default: digits, about a minute and a half on two cores."""
+"""The default: digits, about a minute on two cores."""
 
 PAPER = _profile("paper", "mnist")
 """MNIST, L = 10, T2 at N = oo and widths to 1,000,000: some 31 minutes on two cores."""

@@ -94,7 +94,7 @@ THEOREM = mf.Theorem(
     tests=lambda net, pairs: [claim(net)],
     wrong=wrong,
     derive=derive,
-    scales={"quick": mf.Scale(**SIZES, at=POINT, nets=(20,) * 4, widths=(64, 256, 1024, 4096), directions=4, steps=5)},
+    scales={"quick": mf.Scale(**SIZES, at=POINT, nets=(36,) * 4, widths=(64, 256, 1024, 4096), directions=4, steps=5)},
 )
 
 

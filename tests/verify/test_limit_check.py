@@ -222,7 +222,7 @@ def test_a_suite_with_other_claims_is_refused_before_any_work(monkeypatch):
 
 
 def test_the_command_line_judges_at_the_limit():
-    small = "--p 2 --q 2 --at L=2 --at d=8 --at K=4 --networks 120 --workers 1 --net vanilla --activation relu"
+    small = "--p 2 --q 2 --at L=2 --at d=8 --at K=4 --networks 240 --workers 1 --net vanilla --activation relu"
     result = CliRunner().invoke(cli.main, ["check", "--theorem", "T2", "--widths", "limit", *small.split()])
     assert result.exit_code == 0 and "given the limit kernel" in result.output, result.output
     assert "negative controls refuted: 3 of 3" in result.output
