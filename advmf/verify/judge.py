@@ -191,8 +191,8 @@ def judge(
     extrapolated and decided upon.
 
     Where a claim holds at every width, a departure below ``rounding``, relative to the scale, counts as none. Otherwise
-    an identity would be refuted by its last digits, which scatter as little as they are off. A ``doubt`` about the
-    means is a reason why there is no verdict.
+    an identity would be refuted by its last digits, which scatter as little as they are off. Such a scatter has no tail
+    either. A ``doubt`` about the means is a reason why there is no verdict.
     """
     top = rungs[-1].N
     predicted, scale = test.predicted[top], abs(test.scale[top])
@@ -213,7 +213,7 @@ def judge(
     for r in rungs:
         unit = r.N**test.order / abs(test.scale[r.N])
         departure = r.scaled(unit, -test.predicted[r.N] * unit)
-        departures.append(replace(departure, mean=0.0) if test.exact and abs(departure.mean) <= rounding else departure)
+        departures.append(_unrounded(departure, rounding) if test.exact else departure)
     if doubt := doubt or overflown(departures, "float64"):
         return undecided(test.label, predicted, rungs, doubt, alpha, effect)
     estimate = extrapolated(test, departures, degree, alpha)
@@ -231,6 +231,15 @@ def judge(
     return Finding(
         test.label, verdict, value, stderr, predicted, estimate.value, resolved, rungs, reason, p_value, alpha, effect
     )
+
+
+def _unrounded(departure: Rung, rounding: float) -> Rung:
+    """A departure without what rounding made of it. Where the networks scatter by rounding alone, it has no tail: the
+    logarithms of such numbers say nothing of networks that were not seen."""
+    if abs(departure.mean) > rounding:
+        return departure
+    scatter = departure.stderr * math.sqrt(departure.nets)
+    return replace(departure, mean=0.0, spread=0.0 if scatter <= rounding else departure.spread)
 
 
 def extrapolated(test: Consequence, departures: Sequence[Rung], degree: int, alpha: float) -> Estimate:

@@ -152,6 +152,16 @@ def test_what_lasts_without_a_law_is_refuted():
     assert refuted_without_law(np.random.default_rng(5), 1.0, 50, 0.02) == 50
 
 
+@pytest.mark.parametrize(("scatter", "verdict"), [(1e-6, Verdict.SUPPORTED), (1e-2, Verdict.UNDERPOWERED)])
+def test_the_scatter_of_an_identitys_last_digits_has_no_tail(scatter, verdict):
+    """Seventeen of the networks of a width had logarithms 3.6 apart. Numbers that are no rounding have such a tail."""
+    widths = WIDTHS.tolist()
+    test = Consequence("", Capacity(), dict.fromkeys(widths, 0.0), dict.fromkeys(widths, 1.0), True, 0, False)
+    rungs = tuple(Rung(N, 17, scatter / 10, scatter / 17**0.5, skew=1.0, spread=3.6) for N in widths)
+    finding = judge(test, rungs, 1e-4, Design(effect=0.1), decide_equality, 0.0, 1e-4)
+    assert finding.verdict is verdict, finding
+
+
 @pytest.mark.parametrize("size", [1e12, 1e16, 1e23])
 def test_gross_mistakes_are_refuted_whatever_their_last_digits(size):
     """A prediction that is so many times too large leaves residuals of its own rounding, which are no lack of fit."""
