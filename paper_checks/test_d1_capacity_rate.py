@@ -32,7 +32,7 @@ from advmf.verify.verdict import Verdict
 pytestmark = pytest.mark.paper
 
 PAIRS = [*((p, q) for p in (1, 2, "inf") for q in (1, 2, "inf")), ("13/10", 4)]
-WIDTHS, NETS = (512, 1024, 4096, 8192), (800, 160, 60, 400)
+WIDTHS, NETS = (512, 1024, 4096, 8192), (1200, 240, 90, 600)
 SIGNS = {d: mf.simulate.Images("signs", np.random.default_rng(0).choice([-1.0, 1.0], (512, d))) for d in (6, 9)}
 NETWORKS = {
     "linear": mf.vanilla(1, 1),
