@@ -166,17 +166,6 @@ def crossover(product: sp.Expr, at: Mapping[str, float]) -> float | None:
     return None if moment else at["L"] * math.sqrt(at["K"] * at["d"])
 
 
-def left_by_orders(test: Consequence, narrowest: float) -> float:
-    """What terms beyond 1/N² may leave of a coefficient of 1/N on a ladder, relative to it: 2 (crossover/N)² at the
-    narrowest N.
-
-    The expansion is in crossover/N (:func:`crossover`), and the fit to a + b/N + c/N² leaves terms two orders beyond
-    the coefficient b. More networks do not make them smaller; wider ones do. Twice as much covers what the edge of a
-    free product leaves, of networks with and without shortcuts (a test computes it).
-    """
-    return 2 * (test.crossover / narrowest) ** 2 if test.order and test.crossover else 0.0
-
-
 def judge(
     test: Consequence,
     rungs: tuple[Rung, ...],

@@ -28,7 +28,7 @@ from advmf.simulate.probe import AttackSettings
 from advmf.simulate.sampling import sample
 from advmf.verify.check import Run, checked, named
 from advmf.verify.counted import Sample, effect_of, judge_counts
-from advmf.verify.judge import Test, consequences, judge, left_by_orders
+from advmf.verify.judge import Test, consequences, judge
 from advmf.verify.provenance import provenance
 from advmf.verify.relations import deciding, sound
 from advmf.verify.sequential import Look, looks, told
@@ -157,8 +157,7 @@ class Measured:
             samples = [Sample.of(test, rung.N, numbers) for rung, numbers in rungs if rung.N in test.widths]
             rates = alpha, design.beta
             return judge_counts(test, samples, claim.relation, tolerance, rates, effect, self.doubt(test))
-        rungs = self.tables[test.product]
-        decide = deciding(claim.relation, tolerance + left_by_orders(test, rungs[0].N))
+        decide, rungs = deciding(claim.relation, tolerance), self.tables[test.product]
         found = judge(test, rungs, alpha, design, decide, self.noise, self.rounding, self.doubt(test))
         return sound(found, test)
 
