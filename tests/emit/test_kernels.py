@@ -48,18 +48,22 @@ RANGES = {
 }  # fmt: skip
 
 
-NOISE = 1e-50
-
-
 def exact(expr, **values):
-    """The expression in 50 digits at the very floats given. What cancels to less than the digits of these floats is
-    told from zero by rationals."""
-    numbers = {symbol: sp.Float(values[symbol.name], 60) if abs(values[symbol.name]) < math.inf else sp.oo
-               for symbol in expr.free_symbols}  # fmt: skip
-    found = expr.subs(numbers).evalf(50)
-    if found.is_real and found != 0 and abs(found) < NOISE:
-        found = expr.subs({symbol: sp.Rational(float(values[symbol.name])) for symbol in expr.free_symbols}).evalf(50)
-    return found
+    """The expression in 50 digits at the very floats given; zero if it is as small as rounding, however many digits the
+    floats have. Rationals would not do: SymPy writes 12**(m/n) as 2**(2 m/n) 3**(m/n), by integers that no memory
+    holds."""
+    found, finer = (
+        expr.subs(
+            {a: sp.Float(values[a.name], digits) if abs(values[a.name]) < math.inf else sp.oo for a in letters(expr)}
+        ).evalf(digits - 10)
+        for digits in (60, 300)
+    )
+    return sp.S.Zero if found.is_real and finer.is_real and abs(finer) < 1e-200 * abs(found) else found
+
+
+def letters(expr):
+    """The symbols of an expression, in an order that is the same in every process."""
+    return sorted(expr.free_symbols, key=str)
 
 
 def error(got, reference):
@@ -69,7 +73,7 @@ def error(got, reference):
 
 
 def agree(expr, tolerance, **values):
-    values = {symbol.name: values[symbol.name] for symbol in expr.free_symbols}
+    values = {symbol.name: values[symbol.name] for symbol in letters(expr)}
     for backend in BACKENDS:
         f = kernel(expr, backend)
         reference = exact(expr, **values)
@@ -82,9 +86,7 @@ def agree(expr, tolerance, **values):
 
 def at_random(expr):
     """A strategy of arguments for an expression."""
-    return st.fixed_dictionaries(
-        {a.name: st.floats(*RANGES[a.name]).map(lambda r: round(r, 6)) for a in expr.free_symbols}
-    )
+    return st.fixed_dictionaries({a.name: st.floats(*RANGES[a.name]).map(lambda r: round(r, 6)) for a in letters(expr)})
 
 
 FORMULAS = {
@@ -119,8 +121,19 @@ def test_a_sum_that_cancels_is_zero():
     """At c = -1; the control is the same sum by numbers of 60 digits."""
     expr, at = FORMULAS["correlation"], {"c": -1.0, "u": 1.0, "v": 0.0}
     assert exact(expr, **at) == 0
-    numbers = {symbol: sp.Float(at[symbol.name], 60) for symbol in expr.free_symbols}
-    assert 0 < abs(expr.subs(numbers).evalf(50)) < NOISE
+    numbers = {symbol: sp.Float(at[symbol.name], 60) for symbol in letters(expr)}
+    assert 0 < abs(expr.subs(numbers).evalf(50)) < 1e-50
+
+
+def test_numbers_of_any_size_take_no_time():
+    """Of fractions that equal these floats, SymPy would compute 3**(2**45), for hours, and nothing else meanwhile."""
+    expr = (12 * s / (1 + x**2)) ** -y
+    found = exact(expr, s=1.0987654321, x=-1.7, y=97.123456789)
+    with mpmath.workdps(70):
+        base = 12 * mpmath.mpf(1.0987654321) / (1 + mpmath.mpf(-1.7) ** 2)
+        assert (
+            0 < found < 1e-50 and abs(mpmath.mpf(found._to_mpmath(200)) / base ** -mpmath.mpf(97.123456789) - 1) < 1e-48
+        )
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -540,7 +553,7 @@ class TestTorch:
     )
     def test_gradients_against_symbolic_derivatives(self, expr):
         random = np.random.default_rng(0)
-        values = {a.name: random.uniform(*RANGES[a.name], 3) for a in expr.free_symbols}
+        values = {a.name: random.uniform(*RANGES[a.name], 3) for a in letters(expr)}
         values = {name: np.abs(value) + 0.01 if name in "uv" else value for name, value in values.items()}
         tensors = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}
         gradients = torch.autograd.grad(kernel(expr, "torch")(**tensors).sum(), list(tensors.values()))
