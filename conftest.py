@@ -24,6 +24,19 @@ os.environ.setdefault("SYMPY_CACHE_SIZE", "20000")
 gc.set_threshold(10_000)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def compiled_code_stays_with_the_tests(tmp_path_factory):
+    """What a user's machine has compiled before is not used, so that a run is like that on a new machine. Workers of a
+    parallel run share what they compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        # A worker's folder lies in that of the run.
+        base = tmp_path_factory.getbasetemp()
+        folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "advmf"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        patch.setenv("ADVMF_CACHE_DIR", str(folder))
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def no_theorem_of_a_file_stays():
     """A theorem of one's own is known to the process that loads it: to the tests of one module, and not to those of the

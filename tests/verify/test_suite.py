@@ -379,6 +379,7 @@ it is 2."""
     ("theorem", "name", "c"),
     [
         ("F2", "quick", 2),
+        ("F2", "sharp", 2),
         ("F2", "paper", 2),
         ("F2", "paper scattered", SHORTCUT),
         ("T2", "finite", 2),
