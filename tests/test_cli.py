@@ -222,6 +222,17 @@ def test_help_is_instant_and_loads_nothing_heavy():
     assert advmf("--version").stdout.startswith("advmf, version")
 
 
+def test_the_module_is_the_command():
+    """Where no command is on the path, as after ``pip install --user``."""
+
+    def python(*words):
+        return subprocess.run([sys.executable, "-m", "advmf", *words], capture_output=True, text=True)
+
+    assert python("--version").stdout == advmf("--version").stdout
+    wrong = python("chek")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("Usage: python -m advmf") and "check" in wrong.stderr
+
+
 def test_an_interrupted_check_keeps_what_it_has(tmp_path):
     path = tmp_path / "out.json"
     process = subprocess.Popen(
