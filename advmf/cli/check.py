@@ -90,7 +90,7 @@ WRITES = 20
 @click.option(
     "--full",
     is_flag=True,
-    help="At the paper's scale: MNIST, L = 10, T2 at N = oo and widths to 1,000,000; some 31 minutes on two cores.",
+    help="At the paper's scale: MNIST, L = 10, T2 at N = oo and widths to 1,000,000; some 20 minutes on two cores.",
 )
 @click.option(
     "--store",

@@ -54,7 +54,7 @@ QUICK = _profile("quick", "digits")
 """The default: digits, about a minute on two cores."""
 
 PAPER = _profile("paper", "mnist")
-"""MNIST, L = 10, T2 at N = oo and widths to 1,000,000: some 31 minutes on two cores."""
+"""MNIST, L = 10, T2 at N = oo and widths to 1,000,000: some 20 minutes on two cores."""
 
 SHARP = _profile("sharp", "digits")
 """The points of the quick suite, with the networks where a limit N -> oo is estimated best for the seconds that they
