@@ -58,6 +58,13 @@ def rises(run) -> dict[str, np.ndarray]:
     return {name: log[-1] - log[EARLY] for name, log in course(run).items()}
 
 
+def descent(networks, split: int, count: int, radius: float):
+    """Networks trained, f - f_0, on ``count`` digits of a split."""
+    few, others = data(split, count, networks.K, networks.d)
+    options = {**LOSS, "eps": radius, "rate": TIME / networks.N / STEPS, "held_out": others}
+    return mf.simulate.train(networks, few, batch="all", centred=True, **options)
+
+
 class HeldOutRise(Observable):
     """By how much the held-out loss of f - f_0 rises from N t = 150 to 600, for a network trained on ``count`` digits
     of a split: ``HeldOutRise(split, count)``."""
@@ -67,12 +74,7 @@ class HeldOutRise(Observable):
     weights = True
 
     def measure(self, probe: mf.simulate.Probe) -> torch.Tensor:
-        split, count = map(int, self.args)
-        networks = probe.ensemble
-        few, others = data(split, count, networks.K, networks.d)
-        rate = TIME / networks.N / STEPS
-        options = {**LOSS, "eps": probe.settings.eps, "rate": rate, "held_out": others}
-        return torch.as_tensor(rises(mf.simulate.train(networks, few, batch="all", centred=True, **options))["held"])
+        return torch.as_tensor(rises(descent(probe.ensemble, *map(int, self.args), probe.settings.eps))["held"])
 
     def queries(self, settings, K, d):
         count = int(self.args[1])
