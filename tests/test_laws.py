@@ -291,12 +291,13 @@ def test_moments_of_sampled_networks(net):
         K=K,
         nets=nets,
         generator=torch.Generator().manual_seed(1),
-        dtype=torch.float64,
+        dtype=torch.float32,
+        keep=True,
         **SIGMA,
     )
     x = columns(d)
     x = x / x.norm() * math.sqrt(d)
-    J, f = ensemble.jacobian(x), ensemble.forward(x)
+    J, f = (values.double() for values in (ensemble.jacobian(x.float()), ensemble.forward(x.float())))
     along = J @ x
     across = J - along[..., None] * x / d
     if not averages_follow(net):
@@ -444,9 +445,9 @@ def test_fluctuations_of_sampled_networks(block):
         assert "not exact at finite width" in why
         return
     ensemble = mf.simulate.sample(
-        net, N=N, L=2, d=3, K=K, nets=nets, generator=torch.Generator().manual_seed(2), dtype=torch.float64, **SIGMA
+        net, N=N, L=2, d=3, K=K, nets=nets, generator=torch.Generator().manual_seed(2), dtype=torch.float32, **SIGMA
     )
-    values = (ensemble.forward(torch.ones(3, dtype=torch.float64)) ** 2).mean(1) ** 2 / (1 + 2 / K)
+    values = (ensemble.forward(torch.ones(3)).double() ** 2).mean(1) ** 2 / (1 + 2 / K)
     predicted = mf.kernel(mf.stream_fluctuation(net))(N=N, L=2, x_sq=1, **SIGMA)
     allowance = 4.5 * float(values.std()) / math.sqrt(nets)
     assert abs(float(values.mean()) - predicted) < allowance
