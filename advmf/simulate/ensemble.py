@@ -262,7 +262,9 @@ class Ensemble:
         jobs = [(network, lane) for network in range(count) for lane in range(LANES)]
         of_seed = torch.Generator()
         lane_seeds = [
-            torch.randint(2**63 - 1, (LANES,), generator=of_seed.manual_seed(s), dtype=torch.int64, device="cpu").tolist()
+            torch.randint(
+                2**63 - 1, (LANES,), generator=of_seed.manual_seed(s), dtype=torch.int64, device="cpu"
+            ).tolist()
             for s in seeds.tolist()
         ]
         threads = torch.get_num_threads()
