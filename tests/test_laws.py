@@ -7,6 +7,7 @@ exact differences) and with the other (moments of sampled networks against propa
 import math
 import re
 from dataclasses import fields, replace
+from functools import cache
 
 import mpmath
 import numpy as np
@@ -131,6 +132,7 @@ def test_a_declaration_is_what_it_prints(block):
     assert (wider == block) is ("sigma_w" not in repr(block)), "the control: another block is not equal"
 
 
+@cache
 def claims(net):
     """What is claimed of every net; of images whose pixels differ it is the bound, and T1 at each pixel."""
     if not averages_follow(net):
@@ -371,9 +373,9 @@ def quadrature(f, Q):
 
 
 def curves(phi):
-    """phi and its slope as functions of mpmath, the slope by differences of mpmath."""
+    """phi and its slope as functions of mpmath, the slope by differences of mpmath; quadratures share their nodes."""
     f = sp.lambdify(z, phi.phi(z), "mpmath")
-    return f, lambda a: mpmath.diff(f, a, direction=1 if a > 0 else -1)
+    return f, cache(lambda a: mpmath.diff(f, a, direction=1 if a > 0 else -1))
 
 
 @every_activation
