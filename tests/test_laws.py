@@ -194,11 +194,11 @@ def test_kernels_give_the_recursion_of_forty_digits(block):
 def test_conditioned_networks_are_as_dense_ones(net):
     """Means of |f|²/K, (|f|²/K)², |Jt|²/K and ⟨f, Jt⟩/K of both samplers, at N = 16, in 4.9 standard errors (1e-6 of
     seeds each)."""
-    x, t = columns(6, seed=2), columns(6, seed=3)
+    x, t = columns(6, seed=2).float(), columns(6, seed=3).float()
 
     def means(sampler, seed, sigma_w=1.1):
         ensemble = mf.simulate.sample(
-            net, N=16, L=depth(net, 2), d=6, K=4, nets=1500, sampler=sampler, dtype=torch.float64, queries=2,
+            net, N=16, L=depth(net, 2), d=6, K=4, nets=1500, sampler=sampler, dtype=torch.float32, queries=2,
             generator=torch.Generator().manual_seed(seed), sigma_w=sigma_w, sigma_b=0.4,
         )  # fmt: skip
         found = []
