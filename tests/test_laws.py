@@ -7,6 +7,7 @@ exact differences) and with the other (moments of sampled networks against propa
 import math
 import re
 from dataclasses import fields, replace
+from functools import cache
 
 import mpmath
 import numpy as np
@@ -131,6 +132,7 @@ def test_a_declaration_is_what_it_prints(block):
     assert (wider == block) is ("sigma_w" not in repr(block)), "the control: another block is not equal"
 
 
+@cache
 def claims(net):
     """What is claimed of every net; of images whose pixels differ it is the bound, and T1 at each pixel."""
     if not averages_follow(net):
@@ -192,11 +194,11 @@ def test_kernels_give_the_recursion_of_forty_digits(block):
 def test_conditioned_networks_are_as_dense_ones(net):
     """Means of |f|²/K, (|f|²/K)², |Jt|²/K and ⟨f, Jt⟩/K of both samplers, at N = 16, in 4.9 standard errors (1e-6 of
     seeds each)."""
-    x, t = columns(6, seed=2), columns(6, seed=3)
+    x, t = columns(6, seed=2).float(), columns(6, seed=3).float()
 
     def means(sampler, seed, sigma_w=1.1):
         ensemble = mf.simulate.sample(
-            net, N=16, L=depth(net, 2), d=6, K=4, nets=1500, sampler=sampler, dtype=torch.float64, queries=2,
+            net, N=16, L=depth(net, 2), d=6, K=4, nets=1500, sampler=sampler, dtype=torch.float32, queries=2,
             generator=torch.Generator().manual_seed(seed), sigma_w=sigma_w, sigma_b=0.4,
         )  # fmt: skip
         found = []
@@ -291,12 +293,13 @@ def test_moments_of_sampled_networks(net):
         K=K,
         nets=nets,
         generator=torch.Generator().manual_seed(1),
-        dtype=torch.float64,
+        dtype=torch.float32,
+        keep=True,
         **SIGMA,
     )
     x = columns(d)
     x = x / x.norm() * math.sqrt(d)
-    J, f = ensemble.jacobian(x), ensemble.forward(x)
+    J, f = (values.double() for values in (ensemble.jacobian(x.float()), ensemble.forward(x.float())))
     along = J @ x
     across = J - along[..., None] * x / d
     if not averages_follow(net):
@@ -370,9 +373,9 @@ def quadrature(f, Q):
 
 
 def curves(phi):
-    """phi and its slope as functions of mpmath, the slope by differences of mpmath."""
+    """phi and its slope as functions of mpmath, the slope by differences of mpmath; quadratures share their nodes."""
     f = sp.lambdify(z, phi.phi(z), "mpmath")
-    return f, lambda a: mpmath.diff(f, a, direction=1 if a > 0 else -1)
+    return f, cache(lambda a: mpmath.diff(f, a, direction=1 if a > 0 else -1))
 
 
 @every_activation
@@ -444,9 +447,9 @@ def test_fluctuations_of_sampled_networks(block):
         assert "not exact at finite width" in why
         return
     ensemble = mf.simulate.sample(
-        net, N=N, L=2, d=3, K=K, nets=nets, generator=torch.Generator().manual_seed(2), dtype=torch.float64, **SIGMA
+        net, N=N, L=2, d=3, K=K, nets=nets, generator=torch.Generator().manual_seed(2), dtype=torch.float32, **SIGMA
     )
-    values = (ensemble.forward(torch.ones(3, dtype=torch.float64)) ** 2).mean(1) ** 2 / (1 + 2 / K)
+    values = (ensemble.forward(torch.ones(3)).double() ** 2).mean(1) ** 2 / (1 + 2 / K)
     predicted = mf.kernel(mf.stream_fluctuation(net))(N=N, L=2, x_sq=1, **SIGMA)
     allowance = 4.5 * float(values.std()) / math.sqrt(nets)
     assert abs(float(values.mean()) - predicted) < allowance

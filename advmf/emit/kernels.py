@@ -121,6 +121,15 @@ class _Text:
         return self._text if kernel is None else kernel._described
 
 
+class _Signature:
+    """The signature of a kernel, of its own arguments. The class has none: ``inspect`` takes that of ``__init__``."""
+
+    def __get__(self, kernel: Kernel | None, owner: type | None = None) -> inspect.Signature:
+        if kernel is None:
+            raise AttributeError("__signature__")
+        return inspect.Signature([inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in kernel.arguments])
+
+
 @dataclass(frozen=True, repr=False)
 class Kernel(Shown):
     """Formulas as a vectorised function of their symbols, by keyword: ``f(L=10, sigma_w=[1.0, 1.2])``.
@@ -148,6 +157,7 @@ class Kernel(Shown):
     """
 
     __doc__ = _Text(__doc__)
+    __signature__ = _Signature()
 
     expr: sp.Expr
     backend: str
@@ -223,10 +233,6 @@ class Kernel(Shown):
 
     def __reduce__(self) -> Any:
         return Kernel, (self.expr, self.backend, self.grad, self.depth)
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        return inspect.Signature([inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in self.arguments])
 
     def _domain(self, symbol: sp.Symbol) -> Domain:
         domain = Domain.of(symbol)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import mpmath
@@ -119,18 +120,29 @@ def power_law(rate: sp.Expr, z: sp.Symbol, start: sp.Expr, t: sp.Expr) -> sp.Exp
     >>> power_law(-z * (1 + z), z, sp.S.One, t) is None
     True
     """
+    solution = _solution(rate, z, start)
+    return None if solution is None else solution.subs(_CLOCK, t)
+
+
+_CLOCK = sp.Dummy("t")
+
+
+@lru_cache(1000)
+def _solution(rate: sp.Expr, z: sp.Symbol, start: sp.Expr) -> sp.Expr | None:
+    """The solution of a power law at the time ``_CLOCK``."""
     r = power_of(rate, z)
     if r is None:
         return None
-    first, clock = rate.xreplace({z: start}), sp.Dummy("t")
-    solution = start * QExponential(sp.simplify(first / start) * clock, r)
+    first = rate.xreplace({z: start})
+    solution = start * QExponential(sp.simplify(first / start) * _CLOCK, r)
     # The solution is start*w with dw/dt = (first/start) w**r. The equation then requires rate(start*w) = first*w**r.
     w = sp.Dummy("w", positive=True)
-    if sp.simplify(rate.xreplace({z: start * w}) / first / w**r) != 1 or solution.subs(clock, 0) != start:
+    if sp.simplify(rate.xreplace({z: start * w}) / first / w**r) != 1 or solution.subs(_CLOCK, 0) != start:
         raise ArithmeticError(f"{solution} does not solve {z}' = {rate} from {start}.")
-    return solution.subs(clock, t)
+    return solution
 
 
+@lru_cache(1000)
 def power_of(rate: sp.Expr, z: sp.Symbol) -> sp.Expr | None:
     """r if ``rate`` is proportional to z**r, else None."""
     r = sp.simplify(z * sp.diff(rate, z) / rate)

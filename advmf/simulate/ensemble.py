@@ -26,7 +26,7 @@ from advmf.simulate.draws import Drawn, Fill, Fresh, Shape, Shapes, normal
 from advmf.simulate.networks import Chain, Linear, Map, Networks, Trace
 from advmf.simulate.positions import Average, Flatten, Spread
 from advmf.simulate.realisation import Draws, realise
-from advmf.simulate.state import lasting, source, tensor, without_gradients
+from advmf.simulate.state import lasting, tensor, without_gradients
 from advmf.simulate.tapes import Matrix
 
 CHUNK = {"dense": 64 * 2**20, "conditioned": 128 * 2**20}
@@ -250,8 +250,9 @@ class Ensemble:
             return values
 
         def draw(jobs: list[tuple[int, int]]) -> None:
+            generator = torch.Generator(self.device)
             for network, lane in jobs:
-                generator = torch.Generator(self.device).manual_seed(int(lane_seeds[network, lane]))
+                generator.manual_seed(lane_seeds[network][lane])
                 for values, fill in lanes[lane]:
                     fill(values[network], generator)
 
@@ -259,12 +260,13 @@ class Ensemble:
             seeds, lambda rows, columns, std, _: DenseMatrix(fresh(normal(std), count, rows, columns)), fresh
         )
         jobs = [(network, lane) for network in range(count) for lane in range(LANES)]
-        lane_seeds = torch.stack(
-            [
-                torch.randint(2**63 - 1, (LANES,), generator=source(None, s), dtype=torch.int64, device="cpu")
-                for s in seeds.tolist()
-            ]
-        )
+        of_seed = torch.Generator()
+        lane_seeds = [
+            torch.randint(
+                2**63 - 1, (LANES,), generator=of_seed.manual_seed(s), dtype=torch.int64, device="cpu"
+            ).tolist()
+            for s in seeds.tolist()
+        ]
         threads = torch.get_num_threads()
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(draw, (jobs[i::threads] for i in range(threads))))

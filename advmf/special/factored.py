@@ -225,7 +225,7 @@ def _mean_of_folded(s: np.ndarray, m: np.ndarray, t: np.ndarray, weights: list[n
     for i, at in enumerate(s):
         x = at * t
         whole = np.exp(1j * at * m - x**2 / 2)
-        other = wofz((x + 1j * shift) / math.sqrt(2)) - wofz((-x + 1j * shift) / math.sqrt(2))
+        other = 2j * wofz((x + 1j * shift) / math.sqrt(2)).imag  # less that at -x, which is its conjugate
         value = (whole + less * other).prod(1)
         found[:, i] = [weight @ value for weight in weights]
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -94,10 +95,18 @@ def _largest(n: Any, _: Any, ops: Any) -> Any:
 
 def _general(n: Any, a: Any, ops: Any) -> Any:
     """E‖g_n‖_r at every pair of one-dimensional ``n`` and ``a = 1/r``, a in [0, 1]."""
+    if not (ops.tracked(n) or ops.tracked(a)):
+        return np.array([_remembered(*pair) for pair in zip(n.tolist(), a.tolist())])
     out = 0 * (n + a)
     for i in range(n.shape[0]):
         out[i] = _quadrature(n[i], a[i], ops)
     return out
+
+
+@lru_cache(10_000)
+def _remembered(n: float, a: float) -> float:
+    """A number of :func:`_quadrature`: formulas ask for the same one at every place where it stands."""
+    return float(_quadrature(np.float64(n), np.float64(a), numpy_ops()))
 
 
 def _quadrature(n: Any, a: Any, ops: Any) -> Any:

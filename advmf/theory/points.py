@@ -262,10 +262,11 @@ def proves_zero(expr: sp.Expr, seconds: float = SECONDS) -> bool:
         plain = evaluated(expr)
         yield lambda: sp.expand(plain) == 0
         yield partial(_same_factors, plain)
-        yield lambda: sp.simplify(sp.powsimp(sp.expand(plain))) == 0
-        yield (
-            lambda: sp.simplify(plain.replace(lambda e: isinstance(e, GeometricSum), lambda e: e.rewrite(sp.Pow))) == 0
-        )
+        yield lambda: sp.expand(_with_factored_arguments(plain), deep=False) == 0
+        # Integrals are not done again: a Gaussian one was, and for others SymPy would take all of its time.
+        yield lambda: sp.simplify(sp.powsimp(sp.expand(plain)), doit=False) == 0
+        powers = plain.replace(lambda e: isinstance(e, GeometricSum), lambda e: e.rewrite(sp.Pow))
+        yield lambda: powers != plain and sp.simplify(powers, doit=False) == 0
 
     result = within(seconds, lambda: any(attempt() for attempt in attempts()))
     return bool(result)
@@ -287,6 +288,21 @@ def _peeled(expr: sp.Expr) -> sp.Expr:
         return isinstance(e, (sp.Sum, sp.Product)) and len(e.args) == 2 and e.args[1][2].as_coeff_Add()[0] == 1
 
     return expr.replace(next_one, split)
+
+
+def _with_factored_arguments(expr: sp.Expr) -> sp.Expr:
+    """The expression with the arguments of its elementary functions, and its exponents, factored: then equal arguments
+    look alike."""
+
+    def one(argument: sp.Expr) -> sp.Expr:
+        return sp.factor(sp.Add(*map(sp.factor, sp.Add.make_args(argument))))
+
+    def factored(e: sp.Expr) -> sp.Expr:
+        if isinstance(e, sp.Pow):
+            return e if e.exp.is_number else e.base ** one(e.exp)
+        return e.func(*map(one, e.args))
+
+    return expr.replace(lambda e: isinstance(e, (sp.Pow, sp.exp, sp.log, sp.gamma)), factored)
 
 
 def _same_factors(expr: sp.Expr) -> bool:

@@ -295,6 +295,7 @@ class TestCalling:
         assert f.arguments == ("L", "sigma_w", "u", "v", "eps", "x", "y")
         assert repr(kernel(eps * L)) == "<numpy kernel f(L, eps) = L*eps>"
         assert list(inspect.signature(f).parameters) == list(f.arguments)
+        assert "expr" in inspect.signature(type(f)).parameters, "the class has the signature of its constructor"
         assert "depth: number of blocks" in f.__doc__
         assert len(repr(kernel(sum(sp.symbols("a:90"))))) < 900
 

@@ -37,9 +37,9 @@ def sampled(phi, padding, stride, pool, averaged=False, nets=300, N=96, K=40):
     generator = torch.Generator().manual_seed(1)
 
     def normal(*shape, variance):
-        return torch.randn(*shape, generator=generator, dtype=torch.float64) * math.sqrt(variance)
+        return torch.randn(*shape, generator=generator) * math.sqrt(variance)
 
-    x, found, slopes = torch.tensor(images()), [], []
+    x, found, slopes = torch.tensor(images(), dtype=torch.float32), [], []
     for _ in range(nets):
         first = normal(N, 2, 1, 1, variance=1 / 2)
         weights = [normal(N, N, 3, 3, variance=1.3**2 / (9 * N)).requires_grad_() for _ in range(2)]
@@ -50,7 +50,7 @@ def sampled(phi, padding, stride, pool, averaged=False, nets=300, N=96, K=40):
             h = F.avg_pool2d(h, 2) if averaged and w is weights[0] else h
         h = h.mean((2, 3)) if pool else h.flatten(1)
         f = h @ normal(h.shape[1], K, variance=1 / h.shape[1])
-        found.append((f @ f.T / K).detach())
+        found.append((f @ f.T / K).detach().double())
         ends = [torch.autograd.grad(f[i, 0], weights, retain_graph=True) for i in range(2)]
         slopes.append(torch.tensor([[float(sum((a * b).sum() for a, b in zip(p, q))) / N for q in ends] for p in ends]))
     return [(torch.stack(v).mean(0).numpy(), torch.stack(v).std(0).numpy() / math.sqrt(nets)) for v in (found, slopes)]

@@ -104,10 +104,11 @@ def test_linear_networks_are_attacked_to_the_operator_norm(net):
 @pytest.mark.parametrize("size", [0.1, 1.0])
 def test_attack_reaches_long_projected_gradient_ascent(net, size):
     d = 30
-    networks = sample(net, N=100, L=5, d=d, nets=6, sigma_w=2**0.5 if net.name == "vanilla" else 1.0)
+    options = {"sigma_w": 2**0.5 if net.name == "vanilla" else 1.0, "dtype": torch.float32, "keep": True}
+    networks, x = sample(net, N=100, L=5, d=d, nets=6, **options), point(d).float()
     for p in (1.0, 2.0, INF):
         settings = {"eps": radius(p, d, size), "p": [p] * 3, "q": [1, 2, INF]}
-        found, long = attack(networks, point(d), **settings).value, pgd(networks, point(d), **settings).value
+        found, long = attack(networks, x, **settings).value, pgd(networks, x, **settings).value
         assert (found.mean(0) >= 0.98 * long.mean(0)).all(), p
 
 

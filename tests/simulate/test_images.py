@@ -170,12 +170,13 @@ def test_weights_have_the_declared_law():
 @every_net
 def test_conditioned_networks_have_the_law_of_dense_ones(net):
     """Means of |f|²/K, its square, |Jt|²/K and ⟨f, Jt⟩/K in 4.9 standard errors; the control has other weights."""
-    x, t = columns(net.inputs, seed=2), columns(net.inputs, seed=3)
+    x, t = columns(net.inputs, seed=2).float(), columns(net.inputs, seed=3).float()
 
     def means(sampler, seed, **given):
         ensemble = sampled(
-            net, nets=1500, N=10, sampler=sampler, queries=2, generator=torch.Generator().manual_seed(seed), **given
-        )
+            net, nets=1500, N=10, sampler=sampler, queries=2, generator=torch.Generator().manual_seed(seed),
+            dtype=torch.float32, **given,
+        )  # fmt: skip
         f, J = ensemble(x), ensemble.jvp(x, t)
         size = f.square().mean(1)
         values = torch.stack([size, size**2, J.square().mean(1), (f * J).mean(1)])

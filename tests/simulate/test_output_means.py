@@ -29,11 +29,11 @@ NETS = {
 }
 
 
-def sampled(net, N, nets=1, seed=0):
-    given = {"L": 2} if net.repeated else {}
+def sampled(net, N, nets=1, seed=0, **given):
+    given = ({"L": 2} if net.repeated else {}) | DOUBLE | given
     return mf.simulate.sample(
         net, N=N, d=4, K=2, nets=nets, sigma_w=1.4, sigma_b=0.3, generator=torch.Generator().manual_seed(seed),
-        **given, **DOUBLE,
+        **given,
     )  # fmt: skip
 
 
@@ -123,8 +123,8 @@ def test_it_saves_networks(name):
     """An eighth of the networks has no larger error at N = 256, and the same mean."""
     found = {}
     for observable, nets in ((CapacitySlope(2, 2), 400), (MeanCapacitySlope(2, 2), 50)):
-        ensemble = sampled(NETS[name], 256, nets, seed=nets)
-        x = ensemble.inputs(torch.randn(nets, 1, 4, generator=torch.Generator().manual_seed(nets), **DOUBLE).sign())
+        ensemble = sampled(NETS[name], 256, nets, seed=nets, dtype=torch.float32)
+        x = ensemble.inputs(torch.randn(nets, 1, 4, generator=torch.Generator().manual_seed(nets)).sign())
         parts, first = [], 0
         for chunk in ensemble.chunks():
             own = x[first : first + chunk.nets]

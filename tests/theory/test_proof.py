@@ -93,6 +93,22 @@ def test_sympy_is_not_taken_to_prove_what_is_false(false):
         chain(false + 1).step(1, algebra)
 
 
+def test_equal_arguments_of_functions_are_seen_to_be_equal():
+    """Written as two fractions, with roots and pi in their terms; another argument is another function."""
+    root = sp.sqrt(3) / (6 * sp.pi) + sp.Rational(1, 3)
+    one, two = x / (y + x * root), 6 * sp.pi * x / (6 * sp.pi * y + sp.sqrt(3) * x + 2 * sp.pi * x)
+    more, other = (
+        y * root / (y + x * root),
+        y * (sp.sqrt(3) + 2 * sp.pi) / (6 * sp.pi * y + (sp.sqrt(3) + 2 * sp.pi) * x),
+    )
+
+    def ratio(a, b):
+        return sp.gamma(b) * sp.gamma(L + a + b) / (sp.gamma(L + b) * sp.gamma(a + b))
+
+    assert proves_zero(ratio(one, more) - ratio(two, other), seconds=1)
+    assert not proves_zero(ratio(one, more) - ratio(two, 2 * other), seconds=0.5)
+
+
 def test_points_of_a_trivial_case_are_no_evidence():
     """Both sides are 0 at almost every point; the others decide."""
     rare = sp.Piecewise((0, x < 5), (y, True))
