@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "experiments": SHARED | {"theory", "theorems", "simulate", "emit", "verify", "report", "experiments"},
     "report": SHARED | {"theory", "theorems", "emit", "verify", "report"},
     "auditing": SHARED | {"modules", "theory", "theorems", "simulate", "emit", "report", "auditing"},
+    "__main__": {"cli"},
     "cli": SHARED
     | {"auditing", "modules", "theory", "theorems", "simulate", "emit", "verify", "experiments", "report", "cli"},
 }
