@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from markdown_it import MarkdownIt
 
 from advmf import __version__, cli
 from advmf.theorems import SHIPPED, THEOREMS
@@ -131,6 +132,24 @@ def test_the_code_of_a_page_runs_and_prints_what_stands_below_it(page, at_work):
     assert not (printed or "").strip(), f"{page.name} does not show what its last code prints: {printed}"
     if page.stem == "new_bound":
         assert 10 < lines < 30 and f"in {lines} lines" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_no_line_of_a_paragraph_begins_a_list(page):
+    """As a formula does that is broken before a plus, or a sentence that begins with "1." on a new line."""
+    assert lists_within_paragraphs(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_formula_that_became_a_list_is_found():
+    assert lists_within_paragraphs("text\n\nThe fit to a\n+ b/N is good.\n") == [4]
+    assert lists_within_paragraphs("The fit to a + b/N\n\n+ a list\n") == []
+
+
+def lists_within_paragraphs(text):
+    """The lines at which a list begins in the middle of a paragraph, as no list of these pages does."""
+    tokens = MarkdownIt().parse(text)
+    starts = {token.map[0] for token in tokens if token.type in ("bullet_list_open", "ordered_list_open")}
+    return sorted(token.map[1] + 1 for token in tokens if token.type == "paragraph_open" and token.map[1] in starts)
 
 
 def accepted(words):
