@@ -58,25 +58,35 @@ WIDE = ((256, 16), (1024, 8), (4096, 3))
 """Widths of ReLU networks, and how many are trained."""
 
 
-def trained(N, nets):
-    """The logs of ReLU networks that are trained on the digits of their split, each (logs, nets)."""
-    point, generator = dict(own.POINTS[own.RELU]), torch.Generator().manual_seed(N)
+def trained(net, N, nets):
+    """The logs of networks that are trained on the digits of their split, each (logs, nets)."""
+    point, generator = dict(own.POINTS[net]), torch.Generator().manual_seed(N)
     radius = point.pop("eps")
     options = {"keep": True, "sampler": "dense", "generator": generator}
-    networks = mf.simulate.sample(own.RELU, N=N, nets=nets, **own.SIZES, **point, **options)
-    return own.course(own.descent(networks, own.SPLITS[own.RELU], own.COUNT, radius))
+    networks = mf.simulate.sample(net, N=N, nets=nets, **own.SIZES, **point, **options)
+    return own.course(own.descent(networks, own.SPLITS[net], own.COUNT, radius))
+
+
+def far(held, kernel):
+    """Whether a held-out loss rises by less than two thirds of that of the kernel regime, by four standard errors."""
+    rises = held[-1] - held[own.EARLY]
+    return rises.mean() + 4 * rises.std(ddof=1) / len(rises) ** 0.5 < (kernel[-1] - kernel[own.EARLY]) / 1.5
 
 
 def test_relu_networks_of_a_thousand_units_are_far_from_the_kernel_regime_and_wider_ones_nearer():
     """They learn more slowly, and their held-out loss rises less. The loss that is left in the end, above that of the
     kernel regime, is less than 3/4 at four times the width."""
     kernel = {log: values[0] for log, values in courses("relu", [own.SPLITS[own.RELU]], own.COUNT).items()}
-    logs = {N: trained(N, nets) for N, nets in WIDE}
-    rises = logs[1024]["held"][-1] - logs[1024]["held"][own.EARLY]
-    error = rises.std(ddof=1) / len(rises) ** 0.5
-    assert rises.mean() + 4 * error < (kernel["held"][-1] - kernel["held"][own.EARLY]) / 1.5
+    logs = {N: trained(own.RELU, N, nets) for N, nets in WIDE}
+    assert far(logs[1024]["held"], kernel["held"])
     left = {N: (log["trained"][-1] - kernel["trained"][-1]).mean() for N, log in logs.items()}
     assert 0 < left[4096] < 0.75 * left[1024] < 0.75**2 * left[256]
+
+
+def test_erf_networks_of_a_thousand_units_are_not_far():
+    """The control."""
+    kernel = courses("erf", [own.SPLITS[own.ERF]], own.COUNT)["held"][0]
+    assert not far(trained(own.ERF, 1024, 8)["held"], kernel)
 
 
 if __name__ == "__main__":
@@ -86,7 +96,7 @@ if __name__ == "__main__":
             print(f"{name}, {count} digits, {what}:", log.mean(0)[list(TIMES)].round(3), f"{value:.3f} ± {error:.3f}")
             print("    of each split", (log[:, -1] - log[:, own.EARLY]).round(3), flush=True)
     for N, nets in WIDE:
-        for what, log in trained(N, nets).items():
+        for what, log in trained(own.RELU, N, nets).items():
             late = log[-1] - log[own.EARLY]
             error = late.std(ddof=1) / nets**0.5
             print(f"relu, {nets} networks of N = {N}, {what}:", log.mean(1)[list(TIMES)].round(3), end="")
